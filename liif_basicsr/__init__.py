@@ -1,0 +1,37 @@
+"""LIIF, arbitrary-scale super-resolution, as a plugin for BasicSR.
+
+Importing the package puts the hook of `startup` in place and loads nothing heavy: every start of the
+interpreter does it. What is public is loaded when it is first asked for.
+"""
+from liif_basicsr.startup import install
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False  # `typing` itself would double the cost of importing this package
+if TYPE_CHECKING:
+    from liif_basicsr.checkpoint import load as load
+    from liif_basicsr.errors import LIIFError as LIIFError
+    from liif_basicsr.picture import upscale as upscale
+    from liif_basicsr.registry import register as register
+
+_PUBLIC = {
+    "LIIFError": "liif_basicsr.errors",
+    "load": "liif_basicsr.checkpoint",
+    "register": "liif_basicsr.registry",
+    "upscale": "liif_basicsr.picture",
+}
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])
+
+
+install()

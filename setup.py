@@ -1,0 +1,21 @@
+"""Ships the start-up line beside the package; all else is in setup.cfg."""
+from setuptools import setup  # first: it provides distutils where Python no longer does
+
+from distutils.command.install_data import install_data  # isort: skip
+
+
+class InstallBesidePackage(install_data):
+    """Installs `data_files` into site-packages itself, the one place where Python reads `.pth` files.
+
+    A wheel and an editable wheel both run this command, so both record the file and pip removes it.
+    """
+
+    def finalize_options(self):
+        self.set_undefined_options("install", ("install_lib", "install_dir"))
+        super().finalize_options()
+
+
+setup(
+    cmdclass={"install_data": InstallBesidePackage},
+    data_files=[("", ["liif_basicsr-startup.pth"])],
+)
