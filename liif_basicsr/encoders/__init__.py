@@ -5,6 +5,7 @@ An encoder is a `torch.nn.Module` with
 - `out_channels` (int): channels of the grid;
 - `receptive_radius` (int or None): how many pixels away an input pixel still matters, so that a picture can be
   encoded in overlapping tiles exactly; None where there is no such bound (attention);
+- `official_key(key)`, where the official LIIF code has that encoder: the official name of one of its parameters;
 - `forward(x)`: (B, 3, h, w) float, normalised to [-1, 1], to (B, out_channels, h, w), for any h and w,
   leaving `x` as it is.
 """

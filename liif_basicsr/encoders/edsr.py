@@ -43,3 +43,8 @@ class EDSR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_first(x)
         return x + self.conv_after_body(self.body(x))
+
+    def official_key(self, key: str) -> str:
+        """The name of a parameter of ours in the official LIIF code."""
+        key = key.replace("conv_first.", "head.0.").replace("conv_after_body.", f"body.{len(self.body)}.")
+        return key.replace(".conv1.", ".body.0.").replace(".conv2.", ".body.2.")

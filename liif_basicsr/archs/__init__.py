@@ -1,0 +1,1 @@
+"""Networks that answer any coordinate of an image."""

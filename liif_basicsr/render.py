@@ -1,0 +1,108 @@
+"""Whole pictures from a feature grid and a decode function: in tiles and blocks, memory bounded."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from liif_basicsr.coords import corner_index, pixel_centers
+from liif_basicsr.errors import LIIFError
+
+# Input pixels along an edge of a tile: the largest number whose features still fit into about a gigabyte.
+TILE = 512
+# Output pixels that are decoded at a time: their activations stay in the processor's cache.
+BLOCK = 2048
+
+
+class Window(NamedTuple):
+    """A part of an output picture, in its pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Span(NamedTuple):
+    """Along one axis: outputs `start` to `stop` need the inputs `first` to `last` (not included)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None) -> Window:
+    """The window, or the whole picture of `size` (H, W); LIIFError where either does not exist."""
+    if len(size) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in size):
+        raise LIIFError(f"size must be (H, W), two whole numbers of at least 1, not {size}")
+    part = Window(0, 0, *size) if window is None else Window(*window)
+    inside = part.top >= 0 and part.left >= 0 and part.top + part.height <= size[0] and part.left + part.width <= size[1]
+    if not inside or part.height < 1 or part.width < 1:
+        raise LIIFError(f"window (top, left, height, width) {tuple(part)} does not lie in a picture of {size}")
+    return part
+
+
+def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int | None) -> Iterator[Span]:
+    """Cut outputs `start` to `start + length` along one axis into tiles of about `tile` inputs.
+
+    Args:
+        n_out, n_in: pixels of the whole output and of the whole input along the axis.
+        halo: inputs beyond those looked up that a tile needs; None for all of them.
+    """
+    count = 1 if halo is None else min(length, max(1, math.ceil(length * n_in / n_out / tile)))
+    for k in range(count):
+        a, b = start + length * k // count, start + length * (k + 1) // count
+        if halo is None:
+            yield Span(a, b, 0, n_in)
+            continue
+        ends = torch.stack([pixel_centers(n_out, a, a + 1), pixel_centers(n_out, b - 1, b)])
+        low, high = (int(corner_index(end, n_in, side)[0]) for end, side in zip(ends, (-1, 1), strict=True))
+        yield Span(a, b, max(0, low - halo), min(n_in, high + 1 + halo))
+
+
+def render(
+    lq: Tensor,
+    size: tuple[int, int],
+    window: tuple[int, int, int, int] | None,
+    encode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor, tuple[int, int], Tensor, Tensor], Tensor],
+    halo: int | None,
+) -> Tensor:
+    """Enlarge one picture.
+
+    The input is encoded in tiles that overlap by `halo`, so that no tile's border is seen; a tile's outputs are
+    decoded in blocks. The result equals that of one tile and one block to rounding.
+
+    Args:
+        lq: (1, 3, h, w).
+        size: (H, W) of the whole output.
+        window: (top, left, height, width) of the part wanted, None for all.
+        encode: (1, 3, th, tw) to the tile's feature grid.
+        decode: (feature grid, (top, left) of it in the whole input, y (R,), x (C,)) to (3, R, C), the colours at
+            the rows y and columns x, which are coordinates in the whole picture.
+        halo: how many pixels around those looked up the encoder sees; None if all.
+
+    Returns:
+        (1, 3, height, width) of decode's dtype.
+    """
+    part = check_window(size, window)
+    h, w = lq.shape[-2:]
+    out = torch.empty((1, 3, part.height, part.width), dtype=lq.dtype, device=lq.device)
+    for rows in spans(size[0], h, part.top, part.height, TILE, halo):
+        for cols in spans(size[1], w, part.left, part.width, TILE, halo):
+            grid = encode(lq[:, :, rows.first : rows.last, cols.first : cols.last])
+            y = pixel_centers(size[0], rows.start, rows.stop, device=lq.device)
+            x = pixel_centers(size[1], cols.start, cols.stop, device=lq.device)
+            top, left = rows.start - part.top, cols.start - part.left
+            target = out[0, :, top : top + len(y), left : left + len(x)]
+            width = min(len(x), BLOCK)
+            height = max(1, BLOCK // width)
+            for i in range(0, len(y), height):
+                for j in range(0, len(x), width):
+                    colours = decode(grid, (rows.first, cols.first), y[i : i + height], x[j : j + width])
+                    target[:, i : i + height, j : j + width] = colours
+    return out
