@@ -1,5 +1,5 @@
 """Ships the start-up line beside the package; all else is in setup.cfg."""
-from setuptools import setup  # first: it provides distutils where Python no longer does
+from setuptools import Distribution, setup  # first: it provides distutils where Python no longer does
 
 from distutils.command.install_data import install_data  # isort: skip
 
@@ -15,7 +15,15 @@ class InstallBesidePackage(install_data):
         super().finalize_options()
 
 
+class WithData(Distribution):
+    """An editable wheel installs data files where the distribution `has_data`; setuptools never says so."""
+
+    def has_data(self):
+        return self.has_data_files()
+
+
 setup(
+    distclass=WithData,
     cmdclass={"install_data": InstallBesidePackage},
     data_files=[("", ["liif_basicsr-startup.pth"])],
 )

@@ -30,8 +30,8 @@ def entries() -> Iterator[tuple[str, str, str]]:
 
 def owner(registry: str, name: str) -> str | None:
     """The module of what BasicSR has under a name, or None where it has nothing."""
-    table = dict(getattr(import_module("basicsr.utils.registry"), registry))
-    return getattr(table[name], "__module__", "an unknown module") if name in table else None
+    known = _basicsr(registry)
+    return getattr(known.get(name), "__module__", "an unknown module") if name in known else None
 
 
 def register() -> None:
@@ -40,11 +40,14 @@ def register() -> None:
     Any number of calls is harmless. A name that somebody else owns is left to its owner, with a warning.
     """
     for registry, name, module in entries():
-        present = owner(registry, name)
-        if present is None:
+        if owner(registry, name) is None:
             thing = getattr(import_module(module), name)
-            if owner(registry, name) is None:
-                getattr(import_module("basicsr.utils.registry"), registry).register(thing)
-        elif present != module:
-            warn(f"BasicSR's {registry} has {name} from {present}; it is left as it is")
+            if owner(registry, name) is None:  # that import may have loaded BasicSR, and so registered all
+                _basicsr(registry).register(thing)
+        elif owner(registry, name) != module:
+            warn(f"{name} in BasicSR's {registry} belongs to {owner(registry, name)}; the plugin's is left out")
     excepthook.install()
+
+
+def _basicsr(registry: str):
+    return getattr(import_module("basicsr.utils.registry"), registry)
