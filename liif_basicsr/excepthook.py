@@ -10,7 +10,7 @@ SCRIPTS = ("train", "test")
 
 
 def error_line(error: LIIFError) -> str:
-    """The one line for a person. What a data worker raised arrives with its traceback; its last line counts."""
+    """The one line for a person; of what a data worker raised, which holds its traceback, the last line."""
     text = str(error).strip()
     if text.startswith("Caught "):
         text = text.splitlines()[-1].partition(": ")[2]

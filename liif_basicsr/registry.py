@@ -45,7 +45,7 @@ def register() -> None:
             if owner(registry, name) is None:  # that import may have loaded BasicSR, and so registered all
                 _basicsr(registry).register(thing)
         elif owner(registry, name) != module:
-            warn(f"{name} in BasicSR's {registry} belongs to {owner(registry, name)}; the plugin's is left out")
+            warn(f"{name} in BasicSR's {registry} is from {owner(registry, name)}; the plugin's is left out")
     excepthook.install()
 
 

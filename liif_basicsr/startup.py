@@ -112,4 +112,5 @@ class ShimLoader:
 def _shim_spec():
     from importlib.machinery import ModuleSpec
 
-    return ModuleSpec(SHIMMED, ShimLoader(), origin=__name__)
+    # A Loader by what it does: importlib.abc, to derive from, is not loaded at start-up.
+    return ModuleSpec(SHIMMED, ShimLoader(), origin=__name__)  # type: ignore[arg-type]

@@ -1,0 +1,59 @@
+"""The command line: `python -m liif_basicsr <command>`, also installed as `liif-basicsr`."""
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from importlib import import_module
+
+from liif_basicsr import __version__
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.excepthook import error_line
+
+# command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
+COMMANDS = {
+    "doctor": ("liif_basicsr.doctor", "tell what is installed, registered and switched on"),
+}
+# command -> (module, help); the module reads what follows by itself, as under `python -m module`
+LAUNCHERS: dict[str, tuple[str, str]] = {}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        Exit status: the command's own, 2 for bad input, 130 when interrupted.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv)
+    except LIIFError as error:
+        print(error_line(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone; Python's own flush at exit must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    command = argv[0] if argv else ""
+    if command in LAUNCHERS:
+        sys.argv = argv
+        runpy.run_module(LAUNCHERS[command][0], run_name="__main__", alter_sys=True)
+        return 0
+    parser = argparse.ArgumentParser(prog="liif_basicsr", description="LIIF as a plugin for BasicSR.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, (module, text) in {**COMMANDS, **LAUNCHERS}.items():
+        subparser = commands.add_parser(name, help=text, description=text)
+        if name == command:  # only the chosen one is imported
+            import_module(module).add_arguments(subparser)
+    args = parser.parse_args(argv)
+    return import_module(COMMANDS[args.command][0]).run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
