@@ -5,6 +5,7 @@ A block is described by a table, `{key: Field(...)}`. Unknown keys are errors, w
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -58,6 +59,14 @@ def check_block(block: Mapping[str, Any], fields: Mapping[str, Field], where: st
         except ValueError as error:
             raise LIIFError(f"{where}: {key}: {error}, not {block[key]!r}") from None
     return values
+
+
+def check_arguments(cls: type, keys: Iterable[str], where: str) -> None:
+    """Raise LIIFError for the first of `keys` that is no argument of `cls`."""
+    known = list(inspect.signature(cls).parameters)
+    for key in keys:
+        if key not in known:
+            raise LIIFError(f"{where}: {cls.__name__} has no argument {key!r}{suggest(key, known)}")
 
 
 def anything(value: Any) -> Any:

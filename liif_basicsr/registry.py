@@ -15,8 +15,10 @@ TABLE = {
     "DATASET_REGISTRY": {
     },
     "MODEL_REGISTRY": {
+        "LIIFModel": "liif_basicsr.models.liif_model",
     },
     "METRIC_REGISTRY": {
+        "calculate_psnr_liif": "liif_basicsr.metrics.psnr_liif",
     },
 }
 

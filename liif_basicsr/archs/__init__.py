@@ -1,1 +1,38 @@
 """Networks that answer any coordinate of an image."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import check_arguments, suggest
+
+# Name in the options -> module in this folder. Imported when asked for.
+ARCHS = {
+    "LIIF": "liif_arch",
+}
+
+
+def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
+    """The class that a `network_g` block names, its arguments checked; None where it is not one of ours."""
+    if opt.get("type") not in ARCHS:
+        return None
+    name = opt["type"]
+    cls = getattr(import_module(f"{__name__}.{ARCHS[name]}"), name)
+    check_arguments(cls, (key for key in opt if key != "type"), "network_g")
+    return cls
+
+
+def build_network(opt: Mapping[str, Any]) -> nn.Module:
+    """Make one of the plugin's networks from its `network_g` block.
+
+    Raises:
+        LIIFError: no such type or argument.
+    """
+    cls = check_network(opt)
+    if cls is None:
+        raise LIIFError(f"network_g: type {opt.get('type')!r} is not of this plugin{suggest(opt.get('type'), ARCHS)}")
+    return cls(**{key: value for key, value in opt.items() if key != "type"})

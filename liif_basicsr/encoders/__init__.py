@@ -11,14 +11,13 @@ An encoder is a `torch.nn.Module` with
 """
 from __future__ import annotations
 
-import inspect
 from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import suggest
+from liif_basicsr.options import check_arguments, suggest
 
 # Name in the options -> module in this folder. Imported when asked for.
 ENCODERS = {
@@ -40,8 +39,5 @@ def build_encoder(spec: dict[str, Any]) -> nn.Module:
     if name not in ENCODERS:
         raise LIIFError(f"encoder type {name!r} does not exist{suggest(name, ENCODERS)}")
     cls = getattr(import_module(f"{__name__}.{ENCODERS[name]}"), name)
-    known = inspect.signature(cls).parameters
-    for key in kwargs:
-        if key not in known:
-            raise LIIFError(f"encoder {name} has no argument {key!r}{suggest(key, known)}")
+    check_arguments(cls, kwargs, "encoder")
     return cls(**kwargs)

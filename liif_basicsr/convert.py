@@ -1,0 +1,30 @@
+"""The command `convert`: an official checkpoint to ours, or back."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from liif_basicsr import checkpoint
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.official import to_official
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("input", help="a checkpoint, official or ours")
+    parser.add_argument("output", help="the file to write")
+    parser.add_argument("--to-official", action="store_true", help="write one that the official code loads")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert a checkpoint and say what it is."""
+    if Path(args.output).exists() and not args.overwrite:
+        raise LIIFError(f"{args.output}: exists already; give another name or --overwrite")
+    source = checkpoint.read(args.input)
+    if "network_g" not in source:
+        raise LIIFError(f"{args.input}: does not say what network it is of (no network_g)")
+    result = to_official(source, args.input) if args.to_official else source
+    checkpoint.save(args.output, result)
+    print(f"{args.output}: {'official LIIF' if args.to_official else 'liif_basicsr'}, {source['network_g']}")
+    return 0

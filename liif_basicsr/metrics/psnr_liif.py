@@ -1,0 +1,55 @@
+"""PSNR by the LIIF paper's protocols."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liif_basicsr.errors import LIIFError
+
+# Luma of ITU-R BT.601 in [0, 255], without its offset: it cancels in a difference.
+LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
+
+
+def calculate_psnr_liif(
+    img: Tensor | np.ndarray,
+    img2: Tensor | np.ndarray,
+    crop_border: int = 0,
+    test_y_channel: bool = False,
+    **kwargs: Any,
+) -> float:
+    """PSNR of floats that are clamped but not rounded to 8 bits, as the LIIF paper reports it.
+
+    Args:
+        img, img2: (1, 3, H, W) or (3, H, W) RGB in [0, 1]; or (H, W, 3) BGR uint8, as BasicSR's own models give.
+        crop_border: pixels left out along each edge: scale ('benchmark') or scale + 6 ('div2k').
+        test_y_channel: compare the luma of the difference ('benchmark') instead of RGB ('div2k').
+
+    Returns:
+        PSNR in dB, infinite for equal images.
+
+    Raises:
+        LIIFError: sizes that differ, or a border that leaves nothing.
+
+    Source: `calc_psnr` of the official code, in float64.
+    """
+    difference = _as_tensor(img) - _as_tensor(img2) if img.shape == img2.shape else None
+    if difference is None:
+        raise LIIFError(f"calculate_psnr_liif: images of different shapes: {tuple(img.shape)}, {tuple(img2.shape)}")
+    if test_y_channel:
+        difference = torch.einsum("...chw,c->...hw", difference, difference.new_tensor(LUMA))
+    if 2 * crop_border >= min(difference.shape[-2:]):
+        raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves nothing of {tuple(img.shape)}")
+    stop = -crop_border or None
+    mse = difference[..., crop_border:stop, crop_border:stop].square().mean().item()
+    return -10 * math.log10(mse) if mse else math.inf
+
+
+def _as_tensor(img: Tensor | np.ndarray) -> Tensor:
+    """RGB, channels first, float64, clamped to [0, 1]."""
+    if isinstance(img, np.ndarray):
+        img = torch.from_numpy(img[..., ::-1].copy()).movedim(-1, 0) / 255
+    return img.double().clamp(0, 1)

@@ -1,0 +1,1 @@
+"""The model class that BasicSR trains and validates."""

@@ -1,0 +1,225 @@
+"""LIIFModel: BasicSR's SRModel for networks that answer coordinates."""
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from os import path as osp
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import master_only
+from basicsr.utils.registry import METRIC_REGISTRY
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from liif_basicsr import checkpoint
+from liif_basicsr.archs import check_network
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.models import validation as val
+from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, suggest
+
+PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+AMP = Field(optional(choice(*PRECISIONS)), None)
+
+
+class LIIFModel(SRModel):
+    """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
+
+    Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (bfloat16, float16); validation at several
+    scales, shared out over the ranks, with a line of metrics and a folder of pictures for each set and scale, and
+    a table under `results/` at test time; checkpoints that are written whole and tell what network they hold; a
+    loss that is not finite stops the run.
+
+    Raises:
+        LIIFError: an option of `network_g`, `train` or `val` that does not exist or is of the wrong type, or a
+            checkpoint that is damaged or of another network.
+    """
+
+    # What `train` and `val` may say; a subclass with options of its own extends these.
+    train_fields = {
+        **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
+        **dict.fromkeys(("pixel_opt", "perceptual_opt"), Field(anything, None)),
+        "total_iter": Field(integer(1)),
+        "warmup_iter": Field(integer(-1), -1),
+        "ema_decay": Field(number(0), 0),
+        "amp": AMP,
+    }
+    val_fields = {
+        "val_freq": Field(number(1), None),
+        "save_img": Field(boolean, False),
+        "pbar": Field(boolean, False),
+        "suffix": Field(anything, None),
+        "metrics": Field(anything, None),
+        "amp": AMP,
+    }
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        check_network(opt["network_g"])
+        self.amp = check_block(opt["train"], self.train_fields, "train")["amp"] if opt["is_train"] else None
+        self.val_opt = check_block(opt.get("val") or {}, self.val_fields, "val")
+        for name, metric in (self.val_opt["metrics"] or {}).items():
+            if not isinstance(metric, Mapping) or metric.get("type") not in METRIC_REGISTRY:
+                given = metric.get("type") if isinstance(metric, Mapping) else metric
+                raise LIIFError(f"val: metrics: {name}: no metric {given!r}{suggest(given, METRIC_REGISTRY.keys())}")
+        self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
+        super().__init__(opt)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As BasicSR does it, also without a GPU."""
+        if self.opt["dist"] and self.device.type == "cpu":
+            return DistributedDataParallel(net)
+        return super().model_to_device(net)
+
+    # Training ----------------------------------------------------------------------------------------------
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch: lq, coord, cell, gt (B, Q, 3) in training; lq and gt (1, 3, H, W) in validation."""
+        super().feed_data(data)
+        self.query = [data[key].to(self.device) for key in ("coord", "cell") if key in data]
+        self.paths = data.get("gt_path", data.get("lq_path"))
+
+    def autocast(self, precision: str | None) -> torch.autocast:
+        """The context in which networks run; None for float32."""
+        return torch.autocast(self.device.type, PRECISIONS.get(precision), enabled=precision is not None)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step on the batch that was fed."""
+        self.optimizer_g.zero_grad()
+        with self.autocast(self.amp):
+            self.output = self.net_g(self.lq, *self.query)
+        losses = self.losses(self.output.float(), self.gt)
+        total = sum(losses.values())
+        self.scaler.scale(total).backward()
+        self.log_dict = self.reduce_loss_dict(losses)
+        # Every rank looks at its own loss too: BasicSR reduces to rank 0 alone, and all have to stop.
+        if not math.isfinite(total.item()):
+            self._stop_on_bad_numbers(current_iter)
+        self.scaler.step(self.optimizer_g)
+        self.scaler.update()
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
+        """BasicSR's losses by name, of float32 outputs."""
+        losses = OrderedDict()
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(output, gt)
+        if self.cri_perceptual:
+            percep, style = self.cri_perceptual(output, gt)
+            losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
+        return losses
+
+    def _stop_on_bad_numbers(self, current_iter: int) -> None:
+        models = self.opt["path"]["models"]
+        raise LIIFError(
+            f"the loss is not finite at iteration {current_iter} ({dict(self.log_dict)}), on {list(self.paths or [])}; "
+            f"checkpoints up to then are in {models}. A lower learning rate or train: amp: ~ often helps"
+        )
+
+    # Validation --------------------------------------------------------------------------------------------
+
+    def test(self, size: tuple[int, int] | None = None) -> None:
+        """Enlarge what was fed to `size` (H, W), or by the network's own scale, with the EMA where there is one."""
+        net = getattr(self, "net_g_ema", None) or self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        if size is None:
+            size = tuple(round(n * net.scale) for n in self.lq.shape[-2:])
+        with torch.no_grad(), self.autocast(self.val_opt["amp"]):
+            self.output = net.render(self.lq, size)
+        net.train(training)
+
+    def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Every rank validates its share; the numbers are those of one process."""
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+
+    def nondist_validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool
+    ) -> None:
+        """Validate one set at each of its scales."""
+        dataset = dataloader.dataset
+        name, metrics = dataset.opt["name"], self.val_opt["metrics"] or {}
+        scales = getattr(dataset, "scales", [None])
+        per_scale = len(dataset) // len(scales)
+        rank, world_size = self.opt["rank"], self.opt["world_size"]
+        loader, indices = val.share_of(dataset, rank, world_size)
+        values = torch.zeros(len(dataset), len(metrics), dtype=torch.float64, device=self.device)
+        progress = tqdm(loader, desc=name, unit="image", disable=rank != 0 or not self.val_opt["pbar"])
+        for index, data in zip(indices, progress, strict=True):
+            scale = scales[index // per_scale]
+            label = val.set_label(name, scale)
+            self.feed_data(data)
+            gt = data.get("gt")
+            self.test(tuple(gt.shape[-2:]) if gt is not None else None)
+            if save_img:
+                self._save_image(label, data["lq_path"][0], current_iter)
+            if metrics:
+                if gt is None:
+                    raise LIIFError(f"val: metrics: set {name} has no ground truth to compare with")
+                ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
+                protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
+                values[index] = torch.tensor(val.measure(self.output, self.gt, metrics, protocol))
+        values = val.sum_over_ranks(values)
+        if metrics:
+            for k, scale in enumerate(scales):
+                mean = values[k * per_scale : (k + 1) * per_scale].mean(0).tolist()
+                self._report(val.set_label(name, scale), dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
+
+    @master_only
+    def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
+        """Log one line, keep the best values in training, write the table at test time."""
+        self.metric_results = result
+        if self.is_train:
+            self._initialize_best_metric_results(label)
+            for metric, value in result.items():
+                self._update_best_metric_result(label, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, label, tb_logger)
+        self.results[label] = result
+        if not self.is_train:
+            val.write_table(self.opt["path"]["results_root"], self.results)
+
+    def _save_image(self, label: str, path: str, current_iter: int | str) -> None:
+        name = osp.splitext(osp.basename(path))[0]
+        suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
+        folder = osp.join(self.opt["path"]["visualization"], label)
+        imwrite(tensor2img([self.output]), osp.join(folder, f"{name}_{suffix}.png"))
+
+    # Checkpoints -------------------------------------------------------------------------------------------
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """Load a checkpoint of ours, of BasicSR's or an official one; never running code from it."""
+        data = checkpoint.read(load_path)
+        checkpoint.load_params(self.get_bare_model(net), data, load_path, param_key, strict)
+        get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} from {load_path}.")
+
+    @master_only
+    def save_network(
+        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
+    ) -> None:
+        """Write `net_g_<iter>.pth`, whole or not at all, with the options that make the network."""
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        data: dict[str, Any] = {"network_g": checkpoint.plain(self.opt["network_g"])}
+        for key, one in zip(keys, nets, strict=True):
+            data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
+        name = "latest" if current_iter == -1 else current_iter
+        checkpoint.save(osp.join(self.opt["path"]["models"], f"{net_label}_{name}.pth"), data)
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write `<iter>.state`, whole or not at all."""
+        if current_iter == -1:
+            return
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+        }
+        checkpoint.save(osp.join(self.opt["path"]["training_states"], f"{current_iter}.state"), checkpoint.plain(state))
