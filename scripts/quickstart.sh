@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained network, its validation table and a picture to look at. Safe to run again.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+
+activate_environment
+install_plugin .
+link_basicsr
+
+say "What is installed"
+python -m liif_basicsr doctor
+
+say "Photographs to train on and to validate with"
+python scripts/prepare_data.py quickstart
+
+say "Training, about five minutes on two CPU cores"
+python basicsr/train.py -opt options/train_liif_quickstart.yml
+
+say "A picture to look at"
+python scripts/figures.py quickstart

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# All checks: style, types, tests. Arguments go to pytest, such as: bash scripts/run_tests.sh -k startup
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+
+activate_environment
+install_plugin '.[test]'
+link_basicsr
+
+say "Style and types"
+ruff check .
+mypy
+
+say "Tests"
+python -m pytest -q "$@"
