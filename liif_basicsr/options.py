@@ -127,11 +127,11 @@ def optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def list_of(check: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
-    """A list, not empty, of what `check` takes."""
+    """A list of what `check` takes."""
 
     def check_all(value: Any) -> list[Any]:
-        if not isinstance(value, (list, tuple)) or not value:
-            raise ValueError("must be a list with something in it")
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("must be a list")
         return [check(item) for item in value]
 
     return check_all

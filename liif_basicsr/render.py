@@ -67,7 +67,7 @@ def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int |
 def render(
     lq: Tensor,
     size: tuple[int, int],
-    window: tuple[int, int, int, int] | None,
+    window: Window,
     encode: Callable[[Tensor], Tensor],
     decode: Callable[[Tensor, tuple[int, int], Tensor, Tensor], Tensor],
     halo: int | None,
@@ -80,7 +80,7 @@ def render(
     Args:
         lq: (1, 3, h, w).
         size: (H, W) of the whole output.
-        window: (top, left, height, width) of the part wanted, None for all.
+        window: the part of it to return.
         encode: (1, 3, th, tw) to the tile's feature grid.
         decode: (feature grid, (top, left) of it in the whole input, y (R,), x (C,)) to (3, R, C), the colours at
             the rows y and columns x, which are coordinates in the whole picture.
@@ -89,15 +89,14 @@ def render(
     Returns:
         (1, 3, height, width) of decode's dtype.
     """
-    part = check_window(size, window)
     h, w = lq.shape[-2:]
-    out = torch.empty((1, 3, part.height, part.width), dtype=lq.dtype, device=lq.device)
-    for rows in spans(size[0], h, part.top, part.height, TILE, halo):
-        for cols in spans(size[1], w, part.left, part.width, TILE, halo):
+    out = torch.empty((1, 3, window.height, window.width), dtype=lq.dtype, device=lq.device)
+    for rows in spans(size[0], h, window.top, window.height, TILE, halo):
+        for cols in spans(size[1], w, window.left, window.width, TILE, halo):
             grid = encode(lq[:, :, rows.first : rows.last, cols.first : cols.last])
             y = pixel_centers(size[0], rows.start, rows.stop, device=lq.device)
             x = pixel_centers(size[1], cols.start, cols.stop, device=lq.device)
-            top, left = rows.start - part.top, cols.start - part.left
+            top, left = rows.start - window.top, cols.start - window.left
             target = out[0, :, top : top + len(y), left : left + len(x)]
             width = min(len(x), BLOCK)
             height = max(1, BLOCK // width)

@@ -12,6 +12,14 @@ from liif_basicsr.archs.decoder import LocalImplicitDecoder
 from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.encoders import build_encoder
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, boolean, check_block, choice, integer, list_of, number, optional
+
+FIELDS = {
+    "hidden_dims": Field(list_of(integer(1))),
+    **dict.fromkeys(("local_ensemble", "feat_unfold", "cell_decode"), Field(boolean)),
+    "input_skip": Field(optional(choice("bilinear"))),
+    "scale": Field(number(0)),
+}
 
 
 class LIIF(nn.Module):
@@ -43,8 +51,8 @@ class LIIF(nn.Module):
         scale: float = 4,
     ) -> None:
         super().__init__()
-        if input_skip not in (None, "bilinear"):
-            raise LIIFError(f"network_g: input_skip must be bilinear or nothing (~), not {input_skip!r}")
+        given = {key: value for key, value in locals().items() if key in FIELDS}
+        check_block(given, FIELDS, "network_g")
         self.encoder = build_encoder(encoder)
         self.decoder = LocalImplicitDecoder(
             self.encoder.out_channels, list(hidden_dims), local_ensemble, feat_unfold, cell_decode
@@ -109,9 +117,10 @@ class LIIF(nn.Module):
         Raises:
             LIIFError: a size below 1 or a window that does not lie in the picture.
         """
-        return torch.cat([self._render_one(picture[None], size, window) for picture in lq])
+        part = render.check_window(size, window)
+        return torch.cat([self._render_one(picture[None], size, part) for picture in lq])
 
-    def _render_one(self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None) -> Tensor:
+    def _render_one(self, lq: Tensor, size: tuple[int, int], window: render.Window) -> Tensor:
         h, w = lq.shape[-2:]
         decoder = self.decoder
         rel_cell = make_cell(size, lq.device) * lq.new_tensor([h, w])
