@@ -22,6 +22,10 @@ from liif_basicsr.options import check_arguments, suggest
 # Name in the options -> module in this folder. Imported when asked for.
 ENCODERS = {
     "EDSR": "edsr",
+    "RDN": "rdn",
+    "RCAN": "rcan",
+    "SwinIR": "swinir",
+    "BasicSRArch": "basicsr_arch",
 }
 
 
