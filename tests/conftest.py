@@ -2,10 +2,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import venv
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
 
 settings.register_profile("liif", deadline=None, max_examples=25)
 settings.load_profile("liif")
@@ -18,3 +24,48 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("LIIF_SHARED_DATA does not name the folder with the benchmark images")
     return Path(folder)
+
+
+class Environment:
+    """A new virtual environment: sees the packages installed here, but runs none of their start-up lines."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, symlinks=True)
+        self.python = folder / "bin" / "python"
+        self.site = next(folder.glob("lib/python*/site-packages"))
+        self.work = folder / "work"
+        self.work.mkdir()
+        outer = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+        self.outer = self.site / "outer.pth"
+        self.outer.write_text("\n".join(outer) + "\n")
+
+    def add_package(self) -> None:
+        """The plugin's package, as a copy that a test may break, without the start-up line."""
+        shutil.copytree(ROOT / "liif_basicsr", self.site / "liif_basicsr", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def add_plugin(self) -> None:
+        """The plugin's package and its start-up line."""
+        self.add_package()
+        shutil.copy(ROOT / "liif_basicsr-startup.pth", self.site)
+
+    def run(self, *args: str | Path, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the environment's Python in its empty folder; the exit status must be `status`."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("LIIF_", "PYTHON"))}
+        done = subprocess.run(
+            [self.python, *args], cwd=self.work, env={**clean, **env}, text=True, capture_output=True, check=False
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    """A new virtual environment without the plugin."""
+    return Environment(tmp_path / "env")
+
+
+@pytest.fixture
+def installed(environment: Environment) -> Environment:
+    """A new virtual environment with the plugin and its start-up line."""
+    environment.add_plugin()
+    return environment
