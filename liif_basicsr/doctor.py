@@ -81,13 +81,8 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
         loaded = import_module(module)
     except Exception as error:  # whatever a broken installation raises: that is what the doctor is for
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        report.say(distribution, f"cannot be imported ({cause})")
-        remedy = f"pip install --force-reinstall {distribution}"
-        if isinstance(error, ModuleNotFoundError) and error.name == startup.SHIMMED:
-            remedy = "switch the start-up hook on (see above), or install a newer BasicSR"
-        elif isinstance(error, ModuleNotFoundError):
-            remedy = f"pip install {error.name if error.name != module else distribution}"
-        report.problem(f"{distribution} cannot be imported ({cause})", remedy)
+        report.say(distribution, "cannot be imported")
+        report.problem(f"{distribution} cannot be imported ({cause})", _remedy(error, distribution, module))
         return None
     try:
         number = version(distribution)
@@ -96,6 +91,14 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
     place = getattr(loaded, "__file__", None)
     report.say(distribution, f"{number}  {Path(place).parent if place else 'a folder without code'}")
     return loaded
+
+
+def _remedy(error: Exception, distribution: str, module: str) -> str:
+    if "libGL" in str(error):
+        return "install your system's libgl1, or opencv-python-headless in place of opencv-python"
+    if isinstance(error, ModuleNotFoundError):
+        return f"pip install {distribution if error.name == module else error.name}"
+    return f"pip install --force-reinstall {distribution}"
 
 
 def _hook(report: Report) -> None:

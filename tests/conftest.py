@@ -26,6 +26,11 @@ def shared_data() -> Path:
     return Path(folder)
 
 
+def clean_environ() -> dict[str, str]:
+    """The variables of this process without those that change how Python or the plugin starts."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("LIIF_", "PYTHON"))}
+
+
 class Environment:
     """A new virtual environment: sees the packages installed here, but runs none of their start-up lines."""
 
@@ -50,10 +55,8 @@ class Environment:
 
     def run(self, *args: str | Path, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the environment's Python in its empty folder; the exit status must be `status`."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("LIIF_", "PYTHON"))}
-        done = subprocess.run(
-            [self.python, *args], cwd=self.work, env={**clean, **env}, text=True, capture_output=True, check=False
-        )
+        command, variables = [self.python, *args], {**clean_environ(), **env}
+        done = subprocess.run(command, cwd=self.work, env=variables, text=True, capture_output=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done
 
