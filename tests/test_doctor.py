@@ -12,8 +12,8 @@ DOCTOR = ("-m", "liif_basicsr", "doctor")
 
 def lines(output: str) -> dict[str, str]:
     """Report lines by their name."""
-    pairs = (line.split(maxsplit=1) for line in output.partition("\nProblems\n")[0].splitlines() if line.startswith("  "))
-    return {pair[0]: pair[-1] for pair in pairs}
+    report = output.partition("\nProblems\n")[0].splitlines()
+    return dict(line.split(maxsplit=1) for line in report if line.startswith("  "))
 
 
 def test_a_healthy_installation_has_no_problem(installed: Environment) -> None:
