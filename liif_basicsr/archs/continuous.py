@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from liif_basicsr import render
 from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, check_block, choice, number, optional
+
+FIELDS = {
+    "input_skip": Field(optional(choice("bilinear"))),
+    "scale": Field(number(0)),
+}
 
 
 class ContinuousNetwork(nn.Module):
@@ -30,13 +36,12 @@ class ContinuousNetwork(nn.Module):
         scale: what `net(lq)` enlarges by.
 
     Raises:
-        LIIFError: an input_skip that does not exist.
+        LIIFError: an input_skip or a scale that does not exist.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, input_skip: str | None, scale: float) -> None:
         super().__init__()
-        if input_skip not in (None, "bilinear"):
-            raise LIIFError(f"network_g: input_skip must be bilinear or nothing (~), not {input_skip!r}")
+        check_block({"input_skip": input_skip, "scale": scale}, FIELDS, "network_g")
         self.encoder = encoder
         self.decoder = decoder
         self.input_skip = input_skip
@@ -56,7 +61,7 @@ class ContinuousNetwork(nn.Module):
         if coord is not None:
             if cell is None:
                 who = type(self).__name__
-                raise LIIFError(f"{who}: coord is given without cell; give the size of one output pixel, (2 / H, 2 / W)")
+                raise LIIFError(f"{who}: coord is given without cell; give the size of a queried pixel, (2 / H, 2 / W)")
             return self.query(lq, coord, cell)
         size = (round(lq.shape[-2] * self.scale), round(lq.shape[-1] * self.scale))
         if not torch.is_grad_enabled():

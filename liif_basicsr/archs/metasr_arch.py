@@ -12,6 +12,7 @@ from liif_basicsr.archs.continuous import ContinuousNetwork
 from liif_basicsr.archs.decoder import Axis
 from liif_basicsr.coords import EPS_SHIFT, nearest_index, pixel_centers
 from liif_basicsr.encoders import build_encoder
+from liif_basicsr.options import Field, check_block, integer
 
 
 class MetaDecoder(nn.Module):
@@ -105,11 +106,12 @@ class MetaSR(ContinuousNetwork):
         input_skip, scale: see `ContinuousNetwork`.
 
     Raises:
-        LIIFError: an encoder, an argument or an input_skip that does not exist.
+        LIIFError: an encoder or an argument that does not exist, or a value that it refuses.
     """
 
     def __init__(
         self, encoder: dict[str, Any], hidden_dim: int = 256, input_skip: str | None = None, scale: float = 4
     ) -> None:
+        check_block({"hidden_dim": hidden_dim}, {"hidden_dim": Field(integer(1))}, "network_g")
         encoder_net = build_encoder(encoder)
         super().__init__(encoder_net, MetaDecoder(encoder_net.out_channels, hidden_dim), input_skip, scale)

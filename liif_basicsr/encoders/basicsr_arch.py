@@ -130,8 +130,10 @@ def build_arch(block: Mapping[str, Any]) -> tuple[nn.Module, int]:
     import basicsr.archs  # noqa: F401  fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 
+    if not isinstance(block, Mapping):
+        raise LIIFError(f"encoder BasicSRArch: arch must be a block, its type and arguments, not {block!r}")
     kwargs = dict(block)
-    name = kwargs.pop("type", None)
+    name = str(kwargs.pop("type", None))
     try:
         cls = ARCH_REGISTRY.get(name)
     except KeyError:
