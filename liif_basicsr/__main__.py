@@ -13,6 +13,7 @@ from liif_basicsr.excepthook import error_line
 
 # command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
 COMMANDS = {
+    "convert": ("liif_basicsr.convert", "turn an official checkpoint into one of ours, or back"),
     "doctor": ("liif_basicsr.doctor", "tell what is installed, registered and switched on"),
 }
 # command -> (module, help); the module reads what follows by itself, as under `python -m module`

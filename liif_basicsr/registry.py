@@ -11,6 +11,7 @@ from liif_basicsr.startup import warn
 TABLE = {
     "ARCH_REGISTRY": {
         "LIIF": "liif_basicsr.archs.liif_arch",
+        "MetaSR": "liif_basicsr.archs.metasr_arch",
     },
     "DATASET_REGISTRY": {
     },
