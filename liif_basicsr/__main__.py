@@ -53,7 +53,9 @@ def _run(argv: list[str]) -> int:
         if name == command:  # only the chosen one is imported
             import_module(module).add_arguments(subparser)
     args = parser.parse_args(argv)
-    return import_module(COMMANDS[args.command][0]).run(args)
+    status = import_module(COMMANDS[args.command][0]).run(args)
+    sys.stdout.flush()  # a pipe that broke is told here, not when Python ends
+    return status
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """The doctor sees what is there, and says what to do about what is not."""
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
-from conftest import Environment
+from conftest import Environment, clean_environ
 
 from liif_basicsr import __version__
 from liif_basicsr.registry import entries
@@ -67,6 +70,16 @@ def test_a_name_of_somebody_else_is_a_problem(installed: Environment) -> None:
     done = installed.run(*DOCTOR, status=1)
     assert lines(done.stdout)["EDSR"] == "by basicsr.archs.edsr_arch"
     assert "EDSR belongs to basicsr.archs.edsr_arch" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(installed: Environment) -> None:
+    installed.outer.unlink()
+    read, write = os.pipe()
+    os.close(read)
+    command = [installed.python, *DOCTOR]
+    done = subprocess.run(command, env=clean_environ(), stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""
 
 
 def test_the_command_line_names_its_commands(installed: Environment) -> None:
