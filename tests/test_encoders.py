@@ -1,6 +1,7 @@
 """Every encoder keeps the contract of `liif_basicsr.encoders`."""
 import pytest
 import torch
+import torch.nn.functional as F
 
 from liif_basicsr import render as render_module
 from liif_basicsr.archs.liif_arch import LIIF
@@ -117,6 +118,45 @@ def test_official_names(spec, official):
     names = {key: encoder.official_key(key) for key in encoder.state_dict()}
     assert names | official == names
     assert len(set(names.values())) == len(names)
+
+
+def test_rdn_is_its_papers_equations():
+    encoder = build_encoder(CASES["RDN"])
+    weights = {encoder.official_key(name): param for name, param in encoder.state_dict().items()}
+
+    def conv(name, x):
+        weight = weights[f"{name}.weight"]
+        return F.conv2d(x, weight, weights[f"{name}.bias"], padding=weight.shape[-1] // 2)
+
+    x = torch.rand(1, 3, 7, 9)
+    first = conv("SFENet1", x)
+    outputs = [conv("SFENet2", first)]
+    for block in range(2):
+        seen = [outputs[-1]]
+        for layer in range(3):
+            seen.append(conv(f"RDBs.{block}.convs.{layer}.conv.0", torch.cat(seen, 1)).relu())
+        outputs.append(outputs[-1] + conv(f"RDBs.{block}.LFF", torch.cat(seen, 1)))
+    plain = first + conv("GFF.1", conv("GFF.0", torch.cat(outputs[1:], 1)))
+    torch.testing.assert_close(encoder(x), plain)
+
+
+@pytest.mark.parametrize("name", ["EDSR", "RCAN"])
+def test_it_equals_basicsr_s_own_of_that_name(name):
+    sizes = {key: value for key, value in CASES[name].items() if key != "type"}
+    other = build_encoder(tapped(name, **IO, **sizes, img_range=1, rgb_mean=[0, 0, 0]))
+    encoder = build_encoder(CASES[name])
+    ours, theirs = encoder.state_dict(), other.state_dict()
+    assert [p.shape for p in ours.values()] == [p.shape for p in theirs.values()]
+    encoder.load_state_dict(dict(zip(ours, theirs.values(), strict=True)))
+    x = torch.rand(1, 3, 7, 9)
+    torch.testing.assert_close(encoder(x), other(x * 2 - 1))
+
+
+def test_windows_are_filled_with_the_mirrored_picture():
+    encoder = build_encoder(CASES["SwinIR"]).eval()
+    x = torch.rand(1, 3, 13, 10)
+    whole = F.pad(x, (0, 2, 0, 3), mode="reflect")
+    torch.testing.assert_close(encoder(x), encoder(whole)[:, :, :13, :10])
 
 
 def test_a_tapped_architecture_gives_what_its_own_upsampler_gets():

@@ -1,19 +1,42 @@
 """What all networks here share: an encoder, and a decoder that answers coordinates on its feature grid."""
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr import render
+from liif_basicsr.archs.decoder import Axis
 from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, check_block, choice, number, optional
+from liif_basicsr.render import Window, check_window
+from liif_basicsr.render import render as render_tiles
 
 FIELDS = {
     "input_skip": Field(optional(choice("bilinear"))),
     "scale": Field(number(0)),
 }
+
+
+class Decoder(Protocol):
+    """A module that answers coordinates on a feature grid, and rows and columns of a picture in three steps."""
+
+    def __call__(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+        """(B, C, h, w) features, coord (B, Q, 2), cell (B, Q, 2) or (B, 1, 2) to (B, Q, 3) in [-1, 1]."""
+
+    def project(self, feat: Tensor, rel_cell: Tensor) -> Tensor:
+        """What is done once: (B, C, h, w) to (B, h, w, D), all queries having rel_cell (2,), cell * (h, w)."""
+
+    def axes(self, y: Tensor, x: Tensor, in_size: tuple[int, int], cell: Tensor) -> tuple[Axis, Axis]:
+        """Look up rows y (R,) and columns x (C,) in a whole input of in_size (h, w), of pixels of cell (2,)."""
+
+    def decode_block(self, grid: Tensor, rows: Axis, cols: Axis) -> Tensor:
+        """(h, w, D) of `project`, and rows and columns in it, to (R, C, 3) in [-1, 1]."""
+
+    def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
+        """How many features beyond the four around a query it uses, for an output of size (H, W)."""
 
 
 class ContinuousNetwork(nn.Module):
@@ -23,14 +46,7 @@ class ContinuousNetwork(nn.Module):
 
     Args:
         encoder: see `liif_basicsr.encoders`.
-        decoder: a module with
-            `forward(feat, coord, cell)`: (B, C, h, w), (B, Q, 2), (B, Q or 1, 2) to (B, Q, 3) in [-1, 1];
-            and the same for the rows and columns of a picture, in three steps:
-            `project(feat, rel_cell)`: what is done once, (B, C, h, w) to (B, h, w, D), given cell * (h, w);
-            `axes(y, x, in_size, cell)`: the `Axis` of the rows y (R,) and of the columns x (C,), their `index`
-            being into the whole input of in_size (h, w);
-            `decode_block(grid, rows, cols)`: (h, w, D) and these to (R, C, 3) in [-1, 1];
-            `reach(in_size, size)`: how many features around a query's neighbours it uses.
+        decoder: see `Decoder`.
         input_skip: `bilinear` adds the answer to the bilinearly enlarged input (as LTE does, Lee and Jin,
             CVPR 2022; in neither LIIF's nor Meta-SR's paper); None does not.
         scale: what `net(lq)` enlarges by.
@@ -39,7 +55,7 @@ class ContinuousNetwork(nn.Module):
         LIIFError: an input_skip or a scale that does not exist.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, input_skip: str | None, scale: float) -> None:
+    def __init__(self, encoder: Any, decoder: Decoder, input_skip: str | None, scale: float) -> None:
         super().__init__()
         check_block({"input_skip": input_skip, "scale": scale}, FIELDS, "network_g")
         self.encoder = encoder
@@ -104,10 +120,10 @@ class ContinuousNetwork(nn.Module):
         Raises:
             LIIFError: a size below 1 or a window that does not lie in the picture.
         """
-        part = render.check_window(size, window)
+        part = check_window(size, window)
         return torch.cat([self._render_one(picture[None], size, part) for picture in lq])
 
-    def _render_one(self, lq: Tensor, size: tuple[int, int], window: render.Window) -> Tensor:
+    def _render_one(self, lq: Tensor, size: tuple[int, int], window: Window) -> Tensor:
         in_size = (lq.shape[-2], lq.shape[-1])
         cell = make_cell(size, lq.device)
         decoder = self.decoder
@@ -124,4 +140,4 @@ class ContinuousNetwork(nn.Module):
 
         radius = self.encoder.receptive_radius
         halo = None if radius is None else radius + decoder.reach(in_size, size)
-        return render.render(lq, size, window, encode, decode, halo)
+        return render_tiles(lq, size, window, encode, decode, halo)

@@ -113,5 +113,5 @@ class MetaSR(ContinuousNetwork):
         self, encoder: dict[str, Any], hidden_dim: int = 256, input_skip: str | None = None, scale: float = 4
     ) -> None:
         check_block({"hidden_dim": hidden_dim}, {"hidden_dim": Field(integer(1))}, "network_g")
-        encoder_net = build_encoder(encoder)
+        encoder_net: Any = build_encoder(encoder)
         super().__init__(encoder_net, MetaDecoder(encoder_net.out_channels, hidden_dim), input_skip, scale)

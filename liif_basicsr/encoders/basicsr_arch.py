@@ -109,7 +109,9 @@ class BasicSRArch(nn.Module):
             raise LIIFError(f"{self.where}: nothing comes before tap {self.tap!r}; tap a later module")
         params = [param for param in self.arch.parameters() if param.requires_grad]
         grads = torch.autograd.grad(features.sum(), params, allow_unused=True)
-        unused = {param.requires_grad_(False) for param, grad in zip(params, grads, strict=True) if grad is None}
+        unused = {param for param, grad in zip(params, grads, strict=True) if grad is None}
+        for param in unused:
+            param.requires_grad_(False)
         drop_unused(self.arch, unused)
         return features.shape[1]
 
