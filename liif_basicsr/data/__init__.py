@@ -1,0 +1,1 @@
+"""The datasets: where pictures come from, and what is drawn from them."""

@@ -1,0 +1,49 @@
+"""ArbitraryScaleImageDataset: low resolution is made from the ground truth."""
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from liif_basicsr.data import fields
+from liif_basicsr.data.base import ArbitraryScaleDataset, Pair
+from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
+from liif_basicsr.options import Field
+
+
+class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
+    """Ground truth alone, downsampled on the fly with Pillow's bicubic.
+
+    In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is shrunk to
+    `lq_size`. In validation whole pictures are cut to a multiple of each of `scales` and shrunk.
+
+    Items and options are those of ArbitraryScaleDataset.
+
+    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, to which items are equal where the
+    same crop, scale, flips and pixels are drawn.
+    """
+
+    train_fields = {**fields.TRAIN, "scale_range": Field(fields.scale_range)}
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(opt)
+        if self.training:
+            low, high = self.settings["scale_range"]
+            self.check_sample_count((low, low))
+            largest = round(self.settings["lq_size"] * high)
+            self.check_sizes(self.gt[0], (largest, largest), "lq_size and scale_range ask for")
+        for k, scale in enumerate(self.scales):
+            self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales ask for")
+
+    def training_pair(self, index: int, rng: np.random.Generator) -> Pair:
+        image, size = self.gt[0].read(index), self.settings["lq_size"]
+        side = round(size * rng.uniform(*self.settings["scale_range"]))
+        gt = crop(image, random_corner(image.shape[:2], (side, side), rng), (side, side))
+        return downsample(gt, (size, size)), gt
+
+    def validation_pair(self, k: int, index: int) -> Pair:
+        image = self.gt[k].read(index)
+        size = floor_size(image.shape[:2], self.scales[k])
+        gt = crop(image, (0, 0), scaled_size(size, self.scales[k]))
+        return downsample(gt, size), gt

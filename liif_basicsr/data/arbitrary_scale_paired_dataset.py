@@ -1,0 +1,84 @@
+"""ArbitraryScalePairedDataset: low resolution is given."""
+from __future__ import annotations
+
+from os import path as osp
+from typing import Any
+
+import numpy as np
+
+from liif_basicsr.data import fields
+from liif_basicsr.data.base import ArbitraryScaleDataset, Pair
+from liif_basicsr.data.sampling import crop, random_corner, scaled_size
+from liif_basicsr.data.source import ImageSource
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, optional, scale_text, text
+
+PAIRED = {"dataroot_lq": Field(text), "filename_tmpl": Field(fields.name_template, "{}")}
+
+
+class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
+    """Low-resolution pictures and their ground truth, at each of `scales`.
+
+    The low-resolution form of `name.png` is `filename_tmpl` with the name in place of '{}'; '{scale}' stands for the
+    scale in it and in both dataroots. Ground truth is cut to the low-resolution size times the scale. In training
+    one of `scales`, which then must be whole, is drawn for each sample.
+
+    Items and options are those of ArbitraryScaleDataset.
+
+    Source: `sr-implicit-paired` of the official code, which takes one scale.
+    """
+
+    train_fields = {**fields.TRAIN, **PAIRED, "scales": Field(optional(fields.scales), None)}
+    val_fields = {**fields.VAL, **PAIRED}
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(opt)
+        self.lq = self.open_all("dataroot_lq", with_meta=False)
+        for k, scale in enumerate(self.scales):
+            self.lq[k] = self._match(self.gt[k], self.lq[k], scale)
+            for index in range(self.num_images):
+                self._check_pair(k, index)
+        if self.training:
+            self._check_training()
+
+    def lq_path(self, k: int, index: int) -> str:
+        return self.lq[k].path(index)
+
+    def training_pair(self, index: int, rng: np.random.Generator) -> Pair:
+        k, side = int(rng.integers(len(self.scales))), self.settings["lq_size"]
+        scale = tuple(int(s) for s in self.scales[k])
+        image = self.lq[k].read(index)
+        corner = random_corner(image.shape[:2], (side, side), rng)
+        gt = crop(self.gt[k].read(index), scaled_size(corner, scale), scaled_size((side, side), scale))
+        return crop(image, corner, (side, side)), gt
+
+    def validation_pair(self, k: int, index: int) -> Pair:
+        lq, gt = self.lq[k].read(index), self.gt[k].read(index)
+        return lq, crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
+
+    def _match(self, gt: ImageSource, lq: ImageSource, scale: tuple[float, float]) -> ImageSource:
+        """The low-resolution source in the order of the ground truth."""
+        template = self.settings["filename_tmpl"].replace("{scale}", scale_text(scale))
+        names = []
+        for name in gt.names:
+            stem, suffix = osp.splitext(name) if self.settings["io_backend"] == "disk" else (name, "")
+            names.append(template.replace("{}", stem) + suffix)
+        if self.settings["meta_info_file"] is None and len(lq) > len(gt):
+            raise LIIFError(f"{self.where}: {lq.root} has {len(lq)} images, {gt.root} only {len(gt)}")
+        return lq.selected(names, f"{self.where}: {gt.root}")
+
+    def _check_pair(self, k: int, index: int) -> None:
+        """The ground truth must be as large as the low-resolution picture times the scale."""
+        size, needed = self.gt[k].size(index), scaled_size(self.lq[k].size(index), self.scales[k])
+        if size[0] < needed[0] or size[1] < needed[1]:
+            raise LIIFError(
+                f"{self.where}: {self.gt[k].path(index)} is {size[0]}x{size[1]}, smaller than {needed[0]}x{needed[1]}, "
+                f"which is {self.lq[k].path(index)} times {scale_text(self.scales[k])}; is the scale right?"
+            )
+
+    def _check_training(self) -> None:
+        if any(s != int(s) for scale in self.scales for s in scale):
+            raise LIIFError(f"{self.where}: scales: must be whole numbers in training, or crops would not match")
+        self.check_sample_count(min(self.scales, key=lambda scale: scale[0] * scale[1]))
+        for source in self.lq:
+            self.check_sizes(source, (self.settings["lq_size"],) * 2, "lq_size asks for")

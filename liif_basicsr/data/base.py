@@ -1,0 +1,158 @@
+"""What the datasets have in common: their options, and the form of what they give."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from liif_basicsr.coords import make_cell
+from liif_basicsr.data import fields
+from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.data.sampling import Flips, generator, sample_pixels
+from liif_basicsr.data.source import ImageSource, open_source
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, check_block, scale_text
+
+Pair = tuple[np.ndarray, np.ndarray]  # lq (h, w, 3), gt (H, W, 3)
+
+
+class ArbitraryScaleDataset(Dataset):
+    """Pairs of a picture and its low-resolution form, at any scale.
+
+    In training an item is
+        lq: (3, h, w) float32, RGB in [0, 1];
+        coord: (Q, 2) float32, (y, x) in [-1, 1], centres of pixels drawn from the crop without replacement;
+        cell: (1, 2) float32, size of one of the crop's pixels;
+        gt: (Q, 3) float32, RGB in [0, 1] at `coord`;
+        scale: (2,) float32, size of the crop over that of `lq`;
+        gt_path: where it is from.
+    In validation the items are all pictures at the first scale, then all at the second, and so on; each is
+        lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as given; lq_path, gt_path.
+
+    Randomness is drawn from torch's generator alone: it differs in every epoch and worker, and follows from
+    `manual_seed`.
+
+    Attributes:
+        opt: the block, as BasicSR gives it.
+        scales: [(along y, along x)]: the scales of validation, empty in training where they are drawn.
+        protocol: benchmark, div2k or None.
+        num_images: number of pictures at one scale.
+
+    Args:
+        opt: a block of `datasets` in an options file, with the `phase` that BasicSR adds.
+
+    Raises:
+        LIIFError: an option that is unknown, missing or of the wrong type; data that is missing, damaged or too
+            small.
+    """
+
+    train_fields: Mapping[str, Field] = fields.TRAIN
+    val_fields: Mapping[str, Field] = fields.VAL
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        self.where = f"datasets: {opt.get('name', '(no name)')}"
+        self.training = opt.get("phase") == "train"
+        table = self.train_fields if self.training else self.val_fields
+        self.settings = check_block(opt, table, self.where)
+        self.protocol = self.settings.get("protocol")
+        self.scales = self._scales() if "scales" in table else []
+        self.gt = self.open_all("dataroot_gt")
+        self.num_images = len(self.gt[0])
+        for source in self.gt:
+            if len(source) != self.num_images:
+                counts = f"{self.gt[0].root} has {self.num_images} images, {source.root} has {len(source)}"
+                raise LIIFError(f"{self.where}: {counts}; all scales must have the same")
+
+    def training_pair(self, index: int, rng: np.random.Generator) -> Pair:
+        """A random crop of picture `index` with its low-resolution form, `lq_size` square."""
+        raise NotImplementedError
+
+    def validation_pair(self, k: int, index: int) -> Pair:
+        """Picture `index`, whole, with its low-resolution form at scale number `k`."""
+        raise NotImplementedError
+
+    def lq_path(self, k: int, index: int) -> str:
+        """Where the low-resolution form is from."""
+        return self.gt[k].path(index)
+
+    def __len__(self) -> int:
+        return self.num_images if self.training else self.num_images * len(self.scales)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self.training:
+            return self._training_item(index)
+        k, index = divmod(index, self.num_images)
+        lq, gt = self.validation_pair(k, index)
+        return {
+            "lq": to_image_tensor(lq),
+            "gt": to_image_tensor(gt),
+            "scale": torch.tensor(self.scales[k], dtype=torch.float32),
+            "lq_path": self.lq_path(k, index),
+            "gt_path": self.gt[k].path(index),
+        }
+
+    def open_all(self, key: str, with_meta: bool = True) -> list[ImageSource]:
+        """The sources that option `key` names: one for each scale where there are scales, else one."""
+        root, kind = self.settings[key], self.settings["io_backend"]
+        meta = self.settings["meta_info_file"] if with_meta else None
+        roots = [root.replace("{scale}", scale_text(scale)) for scale in self.scales] or [root]
+        try:
+            opened = {root: open_source(root, kind, meta) for root in dict.fromkeys(roots)}
+        except LIIFError as error:
+            raise LIIFError(f"{self.where}: {key}: {error}") from None
+        return [opened[root] for root in roots]
+
+    def _training_item(self, index: int) -> dict[str, Any]:
+        rng = generator()
+        lq, gt = self.training_pair(index, rng)
+        flips = Flips.draw(self.settings["use_hflip"], self.settings["use_rot"], rng)
+        lq, gt = flips.apply(lq), flips.apply(gt)
+        coord, rgb = sample_pixels(gt, self.settings["sample_q"], rng)
+        return {
+            "lq": to_image_tensor(lq),
+            "coord": coord,
+            "cell": make_cell(gt.shape[:2])[None],
+            "gt": rgb,
+            "scale": self._ratio(lq, gt),
+            "gt_path": self.gt[0].path(index),
+        }
+
+    @staticmethod
+    def _ratio(lq: np.ndarray, gt: np.ndarray) -> Tensor:
+        return torch.tensor([gt.shape[0] / lq.shape[0], gt.shape[1] / lq.shape[1]])
+
+    def _scales(self) -> list[tuple[float, float]]:
+        """`scales`, or where it is not given, BasicSR's own `scale`."""
+        if self.settings["scales"] is not None:
+            return self.settings["scales"]
+        if self.settings["scale"] is None:
+            raise LIIFError(f"{self.where}: option 'scales' is missing, such as scales: [2, 3, 4]")
+        try:
+            return [fields.scale(self.settings["scale"])]
+        except ValueError as error:
+            raise LIIFError(f"{self.where}: scale: {error}, not {self.settings['scale']!r}") from None
+
+    def check_sample_count(self, smallest_scale: tuple[float, float]) -> None:
+        """Raise LIIFError if the smallest crop has fewer pixels than are drawn from it."""
+        size, count = self.settings["lq_size"], self.settings["sample_q"]
+        pixels = round(size * smallest_scale[0]) * round(size * smallest_scale[1])
+        if pixels < count:
+            raise LIIFError(
+                f"{self.where}: sample_q is {count}, but the smallest crop has {pixels} pixels; "
+                f"lower sample_q or raise lq_size or the lowest scale"
+            )
+
+    def check_sizes(self, source: ImageSource, smallest: tuple[int, int], why: str) -> None:
+        """Raise LIIFError for the first picture that is smaller than `smallest` (H, W)."""
+        for index in range(len(source)):
+            size = source.size(index)
+            if size[0] < smallest[0] or size[1] < smallest[1]:
+                raise LIIFError(
+                    f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than the "
+                    f"{smallest[0]}x{smallest[1]} that {why}; take it away, or lower these"
+                )

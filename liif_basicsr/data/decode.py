@@ -1,0 +1,76 @@
+"""Image files to RGB pixels, and to tensors."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from liif_basicsr.errors import LIIFError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def decode(content: bytes, name: str) -> np.ndarray:
+    """The pixels of an image file.
+
+    Gray and palettes become RGB, alpha is left out, 16 bits keep their upper 8; a camera's note on orientation is
+    not looked at, as in the official code.
+
+    Args:
+        content: the file's bytes.
+        name: how to call it in messages.
+
+    Returns:
+        uint8 array (H, W, 3), RGB.
+
+    Raises:
+        LIIFError: it is broken, cut short, of a format that Pillow cannot read, or too large to be a photograph.
+    """
+    with _open(BytesIO(content), name) as image:
+        return _rgb(image)
+
+
+def size_of(path: str | Path) -> tuple[int, int]:
+    """(H, W) of an image file, of which only the header is read.
+
+    Raises:
+        LIIFError: as `decode`.
+    """
+    with _open(path, str(path)) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
+    """An image of Pillow's; whatever Pillow says within the context becomes one line that names the file."""
+    try:
+        with Image.open(file) as image:
+            yield image
+    except Image.DecompressionBombError as error:
+        raise LIIFError(f"{name} is too large to be a photograph: {error}") from None
+    except Exception as error:  # Pillow's readers let almost any exception out on broken files
+        raise LIIFError(f"{name} is broken or not an image ({error}); replace it or take it away") from None
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion would clip at 255
+        gray = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """uint8 pixels (..., C) to float32 in [0, 1], same shape."""
+    return torch.from_numpy(np.ascontiguousarray(image)).float().div_(255)
+
+
+def to_image_tensor(image: np.ndarray) -> Tensor:
+    """uint8 array (H, W, 3) to a float32 tensor (3, H, W) in [0, 1]."""
+    return to_tensor(image.transpose(2, 0, 1))

@@ -1,0 +1,84 @@
+"""What is drawn from a picture in training: crop, downsampling, flips, pixels.
+
+All randomness comes from torch's generator, by `generator()`. BasicSR seeds those of numpy and of `random` to the
+same value at each epoch, so that what they draw repeats; torch's seed differs in every epoch and every worker, and
+follows from `manual_seed`.
+"""
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from liif_basicsr.coords import pixel_centers
+from liif_basicsr.data.decode import to_tensor
+
+
+def generator() -> np.random.Generator:
+    """A generator for one sample, seeded from torch's: its `choice` is faster than torch.randperm."""
+    return np.random.default_rng(int(torch.randint(2**62, ())))
+
+
+def random_corner(size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """Where to put a crop of (h, w) in an image of (H, W): (top, left), uniform over all that fit."""
+    return tuple(int(rng.integers(n - c + 1)) for n, c in zip(size, crop, strict=True))
+
+
+def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The part of `image` (H, W, 3) that starts at `corner` (top, left): a contiguous copy (h, w, 3)."""
+    (top, left), (height, width) = corner, size
+    return image[top : top + height, left : left + width].copy()
+
+
+def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shrink a contiguous uint8 image to `size` (h, w) with Pillow's bicubic: antialiased, rounded to 8 bits."""
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
+    """Size of the low-resolution image that a picture of `size` (H, W) gives at a scale, as in the official code."""
+    return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)
+
+
+def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
+    """`size` (h, w) enlarged by a scale, rounded as in the official code."""
+    return round(size[0] * scale[0]), round(size[1] * scale[1])
+
+
+class Flips(NamedTuple):
+    """Which of the eight orientations of a square; the same for an image and its low-resolution form."""
+
+    horizontal: bool
+    vertical: bool
+    transpose: bool
+
+    @classmethod
+    def draw(cls, use_hflip: bool, use_rot: bool, rng: np.random.Generator) -> Flips:
+        """Each with p = 0.5 where it is in use; `use_rot` stands for the vertical flip and the transposition."""
+        horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
+        return cls(use_hflip and horizontal, use_rot and vertical, use_rot and transpose)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """A view of `image` (H, W, C)."""
+        image = image[:: -1 if self.vertical else 1, :: -1 if self.horizontal else 1]
+        return image.swapaxes(0, 1) if self.transpose else image
+
+
+def sample_pixels(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw pixels without replacement.
+
+    Args:
+        image: uint8 (H, W, 3), also a view with negative strides; H * W must be at least `count`.
+
+    Returns:
+        coord: (count, 2) float32, (y, x) of their centres in [-1, 1].
+        rgb: (count, 3) float32 in [0, 1].
+    """
+    height, width = image.shape[:2]
+    rows, columns = np.divmod(rng.choice(height * width, count, replace=False, shuffle=False), width)
+    y, x = pixel_centers(height).numpy()[rows], pixel_centers(width).numpy()[columns]
+    return torch.from_numpy(np.stack((y, x), axis=-1)), to_tensor(image[rows, columns])
