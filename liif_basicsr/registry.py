@@ -14,6 +14,8 @@ TABLE = {
         "MetaSR": "liif_basicsr.archs.metasr_arch",
     },
     "DATASET_REGISTRY": {
+        "ArbitraryScaleImageDataset": "liif_basicsr.data.arbitrary_scale_image_dataset",
+        "ArbitraryScalePairedDataset": "liif_basicsr.data.arbitrary_scale_paired_dataset",
     },
     "MODEL_REGISTRY": {
         "LIIFModel": "liif_basicsr.models.liif_model",
