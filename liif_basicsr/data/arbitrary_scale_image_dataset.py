@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from liif_basicsr.data import fields
-from liif_basicsr.data.base import ArbitraryScaleDataset, Pair
+from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
 from liif_basicsr.options import Field
 
@@ -36,13 +36,13 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         for k, scale in enumerate(self.scales):
             self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales ask for")
 
-    def training_pair(self, index: int, rng: np.random.Generator) -> Pair:
+    def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         image, size = self.gt[0].read(index), self.settings["lq_size"]
         side = round(size * rng.uniform(*self.settings["scale_range"]))
         gt = crop(image, random_corner(image.shape[:2], (side, side), rng), (side, side))
-        return downsample(gt, (size, size)), gt
+        return downsample(gt, (size, size)), gt, self.gt[0].path(index)
 
-    def validation_pair(self, k: int, index: int) -> Pair:
+    def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         image = self.gt[k].read(index)
         size = floor_size(image.shape[:2], self.scales[k])
         gt = crop(image, (0, 0), scaled_size(size, self.scales[k]))

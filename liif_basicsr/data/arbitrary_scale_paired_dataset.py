@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from liif_basicsr.data import fields
-from liif_basicsr.data.base import ArbitraryScaleDataset, Pair
+from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.sampling import crop, random_corner, scaled_size
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
@@ -44,15 +44,14 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     def lq_path(self, k: int, index: int) -> str:
         return self.lq[k].path(index)
 
-    def training_pair(self, index: int, rng: np.random.Generator) -> Pair:
+    def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         k, side = int(rng.integers(len(self.scales))), self.settings["lq_size"]
-        scale = tuple(int(s) for s in self.scales[k])
-        image = self.lq[k].read(index)
+        scale, image = self.scales[k], self.lq[k].read(index)
         corner = random_corner(image.shape[:2], (side, side), rng)
         gt = crop(self.gt[k].read(index), scaled_size(corner, scale), scaled_size((side, side), scale))
-        return crop(image, corner, (side, side)), gt
+        return crop(image, corner, (side, side)), gt, self.gt[k].path(index)
 
-    def validation_pair(self, k: int, index: int) -> Pair:
+    def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         lq, gt = self.lq[k].read(index), self.gt[k].read(index)
         return lq, crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
 

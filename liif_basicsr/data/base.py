@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from liif_basicsr.coords import make_cell
@@ -16,8 +15,6 @@ from liif_basicsr.data.sampling import Flips, generator, sample_pixels
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, check_block, scale_text
-
-Pair = tuple[np.ndarray, np.ndarray]  # lq (h, w, 3), gt (H, W, 3)
 
 
 class ArbitraryScaleDataset(Dataset):
@@ -68,12 +65,12 @@ class ArbitraryScaleDataset(Dataset):
                 counts = f"{self.gt[0].root} has {self.num_images} images, {source.root} has {len(source)}"
                 raise LIIFError(f"{self.where}: {counts}; all scales must have the same")
 
-    def training_pair(self, index: int, rng: np.random.Generator) -> Pair:
-        """A random crop of picture `index` with its low-resolution form, `lq_size` square."""
+    def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
+        """A crop of picture `index`: its low-resolution form, `lq_size` square, the ground truth, and its path."""
         raise NotImplementedError
 
-    def validation_pair(self, k: int, index: int) -> Pair:
-        """Picture `index`, whole, with its low-resolution form at scale number `k`."""
+    def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Picture `index` at scale number `k`: its low-resolution form, and the ground truth, whole."""
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
@@ -109,7 +106,7 @@ class ArbitraryScaleDataset(Dataset):
 
     def _training_item(self, index: int) -> dict[str, Any]:
         rng = generator()
-        lq, gt = self.training_pair(index, rng)
+        lq, gt, path = self.training_pair(index, rng)
         flips = Flips.draw(self.settings["use_hflip"], self.settings["use_rot"], rng)
         lq, gt = flips.apply(lq), flips.apply(gt)
         coord, rgb = sample_pixels(gt, self.settings["sample_q"], rng)
@@ -118,13 +115,9 @@ class ArbitraryScaleDataset(Dataset):
             "coord": coord,
             "cell": make_cell(gt.shape[:2])[None],
             "gt": rgb,
-            "scale": self._ratio(lq, gt),
-            "gt_path": self.gt[0].path(index),
+            "scale": torch.tensor([gt.shape[0] / lq.shape[0], gt.shape[1] / lq.shape[1]]),
+            "gt_path": path,
         }
-
-    @staticmethod
-    def _ratio(lq: np.ndarray, gt: np.ndarray) -> Tensor:
-        return torch.tensor([gt.shape[0] / lq.shape[0], gt.shape[1] / lq.shape[1]])
 
     def _scales(self) -> list[tuple[float, float]]:
         """`scales`, or where it is not given, BasicSR's own `scale`."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from liif_basicsr.data.source import KINDS
 from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, text
 from liif_basicsr.options import scale as any_scale
 
@@ -43,8 +44,8 @@ def name_template(value: Any) -> str:
 
 
 def backend(value: Any) -> str:
-    """`{type: disk}` or `{type: lmdb}`."""
-    return check_block(value, {"type": Field(choice("disk", "lmdb"))}, "io_backend")["type"]
+    """`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` for what `prepare_data.py --pixels` makes."""
+    return check_block(value, {"type": Field(choice(*KINDS))}, "io_backend")["type"]
 
 
 COMMON = {

@@ -25,7 +25,7 @@ def generator() -> np.random.Generator:
 
 def random_corner(size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
     """Where to put a crop of (h, w) in an image of (H, W): (top, left), uniform over all that fit."""
-    return tuple(int(rng.integers(n - c + 1)) for n, c in zip(size, crop, strict=True))
+    return int(rng.integers(size[0] - crop[0] + 1)), int(rng.integers(size[1] - crop[1] + 1))
 
 
 def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import cache
 from os import path as osp
@@ -110,11 +110,34 @@ class LmdbSource(ImageSource):
         return decode(content, self.path(index))
 
 
-KINDS: dict[str, type[ImageSource]] = {"disk": DiskSource, "lmdb": LmdbSource}
+class PixelSource(ImageSource):
+    """Decoded pictures one after the other in a file that is memory-mapped, so that a crop costs its pages alone.
+
+    `scripts/prepare_data.py --pixels` makes it: pixels.bin holds uint8 RGB, meta_info.txt the names and sizes.
+    """
+
+    def __init__(self, root: str) -> None:
+        names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
+        super().__init__(root, names, sizes)
+        if len(sizes) < len(names):
+            raise LIIFError(f"{root}: meta_info.txt does not tell the size of each picture; make it anew")
+        ends = np.cumsum([sizes[name][0] * sizes[name][1] * 3 for name in names])
+        self.starts = dict(zip(names, [0, *ends.tolist()], strict=False))
+        data = osp.join(root, "pixels.bin")
+        if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
+            raise LIIFError(f"{data} is missing or cut short: meta_info.txt tells of {ends[-1]} bytes; make it anew")
+
+    def _read(self, index: int) -> np.ndarray:
+        name = self.names[index]
+        (height, width), start = self.sizes[name], self.starts[name]
+        return _pixels(osp.realpath(self.root))[start : start + height * width * 3].reshape(height, width, 3)
+
+
+KINDS: dict[str, Callable[[str], ImageSource]] = {"disk": DiskSource, "lmdb": LmdbSource, "pixels": PixelSource}
 
 
 def open_source(root: str, kind: str, meta_info_file: str | None = None) -> ImageSource:
-    """Open a folder (`disk`) or an `lmdb`; a meta file, if given, says which of its pictures to take.
+    """Open a folder (`disk`), an `lmdb` or `pixels`; a meta file, if given, says which of its pictures to take.
 
     Raises:
         LIIFError: it does not exist, is empty or damaged, or lacks what the meta file names.
@@ -144,7 +167,7 @@ def read_meta(path: str, suffix: bool) -> tuple[list[str], dict[str, tuple[int, 
     except (OSError, UnicodeDecodeError) as error:
         raise LIIFError(f"{path} cannot be read ({error}); scripts/prepare_data.py makes it with an LMDB") from None
     names, sizes = [], {}
-    for match in (META_LINE.fullmatch(line) for line in lines if line):
+    for match in filter(None, map(META_LINE.fullmatch, lines)):  # any line but an empty one matches
         name = match["name"] if suffix else osp.splitext(match["name"])[0]
         names.append(name)
         if match["h"]:
@@ -160,6 +183,11 @@ def _client(kind: str, root: str | None = None) -> Any:
         return FileClient(kind) if root is None else FileClient(kind, db_paths=root)
     except lmdb.Error as error:
         raise LIIFError(f"{root} cannot be opened: {error}") from None
+
+
+@cache
+def _pixels(root: str) -> np.ndarray:
+    return np.asarray(np.memmap(osp.join(root, "pixels.bin"), np.uint8, "r"))
 
 
 @cache
