@@ -3,31 +3,28 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
 from os import path as osp
 from typing import Any
 
 import torch
-from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import imwrite, tensor2img
 from basicsr.utils.dist_util import master_only
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from liif_basicsr import checkpoint
-from liif_basicsr.archs import check_network
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.models import model_options
 from liif_basicsr.models import validation as val
-from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, suggest
+from liif_basicsr.models.checkpointed_model import CheckpointedModel
+from liif_basicsr.models.model_options import told_of
+from liif_basicsr.options import check_block
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-AMP = Field(optional(choice(*PRECISIONS)), None)
 
 
-class LIIFModel(SRModel):
+class LIIFModel(CheckpointedModel):
     """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
 
     Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (bfloat16, float16); validation at several
@@ -40,34 +37,32 @@ class LIIFModel(SRModel):
             checkpoint that is damaged or of another network.
     """
 
-    # What `train` and `val` may say; a subclass with options of its own extends these.
-    train_fields = {
-        **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
-        **dict.fromkeys(("pixel_opt", "perceptual_opt"), Field(anything, None)),
-        "total_iter": Field(integer(1)),
-        "warmup_iter": Field(integer(-1), -1),
-        "ema_decay": Field(number(0), 0),
-        "amp": AMP,
-    }
-    val_fields = {
-        "val_freq": Field(number(1), None),
-        "save_img": Field(boolean, False),
-        "pbar": Field(boolean, False),
-        "suffix": Field(anything, None),
-        "metrics": Field(anything, None),
-        "amp": AMP,
-    }
+    # What these blocks may say; a subclass with options of its own extends them.
+    train_fields = model_options.TRAIN
+    val_fields = model_options.VAL
+    path_fields = model_options.PATH
+
+    @classmethod
+    def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Check the blocks `network_g`, `path`, `train` and `val`.
+
+        Returns:
+            `train` (empty at test time) and `val`, with their defaults.
+        """
+        model_options.check_network_block(opt.get("network_g"))
+        check_block(opt["path"], cls.path_fields, "path")
+        train = check_block(opt["train"], cls.train_fields, "train") if opt["is_train"] else {}
+        validation = check_block(opt.get("val") or {}, cls.val_fields, "val")
+        model_options.check_metrics(validation["metrics"])
+        return train, validation
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_network(opt["network_g"])
-        self.amp = check_block(opt["train"], self.train_fields, "train")["amp"] if opt["is_train"] else None
-        self.val_opt = check_block(opt.get("val") or {}, self.val_fields, "val")
-        for name, metric in (self.val_opt["metrics"] or {}).items():
-            if not isinstance(metric, Mapping) or metric.get("type") not in METRIC_REGISTRY:
-                given = metric.get("type") if isinstance(metric, Mapping) else metric
-                raise LIIFError(f"val: metrics: {name}: no metric {given!r}{suggest(given, METRIC_REGISTRY.keys())}")
+        train, self.val_opt = self.check_options(opt)
+        self.amp = train.get("amp")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
         super().__init__(opt)
+        if not hasattr(self.get_bare_model(self.net_g), "render"):
+            raise LIIFError(f"network_g: {opt['network_g']['type']} does not answer coordinates, as LIIFModel needs it")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -75,6 +70,21 @@ class LIIFModel(SRModel):
         if self.opt["dist"] and self.device.type == "cpu":
             return DistributedDataParallel(net)
         return super().model_to_device(net)
+
+    def init_training_settings(self) -> None:
+        """As BasicSR does it; what its losses refuse is told as of the block `train`."""
+        with told_of("train: pixel_opt, perceptual_opt"):
+            super().init_training_settings()
+
+    def setup_optimizers(self) -> None:
+        """As BasicSR does it; what the optimizer refuses is told as of its block."""
+        with told_of("train: optim_g"):
+            super().setup_optimizers()
+
+    def setup_schedulers(self) -> None:
+        """As BasicSR does it; what the scheduler refuses is told as of its block."""
+        with told_of("train: scheduler"):
+            super().setup_schedulers()
 
     # Training ----------------------------------------------------------------------------------------------
 
@@ -86,10 +96,12 @@ class LIIFModel(SRModel):
 
     def autocast(self, precision: str | None) -> torch.autocast:
         """The context in which networks run; None for float32."""
-        return torch.autocast(self.device.type, PRECISIONS.get(precision), enabled=precision is not None)
+        dtype = PRECISIONS[precision] if precision else None
+        return torch.autocast(self.device.type, dtype, enabled=precision is not None)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch that was fed."""
+        self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         with self.autocast(self.amp):
             self.output = self.net_g(self.lq, *self.query)
@@ -97,8 +109,8 @@ class LIIFModel(SRModel):
         total = sum(losses.values())
         self.scaler.scale(total).backward()
         self.log_dict = self.reduce_loss_dict(losses)
-        # Every rank looks at its own loss too: BasicSR reduces to rank 0 alone, and all have to stop.
-        if not math.isfinite(total.item()):
+        # The mean over ranks reaches rank 0 alone; each looks at its own loss too, and the one that stops ends all.
+        if not all(map(math.isfinite, (total.item(), *self.log_dict.values()))):
             self._stop_on_bad_numbers(current_iter)
         self.scaler.step(self.optimizer_g)
         self.scaler.update()
@@ -116,10 +128,10 @@ class LIIFModel(SRModel):
         return losses
 
     def _stop_on_bad_numbers(self, current_iter: int) -> None:
-        models = self.opt["path"]["models"]
         raise LIIFError(
             f"the loss is not finite at iteration {current_iter} ({dict(self.log_dict)}), on {list(self.paths or [])}; "
-            f"checkpoints up to then are in {models}. A lower learning rate or train: amp: ~ often helps"
+            f"the last good checkpoint: {self.newest_checkpoint() or 'none yet'}. "
+            "A lower learning rate or train: amp: ~ often helps"
         )
 
     # Validation --------------------------------------------------------------------------------------------
@@ -140,9 +152,11 @@ class LIIFModel(SRModel):
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(
-        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool
+        self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool
     ) -> None:
         """Validate one set at each of its scales."""
+        if self.is_train:  # at the end, BasicSR's count has gone beyond the last iteration
+            current_iter = min(current_iter, int(self.opt["train"]["total_iter"]))
         dataset = dataloader.dataset
         name, metrics = dataset.opt["name"], self.val_opt["metrics"] or {}
         scales = getattr(dataset, "scales", [None])
@@ -189,37 +203,3 @@ class LIIFModel(SRModel):
         suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
         folder = osp.join(self.opt["path"]["visualization"], label)
         imwrite(tensor2img([self.output]), osp.join(folder, f"{name}_{suffix}.png"))
-
-    # Checkpoints -------------------------------------------------------------------------------------------
-
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """Load a checkpoint of ours, of BasicSR's or an official one; never running code from it."""
-        data = checkpoint.read(load_path)
-        checkpoint.load_params(self.get_bare_model(net), data, load_path, param_key, strict)
-        get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} from {load_path}.")
-
-    @master_only
-    def save_network(
-        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
-    ) -> None:
-        """Write `net_g_<iter>.pth`, whole or not at all, with the options that make the network."""
-        nets = net if isinstance(net, list) else [net]
-        keys = param_key if isinstance(param_key, list) else [param_key]
-        data: dict[str, Any] = {"network_g": checkpoint.plain(self.opt["network_g"])}
-        for key, one in zip(keys, nets, strict=True):
-            data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
-        name = "latest" if current_iter == -1 else current_iter
-        checkpoint.save(osp.join(self.opt["path"]["models"], f"{net_label}_{name}.pth"), data)
-
-    @master_only
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write `<iter>.state`, whole or not at all."""
-        if current_iter == -1:
-            return
-        state = {
-            "epoch": epoch,
-            "iter": current_iter,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
-        }
-        checkpoint.save(osp.join(self.opt["path"]["training_states"], f"{current_iter}.state"), checkpoint.plain(state))

@@ -27,7 +27,8 @@ def set_label(name: str, scale: tuple[float, float] | None) -> str:
 def share_of(dataset: Dataset, rank: int, world_size: int) -> tuple[DataLoader, range]:
     """The items that one rank validates, one at a time, and their indices."""
     indices = range(rank, len(dataset), world_size)
-    return DataLoader(Subset(dataset, indices), batch_size=1), indices
+    # A generator of its own: what training draws must not depend on how often one validates.
+    return DataLoader(Subset(dataset, indices), batch_size=1, generator=torch.Generator()), indices
 
 
 def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[str, Any]:
@@ -41,7 +42,9 @@ def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[s
     return {"crop_border": border + (6 if protocol == "div2k" else 0), "test_y_channel": protocol == "benchmark"}
 
 
-def measure(output: Tensor, gt: Tensor, metrics: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]) -> list[float]:
+def measure(
+    output: Tensor, gt: Tensor, metrics: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]
+) -> list[float]:
     """The metrics of one picture.
 
     Args:

@@ -1,0 +1,95 @@
+"""What LIIFModel writes and takes up again: networks and training states."""
+from __future__ import annotations
+
+from os import path as osp
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, set_random_seed
+from basicsr.utils.dist_util import master_only
+from torch import Tensor, nn
+
+from liif_basicsr import checkpoint
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.models.model_options import told_of
+
+
+class CheckpointedModel(SRModel):
+    """SRModel whose checkpoints are written whole, tell what they hold, and lose nothing on resuming.
+
+    A training state holds iteration, epoch, optimizers, schedulers, the scaler of float16 and the best values;
+    parameters and their EMA are in the network's file, which is written first. What is drawn at random in a step
+    (such as SwinIR's drop path) follows from `manual_seed`, iteration and rank alone, so there is nothing of it to
+    store. Through `python -m liif_basicsr.train` the same holds for the data: there, on one kind of processor, a run
+    that is resumed at a checkpoint ends with the very weights of one that went through, with any number of workers.
+
+    Not exact: under BasicSR's own train.py the epoch begins anew, from its first sample, and samples depend on the
+    number of workers; validation at the checkpoint's own iteration is not repeated, if the run ended before it;
+    kernels that are not deterministic on a GPU (`torch.backends.cudnn.benchmark`, which BasicSR sets) remain so.
+    """
+
+    def seed_step(self, current_iter: int) -> None:
+        """Make what the step draws at random a function of manual_seed, iteration and rank."""
+        set_random_seed((self.opt["manual_seed"] + current_iter * self.opt["world_size"] + self.opt["rank"]) % 2**32)
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """Load a checkpoint of ours, of BasicSR's or an official one; never running code from it."""
+        data = checkpoint.read(load_path)
+        checkpoint.load_params(self.get_bare_model(net), data, load_path, param_key, strict)
+        get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} from {load_path}.")
+
+    @master_only
+    def save_network(
+        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
+    ) -> None:
+        """Write `net_g_<iter>.pth`, whole or not at all, with the options that make the network.
+
+        Raises:
+            LIIFError: it cannot be written, or a parameter is not finite; what was saved before is kept.
+        """
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        data: dict[str, Any] = {"network_g": checkpoint.plain(self.opt["network_g"])}
+        for key, one in zip(keys, nets, strict=True):
+            data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
+            self._check_finite(data[key])
+        name = "latest" if current_iter == -1 else current_iter
+        checkpoint.save(osp.join(self.opt["path"]["models"], f"{net_label}_{name}.pth"), data)
+
+    def _check_finite(self, params: dict[str, Tensor]) -> None:
+        broken = next((name for name, value in params.items() if not torch.isfinite(value).all()), None)
+        if broken:
+            last = self.newest_checkpoint() or "none yet"
+            raise LIIFError(f"the network is not saved, {broken} is not finite; the last good checkpoint: {last}")
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write `<iter>.state`, whole or not at all."""
+        if current_iter == -1:
+            return
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "scaler": self.scaler.state_dict(),
+            "best_metric_results": getattr(self, "best_metric_results", {}),
+        }
+        checkpoint.save(osp.join(self.opt["path"]["training_states"], f"{current_iter}.state"), checkpoint.plain(state))
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Take up a training state, also one that BasicSR's own models wrote."""
+        with told_of(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
+            super().resume_training(resume_state)
+        if resume_state.get("scaler") and self.scaler.is_enabled():
+            self.scaler.load_state_dict(resume_state["scaler"])
+        metrics = (self.opt.get("val") or {}).get("metrics") or {}
+        best = resume_state.get("best_metric_results", {})
+        self.best_metric_results = {label: values for label, values in best.items() if values.keys() == metrics.keys()}
+
+    def newest_checkpoint(self) -> Path | None:
+        """The network's newest numbered file, or None before the first."""
+        files = Path(self.opt["path"]["models"]).glob("net_g_[0-9]*.pth")
+        return max(files, key=lambda file: int(file.stem.removeprefix("net_g_")), default=None)

@@ -1,0 +1,71 @@
+"""What an options file may say to LIIFModel, and messages that name the block where BasicSR's own do not."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
+
+from liif_basicsr.archs import check_network
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, anything, boolean, choice, integer, number, optional, suggest, text
+
+AMP = Field(optional(choice("bfloat16", "float16")), None)
+
+TRAIN = {
+    **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
+    **dict.fromkeys(("pixel_opt", "perceptual_opt"), Field(anything, None)),
+    "total_iter": Field(integer(1)),
+    "warmup_iter": Field(integer(-1), -1),
+    "ema_decay": Field(number(0), 0),
+    "amp": AMP,
+}
+VAL = {
+    "val_freq": Field(number(1), None),
+    "save_img": Field(boolean, False),
+    "pbar": Field(boolean, False),
+    "suffix": Field(optional(text), None),
+    "metrics": Field(anything, None),
+    "amp": AMP,
+}
+PATH = {
+    **dict.fromkeys(("pretrain_network_g", "resume_state"), Field(optional(text), None)),
+    "param_key_g": Field(optional(choice("params", "params_ema")), "params"),
+    "strict_load_g": Field(boolean, True),
+    "ignore_resume_networks": Field(anything, None),
+    # BasicSR fills these in; its git master takes the first two from the file, too.
+    **dict.fromkeys(("experiments_root", "results_root"), Field(optional(text), None)),
+    **dict.fromkeys(("models", "training_states", "log", "visualization"), Field(optional(text), None)),
+}
+
+
+def check_network_block(block: Any) -> None:
+    """Raise LIIFError unless `network_g` names an architecture of BasicSR's registry; ours with its arguments."""
+    if not isinstance(block, Mapping):
+        raise LIIFError(f"network_g: must be a block of options, not {block!r}")
+    kind = block.get("type")
+    if check_network(block) is None and kind not in ARCH_REGISTRY:
+        raise LIIFError(f"network_g: no architecture {kind!r}{suggest(kind, ARCH_REGISTRY.keys())}")
+
+
+def check_metrics(metrics: Any) -> None:
+    """Raise LIIFError unless `val: metrics` is nothing, or blocks that each name a metric of BasicSR's registry."""
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise LIIFError(f"val: metrics: must be a block of metrics, not {metrics!r}")
+    for name, metric in (metrics or {}).items():
+        kind = metric.get("type") if isinstance(metric, Mapping) else metric
+        if not isinstance(metric, Mapping) or kind not in METRIC_REGISTRY:
+            raise LIIFError(f"val: metrics: {name}: no metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
+
+
+@contextmanager
+def told_of(where: str) -> Iterator[None]:
+    """What BasicSR and torch say about a block's options, as one line that names the block."""
+    try:
+        yield
+    except LIIFError:
+        raise
+    except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
+        reason = f"option {error} is missing or unknown" if isinstance(error, KeyError) else error
+        raise LIIFError(f"{where}: {reason}") from error

@@ -1,0 +1,90 @@
+"""A tiny experiment for BasicSR: pictures, options and the launcher's command."""
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+NETWORK = {
+    "type": "LIIF",
+    "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1},
+    "hidden_dims": [8],
+    "input_skip": "bilinear",
+}
+
+
+def make_pictures(folder: Path, count: int, size: tuple[int, int] = (24, 28), seed: int = 0) -> Path:
+    """Smooth random pictures as PNG files; each is two pixels higher than the one before."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for k in range(count):
+        small = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        small.resize((size[1], size[0] + 2 * k), Image.Resampling.BICUBIC).save(folder / f"p{k}.png")
+    return folder
+
+
+def val_set(name: str, folder: Path, scales: list[Any], **more: Any) -> dict[str, Any]:
+    """A validation set of whole pictures."""
+    block = {"name": name, "type": "ArbitraryScaleImageDataset", "dataroot_gt": str(folder), "scales": scales}
+    return {**block, "io_backend": {"type": "disk"}, **more}
+
+
+def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **changes: Any) -> dict[str, Any]:
+    """Options of a training on the pictures of `folder`; `changes` are of the top level."""
+    train_set = {
+        "name": "tiny", "type": "ArbitraryScaleImageDataset", "dataroot_gt": str(folder),
+        "io_backend": {"type": "disk"}, "lq_size": 6, "scale_range": [1, 4], "sample_q": 36,
+        "use_hflip": True, "use_rot": True,
+        "num_worker_per_gpu": 0, "batch_size_per_gpu": 4, "dataset_enlarge_ratio": 3,
+    }  # fmt: skip
+    options = {
+        "name": "tiny", "model_type": "LIIFModel", "num_gpu": 0, "manual_seed": 3,
+        "datasets": {"train": train_set}, "network_g": NETWORK, "path": {},
+        "train": {
+            "ema_decay": 0.9,
+            "optim_g": {"type": "Adam", "lr": 0.01},
+            "scheduler": {"type": "MultiStepLR", "milestones": [3, 5], "gamma": 0.5},
+            "total_iter": total_iter,
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 2.0, "reduction": "mean"},
+        },
+        "logger": {"print_freq": 1, "save_checkpoint_freq": save_every, "use_tb_logger": False},
+    }  # fmt: skip
+    return copy.deepcopy({**options, **changes})
+
+
+def write_options(path: Path, options: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+def environ() -> dict[str, str]:
+    """One thread: two and more only slow such small pictures down, and the order of sums stays the same."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def command(module: str, options: Path, *args: str, processes: int = 0) -> list[str]:
+    """`python -m liif_basicsr.<module>` or, for several processes, the same by torchrun."""
+    run = [sys.executable, "-m"]
+    if processes:
+        run += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+        args = (*args, "--launcher", "pytorch")
+    return [*run, f"liif_basicsr.{module}", "-opt", str(options), *args]
+
+
+def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0) -> str:
+    """Run to the end in the options' folder; returns all that was printed."""
+    done = subprocess.run(
+        command(module, options, *args, processes=processes),
+        cwd=options.parent, env=environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        timeout=240,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout
+    return done.stdout
