@@ -1,9 +1,8 @@
 """Checkpoints of the official LIIF code (github.com/yinboc/liif) to ours, and back."""
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -12,17 +11,43 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import suggest
 
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
-# Official encoder -> ours, and for its arguments: official name, ours, the official default.
-ENCODERS: dict[str, tuple[str, list[tuple[str, str, Any]]]] = {
-    "edsr-baseline": (
-        "EDSR", [("n_resblocks", "num_block", 16), ("n_feats", "num_feat", 64), ("res_scale", "res_scale", 1)]
+
+
+class Official(NamedTuple):
+    """An encoder of the official code: our type, its arguments as official name -> (ours, official default)."""
+
+    type: str
+    args: dict[str, tuple[str, Any]]
+    configs: dict[str, dict[str, int]] = {}  # RDN: the values of `RDNconfig`, the last one the default
+
+
+ENCODERS = {
+    "edsr-baseline": Official(
+        "EDSR", {"n_resblocks": ("num_block", 16), "n_feats": ("num_feat", 64), "res_scale": ("res_scale", 1)}
     ),
-    "edsr": (
-        "EDSR", [("n_resblocks", "num_block", 32), ("n_feats", "num_feat", 256), ("res_scale", "res_scale", 0.1)]
+    "edsr": Official(
+        "EDSR", {"n_resblocks": ("num_block", 32), "n_feats": ("num_feat", 256), "res_scale": ("res_scale", 0.1)}
+    ),
+    "rdn": Official(
+        "RDN",
+        {"G0": ("num_feat", 64)},
+        {
+            "A": {"num_block": 20, "num_layer": 6, "num_grow_ch": 32},
+            "B": {"num_block": 16, "num_layer": 8, "num_grow_ch": 64},
+        },
+    ),
+    "rcan": Official(
+        "RCAN",
+        {
+            "n_resgroups": ("num_group", 10),
+            "n_resblocks": ("num_block", 20),
+            "n_feats": ("num_feat", 64),
+            "reduction": ("squeeze_factor", 16),
+        },
     ),
 }
-# Of no effect without upsampling.
-IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range"}
+# Of no effect without upsampling, or of one value only.
+IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range", "RDNkSize", "RDNconfig", "res_scale"}
 
 
 def is_official(data: Any) -> bool:
@@ -41,10 +66,10 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
         LIIFError: a network that this plugin does not have, or parameters that are not that network's.
     """
     model = data["model"]
-    if model["name"] != "liif":
-        raise LIIFError(f"{path}: an official checkpoint of {model['name']!r}, not of 'liif'")
+    if model["name"] not in ("liif", "metasr"):
+        raise LIIFError(f"{path}: an official checkpoint of {model['name']!r}, not of 'liif' or 'metasr'")
     try:
-        network = _network_from_official(model["args"])
+        network = _network_from_official(model["name"], model["args"])
     except (KeyError, TypeError, AttributeError) as error:
         raise LIIFError(f"{path}: an official checkpoint whose arguments cannot be read ({error!r})") from None
     net = build_network(network)
@@ -56,18 +81,23 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {"params": {key: model["sd"][name] for key, name in names.items()}, "network_g": network}
 
 
-def _network_from_official(args: Mapping[str, Any]) -> dict[str, Any]:
+def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     spec = args["encoder_spec"]
     if spec["name"] not in ENCODERS:
         raise LIIFError(f"official encoder {spec['name']!r} is not supported{suggest(spec['name'], ENCODERS)}")
-    name, table = ENCODERS[spec["name"]]
-    known = IGNORED_ARGS | {official for official, _, _ in table}
+    known = ENCODERS[spec["name"]]
     given = spec.get("args") or {}
-    if set(given) - known:
-        raise LIIFError(f"official encoder {spec['name']}: argument {sorted(set(given) - known)[0]!r} is not supported")
-    encoder = {"type": name, **{ours: given.get(official, default) for official, ours, default in table}}
+    foreign = set(given) - set(known.args) - IGNORED_ARGS
+    if foreign:
+        raise LIIFError(f"official encoder {spec['name']}: argument {min(foreign)!r} is not supported")
+    encoder = {"type": known.type, **{ours: given.get(key, default) for key, (ours, default) in known.args.items()}}
+    if known.configs:
+        encoder |= known.configs[given.get("RDNconfig", list(known.configs)[-1])]
+    if name == "metasr":
+        return {"type": "MetaSR", "encoder": encoder}
+    hidden_dims = list(args["imnet_spec"]["args"]["hidden_list"])
     switches = {switch: bool(args.get(switch, True)) for switch in SWITCHES}
-    return {"type": "LIIF", "encoder": encoder, "hidden_dims": list(args["imnet_spec"]["args"]["hidden_list"]), **switches}
+    return {"type": "LIIF", "encoder": encoder, "hidden_dims": hidden_dims, **switches}
 
 
 def official_key(net: nn.Module, key: str) -> str:
@@ -87,22 +117,25 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
     """
     network = checkpoint["network_g"]
     net = build_network(network)
-    args = {name: network[name] for name in inspect.signature(type(net)).parameters if name in network}
-    spec = next((spec for spec in ENCODERS.items() if spec[1][0] == args.get("encoder", {}).get("type")), None)
-    if network["type"] != "LIIF" or args.get("input_skip") or spec is None:
-        raise LIIFError(f"{path}: the official code has no such network ({network})")
-    official, (_, table) = spec
-    encoder_args = {name: args["encoder"][ours] for name, ours, _ in table if ours in args["encoder"]}
-    params = checkpoint.get("params_ema", checkpoint.get("params"))
-    hidden = list(args.get("hidden_dims", (256, 256, 256, 256)))
-    return {
-        "model": {
-            "name": "liif",
-            "args": {
-                "encoder_spec": {"name": official, "args": {"no_upsampling": True, **encoder_args}},
-                "imnet_spec": {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden}},
-                **{switch: args.get(switch, True) for switch in SWITCHES},
-            },
-            "sd": {official_key(net, key): value for key, value in params.items()},
-        }
-    }
+    if network.get("input_skip"):
+        raise LIIFError(f"{path}: the official code has no input_skip")
+    args: dict[str, Any] = {"encoder_spec": _official_encoder(network["encoder"], path)}
+    if network["type"] == "LIIF":
+        hidden_dims = [layer.out_features for layer in net.decoder.layers[:-1]]
+        args["imnet_spec"] = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden_dims}}
+        args |= {switch: network.get(switch, True) for switch in SWITCHES}
+    params = checkpoint.get("params_ema", checkpoint.get("params", {}))
+    sd = {official_key(net, key): value for key, value in params.items()}
+    return {"model": {"name": network["type"].lower(), "args": args, "sd": sd}}
+
+
+def _official_encoder(encoder: Mapping[str, Any], path: str) -> dict[str, Any]:
+    for name, official in ENCODERS.items():
+        args: dict[str, Any] = {key: encoder.get(ours) for key, (ours, _) in official.args.items() if ours in encoder}
+        rest = set(encoder) - {"type"} - {ours for ours, _ in official.args.values()}
+        for config, values in official.configs.items():
+            if all(encoder.get(key, official.configs["B"][key]) == value for key, value in values.items()):
+                args["RDNconfig"], rest = config, rest - set(values)
+        if official.type == encoder["type"] and not rest:
+            return {"name": name, "args": {"no_upsampling": True, **args}}
+    raise LIIFError(f"{path}: the official code has no such encoder ({dict(encoder)})")

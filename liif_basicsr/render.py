@@ -40,8 +40,9 @@ def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None
     if len(size) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in size):
         raise LIIFError(f"size must be (H, W), two whole numbers of at least 1, not {size}")
     part = Window(0, 0, *size) if window is None else Window(*window)
-    inside = part.top >= 0 and part.left >= 0 and part.top + part.height <= size[0] and part.left + part.width <= size[1]
-    if not inside or part.height < 1 or part.width < 1:
+    rows = 0 <= part.top < part.top + part.height <= size[0]
+    cols = 0 <= part.left < part.left + part.width <= size[1]
+    if not rows or not cols:
         raise LIIFError(f"window (top, left, height, width) {tuple(part)} does not lie in a picture of {size}")
     return part
 

@@ -8,8 +8,11 @@ import sys
 import venv
 from pathlib import Path
 
-import pytest
-from hypothesis import settings
+# Tiny tensors, and other work on the machine: threads only wait for each other. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 

@@ -54,7 +54,8 @@ def test_gradients_equal_those_of_the_plain_form(switches):
     (decoder(feat, coord, cell) * direction).sum().backward()
 
     def plain_loss(value):  # central differences of the oracle, nudged in place
-        plain = oracle.decode(feat.detach()[0].numpy(), layers_of(decoder), coord[0].numpy(), cell[0].numpy(), **switches)
+        inputs = (feat.detach()[0].numpy(), layers_of(decoder), coord[0].numpy(), cell[0].numpy())
+        plain = oracle.decode(*inputs, **switches)
         return (plain * direction[0].numpy()).sum()
 
     rng = np.random.default_rng(0)

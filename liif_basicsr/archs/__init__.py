@@ -13,6 +13,7 @@ from liif_basicsr.options import check_arguments, suggest
 # Name in the options -> module in this folder. Imported when asked for.
 ARCHS = {
     "LIIF": "liif_arch",
+    "MetaSR": "metasr_arch",
 }
 
 

@@ -127,6 +127,14 @@ class LocalImplicitDecoder(nn.Module):
         answer = self.mlp(hidden).view(sides, sides, *coord.shape[:2], 3)
         return (answer * self.corner_weights(y.rel[:, None], x.rel[None])[..., None]).sum((0, 1))
 
+    def axes(self, y: Tensor, x: Tensor, in_size: tuple[int, int], cell: Tensor) -> tuple[Axis, Axis]:
+        """Look up the rows and columns of a picture; their cell is seen in `project`."""
+        return self.axis(y, in_size[0]), self.axis(x, in_size[1])
+
+    def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
+        """The unfolded neighbours."""
+        return self.kernel_size // 2
+
     def decode_block(self, grid: Tensor, y: Axis, x: Axis) -> Tensor:
         """Answer a block of a picture's rows and columns.
 
