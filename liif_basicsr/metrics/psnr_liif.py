@@ -51,5 +51,5 @@ def calculate_psnr_liif(
 def _as_tensor(img: Tensor | np.ndarray) -> Tensor:
     """RGB, channels first, float64, clamped to [0, 1]."""
     if isinstance(img, np.ndarray):
-        img = torch.from_numpy(img[..., ::-1].copy()).movedim(-1, 0) / 255
+        img = torch.from_numpy(img[..., ::-1].copy()).movedim(-1, 0).double() / 255
     return img.double().clamp(0, 1)

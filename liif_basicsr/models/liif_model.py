@@ -151,39 +151,41 @@ class LIIFModel(CheckpointedModel):
         """Every rank validates its share; the numbers are those of one process."""
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
-    def nondist_validation(
-        self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool
-    ) -> None:
+    def nondist_validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         """Validate one set at each of its scales."""
         if self.is_train:  # at the end, BasicSR's count has gone beyond the last iteration
-            current_iter = min(current_iter, int(self.opt["train"]["total_iter"]))
+            current_iter = min(current_iter, self.opt["train"]["total_iter"])
         dataset = dataloader.dataset
-        name, metrics = dataset.opt["name"], self.val_opt["metrics"] or {}
         scales = getattr(dataset, "scales", [None])
         per_scale = len(dataset) // len(scales)
-        rank, world_size = self.opt["rank"], self.opt["world_size"]
-        loader, indices = val.share_of(dataset, rank, world_size)
+        loader, indices = val.share_of(dataset, self.opt["rank"], self.opt["world_size"])
+        metrics = self.val_opt["metrics"] or {}
         values = torch.zeros(len(dataset), len(metrics), dtype=torch.float64, device=self.device)
-        progress = tqdm(loader, desc=name, unit="image", disable=rank != 0 or not self.val_opt["pbar"])
+        silent = self.opt["rank"] != 0 or not self.val_opt["pbar"]
+        progress = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=silent)
         for index, data in zip(indices, progress, strict=True):
-            scale = scales[index // per_scale]
-            label = val.set_label(name, scale)
-            self.feed_data(data)
-            gt = data.get("gt")
-            self.test(tuple(gt.shape[-2:]) if gt is not None else None)
+            values[index] = torch.tensor(self._validate_one(dataset, scales[index // per_scale], data))
             if save_img:
-                self._save_image(label, data["lq_path"][0], current_iter)
-            if metrics:
-                if gt is None:
-                    raise LIIFError(f"val: metrics: set {name} has no ground truth to compare with")
-                ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
-                protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
-                values[index] = torch.tensor(val.measure(self.output, self.gt, metrics, protocol))
+                self._save_image(val.set_label(dataset.opt["name"], scales[index // per_scale]), data, current_iter)
         values = val.sum_over_ranks(values)
         if metrics:
             for k, scale in enumerate(scales):
                 mean = values[k * per_scale : (k + 1) * per_scale].mean(0).tolist()
-                self._report(val.set_label(name, scale), dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
+                label = val.set_label(dataset.opt["name"], scale)
+                self._report(label, dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
+
+    def _validate_one(self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any]) -> list[float]:
+        """Enlarge one picture; its metrics."""
+        self.feed_data(data)
+        gt, metrics = data.get("gt"), self.val_opt["metrics"]
+        self.test(tuple(gt.shape[-2:]) if gt is not None else None)
+        if not metrics:
+            return []
+        if gt is None:
+            raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with")
+        ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
+        protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
+        return val.measure(self.output, self.gt, metrics, protocol)
 
     @master_only
     def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
@@ -198,8 +200,8 @@ class LIIFModel(CheckpointedModel):
         if not self.is_train:
             val.write_table(self.opt["path"]["results_root"], self.results)
 
-    def _save_image(self, label: str, path: str, current_iter: int | str) -> None:
-        name = osp.splitext(osp.basename(path))[0]
+    def _save_image(self, label: str, data: dict[str, Any], current_iter: int | str) -> None:
+        name = osp.splitext(osp.basename(data["lq_path"][0]))[0]
         suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
         folder = osp.join(self.opt["path"]["visualization"], label)
         imwrite(tensor2img([self.output]), osp.join(folder, f"{name}_{suffix}.png"))
