@@ -18,6 +18,7 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from liif_basicsr.data.decode import SUFFIXES, decode, size_of
+from liif_basicsr.data.known import how_to_get
 from liif_basicsr.errors import LIIFError
 
 # 'name.png (480,480,3) 1', as BasicSR writes it; the size and what follows may be missing
@@ -143,7 +144,7 @@ def open_source(root: str, kind: str, meta_info_file: str | None = None) -> Imag
         LIIFError: it does not exist, is empty or damaged, or lacks what the meta file names.
     """
     if not osp.isdir(root):
-        raise LIIFError(f"{root} does not exist; scripts/prepare_data.py makes data sets, its --help says how")
+        raise LIIFError(f"{root} does not exist; {how_to_get(root)}")
     source = KINDS[kind](root)
     if meta_info_file is not None:
         names, sizes = read_meta(meta_info_file, suffix=kind == "disk")

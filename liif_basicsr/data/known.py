@@ -1,0 +1,24 @@
+"""How to get the data sets of the field: the end of a message about one that is missing."""
+from __future__ import annotations
+
+DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
+GET_DIV2K = f"unpack {DIV2K}/DIV2K_train_HR.zip in datasets/DIV2K, then run: python scripts/prepare_data.py div2k"
+GET_DIV2K_VALID = f"unpack DIV2K_valid_HR.zip and DIV2K_valid_LR_bicubic_X2.zip (X3, X4) of {DIV2K} in datasets/DIV2K"
+GET_BENCHMARK = (
+    "unpack https://cv.snu.ac.kr/research/EDSR/benchmark.tar in datasets, "
+    "then run: python scripts/prepare_data.py benchmark"
+)
+GET_QUICKSTART = "run: python scripts/prepare_data.py quickstart"
+GET_OTHER = "python scripts/prepare_data.py makes data sets of a folder of pictures, --help tells how"
+
+HOW = {
+    "DIV2K_valid": GET_DIV2K_VALID,
+    "DIV2K": GET_DIV2K,
+    **dict.fromkeys(("Set5", "Set14", "B100", "Urban100"), GET_BENCHMARK),
+    "quickstart": GET_QUICKSTART,
+}
+
+
+def how_to_get(path: str) -> str:
+    """What to do about a data set that is not there, judged by its path."""
+    return next((how for name, how in HOW.items() if name in path), GET_OTHER)

@@ -1,0 +1,131 @@
+"""Makes data sets: sub-images in LMDB or memory-mapped pixels, benchmark sets, the quickstart's photographs.
+
+    python scripts/prepare_data.py folder my_photos datasets/my_photos
+    python scripts/prepare_data.py div2k
+    python scripts/prepare_data.py benchmark
+    python scripts/prepare_data.py quickstart
+
+It may be interrupted at any time and run again: a data set appears under its name when it is whole. `--check` with
+`folder` or `div2k` makes nothing, and lists the pictures that are broken.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from liif_basicsr.data.source import ImageSource
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.prepare import pictures, sets
+
+
+def folder(args: argparse.Namespace) -> int:
+    """Pictures of any size."""
+    if args.out is None and not args.check:
+        raise LIIFError("folder: name the data set to make too, such as datasets/my_photos")
+    return check_or_store(pictures.open_any(args.folder), args.out or args.folder, args)
+
+
+def div2k(args: argparse.Namespace) -> int:
+    """DIV2K's 800 training pictures."""
+    name = "DIV2K_train_HR" if args.pixels else "DIV2K_train_HR_sub"
+    return check_or_store(sets.open_div2k(args.folder), args.folder.parent / name, args)
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Set5, Set14, B100, Urban100."""
+    made = sets.benchmark(args.folder, args.out)
+    for path in made:
+        print(path)
+    if not made:
+        print(f"the benchmark sets in {args.out} are there already; remove what is to be made anew")
+    return 0
+
+
+def quickstart(args: argparse.Namespace) -> int:
+    """Photographs that scikit-image ships."""
+    sets.quickstart(args.out)
+    print(f"{args.out}/train.lmdb and {args.out}/val are ready")
+    return 0
+
+
+def check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> int:
+    """List what is broken, or store the pictures as `out`, to which the usual suffix is added."""
+    if args.check:
+        wrong = pictures.broken(source, args.processes)
+        print(*wrong, f"{len(wrong)} of {len(source)} pictures in {source.root} are broken", sep="\n")
+        return 1 if wrong else 0
+    kind = "pixels" if args.pixels else "lmdb"
+    target = out if out.suffix == f".{kind}" else out.with_name(f"{out.name}.{kind}")
+    if target.exists():
+        print(f"{target} is there already; remove it to make it anew")
+        return 0
+    settings = pictures.Settings(**{name: getattr(args, name) for name in pictures.Settings._fields})
+    count = pictures.store(source, target, settings)
+    print(f"{count} images of {len(source)} pictures. In an options file:")
+    print(f"    dataroot_gt: {target}\n    io_backend: {{type: {kind}}}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], int], stores: bool) -> argparse.ArgumentParser:
+        sub = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        if stores:
+            add_store_options(sub)
+        return sub
+
+    sub = command(folder, stores=True)
+    sub.add_argument("folder", type=Path, help="pictures: a folder, an LMDB, or pixels made with --pixels")
+    sub.add_argument("out", type=Path, nargs="?", help="the data set to make; .lmdb or .pixels is added")
+    sub = command(div2k, stores=True)
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"))
+    sub = command(benchmark, stores=False)
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"), help="unpacked benchmark.tar")
+    sub.add_argument("--out", type=Path, default=Path("datasets"), help="where SET/GT_x2 and so on are made")
+    sub = command(quickstart, stores=False)
+    sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"))
+    return top
+
+
+def add_store_options(sub: argparse.ArgumentParser) -> None:
+    """Options of how pictures are stored."""
+    default = pictures.Settings()
+    sub.add_argument("--crop", type=positive, default=default.crop, help="side of a sub-image (%(default)s)")
+    sub.add_argument("--step", type=positive, default=default.step, help="from one to the next (%(default)s)")
+    sub.add_argument("--level", type=int, choices=range(10), default=default.level, metavar="0-9",
+                     help="PNG compression (%(default)s); 0 is the fastest to read, and twice the size")
+    sub.add_argument("--pixels", action="store_true", help="whole pictures as decoded pixels, to be memory-mapped")
+    sub.add_argument("--check", action="store_true", help="make nothing; list the pictures that are broken")
+    sub.add_argument("--processes", type=positive, default=os.cpu_count(), help="(%(default)s)")
+
+
+def positive(value: str) -> int:
+    """A whole number of at least 1."""
+    number = int(value)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def main() -> int:
+    """Run one command; bad input is told in one line."""
+    args = parser().parse_args()
+    try:
+        return args.run(args)
+    except LIIFError as error:
+        print(f"prepare_data: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("prepare_data: interrupted; nothing half made is left, run it again", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
