@@ -58,8 +58,19 @@ def read(path: str | Path) -> dict[str, Any]:
     if is_official(data):
         return from_official(data, str(path))
     if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
+        _check_parts(data, path)
         return dict(data)
     raise LIIFError(f"{path}: is no checkpoint of a network (neither params nor an official LIIF model in it)")
+
+
+def _check_parts(data: Mapping[str, Any], path: str | Path) -> None:
+    """Raise LIIFError if a part of ours is not of the kind that it must be."""
+    for key in {"params", "params_ema", "network_g"} & data.keys():
+        part = data[key]
+        if not isinstance(part, Mapping):
+            raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
+        if key != "network_g" and not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in part.items()):
+            raise LIIFError(f"{path}: is a damaged checkpoint, its {key} hold more than tensors")
 
 
 def read_tensors(path: str | Path) -> Any:
@@ -69,11 +80,17 @@ def read_tensors(path: str | Path) -> Any:
         LIIFError: it cannot be read, is damaged, or asks for code to be run.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        file = open(path, "rb")
     except FileNotFoundError:
         raise LIIFError(f"{path}: no such file") from None
     except OSError as error:
-        raise LIIFError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        with file:
+            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # torch itself looks at no checksum
+                raise ValueError("wrong checksum")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
             raise LIIFError(f"{path}: refused, it holds more than tensors and plain data ({_brief(error)})") from None

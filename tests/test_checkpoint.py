@@ -1,0 +1,166 @@
+"""Checkpoints: read safely, written whole, refused in a line where they are damaged, hostile or foreign."""
+import os
+import pickle
+import resource
+import signal
+
+import pytest
+import torch
+from experiment import NETWORK
+
+import liif_basicsr
+from liif_basicsr import checkpoint
+from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
+
+
+class Hostile:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return build_network(NETWORK)
+
+
+@pytest.fixture
+def path(tmp_path, net):
+    path = tmp_path / "net_g_1.pth"
+    ema = {key: value + 1 for key, value in net.state_dict().items()}
+    checkpoint.save(path, {"params": net.state_dict(), "params_ema": ema, "network_g": NETWORK})
+    return path
+
+
+def test_a_checkpoint_tells_what_it_is(path, net):
+    loaded = liif_basicsr.load(path, param_key="params")
+    picture = torch.rand(1, 3, 5, 7)
+    assert torch.equal(loaded.render(picture, (12, 9)), net.render(picture, (12, 9)))
+    assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_the_average_is_taken_where_there_is_one(path, net):
+    weight = "decoder.layers.0.weight"
+    assert torch.equal(liif_basicsr.load(path).state_dict()[weight], net.state_dict()[weight] + 1)
+
+
+def test_parameters_of_distributed_training_load(tmp_path, net):
+    path = tmp_path / "module.pth"
+    torch.save({"params": {f"module.{k}": v for k, v in net.state_dict().items()}, "network_g": NETWORK}, path)
+    liif_basicsr.load(path)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: {"params": x}, lambda x: {"model": x, "params": {}}, lambda x: x])
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_no_code_is_run(tmp_path, wrap, zipped):
+    path, witness = tmp_path / "hostile.pth", tmp_path / "witness"
+    torch.save(wrap(Hostile(f"touch {witness}")), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(LIIFError, match="hostile.pth: (refused|is no checkpoint)"):
+        liif_basicsr.load(path)
+    assert not witness.exists()
+
+
+def test_no_code_is_run_from_a_bare_pickle(tmp_path):
+    path, witness = tmp_path / "hostile.pth", tmp_path / "witness"
+    path.write_bytes(pickle.dumps(Hostile(f"touch {witness}")))
+    with pytest.raises(LIIFError, match="hostile.pth: is no checkpoint"):
+        liif_basicsr.load(path)
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, -1000, -1])
+def test_a_truncated_file_is_told(path, size):
+    data = path.read_bytes()
+    path.write_bytes(data[:size])
+    with pytest.raises(LIIFError, match="net_g_1.pth: is no checkpoint, or a damaged one"):
+        liif_basicsr.load(path)
+
+
+def test_flipped_bits_never_change_a_number(path, net):
+    data, whole = path.read_bytes(), checkpoint.read(path)
+    generator = torch.Generator().manual_seed(0)
+    refused = 0
+    for _ in range(100):
+        position, bit = (int(torch.randint(n, (), generator=generator)) for n in (len(data), 8))
+        path.write_bytes(data[:position] + bytes([data[position] ^ (1 << bit)]) + data[position + 1 :])
+        try:
+            found = checkpoint.read(path)["params"]
+        except LIIFError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+        else:  # padding, or what a reader of such a file does not look at
+            assert all(torch.equal(value, found[key]) for key, value in whole["params"].items())
+    assert refused > 25
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([1, 2], "is no checkpoint of a network"),
+        ({"state_dict": {}}, "is no checkpoint of a network"),
+        ({"params": {}}, "does not say what network it is of"),
+        ({"params": {}, "network_g": NETWORK}, "is of another network"),
+        ({"params": 3, "network_g": NETWORK}, "its params is no dict"),
+        ({"params": {"encoder.conv_first.weight": "x"}, "network_g": NETWORK}, "its params hold more than tensors"),
+        ({"params": {}, "network_g": 3}, "its network_g is no dict"),
+        ({"params": {}, "network_g": {"type": "LIFF"}}, "did you mean 'LIIF'"),
+    ],
+    ids=str,
+)
+def test_what_is_no_checkpoint_of_ours_is_told(tmp_path, data, message):
+    path = tmp_path / "other.pth"
+    torch.save(data, path)
+    with pytest.raises(LIIFError, match=message):
+        liif_basicsr.load(path)
+
+
+def test_another_network_is_told(path):
+    other = build_network({**NETWORK, "hidden_dims": [9]})
+    with pytest.raises(LIIFError, match="3 parameters differ in name or shape, such as decoder.layers.0.weight"):
+        checkpoint.load_params(other, checkpoint.read(path), path)
+    before = other.state_dict()["decoder.layers.0.weight"].clone()
+    checkpoint.load_params(other, checkpoint.read(path), path, "params", strict=False)
+    assert torch.equal(other.state_dict()["decoder.layers.0.weight"], before)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_told(path, value):
+    data = checkpoint.read(path)
+    data["params_ema"]["decoder.layers.1.bias"][0] = value
+    checkpoint.save(path, data)
+    with pytest.raises(LIIFError, match="not finite, in decoder.layers.1.bias"):
+        liif_basicsr.load(path)
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path):
+    with pytest.raises(LIIFError, match="none.pth: no such file"):
+        checkpoint.read(tmp_path / "none.pth")
+    with pytest.raises(LIIFError, match="cannot be read: Is a directory"):
+        checkpoint.read(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [0, 2000])
+def test_a_failed_write_keeps_the_older_file(path, limit):
+    """The disk is as full as a limit on the size of files makes it."""
+    old, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+        with pytest.raises(LIIFError, match="net_g_1.pth: cannot be written"):
+            checkpoint.save(path, {"params": {}, "x": torch.zeros(10000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == old
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_folder_that_is_missing_is_told(tmp_path):
+    with pytest.raises(LIIFError, match="cannot be written: No such file or directory"):
+        checkpoint.save(tmp_path / "none" / "net.pth", {})
