@@ -68,7 +68,10 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     def _check_pair(self, k: int, index: int) -> None:
         """The ground truth must be as large as the low-resolution picture times the scale."""
-        size, needed = self.gt[k].size(index), scaled_size(self.lq[k].size(index), self.scales[k])
+        size, lq_size = self.size(self.gt[k], index), self.size(self.lq[k], index)
+        if size is None or lq_size is None:
+            return
+        needed = scaled_size(lq_size, self.scales[k])
         if size[0] < needed[0] or size[1] < needed[1]:
             raise LIIFError(
                 f"{self.where}: {self.gt[k].path(index)} is {size[0]}x{size[1]}, smaller than {needed[0]}x{needed[1]}, "

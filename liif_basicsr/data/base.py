@@ -1,6 +1,7 @@
 """What the datasets have in common: their options, and the form of what they give."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, check_block, scale_text
 
+logger = logging.getLogger("basicsr")
+
 
 class ArbitraryScaleDataset(Dataset):
     """Pairs of a picture and its low-resolution form, at any scale.
@@ -30,6 +33,7 @@ class ArbitraryScaleDataset(Dataset):
     In validation the items are all pictures at the first scale, then all at the second, and so on; each is
         lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as given; lq_path, gt_path.
 
+    A broken picture stops the training, or with `broken: skip` is told of, counted and replaced by another.
     Randomness is drawn from torch's generator alone: it differs in every epoch and worker, and follows from
     `manual_seed`.
 
@@ -58,6 +62,7 @@ class ArbitraryScaleDataset(Dataset):
         self.settings = check_block(opt, table, self.where)
         self.protocol = self.settings.get("protocol")
         self.scales = self._scales() if "scales" in table else []
+        self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
         self.num_images = len(self.gt[0])
         for source in self.gt:
@@ -82,7 +87,7 @@ class ArbitraryScaleDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:
-            return self._training_item(index)
+            return self._training_item(index) if self.settings["broken"] == "stop" else self._unbroken_item(index)
         k, index = divmod(index, self.num_images)
         lq, gt = self.validation_pair(k, index)
         return {
@@ -119,6 +124,17 @@ class ArbitraryScaleDataset(Dataset):
             "gt_path": path,
         }
 
+    def _unbroken_item(self, index: int) -> dict[str, Any]:
+        """An item; a picture that is broken is told of, counted, and replaced by another, drawn at random."""
+        for _ in range(self.num_images):
+            try:
+                return self._training_item(index)
+            except LIIFError as error:
+                self.skipped += 1
+                logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
+                index = int(torch.randint(self.num_images, ()))
+        raise LIIFError(f"{self.where}: {self.num_images} broken pictures in a row; prepare_data.py --check lists them")
+
     def _scales(self) -> list[tuple[float, float]]:
         """`scales`, or where it is not given, BasicSR's own `scale`."""
         if self.settings["scales"] is not None:
@@ -140,11 +156,20 @@ class ArbitraryScaleDataset(Dataset):
                 f"lower sample_q or raise lq_size or the lowest scale"
             )
 
+    def size(self, source: ImageSource, index: int) -> tuple[int, int] | None:
+        """(H, W) of a picture; None of a broken one where these are skipped."""
+        try:
+            return source.size(index)
+        except LIIFError as error:
+            if self.settings.get("broken") == "skip":
+                return None
+            raise LIIFError(f"{self.where}: {error}") from None
+
     def check_sizes(self, source: ImageSource, smallest: tuple[int, int], why: str) -> None:
         """Raise LIIFError for the first picture that is smaller than `smallest` (H, W)."""
         for index in range(len(source)):
-            size = source.size(index)
-            if size[0] < smallest[0] or size[1] < smallest[1]:
+            size = self.size(source, index)
+            if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):
                 raise LIIFError(
                     f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than the "
                     f"{smallest[0]}x{smallest[1]} that {why}; take it away, or lower these"

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
@@ -55,8 +55,10 @@ def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
             yield image
     except Image.DecompressionBombError as error:
         raise LIIFError(f"{name} is too large to be a photograph: {error}") from None
+    except UnidentifiedImageError:
+        raise LIIFError(f"{name} is not an image, or its head is broken; replace it or take it away") from None
     except Exception as error:  # Pillow's readers let almost any exception out on broken files
-        raise LIIFError(f"{name} is broken or not an image ({error}); replace it or take it away") from None
+        raise LIIFError(f"{name} is broken ({error}); replace it or take it away") from None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -73,6 +73,7 @@ TRAIN = {
     "sample_q": Field(integer(1)),
     "use_hflip": Field(boolean, False),
     "use_rot": Field(boolean, False),
+    "broken": Field(choice("stop", "skip"), "stop"),
 }
 VAL = {
     **COMMON,
