@@ -1,0 +1,82 @@
+"""Pictures and options blocks that the tests of the data use."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+
+def position_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Red tells the row and green the column (both below 256), blue is noise: a pixel tells where it is from."""
+    blue = np.random.default_rng(seed).integers(256, size=(height, width))
+    rows, columns = np.indices((height, width))
+    return np.stack((rows, columns, blue), axis=-1).astype(np.uint8)
+
+
+def noise_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """uint8 RGB noise."""
+    return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    """Write a picture, and the folders it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def make_lmdb(path: Path, pictures: dict[str, np.ndarray]) -> Path:
+    """An LMDB made by BasicSR's own tool."""
+    from basicsr.utils.lmdb_util import LmdbMaker
+
+    maker = LmdbMaker(str(path))
+    for key, image in pictures.items():
+        maker.put(cv2.imencode(".png", image[..., ::-1])[1].tobytes(), key, image.shape)
+    maker.close()
+    return path
+
+
+def train_block(root: Path, **changes: object) -> dict[str, object]:
+    """A block of ArbitraryScaleImageDataset as BasicSR gives it in training."""
+    block = {
+        "name": "Photos",
+        "type": "ArbitraryScaleImageDataset",
+        "phase": "train",
+        "dataroot_gt": str(root),
+        "io_backend": {"type": "lmdb" if root.suffix == ".lmdb" else "disk"},
+        "lq_size": 12,
+        "scale_range": [1, 4],
+        "sample_q": 100,
+        "use_hflip": True,
+        "use_rot": True,
+        "num_worker_per_gpu": 0,
+        "batch_size_per_gpu": 2,
+    }
+    return {**block, **changes}
+
+
+def val_block(root: Path, **changes: object) -> dict[str, object]:
+    """A block of ArbitraryScaleImageDataset in validation."""
+    block = {
+        "name": "Photos",
+        "type": "ArbitraryScaleImageDataset",
+        "phase": "val",
+        "dataroot_gt": str(root),
+        "io_backend": {"type": "lmdb" if root.suffix == ".lmdb" else "disk"},
+        "scales": [2, 3],
+    }
+    return {**block, **changes}
+
+
+def paired_block(gt: Path | str, lq: Path | str, **changes: object) -> dict[str, object]:
+    """A block of ArbitraryScalePairedDataset in validation."""
+    return val_block(Path(gt), type="ArbitraryScalePairedDataset", dataroot_lq=str(lq), **changes)
+
+
+def paired_train_block(gt: Path | str, lq: Path | str, **changes: object) -> dict[str, object]:
+    """A block of ArbitraryScalePairedDataset in training."""
+    block = train_block(Path(gt), type="ArbitraryScalePairedDataset", dataroot_lq=str(lq), scales=[2, 3])
+    del block["scale_range"]
+    return {**block, **changes}
