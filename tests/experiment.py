@@ -60,6 +60,15 @@ def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **chan
     return copy.deepcopy({**options, **changes})
 
 
+def model_options(folder: Path, pictures: Path) -> dict[str, Any]:
+    """Options of a training as BasicSR's parse_options gives them to the model; all is written under `folder`."""
+    folders = {key: str(folder / key) for key in ("models", "training_states", "visualization", "results_root")}
+    for key in ("models", "training_states", "results_root"):
+        (folder / key).mkdir()
+    val = {"val_freq": 1, "save_img": False}
+    return train_options(pictures, path=folders, val=val, is_train=True, dist=False, rank=0, world_size=1)
+
+
 def write_options(path: Path, options: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(options))
     return path

@@ -164,7 +164,8 @@ class LIIFModel(CheckpointedModel):
         silent = self.opt["rank"] != 0 or not self.val_opt["pbar"]
         progress = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=silent)
         for index, data in zip(indices, progress, strict=True):
-            values[index] = torch.tensor(self._validate_one(dataset, scales[index // per_scale], data))
+            measured = self._validate_one(dataset, scales[index // per_scale], data)
+            values[index] = torch.tensor(measured, dtype=torch.float64)
             if save_img:
                 self._save_image(val.set_label(dataset.opt["name"], scales[index // per_scale]), data, current_iter)
         values = val.sum_over_ranks(values)

@@ -45,7 +45,8 @@ def check_network_block(block: Any) -> None:
     if not isinstance(block, Mapping):
         raise LIIFError(f"network_g: must be a block of options, not {block!r}")
     kind = block.get("type")
-    if check_network(block) is None and kind not in ARCH_REGISTRY:
+    known = kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY  # BasicSR looks for that one, too
+    if check_network(block) is None and not known:
         raise LIIFError(f"network_g: no architecture {kind!r}{suggest(kind, ARCH_REGISTRY.keys())}")
 
 

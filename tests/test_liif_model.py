@@ -1,0 +1,211 @@
+"""LIIFModel in the real BasicSR: steps, what it writes, and what it refuses."""
+import copy
+import math
+
+import pytest
+import torch
+from basicsr.models import build_model
+from basicsr.models.sr_model import SRModel
+from experiment import NETWORK, make_pictures, model_options
+
+import liif_basicsr
+from liif_basicsr import checkpoint
+from liif_basicsr.coords import make_cell
+from liif_basicsr.errors import LIIFError
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
+
+
+@pytest.fixture
+def opt(tmp_path, pictures):
+    return model_options(tmp_path, pictures)
+
+
+def batch(size=4, seed=0):
+    """The gt is a function of coord, so that it can be learned."""
+    generator = torch.Generator().manual_seed(seed)
+    coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
+    return {
+        "lq": torch.rand(size, 3, 6, 6, generator=generator),
+        "coord": coord,
+        "cell": make_cell((12, 12)).expand(size, 1, 2).clone(),
+        "gt": torch.sigmoid(coord.sum(-1, keepdim=True)).expand(-1, -1, 3).clone(),
+        "gt_path": [f"picture{k}.png" for k in range(size)],
+    }
+
+
+def steps(model, count, data=None):
+    losses = []
+    for k in range(count):
+        model.update_learning_rate(k + 1)
+        model.feed_data(data or batch())
+        model.optimize_parameters(k + 1)
+        losses.append(model.get_current_log()["l_pix"])
+    return losses
+
+
+# Training ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amp", [None, "bfloat16"])
+def test_steps_lower_the_loss(opt, amp):
+    opt["train"].update(amp=amp, scheduler={"type": "MultiStepLR", "milestones": []})
+    losses = steps(build_model(opt), 30)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_amp_runs_in_its_precision(opt):
+    opt["train"]["amp"] = "bfloat16"
+    model = build_model(opt)
+    steps(model, 1)
+    assert all(p.dtype == torch.float32 for p in model.net_g.parameters())
+    feat = []
+    model.net_g.encoder.register_forward_hook(lambda module, inputs, output: feat.append(output.dtype))
+    steps(model, 1)
+    assert feat == [torch.bfloat16]
+
+
+def test_a_step_is_adam_on_the_official_loss(opt):
+    """20 steps against plain torch: L1 on the normalised range, Adam's defaults."""
+    opt["train"]["scheduler"]["milestones"] = []
+    model = build_model(opt)
+    net = copy.deepcopy(model.net_g)
+    adam, plain = torch.optim.Adam(net.parameters(), lr=0.01), []
+    for k in range(20):
+        data = batch(seed=k)
+        loss = ((net(data["lq"], data["coord"], data["cell"]) - 0.5) / 0.5 - (data["gt"] - 0.5) / 0.5).abs().mean()
+        plain.append(loss.item())
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    ours = [steps(model, 1, batch(seed=k))[0] for k in range(20)]
+    assert ours == pytest.approx(plain, rel=1e-4)
+
+
+def test_the_average_follows_its_formula_and_is_what_is_validated(opt, pictures):
+    model = build_model(opt)
+    before = copy.deepcopy(model.net_g.state_dict())
+    steps(model, 1)
+    for key, value in model.net_g_ema.state_dict().items():
+        assert torch.allclose(value, 0.9 * before[key] + 0.1 * model.net_g.state_dict()[key], atol=1e-7)
+    lq = torch.rand(1, 3, 4, 5)
+    model.feed_data({"lq": lq})
+    model.test((9, 7))
+    assert torch.equal(model.output, model.net_g_ema.render(lq, (9, 7)))
+    assert model.net_g.training
+
+
+def test_a_loss_that_is_not_finite_stops(opt):
+    model = build_model(opt)
+    steps(model, 1)
+    model.save(0, 9)
+    model.save(0, 10)
+    data = batch()
+    data["gt"][0] = math.nan
+    weights = copy.deepcopy(model.net_g.state_dict())
+    model.feed_data(data)
+    with pytest.raises(LIIFError, match=r"not finite at iteration 11 .*'picture1.png'.*last good.*net_g_10.pth"):
+        model.optimize_parameters(11)
+    assert all(torch.equal(value, weights[key]) for key, value in model.net_g.state_dict().items())
+
+
+def test_a_network_that_is_not_finite_is_not_saved(opt, tmp_path):
+    model = build_model(opt)
+    model.save(0, 1)
+    with torch.no_grad():
+        model.net_g.decoder.layers[0].bias[0] = math.inf
+    with pytest.raises(LIIFError, match="decoder.layers.0.bias is not finite; .*net_g_1.pth"):
+        model.save(0, 2)
+    assert [p.name for p in tmp_path.rglob("*_2.*")] == []
+
+
+# Checkpoints ------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_loads_everywhere(opt, tmp_path):
+    model = build_model(opt)
+    steps(model, 2)
+    model.save(0, 2)
+    path = tmp_path / "models" / "net_g_2.pth"
+    lq = torch.rand(1, 3, 5, 6)
+    assert torch.equal(liif_basicsr.load(path).render(lq, (9, 9)), model.net_g_ema.render(lq, (9, 9)))
+    assert torch.equal(liif_basicsr.load(path, "params").render(lq, (9, 9)), model.net_g.render(lq, (9, 9)))
+    for key, source in (("params", model.net_g), ("params_ema", model.net_g_ema)):
+        other = liif_basicsr.archs.build_network(NETWORK)
+        SRModel.load_network(model, other, str(path), True, key)  # BasicSR's own
+        assert all(torch.equal(value, source.state_dict()[name]) for name, value in other.state_dict().items())
+
+
+def test_a_state_brings_back_everything(opt, tmp_path):
+    opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif"}}
+    opt["train"]["amp"] = "float16"
+    model = build_model(opt)
+    model.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    model.best_metric_results = {"A_x2": {"psnr": {"better": "higher", "val": 30.0, "iter": 2}}}
+    steps(model, 3)
+    model.save(0, 3)
+    opt["path"].update(pretrain_network_g=str(tmp_path / "models" / "net_g_3.pth"), resume_state="3.state")
+    again = build_model(opt)
+    again.resume_training(checkpoint.read_tensors(tmp_path / "training_states" / "3.state"))
+    assert again.scaler.get_scale() == 8
+    assert again.best_metric_results == model.best_metric_results
+    assert again.get_current_learning_rate() == model.get_current_learning_rate()
+    for one in (model, again):
+        one.update_learning_rate(4)
+        one.feed_data(batch(seed=4))
+        one.optimize_parameters(4)
+    for name in ("net_g", "net_g_ema"):
+        expected = getattr(model, name).state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in getattr(again, name).state_dict().items())
+
+
+# What is refused ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "change", "message"),
+    [
+        ("train", {"ema_deccay": 0.9}, "train: unknown option 'ema_deccay'; did you mean 'ema_decay'"),
+        ("train", {"amp": "float8"}, "train: amp: must be one of bfloat16, float16, not 'float8'"),
+        ("train", {"amp": [1]}, r"train: amp: must be one of bfloat16, float16, not \[1\]"),
+        ("train", {"total_iter": "many"}, "train: total_iter: must be a whole number"),
+        ("train", {"optim_g": {"type": "Adamm", "lr": 1}}, "train: optim_g: .*Adamm"),
+        ("train", {"optim_g": {"type": "Adam", "lr": "fast"}}, "train: optim_g: "),
+        ("train", {"optim_g": {"lr": 1}}, "train: optim_g: option 'type' is missing"),
+        ("train", {"scheduler": {"type": "Cosine"}}, "train: scheduler: .*Cosine"),
+        ("train", {"scheduler": {"type": "MultiStepLR", "mile": [1]}}, "train: scheduler: .*mile"),
+        ("train", {"pixel_opt": {"type": "L3Loss"}}, "train: pixel_opt.*L3Loss"),
+        ("train", {"pixel_opt": None}, "train: pixel_opt.*losses are None"),
+        ("val", {"save_image": True}, "val: unknown option 'save_image'; did you mean 'save_img'"),
+        ("val", {"pbar": 1}, "val: pbar: must be true or false, not 1"),
+        ("val", {"metrics": {"p": {"type": "calculate_psnr_lif"}}}, "val: metrics: p: .*mean 'calculate_psnr_liif'"),
+        ("val", {"metrics": {"p": "calculate_psnr"}}, "val: metrics: p: no metric 'calculate_psnr'"),
+        ("val", {"metrics": [1]}, r"val: metrics: must be a block of metrics, not \[1\]"),
+        ("path", {"pretrained_network_g": "x"}, "path: unknown option .*mean 'pretrain_network_g'"),
+        ("network_g", {"type": "LIFF"}, "network_g: no architecture 'LIFF'; did you mean 'LIIF'"),
+        ("network_g", {"hidden_dim": [3]}, "network_g: LIIF has no argument 'hidden_dim'; did you mean 'hidden_dims'"),
+        ("path", {"pretrain_network_g": "none.pth"}, "none.pth: no such file"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_named(opt, block, change, message):
+    opt[block] = {**opt[block], **change}
+    with pytest.raises(LIIFError, match=message):
+        build_model(opt)
+
+
+def test_a_network_without_coordinates_is_told(opt):
+    opt["network_g"] = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 2, "num_conv": 1}
+    with pytest.raises(LIIFError, match="network_g: SRVGGNetCompact does not answer coordinates"):
+        build_model(opt)
+
+
+def test_a_state_of_another_network_is_told(opt):
+    opt["path"]["resume_state"] = "5.state"
+    optimizer = {"state": {}, "param_groups": [{"params": [0]}]}
+    state = {"epoch": 0, "iter": 5, "optimizers": [optimizer], "schedulers": [{}]}
+    with pytest.raises(LIIFError, match="5.state: does not fit this network"):
+        build_model(opt).resume_training(state)

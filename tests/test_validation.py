@@ -1,0 +1,160 @@
+"""Validation by LIIFModel in the real BasicSR: lines, pictures, values and tables, for each set and scale."""
+import copy
+import csv
+import logging
+
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.models import build_model
+from basicsr.utils import tensor2img
+from experiment import make_pictures, model_options, val_set
+from PIL import Image
+
+from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+
+METRICS = {
+    "psnr_liif": {"type": "calculate_psnr_liif"},
+    "psnr": {"type": "calculate_psnr"},
+    "ssim": {"type": "calculate_ssim"},
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
+
+
+@pytest.fixture
+def opt(tmp_path, pictures):
+    return model_options(tmp_path, pictures)
+
+
+@pytest.fixture
+def lines():
+    """What BasicSR's logger says."""
+    said, logger = [], logging.getLogger("basicsr")
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield said
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+class Board:
+    """Where TensorBoard's values go."""
+
+    def __init__(self):
+        self.values = {}
+
+    def add_scalar(self, name, value, step):
+        self.values[name] = (value, step)
+
+
+def loader(pictures, name="A", scales=(2, [3, 2.5]), **more):
+    block = val_set(name, pictures, list(scales), phase="val", **more)
+    return build_dataloader(build_dataset(block), block, num_gpu=0)
+
+
+@pytest.fixture
+def validated(opt, pictures, lines):
+    opt["val"]["metrics"] = METRICS
+    model, board = build_model(opt), Board()
+    model.validation(loader(pictures, protocol="benchmark"), 3, board, save_img=True)
+    return model, board
+
+
+def test_a_line_a_folder_and_values_for_each_scale(validated, lines, tmp_path):
+    model, board = validated
+    text = "\n".join(lines)
+    for label in ("A_x2", "A_x3x2.5"):
+        saved = sorted(path.name for path in (tmp_path / "visualization" / label).iterdir())
+        assert saved == ["p0_3.png", "p1_3.png", "p2_3.png"]
+        for metric in METRICS:
+            value, step = board.values[f"metrics/{label}/{metric}"]
+            assert step == 3
+            assert model.best_metric_results[label][metric] == {"better": "higher", "val": value, "iter": 3}
+        value = board.values[f"metrics/{label}/psnr_liif"][0]
+        assert f"Validation {label}\n\t # psnr_liif: {value:.4f}\tBest: {value:.4f} @ 3 iter" in text
+
+
+@pytest.mark.parametrize("protocol", ["benchmark", "div2k", None])
+def test_values_are_those_of_the_protocol(opt, pictures, protocol):
+    """Border and colour of each scale, worked out here anew from the data and the network."""
+    opt["val"]["metrics"] = METRICS
+    model, board = build_model(opt), Board()
+    dataset = loader(pictures, protocol=protocol)
+    model.validation(dataset, 3, board, save_img=False)
+    items = list(dataset)
+    borders = {"benchmark": (2, 3), "div2k": (8, 9), None: (0, 0)}[protocol]
+    for label, border, part in zip(("A_x2", "A_x3x2.5"), borders, (items[:3], items[3:]), strict=True):
+        own = {"crop_border": border, "test_y_channel": protocol == "benchmark"}
+        pairs = [(model.net_g_ema.render(item["lq"], tuple(item["gt"].shape[-2:])), item["gt"]) for item in part]
+        images = [[tensor2img([x]) for x in pair] for pair in pairs]
+        expected = {
+            "psnr_liif": [calculate_psnr_liif(*pair, **own) for pair in pairs],
+            "psnr": [calculate_psnr(*pair, **own) for pair in images],
+            "ssim": [calculate_ssim(*pair, **own) for pair in images],
+        }
+        for metric, values in expected.items():
+            assert board.values[f"metrics/{label}/{metric}"][0] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_a_metric_keeps_what_it_says_itself(opt, pictures):
+    opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif", "crop_border": 5, "test_y_channel": False}}
+    model, board = build_model(opt), Board()
+    dataset = loader(pictures, scales=[2], protocol="benchmark")
+    model.validation(dataset, 3, board, save_img=False)
+    values = [
+        calculate_psnr_liif(model.net_g_ema.render(d["lq"], tuple(d["gt"].shape[-2:])), d["gt"], 5) for d in dataset
+    ]
+    assert board.values["metrics/A_x2/psnr"][0] == pytest.approx(np.mean(values), abs=1e-9)
+
+
+def test_saved_pictures_are_what_the_network_gives(validated, pictures, tmp_path):
+    model, _ = validated
+    item = loader(pictures).dataset[1]
+    rendered = model.net_g_ema.render(item["lq"][None], tuple(item["gt"].shape[-2:]))
+    saved = np.asarray(Image.open(tmp_path / "visualization" / "A_x2" / "p1_3.png")).transpose(2, 0, 1)
+    assert np.abs(saved - 255 * rendered[0].clamp(0, 1).numpy()).max() <= 0.5 + 1e-4
+
+
+def test_the_best_values_stay(opt, pictures):
+    opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif"}}
+    model = build_model(opt)
+    model.validation(loader(pictures), 3, None, save_img=False)
+    best = copy.deepcopy(model.best_metric_results)
+    with torch.no_grad():
+        model.net_g_ema.decoder.layers[-1].bias += 0.5
+    model.validation(loader(pictures), 4, None, save_img=False)
+    assert model.best_metric_results == best and best["A_x2"]["psnr"]["iter"] == 3
+
+
+def test_at_test_time_the_table_is_written(opt, pictures, tmp_path):
+    model = build_model(opt)
+    model.save(0, 5)
+    opt.update(is_train=False, val={"save_img": True, "suffix": "mine", "metrics": METRICS})
+    opt["path"]["pretrain_network_g"] = str(tmp_path / "models" / "net_g_5.pth")
+    tester = build_model(opt)
+    tester.validation(loader(pictures, "A", [2]), "tiny", None, save_img=True)
+    tester.validation(loader(pictures, "B", [1.5, 4]), "tiny", None, save_img=False)
+    with open(tmp_path / "results_root" / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["set"] for row in rows] == ["A_x2", "B_x1.5", "B_x4"]
+    table = (tmp_path / "results_root" / "results.md").read_text().splitlines()
+    assert table[0] == "| set | psnr_liif | psnr | ssim |"
+    for row, line in zip(rows, table[2:], strict=True):
+        assert line == f"| {row['set']} | " + " | ".join(f"{float(row[m]):.4f}" for m in METRICS) + " |"
+    assert len(list((tmp_path / "visualization" / "A_x2").glob("p?_mine.png"))) == 3
+
+
+def test_validation_does_not_change_what_training_draws(opt, pictures):
+    model = build_model(opt)
+    state = torch.get_rng_state()
+    model.validation(loader(pictures), 3, None, save_img=False)
+    assert torch.equal(torch.get_rng_state(), state)
