@@ -37,8 +37,8 @@ class EpochSampler(EnlargedSampler):
     first = (0, 0)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
-        seeds = torch.randint(2**62, (self.total_size,), generator=generator).tolist()
+        # Of a seed, torch's generator on the CPU takes the lowest 32 bits.
+        seeds = np.random.default_rng((self.seed, self.epoch)).integers(2**32, size=self.total_size).tolist()
         samples = list(zip(super().__iter__(), seeds[self.rank :: self.num_replicas], strict=True))
         epoch, done = self.first
         return iter(samples[done if self.epoch == epoch else 0 :])
@@ -56,7 +56,7 @@ class SeededDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Any:
         index, seed = key
         random.seed(seed)
-        np.random.seed(seed % 2**32)
+        np.random.seed(seed)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would ask for GPUs, in a worker too
         return self.dataset[index]
 
