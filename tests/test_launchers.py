@@ -67,7 +67,7 @@ def test_train_then_test(tmp_path, pictures, opt):
 def test_a_mistake_is_one_line(tmp_path, opt):
     path = write_options(tmp_path / "options.yml", changed(opt, "datasets:train:dataroot_gt", "none"))
     said = launch("train", path, status=2)
-    assert said.splitlines()[-1].startswith("liif_basicsr: error: datasets: tiny: dataroot_gt: none: ")
+    assert said.splitlines()[-1].startswith("liif_basicsr: error: datasets: tiny: dataroot_gt: none")
     assert "Traceback" not in said
     said = launch("train", tmp_path / "none.yml", status=2)
     assert said == f"liif_basicsr: error: {tmp_path}/none.yml: cannot be read: No such file or directory\n"
