@@ -52,7 +52,11 @@ class LIIFModel(CheckpointedModel):
         model_options.check_network_block(opt.get("network_g"))
         check_block(opt["path"], cls.path_fields, "path")
         train = check_block(opt["train"], cls.train_fields, "train") if opt["is_train"] else {}
-        validation = check_block(opt.get("val") or {}, cls.val_fields, "val")
+        # In training BasicSR validates only where there is such a block.
+        block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
+        validation = check_block(block, cls.val_fields, "val")
+        if opt["is_train"] and opt.get("val") and validation["val_freq"] is None:
+            raise LIIFError("val: option 'val_freq' is missing; take the whole block away to train without validation")
         model_options.check_metrics(validation["metrics"])
         return train, validation
 

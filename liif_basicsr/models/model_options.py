@@ -23,7 +23,7 @@ TRAIN = {
 }
 VAL = {
     "val_freq": Field(number(1), None),
-    "save_img": Field(boolean, False),
+    "save_img": Field(boolean),  # BasicSR reads it unasked, at the first validation
     "pbar": Field(boolean, False),
     "suffix": Field(optional(text), None),
     "metrics": Field(anything, None),
