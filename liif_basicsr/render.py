@@ -1,4 +1,4 @@
-"""Whole pictures from a feature grid and a decode function: in tiles and blocks, memory bounded."""
+"""Whole pictures in tiles and blocks, memory bounded, whatever it is that answers a tile's rows and columns."""
 from __future__ import annotations
 
 import math
@@ -69,8 +69,7 @@ def render(
     lq: Tensor,
     size: tuple[int, int],
     window: Window,
-    encode: Callable[[Tensor], Tensor],
-    decode: Callable[[Tensor, tuple[int, int], Tensor, Tensor], Tensor],
+    open_tile: Callable[[Tensor, tuple[int, int], Tensor, Tensor], Callable[[slice, slice], Tensor]],
     halo: int | None,
 ) -> Tensor:
     """Enlarge one picture.
@@ -82,9 +81,9 @@ def render(
         lq: (1, 3, h, w).
         size: (H, W) of the whole output.
         window: the part of it to return.
-        encode: (1, 3, th, tw) to the tile's feature grid.
-        decode: (feature grid, (top, left) of it in the whole input, y (R,), x (C,)) to (3, R, C), the colours at
-            the rows y and columns x, which are coordinates in the whole picture.
+        open_tile: encodes a tile. It takes the tile (1, 3, th, tw), its (top, left) in the whole input, and the rows
+            y (R,) and columns x (C,) that are wanted, as coordinates in the whole picture; it returns a function of
+            a slice of the rows and a slice of the columns to their colours (3, r, c).
         halo: how many pixels around those looked up the encoder sees; None if all.
 
     Returns:
@@ -94,15 +93,16 @@ def render(
     out = torch.empty((1, 3, window.height, window.width), dtype=lq.dtype, device=lq.device)
     for rows in spans(size[0], h, window.top, window.height, TILE, halo):
         for cols in spans(size[1], w, window.left, window.width, TILE, halo):
-            grid = encode(lq[:, :, rows.first : rows.last, cols.first : cols.last])
+            tile = lq[:, :, rows.first : rows.last, cols.first : cols.last]
             y = pixel_centers(size[0], rows.start, rows.stop, device=lq.device)
             x = pixel_centers(size[1], cols.start, cols.stop, device=lq.device)
+            colours = open_tile(tile, (rows.first, cols.first), y, x)
             top, left = rows.start - window.top, cols.start - window.left
             target = out[0, :, top : top + len(y), left : left + len(x)]
             width = min(len(x), BLOCK)
             height = max(1, BLOCK // width)
             for i in range(0, len(y), height):
                 for j in range(0, len(x), width):
-                    colours = decode(grid, (rows.first, cols.first), y[i : i + height], x[j : j + width])
-                    target[:, i : i + height, j : j + width] = colours
+                    block = slice(i, i + height), slice(j, j + width)
+                    target[:, block[0], block[1]] = colours(*block)
     return out

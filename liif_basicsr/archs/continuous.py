@@ -1,6 +1,7 @@
 """What all networks here share: an encoder, and a decoder that answers coordinates on its feature grid."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -32,8 +33,8 @@ class Decoder(Protocol):
     def axes(self, y: Tensor, x: Tensor, in_size: tuple[int, int], cell: Tensor) -> tuple[Axis, Axis]:
         """Look up rows y (R,) and columns x (C,) in a whole input of in_size (h, w), of pixels of cell (2,)."""
 
-    def decode_block(self, grid: Tensor, rows: Axis, cols: Axis) -> Tensor:
-        """(h, w, D) of `project`, and rows and columns in it, to (R, C, 3) in [-1, 1]."""
+    def on_grid(self, grid: Tensor) -> Callable[[Axis, Axis], Tensor]:
+        """For (h, w, D) of `project`, a function of rows and columns in it to (R, C, 3) in [-1, 1]."""
 
     def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """How many features beyond the four around a query it uses, for an output of size (H, W)."""
@@ -128,16 +129,18 @@ class ContinuousNetwork(nn.Module):
         cell = make_cell(size, lq.device)
         decoder = self.decoder
 
-        def encode(tile: Tensor) -> Tensor:
-            return decoder.project(self.encode(tile), cell * cell.new_tensor(in_size))[0]
+        def open_tile(tile: Tensor, origin: tuple[int, int], y: Tensor, x: Tensor) -> Callable[[slice, slice], Tensor]:
+            grid = decoder.project(self.encode(tile), cell * cell.new_tensor(in_size))[0]
+            rows, cols = decoder.axes(y, x, in_size, cell)
+            answer = decoder.on_grid(grid)
 
-        def decode(grid: Tensor, origin: tuple[int, int], y: Tensor, x: Tensor) -> Tensor:
-            axes = decoder.axes(y, x, in_size, cell)
-            rows, cols = (axis._replace(index=axis.index - first) for axis, first in zip(axes, origin, strict=True))
-            answer = decoder.decode_block(grid, rows, cols).permute(2, 0, 1) * 0.5
-            coord = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
-            return answer + self._base(lq, coord[None])[0]
+            def colours(i: slice, j: slice) -> Tensor:
+                block = answer(rows.part(i, origin[0]), cols.part(j, origin[1])).permute(2, 0, 1) * 0.5
+                coord = torch.stack(torch.meshgrid(y[i], x[j], indexing="ij"), dim=-1)
+                return block + self._base(lq, coord[None])[0]
+
+            return colours
 
         radius = self.encoder.receptive_radius
         halo = None if radius is None else radius + decoder.reach(in_size, size)
-        return render_tiles(lq, size, window, encode, decode, halo)
+        return render_tiles(lq, size, window, open_tile, halo)

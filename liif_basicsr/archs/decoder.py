@@ -1,12 +1,14 @@
 """The local implicit image function: an MLP that turns features and a coordinate into a colour."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liif_basicsr.archs.fused_mlp import fused_mlp
 from liif_basicsr.coords import corner_index
 
 # What the official code adds to a corner's area, so that the four never sum to nothing.
@@ -14,10 +16,14 @@ EPS_AREA = 1e-9
 
 
 class Axis(NamedTuple):
-    """What the corners see along one axis: `index` and `rel`, each (sides, ...), see `corner_index`."""
+    """What rows or columns see along one axis: `index`, the features, and `rel`, how far they are; pixels first."""
 
     index: Tensor
     rel: Tensor
+
+    def part(self, pixels: slice, first: int = 0) -> Axis:
+        """Those of some pixels, counted from feature `first`."""
+        return Axis(self.index[pixels] - first, self.rel[pixels])
 
 
 class LocalImplicitDecoder(nn.Module):
@@ -76,28 +82,24 @@ class LocalImplicitDecoder(nn.Module):
         return F.conv2d(feat, weight, bias, padding=k // 2).permute(0, 2, 3, 1)
 
     def axis(self, coord: Tensor, n: int) -> Axis:
-        """Look up every side of the ensemble along one axis of `n` features; coord of any shape in [-1, 1]."""
+        """Look up the sides of the ensemble along one axis of `n` features: (...) in [-1, 1] to (..., sides) each."""
         index, rel = zip(*(corner_index(coord, n, side) for side in self.sides), strict=True)
-        return Axis(torch.stack(index), torch.stack(rel))
+        return Axis(torch.stack(index, dim=-1), torch.stack(rel, dim=-1))
 
     @staticmethod
-    def corner_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:
-        """Each corner's weight: the area of the diagonally opposite one over the sum (paper, equation 4).
+    def mean_of_corners(answer: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
+        """The corners' mean, each weighted by the area of the diagonally opposite one (paper, equation 4).
 
         Args:
-            rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), of shapes that broadcast.
+            answer: (sides, sides, ..., 3).
+            rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), of shapes that broadcast to answer's.
 
         Returns:
-            (sides, sides, ...), summing to 1 over both sides.
+            (..., 3).
         """
         area = (rel_y * rel_x).abs() + EPS_AREA
-        return area.flip(0, 1) / area.sum((0, 1))
-
-    def mlp(self, x: Tensor) -> Tensor:
-        """All that follows the first layer: (..., D) before its activation, which is overwritten, to (..., 3)."""
-        for layer in list(self.layers)[1:]:
-            x = layer(F.relu(x, inplace=True))
-        return x
+        weight = area.flip(0, 1) / area.sum((0, 1))
+        return (answer * weight[..., None]).sum((0, 1))
 
     def forward(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
         """Answer coordinates.
@@ -111,21 +113,26 @@ class LocalImplicitDecoder(nn.Module):
             (B, Q, 3) in the MLP's range.
         """
         batch, _, h, w = feat.shape
-        y, x = self.axis(coord[..., 0], h), self.axis(coord[..., 1], w)
         sides = len(self.sides)
-        rel = torch.stack(torch.broadcast_tensors(y.rel[:, None], x.rel[None]), dim=-1)  # (sides, sides, B, Q, 2)
+        (index_y, rel_y), (index_x, rel_x) = (
+            (axis.index.movedim(-1, 0), axis.rel.movedim(-1, 0))
+            for axis in (self.axis(coord[..., 0], h), self.axis(coord[..., 1], w))
+        )
+        rel_y, rel_x = rel_y[:, None], rel_x[None]  # (sides, 1, B, Q), (1, sides, B, Q)
+        rel = torch.stack(torch.broadcast_tensors(rel_y, rel_x), dim=-1)
         if self.cell_decode:
             rel_cell = (cell * cell.new_tensor([h, w])).expand(sides, sides, *coord.shape)
             rel = torch.cat([rel, rel_cell], dim=-1)
 
         grid = self.project(feat).flatten(0, 2)
         first_row = torch.arange(batch, device=feat.device)[:, None] * h
-        index = (first_row + y.index[:, None]) * w + x.index[None]
+        index = (first_row + index_y[:, None]) * w + index_x[None]
         hidden = torch.addmm(
             grid.index_select(0, index.flatten()), rel.flatten(0, 3).to(grid.dtype), self.coord_weight.T.to(grid.dtype)
         )
-        answer = self.mlp(hidden).view(sides, sides, *coord.shape[:2], 3)
-        return (answer * self.corner_weights(y.rel[:, None], x.rel[None])[..., None]).sum((0, 1))
+        for layer in list(self.layers)[1:]:
+            hidden = layer(F.relu(hidden, inplace=True))
+        return self.mean_of_corners(hidden.view(sides, sides, *coord.shape[:2], 3), rel_y, rel_x)
 
     def axes(self, y: Tensor, x: Tensor, in_size: tuple[int, int], cell: Tensor) -> tuple[Axis, Axis]:
         """Look up the rows and columns of a picture; their cell is seen in `project`."""
@@ -135,27 +142,28 @@ class LocalImplicitDecoder(nn.Module):
         """The unfolded neighbours."""
         return self.kernel_size // 2
 
-    def decode_block(self, grid: Tensor, y: Axis, x: Axis) -> Tensor:
-        """Answer a block of a picture's rows and columns.
+    def on_grid(self, grid: Tensor) -> Callable[[Axis, Axis], Tensor]:
+        """The answers of a picture's rows and columns as a function, without gradients.
 
         Args:
             grid: (h, w, D) from `project`, the cell joined.
-            y, x: the corners of the rows (sides, R) and of the columns (sides, C), indices into `grid`.
 
         Returns:
-            (R, C, 3) in the MLP's range.
+            A function of rows and columns, from `axes` with indices into `grid`, to (R, C, 3) in the MLP's range.
         """
-        sides, height, width = len(self.sides), y.index.shape[1], x.index.shape[1]
+        mlp = fused_mlp(list(self.layers)[1:], grid)
         weight_y, weight_x = self.coord_weight[:, :2].T
-        # Columns come last and rows first: what depends on the row is added where there are few columns.
-        low, high = int(x.index.min()), int(x.index.max()) + 1
-        grid, index_x = grid[:, low:high], x.index - low
-        hidden = grid.new_empty(sides, sides, height, width, grid.shape[-1])
-        for a in range(sides):
-            rows = grid[y.index[a]] + (y.rel[a, :, None] * weight_y).to(grid.dtype)[:, None]
-            for b in range(sides):
-                torch.index_select(rows, 1, index_x[b], out=hidden[a, b])
-        hidden += (x.rel[..., None] * weight_x).to(grid.dtype)[:, None]
-        answer = self.mlp(hidden)
-        weights = self.corner_weights(y.rel[:, None, :, None], x.rel[None, :, None, :])
-        return (answer * weights[..., None]).sum((0, 1))
+
+        def answer(rows: Axis, cols: Axis) -> Tensor:
+            low, high = int(cols.index.min()), int(cols.index.max()) + 1
+            hidden = grid.new_empty(len(self.sides), len(self.sides), len(rows.index), len(cols.index), grid.shape[-1])
+            for a, (index_y, rel_y) in enumerate(zip(rows.index.T, rows.rel.T, strict=True)):
+                # What depends on the row is added first, where there are few columns.
+                strip = grid[index_y, low:high] + (rel_y[:, None] * weight_y).to(grid.dtype)[:, None]
+                for b, index_x in enumerate(cols.index.T):
+                    torch.index_select(strip, 1, index_x - low, out=hidden[a, b])
+            hidden += (cols.rel.T[..., None] * weight_x).to(grid.dtype)[:, None]
+            colours = mlp(hidden.flatten(0, 3)).view(*hidden.shape[:-1], 3)
+            return self.mean_of_corners(colours, rows.rel.T[:, None, :, None], cols.rel.T[None, :, None, :])
+
+        return answer

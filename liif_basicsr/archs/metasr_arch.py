@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,12 +82,16 @@ class MetaDecoder(nn.Module):
         shared = first.bias + weight_cell * (cell[0] * (in_size[0] / 2))
         return rows._replace(rel=rows.rel[:, None] * weight_y + shared), cols._replace(rel=cols.rel[:, None] * weight_x)
 
-    def decode_block(self, grid: Tensor, rows: Axis, cols: Axis) -> Tensor:
-        """Answer a block of a picture's rows and columns; see `ContinuousNetwork`."""
-        index = rows.index[:, None] * grid.shape[1] + cols.index
-        picked = grid.flatten(0, 1).index_select(0, index.flatten())
-        hidden = rows.rel[:, None] + cols.rel
-        return self.combine(picked, hidden.flatten(0, 1)).view(*index.shape, 3)
+    def on_grid(self, grid: Tensor) -> Callable[[Axis, Axis], Tensor]:
+        """The answers of a picture's rows and columns as a function; see `ContinuousNetwork`."""
+
+        def answer(rows: Axis, cols: Axis) -> Tensor:
+            index = rows.index[:, None] * grid.shape[1] + cols.index
+            picked = grid.flatten(0, 1).index_select(0, index.flatten())
+            hidden = rows.rel[:, None] + cols.rel
+            return self.combine(picked, hidden.flatten(0, 1)).view(*index.shape, 3)
+
+        return answer
 
     @staticmethod
     def reach(in_size: tuple[int, int], size: tuple[int, int]) -> int:
