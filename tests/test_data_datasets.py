@@ -117,7 +117,9 @@ def test_every_kind_of_source_gives_what_the_folder_gives(
 
 
 @pytest.mark.parametrize("kind", ["disk", "lmdb"])
-def test_a_meta_file_chooses_and_orders(tmp_path: Path, pictures: dict[str, np.ndarray], folder: Path, kind: str) -> None:
+def test_a_meta_file_chooses_and_orders(
+    tmp_path: Path, pictures: dict[str, np.ndarray], folder: Path, kind: str
+) -> None:
     root = folder if kind == "disk" else make_lmdb(tmp_path / "set.lmdb", pictures)
     (tmp_path / "meta.txt").write_text("img_2.png (72,88,3)\nimg_0.png\n")
     dataset = ArbitraryScaleImageDataset(val_block(root, meta_info_file=str(tmp_path / "meta.txt")))

@@ -33,13 +33,17 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
+        if self.training and any(s != int(s) for scale in self.scales for s in scale):
+            raise LIIFError(f"{self.where}: scales: must be whole numbers in training, or crops would not match")
         self.lq = self.open_all("dataroot_lq", with_meta=False)
         for k, scale in enumerate(self.scales):
             self.lq[k] = self._match(self.gt[k], self.lq[k], scale)
             for index in range(self.num_images):
                 self._check_pair(k, index)
         if self.training:
-            self._check_training()
+            self.check_sample_count(min(self.scales, key=lambda scale: scale[0] * scale[1]))
+            for source in self.lq:
+                self.check_sizes(source, (self.settings["lq_size"],) * 2, "lq_size asks for")
 
     def lq_path(self, k: int, index: int) -> str:
         return self.lq[k].path(index)
@@ -77,10 +81,3 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
                 f"{self.where}: {self.gt[k].path(index)} is {size[0]}x{size[1]}, smaller than {needed[0]}x{needed[1]}, "
                 f"which is {self.lq[k].path(index)} times {scale_text(self.scales[k])}; is the scale right?"
             )
-
-    def _check_training(self) -> None:
-        if any(s != int(s) for scale in self.scales for s in scale):
-            raise LIIFError(f"{self.where}: scales: must be whole numbers in training, or crops would not match")
-        self.check_sample_count(min(self.scales, key=lambda scale: scale[0] * scale[1]))
-        for source in self.lq:
-            self.check_sizes(source, (self.settings["lq_size"],) * 2, "lq_size asks for")

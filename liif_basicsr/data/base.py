@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -126,14 +126,17 @@ class ArbitraryScaleDataset(Dataset):
 
     def _unbroken_item(self, index: int) -> dict[str, Any]:
         """An item; a picture that is broken is told of, counted, and replaced by another, drawn at random."""
-        for _ in range(self.num_images):
+        for candidate in self._candidates(index):
             try:
-                return self._training_item(index)
+                return self._training_item(candidate)
             except LIIFError as error:
                 self.skipped += 1
                 logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
-                index = int(torch.randint(self.num_images, ()))
-        raise LIIFError(f"{self.where}: {self.num_images} broken pictures in a row; prepare_data.py --check lists them")
+        raise LIIFError(f"{self.where}: all pictures are broken; prepare_data.py --check tells why")
+
+    def _candidates(self, index: int) -> Iterator[int]:
+        yield index
+        yield from torch.randperm(self.num_images).tolist()
 
     def _scales(self) -> list[tuple[float, float]]:
         """`scales`, or where it is not given, BasicSR's own `scale`."""

@@ -1,7 +1,10 @@
 """One function over all pictures of a source, by several processes, in order."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Callable, Generator
+from threading import Thread
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -14,11 +17,10 @@ from liif_basicsr.errors import LIIFError
 Function = Callable[[ImageSource, int], Any]
 
 
-def each(function: Function, source: ImageSource, processes: int, title: str) -> Iterator[Any]:
+def each(function: Function, source: ImageSource, processes: int, title: str) -> Generator[Any, None, None]:
     """Yield `function(source, index)` for each index in order, or the LIIFError that it raised.
 
-    The workers are those of torch's DataLoader: they read ahead a little, and end by themselves when this process is
-    killed.
+    The workers are those of torch's DataLoader, which read ahead a little.
 
     Args:
         function: must be picklable.
@@ -26,7 +28,10 @@ def each(function: Function, source: ImageSource, processes: int, title: str) ->
         title: what the progress bar says.
     """
     workers = min(processes, len(source)) if processes > 1 else 0
-    loader = DataLoader(_Task(function, source), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    task = _Task(function, source)
+    loader = DataLoader(
+        task, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_end_with_parent
+    )
     yield from tqdm(loader, desc=title, unit="picture")
 
 
@@ -46,3 +51,15 @@ class _Task(Dataset):
 
 def _as_it_is(result: Any) -> Any:
     return result
+
+
+def _end_with_parent(worker: int) -> None:
+    """Let a worker end when its parent was killed; torch's own check waits for a full pipe that nobody reads."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -47,10 +47,10 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
         LIIFError: a picture is broken, or the disk is full or not to be written to.
     """
     names, lines = keys(source.names), []
+    results = closing(each(_work(settings), source, settings.processes, target.name))
     with whole(target) as folder:
-        with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file:
-            results = each(_work(settings), source, settings.processes, target.name)
-            for name, pieces in zip(names, results, strict=True):
+        with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
+            for name, pieces in zip(names, all_pieces, strict=True):
                 if isinstance(pieces, LIIFError):
                     raise LIIFError(f"{pieces}; --check lists all that are broken")
                 for number, ((height, width), content) in enumerate(pieces, start=1):
