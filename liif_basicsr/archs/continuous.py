@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.decoder import Axis
+from liif_basicsr.archs.opened import FeatureTiles, OpenPicture
 from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, check_block, choice, number, optional
@@ -124,13 +126,26 @@ class ContinuousNetwork(nn.Module):
         part = check_window(size, window)
         return torch.cat([self._render_one(picture[None], size, part) for picture in lq])
 
-    def _render_one(self, lq: Tensor, size: tuple[int, int], window: Window) -> Tensor:
+    def open(self, lq: Tensor, max_bytes: int = 1 << 30) -> OpenPicture:
+        """Prepare to render many windows of one picture, in any sizes, whose features are computed once.
+
+        Args:
+            lq: (1, 3, h, w) RGB in [0, 1].
+            max_bytes: features that are kept in memory; what else is needed is computed again.
+        """
+        features = FeatureTiles(lq, self.encode, self.encoder.out_channels, self.encoder.receptive_radius, max_bytes)
+        return OpenPicture(features, partial(self._render_one, lq))
+
+    def _render_one(
+        self, lq: Tensor, size: tuple[int, int], window: Window, features: FeatureTiles | None = None
+    ) -> Tensor:
         in_size = (lq.shape[-2], lq.shape[-1])
         cell = make_cell(size, lq.device)
         decoder = self.decoder
 
         def open_tile(tile: Tensor, origin: tuple[int, int], y: Tensor, x: Tensor) -> Callable[[slice, slice], Tensor]:
-            grid = decoder.project(self.encode(tile), cell * cell.new_tensor(in_size))[0]
+            feat = tile if features is not None else self.encode(tile)
+            grid = decoder.project(feat, cell * cell.new_tensor(in_size))[0]
             rows, cols = decoder.axes(y, x, in_size, cell)
             answer = decoder.on_grid(grid)
 
@@ -141,6 +156,7 @@ class ContinuousNetwork(nn.Module):
 
             return colours
 
-        radius = self.encoder.receptive_radius
-        halo = None if radius is None else radius + decoder.reach(in_size, size)
-        return render_tiles(lq, size, window, open_tile, halo)
+        radius, reach = self.encoder.receptive_radius, decoder.reach(in_size, size)
+        if features is not None:
+            return render_tiles(features, size, window, open_tile, reach)
+        return render_tiles(lq, size, window, open_tile, None if radius is None else radius + reach)
