@@ -37,10 +37,10 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
             self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales ask for")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        image, size = self.gt[0].read(index), self.settings["lq_size"]
+        source, size = self.gt[0], self.settings["lq_size"]
         side = round(size * rng.uniform(*self.settings["scale_range"]))
-        gt = crop(image, random_corner(image.shape[:2], (side, side), rng), (side, side))
-        return downsample(gt, (size, size)), gt, self.gt[0].path(index)
+        gt = source.crop(index, random_corner(source.size(index), (side, side), rng), (side, side))
+        return downsample(gt, (size, size)), gt, source.path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         image = self.gt[k].read(index)

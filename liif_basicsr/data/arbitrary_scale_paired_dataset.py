@@ -50,10 +50,10 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         k, side = int(rng.integers(len(self.scales))), self.settings["lq_size"]
-        scale, image = self.scales[k], self.lq[k].read(index)
-        corner = random_corner(image.shape[:2], (side, side), rng)
-        gt = crop(self.gt[k].read(index), scaled_size(corner, scale), scaled_size((side, side), scale))
-        return crop(image, corner, (side, side)), gt, self.gt[k].path(index)
+        gt, lq, scale = self.gt[k], self.lq[k], self.scales[k]
+        corner = random_corner(lq.size(index), (side, side), rng)
+        crop_gt = gt.crop(index, scaled_size(corner, scale), scaled_size((side, side), scale))
+        return lq.crop(index, corner, (side, side)), crop_gt, gt.path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         lq, gt = self.lq[k].read(index), self.gt[k].read(index)

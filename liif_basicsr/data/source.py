@@ -19,6 +19,8 @@ from basicsr.utils import FileClient
 
 from liif_basicsr.data.decode import SUFFIXES, decode, size_of
 from liif_basicsr.data.known import how_to_get
+from liif_basicsr.data.png import crop_png
+from liif_basicsr.data.sampling import crop
 from liif_basicsr.errors import LIIFError
 
 # 'name.png (480,480,3) 1', as BasicSR writes it; the size and what follows may be missing
@@ -59,7 +61,15 @@ class ImageSource:
         Raises:
             LIIFError: it is gone, broken, or of another size than the meta file says.
         """
-        image, told = self._read(index), self.sizes.get(self.names[index])
+        return self.checked(index, self._read(index))
+
+    def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        """The part of a picture that starts at `corner` (top, left): a contiguous uint8 array of `size` (h, w, 3)."""
+        return crop(self.read(index), corner, size)
+
+    def checked(self, index: int, image: np.ndarray) -> np.ndarray:
+        """`image`, if it has the size that the meta file tells."""
+        told = self.sizes.get(self.names[index])
         if told not in (None, image.shape[:2]):
             raise LIIFError(f"{self.path(index)} is {image.shape[:2]}, its meta file says {told}; make that anew")
         return image
@@ -78,22 +88,40 @@ class ImageSource:
         raise NotImplementedError
 
 
-class DiskSource(ImageSource):
+class EncodedSource(ImageSource):
+    """Pictures that are kept as image files."""
+
+    def content(self, index: int) -> bytes:
+        """The bytes of an image file."""
+        raise NotImplementedError
+
+    def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        """As that of ImageSource; of a PNG that prepare_data made, only what is needed is decoded."""
+        content = self.content(index)
+        part = crop_png(content, self.size(index), corner, size)
+        if part is None:
+            part = crop(self.checked(index, decode(content, self.path(index))), corner, size)
+        return part
+
+    def _read(self, index: int) -> np.ndarray:
+        return decode(self.content(index), self.path(index))
+
+
+class DiskSource(EncodedSource):
     """The image files of a folder, sorted; files of other kinds and folders in it are passed over."""
 
     def __init__(self, root: str) -> None:
         names = sorted(e.name for e in os.scandir(root) if e.name.lower().endswith(SUFFIXES) and e.name[0] != ".")
         super().__init__(root, names, {})
 
-    def _read(self, index: int) -> np.ndarray:
+    def content(self, index: int) -> bytes:
         try:
-            content = _client("disk").get(self.path(index))
+            return _client("disk").get(self.path(index))
         except OSError as error:
             raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
-        return decode(content, self.path(index))
 
 
-class LmdbSource(ImageSource):
+class LmdbSource(EncodedSource):
     """The images of an LMDB in BasicSR's layout: data.mdb, and meta_info.txt that lists them."""
 
     def __init__(self, root: str) -> None:
@@ -104,11 +132,11 @@ class LmdbSource(ImageSource):
             if name not in keys:
                 raise LIIFError(f"{root}: meta_info.txt names {name!r}, which the LMDB does not hold; make it anew")
 
-    def _read(self, index: int) -> np.ndarray:
+    def content(self, index: int) -> bytes:
         content = _client("lmdb", osp.realpath(self.root)).get(self.names[index])
         if content is None:
             raise LIIFError(f"{self.root} no longer holds {self.names[index]!r}; make it anew")
-        return decode(content, self.path(index))
+        return content
 
 
 class PixelSource(ImageSource):
