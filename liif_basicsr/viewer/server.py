@@ -1,0 +1,166 @@
+"""The viewer's server: on loopback, for one picture, with nothing in it but the page and its tiles.
+
+Python's own server is enough for one person, and nothing has to be installed for it. What a request can name
+is in memory from the start, or a tile with numbers in bounds: no request reaches a file.
+"""
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import select
+import socket
+import sys
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.viewer.tiles import METHODS, STEPS, TILE, Tiles
+
+# Requests that are answered at a time; a browser sends six.
+MAX_REQUESTS = 32
+TILE_PATH = re.compile(rf"tile/({'|'.join(METHODS)})/(-?[0-9]{{1,3}})/([0-9]{{1,6}})/([0-9]{{1,6}})\.png")
+CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page_files() -> dict[str, tuple[str, bytes]]:
+    """The page's files and Leaflet's, path to (content type, content).
+
+    Raises:
+        LIIFError: Leaflet is not installed.
+    """
+    spec = find_spec("js_lib_leaflet")  # found, not imported: a Django application, of which only files are used
+    if spec is None or spec.origin is None:
+        raise LIIFError("view needs Leaflet, which shows the tiles: pip install 'liif_basicsr[view]'")
+    leaflet = Path(spec.origin).parent / "static" / "js_lib_leaflet"
+    page = Path(__file__).parent / "page"
+    files = [leaflet / "leaflet.js", leaflet / "leaflet.css"]
+    files += [page / name for name in ("viewer.js", "viewer.css", "index.html")]
+    content = {file.name: (CONTENT_TYPES[file.suffix], file.read_bytes()) for file in files}
+    content[""] = content.pop("index.html")
+    return content
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one picture on 127.0.0.1 under a secret path, which other users and other pages do not know.
+
+    Args:
+        tiles: the picture.
+        name: how the page calls it.
+        port: 0 for any that is free.
+
+    Raises:
+        LIIFError: the port is taken, or the page's files are not installed.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, tiles: Tiles, name: str, port: int = 0) -> None:
+        self.tiles = tiles
+        info = {"name": name, "width": tiles.picture.width, "height": tiles.picture.height, "tile": TILE}
+        info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level)
+        self.files = {**page_files(), "picture.json": ("application/json", json.dumps(info).encode())}
+        self.prefix = f"/{secrets.token_urlsafe(16)}/"
+        self.slots = threading.BoundedSemaphore(MAX_REQUESTS)
+        # One thread each: torch uses all cores by itself, and every thread of ours would have its own team of them.
+        self.workers = {method: ThreadPoolExecutor(1, method) for method in METHODS}
+        try:
+            super().__init__(("127.0.0.1", port), Handler)
+        except (OSError, OverflowError) as error:
+            raise LIIFError(f"--port {port}: {getattr(error, 'strerror', None) or error}") from None
+        self.hosts = {f"{host}:{self.server_port}" for host in ("127.0.0.1", "localhost")}
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.server_port}{self.prefix}"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, or not at all where too many are being answered."""
+        if self.slots.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, then make room for another request."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what went wrong; a browser that went away, or a tile that was called off, is nothing to report."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, CancelledError)):
+            super().handle_error(request, client_address)
+
+    def server_close(self) -> None:
+        """Stop; tiles that nobody waits for any more are not begun."""
+        super().server_close()
+        for worker in self.workers.values():
+            worker.shutdown(cancel_futures=True)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET for the page's files and for tiles; all else is refused."""
+
+    server: Server
+    timeout = 10  # seconds for a request to arrive
+
+    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+        if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
+            # A foreign page whose name was made to point here (DNS rebinding) sends its own name.
+            return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        path = self.path.removeprefix(self.server.prefix)
+        if path == self.path or (answer := self._answer(path)) is None:
+            return self.send_error(HTTPStatus.NOT_FOUND)
+        content_type, content = answer
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        # The secret path is another one with each start, so nothing stale is ever found.
+        self.send_header("Cache-Control", "private, max-age=86400")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _answer(self, path: str) -> tuple[str, bytes] | None:
+        match = TILE_PATH.fullmatch(path)
+        if not match:
+            return self.server.files.get(path)
+        method, (level, row, col) = match[1], map(int, match.groups()[1:])
+        if not self.server.tiles.has(level, row, col):
+            return None
+        content = self.server.workers[method].submit(self._tile, method, level, row, col).result()
+        return None if content is None else ("image/png", content)
+
+    def _tile(self, *key: Any) -> bytes | None:
+        """The tile, unless its browser has zoomed on meanwhile and hung up."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        if readable and not self.connection.recv(1, socket.MSG_PEEK):
+            return None
+        return self.server.tiles.png(*key)
+
+    def end_headers(self) -> None:
+        """Every answer, an error too, says what a browser may do with it."""
+        for header, value in HEADERS.items():
+            self.send_header(header, value)
+        super().end_headers()
+
+    def version_string(self) -> str:
+        """Not which Python this is."""
+        return "liif_basicsr"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a line for every tile helps nobody."""

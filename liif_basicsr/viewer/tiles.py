@@ -1,0 +1,112 @@
+"""A picture as square tiles, at any level of zoom."""
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from liif_basicsr.errors import LIIFError
+
+# Screen pixels along an edge of a tile.
+TILE = 256
+# A level enlarges by 2 ** (1 / STEPS) more than the one before; level 0 is the picture itself.
+STEPS = 4
+# The last level: a pixel of the picture fills a tile.
+MAX_LEVEL = 8 * STEPS
+# Whole enlarged pictures are no longer than this: coordinates, in float32, then still tell pixels apart.
+MAX_EDGE = 1 << 23
+# Tiles that are kept, of at most 200 kB each.
+MAX_TILES = 512
+
+METHODS = ("liif", "bicubic")
+
+
+def read_picture(path: str | Path) -> Image.Image:
+    """Read a picture as RGB, upright; what is transparent is laid on white.
+
+    Raises:
+        LIIFError: it cannot be read, is no picture, or has too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                picture = ImageOps.exif_transpose(file)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise LIIFError(f"{path}: has more than {Image.MAX_IMAGE_PIXELS} pixels; crop it first") from None
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow reports damage in all of these ways
+        reason = getattr(error, "strerror", None) or "is no picture, or a damaged one"
+        raise LIIFError(f"{path}: {reason}") from None
+    if picture.mode.startswith("I"):  # Pillow would cut off 16 bits at 255
+        picture = Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+class Tiles:
+    """The tiles of one picture, each enlarged by a network or by bicubic interpolation.
+
+    Up to level 0 both are the picture, downsampled by Pillow.
+
+    Args:
+        picture: RGB.
+        net: a `ContinuousNetwork`, in evaluation mode, on the device that is to do the work.
+    """
+
+    def __init__(self, picture: Image.Image, net: Any) -> None:
+        device = next(net.parameters()).device
+        edge = max(picture.size)
+        self.picture = picture
+        self.min_level = min(0, math.floor(STEPS * math.log2(TILE / edge)))
+        self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
+        lq = torch.from_numpy(np.array(picture)).to(device).permute(2, 0, 1)[None] / 255
+        self._opened = net.open(lq)
+        self.png = lru_cache(MAX_TILES)(self._png)
+
+    def size(self, level: int) -> tuple[int, int]:
+        """(H, W) of the whole picture at a level; rounded up, for the page asks for whatever it sees a bit of."""
+        scale = 2 ** (level / STEPS)
+        height, width = (math.ceil(n * scale - 1e-6) for n in (self.picture.height, self.picture.width))
+        return height, width
+
+    def has(self, level: int, row: int, col: int) -> bool:
+        """Whether there is such a tile."""
+        if not self.min_level <= level <= self.max_level:
+            return False
+        height, width = self.size(level)
+        return 0 <= row * TILE < height and 0 <= col * TILE < width
+
+    def _png(self, method: str, level: int, row: int, col: int) -> bytes:
+        """A tile that `has` tells of, as a PNG file; at the right and lower border the rest is transparent."""
+        size = self.size(level)
+        top, left = row * TILE, col * TILE
+        window = (top, left, min(TILE, size[0] - top), min(TILE, size[1] - left))
+        part = (self._liif if method == "liif" and level > 0 else self._bicubic)(size, window)
+        if part.size != (TILE, TILE):
+            whole = Image.new("RGBA", (TILE, TILE))
+            whole.paste(part)
+            part = whole
+        file = io.BytesIO()
+        part.save(file, "PNG", compress_level=1)
+        return file.getvalue()
+
+    def _liif(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
+        colours = self._opened.window(size, window)[0].clamp(0, 1).mul(255).round().byte()
+        return Image.fromarray(colours.permute(1, 2, 0).cpu().numpy())
+
+    def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
+        top, left, height, width = window
+        y, x = self.picture.height / size[0], self.picture.width / size[1]
+        box = (left * x, top * y, (left + width) * x, (top + height) * y)
+        # The box may end a rounding error outside.
+        box = (*box[:2], min(box[2], self.picture.width), min(box[3], self.picture.height))
+        return self.picture.resize((width, height), Image.Resampling.BICUBIC, box, reducing_gap=3)
