@@ -142,6 +142,7 @@ def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
         (b"a: \xff\xfe", "is no options file, or not a safe one"),
         (b"a: \x00", "is no options file, or not a safe one"),
         (b"a: 2001-99-99", "is no options file, or not a safe one"),
+        (b"a: {3: b}", "an option must have a text as name, not 3"),
         (b"{a: 1}: 2", "is no options file, or not a safe one"),
         (b"[" * 5000, "is no options file, or not a safe one"),
     ],

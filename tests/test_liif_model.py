@@ -187,6 +187,8 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         ("path", {"pretrained_network_g": "x"}, "path: unknown option .*mean 'pretrain_network_g'"),
         ("network_g", {"type": "LIFF"}, "network_g: no architecture 'LIFF'; did you mean 'LIIF'"),
         ("network_g", {"hidden_dim": [3]}, "network_g: LIIF has no argument 'hidden_dim'; did you mean 'hidden_dims'"),
+        ("network_g", {"type": ["LIIF"]}, r"network_g: no architecture \['LIIF'\]"),
+        ("network_g", {"encoder": {"type": "EDSR", "num_feat": 3.7}}, "network_g: "),
         ("path", {"pretrain_network_g": "none.pth"}, "none.pth: no such file"),
     ],
     ids=str,

@@ -91,18 +91,19 @@ def test_the_newest_state_is_taken(opt, tmp_path):
     assert opt["path"]["pretrain_network_g"] == f"{tmp_path}/models/net_g_10.pth"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (lambda folder: truncate(folder / "training_states" / "10.state"), "10.state: is no checkpoint, or a damaged"),
-        (lambda folder: torch.save([1], folder / "training_states" / "10.state"), "10.state: is no training state"),
-        (lambda folder: os.unlink(folder / "models" / "net_g_10.pth"), "net_g_10.pth: no such file"),
-        (lambda folder: truncate(folder / "models" / "net_g_10.pth"), "net_g_10.pth: is no checkpoint, or a damaged"),
-    ],
-    ids=["truncated", "no state", "no network", "truncated network"],
-)
-def test_a_spoilt_checkpoint_is_passed_over(opt, tmp_path, capsys, spoil, reason):
-    spoil(tmp_path)
+STATE, NET = "training_states/10.state", "models/net_g_10.pth"
+SPOIL = {
+    "truncated": (STATE, truncate, "10.state: is no checkpoint, or a damaged"),
+    "of another kind": (STATE, lambda path: torch.save([1], path), "10.state: is no training state"),
+    "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it holds more"),
+    "without network": (NET, os.unlink, "net_g_10.pth: no such file"),
+    "with truncated network": (NET, truncate, "net_g_10.pth: is no checkpoint, or a damaged"),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil", "reason"), SPOIL.values(), ids=SPOIL)
+def test_a_spoilt_checkpoint_is_passed_over(opt, tmp_path, capsys, name, spoil, reason):
+    spoil(tmp_path / name)
     assert newest_state(opt)["iter"] == 9
     told = capsys.readouterr().err
     assert told.startswith("liif_basicsr: warning: passed over: ") and reason in told and told.count("\n") == 1

@@ -65,7 +65,10 @@ VAL = {
     True: {"val_freq": Field(number(1)), "save_img": Field(boolean)},
     False: {"save_img": Field(boolean)},
 }
-DATASET = {"name": Field(text), "type": Field(text)}
+DATASET = {
+    **dict.fromkeys(("name", "type"), Field(text)),
+    **dict.fromkeys(("dataroot_gt", "dataroot_lq"), Field(optional(text), None)),
+}
 TRAIN_SET = {
     **DATASET,
     "batch_size_per_gpu": Field(integer(1)),
@@ -111,7 +114,16 @@ def read(path: str) -> dict[str, Any]:
         raise LIIFError(f"{path}: is no options file, or not a safe one: {' '.join(str(error).split())}") from None
     if not isinstance(opt, Mapping):
         raise LIIFError(f"{path}: is no options file: there is no 'name: value' in it")
+    check_names(opt, path)
     return dict(opt)
+
+
+def check_names(options: Any, path: str) -> None:
+    """Raise LIIFError for a name of an option, at any depth, that is no text."""
+    for key, value in options.items() if isinstance(options, Mapping) else ():
+        if not isinstance(key, str):
+            raise LIIFError(f"{path}: an option must have a text as name, not {key!r}")
+        check_names(value, path)
 
 
 def force(opt: dict[str, Any], entry: str) -> None:

@@ -38,7 +38,8 @@ class EpochSampler(EnlargedSampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # Of a seed, torch's generator on the CPU takes the lowest 32 bits.
-        seeds = np.random.default_rng((self.seed, self.epoch)).integers(2**32, size=self.total_size).tolist()
+        rng = np.random.default_rng((self.seed, self.epoch))
+        seeds = [int(seed) for seed in rng.integers(2**32, size=self.total_size)]
         samples = list(zip(super().__iter__(), seeds[self.rank :: self.num_replicas], strict=True))
         epoch, done = self.first
         return iter(samples[done if self.epoch == epoch else 0 :])

@@ -64,7 +64,8 @@ class LIIFModel(CheckpointedModel):
         train, self.val_opt = self.check_options(opt)
         self.amp = train.get("amp")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
-        super().__init__(opt)
+        with told_of("network_g"):  # all else has told of itself
+            super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             raise LIIFError(f"network_g: {opt['network_g']['type']} does not answer coordinates, as LIIFModel needs it")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")

@@ -11,11 +11,21 @@ from liif_basicsr.archs import check_network
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, anything, boolean, choice, integer, number, optional, suggest, text
 
+
+def loss(value: Any) -> Any:
+    """Nothing, or a block of a loss; its weight is used in every step only."""
+    if not isinstance(value, (Mapping, type(None))):
+        raise ValueError("must be a block of options")
+    number(0)((value or {}).get("loss_weight", 1))
+    return value
+
+
 AMP = Field(optional(choice("bfloat16", "float16")), None)
 
 TRAIN = {
     **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
-    **dict.fromkeys(("pixel_opt", "perceptual_opt"), Field(anything, None)),
+    "pixel_opt": Field(loss, None),
+    "perceptual_opt": Field(anything, None),
     "total_iter": Field(integer(1)),
     "warmup_iter": Field(integer(-1), -1),
     "ema_decay": Field(number(0), 0),
@@ -45,9 +55,11 @@ def check_network_block(block: Any) -> None:
     if not isinstance(block, Mapping):
         raise LIIFError(f"network_g: must be a block of options, not {block!r}")
     kind = block.get("type")
-    known = kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY  # BasicSR looks for that one, too
-    if check_network(block) is None and not known:
+    # BasicSR looks for a name of its own with that ending, too.
+    known = isinstance(kind, str) and (kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY)
+    if not known:
         raise LIIFError(f"network_g: no architecture {kind!r}{suggest(kind, ARCH_REGISTRY.keys())}")
+    check_network(block)
 
 
 def check_metrics(metrics: Any) -> None:
@@ -56,7 +68,7 @@ def check_metrics(metrics: Any) -> None:
         raise LIIFError(f"val: metrics: must be a block of metrics, not {metrics!r}")
     for name, metric in (metrics or {}).items():
         kind = metric.get("type") if isinstance(metric, Mapping) else metric
-        if not isinstance(metric, Mapping) or kind not in METRIC_REGISTRY:
+        if not isinstance(metric, Mapping) or not isinstance(kind, str) or kind not in METRIC_REGISTRY:
             raise LIIFError(f"val: metrics: {name}: no metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
 
 
