@@ -157,6 +157,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, photos: Path) -> None:
         store(open_any(photos), tmp_path / "file" / "set.lmdb", Settings())
 
 
+def test_a_step_that_would_lose_pixels(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(LIIFError, match="step 100 is larger than crop 90"):
+        store(open_any(photos), tmp_path / "set.lmdb", Settings(crop=90, step=100))
+
+
 def test_an_lmdb_grows_beyond_its_first_size(tmp_path: Path) -> None:
     with closing(LmdbFile(tmp_path)) as file:
         file.env.set_mapsize(2**20)

@@ -46,6 +46,8 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
     Raises:
         LIIFError: a picture is broken, or the disk is full or not to be written to.
     """
+    if settings.step > settings.crop:
+        raise LIIFError(f"step {settings.step} is larger than crop {settings.crop}: what lies between would be lost")
     names, lines = keys(source.names), []
     results = closing(each(_work(settings), source, settings.processes, target.name))
     with whole(target) as folder:
