@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
@@ -19,14 +20,19 @@ class Official(NamedTuple):
     type: str
     args: dict[str, tuple[str, Any]]
     configs: dict[str, dict[str, int]] = {}  # RDN: the values of `RDNconfig`, the last one the default
+    mean_shift: bool = False  # has `sub_mean` and `add_mean`, which are never used
 
 
 ENCODERS = {
     "edsr-baseline": Official(
-        "EDSR", {"n_resblocks": ("num_block", 16), "n_feats": ("num_feat", 64), "res_scale": ("res_scale", 1)}
+        "EDSR",
+        {"n_resblocks": ("num_block", 16), "n_feats": ("num_feat", 64), "res_scale": ("res_scale", 1)},
+        mean_shift=True,
     ),
     "edsr": Official(
-        "EDSR", {"n_resblocks": ("num_block", 32), "n_feats": ("num_feat", 256), "res_scale": ("res_scale", 0.1)}
+        "EDSR",
+        {"n_resblocks": ("num_block", 32), "n_feats": ("num_feat", 256), "res_scale": ("res_scale", 0.1)},
+        mean_shift=True,
     ),
     "rdn": Official(
         "RDN",
@@ -44,8 +50,10 @@ ENCODERS = {
             "n_feats": ("num_feat", 64),
             "reduction": ("squeeze_factor", 16),
         },
+        mean_shift=True,
     ),
 }
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 # Of no effect without upsampling, or of one value only.
 IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range", "RDNkSize", "RDNconfig", "res_scale"}
 
@@ -126,7 +134,17 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
         args |= {switch: network.get(switch, True) for switch in SWITCHES}
     params = checkpoint.get("params_ema", checkpoint.get("params", {}))
     sd = {official_key(net, key): value for key, value in params.items()}
+    if ENCODERS[args["encoder_spec"]["name"]].mean_shift:
+        sd |= _mean_shifts()
     return {"model": {"name": network["type"].lower(), "args": args, "sd": sd}}
+
+
+def _mean_shifts() -> dict[str, Tensor]:
+    """What the official code insists on finding, and leaves unused."""
+    shift = {"weight": torch.eye(3)[:, :, None, None], "bias": torch.tensor(DIV2K_MEAN)}
+    add = {f"encoder.add_mean.{key}": value for key, value in shift.items()}
+    sub = {"encoder.sub_mean.weight": shift["weight"], "encoder.sub_mean.bias": -shift["bias"]}
+    return {**add, **sub}
 
 
 def _official_encoder(encoder: Mapping[str, Any], path: str) -> dict[str, Any]:

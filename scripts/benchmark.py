@@ -1,0 +1,215 @@
+"""Speed and memory against the official code, as ratios measured in one run.
+
+    git clone https://github.com/yinboc/liif official
+    python scripts/benchmark.py --official official
+
+Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
+`--official` only our own times are printed. Quiet machines give quiet numbers: close what else runs.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from liif_basicsr import LIIFError
+from liif_basicsr.archs import build_network
+from liif_basicsr.coords import make_cell, make_coord
+from liif_basicsr.official import to_official
+
+NETWORK = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 64, "num_block": 16}}
+LOW, HIGH = (96, 96), (384, 384)
+MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+def autocast(precision: str) -> Any:
+    """The context of a precision."""
+    dtype = PRECISIONS[precision]
+    return torch.autocast("cpu", dtype) if dtype else nullcontext()
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def pairs(theirs: Callable[[], Any] | None, ours: Callable[[], Any], runs: int) -> Iterator[tuple[float, float]]:
+    """Times in turn, after one call of each that is not counted."""
+    for run in range(runs + 1):
+        both = (seconds(theirs) if theirs else float("nan"), seconds(ours))
+        if run:
+            yield both
+
+
+def row(name: str, theirs: Callable[[], Any] | None, ours: Callable[[], Any], runs: int) -> float:
+    """Measure, print a row; the median of our times."""
+    times = list(pairs(theirs, ours, runs))
+    own = statistics.median(b for _, b in times)
+    ratios = sorted(a / b for a, b in times)
+    line = f"| {name} | {own * 1000:.0f} ms | "
+    line += f"{statistics.median(ratios):.1f} | {ratios[0]:.1f} to {ratios[-1]:.1f} |" if theirs else "| |"
+    print(line, flush=True)
+    return own
+
+
+def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
+    """The official network with our weights; it is written for CUDA, here `.cuda()` does nothing."""
+    if not (folder / "models" / "liif.py").is_file():
+        raise LIIFError(f"--official {folder}: is no clone of https://github.com/yinboc/liif")
+    sys.path.insert(0, str(folder))
+    sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
+    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
+    net = importlib.import_module("models").make(checkpoint["model"], load_sd=True)
+    return net.eval()
+
+
+def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """As the official demo.py does it, 30 000 pixels at a time."""
+    coord = make_coord(size)[None]
+    cell = make_cell(size).expand_as(coord)
+    with torch.no_grad():
+        net.gen_feat((lq - 0.5) / 0.5)
+        parts = [net.query_rgb(c, d) for c, d in zip(coord.split(30000, 1), cell.split(30000, 1), strict=True)]
+    return (torch.cat(parts, 1) * 0.5 + 0.5).mT.unflatten(2, size)
+
+
+def measure_products(runs: int) -> dict[str, float]:
+    """The machine's best rate of a 256-wide product, linear or 1x1 convolution: precision -> GFLOP/s."""
+    best = {}
+    for precision, dtype in PRECISIONS.items():
+        rates = []
+        for rows in (4096, 8192):
+            x, weight = torch.rand(rows, 256, dtype=dtype), torch.rand(256, 256, dtype=dtype)
+            image, kernel = x.T.reshape(1, 256, -1, 64), weight[:, :, None, None]
+            image = image.contiguous(memory_format=torch.channels_last)
+            kernel = kernel.contiguous(memory_format=torch.channels_last)
+            for work in (lambda x=x, w=weight: F.linear(x, w), lambda x=image, w=kernel: F.conv2d(x, w)):
+                work()
+                times = [seconds(work) for _ in range(10 * runs)]
+                rates.append(2 * rows * 256 * 256 / statistics.median(times) / 1e9)
+        best[precision] = max(rates)
+    return best
+
+
+@torch.no_grad()
+def measure_render(net: Any, theirs: Any, runs: int) -> None:
+    """Whole pictures, and how near the decoder comes to the machine's rate."""
+    lq = torch.rand(1, 3, *LOW)
+    base = (lambda: official_render(theirs, lq, HIGH)) if theirs else None
+    rates = measure_products(runs)
+    encoder = {}
+    for precision in PRECISIONS:
+        with autocast(precision):
+            encoder[precision] = statistics.median(seconds(lambda: net.encode(lq)) for _ in range(2 * runs))
+            own = row(f"render {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}, {precision}", base_in_float32(base),
+                      lambda: net.render(lq, HIGH), runs)
+        exact = 4 * 3 * 256 * 256 * 2 * HIGH[0] * HIGH[1] / 1e9  # 4 corners, 3 layers
+        rate = exact / (own - encoder[precision])
+        print(f"| its three layers, {precision} | {rate:.0f} GFLOP/s | {rate / rates[precision]:.0%} of the best "
+              f"256-wide product, {rates[precision]:.0f} GFLOP/s | |")
+    if theirs:
+        difference = (net.render(lq, HIGH) - official_render(theirs, lq, HIGH)).abs().max()
+        print(f"| largest difference, float32 | {difference:.1e} | | |")
+
+
+def base_in_float32(base: Callable[[], Any] | None) -> Callable[[], Any] | None:
+    """The official code runs in float32, whatever ours runs in."""
+    if base is None:
+        return None
+
+    def run() -> None:
+        with torch.autocast("cpu", enabled=False):
+            base()
+
+    return run
+
+
+def measure_training(net: Any, theirs: Any, runs: int) -> None:
+    """One step of Adam on 4 x 48 x 48 with 2304 queries each, encoder included."""
+    generator = torch.Generator().manual_seed(0)
+    lq = torch.rand(4, 3, 48, 48, generator=generator)
+    coord = torch.rand(4, 2304, 2, generator=generator) * 2 - 1
+    cell, gt = torch.full((4, 1, 2), 2 / 120), torch.rand(4, 2304, 3, generator=generator)
+
+    def step(network: Any, forward: Callable[[], torch.Tensor], precision: str) -> Callable[[], None]:
+        optimizer = torch.optim.Adam(network.parameters(), 1e-4)
+
+        def run() -> None:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", PRECISIONS[precision], enabled=PRECISIONS[precision] is not None):
+                output = forward()
+            F.l1_loss(output.float(), gt).backward()
+            optimizer.step()
+
+        return run
+
+    def official() -> torch.Tensor:
+        return theirs((lq - 0.5) / 0.5, coord, cell.expand_as(coord)) * 0.5 + 0.5
+
+    base = step(theirs.train(), official, "float32") if theirs else None
+    for precision in PRECISIONS:
+        row(f"training step, {precision}", base, step(net.train(), lambda: net(lq, coord, cell), precision), runs)
+
+
+def measure_memory() -> None:
+    """Peak of a whole process that renders one large picture."""
+    for low, high in MEMORY_CASES:
+        command = [sys.executable, __file__, "--peak", *map(str, (*low, *high))]
+        print(subprocess.run(command, check=True, text=True, capture_output=True).stdout, end="", flush=True)
+
+
+def print_peak(h: int, w: int, height: int, width: int) -> None:
+    """Render in this process and print its peak."""
+    torch.manual_seed(0)
+    net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, h, w)
+    with torch.autocast("cpu", torch.bfloat16):
+        took = seconds(lambda: net.render(lq, (height, width)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"| {w}x{h} to {width}x{height}, bfloat16 | {took:.0f} s | peak of the process: {peak:.2f} GB | |")
+
+
+def main() -> int:
+    """Parse the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif")
+    parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
+    parser.add_argument("--memory", action="store_true", help="also the peak of memory on large pictures: minutes")
+    parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak:
+        print_peak(*args.peak)
+        return 0
+    torch.manual_seed(0)
+    net = build_network(NETWORK).eval()
+    checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
+    try:
+        theirs = load_official(args.official, checkpoint) if args.official else None
+    except LIIFError as error:
+        print(f"benchmark.py: error: {error}", file=sys.stderr)
+        return 1
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}\n")
+    print("| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
+    measure_render(net, theirs, args.runs)
+    measure_training(net, theirs, args.runs)
+    if args.memory:
+        measure_memory()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
