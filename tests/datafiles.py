@@ -1,11 +1,20 @@
 """Pictures and options blocks that the tests of the data use."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
+
+from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
+from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from liif_basicsr.errors import LIIFError
+
+DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePairedDataset)}
 
 
 def position_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -80,3 +89,18 @@ def paired_train_block(gt: Path | str, lq: Path | str, **changes: object) -> dic
     block = train_block(Path(gt), type="ArbitraryScalePairedDataset", dataroot_lq=str(lq), scales=[2, 3])
     del block["scale_range"]
     return {**block, **changes}
+
+
+def refused(call: Callable[[], Any], *parts: str) -> None:
+    """The call raises a LIIFError of one line that holds all parts."""
+    with pytest.raises(LIIFError) as caught:
+        call()
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in parts:
+        assert part in line, line
+
+
+def build(block: dict[str, Any]) -> Any:
+    """The dataset that a block names."""
+    return DATASETS[block["type"]](block)

@@ -1,4 +1,4 @@
-"""Bad options and bad data: one line that names what is wrong, before training where that can be known."""
+"""Bad data: one line that names what is wrong, before training where that can be known."""
 from __future__ import annotations
 
 import logging
@@ -6,34 +6,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from datafiles import make_lmdb, noise_picture, paired_block, paired_train_block, save, train_block, val_block
+from datafiles import build, make_lmdb, noise_picture, paired_block, refused, save, train_block, val_block
 
-from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
-from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from liif_basicsr.data.decode import decode
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.prepare.pictures import Settings, open_any, store
-
-DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePairedDataset)}
-
-
-def refused(call: Callable[[], Any], *parts: str) -> None:
-    """The call raises a LIIFError of one line that holds all parts."""
-    with pytest.raises(LIIFError) as caught:
-        call()
-    line = str(caught.value)
-    assert "\n" not in line
-    for part in parts:
-        assert part in line, line
-
-
-def build(block: dict[str, Any]) -> Any:
-    return DATASETS[block["type"]](block)
 
 
 @pytest.fixture
@@ -49,63 +30,6 @@ def break_file(path: Path) -> Path:
     content[len(content) // 2 :] = b"\0" * 20
     path.write_bytes(content)
     return path
-
-
-# Options -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        ({"lq_sise": 12}, ("lq_sise", "did you mean 'lq_size'")),
-        ({"scales": [2]}, ("scales", "did you mean 'scale'")),
-        ({"lq_size": "12"}, ("lq_size", "'12'")),
-        ({"lq_size": 0}, ("lq_size",)),
-        ({"scale_range": [4, 1]}, ("scale_range", "[4, 1]")),
-        ({"scale_range": [0.5, 2]}, ("scale_range",)),
-        ({"scale_range": 4}, ("scale_range", "pair")),
-        ({"sample_q": 145}, ("sample_q", "145", "144")),
-        ({"use_hflip": "yes"}, ("use_hflip", "true or false")),
-        ({"io_backend": {"type": "lmbd"}}, ("io_backend", "lmbd", "lmdb")),
-        ({"io_backend": {"typ": "disk"}}, ("io_backend", "did you mean 'type'")),
-        ({"broken": "ignore"}, ("broken", "stop, skip")),
-        ({"batch_size_per_gpu": "4"}, ("batch_size_per_gpu",)),
-        ({"prefetch_mode": "gpu"}, ("prefetch_mode", "cpu, cuda")),
-        ({"phase": "training"}, ("phase",)),
-    ],
-)
-def test_options_of_training(photos: Path, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
-    refused(lambda: build(train_block(photos, **changes)), "datasets: Photos", *parts)
-
-
-@pytest.mark.parametrize("key", ["lq_size", "scale_range", "sample_q", "dataroot_gt", "io_backend"])
-def test_options_that_are_missing(photos: Path, key: str) -> None:
-    block = train_block(photos)
-    del block[key]
-    refused(lambda: build(block), "datasets: Photos", key, "missing")
-
-
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        ({"scales": []}, ("scales",)),
-        ({"scales": [2, 2]}, ("scales", "twice")),
-        ({"scales": [2, "3"]}, ("scales",)),
-        ({"scales": [[1, 2, 3]]}, ("scales",)),
-        ({"scales": [0.5]}, ("scales", "at least 1")),
-        ({"scales": None}, ("scales", "missing")),
-        ({"scales": None, "scale": 0.5}, ("scale", "at least 1")),
-        ({"protocol": "div2K"}, ("protocol", "benchmark, div2k")),
-        ({"scales": [70]}, ("0.png", "60x60", "70x70")),
-    ],
-)
-def test_options_of_validation(photos: Path, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
-    refused(lambda: build(val_block(photos, **changes)), "datasets: Photos", *parts)
-
-
-def test_options_of_pairs(photos: Path) -> None:
-    refused(lambda: build(paired_block(photos, photos, filename_tmpl="x2")), "filename_tmpl", "{}")
-    refused(lambda: build(paired_train_block(photos, photos, scales=[1.5])), "scales", "whole")
 
 
 # Data that is known to be bad when the dataset is made -------------------------------------------------------
