@@ -109,4 +109,4 @@ class Tiles:
         box = (left * x, top * y, (left + width) * x, (top + height) * y)
         # The box may end a rounding error outside.
         box = (*box[:2], min(box[2], self.picture.width), min(box[3], self.picture.height))
-        return self.picture.resize((width, height), Image.Resampling.BICUBIC, box, reducing_gap=3)
+        return self.picture.resize((width, height), Image.Resampling.BICUBIC, box)
