@@ -39,7 +39,7 @@ class EpochSampler(EnlargedSampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # Of a seed, torch's generator on the CPU takes the lowest 32 bits.
         rng = np.random.default_rng((self.seed, self.epoch))
-        seeds = [int(seed) for seed in rng.integers(2**32, size=self.total_size)]
+        seeds = rng.integers(2**32, size=(self.total_size,)).tolist()
         samples = list(zip(super().__iter__(), seeds[self.rank :: self.num_replicas], strict=True))
         epoch, done = self.first
         return iter(samples[done if self.epoch == epoch else 0 :])
