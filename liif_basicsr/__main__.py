@@ -15,6 +15,8 @@ from liif_basicsr.excepthook import error_line
 COMMANDS = {
     "convert": ("liif_basicsr.convert", "turn an official checkpoint into one of ours, or back"),
     "doctor": ("liif_basicsr.doctor", "tell what is installed, registered and switched on"),
+    "download": ("liif_basicsr.download", "get a model that is not in the box"),
+    "upscale": ("liif_basicsr.picture.command", "enlarge a picture, a folder or a pattern of them"),
     "view": ("liif_basicsr.viewer.command", "look into a picture without end, in the browser"),
 }
 # command -> (module, help); the module reads what follows by itself, as under `python -m module`

