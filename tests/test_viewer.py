@@ -115,10 +115,9 @@ def test_what_is_no_picture_is_told_in_a_line(tmp_path, monkeypatch):
             read_picture(tmp_path / name)
         assert "\n" not in str(error.value)
     (tmp_path / "bomb.png").write_bytes(good.getvalue())
-    for pixels in (1500, 100):  # Pillow warns of the first and refuses the second
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
-        with pytest.raises(LIIFError, match="bomb.png: has more than"):
-            read_picture(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(LIIFError, match="bomb.png: has more than"):
+        read_picture(tmp_path / "bomb.png")
 
 
 @pytest.fixture

@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.picture.reading import read
 
 # Screen pixels along an edge of a tile.
 TILE = 256
@@ -29,24 +29,19 @@ METHODS = ("liif", "bicubic")
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Read a picture as RGB, upright; what is transparent is laid on white.
+    """Read a picture as RGB in 8 bits; what is transparent is laid on white.
 
     Raises:
         LIIFError: it cannot be read, is no picture, or has too many pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                picture = ImageOps.exif_transpose(file)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise LIIFError(f"{path}: has more than {Image.MAX_IMAGE_PIXELS} pixels; crop it first") from None
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow reports damage in all of these ways
-        reason = getattr(error, "strerror", None) or "is no picture, or a damaged one"
-        raise LIIFError(f"{path}: {reason}") from None
-    if picture.mode.startswith("I"):  # Pillow would cut off 16 bits at 255
-        picture = Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
+        pixels = read(Path(path)).pixels
+    except LIIFError as error:
+        raise LIIFError(f"{path}: {error}") from None
+    if pixels.dtype == np.uint16:
+        pixels = (pixels / 257).round().astype(np.uint8)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if "A" in picture.getbands():
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
