@@ -67,6 +67,6 @@ def _enlarge(pixels: np.ndarray, wanted: Wanted, enlarger: Enlarger) -> np.ndarr
 def _image(pixels: np.ndarray, source: Picture) -> Image.Image:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     image.info.update({"icc_profile": source.icc} if source.icc else {})
-    exif = source.exif_for(pixels.shape[:2])
+    exif = source.exif_bytes(pixels.shape[:2])
     image.info.update({"exif": exif} if exif else {})
     return image

@@ -78,7 +78,7 @@ def _enlarge(source: Path, target: Path, wanted: Wanted, enlarger: Enlarger, ove
         tqdm.write(f"{shown(source)}: {shown(note)}", file=sys.stderr)
     size = wanted.size_of(picture.pixels)
     kind = check_format(target, picture, size)
-    if not kind.metadata and (picture.icc or len(picture.exif)):
+    if not kind.metadata and (picture.icc or picture.exif):
         tqdm.write(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
     check_memory(shown(target), enlarger.bytes_needed(picture.pixels, size, whole=not kind.streamed))
     name, shape = f"{count} {shown(source.name)}", (*size, picture.pixels.shape[2])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,23 +33,27 @@ class Picture(NamedTuple):
 
     pixels: uint8 or uint16 (H, W, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
     icc: its colour profile, if it has one that fits its channels.
-    exif: what is kept of its EXIF; the orientation has been applied.
+    exif: what is kept of its EXIF, tag to value, a directory within as a dict; the orientation has been applied.
     notes: what was found wrong but could be passed over.
     """
 
     pixels: np.ndarray
     icc: bytes | None
-    exif: Image.Exif
+    exif: dict[int, Any]
     notes: tuple[str, ...] = ()
 
-    def exif_for(self, size: tuple[int, int]) -> bytes:
-        """The EXIF of an output of `size` (H, W); empty if there is none."""
-        if not len(self.exif):
-            return b""
-        inner = self.exif.get_ifd(EXIF_IFD)
+    def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
+        """The EXIF of an output of `size` (H, W), which it names if it named the input's."""
+        inner = dict(self.exif.get(EXIF_IFD, {}))
         if PIXEL_X in inner or PIXEL_Y in inner:
-            inner[PIXEL_Y], inner[PIXEL_X] = size
-        return self.exif.tobytes()
+            inner.update({PIXEL_Y: size[0], PIXEL_X: size[1]})
+        return {**self.exif, EXIF_IFD: inner} if inner else self.exif
+
+    def exif_bytes(self, size: tuple[int, int]) -> bytes:
+        """The same as a file holds it; empty if there is none."""
+        exif = Image.Exif()
+        exif.update(self.exif_for(size))
+        return exif.tobytes() if self.exif else b""
 
 
 def read(path: Path) -> Picture:
@@ -105,10 +109,7 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> Picture:
     if pixels is None:
         pixels = _pixels(image)
     exif = image.getexif()
-    kept = Image.Exif()
-    for tag in KEPT_TAGS:
-        if tag in exif:
-            kept[tag] = exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag]
+    kept = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in KEPT_TAGS if tag in exif}
     space = b"GRAY" if pixels.shape[2] <= 2 else b"RGB "
     icc = image.info.get("icc_profile")
     icc = icc if isinstance(icc, bytes) and icc[16:20] == space else None

@@ -1,31 +1,32 @@
 """TIFF files written in tiles as they are made; BigTIFF where they may pass 4 GiB."""
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import tifffile
-from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from liif_basicsr.picture.reading import EXIF_IFD, GPS_IFD
 
 TILE = 256
 BIG = 1 << 31  # bytes of pixels; compression seldom makes them more, and never twice as many
-TYPE_ASCII, TYPE_LONG = 2, 4
+TYPE_ASCII, TYPE_LONG, TYPE_LONG8 = 2, 4, 16
 
 
 def write_tiff(
     file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype,
-    icc: bytes | None, exif: Image.Exif,
+    icc: bytes | None, exif: dict[int, Any],
 ) -> None:  # fmt: skip
     """Write strips (TILE rows, the last one fewer, W, C), that together are `shape` (H, W, C), as they come."""
     channels = shape[2]
     big = shape[0] * shape[1] * channels * dtype.itemsize > BIG
     tags = [(tag, TYPE_ASCII, 0, exif[tag], True) for tag in exif if isinstance(exif[tag], str)]
     pointers = [tag for tag in (EXIF_IFD, GPS_IFD) if tag in exif]
-    tags += [(tag, TYPE_LONG, 1, 0, True) for tag in pointers]
+    # tifffile writes no pointers to directories: others hold their places, one number below.
+    tags += [(tag - 1, TYPE_LONG8 if big else TYPE_LONG, 1, 0, True) for tag in pointers]
     tifffile.imwrite(
         file,
         _tiles(strips, channels),
@@ -44,7 +45,7 @@ def write_tiff(
         metadata=None,
         software=False,
     )
-    _append_directories(file, {tag: exif.get_ifd(tag) for tag in pointers}, big)
+    _append_directories(file, {tag: exif[tag] for tag in pointers}, big)
 
 
 def _tiles(strips: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
@@ -58,8 +59,8 @@ def _tiles(strips: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
 
 
 def _append_directories(file: IO[bytes], directories: dict[int, dict], big: bool) -> None:
-    """EXIF lies in directories of its own: put them at the end, and their places where 0 was written."""
-    head = b"II\x2b\x00\x08\x00\x00\x00" if big else b"II\x2a\x00\x08\x00\x00\x00"
+    """EXIF lies in directories of its own: put them at the end, and pointers to them where places are held."""
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) if big else struct.pack("<2sHI", b"II", 42, 8)
     for tag, values in directories.items():
         directory = ImageFileDirectory_v2(head)
         for key, value in values.items():
@@ -70,4 +71,8 @@ def _append_directories(file: IO[bytes], directories: dict[int, dict], big: bool
         file.write(directory.tobytes(place))
         file.seek(0)
         with tifffile.TiffFile(file) as tiff:
-            tiff.pages.first.tags[tag].overwrite(place)
+            held = tiff.pages.first.tags[tag - 1]
+        file.seek(held.offset)
+        file.write(struct.pack("<H", tag))
+        file.seek(held.valueoffset)
+        file.write(struct.pack("<Q" if big else "<I", place))

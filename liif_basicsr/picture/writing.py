@@ -35,12 +35,11 @@ class Format(NamedTuple):
 
 
 def _png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: Picture) -> None:
-    write_png(file, strips, shape, source.pixels.dtype, source.icc, source.exif_for(shape[:2]))
+    write_png(file, strips, shape, source.pixels.dtype, source.icc, source.exif_bytes(shape[:2]))
 
 
 def _tiff(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: Picture) -> None:
-    source.exif_for(shape[:2])
-    write_tiff(file, strips, shape, source.pixels.dtype, source.icc, source.exif)
+    write_tiff(file, strips, shape, source.pixels.dtype, source.icc, source.exif_for(shape[:2]))
 
 
 def _pillow(name: str, **how: Any) -> Callable[[IO[bytes], Iterator[np.ndarray], Shape, Picture], None]:
@@ -53,10 +52,8 @@ def _pillow(name: str, **how: Any) -> Callable[[IO[bytes], Iterator[np.ndarray],
             pixels[top : top + len(strip)] = strip
             top += len(strip)
         image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
-        if name == "BMP" and image.mode == "LA":
-            image = image.convert("RGBA")
         try:
-            image.save(file, name, icc_profile=source.icc, exif=source.exif_for(shape[:2]), **how)
+            image.save(file, name, icc_profile=source.icc, exif=source.exif_bytes(shape[:2]), **how)
         except ValueError as error:  # such as more EXIF than the format holds
             raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
 
@@ -72,7 +69,7 @@ BY_SUFFIX = {
     ".webp": Format("WebP", _pillow("WEBP", quality=95), 16383),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".bmp": Format("BMP", _pillow("BMP"), 2**31 - 1, metadata=False),
+    ".bmp": Format("BMP", _pillow("BMP"), 2**31 - 1, alpha=False, metadata=False),
 }
 
 
