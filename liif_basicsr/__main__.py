@@ -20,7 +20,10 @@ COMMANDS = {
     "view": ("liif_basicsr.viewer.command", "look into a picture without end, in the browser"),
 }
 # command -> (module, help); the module reads what follows by itself, as under `python -m module`
-LAUNCHERS: dict[str, tuple[str, str]] = {}
+LAUNCHERS = {
+    "train": ("liif_basicsr.train", "BasicSR's training, as `python -m liif_basicsr.train`"),
+    "test": ("liif_basicsr.test", "BasicSR's testing, as `python -m liif_basicsr.test`"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:

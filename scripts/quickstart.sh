@@ -17,4 +17,5 @@ say "Training, about five minutes on two CPU cores"
 python basicsr/train.py -opt options/train_liif_quickstart.yml
 
 say "A picture to look at"
-python scripts/figures.py quickstart
+python scripts/figures.py sheet --image datasets/quickstart/val/coffee.png --scale 4 --out quickstart.png \
+    --model experiments/train_liif_quickstart/models/net_g_latest.pth
