@@ -100,7 +100,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     if not found:
         raise LIIFError(f"{shown(inputs[0])}: no pictures ({' '.join(BY_SUFFIX)}) there")
     single = len(inputs) == 1 and Path(inputs[0]).is_file()
-    if single and not output.is_dir():
+    if single and output.suffix and not output.is_dir():
         try:
             format_of(output)
         except LIIFError as error:

@@ -65,8 +65,8 @@ class Enlarger:
         return "bfloat16" if pixels.dtype == np.uint8 and _bfloat16_is_fast(self.device) else "float32"
 
     def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
-        """About how much memory an output of `size` takes; `whole`: kept in memory, and copied once."""
-        held = 2 * size[0] if whole else min(size[0], 2 * ROWS)
+        """About how much memory an output of `size` takes; `whole`: kept in memory, and copied to be encoded."""
+        held = 4 * size[0] if whole else min(size[0], 2 * ROWS)
         views = (8 if self.self_ensemble else 1) * (2 if _alpha(pixels) is not None else 1)
         return held * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
 

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -52,10 +53,12 @@ def _pillow(name: str, **how: Any) -> Callable[[IO[bytes], Iterator[np.ndarray],
             pixels[top : top + len(strip)] = strip
             top += len(strip)
         image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
+        encoded = BytesIO()  # not `file` itself: Pillow does not notice when a disk took only a part of what it wrote
         try:
-            image.save(file, name, icc_profile=source.icc, exif=source.exif_bytes(shape[:2]), **how)
+            image.save(encoded, name, icc_profile=source.icc, exif=source.exif_bytes(shape[:2]), **how)
         except ValueError as error:  # such as more EXIF than the format holds
             raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
+        file.write(encoded.getbuffer())
 
     return write
 

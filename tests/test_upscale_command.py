@@ -1,0 +1,241 @@
+"""`python -m liif_basicsr upscale`: every picture is made or named, and none is half written."""
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import image, model, ramp
+from PIL import Image
+
+import liif_basicsr
+from liif_basicsr.__main__ import main
+
+__all__ = ["model"]
+COMMAND = [sys.executable, "-m", "liif_basicsr", "upscale"]
+# Root may read and write everything, unless it gives that up.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+
+
+@pytest.fixture
+def upscale(model, tmp_path, monkeypatch):
+    """Run the command in tmp_path, on the CPU, in float32."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        return main(["upscale", "--model", str(model), "--device", "cpu", "--precision", "float32", *words])
+
+    return run
+
+
+def size(path) -> tuple[int, int]:
+    with Image.open(path) as made:
+        made.load()
+        return made.size
+
+
+def test_a_file_becomes_a_file_as_in_python(upscale, model):
+    image("RGB").save("in.png")
+    assert upscale("in.png", "new/out.png", "--scale", "3.7") == 0
+    expected = liif_basicsr.upscale(image("RGB"), scale=3.7, model=model, precision="float32")
+    assert np.array_equal(np.asarray(Image.open("new/out.png")), np.asarray(expected))
+
+
+@pytest.mark.parametrize("flags, wanted", [
+    (["--scale", "2x3.5"], (60, 24)), (["--size", "30x40"], (40, 30)), (["--long-edge", "51"], (51, 36)),
+    (["--scale", "2", "--self-ensemble"], (34, 24)), (["--scale", "2", "--precision", "bfloat16"], (34, 24)),
+])  # fmt: skip
+def test_flags(upscale, flags, wanted):
+    image("RGB").save("in.png")
+    assert upscale("in.png", "out.png", *flags) == 0
+    assert size("out.png") == wanted
+
+
+def test_a_folder_goes_on_after_a_bad_file(upscale, capsys):
+    Path("in").mkdir()
+    for name in ("a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"):
+        image("RGB").save(Path("in", name))
+    Path("in", "b.png").write_bytes(b"no picture")
+    Path("in", "notes.txt").write_text("no picture, and nobody says so")
+    assert upscale("in", "out", "--scale", "2") == 1
+    assert sorted(os.listdir("out")) == ["a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"]
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 5
+    assert "1 of 6 pictures were not made" in err and err.splitlines()[-1].strip().startswith("in/b.png: is no PNG")
+
+
+def test_a_pattern_keeps_the_folders_below_it(upscale):
+    for name in ("x/a.png", "x/y/a.png", "x/y/b.jpg"):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        image("L").save(Path("in", name))
+    assert upscale("in/**/*.png", "out", "--scale", "2") == 0
+    assert sorted(str(p) for p in Path("out").rglob("*.*")) == ["out/x/a.png", "out/x/y/a.png"]
+
+
+def test_patterns_of_a_shell(upscale):
+    for name in ("a.png", "b.png"):
+        image("L").save(name)
+    assert upscale("a.png", "b.png", "out", "--scale", "2") == 0
+    assert sorted(os.listdir("out")) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["with space.png", "ünï 画.png", "-x.png", "[1].png", "a\nb.png", b"\xff\xfe.png"])
+def test_odd_names(upscale, tmp_path, name, capsys):
+    path = Path(os.fsdecode(name))
+    image("L").save(tmp_path / path)
+    assert upscale("--scale", "2", "--", str(path), "out") == 0
+    assert size(Path("out", path)) == (34, 24)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_existing_output_is_kept_without_the_flag(upscale, capsys):
+    image("L").save("in.png")
+    Path("out.png").write_text("mine")
+    assert upscale("in.png", "out.png", "--scale", "2") == 1
+    assert Path("out.png").read_text() == "mine" and "--overwrite" in capsys.readouterr().err
+    assert upscale("in.png", "out.png", "--scale", "2", "--overwrite") == 0
+    assert size("out.png") == (34, 24)
+
+
+def test_a_picture_never_replaces_itself(upscale, capsys):
+    image("L").save("in.png")
+    os.link("in.png", "same.png")
+    before = Path("in.png").read_bytes()
+    assert upscale("in.png", ".", "--scale", "2", "--overwrite") == 1
+    assert upscale("in.png", "same.png", "--scale", "2", "--overwrite") == 1
+    assert Path("in.png").read_bytes() == before and "its own" in capsys.readouterr().err
+
+
+def test_a_damaged_picture_keeps_the_older_output(upscale):
+    image("RGB", 200, 200).save("in.jpg")
+    Path("in.jpg").write_bytes(Path("in.jpg").read_bytes()[:1500])
+    Path("out.png").write_text("mine")
+    assert upscale("in.jpg", "out.png", "--scale", "2", "--overwrite") == 1
+    assert Path("out.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("words, says", [
+    (["none.png", "out.png", "--scale", "2"], "none.png: no such file"),
+    (["*.gif", "out", "--scale", "2"], "*.gif: no pictures"),
+    (["empty", "out", "--scale", "2"], "empty: no pictures"),
+    (["in.png", "out.gif", "--scale", "2"], "out.gif: its ending"),
+    (["in.png", "in2.png", "file.txt", "--scale", "2"], "file.txt: is a file"),
+    (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be made"),
+    (["in.png", "twin/in.png", "out", "--scale", "2"], "would both become"),
+    (["in.png", "out.png", "--scale", "two"], "--scale two"),
+    (["in.png", "out.png", "--scale", "2", "--device", "cuda:77"], "cuda:77"),
+    (["in.png", "out.png", "--scale", "2", "--model", "none.pth"], "none.pth"),
+])  # fmt: skip
+def test_what_cannot_be_is_told_before_any_work(upscale, capsys, words, says):
+    for folder in ("empty", "twin"):
+        Path(folder).mkdir()
+    for name in ("in.png", "in2.png", "twin/in.png"):
+        image("L").save(name)
+    Path("file.txt").touch()
+    assert upscale(*words) == 2
+    out, err = capsys.readouterr()
+    assert says in err and err.count("\n") == 1 and not out
+
+
+def test_outputs_too_large_are_refused_before_work(upscale, capsys):
+    image("RGB", 3, 3).save("in.png")
+    for name, words in {
+        "out.jpg": ["--size", "3x70000"], "out.webp": ["--size", "20000x3"], "out.bmp": ["--size", "90000x90000"],
+        "wide.jpg": ["--size", "65000x65000", "--overwrite"],
+    }.items():  # fmt: skip
+        if name == "wide.jpg" and liif_basicsr.picture.memory.available() > 2 * 3 * 65000**2:
+            continue
+        assert upscale("in.png", name, *words) == 1
+        assert not Path(name).exists() and capsys.readouterr().err.count("\n") == 1
+
+
+def start(model: Path, *words: str, before: tuple[str, ...] = (), **how) -> subprocess.Popen:
+    words = (*before, *COMMAND, "--model", str(model), "--device", "cpu", "--precision", "float32", *words)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_file_leaves_nothing(model, tmp_path, number, suffix):
+    Image.fromarray(ramp(60, 60)).save(tmp_path / "in.png")
+    (tmp_path / "out").mkdir()
+    done = start(model, str(tmp_path / "in.png"), str(tmp_path / f"out/o{suffix}"), "--size", "9000x9000")
+    while not os.listdir(tmp_path / "out"):
+        assert done.poll() is None, done.communicate()
+        time.sleep(0.02)
+    done.send_signal(number)
+    assert done.wait() == 130, done.communicate()
+    done.communicate()
+    assert not os.listdir(tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
+def test_a_full_disk_leaves_nothing_and_is_told(model, tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in.png")
+    out = tmp_path / "out"
+    limit = (4000, 4000)  # bytes of a file, for which the system then says that it cannot grow
+    done = start(model, str(tmp_path / "in.png"), str(out / f"o{suffix}"), "--scale", "5",
+                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))  # fmt: skip
+    _, err = done.communicate()
+    assert done.returncode == 1 and err.count("\n") == 1 and "in.png: cannot be written: " in err
+    assert not os.listdir(out)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user cannot mount a disk")
+def test_a_disk_that_is_really_full(model, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", out], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        for name in ("a.png", "b.png"):
+            Image.fromarray(ramp(200, 200)).save(tmp_path / name)
+        words = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(out), "--scale", "5"]
+        _, err = (done := start(model, *words)).communicate()
+        assert done.returncode == 1 and err.count("No space left on device") == 4
+        assert not os.listdir(out)
+    finally:
+        subprocess.run(["umount", out], check=True)
+
+
+@pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root, and no setpriv to be less")
+def test_folders_that_may_not_be_read_or_written_are_told(model, tmp_path):
+    locked, out = tmp_path / "locked", tmp_path / "out"
+    for folder in (locked, out):
+        folder.mkdir()
+    image("L").save(locked / "a.png")
+    image("L").save(tmp_path / "b.png")
+    image("L").save(tmp_path / "c.png")
+    (tmp_path / "c.png").chmod(0)
+    locked.chmod(0)
+    out.chmod(0o555)
+    for words, says in {
+        (str(locked), str(out)): "locked: cannot be read: Permission denied",
+        (str(tmp_path / "b.png"), str(out / "b.png")): "b.png: cannot be written: Permission denied",
+        (str(tmp_path / "c.png"), str(out / "c.png")): "c.png: cannot be read: Permission denied",
+    }.items():
+        _, err = (done := start(model, *words, "--scale", "2", before=UNPRIVILEGED)).communicate()
+        assert done.returncode != 0 and says in err and err.count("\n") == 1, err
+    locked.chmod(0o755)
+
+
+def test_memory_does_not_grow_with_the_output(model, tmp_path):
+    Image.fromarray(ramp(8, 8)).save(tmp_path / "in.png")
+    code = (
+        "import resource, sys; from liif_basicsr.__main__ import main; status = main(sys.argv[1:]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
+    )
+    peaks = []
+    for height in ("300", "4000"):
+        words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"{height}x2000", "--model", model]
+        out = subprocess.run([sys.executable, "-c", code, *words, "--device", "cpu"], check=True, capture_output=True)
+        peaks.append(int(out.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 15_000  # KiB; the output has 22 MB more
