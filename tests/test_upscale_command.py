@@ -235,7 +235,8 @@ def test_memory_does_not_grow_with_the_output(model, tmp_path):
     )
     peaks = []
     for height in ("300", "4000"):
-        words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"{height}x2000", "--model", model]
-        out = subprocess.run([sys.executable, "-c", code, *words, "--device", "cpu"], check=True, capture_output=True)
+        words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"{height}x2000"]
+        command = [sys.executable, "-c", code, *words, "--model", model, "--device", "cpu"]
+        out = subprocess.run(command, check=True, capture_output=True)
         peaks.append(int(out.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 15_000  # KiB; the output has 22 MB more

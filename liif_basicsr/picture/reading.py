@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -135,7 +135,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     if profile:
         try:
             source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+            return cast(Image.Image, ImageCms.profileToProfile(image, source, target, outputMode="RGB"))
         except (ImageCms.PyCMSError, OSError) as error:
             warnings.warn(f"its colour profile is damaged and not used: {error}", stacklevel=2)
     return image.convert("RGB")
