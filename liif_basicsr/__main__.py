@@ -16,6 +16,7 @@ COMMANDS = {
     "convert": ("liif_basicsr.convert", "turn an official checkpoint into one of ours, or back"),
     "doctor": ("liif_basicsr.doctor", "tell what is installed, registered and switched on"),
     "download": ("liif_basicsr.download", "get a model that is not in the box"),
+    "export": ("liif_basicsr.export", "write a network as an ONNX graph"),
     "upscale": ("liif_basicsr.picture.command", "enlarge a picture, a folder or a pattern of them"),
     "view": ("liif_basicsr.viewer.command", "look into a picture without end, in the browser"),
 }
