@@ -51,7 +51,7 @@ class Graph(nn.Module):
 def to_onnx(net: ContinuousNetwork, path: str | Path) -> None:
     """Write a network as an ONNX file, with inputs `lq` and `size` and the output `output`, see `Graph`.
 
-    The graph answers all pixels at once, in several kB of memory each.
+    The graph answers all pixels at once, in about 12 kB of memory each where the hidden layers are 256 wide.
 
     Args:
         net: the network, on the CPU and in evaluation mode.
