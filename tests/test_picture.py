@@ -86,6 +86,17 @@ def test_alpha_and_colours_do_not_see_each_other(enlarger):
     assert np.array_equal(whole[..., 3:], next(enlarger.strips(pixels[..., 3:], (17, 25))))
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_hidden_colours_leave_no_fringe(enlarger, channels):
+    bright = ramp(20, 20, channels) // 8 + 200
+    bright[..., -1] = 255
+    black = bright.copy()
+    black[5:15, :9] = 0
+    answers = [next(enlarger.strips(pixels, (50, 50))).astype(int) for pixels in (black, bright)]
+    assert answers[0][..., -1].min() < 50
+    assert np.abs(answers[0] - answers[1])[..., :-1].max() < 12
+
+
 @pytest.mark.parametrize("value", [0, 77, 255])
 def test_alpha_that_is_the_same_everywhere_stays_as_it_is(enlarger, value):
     pixels = ramp(5, 6, 2)
@@ -257,7 +268,8 @@ def test_pictures_of_no_known_kind_are_refused(model, picture):
 
 @pytest.mark.parametrize("wrong, says", [
     ({"device": "cuda:99"}, "device 'cuda:99'"), ({"device": "gpu"}, "device 'gpu'"),
-    ({"precision": "float23"}, "float23"), ({"model": "liif-lihgt"}, "did you mean 'liif-light'"),
+    ({"model": torch.nn.Identity()}, "Identity"), ({"precision": "float23"}, "float23"),
+    ({"model": "liif-lihgt"}, "did you mean 'liif-light'"),
     ({"scale": 1e8}, "scale"),
     ({"scale": None, "size": (200_000, 200_000)}, "fit memory"), ({"scale": (2, 3, 4)}, "scale"),
     ({"size": (3, 4)}, "one of"), ({"scale": None, "size": (3.5, 4)}, "size"),

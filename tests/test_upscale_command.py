@@ -221,6 +221,10 @@ def test_folders_that_may_not_be_read_or_written_are_told(model, tmp_path):
         (str(locked), str(out)): "locked: cannot be read: Permission denied",
         (str(tmp_path / "b.png"), str(out / "b.png")): "b.png: cannot be written: Permission denied",
         (str(tmp_path / "c.png"), str(out / "c.png")): "c.png: cannot be read: Permission denied",
+        (str(locked / "a.png"), str(out / "c.png")): "a.png: Permission denied",
+        (str(tmp_path / "b.png"), str(locked / "new/b.png")): "locked/new/b.png: Permission denied",
+        (str(tmp_path / "b.png"), str(locked / "b.png")): "locked/b.png: Permission denied",
+        (str(tmp_path / "b.png"), str(tmp_path / f"{'n' * 300}.png")): "n.png: File name too long",
     }.items():
         _, err = (done := start(model, *words, "--scale", "2", before=UNPRIVILEGED)).communicate()
         assert done.returncode != 0 and says in err and err.count("\n") == 1, err

@@ -49,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
         Exit status: 0, or 1 if a picture was not made.
     """
     wanted = Wanted.parse(args.scale, args.size, args.long_edge)
-    jobs = _jobs(args.input, Path(args.output))
+    try:
+        jobs = _jobs(args.input, Path(args.output))
+    except OSError as error:  # a folder on the way that may not be looked into, a name that is too long
+        raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
     enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble)
     failed = []
     with _terminated_like_interrupted():
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
                 _enlarge(source, target, wanted, enlarger, args.overwrite, f"{number}/{len(jobs)}")
             except LIIFError as error:
                 failed.append(f"{shown(source)}: {error}")
+            except OSError as error:
+                failed.append(f"{shown(source)}: {shown(error.filename)}: {error.strerror}")
             except (MemoryError, torch.cuda.OutOfMemoryError):
                 failed.append(f"{shown(source)}: does not fit memory; ask for a smaller output")
             else:

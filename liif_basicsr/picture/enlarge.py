@@ -4,12 +4,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from liif_basicsr import checkpoint
+from liif_basicsr.archs.continuous import ContinuousNetwork
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import suggest
 from liif_basicsr.render import Window
@@ -47,6 +50,8 @@ class Enlarger:
         if precision is not None and precision not in PRECISIONS:
             raise LIIFError(f"precision: no {precision!r}{suggest(precision, PRECISIONS)}")
         if isinstance(model, nn.Module):
+            if not isinstance(model, ContinuousNetwork):
+                raise LIIFError(f"model must be one of this package's networks, a name or a file, not {type(model)}")
             own = str(next(model.parameters()).device)
             self.device = _device(device or own)
             if str(self.device) != own:
@@ -54,7 +59,7 @@ class Enlarger:
             self.net = model
         else:
             self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self.net = checkpoint.load(model).to(self.device)
+            self.net = cast(ContinuousNetwork, checkpoint.load(model).to(self.device))
         self.precision = precision
         self.self_ensemble = self_ensemble
 
@@ -104,7 +109,7 @@ class Enlarger:
         """Colours and alpha, each a function of the output's size and a window of it to (channels, rows, columns)."""
         alpha = _alpha(pixels)
         colours = pixels if alpha is None else pixels[..., :-1]
-        first = self._view(colours)
+        first = self._view(colours if alpha is None else _without_hidden(colours, alpha))
         layers: list[View] = [_gray(first) if colours.shape[2] == 1 else first]
         if alpha is None:
             return layers
@@ -132,7 +137,7 @@ class Turn:
         self.flip_y, self.flip_x, self.transpose = flip_y, flip_x, transpose
         self.dims = [dim for dim, flip in ((-2, flip_y), (-1, flip_x)) if flip]
 
-    def view(self, net: nn.Module, lq: Tensor, max_bytes: int) -> View:
+    def view(self, net: ContinuousNetwork, lq: Tensor, max_bytes: int) -> View:
         """The picture enlarged as it lies so, and turned back."""
         turned = lq.flip(self.dims)
         opened = net.open(turned.mT if self.transpose else turned, max_bytes)
@@ -152,6 +157,20 @@ class Turn:
 
 def _alpha(pixels: np.ndarray) -> np.ndarray | None:
     return pixels[..., -1:] if pixels.shape[2] in (2, 4) else None
+
+
+def _without_hidden(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours whose fully transparent pixels, often black, have that of the nearest one that is seen.
+
+    Else the hidden colour would come out as a fringe.
+    """
+    hidden = (alpha[..., 0] == 0).astype(np.uint8)
+    if hidden.all() or not hidden.any():
+        return colours
+    _, label = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    seen = np.zeros(label.max() + 1, np.int64)  # label -> the pixel that it is of
+    seen[label[hidden == 0]] = np.flatnonzero(hidden == 0)
+    return colours.reshape(-1, colours.shape[2])[seen[label]]
 
 
 def _gray(view: View) -> View:
