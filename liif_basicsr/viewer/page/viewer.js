@@ -24,8 +24,19 @@ function makeMap(picture) {
       ...levels, bounds, pane: method, tileSize: picture.tile / density, zoomOffset: offset, updateWhenZooming: false,
     }).addTo(map);
   });
+  if (!Number.isInteger(window.devicePixelRatio)) overlapTiles(map, layers);
   map.fitBounds(bounds);
   return { map, layers, factor: () => density * crs.scale(map.getZoom()) };
+}
+
+/** Where CSS pixels are no whole number of the screen's, tiles may begin between these: overlapping hides the seams. */
+function overlapTiles(map, layers) {
+  map.getContainer().classList.add("overlap");
+  for (const layer of layers) {
+    layer.on("tileloadstart", ({ tile }) => {
+      tile.style.width = tile.style.height = `${layer.getTileSize().x + 1}px`;
+    });
+  }
 }
 
 /** The parts of the screen: each method's pane, and from where to where it is seen, in CSS pixels. */
@@ -71,7 +82,8 @@ function drawScreen(map) {
     context.clip();
     for (const tile of pane.querySelectorAll("img.leaflet-tile-loaded")) {
       const place = tile.getBoundingClientRect();
-      context.drawImage(tile, place.left - box.left, place.top - box.top, place.width, place.height);
+      const size = tile.naturalWidth / density;
+      context.drawImage(tile, place.left - box.left, place.top - box.top, size, size);
     }
     context.restore();
   }
