@@ -12,4 +12,5 @@ ruff check .
 mypy
 
 say "Tests"
-python -m pytest -q "$@"
+# A process for each core; the tests of a file stay together, for what they share.
+python -m pytest -q -n auto --dist loadfile "$@"
