@@ -24,6 +24,7 @@ NEEDED = {
     "numpy": "numpy",
     "opencv-python": "cv2",
     "lmdb": "lmdb",
+    "tifffile": "tifffile",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "tqdm": "tqdm",
