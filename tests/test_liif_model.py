@@ -199,6 +199,13 @@ def test_a_wrong_option_is_named(opt, block, change, message):
         build_model(opt)
 
 
+@pytest.mark.parametrize("key", ["val_freq", "save_img"])
+def test_what_basicsr_reads_unasked_in_val_is_asked_for(opt, key):
+    opt["val"] = {name: value for name, value in opt["val"].items() if name != key}
+    with pytest.raises(LIIFError, match=f"val: option '{key}' is missing"):
+        build_model(opt)
+
+
 def test_a_network_without_coordinates_is_told(opt):
     opt["network_g"] = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 2, "num_conv": 1}
     with pytest.raises(LIIFError, match="network_g: SRVGGNetCompact does not answer coordinates"):
