@@ -1,11 +1,13 @@
 """What several test files need."""
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tiny tensors, and other work on the machine: threads only wait for each other. Before torch is imported.
@@ -75,3 +77,18 @@ def installed(environment: Environment) -> Environment:
     """A new virtual environment with the plugin and its start-up line."""
     environment.add_plugin()
     return environment
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What BasicSR's logger says."""
+    said: list[str] = []
+    logger = logging.getLogger("basicsr")
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield said
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -1,7 +1,6 @@
 """Validation by LIIFModel in the real BasicSR: lines, pictures, values and tables, for each set and scale."""
 import copy
 import csv
-import logging
 
 import numpy as np
 import pytest
@@ -30,20 +29,6 @@ def pictures(tmp_path_factory):
 @pytest.fixture
 def opt(tmp_path, pictures):
     return model_options(tmp_path, pictures)
-
-
-@pytest.fixture
-def lines():
-    """What BasicSR's logger says."""
-    said, logger = [], logging.getLogger("basicsr")
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield said
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 class Board:
