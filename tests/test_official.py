@@ -78,6 +78,17 @@ def test_the_convert_command_writes_whole_files_and_keeps_what_is_there(tmp_path
     assert torch.equal(checkpoint.load(back).render(lq, (9, 9)), net.render(lq, (9, 9)))
 
 
+def test_compact_keeps_the_ema_alone_in_half_and_what_is_told_about_it(tmp_path):
+    net, source, small = build_network(NETWORKS["edsr"]), tmp_path / "ours.pth", tmp_path / "small.pth"
+    ema = {key: value + 1 for key, value in net.state_dict().items()}
+    checkpoint.save(source, {"network_g": NETWORKS["edsr"], "params": net.state_dict(), "params_ema": ema})
+    assert main(["convert", str(source), str(small), "--compact", "--about", "a test"]) == 0
+    data = checkpoint.read(small)
+    assert data.keys() == {"network_g", "params", "about"} and data["about"] == "a test"
+    assert all(torch.equal(value, ema[key].half()) for key, value in data["params"].items())
+    assert all(p.dtype == torch.float32 for p in checkpoint.load(small).parameters())
+
+
 def test_the_official_checkpoint_scores_the_official_number(shared_data):
     from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
     from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
