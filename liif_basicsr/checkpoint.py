@@ -5,9 +5,7 @@ options that makes the network. BasicSR reads past the latter. No pickled code i
 """
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch import nn
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import whole_file
 from liif_basicsr.official import from_official, is_official
 from liif_basicsr.zoo import find
 
@@ -140,20 +139,12 @@ def save(path: str | Path, data: Mapping[str, Any]) -> None:
     Raises:
         LIIFError: it cannot be written; an older file at `path` is then as it was.
     """
-    path = Path(path)
-    partial = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            partial = file.name
+        with whole_file(Path(path)) as file:
             torch.save(dict(data), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
-        reason = getattr(error, "strerror", None) or _brief(error)
-        raise LIIFError(f"{path}: cannot be written: {reason}; what was saved before is kept") from error
+    except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {_brief(error)}"
+        raise LIIFError(f"{path}: {reason}; what was saved before is kept") from error
 
 
 def plain(value: Any) -> Any:

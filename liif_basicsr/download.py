@@ -10,8 +10,8 @@ import zipfile
 from pathlib import Path
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import whole_file
 from liif_basicsr.options import suggest
-from liif_basicsr.picture.writing import whole_file
 from liif_basicsr.zoo import DOWNLOADS, Download, cached
 
 

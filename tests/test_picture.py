@@ -14,11 +14,12 @@ from PIL import Image, ImageOps
 
 import liif_basicsr
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import whole_file
 from liif_basicsr.picture import enlarge, tiff
 from liif_basicsr.picture.enlarge import COLS, ROWS, Enlarger
 from liif_basicsr.picture.reading import TURNS, Picture, from_image, read
 from liif_basicsr.picture.size import Wanted
-from liif_basicsr.picture.writing import BY_SUFFIX, check_format, whole_file
+from liif_basicsr.picture.writing import BY_SUFFIX, check_format
 
 __all__ = ["model"]
 

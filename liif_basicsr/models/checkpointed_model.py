@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.models.model_options import told_of
+from liif_basicsr.zoo import find
 
 
 class CheckpointedModel(SRModel):
@@ -35,8 +36,8 @@ class CheckpointedModel(SRModel):
         set_random_seed((self.opt["manual_seed"] + current_iter * self.opt["world_size"] + self.opt["rank"]) % 2**32)
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """Load a checkpoint of ours, of BasicSR's or an official one; never running code from it."""
-        data = checkpoint.read(load_path)
+        """Load a checkpoint (ours, BasicSR's or an official one) or a model by name; never running code from it."""
+        data = checkpoint.read(find(load_path))
         checkpoint.load_params(self.get_bare_model(net), data, load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} from {load_path}.")
 

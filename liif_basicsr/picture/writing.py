@@ -1,10 +1,7 @@
 """Pixels to picture files, whole or not at all."""
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -101,33 +98,3 @@ def check_format(path: Path, source: Picture, size: tuple[int, int]) -> Format:
     if channels in (2, 4) and not kind.alpha:
         raise LIIFError(f"is transparent in places, which {kind.name} cannot hold; write a .png, .tif or .webp")
     return kind
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears as `path` when the context ends well, and leaves nothing when it does not.
-
-    Raises:
-        LIIFError: the folder cannot be written to, or the disk is full; an older file is then as it was.
-    """
-    partial = None
-    try:
-        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
-            partial = file.name
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _set_mode(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise LIIFError(f"cannot be written: {error.strerror or error}") from None
-    finally:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
-
-
-def _set_mode(path: str) -> None:
-    """The rights that any new file gets; a temporary one is its owner's alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(path, 0o666 & ~mask)
