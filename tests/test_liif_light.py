@@ -32,7 +32,9 @@ def test_it_tells_its_options_and_its_training():
     assert sum(p.numel() for p in liif_basicsr.load("liif-light").parameters()) == 942_835
 
 
-@pytest.mark.parametrize(("name", "psnr", "psnr_bicubic"), [("chelsea.png", 31.61, 30.85), ("coffee.png", 35.96, 31.44)])
+@pytest.mark.parametrize(
+    ("name", "psnr", "psnr_bicubic"), [("chelsea.png", 31.61, 30.85), ("coffee.png", 35.96, 31.44)]
+)
 def test_its_scores_on_two_photographs_are_those_measured(name, psnr, psnr_bicubic):
     gt = Image.open(f"{skimage.__path__[0]}/data/{name}").convert("RGB").crop((100, 60, 340, 240))
     low = gt.resize((80, 60), Image.Resampling.BICUBIC)
