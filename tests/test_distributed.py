@@ -106,7 +106,7 @@ def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
 def test_a_mistake_ends_all_processes(tmp_path, alone):
     opt = {**alone[1], "path": {"pretrain_network_g": "none.pth"}}
     said = launch("train", write_options(tmp_path / "options.yml", opt), processes=2, status=1)
-    assert "liif_basicsr: error: none.pth: no such file" in said
+    assert "liif_basicsr: error: model 'none.pth': no such file" in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it is BasicSR's own start")

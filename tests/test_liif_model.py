@@ -189,7 +189,7 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         ("network_g", {"hidden_dim": [3]}, "network_g: LIIF has no argument 'hidden_dim'; did you mean 'hidden_dims'"),
         ("network_g", {"type": ["LIIF"]}, r"network_g: no architecture \['LIIF'\]"),
         ("network_g", {"encoder": {"type": "EDSR", "num_feat": 3.7}}, "network_g: "),
-        ("path", {"pretrain_network_g": "none.pth"}, "none.pth'?: no such file"),
+        ("path", {"pretrain_network_g": "none.pth"}, "model 'none.pth': no such file"),
     ],
     ids=str,
 )
