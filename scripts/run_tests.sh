@@ -13,4 +13,6 @@ mypy
 
 say "Tests"
 # A process for each core; the tests of a file stay together, for what they share.
-python -m pytest -q -n auto --dist loadfile "$@"
+python -m pytest -q -n auto --dist loadfile "$@" && exit
+say "What failed, once more, one at a time: tests of killed processes and of the browser can starve on a busy machine"
+python -m pytest -q --last-failed --last-failed-no-failures none
