@@ -72,7 +72,6 @@ def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> 
         writer = csv.writer(file)
         writer.writerow(["set", *metrics])
         writer.writerows([label, *row.values()] for label, row in rows.items())
-    return None
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
