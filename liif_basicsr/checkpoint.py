@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.files import whole_file
 from liif_basicsr.official import from_official, is_official
 from liif_basicsr.zoo import find
+
+# A block may ask for as many numbers as its file has bytes, and these: an encoder that is tapped out of an
+# architecture drops the rest of it. A parameter counts for some numbers more, its module takes time to make.
+ROOM = 50_000_000
+COST_OF_ONE = 1000
 
 
 def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
@@ -42,9 +48,28 @@ def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
             f"{path}: does not say what network it is of (no network_g); train with model_type LIIFModel, "
             "or load it in an options file with pretrain_network_g"
         )
-    net = build_network(checkpoint["network_g"])
+    net = _build(checkpoint["network_g"], path)
     load_params(net, checkpoint, path, param_key)
     return net.eval().requires_grad_(False)
+
+
+def _build(block: dict[str, Any], path: Path) -> nn.Module:
+    """The network of a checkpoint; its block may not ask for much more than the file holds."""
+    room = path.stat().st_size + ROOM
+
+    def count(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        nonlocal room
+        room -= COST_OF_ONE + (0 if param is None else param.numel())
+        if room < 0:
+            raise LIIFError("network_g: asks for a network that is much larger than what the file holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        return build_network(block)
+    except LIIFError as error:
+        raise LIIFError(f"{path}: {error}") from None
+    finally:
+        hook.remove()
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -86,20 +111,24 @@ def read_tensors(path: str | Path) -> Any:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         with file:
-            if zipfile.is_zipfile(file) and zipfile.ZipFile(file).testzip():  # torch itself looks at no checksum
-                raise ValueError("wrong checksum")
+            if zipfile.is_zipfile(file):
+                _check_zip(zipfile.ZipFile(file), Path(path).stat().st_size)
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
-            raise LIIFError(f"{path}: refused, it holds more than tensors and plain data ({_brief(error)})") from None
+            raise LIIFError(f"{path}: refused, it holds more than tensors and plain data ({brief(error)})") from None
         raise LIIFError(f"{path}: is no checkpoint, or a damaged one") from None
     except Exception as error:  # torch reports damage in many ways: RuntimeError, EOFError, KeyError, ...
-        raise LIIFError(f"{path}: is no checkpoint, or a damaged one ({_brief(error)})") from None
+        raise LIIFError(f"{path}: is no checkpoint, or a damaged one ({brief(error)})") from None
 
 
-def _brief(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+def _check_zip(file: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError for what torch itself looks at in no file: checksums, and parts that unfold to more than it."""
+    if sum(part.file_size for part in file.infolist()) > size:
+        raise ValueError("unfolds to more than it holds")
+    if file.testzip():
+        raise ValueError("wrong checksum")
 
 
 def load_params(
@@ -120,17 +149,24 @@ def load_params(
     params = checkpoint[wanted if wanted in checkpoint else "params" if "params" in checkpoint else "params_ema"]
     params = {key.removeprefix("module."): value for key, value in params.items()}
     own = net.state_dict()
-    wrong = [key for key in own if key not in params or params[key].shape != own[key].shape]
+    wrong = [key for key in own if key not in params or not _fits(params[key], own[key])]
     wrong += [key for key in params if key not in own]
+    params = {key: value for key, value in params.items() if key not in wrong}
     if wrong and strict:
         raise LIIFError(
-            f"{path}: is of another network than network_g: {len(wrong)} parameters differ in name or shape, such as "
+            f"{path}: is of another network than network_g: {len(wrong)} parameters differ in name or form, such as "
             f"{wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
         )
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
         raise LIIFError(f"{path}: holds numbers that are not finite, in {broken[0]}")
-    net.load_state_dict({key: value for key, value in params.items() if key not in wrong}, strict=strict)
+    net.load_state_dict(params, strict=strict)
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Whether a tensor of a file is one as the network has it; another precision is none of that."""
+    same_kind = value.is_floating_point() == own.is_floating_point() and value.is_complex() == own.is_complex()
+    return value.shape == own.shape and same_kind and value.layout == own.layout and not value.is_quantized
 
 
 def save(path: str | Path, data: Mapping[str, Any]) -> None:
@@ -143,7 +179,7 @@ def save(path: str | Path, data: Mapping[str, Any]) -> None:
         with whole_file(Path(path)) as file:
             torch.save(dict(data), file)
     except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {_brief(error)}"
+        reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {brief(error)}"
         raise LIIFError(f"{path}: {reason}; what was saved before is kept") from error
 
 

@@ -1,5 +1,39 @@
-"""The one exception for bad input."""
+"""The one exception for bad input, and what others say about it in its form."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What BasicSR and torch raise about options that they do not like.
+OF_OPTIONS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
+    TypeError, ValueError,
+)  # fmt: skip
 
 
 class LIIFError(ValueError):
     """Bad input, told in one line that names the file, key or option and says what to do."""
+
+
+@contextmanager
+def told_of(where: str, *more: type[Exception]) -> Iterator[None]:
+    """What BasicSR and torch say about a block's options, as one line that names the block.
+
+    Args:
+        where: how to call the block.
+        more: kinds of errors that are about the options too, beside `OF_OPTIONS`.
+    """
+    kinds: tuple[type[Exception], ...] = (*OF_OPTIONS, *more)
+    try:
+        yield
+    except LIIFError:
+        raise
+    except kinds as error:
+        reason = f"option {error} is missing or unknown" if isinstance(error, KeyError) else brief(error)
+        raise LIIFError(f"{where}: {reason}") from error
+
+
+def brief(error: Exception) -> str:
+    """The first line of what an exception says, or its kind where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from liif_basicsr.errors import LIIFError
 
 REQUIRED = object()
+# No width, depth or count of a network is larger; one that is would take all memory, or for ever to make.
+LARGEST_ARGUMENT = 10_000
 
 
 class Field(NamedTuple):
@@ -61,12 +65,42 @@ def check_block(block: Mapping[str, Any], fields: Mapping[str, Field], where: st
     return values
 
 
-def check_arguments(cls: type, keys: Iterable[str], where: str) -> None:
-    """Raise LIIFError for the first of `keys` that is no argument of `cls`."""
-    known = list(inspect.signature(cls).parameters)
-    for key in keys:
+def check_arguments(cls: type, given: Mapping[str, Any], where: str) -> None:
+    """Raise LIIFError for an argument that `cls` lacks, has not got, or that is not what its annotation says."""
+    known = inspect.signature(cls).parameters
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    for key, value in given.items():
         if key not in known:
             raise LIIFError(f"{where}: {cls.__name__} has no argument {key!r}{suggest(key, known)}")
+        try:
+            check_of(hints.get(key))(value)
+        except ValueError as error:
+            raise LIIFError(f"{where}: {key}: {error}, not {value!r}") from None
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise LIIFError(f"{where}: {cls.__name__} needs the argument {key!r}")
+
+
+def check_of(hint: Any) -> Callable[[Any], Any]:
+    """The check of a network's argument, from its annotation."""
+    origin, kinds = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        check = check_of(kinds[0])  # `list | tuple`: an options file knows lists alone
+        return optional(check) if NoneType in kinds else check
+    if origin in (list, tuple, Sequence):
+        return list_of(check_of(kinds[0]))
+    checks = {int: integer(1, LARGEST_ARGUMENT), float: number(0, LARGEST_ARGUMENT), bool: boolean, str: text}
+    return checks.get(hint, bounded)
+
+
+def bounded(value: Any) -> Any:
+    """Anything, but for numbers at any depth that are absurd or not finite."""
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for part in parts:
+        bounded(part)
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:
+        raise ValueError(f"must hold no number above {LARGEST_ARGUMENT}")
+    return value
 
 
 def anything(value: Any) -> Any:
@@ -88,23 +122,27 @@ def text(value: Any) -> str:
     return value
 
 
-def integer(minimum: int) -> Callable[[Any], int]:
-    """A whole number of at least `minimum`."""
+def integer(minimum: int, maximum: int = 10**9) -> Callable[[Any], int]:
+    """A whole number from `minimum` to `maximum`."""
 
     def check(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ValueError(f"must be a whole number of at least {minimum}")
+        if value > maximum:
+            raise ValueError(f"must be a whole number of at most {maximum}")
         return value
 
     return check
 
 
-def number(minimum: float) -> Callable[[Any], float]:
-    """A finite number of at least `minimum`."""
+def number(minimum: float, maximum: float = sys.float_info.max) -> Callable[[Any], float]:
+    """A finite number from `minimum` to `maximum`."""
 
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value < float("inf"):
             raise ValueError(f"must be a number of at least {minimum}")
+        if value > maximum:
+            raise ValueError(f"must be a number of at most {maximum:g}")
         return value
 
     return check

@@ -3,6 +3,7 @@ import os
 import pickle
 import resource
 import signal
+import zipfile
 
 import pytest
 import torch
@@ -120,9 +121,76 @@ def test_what_is_no_checkpoint_of_ours_is_told(tmp_path, data, message):
         liif_basicsr.load(path)
 
 
+ABSURD = ["x", -3, 1e20, 2.5, float("nan"), None, True, [64], {"a": 1}, 10**9, 10**30]
+
+
+@pytest.mark.parametrize("value", ABSURD, ids=str)
+@pytest.mark.parametrize(
+    ("part", "encoder", "key"),
+    [
+        ("encoder", "EDSR", "num_feat"), ("encoder", "EDSR", "num_block"), ("encoder", "RDN", "num_layer"),
+        ("encoder", "RCAN", "squeeze_factor"), ("encoder", "SwinIR", "depths"), ("network_g", "EDSR", "encoder"),
+        ("network_g", "EDSR", "hidden_dims"), ("network_g", "EDSR", "local_ensemble"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_the_wrong_type_is_told(path, part, encoder, key, value):
+    data = checkpoint.read(path)
+    data["network_g"] = {**data["network_g"], "encoder": {"type": encoder}}
+    block = data["network_g"] if part == "network_g" else data["network_g"]["encoder"]
+    block[key] = value
+    torch.save(data, path)
+    with pytest.raises(LIIFError, match=rf"net_g_1.pth: .*({key}|is of another network)") as caught:
+        liif_basicsr.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoder", [{"num_feat": 9000}, {"num_block": 10000}], ids=str)
+def test_a_network_that_is_much_larger_than_its_file_is_not_made(path, encoder):
+    data = checkpoint.read(path)
+    data["network_g"] = {**data["network_g"], "encoder": {"type": "EDSR", **encoder}}
+    torch.save(data, path)
+    with pytest.raises(LIIFError, match="net_g_1.pth: network_g: asks for a network that is much larger"):
+        liif_basicsr.load(path)
+
+
+def test_a_file_that_unfolds_to_more_than_it_holds_is_refused(path):
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(path.with_name("bomb.pth"), "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name) + bytes(10**6 * name.endswith("data.pkl")))
+    with pytest.raises(LIIFError, match="unfolds to more than it holds"):
+        liif_basicsr.load(path.with_name("bomb.pth"))
+
+
+FOREIGN = {
+    "whole numbers": lambda value: value.long(),
+    "complex": lambda value: value.to(torch.complex64),
+    "sparse": lambda value: value.to_sparse(),
+    "quantized": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.quint8),
+    "transposed": lambda value: value[None],
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_parameters_of_another_form_are_told(path, change):
+    data = checkpoint.read(path)
+    for params in (data["params"], data["params_ema"]):
+        params["encoder.body.0.conv1.weight"] = change(params["encoder.body.0.conv1.weight"])
+    torch.save(data, path)
+    with pytest.raises(LIIFError, match="net_g_1.pth: (is of another network|is no checkpoint|refused)"):
+        liif_basicsr.load(path)
+
+
+def test_parameters_of_another_precision_load(path):
+    data = checkpoint.read(path)
+    data["params_ema"] = {key: value.double() for key, value in data["params_ema"].items()}
+    torch.save(data, path)
+    assert liif_basicsr.load(path).state_dict()["decoder.layers.1.bias"].dtype == torch.float32
+
+
 def test_another_network_is_told(path):
     other = build_network({**NETWORK, "hidden_dims": [9]})
-    with pytest.raises(LIIFError, match="3 parameters differ in name or shape, such as decoder.layers.0.weight"):
+    with pytest.raises(LIIFError, match="3 parameters differ in name or form, such as decoder.layers.0.weight"):
         checkpoint.load_params(other, checkpoint.read(path), path)
     before = other.state_dict()["decoder.layers.0.weight"].clone()
     checkpoint.load_params(other, checkpoint.read(path), path, "params", strict=False)

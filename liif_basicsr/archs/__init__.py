@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.encoders import check_encoder
+from liif_basicsr.errors import LIIFError, told_of
 from liif_basicsr.options import check_arguments, suggest
 
 # Name in the options -> module in this folder. Imported when asked for.
@@ -19,11 +20,13 @@ ARCHS = {
 
 def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
     """The class that a `network_g` block names, its arguments checked; None where it is not one of ours."""
-    if opt.get("type") not in ARCHS:
+    name = opt.get("type")
+    if not isinstance(name, str) or name not in ARCHS:
         return None
-    name = opt["type"]
     cls = getattr(import_module(f"{__name__}.{ARCHS[name]}"), name)
-    check_arguments(cls, (key for key in opt if key != "type"), "network_g")
+    check_arguments(cls, {key: value for key, value in opt.items() if key != "type"}, "network_g")
+    if "encoder" in opt:
+        check_encoder(opt["encoder"])
     return cls
 
 
@@ -31,9 +34,10 @@ def build_network(opt: Mapping[str, Any]) -> nn.Module:
     """Make one of the plugin's networks from its `network_g` block.
 
     Raises:
-        LIIFError: no such type or argument.
+        LIIFError: no such type or argument, one of the wrong type, or some that do not go together.
     """
     cls = check_network(opt)
     if cls is None:
         raise LIIFError(f"network_g: type {opt.get('type')!r} is not of this plugin{suggest(opt.get('type'), ARCHS)}")
-    return cls(**{key: value for key, value in opt.items() if key != "type"})
+    with told_of("network_g", RuntimeError):
+        return cls(**{key: value for key, value in opt.items() if key != "type"})

@@ -11,12 +11,13 @@ An encoder is a `torch.nn.Module` with
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from torch import nn
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, told_of
 from liif_basicsr.options import check_arguments, suggest
 
 # Name in the options -> module in this folder. Imported when asked for.
@@ -29,19 +30,31 @@ ENCODERS = {
 }
 
 
-def build_encoder(spec: dict[str, Any]) -> nn.Module:
+def check_encoder(spec: Any) -> type[nn.Module]:
+    """The class that an encoder's block names, its arguments checked.
+
+    Raises:
+        LIIFError: no such encoder or argument, the message names the ones there are; or one of the wrong type.
+    """
+    if not isinstance(spec, Mapping):
+        raise LIIFError(f"network_g: encoder: must be a block, its type and arguments, not {spec!r}")
+    name = spec.get("type")
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise LIIFError(f"network_g: encoder type {name!r} does not exist{suggest(name, ENCODERS)}")
+    cls = getattr(import_module(f"{__name__}.{ENCODERS[name]}"), name)
+    check_arguments(cls, {key: value for key, value in spec.items() if key != "type"}, "network_g: encoder")
+    return cls
+
+
+def build_encoder(spec: Mapping[str, Any]) -> nn.Module:
     """Make an encoder from its block in the options.
 
     Args:
         spec: `type`, one of `ENCODERS`, and that encoder's own arguments.
 
     Raises:
-        LIIFError: no such encoder or argument; the message names the ones there are.
+        LIIFError: as `check_encoder`, or arguments that do not go together.
     """
-    kwargs = dict(spec)
-    name = kwargs.pop("type", None)
-    if name not in ENCODERS:
-        raise LIIFError(f"encoder type {name!r} does not exist{suggest(name, ENCODERS)}")
-    cls = getattr(import_module(f"{__name__}.{ENCODERS[name]}"), name)
-    check_arguments(cls, kwargs, "encoder")
-    return cls(**kwargs)
+    cls = check_encoder(spec)
+    with told_of(f"network_g: encoder {cls.__name__}", RuntimeError):
+        return cls(**{key: value for key, value in spec.items() if key != "type"})

@@ -12,8 +12,7 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 
 from liif_basicsr import checkpoint
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.models.model_options import told_of
+from liif_basicsr.errors import LIIFError, told_of
 from liif_basicsr.zoo import find
 
 

@@ -14,11 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, told_of
 from liif_basicsr.models import model_options
 from liif_basicsr.models import validation as val
 from liif_basicsr.models.checkpointed_model import CheckpointedModel
-from liif_basicsr.models.model_options import told_of
 from liif_basicsr.options import check_block
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -1,8 +1,7 @@
-"""What an options file may say to LIIFModel, and messages that name the block where BasicSR's own do not."""
+"""What an options file may say to LIIFModel."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
@@ -70,15 +69,3 @@ def check_metrics(metrics: Any) -> None:
         kind = metric.get("type") if isinstance(metric, Mapping) else metric
         if not isinstance(metric, Mapping) or not isinstance(kind, str) or kind not in METRIC_REGISTRY:
             raise LIIFError(f"val: metrics: {name}: no metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
-
-
-@contextmanager
-def told_of(where: str) -> Iterator[None]:
-    """What BasicSR and torch say about a block's options, as one line that names the block."""
-    try:
-        yield
-    except LIIFError:
-        raise
-    except (AssertionError, AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        reason = f"option {error} is missing or unknown" if isinstance(error, KeyError) else error
-        raise LIIFError(f"{where}: {reason}") from error
