@@ -13,8 +13,9 @@ from liif_basicsr.errors import LIIFError
 
 # Input pixels along an edge of a tile: the largest number whose features still fit into about a gigabyte.
 TILE = 512
-# Output pixels that are decoded at a time: their activations stay in the processor's cache.
-BLOCK = 2048
+# What the activations of the pixels that are decoded at a time may take: they stay in a processor's cache. A GPU is
+# filled instead.
+BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
 
 
 class Window(NamedTuple):
@@ -47,19 +48,16 @@ def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None
     return part
 
 
-def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int | None) -> Iterator[Span]:
+def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) -> Iterator[Span]:
     """Cut outputs `start` to `start + length` along one axis into tiles of about `tile` inputs.
 
     Args:
         n_out, n_in: pixels of the whole output and of the whole input along the axis.
-        halo: inputs beyond those looked up that a tile needs; None for all of them.
+        halo: inputs beyond those looked up that a tile needs.
     """
-    count = 1 if halo is None else min(length, max(1, math.ceil(length * n_in / n_out / tile)))
+    count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):
         a, b = start + length * k // count, start + length * (k + 1) // count
-        if halo is None:
-            yield Span(a, b, 0, n_in)
-            continue
         ends = torch.stack([pixel_centers(n_out, a, a + 1), pixel_centers(n_out, b - 1, b)])
         low, high = (int(corner_index(end, n_in, side)[0]) for end, side in zip(ends, (-1, 1), strict=True))
         yield Span(a, b, max(0, low - halo), min(n_in, high + 1 + halo))
@@ -69,8 +67,8 @@ def render(
     lq: Tensor,
     size: tuple[int, int],
     window: Window,
-    open_tile: Callable[[Tensor, tuple[int, int], Tensor, Tensor], Callable[[slice, slice], Tensor]],
-    halo: int | None,
+    open_tile: Callable[[Tensor, tuple[int, int], Tensor, Tensor], tuple[Callable[[slice, slice], Tensor], int]],
+    halo: int,
 ) -> Tensor:
     """Enlarge one picture.
 
@@ -83,8 +81,9 @@ def render(
         window: the part of it to return.
         open_tile: encodes a tile. It takes the tile (1, 3, th, tw), its (top, left) in the whole input, and the rows
             y (R,) and columns x (C,) that are wanted, as coordinates in the whole picture; it returns a function of
-            a slice of the rows and a slice of the columns to their colours (3, r, c).
-        halo: how many pixels around those looked up the encoder sees; None if all.
+            a slice of the rows and a slice of the columns to their colours (3, r, c), and the bytes that a pixel
+            takes in it.
+        halo: how many pixels around those looked up the encoder sees.
 
     Returns:
         (1, 3, height, width) of decode's dtype.
@@ -96,11 +95,12 @@ def render(
             tile = lq[:, :, rows.first : rows.last, cols.first : cols.last]
             y = pixel_centers(size[0], rows.start, rows.stop, device=lq.device)
             x = pixel_centers(size[1], cols.start, cols.stop, device=lq.device)
-            colours = open_tile(tile, (rows.first, cols.first), y, x)
+            colours, pixel_bytes = open_tile(tile, (rows.first, cols.first), y, x)
             top, left = rows.start - window.top, cols.start - window.left
             target = out[0, :, top : top + len(y), left : left + len(x)]
-            width = min(len(x), BLOCK)
-            height = max(1, BLOCK // width)
+            pixels = max(1, (BLOCK_BYTES if lq.device.type == "cpu" else GPU_BLOCK_BYTES) // pixel_bytes)
+            width = min(len(x), pixels)
+            height = pixels // width
             for i in range(0, len(y), height):
                 for j in range(0, len(x), width):
                     block = slice(i, i + height), slice(j, j + width)

@@ -93,7 +93,7 @@ def test_tiles_blocks_and_windows_do_not_show(data, tile, block, ensemble):
     whole = net.render(lq, size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(render_module, "TILE", tile)
-        patch.setattr(render_module, "BLOCK", block)
+        patch.setattr(render_module, "BLOCK_BYTES", block * 4 * net.decoder.width)
         part = net.render(lq, size, window)
     expected = whole[:, :, top : top + window[2], left : left + window[3]]
     torch.testing.assert_close(part, expected, rtol=0, atol=2e-6)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liif_basicsr.archs import build_network, opened
+from liif_basicsr.archs import build_network, features
 
 EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
 RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
@@ -12,7 +12,7 @@ RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(opened, "TILE", 5)
+    monkeypatch.setattr(features, "TILE", 5)
 
 
 def make(network="LIIF", encoder=EDSR, **args):

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.decoder import Axis
-from liif_basicsr.archs.opened import FeatureTiles, OpenPicture
+from liif_basicsr.archs.features import FeatureTiles, open_features
+from liif_basicsr.archs.opened import OpenPicture
 from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, check_block, choice, number, optional
@@ -37,6 +38,10 @@ class Decoder(Protocol):
 
     def on_grid(self, grid: Tensor) -> Callable[[Axis, Axis], Tensor]:
         """For (h, w, D) of `project`, a function of rows and columns in it to (R, C, 3) in [-1, 1]."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers a pixel takes in `on_grid`, about."""
 
     def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """How many features beyond the four around a query it uses, for an output of size (H, W)."""
@@ -133,17 +138,20 @@ class ContinuousNetwork(nn.Module):
             lq: (1, 3, h, w) RGB in [0, 1].
             max_bytes: features that are kept in memory; what else is needed is computed again.
         """
-        features = FeatureTiles(lq, self.encode, self.encoder.out_channels, self.encoder.receptive_radius, max_bytes)
-        return OpenPicture(features, partial(self._render_one, lq))
+        return OpenPicture(open_features(lq, self.encoder, self.encode, max_bytes), partial(self._render_one, lq))
 
     def _render_one(
         self, lq: Tensor, size: tuple[int, int], window: Window, features: FeatureTiles | None = None
     ) -> Tensor:
+        if features is None and self.encoder.receptive_radius is None:
+            features = open_features(lq, self.encoder, self.encode)
         in_size = (lq.shape[-2], lq.shape[-1])
         cell = make_cell(size, lq.device)
         decoder = self.decoder
 
-        def open_tile(tile: Tensor, origin: tuple[int, int], y: Tensor, x: Tensor) -> Callable[[slice, slice], Tensor]:
+        def open_tile(
+            tile: Tensor, origin: tuple[int, int], y: Tensor, x: Tensor
+        ) -> tuple[Callable[[slice, slice], Tensor], int]:
             feat = tile if features is not None else self.encode(tile)
             grid = decoder.project(feat, cell * cell.new_tensor(in_size))[0]
             rows, cols = decoder.axes(y, x, in_size, cell)
@@ -154,9 +162,9 @@ class ContinuousNetwork(nn.Module):
                 coord = torch.stack(torch.meshgrid(y[i], x[j], indexing="ij"), dim=-1)
                 return block + self._base(lq, coord[None])[0]
 
-            return colours
+            return colours, decoder.width * grid.element_size()
 
-        radius, reach = self.encoder.receptive_radius, decoder.reach(in_size, size)
+        reach = decoder.reach(in_size, size)
         if features is not None:
             return render_tiles(features, size, window, open_tile, reach)
-        return render_tiles(lq, size, window, open_tile, None if radius is None else radius + reach)
+        return render_tiles(lq, size, window, open_tile, self.encoder.receptive_radius + reach)

@@ -138,6 +138,11 @@ class LocalImplicitDecoder(nn.Module):
         """Look up the rows and columns of a picture; their cell is seen in `project`."""
         return self.axis(y, in_size[0]), self.axis(x, in_size[1])
 
+    @property
+    def width(self) -> int:
+        """Numbers that a pixel of `on_grid` takes."""
+        return len(self.sides) ** 2 * max(layer.out_features for layer in self.layers)
+
     def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """The unfolded neighbours."""
         return self.kernel_size // 2
@@ -155,13 +160,12 @@ class LocalImplicitDecoder(nn.Module):
         weight_y, weight_x = self.coord_weight[:, :2].T
 
         def answer(rows: Axis, cols: Axis) -> Tensor:
-            low, high = int(cols.index.min()), int(cols.index.max()) + 1
             hidden = grid.new_empty(len(self.sides), len(self.sides), len(rows.index), len(cols.index), grid.shape[-1])
             for a, (index_y, rel_y) in enumerate(zip(rows.index.T, rows.rel.T, strict=True)):
                 # What depends on the row is added first, where there are few columns.
-                strip = grid[index_y, low:high] + (rel_y[:, None] * weight_y).to(grid.dtype)[:, None]
+                strip = grid[index_y] + (rel_y[:, None] * weight_y).to(grid.dtype)[:, None]
                 for b, index_x in enumerate(cols.index.T):
-                    torch.index_select(strip, 1, index_x - low, out=hidden[a, b])
+                    torch.index_select(strip, 1, index_x, out=hidden[a, b])
             hidden += (cols.rel.T[..., None] * weight_x).to(grid.dtype)[:, None]
             colours = mlp(hidden.flatten(0, 3)).view(*hidden.shape[:-1], 3)
             return self.mean_of_corners(colours, rows.rel.T[:, None, :, None], cols.rel.T[None, :, None, :])

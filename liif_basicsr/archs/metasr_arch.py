@@ -93,6 +93,11 @@ class MetaDecoder(nn.Module):
 
         return answer
 
+    @property
+    def width(self) -> int:
+        """Numbers that a pixel of `on_grid` takes: what is picked, and the hidden units."""
+        return 4 * (self.layers[0].out_features + 1)
+
     @staticmethod
     def reach(in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """The filter's neighbours; and where a picture shrinks, an edge lies further away than they."""
