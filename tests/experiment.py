@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from PIL import Image
+
+from liif_basicsr.coords import make_cell
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {
@@ -67,6 +70,30 @@ def model_options(folder: Path, pictures: Path) -> dict[str, Any]:
         (folder / key).mkdir()
     val = {"val_freq": 1, "save_img": False}
     return train_options(pictures, path=folders, val=val, is_train=True, dist=False, rank=0, world_size=1)
+
+
+def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
+    """A batch as the data loader gives it; the gt is a function of coord, so that it can be learned."""
+    generator = torch.Generator().manual_seed(seed)
+    coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
+    return {
+        "lq": torch.rand(size, 3, 6, 6, generator=generator),
+        "coord": coord,
+        "cell": make_cell((12, 12)).expand(size, 1, 2).clone(),
+        "gt": torch.sigmoid(coord.sum(-1, keepdim=True)).expand(-1, -1, 3).clone(),
+        "gt_path": [f"picture{k}.png" for k in range(size)],
+    }
+
+
+def steps(model: Any, count: int, data: dict[str, Any] | None = None) -> list[float]:
+    """Train a LIIFModel for so many iterations; the loss of each."""
+    losses = []
+    for k in range(count):
+        model.update_learning_rate(k + 1)
+        model.feed_data(data or batch())
+        model.optimize_parameters(k + 1)
+        losses.append(model.get_current_log()["l_pix"])
+    return losses
 
 
 def write_options(path: Path, options: dict[str, Any]) -> Path:

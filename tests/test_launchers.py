@@ -106,7 +106,7 @@ def test_good_options_pass(tmp_path, pictures, opt):
         ("model_type", "LIFModel", "model_type: no model 'LIFModel'; did you mean 'LIIFModel'"),
         ("num_gpu", "all", "num_gpu: must be auto, or a number of GPUs, 0 for the CPU, not 'all'"),
         ("num_gpu", None, "option 'num_gpu' is missing"),
-        ("manual_seed", 2**40, "manual_seed: must be below"),
+        ("manual_seed", 2**40, "manual_seed: must be a whole number of at most 2147483647"),
         ("datasets", None, "option 'datasets' is missing"),
         ("datasets:train", None, "datasets: block 'train' is missing"),
         ("datasets:train", [1], r"datasets: train: must be a block of options, not \[1\]"),

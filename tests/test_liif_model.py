@@ -1,16 +1,14 @@
 """LIIFModel in the real BasicSR: steps, what it writes, and what it refuses."""
 import copy
-import math
 
 import pytest
 import torch
 from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
-from experiment import NETWORK, make_pictures, model_options
+from experiment import NETWORK, batch, make_pictures, model_options, steps
 
 import liif_basicsr
 from liif_basicsr import checkpoint
-from liif_basicsr.coords import make_cell
 from liif_basicsr.errors import LIIFError
 
 
@@ -22,29 +20,6 @@ def pictures(tmp_path_factory):
 @pytest.fixture
 def opt(tmp_path, pictures):
     return model_options(tmp_path, pictures)
-
-
-def batch(size=4, seed=0):
-    """The gt is a function of coord, so that it can be learned."""
-    generator = torch.Generator().manual_seed(seed)
-    coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
-    return {
-        "lq": torch.rand(size, 3, 6, 6, generator=generator),
-        "coord": coord,
-        "cell": make_cell((12, 12)).expand(size, 1, 2).clone(),
-        "gt": torch.sigmoid(coord.sum(-1, keepdim=True)).expand(-1, -1, 3).clone(),
-        "gt_path": [f"picture{k}.png" for k in range(size)],
-    }
-
-
-def steps(model, count, data=None):
-    losses = []
-    for k in range(count):
-        model.update_learning_rate(k + 1)
-        model.feed_data(data or batch())
-        model.optimize_parameters(k + 1)
-        losses.append(model.get_current_log()["l_pix"])
-    return losses
 
 
 # Training ---------------------------------------------------------------------------------------------------
@@ -96,30 +71,6 @@ def test_the_average_follows_its_formula_and_is_what_is_validated(opt, pictures)
     model.test((9, 7))
     assert torch.equal(model.output, model.net_g_ema.render(lq, (9, 7)))
     assert model.net_g.training
-
-
-def test_a_loss_that_is_not_finite_stops(opt):
-    model = build_model(opt)
-    steps(model, 1)
-    model.save(0, 9)
-    model.save(0, 10)
-    data = batch()
-    data["gt"][0] = math.nan
-    weights = copy.deepcopy(model.net_g.state_dict())
-    model.feed_data(data)
-    with pytest.raises(LIIFError, match=r"not finite at iteration 11 .*'picture1.png'.*last good.*net_g_10.pth"):
-        model.optimize_parameters(11)
-    assert all(torch.equal(value, weights[key]) for key, value in model.net_g.state_dict().items())
-
-
-def test_a_network_that_is_not_finite_is_not_saved(opt, tmp_path):
-    model = build_model(opt)
-    model.save(0, 1)
-    with torch.no_grad():
-        model.net_g.decoder.layers[0].bias[0] = math.inf
-    with pytest.raises(LIIFError, match="decoder.layers.0.bias is not finite; .*net_g_1.pth"):
-        model.save(0, 2)
-    assert [p.name for p in tmp_path.rglob("*_2.*")] == []
 
 
 # Checkpoints ------------------------------------------------------------------------------------------------
@@ -185,6 +136,10 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         ("val", {"metrics": {"p": "calculate_psnr"}}, "val: metrics: p: no metric 'calculate_psnr'"),
         ("val", {"metrics": [1]}, r"val: metrics: must be a block of metrics, not \[1\]"),
         ("path", {"pretrained_network_g": "x"}, "path: unknown option .*mean 'pretrain_network_g'"),
+        ("train", {"skip_nonfinite": -1}, "train: skip_nonfinite: must be a whole number of at least 0"),
+        ("logger", {"keep_checkpoint": 3}, "logger: unknown option .*mean 'keep_checkpoints'"),
+        ("logger", {"keep_checkpoints": 0}, "logger: keep_checkpoints: must be a whole number of at least 1, not 0"),
+        ("logger", {"keep_checkpoint_freq": 10}, "logger: keep_checkpoint_freq: is of use with keep_checkpoints"),
         ("network_g", {"type": "LIFF"}, "network_g: no architecture 'LIFF'; did you mean 'LIIF'"),
         ("network_g", {"hidden_dim": [3]}, "network_g: LIIF has no argument 'hidden_dim'; did you mean 'hidden_dims'"),
         ("network_g", {"type": ["LIIF"]}, r"network_g: no architecture \['LIIF'\]"),

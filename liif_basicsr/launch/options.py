@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import yaml
 from basicsr.utils.options import _postprocess_yml_value
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
@@ -30,16 +31,12 @@ def gpus(value: Any) -> int | str:
     if value == "auto":
         return value
     try:
-        return integer(0)(value)
+        number = integer(0)(value)
     except ValueError:
         raise ValueError("must be auto, or a number of GPUs, 0 for the CPU") from None
-
-
-def seed(value: Any) -> int:
-    """What numpy and torch both take as a seed."""
-    if integer(0)(value) >= 2**31:
-        raise ValueError("must be below 2147483648")
-    return value
+    if number and not torch.cuda.is_available():
+        raise ValueError("must be auto or 0, for the CPU, where there is no GPU that torch can use")
+    return number
 
 
 # What BasicSR's pipelines themselves read; the rest of each block is the business of the dataset and the model.
@@ -47,7 +44,7 @@ COMMON = {
     "name": Field(text),
     "model_type": Field(text),
     "num_gpu": Field(gpus),
-    "manual_seed": Field(optional(seed), None),
+    "manual_seed": Field(optional(integer(0, 2**31 - 1)), None),
     **dict.fromkeys(("datasets", "network_g", "path"), Field(block)),
 }
 TOP = {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError, told_of
+from liif_basicsr.models.pruning import prune, remove_partial
 from liif_basicsr.zoo import find
 
 
@@ -25,10 +26,15 @@ class CheckpointedModel(SRModel):
     store. Through `python -m liif_basicsr.train` the same holds for the data: there, on one kind of processor, a run
     that is resumed at a checkpoint ends with the very weights of one that went through, with any number of workers.
 
+    Where `logger: keep_checkpoints` is N, only the newest N checkpoints are kept, those with a best value of a
+    validation, and those at multiples of `logger: keep_checkpoint_freq`.
+
     Not exact: under BasicSR's own train.py the epoch begins anew, from its first sample, and samples depend on the
     number of workers; validation at the checkpoint's own iteration is not repeated, if the run ended before it;
     kernels that are not deterministic on a GPU (`torch.backends.cudnn.benchmark`, which BasicSR sets) remain so.
     """
+
+    skipped_steps = 0  # how many steps were not made, their numbers not being finite
 
     def seed_step(self, current_iter: int) -> None:
         """Make what the step draws at random a function of manual_seed, iteration and rank."""
@@ -66,7 +72,7 @@ class CheckpointedModel(SRModel):
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write `<iter>.state`, whole or not at all."""
+        """Write `<iter>.state`, whole or not at all; then take away old checkpoints, where an option asks for it."""
         if current_iter == -1:
             return
         state = {
@@ -75,14 +81,33 @@ class CheckpointedModel(SRModel):
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
             "scaler": self.scaler.state_dict(),
-            "best_metric_results": getattr(self, "best_metric_results", {}),
+            "best_metric_results": self._best(),
+            "skipped_steps": self.skipped_steps,
         }
         checkpoint.save(osp.join(self.opt["path"]["training_states"], f"{current_iter}.state"), checkpoint.plain(state))
+        keep = self.opt["logger"].get("keep_checkpoints")
+        if keep:
+            prune(*self._folders(), current_iter, keep, self._is_milestone)
+
+    def _folders(self) -> tuple[Path, Path]:
+        return Path(self.opt["path"]["models"]), Path(self.opt["path"]["training_states"])
+
+    def _is_milestone(self, iteration: int) -> bool:
+        freq = self.opt["logger"].get("keep_checkpoint_freq")
+        best = [value["iter"] for metrics in self._best().values() for value in metrics.values()]
+        return iteration in best or bool(freq) and iteration % freq == 0
+
+    def _best(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return getattr(self, "best_metric_results", {})  # there is none before the first validation
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take up a training state, also one that BasicSR's own models wrote."""
         with told_of(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
             super().resume_training(resume_state)
+        if self.opt["rank"] == 0:
+            for folder in self._folders():
+                remove_partial(folder)
+        self.skipped_steps = resume_state.get("skipped_steps", 0)
         if resume_state.get("scaler") and self.scaler.is_enabled():
             self.scaler.load_state_dict(resume_state["scaler"])
         metrics = (self.opt.get("val") or {}).get("metrics") or {}

@@ -1,13 +1,12 @@
 """LIIFModel: BasicSR's SRModel for networks that answer coordinates."""
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from os import path as osp
 from typing import Any
 
 import torch
-from basicsr.utils import imwrite, tensor2img
+from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -18,6 +17,7 @@ from liif_basicsr.errors import LIIFError, told_of
 from liif_basicsr.models import model_options
 from liif_basicsr.models import validation as val
 from liif_basicsr.models.checkpointed_model import CheckpointedModel
+from liif_basicsr.models.finite import find_bad
 from liif_basicsr.options import check_block
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -28,22 +28,24 @@ class LIIFModel(CheckpointedModel):
 
     Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (bfloat16, float16); validation at several
     scales, shared out over the ranks, with a line of metrics and a folder of pictures for each set and scale, and
-    a table under `results/` at test time; checkpoints that are written whole and tell what network they hold; a
-    loss that is not finite stops the run.
+    a table under `results/` at test time; checkpoints that are written whole and tell what network they hold, the
+    old ones taken away by `logger: keep_checkpoints`; a loss or gradient that is not finite stops the run, or its step
+    is skipped by `train: skip_nonfinite`.
 
     Raises:
-        LIIFError: an option of `network_g`, `train` or `val` that does not exist or is of the wrong type, or a
-            checkpoint that is damaged or of another network.
+        LIIFError: an option of `network_g`, `train`, `val` or `logger` that does not exist or is of the wrong type, or
+            a checkpoint that is damaged or of another network.
     """
 
     # What these blocks may say; a subclass with options of its own extends them.
     train_fields = model_options.TRAIN
     val_fields = model_options.VAL
     path_fields = model_options.PATH
+    logger_fields = model_options.LOGGER
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Check the blocks `network_g`, `path`, `train` and `val`.
+        """Check the blocks `network_g`, `path`, `train`, `logger` and `val`.
 
         Returns:
             `train` (empty at test time) and `val`, with their defaults.
@@ -51,6 +53,8 @@ class LIIFModel(CheckpointedModel):
         model_options.check_network_block(opt.get("network_g"))
         check_block(opt["path"], cls.path_fields, "path")
         train = check_block(opt["train"], cls.train_fields, "train") if opt["is_train"] else {}
+        if opt["is_train"]:
+            model_options.check_logger(opt["logger"], cls.logger_fields)
         # In training BasicSR validates only where there is such a block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = check_block(block, cls.val_fields, "val")
@@ -61,7 +65,7 @@ class LIIFModel(CheckpointedModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         train, self.val_opt = self.check_options(opt)
-        self.amp = train.get("amp")
+        self.amp, self.skip_nonfinite = train.get("amp"), train.get("skip_nonfinite")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
         with told_of("network_g"):  # all else has told of itself
             super().__init__(opt)
@@ -110,16 +114,18 @@ class LIIFModel(CheckpointedModel):
         with self.autocast(self.amp):
             self.output = self.net_g(self.lq, *self.query)
         losses = self.losses(self.output.float(), self.gt)
-        total = sum(losses.values())
-        self.scaler.scale(total).backward()
+        self.scaler.scale(sum(losses.values())).backward()
         self.log_dict = self.reduce_loss_dict(losses)
-        # The mean over ranks reaches rank 0 alone; each looks at its own loss too, and the one that stops ends all.
-        if not all(map(math.isfinite, (total.item(), *self.log_dict.values()))):
-            self._stop_on_bad_numbers(current_iter)
-        self.scaler.step(self.optimizer_g)
-        self.scaler.update()
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        bad = find_bad(losses, self._gradients_to_check(), self.paths or [])
+        if bad:
+            self._skip_or_stop(current_iter, "; ".join(bad))
+        else:
+            self.scaler.step(self.optimizer_g)
+            self.scaler.update()
+            if self.ema_decay > 0:
+                self.model_ema(decay=self.ema_decay)
+        if self.skipped_steps:
+            self.log_dict["skipped"] = self.skipped_steps
 
     def losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
         """BasicSR's losses by name, of float32 outputs."""
@@ -131,12 +137,24 @@ class LIIFModel(CheckpointedModel):
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
         return losses
 
-    def _stop_on_bad_numbers(self, current_iter: int) -> None:
-        raise LIIFError(
-            f"the loss is not finite at iteration {current_iter} ({dict(self.log_dict)}), on {list(self.paths or [])}; "
-            f"the last good checkpoint: {self.newest_checkpoint() or 'none yet'}. "
-            "A lower learning rate or train: amp: ~ often helps"
-        )
+    def _gradients_to_check(self) -> list[Tensor]:
+        """All; but none where the scaler of float16 looks at them, and can still lower its scale."""
+        if self.scaler.is_enabled() and self.scaler.get_scale() > 1:
+            return []
+        groups = self.optimizer_g.param_groups
+        return [param.grad for group in groups for param in group["params"] if param.grad is not None]
+
+    def _skip_or_stop(self, current_iter: int, bad: str) -> None:
+        """Count a step that is not made, which `train: skip_nonfinite` allows so many times, or end the run."""
+        told = f"iteration {current_iter}: {bad}"
+        if self.skipped_steps == self.skip_nonfinite:
+            raise LIIFError(
+                f"{told}; {self.skipped_steps} steps before it were skipped (train: skip_nonfinite); the last good "
+                f"checkpoint: {self.newest_checkpoint() or 'none yet'}. "
+                "A lower learning rate or train: amp: ~ often helps"
+            )
+        self.skipped_steps += 1
+        get_root_logger().warning(f"{told}; step skipped, number {self.skipped_steps} of {self.skip_nonfinite}")
 
     # Validation --------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field, anything, boolean, choice, integer, number, optional, suggest, text
+from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, suggest, text
 
 
 def loss(value: Any) -> Any:
@@ -27,8 +27,14 @@ TRAIN = {
     "perceptual_opt": Field(anything, None),
     "total_iter": Field(integer(1)),
     "warmup_iter": Field(integer(-1), -1),
-    "ema_decay": Field(number(0), 0),
+    "ema_decay": Field(number(0, 1), 0),
     "amp": AMP,
+    "skip_nonfinite": Field(integer(0), 0),
+}
+LOGGER = {
+    **dict.fromkeys(("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"), Field(anything, None)),
+    "keep_checkpoints": Field(optional(integer(1)), None),
+    "keep_checkpoint_freq": Field(optional(number(1)), None),
 }
 VAL = {
     "val_freq": Field(number(1), None),
@@ -59,6 +65,13 @@ def check_network_block(block: Any) -> None:
     if not known:
         raise LIIFError(f"network_g: no architecture {kind!r}{suggest(kind, ARCH_REGISTRY.keys())}")
     check_network(block)
+
+
+def check_logger(block: Any, fields: Mapping[str, Field]) -> None:
+    """Raise LIIFError unless `logger` holds its options, and those on old checkpoints go together."""
+    values = check_block(block, fields, "logger")
+    if values["keep_checkpoint_freq"] and not values["keep_checkpoints"]:
+        raise LIIFError("logger: keep_checkpoint_freq: is of use with keep_checkpoints only, which is missing")
 
 
 def check_metrics(metrics: Any) -> None:
