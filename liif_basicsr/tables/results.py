@@ -1,0 +1,84 @@
+"""What was measured: kept in one file, so that an interrupted run goes on and what did not change is not done again."""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import whole_file
+from liif_basicsr.models.validation import measure
+from liif_basicsr.options import scale_text
+from liif_basicsr.tables.methods import Method
+from liif_basicsr.tables.sets import Subject
+
+METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
+Values = dict[str, float]
+
+
+class Results:
+    """Means over a set, by method and subject; each is written down as soon as it is known.
+
+    A method's key follows from its checkpoint, a subject's from its pictures; so where one of these changes, that
+    is measured anew, and only that.
+
+    Args:
+        path: a JSON file, made where it does not exist.
+
+    Raises:
+        LIIFError: it is not what this class wrote, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept: dict[str, dict[str, Any]] = {}
+        try:
+            if path.exists():
+                self.kept = json.loads(path.read_text())
+                if not all(row.keys() >= METRICS.keys() for row in self.kept.values()):
+                    raise ValueError
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LIIFError(f"{path}: cannot be used: {error.strerror}") from None
+        except (ValueError, AttributeError):
+            raise LIIFError(f"{path}: holds no results, or is damaged; move it away or name another file") from None
+
+    def __contains__(self, pair: tuple[Method, Subject]) -> bool:
+        return _key(*pair) in self.kept
+
+    def __getitem__(self, pair: tuple[Method, Subject]) -> Values:
+        row = self.kept[_key(*pair)]
+        return {metric: row[metric] for metric in METRICS}
+
+    def __setitem__(self, pair: tuple[Method, Subject], values: Values) -> None:
+        method, subject = pair
+        about = {"method": method.label, "set": subject.name, "scale": scale_text(subject.scale)}
+        self.kept[_key(method, subject)] = {**about, "pictures": len(subject), **values}
+        try:
+            with whole_file(self.path) as file:
+                file.write(json.dumps(self.kept, indent=1).encode())
+        except LIIFError as error:
+            raise LIIFError(f"{self.path}: {error}") from None
+
+
+def measure_all(methods: Sequence[Method], subjects: Iterable[Subject], results: Results) -> None:
+    """Measure what is not in the results yet, with a progress bar of pictures."""
+    missing = [(method, subject) for subject in subjects for method in methods if (method, subject) not in results]
+    total = sum(len(subject) for _, subject in missing)
+    with tqdm(total=total, unit="picture", disable=None if total else True) as bar:
+        for method, subject in missing:
+            bar.set_description(f"{method.label}, {subject.name} x{scale_text(subject.scale)}")
+            rows = []
+            for item in subject.pairs():
+                lq, gt = item["lq"][None], item["gt"][None]
+                rows.append(measure(method.render(lq, tuple(gt.shape[-2:])), gt, METRICS, subject.protocol))
+                bar.update()
+            means = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+            results[method, subject] = dict(zip(METRICS, means, strict=True))
+
+
+def _key(method: Method, subject: Subject) -> str:
+    return f"{method.key} {subject.key}"

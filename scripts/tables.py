@@ -1,0 +1,84 @@
+"""One table of networks on sets at scales: PSNR and SSIM by the paper's protocols, with its numbers beside.
+
+    python scripts/tables.py bicubic liif-light mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
+
+Sets are as `prepare_data.py benchmark` makes them, DIV2K as downloaded, or any folder of pictures (NAME=FOLDER).
+Each result is kept as soon as it is known: interrupted, it goes on; a network that changed is measured anew, alone.
+"""
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from benchmark import HIGH, LOW, NETWORK, load_official, official_render, pairs
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.official import to_official
+from liif_basicsr.tables.command import add_arguments, measured
+from liif_basicsr.tables.methods import Method
+from liif_basicsr.tables.results import METRICS, Values
+from liif_basicsr.tables.table import form_of, make_rows, markdown, write_table
+
+
+def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -> dict[str, Values]:
+    """Seconds for a megapixel of output, by label; and how many times as fast the official code is surpassed.
+
+    The official code runs EDSR-baseline-LIIF in float32 on the CPU, in turn with each method, as in benchmark.py.
+    """
+    if official and torch.cuda.is_available():
+        raise LIIFError("--official: is compared with on the CPU; set CUDA_VISIBLE_DEVICES to nothing")
+    torch.manual_seed(0)
+    lq, base = torch.rand(1, 3, *LOW), None
+    if official:
+        checkpoint = to_official({"network_g": NETWORK, "params": build_network(NETWORK).state_dict()}, "official")
+        net = load_official(official, checkpoint)
+        base = lambda: official_render(net, lq, HIGH)  # noqa: E731
+    times = {}
+    for method in methods:
+        taken = list(pairs(base, lambda render=method.render: render(lq, HIGH), runs))
+        times[method.label] = {"seconds": statistics.median(own for _, own in taken) / (HIGH[0] * HIGH[1] / 1e6)}
+        if base:
+            times[method.label]["ratio"] = statistics.median(theirs / own for theirs, own in taken)
+    return times
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write the tables, print one."""
+    for path in args.out:
+        form_of(path)
+    methods, subjects, results = measured(args)
+    times = measure_times(methods, args.official, args.runs) if args.time or args.official else {}
+    rows = make_rows(methods, subjects, results, times)
+    print(markdown(rows, args.metrics))
+    for path in args.out:
+        write_table(path, rows, args.metrics)
+
+
+def main() -> int:
+    """Parse the command line and make the table; bad input is told in one line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="default: both")
+    parser.add_argument("--time", action="store_true", help="also the time for a megapixel of output")
+    parser.add_argument("--official", type=Path, help="that too, relative to a clone of https://github.com/yinboc/liif")
+    parser.add_argument("--runs", type=int, default=7, help="how often times are taken (default: %(default)s)")
+    parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
+    args = parser.parse_args()
+    try:
+        run(args)
+    except LIIFError as error:
+        print(f"tables.py: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tables.py: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
