@@ -91,10 +91,17 @@ def test_the_newest_state_is_taken(opt, tmp_path):
     assert opt["path"]["pretrain_network_g"] == f"{tmp_path}/models/net_g_10.pth"
 
 
+def rewrite(path, **changes):
+    checkpoint.save(path, {**checkpoint.read_tensors(path), **changes})
+
+
 STATE, NET = "training_states/10.state", "models/net_g_10.pth"
 SPOIL = {
     "truncated": (STATE, truncate, "10.state: is no checkpoint, or a damaged"),
     "of another kind": (STATE, lambda path: torch.save([1], path), "10.state: is no training state"),
+    "of another iteration": (STATE, lambda path: shutil.copy(path.with_name("9.state"), path), "of iteration 9"),
+    "with a text as iteration": (STATE, lambda path: rewrite(path, iter="10"), "iter: must be a whole number"),
+    "with a number as optimizers": (STATE, lambda path: rewrite(path, optimizers=3), "optimizers: must be a list"),
     "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it holds more"),
     "without network": (NET, os.unlink, "net_g_10.pth: no such file"),
     "with truncated network": (NET, truncate, "net_g_10.pth: is no checkpoint, or a damaged"),
@@ -142,14 +149,14 @@ class Draws(torch.utils.data.Dataset):
         return index, torch.rand(()).item(), np.random.rand(), random.random()
 
 
-def batches(epochs, state=None, ranks=1, workers=0, seed=1, batch_size=4):
+def batches(epochs, state=None, ranks=1, workers=0, seed=1, batch_size=4, ratio=3):
     """What each epoch gives: all ranks' batches, put together as one process would have them."""
     block = {"phase": "train", "batch_size_per_gpu": batch_size // ranks, "num_worker_per_gpu": workers}
     parts = []
     for rank in range(ranks):
         resume = Resume(build_dataloader)
         resume.state = state
-        sampler = EpochSampler(Draws(), ranks, rank, ratio=3)
+        sampler = EpochSampler(Draws(), ranks, rank, ratio)
         loader = resume.build_dataloader(Draws(), block, num_gpu=0, dist=False, sampler=sampler, seed=seed)
         part = []
         for epoch in epochs:
@@ -193,9 +200,19 @@ def test_a_resumed_epoch_goes_on_where_it_stood(iteration):
     assert resumed == expected[iteration:]
 
 
-def test_an_epoch_of_other_data_begins_anew_and_that_is_told(capsys):
-    assert batches([3], {"epoch": 3, "iter": 99}) == batches([3])
+@pytest.mark.parametrize(("epoch", "iteration", "counted"), [(3, 99, 16), (40, 99, 16), (9, 2, 0)])
+def test_an_epoch_of_other_data_begins_anew_and_that_is_told(capsys, epoch, iteration, counted):
+    """It is counted as if the data had been so from the start: BasicSR's epochs then reach the last iteration."""
+    state = {"epoch": epoch, "iter": iteration}
+    assert batches([epoch], state) == batches([epoch])
+    assert state["epoch"] == counted
     assert "its epoch begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [{"ratio": 10**8}, {"batch_size": 10**8}], ids=str)
+def test_an_epoch_that_memory_cannot_hold_is_told(how):
+    with pytest.raises(LIIFError, match="datasets: train: an epoch of .* samples is too long"):
+        batches([0], **how)
 
 
 def test_samples_that_are_done_are_not_loaded():

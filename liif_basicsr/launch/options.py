@@ -69,7 +69,7 @@ DATASET = {
 TRAIN_SET = {
     **DATASET,
     "batch_size_per_gpu": Field(integer(1)),
-    "num_worker_per_gpu": Field(integer(0)),
+    "num_worker_per_gpu": Field(integer(0, 256)),
     "dataset_enlarge_ratio": Field(number(1e-3), 1),
     "prefetch_mode": Field(optional(choice("cpu", "cuda")), None),
 }

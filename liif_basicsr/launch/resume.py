@@ -20,9 +20,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch.options import block, require
+from liif_basicsr.options import Field, integer, list_of
 from liif_basicsr.startup import warn
 
-STATE_KEYS = {"epoch", "iter", "optimizers", "schedulers"}
+STATE = {
+    **dict.fromkeys(("epoch", "iter"), Field(integer(0))),
+    **dict.fromkeys(("optimizers", "schedulers"), Field(list_of(block))),
+}
+# Of these BasicSR's sampler makes lists, which take some hundred bytes for each.
+LONGEST_EPOCH = 20_000_000
 
 
 class EpochSampler(EnlargedSampler):
@@ -97,19 +104,26 @@ class Resume:
         iterations = -(-sampler.num_samples // dataset_opt["batch_size_per_gpu"])
         sampler.num_samples = iterations * loader.batch_size
         sampler.total_size = sampler.num_samples * sampler.num_replicas
+        if sampler.total_size > LONGEST_EPOCH:
+            length = f"an epoch of {sampler.total_size} samples is too long to be held in memory"
+            raise LIIFError(f"datasets: train: {length}; lower dataset_enlarge_ratio or batch_size_per_gpu")
         sampler.seed = kwargs["seed"]
         if self.state is not None:
-            sampler.first = (self.state["epoch"], done_of_epoch(self.state, iterations) * loader.batch_size)
+            self.state["epoch"], done = place_of(self.state, iterations)
+            sampler.first = (self.state["epoch"], done * loader.batch_size)
         return loader
 
 
-def done_of_epoch(state: Mapping[str, Any], iterations: int) -> int:
-    """How many of its epoch's iterations a run had done."""
+def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
+    """The epoch that a run is in, and how many of its iterations are done.
+
+    With other data the epoch is counted anew: BasicSR runs so many epochs, and would end before the last iteration.
+    """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:
-        return done
+        return state["epoch"], done
     tell("the number of images or the batch size is not that of the checkpoint; its epoch begins anew")
-    return 0
+    return state["iter"] // iterations, 0
 
 
 def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
@@ -140,8 +154,11 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
         LIIFError: it is damaged or no state, or a network of its iteration is missing or damaged.
     """
     state = checkpoint.read_tensors(path)
-    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+    if not isinstance(state, dict) or not state.keys() >= STATE.keys():
         raise LIIFError(f"{path}: is no training state of BasicSR")
+    require(state, STATE, f"{path}: is a damaged training state, ")
+    if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
+        raise LIIFError(f"{path}: is a damaged training state, of iteration {state['iter']}")
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for network in (key for key in opt if key.startswith("network_") and key not in ignored):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"
