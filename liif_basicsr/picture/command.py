@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import whole_file
-from liif_basicsr.picture.enlarge import PRECISIONS, Enlarger
+from liif_basicsr.picture.enlarge import Enlarger
 from liif_basicsr.picture.memory import check_memory
+from liif_basicsr.picture.precision import PRECISIONS
 from liif_basicsr.picture.reading import read
 from liif_basicsr.picture.size import Wanted
 from liif_basicsr.picture.writing import BY_SUFFIX, check_format, format_of

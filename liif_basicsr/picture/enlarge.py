@@ -15,9 +15,9 @@ from liif_basicsr import checkpoint
 from liif_basicsr.archs.continuous import ContinuousNetwork
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import suggest
+from liif_basicsr.picture.precision import PRECISIONS, autocast, best_precision
 from liif_basicsr.render import Window
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Rows of a strip, also the edge of a tile in a TIFF, and columns that are computed at a time.
 ROWS, COLS = 256, 2048
 # Features that are kept of one picture.
@@ -29,12 +29,10 @@ View = Callable[[tuple[int, int], Window], Tensor]
 class Enlarger:
     """A network, and where and how it computes.
 
-    Without `precision`, 16-bit pictures are made in float32; 8-bit ones in bfloat16 where the processor has
-    instructions for it (its rounding is about a thousandth, a quarter of an 8-bit step), else in float32.
-
     Args:
         model: a network, or what `checkpoint.load` takes.
-        device, precision, self_ensemble: see `liif_basicsr.upscale`.
+        device, self_ensemble: see `liif_basicsr.upscale`.
+        precision: one of PRECISIONS; by default that of `best_precision`.
 
     Raises:
         LIIFError: no such model, device or precision.
@@ -65,9 +63,7 @@ class Enlarger:
 
     def precision_for(self, pixels: np.ndarray) -> str:
         """The name of the precision that pixels are enlarged in."""
-        if self.precision:
-            return self.precision
-        return "bfloat16" if pixels.dtype == np.uint8 and _bfloat16_is_fast(self.device) else "float32"
+        return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
         """About how much memory an output of `size` takes; `whole`: kept in memory, and copied to be encoded."""
@@ -96,7 +92,7 @@ class Enlarger:
             strip = np.empty((rows, width, pixels.shape[2]), pixels.dtype)
             for left in range(0, width, COLS):
                 window = Window(top, left, rows, min(COLS, width - left))
-                with torch.inference_mode(), _autocast(self.device, precision):
+                with torch.inference_mode(), autocast(self.device, precision):
                     part = torch.cat([layer(size, window) for layer in layers])
                     if not torch.isfinite(part).all():
                         raise LIIFError(f"the network's answer is not finite in {precision}; choose precision float32")
@@ -177,11 +173,6 @@ def _gray(view: View) -> View:
     return lambda size, window: view(size, window).mean(0, keepdim=True)
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    dtype = PRECISIONS[precision]
-    return torch.autocast(device.type, dtype if precision != "float32" else torch.bfloat16, precision != "float32")
-
-
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -190,10 +181,3 @@ def _device(name: str) -> torch.device:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LIIFError(f"device {name!r}: cannot be used here ({reason[:120]}); there is always 'cpu'") from None
     return device
-
-
-def _bfloat16_is_fast(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Processors with AMX have these as well. A torch too old to tell runs float32.
-    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()

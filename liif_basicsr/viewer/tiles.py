@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.picture.precision import autocast, best_precision
 from liif_basicsr.picture.reading import read
 
 # Screen pixels along an edge of a tile.
@@ -58,12 +59,13 @@ class Tiles:
     """
 
     def __init__(self, picture: Image.Image, net: Any) -> None:
-        device = next(net.parameters()).device
+        self.device = next(net.parameters()).device
+        self.precision = best_precision(self.device, 8)
         edge = max(picture.size)
         self.picture = picture
         self.min_level = min(0, math.floor(STEPS * math.log2(TILE / edge)))
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
-        lq = torch.from_numpy(np.array(picture)).to(device).permute(2, 0, 1)[None] / 255
+        lq = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None] / 255
         self._opened = net.open(lq)
         self.png = lru_cache(MAX_TILES)(self._png)
 
@@ -95,8 +97,9 @@ class Tiles:
         return file.getvalue()
 
     def _liif(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
-        colours = self._opened.window(size, window)[0].clamp(0, 1).mul(255).round().byte()
-        return Image.fromarray(colours.permute(1, 2, 0).cpu().numpy())
+        with autocast(self.device, self.precision):
+            colours = self._opened.window(size, window)[0].float()
+        return Image.fromarray(colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
 
     def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         top, left, height, width = window
