@@ -1,0 +1,57 @@
+"""The options files: the rows of the paper's tables differ in what they compare, and in nothing else."""
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from liif_basicsr.launch.options import read
+
+OPTIONS = ROOT / "options"
+FILES = sorted(str(path.relative_to(OPTIONS).with_suffix("")) for path in OPTIONS.rglob("*.yml"))
+EDSR = {"type": "EDSR", "num_feat": 64, "num_block": 16}
+RDN = {"type": "RDN", "num_feat": 64, "num_block": 16, "num_layer": 8, "num_grow_ch": 64}
+# File -> all in which it differs from train_liif_edsr.yml, beside its name. Source: paper, tables 1 and 3.
+ROWS: dict[str, dict[str, Any]] = {
+    "train_liif_rdn": {"network_g:encoder": RDN},
+    "train_metasr_edsr": {"network_g": {"type": "MetaSR", "encoder": EDSR, "hidden_dim": 256}},
+    "train_metasr_rdn": {"network_g": {"type": "MetaSR", "encoder": RDN, "hidden_dim": 256}},
+    "ablation/train_liif_edsr_c": {"network_g:cell_decode": False},
+    "ablation/train_liif_edsr_u": {"network_g:feat_unfold": False},
+    "ablation/train_liif_edsr_e": {"network_g:local_ensemble": False},
+    "ablation/train_liif_edsr_d": {"network_g:hidden_dims": [256, 256]},
+    "ablation/train_liif_edsr_x2": {"datasets:train:scale_range": [2, 2]},
+    "ablation/train_liif_edsr_x3": {"datasets:train:scale_range": [3, 3]},
+    "ablation/train_liif_edsr_x4": {"datasets:train:scale_range": [4, 4]},
+}
+
+
+def options_of(name: str) -> dict[str, Any]:
+    return read(str(OPTIONS / f"{name}.yml"))
+
+
+def change(options: dict[str, Any], keys: str, value: Any) -> None:
+    """Set what `block:option` names."""
+    *path, last = keys.split(":")
+    for key in path:
+        options = options[key]
+    assert options[last] != value
+    options[last] = value
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_of_the_papers_tables_differs_in_what_it_compares_alone(name):
+    expected = options_of("train_liif_edsr")
+    for keys, value in {"name": Path(name).name, **ROWS[name]}.items():
+        change(expected, keys, value)
+    assert options_of(name) == expected
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_options_file_has_its_files_name_and_tells_how_it_is_run(name):
+    path = OPTIONS / f"{name}.yml"
+    text, script = path.read_text(), path.name.partition("_")[0]
+    assert options_of(name)["name"] == path.stem
+    place = path.relative_to(ROOT)
+    runs = [f"python basicsr/{script}.py -opt {place}", f"python -m liif_basicsr.{script} -opt {place}"]
+    assert any(run in text for run in runs) or path.stem == "train_controlled"  # which a script runs
