@@ -175,6 +175,7 @@ def test_an_epoch_has_as_many_iterations_as_basicsr_counts():
     assert [len(epoch) for epoch in batches([0], batch_size=32)] == [1]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers, where there may be one core
 def test_samples_do_not_depend_on_workers_and_processes():
     expected = batches([0, 1])
     assert batches([0, 1], workers=2) == expected

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError, told_of
 from liif_basicsr.models.pruning import prune, remove_partial
+from liif_basicsr.models.state import check_state
 from liif_basicsr.zoo import find
 
 
@@ -103,13 +104,18 @@ class CheckpointedModel(SRModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take up a training state, also one that BasicSR's own models wrote."""
         with told_of(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
-            super().resume_training(resume_state)
+            check_state(resume_state, self.optimizers, self.schedulers)
+            # A scheduler would take any name as an attribute of its own.
+            own = [scheduler.state_dict() for scheduler in self.schedulers]
+            states = zip(resume_state["schedulers"], own, strict=True)
+            known = [{key: value for key, value in state.items() if key in names} for state, names in states]
+            super().resume_training({**resume_state, "schedulers": known})
+            if resume_state.get("scaler") and self.scaler.is_enabled():
+                self.scaler.load_state_dict(resume_state["scaler"])
         if self.opt["rank"] == 0:
             for folder in self._folders():
                 remove_partial(folder)
         self.skipped_steps = resume_state.get("skipped_steps", 0)
-        if resume_state.get("scaler") and self.scaler.is_enabled():
-            self.scaler.load_state_dict(resume_state["scaler"])
         metrics = (self.opt.get("val") or {}).get("metrics") or {}
         best = resume_state.get("best_metric_results", {})
         self.best_metric_results = {label: values for label, values in best.items() if values.keys() == metrics.keys()}

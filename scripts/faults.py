@@ -1,0 +1,37 @@
+"""Does what must not hurt, many times: kills, full disks, broken files; prints a table of how it ended.
+
+    python scripts/faults.py            # 30 kills, 200 pictures, 50 checkpoints, 100 options files; some minutes
+    python scripts/faults.py --short    # the same in small, as the tests run it
+
+The exit status is 1 if anything ended otherwise than it should, which is then told.
+"""
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors; and the order of sums stays the same
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def main() -> int:
+    from faultsuite.report import table
+    from faultsuite.suite import PARTS, run_suite
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="few kills and files")
+    parser.add_argument("--seed", type=int, default=0, help="another one does other things (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts (default: all)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        parts = run_suite(Path(folder), args.short, args.seed, args.only)
+    print(table(parts))
+    violations = [line for part in parts for line in part.violations]
+    print(*violations, sep="\n", file=sys.stderr)
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

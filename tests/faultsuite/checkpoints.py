@@ -1,0 +1,195 @@
+"""Damaged and lying checkpoints: each is refused in a line, or gives the picture and the training of the sound one."""
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from experiment import NETWORK, make_pictures, train_options
+from tqdm import tqdm
+
+import liif_basicsr
+from faultsuite.kills import same_weights, training
+from faultsuite.mutate import mutate
+from faultsuite.processes import run
+from faultsuite.report import Part, why_not_clean
+from liif_basicsr import checkpoint
+from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.official import to_official
+
+ABSURD: list[Any] = ["x", "", -3, 0, 2.5, 1e20, 10**9, 10**25, float("nan"), None, [], [7], {}, {"a": 1}, ["x"]]
+WHERE = Path("experiments", "tiny")
+
+
+def checkpoints(folder: Path, count: int, seed: int) -> Iterator[Part]:
+    """Mutated networks are loaded, then trainings go on from mutated newest checkpoints."""
+    yield load_mutated(folder / "load", count, random.Random(seed))
+    yield resume_mutated(folder / "resume", count, random.Random(seed))
+
+
+# Loading ----------------------------------------------------------------------------------------------------
+
+
+def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
+    """Half of the mutations are of bytes, half of what is told in a file that is whole."""
+    part = Part("a damaged or lying checkpoint is loaded")
+    files = folder / "files"
+    files.mkdir(parents=True)
+    torch.manual_seed(0)
+    net = build_network(NETWORK)
+    ours = {"params": net.state_dict(), "network_g": NETWORK}
+    plain = {**NETWORK, "input_skip": None}  # the official code knows no other
+    official = build_network(plain)
+    official.load_state_dict(net.state_dict())
+    checkpoint.save(folder / "ours.pth", ours)
+    checkpoint.save(folder / "official.pth", to_official({**ours, "network_g": plain}, "ours"))
+    for number in range(count):
+        source, path = rng.choice(["ours", "ours", "official"]), files / f"{number}"
+        if source == "ours" and rng.random() < 0.6:
+            data, how = copy.deepcopy(ours), rng.choice(LIES)
+            how(data, rng)
+            torch.save(data, path.with_name(f"{number}_ours_{how.__name__}.pth"))
+        else:
+            how_bytes, content = mutate((folder / f"{source}.pth").read_bytes(), rng)
+            path.with_name(f"{number}_{source}_{how_bytes}.pth").write_bytes(content)
+    ended = run(load_folder, str(files), folder=folder)
+    if why_not_clean(ended) or ended.status:
+        part.violation("loading", f"{why_not_clean(ended)}: {ended.said[-300:]}")
+        return part
+    expected = {"ours": probe(net), "official": probe(official)}
+    for name, answer in json.loads((folder / "answers.json").read_text()).items():
+        if isinstance(answer, str):
+            line = name in answer and "\n" not in answer
+            part.require(name, {"one line that names the file": line}, "told in a line")
+        else:
+            same = answer == expected[name.split("_")[1]]
+            part.require(name, {"the picture of the sound one": same}, "the picture of the sound one")
+    return part
+
+
+def drop_parameter(data: dict[str, Any], rng: random.Random) -> None:
+    del data["params"][rng.choice(list(data["params"]))]
+
+
+def change_parameter(data: dict[str, Any], rng: random.Random) -> None:
+    key = rng.choice(list(data["params"]))
+    value = data["params"][key]
+    changes: list[Any] = [value[None], value.long(), value * float("nan"), value.double(), value.to(torch.complex64)]
+    changes += [torch.zeros(()).expand(10**6, 10**6), value.to_sparse(), *ABSURD]
+    data["params"][key] = rng.choice(changes)
+
+
+def rename_parameter(data: dict[str, Any], rng: random.Random) -> None:
+    data["params"][rng.choice(["x", 3, "module.module.x"])] = data["params"].pop(rng.choice(list(data["params"])))
+
+
+def replace_part(data: dict[str, Any], rng: random.Random) -> None:
+    data[rng.choice(["params", "params_ema", "network_g"])] = rng.choice(ABSURD)
+
+
+def change_network(data: dict[str, Any], rng: random.Random) -> None:
+    data["network_g"] = copy.deepcopy(data["network_g"])
+    block = rng.choice([data["network_g"], data["network_g"]["encoder"]])
+    keys = [key for key in block if key != "input_skip"]  # of which None is another network, and as good
+    block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
+
+
+LIES: list[Callable[[dict[str, Any], random.Random], None]] = [
+    drop_parameter, change_parameter, rename_parameter, replace_part, change_network, change_network
+]  # fmt: skip
+
+
+def load_folder(files: str) -> int:
+    """Load each file of a folder; write down what was told, or a picture that it makes."""
+    answers: dict[str, Any] = {}
+    for path in sorted(Path(files).iterdir()):
+        try:
+            answers[path.name] = probe(liif_basicsr.load(path))
+        except LIIFError as error:
+            answers[path.name] = str(error)
+    Path("answers.json").write_text(json.dumps(answers))
+    return 0
+
+
+def probe(net: Any) -> list[float]:
+    """A small picture, enlarged."""
+    return net.eval().render(torch.linspace(0, 1, 60).view(1, 3, 4, 5), (7, 9)).flatten().tolist()
+
+
+# Resuming ---------------------------------------------------------------------------------------------------
+
+
+def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
+    """The newest of two checkpoints is mutated: its state or its network."""
+    part = Part("a training goes on where the newest checkpoint is damaged or lies")
+    folder.mkdir()
+    opt = train_options(make_pictures(folder / "pictures", 3), total_iter=4, save_every=2)
+    assert training(folder / "begun", opt).status == 0
+    opt["train"]["total_iter"] = 8
+    assert training(folder / "whole", opt).status == 0
+    for number in tqdm(range(count), desc=part.name):
+        at = folder / f"run{number}"
+        shutil.copytree(folder / "begun", at)
+        trial = spoil(at, rng)
+        ended = training(at, opt)
+        wrong = why_not_clean(ended)
+        if wrong or ended.status not in (0, 2):
+            part.violation(trial, wrong or f"exit status {ended.status}")
+        elif ended.status == 2:
+            part.clean("told in a line, ended")
+        elif "its epoch begins anew" in ended.said:
+            part.clean("told in a line, the epoch begins anew")
+        else:
+            how = "passed over in a line" if "passed over" in ended.said else "no harm"
+            part.require(trial, {"the weights of a sound training": same_weights(folder / "whole", at)}, how)
+        shutil.rmtree(at)
+    return part
+
+
+def spoil(folder: Path, rng: random.Random) -> str:
+    """Mutate the newest checkpoint; how."""
+    path = rng.choice([folder / WHERE / "training_states" / "4.state", folder / WHERE / "models" / "net_g_4.pth"])
+    if path.suffix == ".pth" or rng.random() < 0.3:
+        how, content = mutate(path.read_bytes(), rng)
+        path.write_bytes(content)
+        return f"{path.name}: {how}"
+    state = checkpoint.read_tensors(path)
+    where, key, value = lie_about(state, rng)
+    torch.save(state, path)
+    return f"{path.name}: {where} {key!r} is {str(value)[:60]!r}"
+
+
+def lie_about(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]:
+    """Change an entry of a state to what it cannot be."""
+    optimizer, scheduler = state["optimizers"][0], state["schedulers"][0]
+    blocks = {
+        "state": state, "optimizer": optimizer, "moments": rng.choice(list(optimizer["state"].values())),
+        "group": optimizer["param_groups"][0], "scheduler": scheduler,
+    }  # fmt: skip
+    where = rng.choice(list(blocks))
+    block = blocks[where]
+    key = rng.choice(list(block))
+    lies = [*ABSURD, torch.zeros(7), torch.full((4, 3, 3, 3), float("nan"))]
+    value = rng.choice([lie for lie in lies if where == "state" or not could_be(lie, block[key])])
+    if rng.random() < 0.2 and block[key] and not str(key).startswith("_"):
+        del block[key]
+        value = "missing"
+    else:
+        block[key] = value
+    return where, key, value
+
+
+def could_be(lie: Any, true: Any) -> bool:
+    """Whether nobody can tell a lie from the truth: another number, another list, none at all."""
+    if isinstance(true, torch.Tensor):
+        if true.dim():
+            return False
+        true = true.item()
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (lie, true))
+    return numbers and lie == lie or type(lie) is type(true)

@@ -1,0 +1,97 @@
+"""A training is killed at random moments, and goes on each time; at its end it is as one that was never killed."""
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from experiment import make_pictures, train_options, write_options
+from tqdm import tqdm
+
+from faultsuite.processes import Ended, Running, train
+from faultsuite.report import Part
+from liif_basicsr import checkpoint
+from liif_basicsr.errors import LIIFError
+
+KEEP = 4
+
+
+def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
+    """SIGKILL at random moments of a training that saves every third iteration and prunes."""
+    part, rng = Part("a training is killed (SIGKILL) at a random moment, and goes on"), random.Random(seed)
+    opt = train_options(make_pictures(folder / "pictures", 5), total_iter=30 * count, save_every=3)
+    opt["logger"].update(print_freq=10**6, keep_checkpoints=KEEP)
+    process = start(folder / "whole", opt)
+    process.wait_for("Start training")
+    began = time.monotonic()
+    ended = process.wait()
+    assert ended.status == 0, ended.said
+    window = (time.monotonic() - began) / count  # so the kills all together let it come half way
+    killed = folder / "killed"
+    for number in tqdm(range(count), desc=part.name):
+        _kill_once(killed, opt, rng, window, f"kill {number}", part)
+    yield part
+    end = Part("the killed training is then run to its end")
+    last = training(killed, opt)
+    same = last.status == 0 and same_weights(folder / "whole", killed)
+    conditions = {"exit status 0": last.status == 0, "bitwise the weights of a training never killed": same}
+    conditions["nothing unreadable"] = not unreadable(killed)
+    conditions["nothing half written"] = not list(killed.rglob("*.part"))
+    conditions["only the newest kept"] = len(list(killed.glob("experiments/tiny/training_states/*"))) == KEEP
+    end.require("the end", conditions, "bitwise the weights of a training never killed, nothing unreadable")
+    yield end
+
+
+def training(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Ended:
+    """Run a training to its end, from where it stood."""
+    return start(folder, opt, *args, **how).wait()
+
+
+def start(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Running:
+    """Start a training, or go on with it."""
+    folder.mkdir(exist_ok=True)
+    path = write_options(folder / "options.yml", opt)
+    return Running(train, "-opt", str(path), "--auto_resume", *args, folder=folder, **how)
+
+
+def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: float, trial: str, part: Part) -> None:
+    process = start(folder, opt)
+    starting = rng.random() < 0.2
+    if not starting and not process.wait_for("Start training"):
+        part.violation(trial, f"it did not start: {process.wait(0).said[-300:]}")
+        return
+    time.sleep(rng.uniform(0, window))
+    killed = process.kill()
+    broken = unreadable(folder)
+    if broken:
+        part.violation(trial, f"unreadable: {broken}")
+    elif not killed:
+        part.clean("had ended before")
+    else:
+        part.clean("killed while it started" if starting else "killed while it trained")
+
+
+def unreadable(folder: Path) -> list[str]:
+    """Checkpoints and states that cannot be read."""
+    broken = []
+    for path in sorted([*folder.rglob("*.pth"), *folder.rglob("*.state")]):
+        try:
+            checkpoint.read(path) if path.suffix == ".pth" else checkpoint.read_tensors(path)
+        except LIIFError as error:
+            broken.append(str(error))
+    return broken
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """What a training ended with."""
+    data = checkpoint.read(folder / "experiments" / "tiny" / "models" / "net_g_latest.pth")
+    return {f"{key} {name}": value for key in data.keys() - {"network_g"} for name, value in data[key].items()}
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two trainings ended with bitwise the same weights."""
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items())

@@ -1,0 +1,54 @@
+"""Damage to the bytes of a file, by a seed."""
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+
+def cut(data: bytes, rng: random.Random) -> bytes:
+    """The file ends early."""
+    return data[: rng.randrange(len(data))]
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """Some bits are wrong."""
+    broken = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 8, 40])):
+        broken[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(broken)
+
+
+def flip_head(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes are wrong where sizes and kinds are told."""
+    broken = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        broken[rng.randrange(min(len(data), 80))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    return bytes(broken)
+
+
+def overwrite(data: bytes, rng: random.Random) -> bytes:
+    """A stretch is noise, or zeros as after a crash."""
+    start = rng.randrange(len(data))
+    length = min(rng.choice([4, 64, 512]), len(data) - start)
+    return data[:start] + (bytes(length) if rng.random() < 0.5 else rng.randbytes(length)) + data[start + length :]
+
+
+def shift(data: bytes, rng: random.Random) -> bytes:
+    """A stretch is missing, there twice, or there too much."""
+    start, length = rng.randrange(len(data)), rng.choice([1, 3, 100])
+    middle = rng.choice([b"", data[start : start + length] * 2, data[start : start + length] + rng.randbytes(length)])
+    return data[:start] + middle + data[start + length :]
+
+
+def append(data: bytes, rng: random.Random) -> bytes:
+    """Something follows."""
+    return data + rng.choice([data, rng.randbytes(300), bytes(300)])
+
+
+MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [cut, flip, flip_head, overwrite, shift, append]
+
+
+def mutate(data: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """One of the mutations, and its name."""
+    how = rng.choice(MUTATIONS)
+    return how.__name__, how(data, rng)

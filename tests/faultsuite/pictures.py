@@ -1,0 +1,202 @@
+"""Damaged pictures: enlarged, or read for training, each is told in a line, or is what other programs see in it."""
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+import torch
+import torch.nn.functional as F
+from experiment import NETWORK
+from PIL import Image
+from skimage import data
+from tqdm import tqdm
+
+from faultsuite.mutate import mutate
+from faultsuite.processes import command, run
+from faultsuite.report import Part, why_not_clean
+from liif_basicsr import checkpoint
+from liif_basicsr.archs import build_network
+from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
+from liif_basicsr.data.source import open_source
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.prepare.pictures import encode_png
+
+BATCH = 25
+
+
+def pictures(folder: Path, count: int, seed: int) -> Iterator[Part]:
+    """Mutated pictures of many kinds, through the command `upscale` and through a dataset."""
+    rng, whole = random.Random(seed), samples()
+    model = bilinear_network(folder / "bilinear.pth")
+    enlarged, read = Part("a damaged picture is enlarged"), Part("a damaged picture is read for training")
+    for start in tqdm(range(0, count, BATCH), desc="damaged pictures"):
+        files = folder / f"from{start}"
+        files.mkdir()
+        for number in range(start, min(start + BATCH, count)):
+            name = rng.choice(list(whole))
+            how, content = mutate(whole[name], rng)
+            (files / f"{number}_{how}_{name}").write_bytes(content)
+        enlarge_all(files, model, enlarged)
+        read_all(files, read)
+    yield from (enlarged, read)
+
+
+def samples() -> dict[str, bytes]:
+    """A photograph in the formats that people have: file name to content."""
+    rgb = np.ascontiguousarray(data.astronaut()[30:94, 180:260])
+    deep = (rgb.astype(np.uint16) << 8) + rgb[::-1]
+    image, files = Image.fromarray(rgb), dict[str, bytes]()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+
+    def add(name: str, picture: Image.Image, **how: object) -> None:
+        file = BytesIO()
+        picture.save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper()), **how)
+        files[name] = file.getvalue()
+
+    add("rgb.png", image)
+    add("gray.png", image.convert("L"))
+    add("palette.png", image.quantize(64))
+    add("alpha.png", image.convert("RGBA"))
+    add("photo.jpg", image, quality=90)
+    add("progressive.jpg", image, progressive=True)
+    add("gray.jpg", image.convert("L"))
+    add("turned.jpg", image, exif=exif)
+    add("lossy.webp", image)
+    add("lossless.webp", image, lossless=True)
+    add("plain.tif", image)
+    add("lzw.tif", image, compression="tiff_lzw")
+    add("deflate.tif", image, compression="tiff_adobe_deflate")
+    add("plain.bmp", image)
+    files["prepared.png"] = encode_png(rgb, level=1)
+    files["deep.png"] = cv2.imencode(".png", deep[..., ::-1])[1].tobytes()
+    tifffile.imwrite(file := BytesIO(), deep, photometric="rgb")
+    files["deep.tif"] = file.getvalue()
+    return files
+
+
+def bilinear_network(path: Path) -> Path:
+    """A network whose answer is nothing: its enlargement is the bilinear one, which anybody can compute."""
+    net = build_network(NETWORK)
+    torch.nn.init.zeros_(net.decoder.layers[-1].weight)
+    torch.nn.init.zeros_(net.decoder.layers[-1].bias)
+    checkpoint.save(path, {"params": net.state_dict(), "network_g": NETWORK})
+    return path
+
+
+# Enlarging --------------------------------------------------------------------------------------------------
+
+
+def enlarge_all(files: Path, model: Path, part: Part) -> None:
+    """Enlarge a folder by one process; each picture is made right, or told in a line."""
+    work = files.with_name(f"{files.name}_work")
+    work.mkdir()
+    args = ("upscale", str(files), "out", "--scale", "2", "--model", str(model), "--precision", "float32")
+    ended = run(command, *args, folder=work)
+    wrong = why_not_clean(ended)
+    if wrong:
+        part.violation(files.name, wrong)
+    lines = ended.said.splitlines()
+    for path in sorted(files.iterdir()):
+        made, told = work / "out" / path.name, any(line.startswith(f"{path}: ") for line in lines)
+        if not made.exists():
+            part.require(path.name, {"a line tells why it is not made": told}, "told in a line, nothing made")
+        elif any(is_enlarged(made, seen) for seen in as_others_see(path)):
+            part.clean("made as other programs see it")
+        else:
+            part.violation(path.name, "a wrong picture")
+
+
+def as_others_see(path: Path) -> Iterator[np.ndarray]:
+    """The picture as OpenCV decodes it, and Pillow: (H, W, C) in [0, 1]; without alpha."""
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    for flags in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH):
+        with unheard():
+            pixels = cv2.imdecode(content, flags)
+        if pixels is not None and pixels.dtype in (np.uint8, np.uint16):
+            pixels = pixels[..., None] if pixels.ndim == 2 else pixels[..., 2::-1]
+            yield pixels / np.iinfo(pixels.dtype).max
+    with unheard(), Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    yield pixels / 255
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What a library in C says of a damaged file is not printed."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+def is_enlarged(made: Path, seen: np.ndarray) -> bool:
+    """Whether a picture is the bilinear enlargement of what others see, but for what compression loses."""
+    ours = next(as_others_see(made))
+    if ours.shape[:2] != (2 * seen.shape[0], 2 * seen.shape[1]):
+        return False
+    planes = torch.from_numpy(seen.transpose(2, 0, 1).copy())[None].float()
+    large = F.interpolate(planes, scale_factor=2, mode="bilinear")
+    difference = np.abs(ours - large[0].permute(1, 2, 0).numpy())
+    return difference.mean() < (0.05 if made.suffix in (".jpg", ".webp") else 0.004)
+
+
+# Training ---------------------------------------------------------------------------------------------------
+
+
+def read_all(files: Path, part: Part) -> None:
+    """Read a folder by one process as training does."""
+    work = files.with_name(f"{files.name}_read")
+    work.mkdir()
+    ended = run(read_folder, str(files), folder=work)
+    wrong = why_not_clean(ended)
+    if wrong:
+        part.violation(files.name, wrong)
+        return
+    told = json.loads((work / "told.json").read_text())
+    for path in sorted(files.iterdir()):
+        if path.name in told:
+            part.require(path.name, {"its name is told": path.name in told[path.name]}, "told in a line")
+            continue
+        pixels = np.load(work / f"{path.name}.npy") / 255
+        seen = [other for other in as_others_see(path) if other.shape[:2] == pixels.shape[:2]]
+        same = any(np.abs(other - pixels).mean() < 0.004 for other in seen)
+        part.require(path.name, {"the right picture": same}, "read as other programs see it")
+
+
+def read_folder(folder: str) -> int:
+    """Read each picture of a folder whole, in part and as a sample; write down what it is, or what was told."""
+    source, told = open_source(folder, "disk"), {}
+    for index, name in enumerate(source.names):
+        try:
+            pixels = source.read(index)
+            h, w = pixels.shape[:2]
+            part = source.crop(index, (h // 4, w // 4), (h // 2, w // 2))
+            if not np.array_equal(part, pixels[h // 4 :, w // 4 :][: h // 2, : w // 2]):
+                raise AssertionError(f"{name}: a crop is not a part of the picture")
+            np.save(f"{name}.npy", pixels)
+        except LIIFError as error:
+            told[name] = str(error)
+    Path("told.json").write_text(json.dumps(told))
+    block = {
+        "name": "damaged", "type": "ArbitraryScaleImageDataset", "phase": "train", "dataroot_gt": folder,
+        "io_backend": {"type": "disk"}, "lq_size": 4, "scale_range": [1, 2], "sample_q": 9, "broken": "skip",
+        "num_worker_per_gpu": 0, "batch_size_per_gpu": 1,
+    }  # fmt: skip
+    dataset = ArbitraryScaleImageDataset(block)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        assert sample["gt"].shape == (9, 3) and torch.isfinite(sample["lq"]).all()
+    return 0

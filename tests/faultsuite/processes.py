@@ -1,0 +1,93 @@
+"""Real processes at little cost: each is forked from one that has imported everything, and can be killed."""
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ADDRESS_SPACE = 24 << 30
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["basicsr.train", "basicsr.test", "liif_basicsr.launch.resume", "liif_basicsr.picture"])
+
+
+class Ended(NamedTuple):
+    """How a process ended: its exit status (None: it hung and was killed) and all it said."""
+
+    status: int | None
+    said: str
+
+
+class Running:
+    """A process that calls `target(*args)`, whose answer is its exit status, within a folder."""
+
+    def __init__(
+        self, target: Callable[..., int], *args: Any, folder: Path, said: str = "said",
+        files_up_to: int | None = None, **environ: str,
+    ) -> None:  # fmt: skip
+        self.said = folder / said
+        self.process = FORKS.Process(target=_run, args=(target, args, folder, self.said, files_up_to, environ))
+        self.process.start()
+
+    def wait(self, seconds: float = 120) -> Ended:
+        """Wait for its end, which is brought about after so many seconds."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.kill()
+            return Ended(None, self.said.read_text(errors="replace"))
+        return Ended(self.process.exitcode, self.said.read_text(errors="replace"))
+
+    def wait_for(self, text: str, seconds: float = 60) -> bool:
+        """Wait until it says a text; False where it ends before."""
+        end = time.monotonic() + seconds
+        while self.process.exitcode is None and time.monotonic() < end:
+            if self.said.exists() and text in self.said.read_text(errors="replace"):
+                return True
+            time.sleep(0.01)
+        return False
+
+    def kill(self) -> bool:
+        """SIGKILL; False where it had ended by itself."""
+        self.process.kill()
+        self.process.join()
+        return self.process.exitcode == -9
+
+
+def run(target: Callable[..., int], *args: Any, folder: Path, seconds: float = 120, **environ: str) -> Ended:
+    """Run a process to its end."""
+    return Running(target, *args, folder=folder, **environ).wait(seconds)
+
+
+def train(*args: str) -> int:
+    """`python -m liif_basicsr.train` with these arguments."""
+    from liif_basicsr.launch import main
+
+    sys.argv = ["train", *args]
+    return main(is_train=True)
+
+
+def command(*args: str) -> int:
+    """`python -m liif_basicsr` with these arguments."""
+    from liif_basicsr.__main__ import main
+
+    return main(list(args))
+
+
+def _run(
+    target: Callable[..., int], args: tuple[Any, ...], folder: Path, said: Path, files_up_to: int | None,
+    environ: dict[str, str],
+) -> None:  # fmt: skip
+    os.chdir(folder)
+    with open(said, "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.update(environ)
+    # What asks for all memory is to fail alone, not to take the machine with it.
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    if files_up_to is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (files_up_to, files_up_to))
+    sys.exit(target(*args))

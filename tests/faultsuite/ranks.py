@@ -1,0 +1,59 @@
+"""Several gloo processes against one: they train to its weights, validate to its numbers, and end together."""
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiment import make_pictures, train_options, val_set, write_options
+
+from faultsuite.kills import training, weights
+from faultsuite.processes import Ended, Running, train
+from faultsuite.report import Part
+
+TOLERANCE = 1e-6  # gradients are summed up in another order
+
+
+def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
+    """Two and more processes, up to `most`; sets of sizes that they do not divide."""
+    part = Part("2, 3, ... gloo processes instead of one")
+    pictures = make_pictures(folder / "pictures", 5, seed=seed)
+    opt = train_options(pictures, total_iter=10, save_every=100)
+    opt["datasets"]["val_1"] = val_set("A", pictures, [2, [3, 2.5]])
+    opt["val"] = {"val_freq": 100, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
+    opt["datasets"]["train"]["batch_size_per_gpu"] = 6
+    alone = training(folder / "one", opt)
+    ours = weights(folder / "one")
+    for count in range(2, most + 1):
+        opt["datasets"]["train"]["batch_size_per_gpu"] = 6 // count
+        ended = together(folder / f"{count}", opt, count)
+        conditions = {"exit status 0": all(end.status == 0 for end in ended)}
+        if conditions["exit status 0"]:
+            theirs = weights(folder / f"{count}")
+            far = max((theirs[key] - value).abs().max().item() for key, value in ours.items())
+            conditions["the weights of one"] = far < TOLERANCE
+            conditions["the PSNR of one"] = psnr(ended[0]) == psnr(alone) and len(psnr(alone)) == 2
+        part.require(f"{count} processes", conditions, "the weights (to 1e-6) and the PSNR (to 4 digits) of one")
+    yield part
+
+
+def together(folder: Path, opt: dict[str, Any], count: int) -> list[Ended]:
+    """The training by several processes, without torchrun, which would end the others by itself."""
+    folder.mkdir()
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    args = ("-opt", str(write_options(folder / "options.yml", opt)), "--launcher", "pytorch")
+    running = []
+    for rank in range(count):
+        process = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        running.append(Running(train, *args, folder=folder, said=f"said{rank}", **common, **process))
+    return [process.wait() for process in running]
+
+
+def psnr(ended: Ended) -> list[str]:
+    """The numbers of the last validation, in the log's four digits."""
+    return re.findall(r"# psnr: ([\d.]+)", ended.said)

@@ -1,0 +1,123 @@
+"""Writes that fail, in the middle of a training: nothing that was saved is lost, and it goes on when there is room."""
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiment import NETWORK, make_pictures, train_options
+from tqdm import tqdm
+
+from faultsuite.kills import same_weights, training, unreadable
+from faultsuite.processes import Ended
+from faultsuite.report import Part, why_not_clean
+
+WHERE = Path("experiments", "tiny")
+# Its checkpoints are much larger than the lines of its log.
+LARGER = {**NETWORK, "encoder": {"type": "EDSR", "num_feat": 32, "num_block": 2}}
+PAGE = 4096
+Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
+
+
+def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
+    """Each obstacle `count` times, at random sizes."""
+    opt = train_options(make_pictures(folder / "pictures", 5), total_iter=4, save_every=2, network_g=LARGER)
+    opt["train"]["ema_decay"] = 0  # the state is then twice as large as the network
+    opt["logger"].update(print_freq=10**6, keep_checkpoints=1)
+    assert training(folder / "begun", opt).status == 0
+    opt["train"]["total_iter"] = 8
+    assert training(folder / "whole", opt).status == 0
+    for name, obstacle in OBSTACLES.items():
+        part, rng = Part(f"a training cannot write: {name}"), random.Random(seed)
+        for number in tqdm(range(count), desc=part.name):
+            _once(folder, f"{obstacle.__name__}{number}", opt, obstacle, rng, part)
+        yield part
+
+
+def _once(folder: Path, trial: str, opt: dict[str, Any], obstacle: Obstacle, rng: random.Random, part: Part) -> None:
+    at = folder / trial
+    shutil.copytree(folder / "begun", at)
+    before = digests(at)
+    try:
+        failed = obstacle(at, opt, rng)
+    except PermissionError as error:
+        part.clean(f"not permitted here ({error})")
+        return
+    conditions = {
+        f"a line and exit status 2 ({why_not_clean(failed)}: {failed.said[-200:]})":
+            why_not_clean(failed) is None and failed.status == 2 and "cannot be written" in failed.said,
+        "what was saved is as it was": digests(at).items() >= before.items(),
+        "nothing unreadable": not unreadable(at),
+    }  # fmt: skip
+    again = training(at, opt)
+    conditions["it goes on when there is room"] = again.status == 0
+    conditions["bitwise the weights of an undisturbed training"] = same_weights(folder / "whole", at)
+    part.require(trial, conditions, "told in a line; nothing lost; went on to the same weights")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The content of the newest checkpoint before, the fourth iteration's."""
+    files = [folder / WHERE / "models" / "net_g_4.pth", folder / WHERE / "training_states" / "4.state"]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()}
+
+
+def limited(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
+    """No file may be larger than a part of what a network and its state need (RLIMIT_FSIZE)."""
+    size = (at / WHERE / "models" / "net_g_4.pth").stat().st_size
+    return training(at, opt, files_up_to=rng.randrange(size // 2, 2 * size - 2000))
+
+
+def full(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
+    """The disk of the networks or that of the states, a small tmpfs, has room for a part of the next only."""
+    folder = at / WHERE / rng.choice(["models", "training_states"])
+    used = [path.stat().st_size for path in folder.iterdir()]
+    with disk(folder, sum(used) + len(used) * PAGE + rng.randrange(PAGE, min(used) - PAGE)):
+        return training(at, opt)
+
+
+def read_only(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
+    """The folder of the networks, or that of the states, cannot be written to."""
+    with disk(at / WHERE / rng.choice(["models", "training_states"]), 1 << 20, "ro"):
+        return training(at, opt)
+
+
+@contextmanager
+def disk(folder: Path, size: int, then: str = "rw") -> Iterator[None]:
+    """The folder's files on a tmpfs of that many bytes; what is on it in the end is put back.
+
+    Raises:
+        PermissionError: this process may not mount.
+    """
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    try:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        mount("-o", f"remount,{then}", folder)
+        yield
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    for name in set(os.listdir(folder)) - files.keys():
+        os.unlink(folder / name)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def mount(*args: str | Path) -> None:
+    done = subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PermissionError(f"mount: {done.stderr.strip().splitlines()[-1]}")
+
+
+OBSTACLES: dict[str, Obstacle] = {
+    "files are limited": limited,
+    "the disk is full": full,
+    "the folder is read-only": read_only,
+}
