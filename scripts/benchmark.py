@@ -9,24 +9,23 @@ Each row is the median over pairs (official, ours, official, ours, ...), with th
 from __future__ import annotations
 
 import argparse
-import importlib
 import resource
 import statistics
 import subprocess
 import sys
-import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from benchmarking.data import measure_data, measure_validation
+from benchmarking.official import load_official, official_render
+from benchmarking.timing import pairs, row, seconds
 
 from liif_basicsr import LIIFError
 from liif_basicsr.archs import build_network
-from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.official import to_official
 
 NETWORK = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 64, "num_block": 16}}
@@ -39,53 +38,6 @@ def autocast(precision: str) -> Any:
     """The context of a precision."""
     dtype = PRECISIONS[precision]
     return torch.autocast("cpu", dtype) if dtype else nullcontext()
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def pairs(theirs: Callable[[], Any] | None, ours: Callable[[], Any], runs: int) -> Iterator[tuple[float, float]]:
-    """Times in turn, after one call of each that is not counted."""
-    for run in range(runs + 1):
-        both = (seconds(theirs) if theirs else float("nan"), seconds(ours))
-        if run:
-            yield both
-
-
-def row(name: str, theirs: Callable[[], Any] | None, ours: Callable[[], Any], runs: int) -> float:
-    """Measure, print a row; the median of our times."""
-    times = list(pairs(theirs, ours, runs))
-    own = statistics.median(b for _, b in times)
-    ratios = sorted(a / b for a, b in times)
-    line = f"| {name} | {own * 1000:.0f} ms | "
-    line += f"{statistics.median(ratios):.1f} | {ratios[0]:.1f} to {ratios[-1]:.1f} |" if theirs else "| |"
-    print(line, flush=True)
-    return own
-
-
-def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
-    """The official network with our weights; it is written for CUDA, here `.cuda()` does nothing."""
-    if not (folder / "models" / "liif.py").is_file():
-        raise LIIFError(f"--official {folder}: is no clone of https://github.com/yinboc/liif")
-    sys.path.insert(0, str(folder))
-    sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
-    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
-    net = importlib.import_module("models").make(checkpoint["model"], load_sd=True)
-    return net.eval()
-
-
-def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """As the official demo.py does it, 30 000 pixels at a time."""
-    coord = make_coord(size)[None]
-    cell = make_cell(size).expand_as(coord)
-    with torch.no_grad():
-        net.gen_feat((lq - 0.5) / 0.5)
-        parts = [net.query_rgb(c, d) for c, d in zip(coord.split(30000, 1), cell.split(30000, 1), strict=True)]
-    return (torch.cat(parts, 1) * 0.5 + 0.5).mT.unflatten(2, size)
 
 
 def measure_products(runs: int) -> dict[str, float]:
@@ -116,7 +68,7 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
     for precision in PRECISIONS:
         with autocast(precision):
             encoder[precision] = statistics.median(seconds(lambda: net.encode(lq)) for _ in range(2 * runs))
-            own = row(f"render {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}, {precision}", base_in_float32(base),
+            own = row(f"render {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}, {precision}", base,
                       lambda: net.render(lq, HIGH), runs)
         exact = 4 * 3 * 256 * 256 * 2 * HIGH[0] * HIGH[1] / 1e9  # 4 corners, 3 layers
         rate = exact / (own - encoder[precision])
@@ -125,18 +77,6 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
     if theirs:
         difference = (net.render(lq, HIGH) - official_render(theirs, lq, HIGH)).abs().max()
         print(f"| largest difference, float32 | {difference:.1e} | | |")
-
-
-def base_in_float32(base: Callable[[], Any] | None) -> Callable[[], Any] | None:
-    """The official code runs in float32, whatever ours runs in."""
-    if base is None:
-        return None
-
-    def run() -> None:
-        with torch.autocast("cpu", enabled=False):
-            base()
-
-    return run
 
 
 def measure_training(net: Any, theirs: Any, runs: int) -> None:
@@ -188,12 +128,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif")
     parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
+    parser.add_argument("--short", action="store_true", help="one pair for each row: to see that it runs")
     parser.add_argument("--memory", action="store_true", help="also the peak of memory on large pictures: minutes")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
         print_peak(*args.peak)
         return 0
+    args.runs = 1 if args.short else args.runs
     torch.manual_seed(0)
     net = build_network(NETWORK).eval()
     checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
@@ -206,6 +148,8 @@ def main() -> int:
     print("| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
     measure_training(net, theirs, args.runs)
+    measure_data(args.official, args.runs)
+    measure_validation(NETWORK)
     if args.memory:
         measure_memory()
     return 0

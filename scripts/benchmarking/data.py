@@ -1,0 +1,138 @@
+"""Samples for training and a validation, on large pictures put together from scikit-image's photographs."""
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import skimage
+import torch
+from basicsr.data import build_dataloader, build_dataset
+from basicsr.models import build_model
+
+from benchmarking.official import import_official
+from benchmarking.timing import row
+from liif_basicsr.data.source import open_source
+from liif_basicsr.prepare import pictures, sets
+
+SIZE, COUNT = (1356, 2040), 6  # as in DIV2K
+SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": True, "use_rot": True,
+          "num_worker_per_gpu": 0, "batch_size_per_gpu": 16}  # fmt: skip
+# The official code's caches, and ours beside each: name, store, samples a run.
+CASES = [("none", "disk", 8), ("bin", "lmdb", 40), ("in_memory", "pixels", 200)]
+OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decoded pixels, memory-mapped"}
+
+
+PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
+
+
+def make_pictures(folder: Path) -> None:
+    """COUNT pictures of SIZE, each a mosaic that starts with another photograph."""
+    source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
+    parts = [source.read(k) for k in range(len(source))]
+    for number in range(COUNT):
+        random.Random(number).shuffle(parts)
+        height, width = SIZE[0] // 2, SIZE[1] // 2
+        quarters = [np.tile(part, (8, 8, 1))[:height, :width] for part in parts[:4]]
+        mosaic = np.concatenate([np.concatenate(quarters[k : k + 2], axis=1) for k in (0, 2)])
+        cv2.imwrite(str(folder / f"{number}.png"), mosaic[..., ::-1])
+
+
+def open_ours(root: Path, kind: str) -> Any:
+    """Our dataset at the official settings."""
+    block = {"name": kind, "type": "ArbitraryScaleImageDataset", "phase": "train", "io_backend": {"type": kind}}
+    return build_dataset({**block, **SAMPLE, "dataroot_gt": str(root)})
+
+
+def draw(dataset: Any, count: int) -> Callable[[], None]:
+    """Draw so many samples."""
+
+    def run() -> None:
+        for _ in range(count):
+            dataset[random.randrange(len(dataset))]
+
+    return run
+
+
+def own_memory() -> float:
+    """Megabytes that are this process's alone; what is mapped from a file is not."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
+
+
+def after_use(dataset: Any) -> Any:
+    """A dataset that a sample was drawn from."""
+    draw(dataset, 20)()
+    return dataset
+
+
+def grown(make: Callable[[], Any]) -> tuple[Any, float]:
+    """What `make` returns, and the memory that it took."""
+    before = own_memory()
+    return make(), own_memory() - before
+
+
+def measure_data(official: Path | None, runs: int) -> None:
+    """A sample at the official settings, on one core, by the time that the processor spends; and the memory held."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        roots = {kind: Path(name) / kind for kind in OURS}
+        roots["disk"].mkdir()
+        make_pictures(roots["disk"])
+        source = open_source(str(roots["disk"]), "disk")
+        pictures.store(source, roots["lmdb"], pictures.Settings())
+        pictures.store(source, roots["pixels"], pictures.Settings(pixels=True))
+        for cache, kind, count in CASES:
+            ours, held = grown(lambda kind=kind: after_use(open_ours(roots[kind], kind)))
+            with redirect_stdout(None):
+                theirs, official_held = grown(lambda cache=cache: open_official(official, roots["disk"], cache))
+            label = f"a sample from {OURS[kind]}" + (f" (official: `{cache}`)" if official else "")
+            row(label, draw(theirs, count) if official else None, draw(ours, count), runs, time.process_time, per=count)
+            if official and cache == "in_memory":
+                print(f"| memory of its own, {COUNT} pictures | {held:.0f} MB | official: {official_held:.0f} MB | |")
+    torch.set_num_threads(threads)
+
+
+def open_official(official: Path | None, root: Path, cache: str) -> Any:
+    """The official dataset at the official settings."""
+    if official is None:
+        return None
+    folder = import_official(official, "datasets.image_folder").ImageFolder(str(root), cache=cache)
+    wrapper = import_official(official, "datasets.wrappers").SRImplicitDownsampled
+    return wrapper(folder, inp_size=48, scale_max=4, augment=True, sample_q=2304)
+
+
+def measure_validation(network: dict[str, Any]) -> None:
+    """How much of a validation by LIIFModel is rendering."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder) / "meta_info.txt"
+        names.write_text("\n".join(sets.QUICKSTART_VAL))
+        block = {"name": "photographs", "type": "ArbitraryScaleImageDataset", "phase": "val", "scales": [2, 3, 4],
+                 "dataroot_gt": str(PHOTOGRAPHS), "meta_info_file": str(names), "io_backend": {"type": "disk"},
+                 "protocol": "benchmark"}  # fmt: skip
+        model = build_model({
+            "name": "benchmark", "model_type": "LIIFModel", "num_gpu": 0, "is_train": False, "dist": False, "rank": 0,
+            "world_size": 1, "network_g": network, "path": {"results_root": folder, "visualization": folder},
+            "val": {"save_img": False, "pbar": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}},
+        })  # fmt: skip
+        rendering, render = [0.0], model.net_g.render
+
+        def timed(*args: Any, **kwargs: Any) -> torch.Tensor:
+            start = time.perf_counter()
+            answer = render(*args, **kwargs)
+            rendering[0] += time.perf_counter() - start
+            return answer
+
+        model.net_g.render = timed
+        loader = build_dataloader(build_dataset(block), block, num_gpu=0)
+        start = time.perf_counter()
+        model.validation(loader, 0, None, save_img=False)
+        took = time.perf_counter() - start
+    print(f"| validation at x2, x3, x4 | {took:.1f} s | rendering takes {rendering[0] / took:.0%} of it | |")

@@ -1,0 +1,39 @@
+"""A clone of https://github.com/yinboc/liif, run beside ours."""
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liif_basicsr import LIIFError
+from liif_basicsr.coords import make_cell, make_coord
+
+
+def import_official(folder: Path, name: str) -> Any:
+    """A module of the clone; it is written for CUDA and TensorBoard, which are not needed here."""
+    if not (folder / "models" / "liif.py").is_file():
+        raise LIIFError(f"--official {folder}: is no clone of https://github.com/yinboc/liif")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
+    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
+    return importlib.import_module(name)
+
+
+def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
+    """The official network of an official checkpoint."""
+    return import_official(folder, "models").make(checkpoint["model"], load_sd=True).eval()
+
+
+def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """As the official demo.py does it, 30 000 pixels at a time, in float32 whatever ours runs in."""
+    coord = make_coord(size)[None]
+    cell = make_cell(size).expand_as(coord)
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        net.gen_feat((lq - 0.5) / 0.5)
+        parts = [net.query_rgb(c, d) for c, d in zip(coord.split(30000, 1), cell.split(30000, 1), strict=True)]
+    return (torch.cat(parts, 1) * 0.5 + 0.5).mT.unflatten(2, size)

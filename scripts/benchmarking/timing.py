@@ -1,0 +1,44 @@
+"""Times in turn, and rows of the benchmark's table."""
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Work = Callable[[], Any]
+
+
+def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of one call."""
+    start = clock()
+    work()
+    return clock() - start
+
+
+def pairs(
+    theirs: Work | None, ours: Work, runs: int, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[tuple[float, float]]:
+    """Times in turn, after one call of each that is not counted."""
+    for run in range(runs + 1):
+        both = (seconds(theirs, clock) if theirs else float("nan"), seconds(ours, clock))
+        if run:
+            yield both
+
+
+def row(
+    name: str,
+    theirs: Work | None,
+    ours: Work,
+    runs: int,
+    clock: Callable[[], float] = time.perf_counter,
+    per: int = 1,
+) -> float:
+    """Measure, print a row; the median of our times. A call does its work `per` times."""
+    times = list(pairs(theirs, ours, runs, clock))
+    own = statistics.median(b for _, b in times) / per
+    ratios = sorted(a / b for a, b in times)
+    line = f"| {name} | {own * 1000:.{1 if own < 0.1 else 0}f} ms | "
+    line += f"{statistics.median(ratios):.1f} | {ratios[0]:.1f} to {ratios[-1]:.1f} |" if theirs else "| |"
+    print(line, flush=True)
+    return own
