@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from benchmarking.data import measure_data, measure_validation
 from benchmarking.official import load_official, official_render
-from benchmarking.timing import pairs, row, seconds
+from benchmarking.timing import row, seconds
 
 from liif_basicsr import LIIFError
 from liif_basicsr.archs import build_network

@@ -14,15 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from benchmark import HIGH, LOW, NETWORK, load_official, official_render, pairs
+from benchmark import HIGH, LOW, NETWORK
+from benchmarking.official import load_official, official_render
+from benchmarking.timing import pairs
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.official import to_official
 from liif_basicsr.tables.command import add_arguments, measured
 from liif_basicsr.tables.methods import Method
+from liif_basicsr.tables.output import check_output, write
 from liif_basicsr.tables.results import METRICS, Values
-from liif_basicsr.tables.table import form_of, make_rows, markdown, write_table
+from liif_basicsr.tables.table import FORMS, make_rows, markdown
 
 
 def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -> dict[str, Values]:
@@ -50,13 +53,13 @@ def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -
 def run(args: argparse.Namespace) -> None:
     """Measure, write the tables, print one."""
     for path in args.out:
-        form_of(path)
+        check_output(path, FORMS)
     methods, subjects, results = measured(args)
     times = measure_times(methods, args.official, args.runs) if args.time or args.official else {}
     rows = make_rows(methods, subjects, results, times)
     print(markdown(rows, args.metrics))
     for path in args.out:
-        write_table(path, rows, args.metrics)
+        write(path, FORMS[path.suffix](rows, args.metrics).encode())
 
 
 def main() -> int:
