@@ -18,12 +18,12 @@ from typing import Any
 import yaml
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import whole_file
 from liif_basicsr.launch.options import read
+from liif_basicsr.tables.output import check_output, write
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "options" / "train_controlled.yml"
-# Name -> what it changes; None takes an option away. Source: paper, table 3, and table 1 for MetaSR.
+# Name -> what it changes; None takes an option away. Source: paper, tables 1 (MetaSR) and 3.
 VARIANTS: dict[str, dict[str, Any]] = {
     "LIIF": {},
     "MetaSR": {"network_g": {"type": "MetaSR", "hidden_dims": None}},
@@ -58,9 +58,8 @@ def train(variant: str, options: Mapping[str, Any]) -> Path:
         raise LIIFError(f"{folder}: was not trained with these options; move it away to train it anew")
     trained = folder / "models" / "net_g_latest.pth"
     if not trained.exists():
-        path.parent.mkdir(exist_ok=True)
-        with whole_file(path) as file:
-            file.write(text.encode())
+        check_output(path, [".yml"])
+        write(path, text.encode())
         command = [sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"]
         status = subprocess.run(command, check=False).returncode
         if status:
@@ -68,22 +67,33 @@ def train(variant: str, options: Mapping[str, Any]) -> Path:
     return trained
 
 
+def tabulate(trained: Mapping[str, Path], args: argparse.Namespace) -> int:
+    """Make the table of all variants by tables.py; its exit status."""
+    networks = ["bicubic", *(f"{variant}={path}" for variant, path in trained.items())]
+    command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *args.sets]
+    command += ["--data", args.data, "--scales", *args.scales, "--metrics", "psnr", "--out", args.out]
+    return subprocess.run(command, check=False).returncode
+
+
 def main() -> int:
-    """Train what is not trained yet."""
+    """Train what is not trained yet, and make the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--options", default=str(OPTIONS), help="what all have in common (default: %(default)s)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
+    parser.add_argument("--sets", nargs="+", default=["Set5", "Set14"], help="as of tables.py (default: Set5 Set14)")
+    parser.add_argument("--data", default="datasets", help="where the folders of the sets are (default: %(default)s)")
+    parser.add_argument("--scales", nargs="+", default=["2", "3", "4", "6", "8", "12"], help="as of tables.py")
+    parser.add_argument("--out", default="results/controlled.md", help="the table (default: %(default)s)")
     args = parser.parse_args()
     try:
         options = read(args.options)
-        for variant in VARIANTS:
-            train(variant, options)
+        return tabulate({variant: train(variant, options) for variant in args.variants}, args)
     except LIIFError as error:
         print(f"controlled_run.py: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("controlled_run.py: interrupted; run it again to go on", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

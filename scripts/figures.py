@@ -1,24 +1,36 @@
 """Pictures to look at, from pictures and checkpoints.
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
+    python scripts/figures.py curve bicubic liif-light --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
 
-reduces a picture and enlarges it again: low resolution, bicubic, each model, and the picture itself, side by side.
+`sheet` reduces a picture and enlarges it again: low resolution, bicubic, each model, and the picture itself, side by
+side. `curve` draws PSNR against scale; it takes what `tables.py` takes, measures as that does, and shares its results.
 """
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from liif_basicsr import LIIFError, load
+from liif_basicsr import LIIFError
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+from liif_basicsr.picture.precision import PRECISIONS
+from liif_basicsr.render import check_window
+from liif_basicsr.tables.command import add_arguments, measured, scales_of
+from liif_basicsr.tables.curve import check_curve, draw_curve
+from liif_basicsr.tables.methods import Method, open_methods
+from liif_basicsr.tables.output import check_output, write
 
 LABEL_HEIGHT = 22
 GAP = 6
+SMALL = range(1, 33)
+SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
 def to_tensor(picture: Image.Image) -> torch.Tensor:
@@ -31,39 +43,29 @@ def to_picture(tensor: torch.Tensor) -> Image.Image:
     return Image.fromarray((tensor[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def enlarge_all(gt: Image.Image, scale: float, models: list[str]) -> dict[str, Image.Image]:
+def enlarge_all(gt: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
     """Reduce a picture by `scale`, enlarge it again in every way; label -> picture of gt's size."""
     low = gt.resize((max(1, round(gt.width / scale)), max(1, round(gt.height / scale))), Image.Resampling.BICUBIC)
-    results = {
-        f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST),
-        "bicubic": low.resize(gt.size, Image.Resampling.BICUBIC),
-    }
-    for model in models:
-        picture = to_picture(load(model).render(to_tensor(low), (gt.height, gt.width)))
-        results[name_of(model)] = picture
+    panels = {f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST)}
     border = int(scale) if min(gt.size) > 4 * scale else 0
-    labelled = {}
-    for number, (label, picture) in enumerate(results.items()):
+    for method in methods:
+        picture = to_picture(method.render(to_tensor(low), (gt.height, gt.width)))
         psnr = calculate_psnr_liif(to_tensor(picture), to_tensor(gt), border, test_y_channel=True)
-        labelled[label if number == 0 else f"{label}, {psnr:.2f} dB"] = picture
-    return {**labelled, "the picture itself": gt}
+        panels[f"{method.label}, {psnr:.2f} dB"] = picture
+    return {**panels, "the picture itself": gt}
 
 
-def name_of(model: str) -> str:
-    """A model's name in a label: of a checkpoint of a run, the run's."""
-    path = Path(model)
-    return path.parents[1].name if path.parent.name == "models" else path.stem
-
-
-def sheet(panels: dict[str, Image.Image], zoom: int) -> Image.Image:
-    """Panels side by side under their labels, each pixel shown `zoom` times."""
+def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Image.Image:
+    """Panels under their labels, `columns` in a row (None: all), each pixel shown `zoom` times."""
+    columns = min(columns or len(panels), len(panels))
     width, height = (zoom * n for n in next(iter(panels.values())).size)
-    page = Image.new("RGB", (len(panels) * (width + GAP) - GAP, height + LABEL_HEIGHT), "white")
+    step_x, step_y = width + GAP, height + LABEL_HEIGHT
+    page = Image.new("RGB", (columns * step_x - GAP, -(-len(panels) // columns) * step_y), "white")
     draw = ImageDraw.Draw(page)
     for number, (label, panel) in enumerate(panels.items()):
-        left = number * (width + GAP)
-        page.paste(panel.resize((width, height), Image.Resampling.NEAREST), (left, LABEL_HEIGHT))
-        draw.text((left + 2, 4), label, fill="black", font=ImageFont.load_default(13))
+        top, left = number // columns * step_y, number % columns * step_x
+        page.paste(panel.resize((width, height), Image.Resampling.NEAREST), (left, top + LABEL_HEIGHT))
+        draw.text((left + 2, top + 4), label, fill="black", font=ImageFont.load_default(13))
     return page
 
 
@@ -78,37 +80,56 @@ def region_of(text: str) -> tuple[int, int, int, int]:
 
 def run_sheet(args: argparse.Namespace) -> None:
     """Make a sheet and write it."""
+    check_output(args.out, SHEETS)
+    if not 1 <= args.scale < 1e4:
+        raise LIIFError(f"--scale {args.scale:g}: must be at least 1")
     try:
         gt = Image.open(args.image).convert("RGB")
     except OSError as error:
         raise LIIFError(f"{args.image}: cannot be read as a picture: {error}") from None
-    panels = enlarge_all(gt, args.scale, args.model)
-    if args.region:
-        top, left, height, width = args.region
-        panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}
-    page = sheet(panels, args.zoom)
-    page.save(args.out)
+    top, left, height, width = check_window((gt.height, gt.width), args.region)
+    panels = enlarge_all(gt, args.scale, open_methods(["bicubic", *args.model], args.precision))
+    panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}
+    content = BytesIO()
+    sheet(panels, args.zoom, args.columns).save(content, SHEETS[args.out.suffix], quality=90)
+    write(args.out, content.getvalue())
     print(f"{args.out}: {', '.join(panels)}")
 
 
+def run_curve(args: argparse.Namespace) -> None:
+    """Measure what is not measured yet, draw PSNR against scale."""
+    check_curve(args.out, scales_of(args))
+    draw_curve(args.out, *measured(args))
+    print(args.out)
+
+
 def main() -> int:
-    """Parse the command line and run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Parse the command line and run the command; bad input is told in one line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("sheet", help="one picture, reduced and enlarged again in every way")
     command.add_argument("--image", required=True, help="the picture, in full resolution")
     command.add_argument("--scale", type=float, default=4, help="how much it is reduced (default: 4)")
-    command.add_argument("--model", action="append", default=[], help="a checkpoint or a model's name; any number")
+    command.add_argument("--model", action="append", default=[], help="a NETWORK, as `curve` takes it; any number")
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
-    command.add_argument("--zoom", type=int, default=1, help="show each pixel this many times (default: 1)")
-    command.add_argument("--out", required=True, help="the picture to write")
+    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="show each pixel N times (1)")
+    command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels in a row (default: all)")
+    command.add_argument("--out", type=Path, required=True, help="the picture to write: .png, .jpg")
     command.set_defaults(run=run_sheet)
+    command = commands.add_parser("curve", help="PSNR against scale")
+    add_arguments(command)
+    command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")
+    command.set_defaults(run=run_curve)
     args = parser.parse_args()
     try:
         args.run(args)
     except LIIFError as error:
         print(f"figures.py: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("figures.py: interrupted; run it again to go on", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from liif_basicsr.data.fields import scale as checked_scale
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.tables.methods import PRECISIONS, Method, open_methods
+from liif_basicsr.picture.precision import PRECISIONS
+from liif_basicsr.tables.methods import Method, open_methods
 from liif_basicsr.tables.results import Results, measure_all
 from liif_basicsr.tables.sets import Scale, Subject, open_subjects
 
@@ -38,9 +39,7 @@ def measured(args: argparse.Namespace) -> tuple[list[Method], list[Subject], Res
     Raises:
         LIIFError: something that cannot be used; all but damaged pictures is found before anything is measured.
     """
-    wanted = [scale for part in args.scales for scale in part]
-    if len(set(wanted)) < len(wanted):
-        raise LIIFError("--scales: one of them is named twice")
+    wanted = scales_of(args)
     subjects = [subject for text in args.sets for subject in open_subjects(text, args.data, wanted)]
     if len({subject.name for subject in subjects}) < len(args.sets):
         raise LIIFError("--sets: two of them have the same name; NAME=FOLDER gives one another")
@@ -48,6 +47,18 @@ def measured(args: argparse.Namespace) -> tuple[list[Method], list[Subject], Res
     results = Results(args.results)
     measure_all(methods, subjects, results)
     return methods, subjects, results
+
+
+def scales_of(args: argparse.Namespace) -> list[Scale]:
+    """All scales that the arguments name.
+
+    Raises:
+        LIIFError: one of them twice.
+    """
+    wanted = [scale for part in args.scales for scale in part]
+    if len(set(wanted)) < len(wanted):
+        raise LIIFError("--scales: one of them is named twice")
+    return wanted
 
 
 def scales(text: str) -> list[Scale]:
@@ -66,7 +77,7 @@ def scales(text: str) -> list[Scale]:
 def _numbers(text: str) -> Iterator[float | tuple[float, ...]]:
     if ":" in text:
         first, last, step = map(float, text.split(":"))
-        if not 0 < step <= last - first:
+        if not 0 < step <= last - first < 1e4:
             raise ValueError
         yield from (round(first + k * step, 6) for k in range(int((last - first) / step + 1e-6) + 1))
     elif "x" in text:

@@ -18,10 +18,10 @@ from liif_basicsr.checkpoint import load
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import suggest
+from liif_basicsr.picture.precision import autocast
 from liif_basicsr.zoo import BOXED, DOWNLOADS, find
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
-PRECISIONS = ("float32", "bfloat16")
 
 
 class Method(NamedTuple):
@@ -58,7 +58,7 @@ def open_method(text: str, precision: str = "float32") -> Method:
     Args:
         text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group, several of these with
             commas between: the one whose `scale` is nearest to the asked one renders. `LABEL=` may go before it.
-        precision: float32 or bfloat16, of networks.
+        precision: of networks, see `picture.precision`.
 
     Raises:
         LIIFError: no such file or name, a checkpoint that cannot be used, or a group with one scale twice.
@@ -102,6 +102,8 @@ def _parse(text: str) -> tuple[str, list[str]]:
 
 
 def _load(name: str) -> nn.Module:
+    if name in FILTERS:
+        raise LIIFError(f"{name}: is a filter, which cannot be part of a group of networks")
     known = [*FILTERS, *BOXED, *DOWNLOADS]
     if name not in known and not Path(name).exists():
         raise LIIFError(f"{name!r}: no such file, network or filter{suggest(name, known)}")
@@ -110,7 +112,7 @@ def _load(name: str) -> nn.Module:
 
 def _render(nets: Sequence[Any], device: torch.device, precision: str, lq: Tensor, size: tuple[int, int]) -> Tensor:
     net = nearest(nets, max(size[0] / lq.shape[-2], size[1] / lq.shape[-1])) if len(nets) > 1 else nets[0]
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.no_grad(), autocast(device, precision):
         return net.render(lq.to(device), size).float().cpu()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from tqdm import tqdm
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import whole_file
 from liif_basicsr.models.validation import measure
 from liif_basicsr.options import scale_text
 from liif_basicsr.tables.methods import Method
+from liif_basicsr.tables.output import check_output, write
 from liif_basicsr.tables.sets import Subject
 
 METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
@@ -33,6 +33,7 @@ class Results:
     """
 
     def __init__(self, path: Path) -> None:
+        check_output(path, [".json"])
         self.path = path
         self.kept: dict[str, dict[str, Any]] = {}
         try:
@@ -40,9 +41,8 @@ class Results:
                 self.kept = json.loads(path.read_text())
                 if not all(row.keys() >= METRICS.keys() for row in self.kept.values()):
                     raise ValueError
-            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LIIFError(f"{path}: cannot be used: {error.strerror}") from None
+            raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, AttributeError):
             raise LIIFError(f"{path}: holds no results, or is damaged; move it away or name another file") from None
 
@@ -57,11 +57,7 @@ class Results:
         method, subject = pair
         about = {"method": method.label, "set": subject.name, "scale": scale_text(subject.scale)}
         self.kept[_key(method, subject)] = {**about, "pictures": len(subject), **values}
-        try:
-            with whole_file(self.path) as file:
-                file.write(json.dumps(self.kept, indent=1).encode())
-        except LIIFError as error:
-            raise LIIFError(f"{self.path}: {error}") from None
+        write(self.path, json.dumps(self.kept, indent=1).encode())
 
 
 def measure_all(methods: Sequence[Method], subjects: Iterable[Subject], results: Results) -> None:

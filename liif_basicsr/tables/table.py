@@ -3,13 +3,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import whole_file
-from liif_basicsr.options import scale_text, suggest
+from liif_basicsr.options import scale_text
 from liif_basicsr.tables.methods import Method
 from liif_basicsr.tables.published import PUBLISHED
 from liif_basicsr.tables.results import Results, Values
@@ -51,33 +48,6 @@ def make_rows(
             known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
             rows += [Row(name, label + PAPER, None, known, {})] if known else []
     return rows
-
-
-def write_table(path: Path, rows: Sequence[Row], metrics: Sequence[str]) -> None:
-    """Write a table in the form that the file's suffix tells.
-
-    Raises:
-        LIIFError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write(form_of(path)(rows, metrics).encode())
-    except OSError as error:
-        raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
-
-
-def form_of(path: Path) -> Callable[[Sequence[Row], Sequence[str]], str]:
-    """The function that makes a table of the kind that a suffix tells.
-
-    Raises:
-        LIIFError: a suffix that stands for none.
-    """
-    if path.suffix not in FORMS:
-        raise LIIFError(f"{path}: a table cannot be of this kind{suggest(path.suffix, FORMS)}")
-    return FORMS[path.suffix]
 
 
 def markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -137,4 +107,5 @@ def _number(values: Values, metric: str) -> str:
     return f"{values[metric]:.{DIGITS[metric]}f}" if metric in values else ""
 
 
+# Suffix of a file -> what makes a table of that kind.
 FORMS = {".md": markdown, ".csv": comma_separated, ".tex": latex}
