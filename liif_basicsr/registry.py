@@ -12,6 +12,7 @@ TABLE = {
     "ARCH_REGISTRY": {
         "LIIF": "liif_basicsr.archs.liif_arch",
         "MetaSR": "liif_basicsr.archs.metasr_arch",
+        "PixelShuffleSR": "liif_basicsr.archs.pixelshuffle_arch",
     },
     "DATASET_REGISTRY": {
         "ArbitraryScaleImageDataset": "liif_basicsr.data.arbitrary_scale_image_dataset",

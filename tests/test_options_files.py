@@ -26,17 +26,39 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
+def baseline(encoder: dict[str, Any], scale: int) -> dict[str, Any]:
+    """What a network of one scale differs in, as `train_edsr-baseline-x2.yaml` of the official code."""
+    paired = {
+        "type": "ArbitraryScalePairedDataset", "dataroot_gt": "datasets/DIV2K/DIV2K_train_HR.pixels",
+        "dataroot_lq": "datasets/DIV2K/DIV2K_train_LR_bicubic_X{scale}.pixels", "filename_tmpl": "{}x{scale}",
+        "io_backend": {"type": "pixels"}, "scales": [scale], "sample_q": (48 * scale) ** 2, "scale_range": None,
+        "dataset_enlarge_ratio": 20,
+    }  # fmt: skip
+    return {
+        **{f"datasets:train:{key}": value for key, value in paired.items()},
+        "datasets:val_1:scales": [scale],
+        "network_g": {"type": "PixelShuffleSR", "encoder": encoder, "scale": scale},
+    }
+
+
+for scale in (2, 3, 4):
+    ROWS[f"baseline/train_edsr_x{scale}"] = baseline(EDSR, scale)
+    ROWS[f"baseline/train_rdn_x{scale}"] = baseline(RDN, scale)
+
+
 def options_of(name: str) -> dict[str, Any]:
     return read(str(OPTIONS / f"{name}.yml"))
 
 
 def change(options: dict[str, Any], keys: str, value: Any) -> None:
-    """Set what `block:option` names."""
+    """Set what `block:option` names; None takes it away."""
     *path, last = keys.split(":")
     for key in path:
         options = options[key]
-    assert options[last] != value
+    assert options.get(last) != value or value is None
     options[last] = value
+    if value is None:
+        del options[last]
 
 
 @pytest.mark.parametrize("name", ROWS)

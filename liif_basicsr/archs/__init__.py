@@ -15,6 +15,7 @@ from liif_basicsr.options import check_arguments, suggest
 ARCHS = {
     "LIIF": "liif_arch",
     "MetaSR": "metasr_arch",
+    "PixelShuffleSR": "pixelshuffle_arch",
 }
 
 
