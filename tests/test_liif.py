@@ -137,6 +137,13 @@ def test_sizes_and_windows_that_do_not_exist_are_refused(size, window):
         small_liif().render(torch.rand(1, 3, 4, 4), size, window)
 
 
+def test_a_picture_that_does_not_fit_memory_is_refused_before_it_is_begun():
+    net, lq = small_liif(), torch.rand(1, 3, 4, 4)
+    with pytest.raises(LIIFError, match=r"size \(1000000, 1000000\): the output does not fit memory.* window"):
+        net.render(lq, (1_000_000, 1_000_000))
+    assert net.render(lq, (1_000_000, 1_000_000), (500_000, 7, 2, 3)).shape == (1, 3, 2, 3)
+
+
 @pytest.mark.parametrize("kwargs, says", [
     ({"encoder": {"type": "EDSRR"}}, "did you mean 'EDSR'"),
     ({"encoder": {"type": "EDSR", "num_feats": 3}}, "did you mean 'num_feat'"),

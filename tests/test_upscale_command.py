@@ -129,7 +129,10 @@ def test_a_damaged_picture_keeps_the_older_output(upscale):
     (["in.png", "in2.png", "file.txt", "--scale", "2"], "file.txt: is a file"),
     (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be made"),
     (["in.png", "twin/in.png", "out", "--scale", "2"], "would both become"),
-    (["in.png", "out.png", "--scale", "two"], "--scale two"),
+    (["in.png", "out.png", "--scale", "two"], "--scale two: must be a number, or two"),
+    (["in.png", "out.png", "--size", "700"], "--size 700: must be HxW"),
+    (["in.png", "out.png", "--size", "7.5x8"], "--size 7.5x8: must be HxW"),
+    (["in.png", "out.png", "--long-edge", "1e3"], "--long-edge 1e3: must be a whole number"),
     (["in.png", "out.png", "--scale", "2", "--device", "cuda:77"], "cuda:77"),
     (["in.png", "out.png", "--scale", "2", "--model", "none.pth"], "none.pth"),
 ])  # fmt: skip
@@ -150,7 +153,7 @@ def test_outputs_too_large_are_refused_before_work(upscale, capsys):
         "out.jpg": ["--size", "3x70000"], "out.webp": ["--size", "20000x3"], "out.bmp": ["--size", "90000x90000"],
         "wide.jpg": ["--size", "65000x65000", "--overwrite"],
     }.items():  # fmt: skip
-        if name == "wide.jpg" and liif_basicsr.picture.memory.available() > 2 * 3 * 65000**2:
+        if name == "wide.jpg" and liif_basicsr.memory.available() > 2 * 3 * 65000**2:
             continue
         assert upscale("in.png", name, *words) == 1
         assert not Path(name).exists() and capsys.readouterr().err.count("\n") == 1
@@ -185,7 +188,8 @@ def test_a_full_disk_leaves_nothing_and_is_told(model, tmp_path, suffix):
     done = start(model, str(tmp_path / "in.png"), str(out / f"o{suffix}"), "--scale", "5",
                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))  # fmt: skip
     _, err = done.communicate()
-    assert done.returncode == 1 and err.count("\n") == 1 and "in.png: cannot be written: " in err
+    assert done.returncode == 1 and err.count("\n") == 1
+    assert f"in.png: {out / f'o{suffix}'}: cannot be written: " in err
     assert not os.listdir(out)
 
 
@@ -238,9 +242,9 @@ def test_memory_does_not_grow_with_the_output(model, tmp_path):
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
     )
     peaks = []
-    for height in ("300", "4000"):
+    for height in ("600", "10600"):
         words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"{height}x2000"]
         command = [sys.executable, "-c", code, *words, "--model", model, "--device", "cpu"]
         out = subprocess.run(command, check=True, capture_output=True)
         peaks.append(int(out.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 15_000  # KiB; the output has 22 MB more
+    assert peaks[1] - peaks[0] < 40_000  # KiB; the output has 60 MB more

@@ -14,6 +14,7 @@ from liif_basicsr.archs.features import FeatureTiles, open_features
 from liif_basicsr.archs.opened import OpenPicture
 from liif_basicsr.coords import make_cell, make_coord
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.memory import check_memory
 from liif_basicsr.options import Field, check_block, choice, number, optional
 from liif_basicsr.render import Window, check_window
 from liif_basicsr.render import render as render_tiles
@@ -126,10 +127,14 @@ class ContinuousNetwork(nn.Module):
             (B, 3, H, W), or (B, 3, height, width), RGB in [0, 1] (not clamped).
 
         Raises:
-            LIIFError: a size below 1 or a window that does not lie in the picture.
+            LIIFError: a size below 1, a window that does not lie in the picture, or a result that does not fit memory.
         """
         part = check_window(size, window)
-        return torch.cat([self._render_one(picture[None], size, part) for picture in lq])
+        if lq.device.type == "cpu":
+            needed = 3 * len(lq) * part.height * part.width * lq.element_size()
+            check_memory(f"size {tuple(size)}", needed, "for a window at a time")
+        pictures = [self._render_one(picture[None], size, part) for picture in lq]
+        return pictures[0] if len(pictures) == 1 else torch.cat(pictures)
 
     def open(self, lq: Tensor, max_bytes: int = 1 << 30) -> OpenPicture:
         """Prepare to render many windows of one picture, in any sizes, whose features are computed once.

@@ -140,8 +140,8 @@ class LocalImplicitDecoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Numbers that a pixel of `on_grid` takes."""
-        return len(self.sides) ** 2 * max(layer.out_features for layer in self.layers)
+        """Numbers that a pixel of `on_grid` takes: hidden units of its corners, and about 16 more for each."""
+        return len(self.sides) ** 2 * (max(layer.out_features for layer in self.layers) + 16)
 
     def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """The unfolded neighbours."""

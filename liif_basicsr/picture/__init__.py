@@ -8,8 +8,8 @@ from PIL import Image
 from torch import nn
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.memory import check_memory
 from liif_basicsr.picture.enlarge import Enlarger
-from liif_basicsr.picture.memory import check_memory
 from liif_basicsr.picture.reading import Picture, from_image
 from liif_basicsr.picture.size import Wanted
 from liif_basicsr.zoo import DEFAULT
@@ -61,7 +61,7 @@ def upscale(
 
 def _enlarge(pixels: np.ndarray, wanted: Wanted, enlarger: Enlarger) -> np.ndarray:
     size = wanted.size_of(pixels)
-    check_memory("picture", enlarger.bytes_needed(pixels, size, whole=True))
+    check_memory("picture", enlarger.bytes_needed(pixels, size, whole=True), "have the command write a file")
     return np.concatenate(list(enlarger.strips(pixels, size)))
 
 

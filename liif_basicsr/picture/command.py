@@ -15,26 +15,26 @@ from tqdm import tqdm
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import whole_file
+from liif_basicsr.memory import check_memory
 from liif_basicsr.picture.enlarge import Enlarger
-from liif_basicsr.picture.memory import check_memory
 from liif_basicsr.picture.precision import PRECISIONS
 from liif_basicsr.picture.reading import read
 from liif_basicsr.picture.size import Wanted
 from liif_basicsr.picture.writing import BY_SUFFIX, check_format, format_of
-from liif_basicsr.zoo import DEFAULT
+from liif_basicsr.zoo import add_model_argument
 
 Job = tuple[Path, Path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", nargs="+", help="a picture, a folder or a pattern such as 'photos/*.jpg'")
+    parser.add_argument("input", nargs="+", help="a picture, a folder or a pattern such as 'photos/*.jpg'; ./-x, not -x")
     parser.add_argument("output", help="the picture to write, or a folder if there may be more than one")
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--scale", metavar="S", help="a factor, 3.7, or two along y and x, 2x3.5")
     size.add_argument("--size", metavar="HxW", help="height and width in pixels")
     size.add_argument("--long-edge", metavar="N", help="pixels of the longer edge")
-    parser.add_argument("--model", default=DEFAULT, help="a known name or a .pth file (default: %(default)s)")
+    add_model_argument(parser)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,
@@ -87,11 +87,15 @@ def _enlarge(source: Path, target: Path, wanted: Wanted, enlarger: Enlarger, ove
     kind = check_format(target, picture, size)
     if not kind.metadata and (picture.icc or picture.exif):
         tqdm.write(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
-    check_memory(shown(target), enlarger.bytes_needed(picture.pixels, size, whole=not kind.streamed))
+    needed = enlarger.bytes_needed(picture.pixels, size, whole=not kind.streamed)
+    check_memory(shown(target), needed, "write a .tif or .png file, which are written as they are made")
     name, shape = f"{count} {shown(source.name)}", (*size, picture.pixels.shape[2])
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=None, leave=False) as bar:
-        with whole_file(target) as file:
-            kind.write(file, enlarger.strips(picture.pixels, size, bar.update), shape, picture)
+        try:
+            with whole_file(target) as file:
+                kind.write(file, enlarger.strips(picture.pixels, size, bar.update), shape, picture)
+        except LIIFError as error:
+            raise LIIFError(f"{shown(target)}: {error}") from None
     h, w = picture.pixels.shape[:2]
     precision = enlarger.precision_for(picture.pixels)
     tqdm.write(f"{shown(target)}: {h}x{w} to {size[0]}x{size[1]} (height x width), {enlarger.device}, {precision}")

@@ -6,14 +6,12 @@ import os
 from liif_basicsr.errors import LIIFError
 
 
-def check_memory(name: str, needed: int) -> None:
-    """Raise LIIFError if `needed` bytes are more than the machine can give."""
+def check_memory(name: str, needed: int, instead: str) -> None:
+    """Raise LIIFError if `needed` bytes are more than the machine can give; `instead` says what else can be done."""
     free = available()
     if needed > free:
-        raise LIIFError(
-            f"{name}: the output does not fit memory ({needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} free); "
-            "ask for a smaller one, or write a .tif or .png file, which are written as they are made"
-        )
+        gigabytes = f"{needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} free"
+        raise LIIFError(f"{name}: the output does not fit memory ({gigabytes}); ask for a smaller one, or {instead}")
 
 
 def available() -> int:
