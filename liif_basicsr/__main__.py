@@ -52,7 +52,7 @@ def _run(argv: list[str]) -> int:
         sys.argv = argv
         runpy.run_module(LAUNCHERS[command][0], run_name="__main__", alter_sys=True)
         return 0
-    parser = argparse.ArgumentParser(prog="liif_basicsr", description="LIIF as a plugin for BasicSR.")
+    parser = argparse.ArgumentParser(prog="python -m liif_basicsr", description="LIIF as a plugin for BasicSR.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, (module, text) in {**COMMANDS, **LAUNCHERS}.items():

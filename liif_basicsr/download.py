@@ -12,7 +12,7 @@ from pathlib import Path
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import whole_file
 from liif_basicsr.options import suggest
-from liif_basicsr.zoo import DOWNLOADS, Download, cached
+from liif_basicsr.zoo import BOXED, DOWNLOADS, Download, cached, find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Download a model unless it is there, and say where it is."""
+    if args.name in BOXED:
+        print(f"{find(args.name)}: comes in the box")
+        return 0
     if args.name not in DOWNLOADS:
         raise LIIFError(f"no model {args.name!r} to download{suggest(args.name, DOWNLOADS)}")
     path, wanted = cached(args.name), DOWNLOADS[args.name]

@@ -18,7 +18,7 @@ from liif_basicsr.archs.continuous import ContinuousNetwork
 from liif_basicsr.checkpoint import load
 from liif_basicsr.coords import pixel_centers
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.zoo import DEFAULT
+from liif_basicsr.zoo import add_model_argument
 
 # What a graph is traced with: neither sizes nor their ratios are alike, so that none stands for another.
 TRACED_LQ, TRACED_SIZE = (20, 24), (33, 50)
@@ -121,7 +121,7 @@ def _name(net: ContinuousNetwork) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("output", help="the .onnx file to write")
-    parser.add_argument("--model", default=DEFAULT, help=f"name or file of the network (default: {DEFAULT})")
+    add_model_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
 

@@ -28,7 +28,7 @@ Job = tuple[Path, Path]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", nargs="+", help="a picture, a folder or a pattern such as 'photos/*.jpg'; ./-x, not -x")
+    parser.add_argument("input", nargs="+", help="a picture, a folder or a pattern such as 'photos/*.jpg'; ./-x for -x")
     parser.add_argument("output", help="the picture to write, or a folder if there may be more than one")
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--scale", metavar="S", help="a factor, 3.7, or two along y and x, 2x3.5")

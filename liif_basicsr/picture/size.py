@@ -41,11 +41,9 @@ class Wanted(NamedTuple):
     @classmethod
     def parse(cls, scale: str | None, size: str | None, long_edge: str | None) -> Wanted:
         """The same from a command line: `3.7` or `2x3.5` (y, x), `HxW`, `N`."""
-        pair = _numbers("--scale", scale, 2, float)
-        edge = _numbers("--long-edge", long_edge, 1, int)
-        both = _numbers("--size", size, 2, int)
-        if both is not None and len(both) != 2:
-            raise LIIFError(f"--size {size}: must be HxW, such as 1080x1920")
+        pair = _numbers("--scale", scale, float, (1, 2), "a number, or two with an x between (along y, along x)")
+        both = _numbers("--size", size, int, (2,), "HxW, such as 1080x1920")
+        edge = _numbers("--long-edge", long_edge, int, (1,), "a whole number")
         return cls.of(pair[0] if pair and len(pair) == 1 else pair, both, edge[0] if edge else None)
 
     def size_of(self, pixels: np.ndarray) -> tuple[int, int]:
@@ -75,15 +73,14 @@ def _size(value: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _numbers(flag: str, text: str | None, most: int, kind: type) -> tuple | None:
-    """`text` as up to `most` numbers with an x between."""
+def _numbers(flag: str, text: str | None, kind: type, counts: tuple[int, ...], shape: str) -> tuple | None:
+    """`text` as numbers with an x between; there may be so many of them as `counts` names."""
     if text is None:
         return None
     parts = re.split("[xX]", text)
     try:
-        if len(parts) > most:
+        if len(parts) not in counts:
             raise ValueError
         return tuple(kind(part) for part in parts)
     except ValueError:
-        shape = "a number" if most == 1 else "a number, or two with an x between (along y, along x)"
         raise LIIFError(f"{flag} {text}: must be {shape}") from None

@@ -11,13 +11,13 @@ import torch
 from liif_basicsr.checkpoint import load
 from liif_basicsr.viewer.server import Server
 from liif_basicsr.viewer.tiles import Tiles, read_picture
-from liif_basicsr.zoo import DEFAULT
+from liif_basicsr.zoo import add_model_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("picture", help="the picture to look into")
-    parser.add_argument("--model", default=DEFAULT, help=f"name or file of the network (default: {DEFAULT})")
+    add_model_argument(parser)
     parser.add_argument("--port", type=int, default=0, help="port on this machine (default: any that is free)")
     parser.add_argument("--no-browser", action="store_true", help="only print the page's address")
 

@@ -1,6 +1,7 @@
 """Models that are known by name."""
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,12 @@ DOWNLOADS = {
     ),
 }
 DEFAULT = "liif-light"
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument `--model` of a command."""
+    names = ", ".join([*BOXED, *DOWNLOADS])
+    parser.add_argument("--model", default=DEFAULT, help=f"{names}, or a .pth file (default: %(default)s)")
 
 
 def cached(name: str) -> Path:
