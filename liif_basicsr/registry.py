@@ -17,6 +17,7 @@ TABLE = {
     "DATASET_REGISTRY": {
         "ArbitraryScaleImageDataset": "liif_basicsr.data.arbitrary_scale_image_dataset",
         "ArbitraryScalePairedDataset": "liif_basicsr.data.arbitrary_scale_paired_dataset",
+        "SizeVariedPairedDataset": "liif_basicsr.data.size_varied_paired_dataset",
     },
     "MODEL_REGISTRY": {
         "LIIFModel": "liif_basicsr.models.liif_model",

@@ -1,8 +1,9 @@
-"""Makes data sets: sub-images in LMDB or memory-mapped pixels, benchmark sets, the quickstart's photographs.
+"""Makes data sets: sub-images in LMDB or memory-mapped pixels, benchmark sets, faces, the quickstart's photographs.
 
     python scripts/prepare_data.py folder my_photos datasets/my_photos
     python scripts/prepare_data.py div2k
     python scripts/prepare_data.py benchmark
+    python scripts/prepare_data.py celeba_hq
     python scripts/prepare_data.py quickstart
 
 It may be interrupted at any time and run again: a data set appears under its name when it is whole. `--check` with
@@ -19,6 +20,7 @@ from pathlib import Path
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.prepare import pictures, sets
+from liif_basicsr.prepare.celeba_hq import celeba_hq as make_celeba_hq
 
 
 def folder(args: argparse.Namespace) -> int:
@@ -36,18 +38,27 @@ def div2k(args: argparse.Namespace) -> int:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Set5, Set14, B100, Urban100."""
-    made = sets.benchmark(args.folder, args.out)
-    for path in made:
-        print(path)
-    if not made:
-        print(f"the benchmark sets in {args.out} are there already; remove what is to be made anew")
-    return 0
+    return tell(sets.benchmark(args.folder, args.out), args.out)
+
+
+def celeba_hq(args: argparse.Namespace) -> int:
+    """Square pictures, at 256, 128, 64 and 32 pixels, and split.json."""
+    return tell(make_celeba_hq(args.folder, args.out, args.processes), args.out)
 
 
 def quickstart(args: argparse.Namespace) -> int:
     """Photographs that scikit-image ships."""
     sets.quickstart(args.out)
     print(f"{args.out}/train.lmdb and {args.out}/val are ready")
+    return 0
+
+
+def tell(made: list[Path], out: Path) -> int:
+    """Say what was made."""
+    for path in made:
+        print(path)
+    if not made:
+        print(f"all is in {out} already; remove what is to be made anew")
     return 0
 
 
@@ -89,6 +100,10 @@ def parser() -> argparse.ArgumentParser:
     sub = command(benchmark, stores=False)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"), help="unpacked benchmark.tar")
     sub.add_argument("--out", type=Path, default=Path("datasets"), help="where SET/GT_x2 and so on are made")
+    sub = command(celeba_hq, stores=False)
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"), help="square pictures")
+    sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"), help="where 256 and so on are made")
+    add_processes(sub)
     sub = command(quickstart, stores=False)
     sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"))
     return top
@@ -103,6 +118,11 @@ def add_store_options(sub: argparse.ArgumentParser) -> None:
                      help="PNG compression (%(default)s); 0 is the fastest to read, and twice the size")
     sub.add_argument("--pixels", action="store_true", help="whole pictures as decoded pixels, to be memory-mapped")
     sub.add_argument("--check", action="store_true", help="make nothing; list the pictures that are broken")
+    add_processes(sub)
+
+
+def add_processes(sub: argparse.ArgumentParser) -> None:
+    """How many processes do the work."""
     sub.add_argument("--processes", type=positive, default=os.cpu_count(), help="(%(default)s)")
 
 

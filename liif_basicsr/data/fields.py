@@ -63,20 +63,22 @@ COMMON = {
     "num_worker_per_gpu": Field(integer(0), None),
     "batch_size_per_gpu": Field(integer(1), None),
 }
-TRAIN = {
+PROTOCOL = Field(optional(choice("benchmark", "div2k")), None)
+# What draws pixels in training.
+DRAWN = {
     **COMMON,
     "num_worker_per_gpu": Field(integer(0)),
     "batch_size_per_gpu": Field(integer(1)),
     "dataset_enlarge_ratio": Field(number(1e-3), 1),
     "use_shuffle": Field(boolean, True),
-    "lq_size": Field(integer(1)),
     "sample_q": Field(integer(1)),
     "use_hflip": Field(boolean, False),
     "use_rot": Field(boolean, False),
     "broken": Field(choice("stop", "skip"), "stop"),
 }
+TRAIN = {**DRAWN, "lq_size": Field(integer(1))}
 VAL = {
     **COMMON,
     "scales": Field(optional(scales), None),
-    "protocol": Field(optional(choice("benchmark", "div2k")), None),
+    "protocol": PROTOCOL,
 }

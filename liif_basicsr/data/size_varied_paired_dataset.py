@@ -1,0 +1,115 @@
+"""SizeVariedPairedDataset: low resolution of one size, ground truth of many."""
+from __future__ import annotations
+
+import json
+from os import path as osp
+from typing import Any
+
+import numpy as np
+
+from liif_basicsr.data import fields
+from liif_basicsr.data.base import ArbitraryScaleDataset
+from liif_basicsr.data.known import how_to_get
+from liif_basicsr.data.sampling import downsample
+from liif_basicsr.data.source import ImageSource
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, integer, optional, suggest, text
+
+SPLIT = {
+    "dataroot_lq": Field(text),
+    "split_file": Field(text),
+    "split_key": Field(text),
+    "first_k": Field(optional(integer(1)), None),
+}
+VARIED = {
+    "size_min": Field(integer(1)),
+    "size_max": Field(integer(1)),
+    "gt_size": Field(optional(integer(1)), None),
+}
+
+
+class SizeVariedPairedDataset(ArbitraryScaleDataset):
+    """Square pictures in pairs, as the paper has it for CelebA-HQ: what there is to learn from differs in size.
+
+    In training the ground truth of picture `index` of n is resized with Pillow's bicubic to a side of
+    round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from it; `gt_size` resizes that
+    once more, as a network of one scale needs it. The low-resolution picture is taken whole. In validation both are
+    whole; the scale is that of their sizes.
+
+    `split_file` is a JSON file of lists of file names; the pictures are those of its list `split_key`, in that order,
+    or the first `first_k` of them. Items are those of ArbitraryScaleDataset.
+
+    Source: paper, section 4.3; `sr-implicit-uniform-varied` of the official code, to which items are equal where the
+    same flip and pixels are drawn.
+    """
+
+    train_fields = {**fields.DRAWN, **SPLIT, **VARIED}
+    val_fields = {**fields.COMMON, **SPLIT, "protocol": fields.PROTOCOL}
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(opt)
+        names = self._names()
+        (gt,), (lq,) = self.gt, self.open_all("dataroot_lq", with_meta=False)
+        self.gt, self.lq = ([source.selected(names, self.settings["split_file"])] for source in (gt, lq))
+        self.num_images = len(names)
+        side, lq_side = self._side(self.gt[0]), self._side(self.lq[0])
+        if self.training:
+            self._check_training(side)
+        else:
+            self.scales = [(side / lq_side, side / lq_side)]
+
+    def lq_path(self, k: int, index: int) -> str:
+        return self.lq[k].path(index)
+
+    def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
+        low, high, final = (self.settings[key] for key in ("size_min", "size_max", "gt_size"))
+        size = round(low + (high - low) * (index / max(self.num_images - 1, 1)))
+        gt = downsample(self.gt[0].read(index), (size, size))
+        if final is not None:
+            gt = downsample(gt, (final, final))
+        return self.lq[0].read(index), gt, self.gt[0].path(index)
+
+    def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.lq[0].read(index), self.gt[0].read(index)
+
+    def _names(self) -> list[str]:
+        """The names of the pictures to take, as the sources have them."""
+        path, key = self.settings["split_file"], self.settings["split_key"]
+        where = f"{self.where}: split_file: {path}"
+        try:
+            with open(path, encoding="utf-8") as file:
+                split = json.load(file)
+        except OSError as error:
+            raise LIIFError(f"{where} cannot be read: {error.strerror}; {how_to_get(path)}") from None
+        except ValueError as error:  # of JSON and of UTF-8
+            raise LIIFError(f"{where} is no JSON: {error}") from None
+        if not isinstance(split, dict) or key not in split:
+            raise LIIFError(f"{where}: has no list {key!r}{suggest(key, split if isinstance(split, dict) else ())}")
+        names = split[key]
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise LIIFError(f"{where}: {key!r} must be a list of file names")
+        names = names[: self.settings["first_k"]]
+        return names if self.settings["io_backend"] == "disk" else [osp.splitext(name)[0] for name in names]
+
+    def _side(self, source: ImageSource) -> int:
+        """The side of the pictures, which must be squares of one size."""
+        sizes = ((index, self.size(source, index)) for index in range(len(source)))
+        known = [(index, size) for index, size in sizes if size is not None]
+        if not known:
+            raise LIIFError(f"{self.where}: all pictures in {source.root} are broken")
+        side = known[0][1][0]
+        for index, size in known:
+            if size != (side, side):
+                told = f"{source.path(index)} is {size[0]}x{size[1]}"
+                raise LIIFError(f"{self.where}: {told}, and not {side}x{side}: all must be squares of one size")
+        return side
+
+    def _check_training(self, side: int) -> None:
+        low, high, final, count = (self.settings[key] for key in ("size_min", "size_max", "gt_size", "sample_q"))
+        if not low <= high <= side:
+            raise LIIFError(
+                f"{self.where}: size_min {low} and size_max {high} must be in this order and not above {side}, "
+                "the size of the ground truth"
+            )
+        if count > (final or low) ** 2:
+            raise LIIFError(f"{self.where}: sample_q is {count}, but the smallest picture has {(final or low) ** 2} pixels")
