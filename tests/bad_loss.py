@@ -1,20 +1,18 @@
-"""`python bad_loss.py -opt ...`: the training of `liif_basicsr.train` with a loss that is at times not finite.
-
-The variable BAD_STEPS says when: a list of [rank, number of the step, what is added to the loss, its gradient aside].
-"""
+"""The training of `liif_basicsr.train` with a loss that is at times not finite."""
 import json
 import os
-import sys
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
-
-from liif_basicsr.launch import main
+from faultsuite.processes import train
 
 
 @LOSS_REGISTRY.register()
 class BadLoss(torch.nn.Module):
-    """BasicSR's L1Loss of weight 2, and at some steps nan or inf besides."""
+    """BasicSR's L1Loss of weight 2, and at some steps nan or inf besides, its gradient aside.
+
+    The variable BAD_STEPS says when: a list of [rank, number of the step, what is added].
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,5 +25,6 @@ class BadLoss(torch.nn.Module):
         return 2 * (output - gt).abs().mean() + self.bad.get(self.step, 0)
 
 
-if __name__ == "__main__":
-    sys.exit(main(is_train=True))
+def train_badly(*args: str) -> int:
+    """The training; that BadLoss is known is what this module is imported for."""
+    return train(*args)

@@ -2,19 +2,17 @@
 import copy
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from bad_loss import train_badly
 from basicsr.models import build_model
-from experiment import batch, environ, make_pictures, model_options, steps, train_options, write_options
+from experiment import batch, make_pictures, model_options, steps, train_options
+from faultsuite.kills import weights
+from faultsuite.ranks import together
 
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
-
-SCRIPT = Path(__file__).with_name("bad_loss.py")
 
 
 @pytest.fixture(scope="module")
@@ -109,19 +107,6 @@ def test_the_count_goes_on_when_a_run_is_resumed(opt, tmp_path):
 # Several processes ------------------------------------------------------------------------------------------
 
 
-def run(folder, opt, bad_steps, processes=0):
-    """The training with a bad loss, by torchrun for several processes; exit status and what was said."""
-    folder.mkdir()
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    launcher = ["--launcher", "pytorch"] if processes else []
-    command = [sys.executable, *torchrun, SCRIPT, "-opt", write_options(folder / "options.yml", opt), *launcher]
-    done = subprocess.run(
-        command, cwd=folder, env={**environ(), "BAD_STEPS": json.dumps(bad_steps)}, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
-    )  # fmt: skip
-    return done.returncode, done.stdout
-
-
 @pytest.fixture
 def plain(pictures):
     opt = train_options(pictures, total_iter=8, save_every=100)
@@ -129,23 +114,27 @@ def plain(pictures):
     return opt
 
 
+def run(folder, opt, bad_steps, count):
+    """So many processes together train the batch of one with a bad loss."""
+    opt["datasets"]["train"]["batch_size_per_gpu"] = 4 // count
+    return together(folder, opt, count, train_badly, BAD_STEPS=json.dumps(bad_steps))
+
+
 def test_a_bad_loss_in_one_process_is_skipped_by_all(tmp_path, plain):
     """inf is added to the loss, its gradient stays finite; the weights are those of one process that skipped both."""
-    status, said = run(tmp_path / "one", plain, [[0, 3, "inf"], [0, 5, "nan"]])
-    assert status == 0, said
-    plain["datasets"]["train"]["batch_size_per_gpu"] = 2
-    status, said = run(tmp_path / "two", plain, [[1, 3, "inf"], [0, 5, "nan"]], processes=2)
-    assert status == 0, said
-    assert "iteration 3: the loss is not finite (l_pix inf)" in said and "skipped: 2.0000e+00" in said
-    one, two = (
-        checkpoint.read(tmp_path / name / "experiments" / "tiny" / "models" / "net_g_latest.pth")["params"]
-        for name in ("one", "two")
-    )
+    (alone,) = run(tmp_path / "one", plain, [[0, 3, "inf"], [0, 5, "nan"]], 1)
+    ended = run(tmp_path / "two", plain, [[1, 3, "inf"], [0, 5, "nan"]], 2)
+    assert [end.status for end in (alone, *ended)] == [0, 0, 0], alone.said + ended[0].said + ended[1].said
+    assert "iteration 3: the loss is not finite (l_pix inf)" in ended[0].said
+    assert "skipped: 2.0000e+00" in ended[0].said
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert max((two[key] - value).abs().max() for key, value in one.items()) < 1e-6
 
 
 def test_a_bad_loss_in_one_process_ends_all_with_its_pictures(tmp_path, plain):
     plain["train"]["skip_nonfinite"] = 0
-    status, said = run(tmp_path / "two", plain, [[1, 3, "inf"]], processes=2)
-    assert status == 1
-    assert "liif_basicsr: error: iteration 3: the loss is not finite (l_pix inf) on [" in said and "p1.png" in said
+    for end in run(tmp_path / "two", plain, [[1, 3, "inf"]], 2):
+        assert end.status == 2
+        last = end.said.splitlines()[-1]
+        assert last.startswith("liif_basicsr: error: iteration 3: the loss is not finite (l_pix inf) on [")
+        assert ".png" in last and "the last good checkpoint: none yet" in last

@@ -60,8 +60,12 @@ def test_pictures_smaller_than_the_crop(photos: Path, tmp_path: Path) -> None:
     refused(lambda: build(train_block(small)), "set.lmdb/a", "47x60", "48x48")
 
 
-def test_a_broken_head(photos: Path) -> None:
-    (photos / "1.png").write_bytes(b"not a picture")
+PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) (w) file\n"  # which Pillow would run
+
+
+@pytest.mark.parametrize("content", [b"not a picture", PROGRAM], ids=["text", "program"])
+def test_a_broken_head(photos: Path, content: bytes) -> None:
+    (photos / "1.png").write_bytes(content)
     refused(lambda: build(train_block(photos)), str(photos / "1.png"), "broken")
     refused(lambda: build(val_block(photos)), str(photos / "1.png"), "broken")
 

@@ -1,9 +1,11 @@
 """Several gloo processes against one: the same weights, the same numbers, and one end for all."""
 import csv
+import os
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,6 +103,28 @@ def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
             run.wait()
     last = (tmp_path / "said0").read_text().splitlines()[-1]
     assert last.startswith("liif_basicsr: error: another process of this run has ended or does not answer")
+
+
+def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path, alone):
+    opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
+    path = write_options(tmp_path / "options.yml", opt)
+    with open(tmp_path / "said", "w") as said:
+        torchrun = subprocess.Popen(
+            command("train", path, processes=2), cwd=tmp_path, env=environ(), stdout=said, stderr=said
+        )
+    processes = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children")
+    try:
+        while "iter:      20" not in (tmp_path / "said").read_text():
+            assert torchrun.poll() is None
+            time.sleep(0.05)
+        dies, other = (int(pid) for pid in processes.read_text().split())
+        os.kill(dies, signal.SIGKILL)
+        assert torchrun.wait(60) == 1
+    finally:
+        torchrun.kill()
+        torchrun.wait()
+    assert not Path(f"/proc/{other}").exists()
+    assert f"Signal 9 (SIGKILL) received by PID {dies}" in (tmp_path / "said").read_text()
 
 
 def test_a_mistake_ends_all_processes(tmp_path, alone):

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
 
+# No others are opened, whatever a file's name says: some of Pillow's readers start programs.
+FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
 
@@ -51,7 +53,7 @@ def size_of(path: str | Path) -> tuple[int, int]:
 def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
     """An image of Pillow's; whatever Pillow says within the context becomes one line that names the file."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             yield image
     except Image.DecompressionBombError as error:
         raise LIIFError(f"{name} is too large to be a photograph: {error}") from None

@@ -5,6 +5,7 @@ A few functions of BasicSR's modules are exchanged in this process (see `_exchan
 """
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,9 @@ def main(is_train: bool) -> int:
     except LIIFError as error:
         print(error_line(error), file=sys.stderr)
         return 2
+    except OSError as error:  # of BasicSR's own files: its log, its copy of the options
+        print(error_line(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}")), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         again = "; --auto_resume goes on from the last checkpoint" if is_train else ""
         print(f"liif_basicsr: interrupted{again}", file=sys.stderr)
@@ -36,6 +40,8 @@ def _run(is_train: bool) -> None:
     # All that is heavy is imported here, where an interrupt is told in a line.
     from liif_basicsr.launch import distributed, options
 
+    # Where a disk is full, a checkpoint tells so and ends the run; each line of the log need not, with its traceback.
+    logging.raiseExceptions = False
     options.check(sys.argv[1:], is_train)
     pipeline = _exchange(is_train)
     with distributed.told_when_others_end():

@@ -17,6 +17,12 @@ from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
 
 KEEP = 4
+# What it does when it is killed -> what it says before, and how long that lasts at most.
+MOMENTS = {
+    "started": ("", 1.0),
+    "trained": ("Start training", 60.0),
+    "saved": ("Saving models and training states", 0.02),
+}
 
 
 def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
@@ -29,7 +35,7 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     began = time.monotonic()
     ended = process.wait()
     assert ended.status == 0, ended.said
-    window = (time.monotonic() - began) / count  # so the kills all together let it come half way
+    window = (time.monotonic() - began) / count  # so the kills all together do not let it come to the end
     killed = folder / "killed"
     for number in tqdm(range(count), desc=part.name):
         _kill_once(killed, opt, rng, window, f"kill {number}", part)
@@ -59,11 +65,11 @@ def start(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Running:
 
 def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: float, trial: str, part: Part) -> None:
     process = start(folder, opt)
-    starting = rng.random() < 0.2
-    if not starting and not process.wait_for("Start training"):
+    doing, (said, most) = rng.choice(list(MOMENTS.items()))
+    if said and not process.wait_for(said):
         part.violation(trial, f"it did not start: {process.wait(0).said[-300:]}")
         return
-    time.sleep(rng.uniform(0, window))
+    time.sleep(rng.uniform(0, min(most, window)))
     killed = process.kill()
     broken = unreadable(folder)
     if broken:
@@ -71,7 +77,7 @@ def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: fl
     elif not killed:
         part.clean("had ended before")
     else:
-        part.clean("killed while it started" if starting else "killed while it trained")
+        part.clean(f"killed while it {doing}")
 
 
 def unreadable(folder: Path) -> list[str]:

@@ -7,8 +7,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from experiment import environ
 
 ADDRESS_SPACE = 24 << 30
 FORKS = multiprocessing.get_context("forkserver")
@@ -27,10 +30,11 @@ class Running:
 
     def __init__(
         self, target: Callable[..., int], *args: Any, folder: Path, said: str = "said",
-        files_up_to: int | None = None, **environ: str,
+        files_up_to: int | None = None, **variables: str,
     ) -> None:  # fmt: skip
+        ensure_server()
         self.said = folder / said
-        self.process = FORKS.Process(target=_run, args=(target, args, folder, self.said, files_up_to, environ))
+        self.process = FORKS.Process(target=_run, args=(target, args, folder, self.said, files_up_to, variables))
         self.process.start()
 
     def wait(self, seconds: float = 120) -> Ended:
@@ -47,7 +51,7 @@ class Running:
         while self.process.exitcode is None and time.monotonic() < end:
             if self.said.exists() and text in self.said.read_text(errors="replace"):
                 return True
-            time.sleep(0.01)
+            time.sleep(0.001)
         return False
 
     def kill(self) -> bool:
@@ -57,9 +61,20 @@ class Running:
         return self.process.exitcode == -9
 
 
-def run(target: Callable[..., int], *args: Any, folder: Path, seconds: float = 120, **environ: str) -> Ended:
+def ensure_server() -> None:
+    """Start, where there is none, the process that is forked from: of this checkout, with one thread and no GPU."""
+    before = dict(os.environ)
+    os.environ.update(environ())
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def run(target: Callable[..., int], *args: Any, folder: Path, seconds: float = 120, **variables: str) -> Ended:
     """Run a process to its end."""
-    return Running(target, *args, folder=folder, **environ).wait(seconds)
+    return Running(target, *args, folder=folder, **variables).wait(seconds)
 
 
 def train(*args: str) -> int:
@@ -79,13 +94,13 @@ def command(*args: str) -> int:
 
 def _run(
     target: Callable[..., int], args: tuple[Any, ...], folder: Path, said: Path, files_up_to: int | None,
-    environ: dict[str, str],
+    variables: dict[str, str],
 ) -> None:  # fmt: skip
     os.chdir(folder)
     with open(said, "w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    os.environ.update(environ)
+    os.environ.update(variables)
     # What asks for all memory is to fail alone, not to take the machine with it.
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     if files_up_to is not None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
     yield part
 
 
-def together(folder: Path, opt: dict[str, Any], count: int) -> list[Ended]:
+def together(
+    folder: Path, opt: dict[str, Any], count: int, target: Callable[..., int] = train, **variables: str
+) -> list[Ended]:
     """The training by several processes, without torchrun, which would end the others by itself."""
     folder.mkdir()
     with socket.socket() as one:
@@ -50,7 +52,7 @@ def together(folder: Path, opt: dict[str, Any], count: int) -> list[Ended]:
     running = []
     for rank in range(count):
         process = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        running.append(Running(train, *args, folder=folder, said=f"said{rank}", **common, **process))
+        running.append(Running(target, *args, folder=folder, said=f"said{rank}", **common, **process, **variables))
     return [process.wait() for process in running]
 
 

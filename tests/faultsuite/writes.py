@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from faultsuite.report import Part, why_not_clean
 WHERE = Path("experiments", "tiny")
 # Its checkpoints are much larger than the lines of its log.
 LARGER = {**NETWORK, "encoder": {"type": "EDSR", "num_feat": 32, "num_block": 2}}
+PLACES = ["models", "training_states", "."]
 PAGE = 4096
 Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
 
@@ -51,7 +51,7 @@ def _once(folder: Path, trial: str, opt: dict[str, Any], obstacle: Obstacle, rng
         return
     conditions = {
         f"a line and exit status 2 ({why_not_clean(failed)}: {failed.said[-200:]})":
-            why_not_clean(failed) is None and failed.status == 2 and "cannot be written" in failed.said,
+            why_not_clean(failed) is None and failed.status == 2 and "liif_basicsr: error: " in failed.said,
         "what was saved is as it was": digests(at).items() >= before.items(),
         "nothing unreadable": not unreadable(at),
     }  # fmt: skip
@@ -74,16 +74,16 @@ def limited(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
 
 
 def full(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
-    """The disk of the networks or that of the states, a small tmpfs, has room for a part of the next only."""
-    folder = at / WHERE / rng.choice(["models", "training_states"])
-    used = [path.stat().st_size for path in folder.iterdir()]
+    """The disk of a part of the experiment, a small tmpfs, has room for a part of the next checkpoint only."""
+    folder = at / WHERE / rng.choice(PLACES)
+    used = [path.stat().st_size for path in folder.rglob("*.[ps]t*")]
     with disk(folder, sum(used) + len(used) * PAGE + rng.randrange(PAGE, min(used) - PAGE)):
         return training(at, opt)
 
 
 def read_only(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
-    """The folder of the networks, or that of the states, cannot be written to."""
-    with disk(at / WHERE / rng.choice(["models", "training_states"]), 1 << 20, "ro"):
+    """A folder cannot be written to."""
+    with disk(at / WHERE / rng.choice(PLACES), 1 << 22, "ro"):
         return training(at, opt)
 
 
@@ -94,20 +94,19 @@ def disk(folder: Path, size: int, then: str = "rw") -> Iterator[None]:
     Raises:
         PermissionError: this process may not mount.
     """
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    aside = folder.parent.parent / "aside"
+    shutil.copytree(folder, aside)
     mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+        shutil.copytree(aside, folder, dirs_exist_ok=True)
         mount("-o", f"remount,{then}", folder)
         yield
-        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        shutil.rmtree(aside)
+        shutil.copytree(folder, aside)
     finally:
         subprocess.run(["umount", folder], check=True)
-    for name in set(os.listdir(folder)) - files.keys():
-        os.unlink(folder / name)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+    shutil.rmtree(folder)
+    aside.rename(folder)
 
 
 def mount(*args: str | Path) -> None:
