@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import image, model, ramp
+from pictures import NETWORK, image, model, ramp
 from PIL import Image
 
 import liif_basicsr
+from liif_basicsr import checkpoint
 from liif_basicsr.__main__ import main
+from liif_basicsr.archs import build_network, features
 
 __all__ = ["model"]
 COMMAND = [sys.executable, "-m", "liif_basicsr", "upscale"]
@@ -93,6 +95,17 @@ def test_odd_names(upscale, tmp_path, name, capsys):
     assert upscale("--scale", "2", "--", str(path), "out") == 0
     assert size(Path("out", path)) == (34, 24)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_a_network_warns_of_is_a_line(upscale, monkeypatch, capsys):
+    encoder = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
+    network = {**NETWORK, "encoder": encoder}
+    checkpoint.save("rcan.pth", {"params": build_network(network).state_dict(), "network_g": network})
+    image("L").save("in.png")
+    monkeypatch.setattr(features, "WHOLE", 100)
+    assert upscale("in.png", "out.png", "--scale", "2", "--model", "rcan.pth") == 0
+    said = capsys.readouterr().err
+    assert said.startswith("out.png: RCAN has no receptive_radius") and said.count("\n") == 1
 
 
 def test_existing_output_is_kept_without_the_flag(upscale, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from experiment import NETWORK
-from PIL import Image
+from PIL import Image, ImageCms
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
@@ -87,13 +87,21 @@ def test_thin_pictures_have_tiles_at_both_ends_of_zoom(size):
             assert Image.open(io.BytesIO(tiles.png(method, level, 0, 0))).size == (TILE, TILE)
 
 
-def test_pictures_are_read_upright_opaque_and_in_8_bits(tmp_path):
+def test_pictures_are_read_upright_opaque_in_8_bits_and_in_the_screen_s_colours(tmp_path):
     ramp = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
     Image.fromarray(ramp).save(tmp_path / "gray16.png")
     assert np.array_equal(np.array(read_picture(tmp_path / "gray16.png"))[..., 1], np.round(ramp / 257))
 
     Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     assert read_picture(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"tmp.").replace(b"bXYZ", b"rXYZ").replace(b"tmp.", b"bXYZ")  # its red is blue
+    Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "profile.png", icc_profile=swapped)
+    assert read_picture(tmp_path / "profile.png").getpixel((0, 0)) == (0, 0, 255)
+    Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "damaged.png", icc_profile=profile[:200])
+    with pytest.warns(UserWarning, match="its colour profile is damaged"):
+        assert read_picture(tmp_path / "damaged.png").getpixel((0, 0)) == (255, 0, 0)
 
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter

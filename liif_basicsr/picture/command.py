@@ -17,6 +17,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import whole_file
 from liif_basicsr.memory import check_memory
 from liif_basicsr.picture.enlarge import Enlarger
+from liif_basicsr.picture.notes import noted
 from liif_basicsr.picture.precision import PRECISIONS
 from liif_basicsr.picture.reading import read
 from liif_basicsr.picture.size import Wanted
@@ -92,10 +93,12 @@ def _enlarge(source: Path, target: Path, wanted: Wanted, enlarger: Enlarger, ove
     name, shape = f"{count} {shown(source.name)}", (*size, picture.pixels.shape[2])
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=None, leave=False) as bar:
         try:
-            with whole_file(target) as file:
+            with noted() as notes, whole_file(target) as file:
                 kind.write(file, enlarger.strips(picture.pixels, size, bar.update), shape, picture)
         except LIIFError as error:
             raise LIIFError(f"{shown(target)}: {error}") from None
+    for note in notes:
+        tqdm.write(f"{shown(target)}: {shown(note)}", file=sys.stderr)
     h, w = picture.pixels.shape[:2]
     precision = enlarger.precision_for(picture.pixels)
     tqdm.write(f"{shown(target)}: {h}x{w} to {size[0]}x{size[1]} (height x width), {enlarger.device}, {precision}")

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.picture.notes import noted
 
 # No others are opened: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
@@ -65,14 +66,12 @@ def read(path: Path) -> Picture:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LIIFError("is no file")
-        with open(path, "rb") as file, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with open(path, "rb") as file, noted() as notes:
             with _told(), Image.open(file, formats=FORMATS) as image:
                 picture = from_image(image, file)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
-    said = {str(w.message).strip() for w in caught if not issubclass(w.category, Image.DecompressionBombWarning)}
-    return picture._replace(notes=tuple(sorted(said)))
+    return picture._replace(notes=tuple(notes))
 
 
 @contextmanager
@@ -123,15 +122,14 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F", "LAB", "HSV"):
         raise LIIFError(f"has pixels of a kind ({image.mode}) that cannot be enlarged; save it as 8 or 16 bits")
     if image.mode == "CMYK":
-        return np.asarray(_cmyk_to_rgb(image))
+        return np.asarray(to_srgb(image, image.info.get("icc_profile")))
     gray = image.mode in ("1", "L", "LA", "La")
     pixels = np.asarray(image.convert(("L" if gray else "RGB") + "A" * image.has_transparency_data))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """By the picture's own profile where it has a sound one."""
-    profile = image.info.get("icc_profile")
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """As a screen shows it, RGB: by the colour profile where there is a sound one."""
     if profile:
         try:
             source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")

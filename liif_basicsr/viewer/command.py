@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 from liif_basicsr.checkpoint import load
+from liif_basicsr.picture.notes import noted
 from liif_basicsr.viewer.server import Server
 from liif_basicsr.viewer.tiles import Tiles, read_picture
 from liif_basicsr.zoo import add_model_argument
@@ -24,9 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until interrupted."""
-    picture = read_picture(args.picture)
     net = load(args.model).to("cuda" if torch.cuda.is_available() else "cpu")
-    with Server(Tiles(picture, net), Path(args.picture).name, args.port) as server:
+    with noted() as notes:
+        tiles = Tiles(read_picture(args.picture), net)
+    for note in notes:
+        print(f"{args.picture}: {note}", file=sys.stderr)
+    with Server(tiles, Path(args.picture).name, args.port) as server:
         print(f"{server.url}  (Ctrl-C ends)", flush=True)
         if not args.no_browser:
             webbrowser.open(server.url)

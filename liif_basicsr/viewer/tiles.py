@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.picture.precision import autocast, best_precision
-from liif_basicsr.picture.reading import read
+from liif_basicsr.picture.reading import read, to_srgb
 
 # Screen pixels along an edge of a tile.
 TILE = 256
@@ -30,22 +31,27 @@ METHODS = ("liif", "bicubic")
 
 
 def read_picture(path: str | Path) -> Image.Image:
-    """Read a picture as RGB in 8 bits; what is transparent is laid on white.
+    """Read a picture as sRGB in 8 bits; what is transparent is laid on white.
+
+    Warns:
+        UserWarning: for what was found wrong but could be passed over.
 
     Raises:
         LIIFError: it cannot be read, is no picture, or has too many pixels.
     """
     try:
-        pixels = read(Path(path)).pixels
+        pixels, profile, _, notes = read(Path(path))
     except LIIFError as error:
         raise LIIFError(f"{path}: {error}") from None
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round().astype(np.uint8)
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if "A" in picture.getbands():
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    return to_srgb(picture.convert("RGB"), profile if pixels.shape[2] > 2 else None)
 
 
 class Tiles:
