@@ -7,6 +7,7 @@ import time
 
 import pytest
 from experiment import command, environ, launch, make_pictures, train_options, val_set, write_options
+from faultsuite.processes import run, train
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch import options as launch_options
@@ -71,6 +72,13 @@ def test_a_mistake_is_one_line(tmp_path, opt):
     assert "Traceback" not in said
     said = launch("train", tmp_path / "none.yml", status=2)
     assert said == f"liif_basicsr: error: {tmp_path}/none.yml: cannot be read: No such file or directory\n"
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, opt):
+    (tmp_path / "experiments").write_text("no folder")
+    ended = run(train, "-opt", str(write_options(tmp_path / "options.yml", opt)), folder=tmp_path)
+    assert ended.status == 2 and "Traceback" not in ended.said
+    assert ended.said.splitlines()[-1].startswith(f"liif_basicsr: error: {tmp_path}/experiments/tiny: ")
 
 
 def test_an_interrupt_ends_in_a_line(tmp_path, opt):

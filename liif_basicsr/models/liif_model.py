@@ -18,6 +18,7 @@ from liif_basicsr.models import model_options
 from liif_basicsr.models import validation as val
 from liif_basicsr.models.checkpointed_model import CheckpointedModel
 from liif_basicsr.models.finite import find_bad
+from liif_basicsr.models.patches import as_pictures, check_perceptual, of_patches
 from liif_basicsr.options import check_block
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -55,6 +56,7 @@ class LIIFModel(CheckpointedModel):
         train = check_block(opt["train"], cls.train_fields, "train") if opt["is_train"] else {}
         if opt["is_train"]:
             model_options.check_logger(opt["logger"], cls.logger_fields)
+            check_perceptual(train, opt)
         # In training BasicSR validates only where there is such a block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = check_block(block, cls.val_fields, "val")
@@ -113,7 +115,8 @@ class LIIFModel(CheckpointedModel):
         self.optimizer_g.zero_grad()
         with self.autocast(self.amp):
             self.output = self.net_g(self.lq, *self.query)
-        losses = self.losses(self.output.float(), self.gt)
+        pair = self.output.float(), self.gt
+        losses = self.losses(*map(as_pictures, pair) if of_patches(self.opt) else pair)
         self.scaler.scale(sum(losses.values())).backward()
         self.log_dict = self.reduce_loss_dict(losses)
         bad = find_bad(losses, self._gradients_to_check(), self.paths or [])
@@ -128,7 +131,7 @@ class LIIFModel(CheckpointedModel):
             self.log_dict["skipped"] = self.skipped_steps
 
     def losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
-        """BasicSR's losses by name, of float32 outputs."""
+        """BasicSR's losses by name, of float32 outputs (B, Q, 3), or (B, 3, p, p) where samples are patches."""
         losses = OrderedDict()
         if self.cri_pix:
             losses["l_pix"] = self.cri_pix(output, gt)

@@ -1,6 +1,7 @@
 """Whether a training state can be of this run; torch takes up anything, and stumbles over it later or never."""
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from liif_basicsr.options import integer, number
+from liif_basicsr.options import integer
 
 
 def check_form(value: Any, own: Any, where: str) -> None:
@@ -25,7 +26,7 @@ def check_form(value: Any, own: Any, where: str) -> None:
         for key, part in own.items() if fits else ():
             if key in value:
                 check_form(value[key], part, f"{where}: {key}")
-            elif part not in (None, False) and not key.startswith("_"):
+            elif part is not None and part is not False and not key.startswith("_"):
                 raise ValueError(f"{where}: {key} is missing")
     elif isinstance(own, (list, tuple)):
         fits = isinstance(value, (list, tuple))
@@ -34,7 +35,8 @@ def check_form(value: Any, own: Any, where: str) -> None:
     elif isinstance(own, bool) or own is None:
         fits = isinstance(value, (bool, type(None)))
     elif isinstance(own, (int, float)):
-        number(float("-inf"))(value)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = is_number and (math.isfinite(value) or not math.isfinite(own))
     if not fits:
         raise ValueError(f"{where}: is not of the kind that it must be")
 
@@ -77,7 +79,7 @@ def check_state(state: Mapping[str, Any], optimizers: Sequence[Optimizer], sched
     for one, scheduler in zip(state["schedulers"], schedulers, strict=True):
         check_form(one, scheduler.state_dict(), "scheduler")
     integer(0)(state.get("skipped_steps", 0))
-    best = {"better": "", "val": 0.0, "iter": 0}
+    best = {"better": "higher", "val": math.inf, "iter": 0}  # BasicSR begins with an infinite one
     results = state.get("best_metric_results", {})
     check_form(results, {}, "best_metric_results")
     for label, metrics in results.items():

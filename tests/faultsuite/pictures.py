@@ -15,7 +15,7 @@ import tifffile
 import torch
 import torch.nn.functional as F
 from experiment import NETWORK
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import data
 from tqdm import tqdm
 
@@ -109,24 +109,23 @@ def enlarge_all(files: Path, model: Path, part: Part) -> None:
         made, told = work / "out" / path.name, any(line.startswith(f"{path}: ") for line in lines)
         if not made.exists():
             part.require(path.name, {"a line tells why it is not made": told}, "told in a line, nothing made")
-        elif any(is_enlarged(made, seen) for seen in as_others_see(path)):
+        elif any(is_enlarged(made, seen) for seen in as_others_see(path, upright=True)):
             part.clean("made as other programs see it")
         else:
             part.violation(path.name, "a wrong picture")
 
 
-def as_others_see(path: Path) -> Iterator[np.ndarray]:
-    """The picture as OpenCV decodes it, and Pillow: (H, W, C) in [0, 1]; without alpha."""
+def as_others_see(path: Path, upright: bool) -> Iterator[np.ndarray]:
+    """The picture as OpenCV decodes it, and Pillow: (H, W, 3) in [0, 1]; turned as the camera's note says, or not."""
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    for flags in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH):
-        with unheard():
-            pixels = cv2.imdecode(content, flags)
+    with unheard():
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(content, flags)
         if pixels is not None and pixels.dtype in (np.uint8, np.uint16):
-            pixels = pixels[..., None] if pixels.ndim == 2 else pixels[..., 2::-1]
-            yield pixels / np.iinfo(pixels.dtype).max
-    with unheard(), Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    yield pixels / 255
+            yield pixels[..., ::-1] / np.iinfo(pixels.dtype).max
+        with Image.open(path) as image:
+            seen = ImageOps.exif_transpose(image) if upright else image
+            yield np.asarray(seen.convert("RGB")) / 255
 
 
 @contextmanager
@@ -144,7 +143,7 @@ def unheard() -> Iterator[None]:
 
 def is_enlarged(made: Path, seen: np.ndarray) -> bool:
     """Whether a picture is the bilinear enlargement of what others see, but for what compression loses."""
-    ours = next(as_others_see(made))
+    ours = next(as_others_see(made, upright=False))
     if ours.shape[:2] != (2 * seen.shape[0], 2 * seen.shape[1]):
         return False
     planes = torch.from_numpy(seen.transpose(2, 0, 1).copy())[None].float()
@@ -171,7 +170,7 @@ def read_all(files: Path, part: Part) -> None:
             part.require(path.name, {"its name is told": path.name in told[path.name]}, "told in a line")
             continue
         pixels = np.load(work / f"{path.name}.npy") / 255
-        seen = [other for other in as_others_see(path) if other.shape[:2] == pixels.shape[:2]]
+        seen = [other for other in as_others_see(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
         same = any(np.abs(other - pixels).mean() < 0.004 for other in seen)
         part.require(path.name, {"the right picture": same}, "read as other programs see it")
 
