@@ -118,7 +118,7 @@ class Enlarger:
 
     def _view(self, plane: np.ndarray) -> View:
         """Pixels (h, w, 1 or 3) as a function to (3, rows, columns)."""
-        scaled = plane.astype(np.float32) / np.iinfo(plane.dtype).max
+        scaled = np.divide(plane, np.iinfo(plane.dtype).max, dtype=np.float32)
         lq = torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, 3, -1, -1).to(self.device)
         turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self.self_ensemble else [Turn()]
         with torch.inference_mode():

@@ -71,7 +71,8 @@ class Tiles:
         self.picture = picture
         self.min_level = min(0, math.floor(STEPS * math.log2(TILE / edge)))
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
-        lq = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None] / 255
+        # In place: a large picture takes gigabytes as floats.
+        lq = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
         self._opened = net.open(lq)
         self.png = lru_cache(MAX_TILES)(self._png)
 
