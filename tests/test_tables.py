@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from liif_basicsr.tables.published import PUBLISHED
 from liif_basicsr.tables.results import METRICS, Results
 from liif_basicsr.tables.sets import open_subjects
 
+Run = Callable[..., str]
 COMMAND = [sys.executable, str(ROOT / "scripts" / "tables.py")]
 
 
@@ -58,14 +60,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def tables(folder: Path, data: Path, *args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command in `folder`; the exit status must be `status`."""
-    command = [*COMMAND, *map(str, args), "--data", str(data)]
-    done = subprocess.run(command, cwd=folder, env=environ(), text=True, capture_output=True, check=False)
-    assert done.returncode == status, done.stdout + done.stderr
-    return done
-
-
 def lines_of(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     """A CSV table by set, network and scale."""
     with open(path, newline="") as file:
@@ -73,16 +67,27 @@ def lines_of(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
 
 
 @pytest.fixture
-def table_of(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Makes a table in this process; its lines by set, network and scale."""
+def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
+    """Runs the command in this process, in an empty folder; what it says of errors."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
     script = importlib.import_module("tables")
 
+    def command(*args: object, status: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["tables.py", *map(str, args), "--data", str(data)])
+        found, said = script.main(), capsys.readouterr().err
+        assert found == status, said
+        return said
+
+    return command
+
+
+@pytest.fixture
+def table_of(tmp_path: Path, run: Run) -> Callable[..., dict[tuple[str, str, str], dict[str, str]]]:
+    """Makes a table; its lines by set, network and scale."""
+
     def make(*args: object) -> dict[tuple[str, str, str], dict[str, str]]:
-        words = [*map(str, args), "--data", str(data), "--out", "t.csv"]
-        monkeypatch.setattr(sys, "argv", ["tables.py", *words])
-        assert script.main() == 0, capsys.readouterr().err
+        run(*args, "--out", "t.csv")
         return lines_of(tmp_path / "t.csv")
 
     return make
@@ -267,9 +272,9 @@ def test_a_file_that_holds_no_results_is_kept_and_told(tmp_path: Path, content: 
     assert path.read_text() == content
 
 
-def test_the_command_tells_in_a_line_before_it_measures(tmp_path: Path, data: Path) -> None:
+def test_the_command_tells_in_a_line_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
     args = [data / "a.pth", "--sets", "photos", "--scales", 2, "--out"]
     for wrong, said in ("t.doc", "t.doc: cannot be written as '.doc'"), ("/proc/none/t.md", "/proc/none/t.md: cannot"):
-        done = tables(tmp_path, data, *args, wrong, status=1)
-        assert done.stderr.startswith(f"tables.py: error: {said}") and done.stderr.count("\n") == 1
+        line = run(*args, wrong, status=1)
+        assert line.startswith(f"tables.py: error: {said}") and line.count("\n") == 1
     assert not list(tmp_path.iterdir())
