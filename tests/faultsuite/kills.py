@@ -66,18 +66,19 @@ def start(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Running:
 def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: float, trial: str, part: Part) -> None:
     process = start(folder, opt)
     doing, (said, most) = rng.choice(list(MOMENTS.items()))
-    if said and not process.wait_for(said):
-        part.violation(trial, f"it did not start: {process.wait(0).said[-300:]}")
-        return
+    if said:
+        process.wait_for(said)
     time.sleep(rng.uniform(0, min(most, window)))
     killed = process.kill()
     broken = unreadable(folder)
     if broken:
         part.violation(trial, f"unreadable: {broken}")
-    elif not killed:
-        part.clean("had ended before")
-    else:
+    elif killed:
         part.clean(f"killed while it {doing}")
+    elif process.process.exitcode == 0:
+        part.clean("had come to its end before")
+    else:
+        part.violation(trial, f"it ended by itself: {process.said.read_text()[-300:]}")
 
 
 def unreadable(folder: Path) -> list[str]:

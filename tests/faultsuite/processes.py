@@ -34,10 +34,11 @@ class Running:
     ) -> None:  # fmt: skip
         ensure_server()
         self.said = folder / said
+        self.said.unlink(missing_ok=True)
         self.process = FORKS.Process(target=_run, args=(target, args, folder, self.said, files_up_to, variables))
         self.process.start()
 
-    def wait(self, seconds: float = 120) -> Ended:
+    def wait(self, seconds: float = 300) -> Ended:
         """Wait for its end, which is brought about after so many seconds."""
         self.process.join(seconds)
         if self.process.exitcode is None:
@@ -72,9 +73,9 @@ def ensure_server() -> None:
         os.environ.update(before)
 
 
-def run(target: Callable[..., int], *args: Any, folder: Path, seconds: float = 120, **variables: str) -> Ended:
+def run(target: Callable[..., int], *args: Any, folder: Path, **variables: str) -> Ended:
     """Run a process to its end."""
-    return Running(target, *args, folder=folder, **variables).wait(seconds)
+    return Running(target, *args, folder=folder, **variables).wait()
 
 
 def train(*args: str) -> int:
