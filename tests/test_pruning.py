@@ -69,6 +69,7 @@ def test_what_is_half_or_foreign_or_later_is_left_alone(make, tmp_path):
     model.opt["logger"]["keep_checkpoints"] = 1
     model.save(0, 4)
     assert names(tmp_path) == sorted([*files(4, 20, 30), "net_g_1.pth", "net_g_2_mine.pth", "notes"])
+    assert model.newest_checkpoint() == tmp_path / "models" / "net_g_30.pth"
 
 
 def test_all_networks_of_an_iteration_go_with_its_state(make, tmp_path):

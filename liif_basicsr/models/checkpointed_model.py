@@ -122,5 +122,6 @@ class CheckpointedModel(SRModel):
 
     def newest_checkpoint(self) -> Path | None:
         """The network's newest numbered file, or None before the first."""
-        files = Path(self.opt["path"]["models"]).glob("net_g_[0-9]*.pth")
-        return max(files, key=lambda file: int(file.stem.removeprefix("net_g_")), default=None)
+        stems = (file.stem.removeprefix("net_g_") for file in self._folders()[0].glob("net_g_*.pth"))
+        newest = max((int(stem) for stem in stems if stem.isdecimal()), default=None)
+        return None if newest is None else self._folders()[0] / f"net_g_{newest}.pth"
