@@ -41,7 +41,8 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
             for index in range(self.num_images):
                 self._check_pair(k, index)
         if self.training:
-            self.check_sample_count(min(self.scales, key=lambda scale: scale[0] * scale[1]))
+            for scale in self.scales:
+                self.check_sample_count(scale)
             for source in self.lq:
                 self.check_sizes(source, (self.settings["lq_size"],) * 2, "lq_size asks for")
 

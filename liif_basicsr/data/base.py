@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 from liif_basicsr.coords import make_cell
 from liif_basicsr.data import fields
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.data.sampling import Flips, generator, sample_pixels
+from liif_basicsr.data.sampling import Flips, generator, sample_patch, sample_pixels, scaled_size
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, check_block, scale_text
@@ -25,7 +26,8 @@ class ArbitraryScaleDataset(Dataset):
 
     In training an item is
         lq: (3, h, w) float32, RGB in [0, 1];
-        coord: (Q, 2) float32, (y, x) in [-1, 1], centres of pixels drawn from the crop without replacement;
+        coord: (Q, 2) float32, (y, x) in [-1, 1], centres of pixels drawn from the crop without replacement, or with
+            `sample: patch` of a square window of it, row by row;
         cell: (1, 2) float32, size of one of the crop's pixels;
         gt: (Q, 3) float32, RGB in [0, 1] at `coord`;
         scale: (2,) float32, size of the crop over that of `lq`;
@@ -62,6 +64,10 @@ class ArbitraryScaleDataset(Dataset):
         self.settings = check_block(opt, table, self.where)
         self.protocol = self.settings.get("protocol")
         self.scales = self._scales() if "scales" in table else []
+        count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1
+        if math.isqrt(count) ** 2 != count:
+            told = f"must be a square number for sample: patch, such as 2304, not {count}"
+            raise LIIFError(f"{self.where}: sample_q: {told}")
         self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
         self.num_images = len(self.gt[0])
@@ -114,7 +120,8 @@ class ArbitraryScaleDataset(Dataset):
         lq, gt, path = self.training_pair(index, rng)
         flips = Flips.draw(self.settings["use_hflip"], self.settings["use_rot"], rng)
         lq, gt = flips.apply(lq), flips.apply(gt)
-        coord, rgb = sample_pixels(gt, self.settings["sample_q"], rng)
+        sample = sample_patch if self.settings["sample"] == "patch" else sample_pixels
+        coord, rgb = sample(gt, self.settings["sample_q"], rng)
         return {
             "lq": to_image_tensor(lq),
             "coord": coord,
@@ -152,11 +159,13 @@ class ArbitraryScaleDataset(Dataset):
     def check_sample_count(self, smallest_scale: tuple[float, float]) -> None:
         """Raise LIIFError if the smallest crop has fewer pixels than are drawn from it."""
         size, count = self.settings["lq_size"], self.settings["sample_q"]
-        pixels = round(size * smallest_scale[0]) * round(size * smallest_scale[1])
+        height, width = scaled_size((size, size), smallest_scale)
+        patch = self.settings["sample"] == "patch"
+        pixels = min(height, width) ** 2 if patch else height * width
         if pixels < count:
             raise LIIFError(
-                f"{self.where}: sample_q is {count}, but the smallest crop has {pixels} pixels; "
-                f"lower sample_q or raise lq_size or the lowest scale"
+                f"{self.where}: sample_q is {count}, but the smallest crop has {'a square of ' * patch}{pixels} "
+                f"pixels; lower sample_q or raise lq_size or the lowest scale"
             )
 
     def size(self, source: ImageSource, index: int) -> tuple[int, int] | None:

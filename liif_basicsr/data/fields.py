@@ -72,6 +72,7 @@ DRAWN = {
     "dataset_enlarge_ratio": Field(number(1e-3), 1),
     "use_shuffle": Field(boolean, True),
     "sample_q": Field(integer(1)),
+    "sample": Field(choice("pixels", "patch"), "pixels"),
     "use_hflip": Field(boolean, False),
     "use_rot": Field(boolean, False),
     "broken": Field(choice("stop", "skip"), "stop"),

@@ -1,4 +1,4 @@
-"""What is drawn from a picture in training: crop, downsampling, flips, pixels.
+"""What is drawn from a picture in training: crop, downsampling, flips, pixels or a window of them.
 
 All randomness comes from torch's generator, by `generator()`. BasicSR seeds those of numpy and of `random` to the
 same value at each epoch, so that what they draw repeats; torch's seed differs in every epoch and every worker, and
@@ -66,6 +66,20 @@ class Flips(NamedTuple):
         """A view of `image` (H, W, C)."""
         image = image[:: -1 if self.vertical else 1, :: -1 if self.horizontal else 1]
         return image.swapaxes(0, 1) if self.transpose else image
+
+
+def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a square window; `count`, a square number, is how many pixels it has.
+
+    Returns:
+        What `sample_pixels` does, row by row.
+    """
+    height, width = image.shape[:2]
+    side = math.isqrt(count)
+    top, left = random_corner((height, width), (side, side), rng)
+    y, x = pixel_centers(height, top, top + side), pixel_centers(width, left, left + side)
+    coord = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
+    return coord.view(-1, 2), to_tensor(crop(image, (top, left), (side, side))).view(-1, 3)
 
 
 def sample_pixels(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

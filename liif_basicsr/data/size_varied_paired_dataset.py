@@ -112,4 +112,5 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
                 "the size of the ground truth"
             )
         if count > (final or low) ** 2:
-            raise LIIFError(f"{self.where}: sample_q is {count}, but the smallest picture has {(final or low) ** 2} pixels")
+            pixels = (final or low) ** 2
+            raise LIIFError(f"{self.where}: sample_q is {count}, but the smallest ground truth has {pixels} pixels")
