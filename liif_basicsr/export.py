@@ -6,7 +6,9 @@ import logging
 import os
 import tempfile
 import warnings
+from contextlib import redirect_stderr
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +81,9 @@ def _trace(graph: Graph) -> Any:
     any_size = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of its own insides
+        # torch warns of its own insides, and prints the whole graph when the first of its ways fails.
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
             # Not optimized: the optimizer takes EPS_AREA for 0, and pixels whose four areas are 0 become NaN.
             return torch.onnx.export(
                 graph,

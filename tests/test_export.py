@@ -39,11 +39,12 @@ def save(folder, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_onnxruntime_gives_our_pictures_at_any_size(network, tmp_path):
+def test_onnxruntime_gives_our_pictures_at_any_size(network, tmp_path, capsys):
     import onnxruntime
 
     net = save(tmp_path, network)
     assert main(["export", str(tmp_path / "net.onnx"), "--model", str(tmp_path / "net.pth")]) == 0
+    assert not capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.pth"]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
