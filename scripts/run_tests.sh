@@ -6,7 +6,7 @@ set -euo pipefail
 activate_environment
 install_plugin '.[test]'
 # Without what it asks for, which is large and for faces: the tests need its enlarger alone.
-python -m pip install --disable-pip-version-check -qq --no-deps realesrgan
+python -m pip install --disable-pip-version-check -qq --no-deps realesrgan || say "No realesrgan: its tests skip"
 link_basicsr
 
 say "Style and types"
