@@ -112,9 +112,15 @@ def test_basicsrs_perceptual_loss_looks_at_the_window_and_teaches(options: dict[
     assert model.get_current_log()["l_percep"] < first
 
 
+@pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning", "ignore:.*weight enum.*:UserWarning")
 def test_a_perceptual_loss_on_single_pixels_or_without_weights_is_told(options: dict[str, Any]) -> None:
     from liif_basicsr.models.liif_model import LIIFModel
 
     refused(lambda: LIIFModel.check_options(options), "train: perceptual_opt", VGG, "https://download.pytorch.org")
+    Path(VGG).parent.mkdir(parents=True)
+    Path(VGG).write_bytes(b"PK" * 500)
+    refused(lambda: LIIFModel.check_options(options), VGG, "is no checkpoint, or a damaged one")
+    torch.save({"features.0.weight": torch.zeros(3)}, VGG)  # of another network
+    refused(lambda: LIIFModel(options), "train: pixel_opt, perceptual_opt: Error(s) in loading state_dict for VGG")
     options["datasets"]["train"]["sample"] = "pixels"
     refused(lambda: LIIFModel.check_options(options), "train: perceptual_opt", "sample: patch")

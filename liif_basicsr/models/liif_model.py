@@ -83,7 +83,7 @@ class LIIFModel(CheckpointedModel):
 
     def init_training_settings(self) -> None:
         """As BasicSR does it; what its losses refuse is told as of the block `train`."""
-        with told_of("train: pixel_opt, perceptual_opt"):
+        with told_of("train: pixel_opt, perceptual_opt", RuntimeError):
             super().init_training_settings()
 
     def setup_optimizers(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from torch import Tensor
 
+from liif_basicsr.checkpoint import read_tensors
 from liif_basicsr.errors import LIIFError
 
 
@@ -24,7 +25,7 @@ def as_pictures(answers: Tensor) -> Tensor:
 
 
 def check_perceptual(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
-    """Raise LIIFError if a perceptual loss would look at single pixels, or lacks the weights of its VGG."""
+    """Raise LIIFError if a perceptual loss would look at single pixels, or its VGG's weights are missing or damaged."""
     if not train["perceptual_opt"]:
         return
     if not of_patches(opt):
@@ -34,3 +35,4 @@ def check_perceptual(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
             f"train: perceptual_opt: the weights of VGG are not in {VGG_PRETRAIN_PATH}; "
             f"put https://download.pytorch.org/models/{osp.basename(VGG_PRETRAIN_PATH)} there"
         )
+    read_tensors(VGG_PRETRAIN_PATH)  # BasicSR would run what code there is in it
