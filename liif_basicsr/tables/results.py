@@ -35,16 +35,7 @@ class Results:
     def __init__(self, path: Path) -> None:
         check_output(path, [".json"])
         self.path = path
-        self.kept: dict[str, dict[str, Any]] = {}
-        try:
-            if path.exists():
-                self.kept = json.loads(path.read_text())
-                if not all(row.keys() >= METRICS.keys() for row in self.kept.values()):
-                    raise ValueError
-        except OSError as error:
-            raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, AttributeError):
-            raise LIIFError(f"{path}: holds no results, or is damaged; move it away or name another file") from None
+        self.kept = self._read()
 
     def __contains__(self, pair: tuple[Method, Subject]) -> bool:
         return _key(*pair) in self.kept
@@ -56,8 +47,20 @@ class Results:
     def __setitem__(self, pair: tuple[Method, Subject], values: Values) -> None:
         method, subject = pair
         about = {"method": method.label, "set": subject.name, "scale": scale_text(subject.scale)}
-        self.kept[_key(method, subject)] = {**about, "pictures": len(subject), **values}
+        # Another process may have written, too.
+        self.kept = {**self._read(), **self.kept, _key(method, subject): {**about, "pictures": len(subject), **values}}
         write(self.path, json.dumps(self.kept, indent=1).encode())
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+            if not all(isinstance(row[metric], (int, float)) for row in kept.values() for metric in METRICS):
+                raise ValueError
+        except OSError as error:
+            raise LIIFError(f"{self.path}: cannot be read: {error.strerror}") from None
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise LIIFError(f"{self.path}: holds no results, or is damaged; move it away or name another") from None
+        return kept
 
 
 def measure_all(methods: Sequence[Method], subjects: Iterable[Subject], results: Results) -> None:

@@ -97,7 +97,7 @@ def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
     for row in rows:
         numbers = [" / ".join(_number(row.values.get(scale, {}), metric) for metric in metrics).strip(" /")
                    for scale in scales]  # fmt: skip
-        times = [f"{row.times[time]:.3g}" if time in row.times else "" for time in timed]
+        times = [_time(row.times[time]) if time in row.times else "" for time in timed]
         count = "" if row.parameters is None else f"{row.parameters / 1e6:.2f}M"
         table.append([row.set, row.label, count, *numbers, *times])
     return table
@@ -105,6 +105,10 @@ def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
 
 def _number(values: Values, metric: str) -> str:
     return f"{values[metric]:.{DIGITS[metric]}f}" if metric in values else ""
+
+
+def _time(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 # Suffix of a file -> what makes a table of that kind.
