@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,16 @@ def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
             f"{path}: does not say what network it is of (no network_g); train with model_type LIIFModel, "
             "or load it in an options file with pretrain_network_g"
         )
-    net = _build(checkpoint["network_g"], path)
+    with _no_larger_than(path):
+        net = build_network(checkpoint["network_g"])
     load_params(net, checkpoint, path, param_key)
     return net.eval().requires_grad_(False)
 
 
-def _build(block: dict[str, Any], path: Path) -> nn.Module:
-    """The network of a checkpoint; its block may not ask for much more than the file holds."""
-    room = path.stat().st_size + ROOM
+@contextmanager
+def _no_larger_than(path: str | Path) -> Iterator[None]:
+    """What a file tells of its network may not ask for one much larger than the file, and is told with its name."""
+    room = Path(path).stat().st_size + ROOM
 
     def count(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
         nonlocal room
@@ -65,9 +68,9 @@ def _build(block: dict[str, Any], path: Path) -> nn.Module:
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        return build_network(block)
+        yield
     except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
+        raise LIIFError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     finally:
         hook.remove()
 
@@ -80,7 +83,9 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     data = read_tensors(path)
     if is_official(data):
-        return from_official(data, str(path))
+        _check_params(data["model"]["sd"], "sd", path)
+        with _no_larger_than(path):
+            return from_official(data, str(path))
     if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
         _check_parts(data, path)
         return dict(data)
@@ -91,10 +96,18 @@ def _check_parts(data: Mapping[str, Any], path: str | Path) -> None:
     """Raise LIIFError if a part of ours is not of the kind that it must be."""
     for key in {"params", "params_ema", "network_g"} & data.keys():
         part = data[key]
-        if not isinstance(part, Mapping):
+        if key != "network_g":
+            _check_params(part, key, path)
+        elif not isinstance(part, Mapping):
             raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
-        if key != "network_g" and not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in part.items()):
-            raise LIIFError(f"{path}: is a damaged checkpoint, its {key} hold more than tensors")
+
+
+def _check_params(params: Any, key: str, path: str | Path) -> None:
+    """Raise LIIFError unless parameters are tensors by name."""
+    if not isinstance(params, Mapping):
+        raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in params.items()):
+        raise LIIFError(f"{path}: is a damaged checkpoint, its {key} hold more than tensors")
 
 
 def read_tensors(path: str | Path) -> Any:

@@ -13,6 +13,7 @@ import liif_basicsr
 from liif_basicsr import checkpoint
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.official import to_official
 
 
 class Hostile:
@@ -186,6 +187,27 @@ def test_parameters_of_another_precision_load(path):
     data["params_ema"] = {key: value.double() for key, value in data["params_ema"].items()}
     torch.save(data, path)
     assert liif_basicsr.load(path).state_dict()["decoder.layers.1.bias"].dtype == torch.float32
+
+
+OFFICIAL_LIES = {
+    "its sd is no dict": lambda model: model.update(sd=3),
+    "its sd hold more than tensors": lambda model: model["sd"].update({"imnet.layers.0.bias": "x"}),
+    "network_g: hidden_dims": lambda model: model["args"]["imnet_spec"]["args"].update(hidden_list=["x"]),
+    "network_g: asks for a network that is much": lambda model: model["args"]["imnet_spec"]["args"].update(
+        hidden_list=[9000, 9000]
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "lie"), OFFICIAL_LIES.items(), ids=OFFICIAL_LIES)
+def test_an_official_checkpoint_that_lies_is_told(path, net, said, lie):
+    network = {**NETWORK, "input_skip": None}
+    data = to_official({"params": net.state_dict(), "network_g": network}, "ours")
+    lie(data["model"])
+    torch.save(data, path)
+    with pytest.raises(LIIFError, match=f"net_g_1.pth: .*{said}") as caught:
+        liif_basicsr.load(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_another_network_is_told(path):

@@ -47,14 +47,15 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     plain = {**NETWORK, "input_skip": None}  # the official code knows no other
     official = build_network(plain)
     official.load_state_dict(net.state_dict())
-    checkpoint.save(folder / "ours.pth", ours)
-    checkpoint.save(folder / "official.pth", to_official({**ours, "network_g": plain}, "ours"))
+    sound = {"ours": ours, "official": to_official({**ours, "network_g": plain}, "ours")}
+    for source, data in sound.items():
+        checkpoint.save(folder / f"{source}.pth", data)
     for number in range(count):
         source, path = rng.choice(["ours", "ours", "official"]), files / f"{number}"
-        if source == "ours" and rng.random() < 0.6:
-            data, how = copy.deepcopy(ours), rng.choice(LIES)
+        if rng.random() < 0.5:
+            data, how = copy.deepcopy(sound[source]), rng.choice(LIES) if source == "ours" else change_official
             how(data, rng)
-            torch.save(data, path.with_name(f"{number}_ours_{how.__name__}.pth"))
+            torch.save(data, path.with_name(f"{number}_{source}_{how.__name__}.pth"))
         else:
             how_bytes, content = mutate((folder / f"{source}.pth").read_bytes(), rng)
             path.with_name(f"{number}_{source}_{how_bytes}.pth").write_bytes(content)
@@ -97,6 +98,13 @@ def change_network(data: dict[str, Any], rng: random.Random) -> None:
     data["network_g"] = copy.deepcopy(data["network_g"])
     block = rng.choice([data["network_g"], data["network_g"]["encoder"]])
     keys = [key for key in block if key != "input_skip"]  # of which None is another network, and as good
+    block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
+
+
+def change_official(data: dict[str, Any], rng: random.Random) -> None:
+    model, args = data["model"], data["model"]["args"]
+    block = rng.choice([model, model["sd"], args, args["encoder_spec"]["args"], args["imnet_spec"]["args"]])
+    keys = [key for key in block if key != "local_ensemble"]  # without it is another network, and as good
     block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
 
 
