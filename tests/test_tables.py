@@ -179,13 +179,13 @@ def test_ended_in_the_middle_it_goes_on_to_the_same_table(tmp_path: Path, data: 
     args = [data / "a.pth", data / "b.pth", "--sets", "photos", "--scales", "1:4:0.05"]
     kept, log = tmp_path / "ended" / "tables.json", tmp_path / "log"
     command = [*COMMAND, *map(str, args), "--data", str(data), "--results", str(kept), "--out", str(tmp_path / "t.md")]
-    with open(log, "w") as said:
-        run = subprocess.Popen(command, cwd=tmp_path, env=environ(), stdout=said, stderr=said)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and theirs, would ignore it
+    with open(log, "w") as said, subprocess.Popen(command, env=environ(), stdout=said, stderr=said) as run:
         while not kept.exists():
             assert run.poll() is None, log.read_text()
             time.sleep(0.002)
         run.send_signal(number)
-        status = run.wait(timeout=60)
+    status = run.returncode
     if number == signal.SIGINT:
         assert status == 130 and log.read_text().splitlines()[-1] == "tables.py: interrupted; run it again to go on"
     assert 0 < len(json.loads(kept.read_text())) < 122 and not (tmp_path / "t.md").exists()
