@@ -23,7 +23,7 @@ from liif_basicsr.tables.output import check_output, write
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "options" / "train_controlled.yml"
-# Name -> what it changes; None takes an option away. Source: paper, tables 1 (MetaSR) and 3.
+# Name -> what it changes; None takes an option away. Source: paper, section 4.
 VARIANTS: dict[str, dict[str, Any]] = {
     "LIIF": {},
     "MetaSR": {"network_g": {"type": "MetaSR", "hidden_dims": None}},

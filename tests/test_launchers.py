@@ -190,7 +190,7 @@ def test_forced_options_count(tmp_path, opt):
 
 def test_every_options_file_of_ours_passes(request):
     """But for their data and the weights of VGG, which may not be there."""
-    for path in sorted((request.config.rootpath / "options").glob("*.yml")):
+    for path in sorted((request.config.rootpath / "options").rglob("*.yml")):
         try:
             launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
         except LIIFError as error:

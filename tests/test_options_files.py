@@ -11,7 +11,7 @@ OPTIONS = ROOT / "options"
 FILES = sorted(str(path.relative_to(OPTIONS).with_suffix("")) for path in OPTIONS.rglob("*.yml"))
 EDSR = {"type": "EDSR", "num_feat": 64, "num_block": 16}
 RDN = {"type": "RDN", "num_feat": 64, "num_block": 16, "num_layer": 8, "num_grow_ch": 64}
-# File -> all in which it differs from train_liif_edsr.yml, beside its name. Source: paper, tables 1 and 3.
+# File -> all in which it differs from train_liif_edsr.yml, beside its name. Source: paper, section 4.
 ROWS: dict[str, dict[str, Any]] = {
     "train_liif_rdn": {"network_g:encoder": RDN},
     "train_metasr_edsr": {"network_g": {"type": "MetaSR", "encoder": EDSR, "hidden_dim": 256}},

@@ -1,6 +1,6 @@
 """PSNR in dB as the LIIF paper prints it, to stand beside what is measured here.
 
-Source: paper, tables 1 to 3. Of tables 1 and 3, DIV2K: RGB; of table 2, the benchmark sets: luma.
+Source: paper, section 4. DIV2K: RGB; the benchmark sets: luma.
 """
 from __future__ import annotations
 
