@@ -114,7 +114,7 @@ def _check(path: Path, net: ContinuousNetwork) -> None:
         except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
             output = None
         if output is None or not np.allclose(output, net.render(lq, size), rtol=0, atol=TOLERANCE):
-            raise LIIFError(f"{_name(net)} cannot be exported: as a graph it is bound to one size of its input")
+            raise LIIFError(f"{_name(net)} cannot be exported: its graph gives other pictures at other sizes")
 
 
 def _name(net: ContinuousNetwork) -> str:
