@@ -73,6 +73,12 @@ def test_a_sample_equals_the_official_procedure(photos: Path, seed: int) -> None
     assert item["gt_path"] == str(photos / "a.png")
 
 
+def test_an_input_may_be_one_pixel(photos: Path) -> None:
+    dataset = ArbitraryScaleImageDataset(train_block(photos, lq_size=1, sample_q=1))
+    for _ in range(20):  # flipped or not
+        assert dataset[0]["lq"].shape == (3, 1, 1)
+
+
 def test_all_orientations_scales_and_places_are_drawn(photos: Path) -> None:
     torch.manual_seed(0)
     dataset = ArbitraryScaleImageDataset(train_block(photos))

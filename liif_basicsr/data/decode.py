@@ -72,7 +72,8 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """uint8 pixels (..., C) to float32 in [0, 1], same shape."""
-    return torch.from_numpy(np.ascontiguousarray(image)).float().div_(255)
+    # A copy in any case: a view of a single pixel counts as contiguous, whatever its strides.
+    return torch.from_numpy(np.array(image, order="C")).float().div_(255)
 
 
 def to_image_tensor(image: np.ndarray) -> Tensor:
