@@ -90,7 +90,10 @@ def test_an_interrupt_ends_in_a_line(tmp_path, opt):
             assert run.poll() is None
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 130
+        try:
+            assert run.wait(60) == 130
+        finally:
+            run.kill()
         said.seek(0)
         text = said.read()
     assert text.splitlines()[-1].startswith("liif_basicsr: interrupted") and "Traceback" not in text

@@ -179,7 +179,6 @@ def test_ended_in_the_middle_it_goes_on_to_the_same_table(tmp_path: Path, data: 
     args = [data / "a.pth", data / "b.pth", "--sets", "photos", "--scales", "1:4:0.05"]
     kept, log = tmp_path / "ended" / "tables.json", tmp_path / "log"
     command = [*COMMAND, *map(str, args), "--data", str(data), "--results", str(kept), "--out", str(tmp_path / "t.md")]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and theirs, would ignore it
     with open(log, "w") as said, subprocess.Popen(command, env=environ(), stdout=said, stderr=said) as run:
         while not kept.exists():
             assert run.poll() is None, log.read_text()
