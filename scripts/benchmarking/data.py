@@ -92,11 +92,14 @@ def measure_data(official: Path | None, runs: int) -> None:
         for cache, kind, count in CASES:
             ours, held = grown(lambda kind=kind: after_use(open_ours(roots[kind], kind)))
             with redirect_stdout(None):
-                theirs, official_held = grown(lambda cache=cache: open_official(official, roots["disk"], cache))
+                theirs = open_official(official, roots["disk"], cache)
             label = f"a sample from {OURS[kind]}" + (f" (official: `{cache}`)" if official else "")
             row(label, draw(theirs, count) if official else None, draw(ours, count), runs, time.process_time, per=count)
-            if official and cache == "in_memory":
-                print(f"| memory of its own, {COUNT} pictures | {held:.0f} MB | official: {official_held:.0f} MB | |")
+            if kind == "pixels":
+                mapped = (roots[kind] / "pixels.bin").stat().st_size / 2**20
+                floats = sum(tensor.nbytes for tensor in theirs.dataset.files) / 2**20 if official else 0
+                print(f"| held of {COUNT} pictures | {held:.0f} MB of its own, {mapped:.0f} MB mapped | "
+                      + (f"official: {floats:.0f} MB | |" if official else "| |"))  # fmt: skip
     torch.set_num_threads(threads)
 
 
