@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import PurePath
 
 from liif_basicsr.errors import LIIFError
@@ -17,6 +18,13 @@ def error_line(error: LIIFError) -> str:
     return "liif_basicsr: error: " + " ".join(text.split())
 
 
+def tell(line: str) -> None:
+    """Print a line on stderr; where stdout goes to the same file, below what was printed there before."""
+    with suppress(OSError):  # a full disk; the line is what matters
+        sys.stdout.flush()
+    print(line, file=sys.stderr)
+
+
 def install() -> None:
     """Where BasicSR's own script is what runs, print a LIIFError as one line; all else is as it was."""
     if not _runs_basicsr_script() or getattr(sys.excepthook, "__module__", None) == __name__:
@@ -25,7 +33,7 @@ def install() -> None:
 
     def hook(kind, error, traceback) -> None:
         if isinstance(error, LIIFError):
-            print(error_line(error), file=sys.stderr)
+            tell(error_line(error))
         else:
             previous(kind, error, traceback)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.excepthook import error_line
+from liif_basicsr.excepthook import error_line, tell
 
 
 def main(is_train: bool) -> int:
@@ -24,14 +24,14 @@ def main(is_train: bool) -> int:
     try:
         _run(is_train)
     except LIIFError as error:
-        print(error_line(error), file=sys.stderr)
+        tell(error_line(error))
         return 2
     except OSError as error:  # of BasicSR's own files: its log, its copy of the options
-        print(error_line(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}")), file=sys.stderr)
+        tell(error_line(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}")))
         return 2
     except KeyboardInterrupt:
         again = "; --auto_resume goes on from the last checkpoint" if is_train else ""
-        print(f"liif_basicsr: interrupted{again}", file=sys.stderr)
+        tell(f"liif_basicsr: interrupted{again}")
         return 130
     return 0
 
