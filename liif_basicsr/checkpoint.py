@@ -192,6 +192,8 @@ def save(path: str | Path, data: Mapping[str, Any]) -> None:
         with whole_file(Path(path)) as file:
             torch.save(dict(data), file)
     except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt so as well, at the file's end
+            raise error.__context__ from None
         reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {brief(error)}"
         raise LIIFError(f"{path}: {reason}; what was saved before is kept") from error
 

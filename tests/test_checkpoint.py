@@ -4,6 +4,7 @@ import pickle
 import resource
 import signal
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -254,3 +255,36 @@ def test_a_failed_write_keeps_the_older_file(path, limit):
 def test_a_folder_that_is_missing_is_told(tmp_path):
     with pytest.raises(LIIFError, match="cannot be written: No such file or directory"):
         checkpoint.save(tmp_path / "none" / "net.pth", {})
+
+
+class InterruptedFile:
+    """A file at whose write number `at` somebody presses Ctrl-C."""
+
+    def __init__(self, file, at):
+        self.file, self.left = file, at
+
+    def write(self, content):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return self.file.write(content)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_an_interrupt_while_it_is_written_stays_one(tmp_path, monkeypatch, at):
+    path, written = tmp_path / "a.pth", checkpoint.whole_file
+    checkpoint.save(path, {"params": {}})
+    before = path.read_bytes()
+
+    @contextmanager
+    def interrupted(path):
+        with written(path) as file:
+            yield InterruptedFile(file, at)
+
+    monkeypatch.setattr(checkpoint, "whole_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, {str(k): torch.zeros(1000) for k in range(9)})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
