@@ -9,7 +9,7 @@ from importlib import import_module
 
 from liif_basicsr import __version__
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.excepthook import error_line
+from liif_basicsr.excepthook import error_line, tell
 
 # command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
 COMMANDS = {
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv)
     except LIIFError as error:
-        print(error_line(error), file=sys.stderr)
+        tell(error_line(error))
         return 2
     except KeyboardInterrupt:
         return 130

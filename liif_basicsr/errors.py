@@ -1,7 +1,8 @@
 """The one exception for bad input, and what others say about it in its form."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 # What BasicSR and torch raise about options that they do not like.
@@ -37,3 +38,19 @@ def brief(error: Exception) -> str:
     """The first line of what an exception says, or its kind where it says nothing."""
     text = str(error).strip()
     return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -> int:
+    """Do a script's work and tell bad input, or an interrupt, in one line.
+
+    Returns:
+        Exit status: the work's own (0 where it returns None), 1 for bad input, 130 when interrupted.
+    """
+    try:
+        return work() or 0
+    except LIIFError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; {if_interrupted}", file=sys.stderr)
+        return 130

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from liif_basicsr.archs.continuous import ContinuousNetwork
 from liif_basicsr.checkpoint import load
 from liif_basicsr.coords import pixel_centers
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.zoo import add_model_argument
 
 # What a graph is traced with: neither sizes nor their ratios are alike, so that none stands for another.
@@ -96,8 +96,7 @@ def _trace(graph: Graph) -> Any:
                 verbose=False,
             )
     except Exception as error:  # torch's exporter lets out whatever a network's code meets in it
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise LIIFError(f"{_name(graph.net)} cannot be exported: {reason[:200]}") from None
+        raise LIIFError(f"{_name(graph.net)} cannot be exported: {brief(error)}") from None
 
 
 def _check(path: Path, net: ContinuousNetwork) -> None:

@@ -34,6 +34,19 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             os.unlink(partial)
 
 
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        LIIFError: it cannot be written; an older file is then as it was.
+    """
+    try:
+        with whole_file(path) as file:
+            file.write(content)
+    except LIIFError as error:
+        raise LIIFError(f"{path}: {error}") from None
+
+
 def _set_mode(path: str) -> None:
     """The rights that any new file gets; a temporary one is its owner's alone."""
     mask = os.umask(0)

@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,16 @@ from benchmarking.data import measure_data, measure_validation
 from benchmarking.official import load_official, official_render
 from benchmarking.timing import row, seconds
 
-from liif_basicsr import LIIFError
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import run_script
 from liif_basicsr.official import to_official
+from liif_basicsr.precision import autocast
 
 NETWORK = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 64, "num_block": 16}}
 LOW, HIGH = (96, 96), (384, 384)
 MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-
-
-def autocast(precision: str) -> Any:
-    """The context of a precision."""
-    dtype = PRECISIONS[precision]
-    return torch.autocast("cpu", dtype) if dtype else nullcontext()
+CPU = torch.device("cpu")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def measure_products(runs: int) -> dict[str, float]:
@@ -66,7 +61,7 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
     rates = measure_products(runs)
     encoder = {}
     for precision in PRECISIONS:
-        with autocast(precision):
+        with autocast(CPU, precision):
             encoder[precision] = statistics.median(seconds(lambda: net.encode(lq)) for _ in range(2 * runs))
             own = row(f"render {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}, {precision}", base,
                       lambda: net.render(lq, HIGH), runs)
@@ -91,7 +86,7 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
 
         def run() -> None:
             optimizer.zero_grad()
-            with torch.autocast("cpu", PRECISIONS[precision], enabled=PRECISIONS[precision] is not None):
+            with autocast(CPU, precision):
                 output = forward()
             F.l1_loss(output.float(), gt).backward()
             optimizer.step()
@@ -117,7 +112,7 @@ def print_peak(h: int, w: int, height: int, width: int) -> None:
     """Render in this process and print its peak."""
     torch.manual_seed(0)
     net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, h, w)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(CPU, "bfloat16"):
         took = seconds(lambda: net.render(lq, (height, width)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"| {w}x{h} to {width}x{height}, bfloat16 | {took:.0f} s | peak of the process: {peak:.2f} GB | |")
@@ -136,14 +131,15 @@ def main() -> int:
         print_peak(*args.peak)
         return 0
     args.runs = 1 if args.short else args.runs
+    return run_script("benchmark.py", lambda: measure(args), "nothing is kept")
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure row by row and print the table."""
     torch.manual_seed(0)
     net = build_network(NETWORK).eval()
     checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
-    try:
-        theirs = load_official(args.official, checkpoint) if args.official else None
-    except LIIFError as error:
-        print(f"benchmark.py: error: {error}", file=sys.stderr)
-        return 1
+    theirs = load_official(args.official, checkpoint) if args.official else None
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}\n")
     print("| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
@@ -152,7 +148,6 @@ def main() -> int:
     measure_validation(NETWORK)
     if args.memory:
         measure_memory()
-    return 0
 
 
 if __name__ == "__main__":

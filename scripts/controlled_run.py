@@ -17,9 +17,10 @@ from typing import Any
 
 import yaml
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, run_script
+from liif_basicsr.files import write
 from liif_basicsr.launch.options import read
-from liif_basicsr.tables.output import check_output, write
+from liif_basicsr.tables.output import check_output
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "options" / "train_controlled.yml"
@@ -85,15 +86,12 @@ def main() -> int:
     parser.add_argument("--scales", nargs="+", default=["2", "3", "4", "6", "8", "12"], help="as of tables.py")
     parser.add_argument("--out", default="results/controlled.md", help="the table (default: %(default)s)")
     args = parser.parse_args()
-    try:
+
+    def work() -> int:
         options = read(args.options)
         return tabulate({variant: train(variant, options) for variant in args.variants}, args)
-    except LIIFError as error:
-        print(f"controlled_run.py: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("controlled_run.py: interrupted; run it again to go on", file=sys.stderr)
-        return 130
+
+    return run_script("controlled_run.py", work, "run it again to go on")
 
 
 if __name__ == "__main__":

@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from liif_basicsr import LIIFError
+from liif_basicsr.errors import LIIFError, run_script
+from liif_basicsr.files import write
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
-from liif_basicsr.picture.precision import PRECISIONS
+from liif_basicsr.precision import PRECISIONS
 from liif_basicsr.render import check_window
 from liif_basicsr.tables.command import add_arguments, measured, scales_of
 from liif_basicsr.tables.curve import check_curve, draw_curve
 from liif_basicsr.tables.methods import Method, open_methods
-from liif_basicsr.tables.output import check_output, write
+from liif_basicsr.tables.output import check_output
 
 LABEL_HEIGHT = 22
 GAP = 6
@@ -122,15 +123,7 @@ def main() -> int:
     command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")
     command.set_defaults(run=run_curve)
     args = parser.parse_args()
-    try:
-        args.run(args)
-    except LIIFError as error:
-        print(f"figures.py: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("figures.py: interrupted; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
+    return run_script("figures.py", lambda: args.run(args), "run it again to go on")
 
 
 if __name__ == "__main__":

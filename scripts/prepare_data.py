@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.prepare import pictures, sets
 from liif_basicsr.prepare.celeba_hq import celeba_hq as make_celeba_hq
 
@@ -137,14 +137,7 @@ def positive(value: str) -> int:
 def main() -> int:
     """Run one command; bad input is told in one line."""
     args = parser().parse_args()
-    try:
-        return args.run(args)
-    except LIIFError as error:
-        print(f"prepare_data: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("prepare_data: interrupted; nothing half made is left, run it again", file=sys.stderr)
-        return 130
+    return run_script("prepare_data", lambda: args.run(args), "nothing half made is left, run it again")
 
 
 if __name__ == "__main__":

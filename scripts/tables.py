@@ -19,11 +19,12 @@ from benchmarking.official import load_official, official_render
 from benchmarking.timing import pairs
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, run_script
+from liif_basicsr.files import write
 from liif_basicsr.official import to_official
 from liif_basicsr.tables.command import add_arguments, measured
 from liif_basicsr.tables.methods import Method
-from liif_basicsr.tables.output import check_output, write
+from liif_basicsr.tables.output import check_output
 from liif_basicsr.tables.results import METRICS, Values
 from liif_basicsr.tables.table import FORMS, make_rows, markdown
 
@@ -72,15 +73,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=7, help="how often times are taken (default: %(default)s)")
     parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
     args = parser.parse_args()
-    try:
-        run(args)
-    except LIIFError as error:
-        print(f"tables.py: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("tables.py: interrupted; run it again to go on", file=sys.stderr)
-        return 130
-    return 0
+    return run_script("tables.py", lambda: run(args), "run it again to go on")
 
 
 if __name__ == "__main__":

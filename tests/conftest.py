@@ -10,6 +10,7 @@ import sys
 import venv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Tiny tensors, and other work on the machine: threads only wait for each other. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,12 +19,25 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
+from experiment import make_pictures, model_options  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
 settings.register_profile("liif", deadline=None, max_examples=25)
 settings.load_profile("liif")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of three small pictures."""
+    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
+
+
+@pytest.fixture
+def opt(tmp_path, pictures) -> dict[str, Any]:
+    """Options of a training on `pictures`, as the model gets them."""
+    return model_options(tmp_path, pictures)
 
 
 @pytest.fixture(scope="session")

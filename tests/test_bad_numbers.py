@@ -7,22 +7,12 @@ import pytest
 import torch
 from bad_loss import train_badly
 from basicsr.models import build_model
-from experiment import batch, make_pictures, model_options, steps, train_options
+from experiment import batch, steps, train_options
 from faultsuite.kills import weights
 from faultsuite.ranks import together
 
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
-
-
-@pytest.fixture
-def opt(tmp_path, pictures):
-    return model_options(tmp_path, pictures)
 
 
 def bad_batch():

@@ -5,22 +5,11 @@ import pytest
 import torch
 from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
-from experiment import NETWORK, batch, make_pictures, model_options, steps
+from experiment import NETWORK, batch, steps
 
 import liif_basicsr
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
-
-
-@pytest.fixture
-def opt(tmp_path, pictures):
-    return model_options(tmp_path, pictures)
-
 
 # Training ---------------------------------------------------------------------------------------------------
 

@@ -3,15 +3,10 @@ import os
 
 import pytest
 from basicsr.models import build_model
-from experiment import make_pictures, model_options, steps
+from experiment import model_options, steps
 
 from liif_basicsr import checkpoint
 from liif_basicsr.errors import LIIFError
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
-from experiment import make_pictures, model_options, val_set
+from experiment import val_set
 from PIL import Image
 
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
@@ -19,16 +19,6 @@ METRICS = {
     "psnr": {"type": "calculate_psnr"},
     "ssim": {"type": "calculate_ssim"},
 }
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
-
-
-@pytest.fixture
-def opt(tmp_path, pictures):
-    return model_options(tmp_path, pictures)
 
 
 class Board:

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.picture.precision import autocast
+from liif_basicsr.precision import autocast
 from liif_basicsr.viewer.tiles import MAX_LEVEL, TILE, Tiles, read_picture
 
 

@@ -41,8 +41,8 @@ class Decoder(Protocol):
         """For (h, w, D) of `project`, a function of rows and columns in it to (R, C, 3) in [-1, 1]."""
 
     @property
-    def width(self) -> int:
-        """How many numbers a pixel takes in `on_grid`, about."""
+    def numbers_per_pixel(self) -> int:
+        """About how many a pixel of `on_grid` takes while it is decoded."""
 
     def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """How many features beyond the four around a query it uses, for an output of size (H, W)."""
@@ -167,7 +167,7 @@ class ContinuousNetwork(nn.Module):
                 coord = torch.stack(torch.meshgrid(y[i], x[j], indexing="ij"), dim=-1)
                 return block + self._base(lq, coord[None])[0]
 
-            return colours, decoder.width * grid.element_size()
+            return colours, decoder.numbers_per_pixel * grid.element_size()
 
         reach = decoder.reach(in_size, size)
         if features is not None:

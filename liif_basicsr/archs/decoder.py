@@ -139,7 +139,7 @@ class LocalImplicitDecoder(nn.Module):
         return self.axis(y, in_size[0]), self.axis(x, in_size[1])
 
     @property
-    def width(self) -> int:
+    def numbers_per_pixel(self) -> int:
         """Numbers that a pixel of `on_grid` takes: hidden units of its corners, and about 16 more for each."""
         return len(self.sides) ** 2 * (max(layer.out_features for layer in self.layers) + 16)
 

@@ -94,7 +94,7 @@ class MetaDecoder(nn.Module):
         return answer
 
     @property
-    def width(self) -> int:
+    def numbers_per_pixel(self) -> int:
         """Numbers that a pixel of `on_grid` takes: what is picked, and the hidden units."""
         return 4 * (self.layers[0].out_features + 1)
 

@@ -97,7 +97,7 @@ class PixelShuffleDecoder(nn.Module):
         return answer
 
     @property
-    def width(self) -> int:
+    def numbers_per_pixel(self) -> int:
         """Numbers that a pixel of `on_grid` takes where the picture is as large as the input."""
         return 6 * self.scale**2
 

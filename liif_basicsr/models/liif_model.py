@@ -20,8 +20,7 @@ from liif_basicsr.models.checkpointed_model import CheckpointedModel
 from liif_basicsr.models.finite import find_bad
 from liif_basicsr.models.patches import as_pictures, check_perceptual, of_patches
 from liif_basicsr.options import check_block
-
-PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+from liif_basicsr.precision import autocast
 
 
 class LIIFModel(CheckpointedModel):
@@ -104,16 +103,11 @@ class LIIFModel(CheckpointedModel):
         self.query = [data[key].to(self.device) for key in ("coord", "cell") if key in data]
         self.paths = data.get("gt_path", data.get("lq_path"))
 
-    def autocast(self, precision: str | None) -> torch.autocast:
-        """The context in which networks run; None for float32."""
-        dtype = PRECISIONS[precision] if precision else None
-        return torch.autocast(self.device.type, dtype, enabled=precision is not None)
-
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch that was fed."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
-        with self.autocast(self.amp):
+        with autocast(self.device, self.amp or "float32"):
             self.output = self.net_g(self.lq, *self.query)
         pair = self.output.float(), self.gt
         losses = self.losses(*map(as_pictures, pair) if of_patches(self.opt) else pair)
@@ -168,7 +162,7 @@ class LIIFModel(CheckpointedModel):
         net.eval()
         if size is None:
             size = tuple(round(n * net.scale) for n in self.lq.shape[-2:])
-        with torch.no_grad(), self.autocast(self.val_opt["amp"]):
+        with torch.no_grad(), autocast(self.device, self.val_opt["amp"] or "float32"):
             self.output = net.render(self.lq, size)
         net.train(training)
 

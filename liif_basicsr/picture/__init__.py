@@ -35,7 +35,7 @@ def upscale(
         model: a network, or what `liif_basicsr.load` takes.
         device: such as `cuda:0` or `cpu`; by default a network's own, or the best one there is.
         precision: float32, bfloat16 or float16; by default the one that is fast and exact enough, see
-            `picture.precision`.
+            `liif_basicsr.precision`.
         self_ensemble: the mean of the picture's eight turns and flips: a little better, eight times as slow.
 
     Returns:

@@ -18,10 +18,10 @@ from liif_basicsr.files import whole_file
 from liif_basicsr.memory import check_memory
 from liif_basicsr.picture.enlarge import Enlarger
 from liif_basicsr.picture.notes import noted
-from liif_basicsr.picture.precision import PRECISIONS
 from liif_basicsr.picture.reading import read
 from liif_basicsr.picture.size import Wanted
 from liif_basicsr.picture.writing import BY_SUFFIX, check_format, format_of
+from liif_basicsr.precision import PRECISIONS
 from liif_basicsr.zoo import add_model_argument
 
 Job = tuple[Path, Path]

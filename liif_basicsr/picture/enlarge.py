@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from liif_basicsr import checkpoint
 from liif_basicsr.archs.continuous import ContinuousNetwork
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.options import suggest
-from liif_basicsr.picture.precision import PRECISIONS, autocast, best_precision
+from liif_basicsr.precision import PRECISIONS, autocast, best_precision
 from liif_basicsr.render import Window
 
 # Rows of a strip, also the edge of a tile in a TIFF, and columns that are computed at a time.
@@ -178,6 +178,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LIIFError(f"device {name!r}: cannot be used here ({reason[:120]}); there is always 'cpu'") from None
+        raise LIIFError(f"device {name!r}: cannot be used here ({brief(error)}); there is always 'cpu'") from None
     return device

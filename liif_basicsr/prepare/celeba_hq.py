@@ -10,7 +10,7 @@ from liif_basicsr.data.known import GET_CELEBA_HQ
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import whole_file
+from liif_basicsr.files import write
 from liif_basicsr.prepare.parallel import each
 from liif_basicsr.prepare.pictures import encode_png, keys, open_any
 from liif_basicsr.prepare.stores import whole
@@ -67,8 +67,4 @@ def _write(goal: Path, source: ImageSource, size: int, processes: int) -> None:
 
 def _write_split(path: Path, names: list[str]) -> None:
     count = round(len(names) * TRAINING)
-    try:
-        with whole_file(path) as file:
-            file.write(json.dumps({"train": names[:count], "val": names[count:]}).encode())
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
+    write(path, json.dumps({"train": names[:count], "val": names[count:]}).encode())

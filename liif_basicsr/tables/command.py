@@ -7,7 +7,7 @@ from pathlib import Path
 
 from liif_basicsr.data.fields import scale as checked_scale
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.picture.precision import PRECISIONS
+from liif_basicsr.precision import PRECISIONS
 from liif_basicsr.tables.methods import Method, open_methods
 from liif_basicsr.tables.results import Results, measure_all
 from liif_basicsr.tables.sets import Scale, Subject, open_subjects

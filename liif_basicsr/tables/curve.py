@@ -7,8 +7,9 @@ from io import BytesIO
 from pathlib import Path
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import write
 from liif_basicsr.tables.methods import Method
-from liif_basicsr.tables.output import check_output, write
+from liif_basicsr.tables.output import check_output
 from liif_basicsr.tables.results import Results
 from liif_basicsr.tables.sets import Scale, Subject
 

@@ -18,7 +18,7 @@ from liif_basicsr.checkpoint import load
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import suggest
-from liif_basicsr.picture.precision import autocast
+from liif_basicsr.precision import autocast
 from liif_basicsr.zoo import BOXED, DOWNLOADS, find
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -58,7 +58,7 @@ def open_method(text: str, precision: str = "float32") -> Method:
     Args:
         text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group, several of these with
             commas between: the one whose `scale` is nearest to the asked one renders. `LABEL=` may go before it.
-        precision: of networks, see `picture.precision`.
+        precision: of networks, see `liif_basicsr.precision`.
 
     Raises:
         LIIFError: no such file or name, a checkpoint that cannot be used, or a group with one scale twice.

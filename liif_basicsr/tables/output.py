@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import whole_file
 from liif_basicsr.options import suggest
 
 
@@ -24,16 +23,3 @@ def check_output(path: Path, suffixes: Iterable[str]) -> None:
         raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise LIIFError(f"{path}: cannot be written: {'is a folder' if path.is_dir() else 'its folder is read-only'}")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        LIIFError: it cannot be written; an older file is then as it was.
-    """
-    try:
-        with whole_file(path) as file:
-            file.write(content)
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None

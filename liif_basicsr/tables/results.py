@@ -9,10 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import write
 from liif_basicsr.models.validation import measure
 from liif_basicsr.options import scale_text
 from liif_basicsr.tables.methods import Method
-from liif_basicsr.tables.output import check_output, write
+from liif_basicsr.tables.output import check_output
 from liif_basicsr.tables.sets import Subject
 
 METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.picture.precision import autocast, best_precision
 from liif_basicsr.picture.reading import read, to_srgb
+from liif_basicsr.precision import autocast, best_precision
 
 # Screen pixels along an edge of a tile.
 TILE = 256

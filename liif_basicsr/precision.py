@@ -1,4 +1,4 @@
-"""The precision that pictures are computed in."""
+"""The precision that networks compute in."""
 from __future__ import annotations
 
 import torch
