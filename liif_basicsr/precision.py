@@ -14,7 +14,7 @@ def best_precision(device: torch.device, bits: int) -> str:
         For 8 bits bfloat16 where the processor has instructions for it (its rounding is about a thousandth, a
         quarter of an 8-bit step), else float32.
     """
-    return "bfloat16" if bits == 8 and _bfloat16_is_fast(device) else "float32"
+    return "bfloat16" if bits == 8 and bfloat16_is_fast(device) else "float32"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -23,7 +23,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
-def _bfloat16_is_fast(device: torch.device) -> bool:
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the processor has instructions for bfloat16; without them it is many times as slow as float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # Processors with AMX have these as well. A torch too old to tell runs float32.

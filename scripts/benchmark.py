@@ -26,13 +26,13 @@ from benchmarking.timing import row, seconds
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import run_script
 from liif_basicsr.official import to_official
-from liif_basicsr.precision import autocast
+from liif_basicsr.precision import autocast, best_precision, bfloat16_is_fast
 
 NETWORK = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 64, "num_block": 16}}
 LOW, HIGH = (96, 96), (384, 384)
 MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
 CPU = torch.device("cpu")
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if bfloat16_is_fast(CPU) else {})}
 
 
 def measure_products(runs: int) -> dict[str, float]:
@@ -112,10 +112,11 @@ def print_peak(h: int, w: int, height: int, width: int) -> None:
     """Render in this process and print its peak."""
     torch.manual_seed(0)
     net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, h, w)
-    with autocast(CPU, "bfloat16"):
+    precision = best_precision(CPU, 8)
+    with autocast(CPU, precision):
         took = seconds(lambda: net.render(lq, (height, width)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"| {w}x{h} to {width}x{height}, bfloat16 | {took:.0f} s | peak of the process: {peak:.2f} GB | |")
+    print(f"| {w}x{h} to {width}x{height}, {precision} | {took:.0f} s | peak of the process: {peak:.2f} GB | |")
 
 
 def main() -> int:
@@ -140,8 +141,10 @@ def measure(args: argparse.Namespace) -> None:
     net = build_network(NETWORK).eval()
     checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
     theirs = load_official(args.official, checkpoint) if args.official else None
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}\n")
-    print("| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    if "bfloat16" not in PRECISIONS:
+        print("no bfloat16: this processor has no instructions for it")
+    print("\n| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
     measure_training(net, theirs, args.runs)
     measure_data(args.official, args.runs)

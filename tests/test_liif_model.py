@@ -32,6 +32,20 @@ def test_amp_runs_in_its_precision(opt):
     assert feat == [torch.bfloat16]
 
 
+@pytest.mark.parametrize(("has_bfloat16", "auto", "warnings"), [(True, "bfloat16", 0), (False, "float32", 2)])
+def test_amp_follows_what_the_processor_has_and_warns_of_what_is_slow(
+    opt, monkeypatch, caplog, has_bfloat16, auto, warnings
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16, raising=False)
+    for amp in ("auto", "bfloat16"):
+        opt["train"]["amp"] = opt["val"]["amp"] = amp
+        model = build_model(opt)
+        expected = auto if amp == "auto" else amp
+        assert (model.precision, model.val_precision) == (expected, expected)
+    told = [record.message for record in caplog.records if "no instructions for bfloat16" in record.message]
+    assert [line.split(": this")[0] for line in told] == ["train: amp", "val: amp"][:warnings]
+
+
 def test_a_step_is_adam_on_the_official_loss(opt):
     """20 steps against plain torch: L1 on the normalised range, Adam's defaults."""
     opt["train"]["scheduler"]["milestones"] = []
@@ -109,8 +123,8 @@ def test_a_state_brings_back_everything(opt, tmp_path):
     ("block", "change", "message"),
     [
         ("train", {"ema_deccay": 0.9}, "train: unknown option 'ema_deccay'; did you mean 'ema_decay'"),
-        ("train", {"amp": "float8"}, "train: amp: must be one of bfloat16, float16, not 'float8'"),
-        ("train", {"amp": [1]}, r"train: amp: must be one of bfloat16, float16, not \[1\]"),
+        ("train", {"amp": "float8"}, "train: amp: must be one of auto, bfloat16, float16, not 'float8'"),
+        ("train", {"amp": [1]}, r"train: amp: must be one of auto, bfloat16, float16, not \[1\]"),
         ("train", {"total_iter": "many"}, "train: total_iter: must be a whole number"),
         ("train", {"optim_g": {"type": "Adamm", "lr": 1}}, "train: optim_g: .*Adamm"),
         ("train", {"optim_g": {"type": "Adam", "lr": "fast"}}, "train: optim_g: "),

@@ -26,7 +26,7 @@ from liif_basicsr.precision import autocast
 class LIIFModel(CheckpointedModel):
     """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
 
-    Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (bfloat16, float16); validation at several
+    Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (auto, bfloat16, float16); validation at several
     scales, shared out over the ranks, with a line of metrics and a folder of pictures for each set and scale, and
     a table under `results/` at test time; checkpoints that are written whole and tell what network they hold, the
     old ones taken away by `logger: keep_checkpoints`; a loss or gradient that is not finite stops the run, or its step
@@ -66,13 +66,15 @@ class LIIFModel(CheckpointedModel):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         train, self.val_opt = self.check_options(opt)
-        self.amp, self.skip_nonfinite = train.get("amp"), train.get("skip_nonfinite")
+        self.skip_nonfinite = train.get("skip_nonfinite")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
         with told_of("network_g"):  # all else has told of itself
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             raise LIIFError(f"network_g: {opt['network_g']['type']} does not answer coordinates, as LIIFModel needs it")
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == "float16")
+        self.precision = model_options.precision_of(train.get("amp"), self.device, "train: amp")
+        self.val_precision = model_options.precision_of(self.val_opt["amp"], self.device, "val: amp")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As BasicSR does it, also without a GPU."""
@@ -107,7 +109,7 @@ class LIIFModel(CheckpointedModel):
         """One step on the batch that was fed."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
-        with autocast(self.device, self.amp or "float32"):
+        with autocast(self.device, self.precision):
             self.output = self.net_g(self.lq, *self.query)
         pair = self.output.float(), self.gt
         losses = self.losses(*map(as_pictures, pair) if of_patches(self.opt) else pair)
@@ -162,7 +164,7 @@ class LIIFModel(CheckpointedModel):
         net.eval()
         if size is None:
             size = tuple(round(n * net.scale) for n in self.lq.shape[-2:])
-        with torch.no_grad(), autocast(self.device, self.val_opt["amp"] or "float32"):
+        with torch.no_grad(), autocast(self.device, self.val_precision):
             self.output = net.render(self.lq, size)
         net.train(training)
 

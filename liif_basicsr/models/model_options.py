@@ -4,11 +4,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, suggest, text
+from liif_basicsr.precision import best_precision, bfloat16_is_fast
 
 
 def loss(value: Any) -> Any:
@@ -19,7 +22,7 @@ def loss(value: Any) -> Any:
     return value
 
 
-AMP = Field(optional(choice("bfloat16", "float16")), None)
+AMP = Field(optional(choice("auto", "bfloat16", "float16")), None)
 
 TRAIN = {
     **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
@@ -82,3 +85,18 @@ def check_metrics(metrics: Any) -> None:
         kind = metric.get("type") if isinstance(metric, Mapping) else metric
         if not isinstance(metric, Mapping) or not isinstance(kind, str) or kind not in METRIC_REGISTRY:
             raise LIIFError(f"val: metrics: {name}: no metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
+
+
+def precision_of(amp: str | None, device: torch.device, key: str) -> str:
+    """The precision that an option `amp`, called `key`, asks for; a warning in the log if the processor is slow at it.
+
+    Nothing is float32, `auto` is bfloat16 where the processor has instructions for it, else float32.
+    """
+    if amp == "auto":
+        return best_precision(device, 8)
+    if amp == "bfloat16" and not bfloat16_is_fast(device):
+        get_root_logger().warning(
+            f"{key}: this processor has no instructions for bfloat16, which is slower than float32 here, on a CPU many "
+            "times; take auto, or leave it out"
+        )
+    return amp or "float32"
