@@ -4,6 +4,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def import_official(folder: Path, name: str) -> Any:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
+    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # its calls are of an older torch
     torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
     return importlib.import_module(name)
 
