@@ -5,21 +5,18 @@ import warnings
 
 import numpy as np
 import pytest
-import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import SRGB, exif_of, image, model, ramp
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 import liif_basicsr
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import whole_file
-from liif_basicsr.picture import enlarge, tiff
+from liif_basicsr.picture import enlarge
 from liif_basicsr.picture.enlarge import COLS, ROWS, Enlarger
-from liif_basicsr.picture.reading import TURNS, Picture, from_image, read
+from liif_basicsr.picture.reading import TURNS, from_image
 from liif_basicsr.picture.size import Wanted
-from liif_basicsr.picture.writing import BY_SUFFIX, check_format
 
 __all__ = ["model"]
 
@@ -153,75 +150,6 @@ def test_orientation_is_that_of_pillow(model, orientation):
     assert set(TURNS) == set(range(2, 9))
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_profile_and_exif_are_kept(enlarger, tmp_path, suffix):
-    path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
-    image("RGB").save(path, exif=exif_of("hello", 6).tobytes(), icc_profile=SRGB)
-    write(enlarger, path, out, Wanted(scale=(2, 3)))
-    with Image.open(out) as made:
-        assert made.size == (36, 34)
-        assert made.info["icc_profile"] == SRGB
-        exif = made.getexif()
-        inner, place = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
-    assert exif[0x010E] == "hello" and exif.get(0x0112, 1) == 1
-    assert float(inner[0x829A]) == pytest.approx(0.008) and (inner[0xA002], inner[0xA003]) == (36, 34)
-    assert [float(v) for v in place[2]] == [48, 8, 14]
-
-
-def write(enlarger, path, out, wanted):
-    picture = read(path)
-    size = wanted.size_of(picture.pixels)
-    kind = check_format(out, picture, size)
-    with whole_file(out) as file:
-        kind.write(file, enlarger.strips(picture.pixels, size), (*size, picture.pixels.shape[2]), picture)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("size", [(1, 1), (12, 17), (300, 513)])
-def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dtype, size):
-    pixels = ramp(*size, channels, dtype)
-    out = tmp_path / f"out{suffix}"
-    strips = (pixels[top : top + ROWS] for top in range(0, size[0], ROWS))
-    with whole_file(out) as file:
-        BY_SUFFIX[suffix].write(file, strips, pixels.shape, Picture(pixels, None, {}))
-    again = tifffile.imread(out).reshape(pixels.shape) if suffix == ".tif" else read(out).pixels
-    assert again.dtype == dtype and np.array_equal(again, pixels)
-    if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # of which Pillow has no mode
-        with Image.open(out) as image:
-            image.load()
-
-
-@pytest.mark.parametrize("suffix, channels", [(s, c) for s in (".jpg", ".webp", ".bmp") for c in (1, 2, 3, 4)])
-def test_formats_of_pillow(tmp_path, suffix, channels):
-    pixels, out = ramp(300, 20, channels), tmp_path / f"out{suffix}"
-    picture = Picture(pixels, None, {})
-    if suffix != ".webp" and channels in (2, 4):
-        with pytest.raises(LIIFError, match="transparent"):
-            check_format(out, picture, (300, 20))
-        return
-    with whole_file(out) as file:
-        check_format(out, picture, (300, 20)).write(file, iter([pixels[:256], pixels[256:]]), pixels.shape, picture)
-    again = read(out).pixels.astype(int)
-    if again.shape[2] >= 3 and channels <= 2:
-        again = again[..., [0, 3][:channels]]
-    assert np.abs(again - pixels).max() < 12
-
-
-def test_large_tiff_is_big_and_tiled(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff, "BIG", 1000)
-    picture, pixels = image("RGB"), ramp(40, 50, 3, np.uint16)
-    picture.info.update(exif=exif_of("a text that is long enough").tobytes(), icc_profile=SRGB)
-    with whole_file(tmp_path / "big.tif") as file:
-        BY_SUFFIX[".tif"].write(file, iter([pixels]), pixels.shape, from_image(picture)._replace(pixels=pixels))
-    with tifffile.TiffFile(tmp_path / "big.tif") as made:
-        assert made.is_bigtiff and made.pages.first.is_tiled
-        assert made.pages.first.tags["ExifTag"].value["DateTimeOriginal"] == "2024:05:06 07:08:09"
-        assert made.pages.first.iccprofile == SRGB
-        assert np.array_equal(made.asarray(), pixels)
-
-
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 def test_a_profile_of_other_channels_is_not_kept(mode):
     picture = image(mode)
@@ -278,16 +206,6 @@ def test_pictures_of_no_known_kind_are_refused(model, picture):
 def test_what_cannot_be_is_told(model, wrong, says):
     with pytest.raises(LIIFError, match=says):
         liif_basicsr.upscale(ramp(4, 4), **{"scale": 2, "model": model, **wrong})
-
-
-@pytest.mark.parametrize("suffix, size, dtype, says", [
-    (".jpg", (2, 65536), np.uint8, "65535"), (".webp", (16384, 2), np.uint8, "16383"),
-    (".bmp", (40000, 30000), np.uint8, "2 GiB"), (".jpg", (9, 9), np.uint16, "16 bits"),
-    (".webp", (9, 9), np.uint16, "16 bits"), (".gif", (9, 9), np.uint8, "ending"), ("", (9, 9), np.uint8, "ending"),
-])  # fmt: skip
-def test_what_a_format_cannot_hold_is_refused(tmp_path, suffix, size, dtype, says):
-    with pytest.raises(LIIFError, match=says):
-        check_format(tmp_path / f"out{suffix}", Picture(ramp(2, 2, 3, dtype), None, {}), size)
 
 
 def test_precision_is_float32_for_sixteen_bits_unless_asked_for(model):

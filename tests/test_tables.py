@@ -25,7 +25,7 @@ from PIL import Image
 from liif_basicsr import checkpoint
 from liif_basicsr.archs import build_network
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.tables import methods, table
+from liif_basicsr.tables import methods
 from liif_basicsr.tables.command import scales
 from liif_basicsr.tables.published import PUBLISHED
 from liif_basicsr.tables.results import METRICS, Results
@@ -200,40 +200,6 @@ def test_what_another_process_measures_meanwhile_is_kept(tmp_path: Path, data: P
     assert [whole[method, subject]["psnr"] for subject in subjects] == [1.5, 2.5]
 
 
-# How it is written ------------------------------------------------------------------------------------------
-
-
-TIMES = {"seconds": 0.1234, "ratio": 12345.6}
-ROWS = [
-    table.Row("A_1", "50% & more|x", 1_234_567, {"2": {"psnr": 30.126, "ssim": 0.91239}}, TIMES),
-    table.Row("A_1", "paper", None, {"2": {"psnr": 31.0}, "4": {"psnr": float("inf")}}, {}),
-    table.Row("B", "^~\\{}$#", None, {}, {}),
-]
-
-
-def test_markdown_keeps_its_columns() -> None:
-    lines = table.markdown(ROWS, ["psnr", "ssim"]).splitlines()
-    assert lines[0] == "| set | network | parameters | x2 | x4 | s / megapixel | x official |"
-    assert lines[2] == r"| A_1 | 50% & more\|x | 1.23M | 30.13 / 0.9124 |  | 0.123 | 12346 |"
-    assert lines[3] == "| A_1 | paper |  | 31.00 | inf |  |  |"
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
-
-
-def test_latex_escapes_and_parts_sets() -> None:
-    lines = table.latex(ROWS, ["psnr"]).splitlines()
-    assert lines[1] == r"\begin{tabular}{llrrrrr}" and lines[-1] == r"\end{tabular}"
-    assert lines[5] == r"A\_1 & 50\% \& more|x & 1.23M & 30.13 &  & 0.123 & 12346 \\"
-    assert lines[7] == r"\midrule"
-    assert lines[8].startswith(r"B & \textasciicircum{}\textasciitilde{}\textbackslash{}\{\}\$\# & ")
-
-
-def test_csv_is_unrounded() -> None:
-    rows = list(csv.reader(table.comma_separated(ROWS, ["psnr"]).splitlines()))
-    assert rows[0] == ["set", "network", "parameters", "scale", "psnr", "seconds", "ratio"]
-    assert rows[1] == ["A_1", "50% & more|x", "1234567", "2", "30.126", "0.1234", "12345.6"]
-    assert {len(row) for row in rows} == {7}
-
-
 def test_the_papers_numbers_stand_below_those_of_the_same_set_and_scales(tmp_path: Path, data: Path, table_of) -> None:
     rows = table_of("bicubic", "--sets", f"Set5={data}/photos", "--scales", 2, 2.5, 6)
     paper = {key[2]: float(row["psnr"]) for key, row in rows.items() if key[1] == "RDN-LIIF (paper)"}
@@ -271,17 +237,6 @@ def test_bad_input_is_told_in_a_line(tmp_path: Path, data: Path) -> None:
     refused(lambda: open_subjects(f"x={tmp_path}", data, [(2, 2)]), "no images")
     refused(lambda: open_subjects("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
     refused(lambda: open_subjects("photos", data, [(300, 300)]), "p0.png")
-
-
-NO_RESULTS = ["", "[1]", "{", '{"a": {"psnr": 3}}', '{"a": 3}', '{"a": {"psnr": "3", "ssim": 1}}']
-
-
-@pytest.mark.parametrize("content", NO_RESULTS)
-def test_a_file_that_holds_no_results_is_kept_and_told(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "r.json"
-    path.write_text(content)
-    refused(lambda: Results(path), "r.json", "holds no results")
-    assert path.read_text() == content
 
 
 def test_the_command_tells_in_a_line_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:

@@ -2,17 +2,11 @@
 from __future__ import annotations
 
 import os
-import resource
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import NETWORK, image, model, ramp
+from pictures import NETWORK, image, model
 from PIL import Image
 
 import liif_basicsr
@@ -21,11 +15,6 @@ from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network, features
 
 __all__ = ["model"]
-COMMAND = [sys.executable, "-m", "liif_basicsr", "upscale"]
-# Root may read and write everything, unless it gives that up.
-UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-
-
 @pytest.fixture
 def upscale(model, tmp_path, monkeypatch):
     """Run the command in tmp_path, on the CPU, in float32."""
@@ -170,94 +159,3 @@ def test_outputs_too_large_are_refused_before_work(upscale, capsys):
             continue
         assert upscale("in.png", name, *words) == 1
         assert not Path(name).exists() and capsys.readouterr().err.count("\n") == 1
-
-
-def start(model: Path, *words: str, before: tuple[str, ...] = (), **how) -> subprocess.Popen:
-    words = (*before, *COMMAND, "--model", str(model), "--device", "cpu", "--precision", "float32", *words)
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_file_leaves_nothing(model, tmp_path, number, suffix):
-    Image.fromarray(ramp(60, 60)).save(tmp_path / "in.png")
-    (tmp_path / "out").mkdir()
-    done = start(model, str(tmp_path / "in.png"), str(tmp_path / f"out/o{suffix}"), "--size", "9000x9000")
-    while not os.listdir(tmp_path / "out"):
-        assert done.poll() is None, done.communicate()
-        time.sleep(0.02)
-    done.send_signal(number)
-    assert done.wait() == 130, done.communicate()
-    done.communicate()
-    assert not os.listdir(tmp_path / "out")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
-def test_a_full_disk_leaves_nothing_and_is_told(model, tmp_path, suffix):
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
-    Image.fromarray(noise).save(tmp_path / "in.png")
-    out = tmp_path / "out"
-    limit = (4000, 4000)  # bytes of a file, for which the system then says that it cannot grow
-    done = start(model, str(tmp_path / "in.png"), str(out / f"o{suffix}"), "--scale", "5",
-                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))  # fmt: skip
-    _, err = done.communicate()
-    assert done.returncode == 1 and err.count("\n") == 1
-    assert f"in.png: {out / f'o{suffix}'}: cannot be written: " in err
-    assert not os.listdir(out)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user cannot mount a disk")
-def test_a_disk_that_is_really_full(model, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", out], capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        for name in ("a.png", "b.png"):
-            Image.fromarray(ramp(200, 200)).save(tmp_path / name)
-        words = [str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(out), "--scale", "5"]
-        _, err = (done := start(model, *words)).communicate()
-        assert done.returncode == 1 and err.count("No space left on device") == 4
-        assert not os.listdir(out)
-    finally:
-        subprocess.run(["umount", out], check=True)
-
-
-@pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root, and no setpriv to be less")
-def test_folders_that_may_not_be_read_or_written_are_told(model, tmp_path):
-    locked, out = tmp_path / "locked", tmp_path / "out"
-    for folder in (locked, out):
-        folder.mkdir()
-    image("L").save(locked / "a.png")
-    image("L").save(tmp_path / "b.png")
-    image("L").save(tmp_path / "c.png")
-    (tmp_path / "c.png").chmod(0)
-    locked.chmod(0)
-    out.chmod(0o555)
-    for words, says in {
-        (str(locked), str(out)): "locked: cannot be read: Permission denied",
-        (str(tmp_path / "b.png"), str(out / "b.png")): "b.png: cannot be written: Permission denied",
-        (str(tmp_path / "c.png"), str(out / "c.png")): "c.png: cannot be read: Permission denied",
-        (str(locked / "a.png"), str(out / "c.png")): "a.png: Permission denied",
-        (str(tmp_path / "b.png"), str(locked / "new/b.png")): "locked/new/b.png: Permission denied",
-        (str(tmp_path / "b.png"), str(locked / "b.png")): "locked/b.png: Permission denied",
-        (str(tmp_path / "b.png"), str(tmp_path / f"{'n' * 300}.png")): "n.png: File name too long",
-    }.items():
-        _, err = (done := start(model, *words, "--scale", "2", before=UNPRIVILEGED)).communicate()
-        assert done.returncode != 0 and says in err and err.count("\n") == 1, err
-    locked.chmod(0o755)
-
-
-def test_memory_does_not_grow_with_the_output(model, tmp_path):
-    Image.fromarray(ramp(8, 8)).save(tmp_path / "in.png")
-    code = (
-        "import resource, sys; from liif_basicsr.__main__ import main; status = main(sys.argv[1:]); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(status)"
-    )
-    peaks = []
-    for height in ("600", "10600"):
-        words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"{height}x2000"]
-        command = [sys.executable, "-c", code, *words, "--model", model, "--device", "cpu"]
-        out = subprocess.run(command, check=True, capture_output=True)
-        peaks.append(int(out.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 40_000  # KiB; the output has 60 MB more
