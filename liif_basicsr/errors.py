@@ -30,13 +30,15 @@ def told_of(where: str, *more: type[Exception]) -> Iterator[None]:
     except LIIFError:
         raise
     except kinds as error:
-        reason = f"option {error} is missing or unknown" if isinstance(error, KeyError) else brief(error)
-        raise LIIFError(f"{where}: {reason}") from error
+        raise LIIFError(f"{where}: {brief(error)}") from error
 
 
 def brief(error: Exception) -> str:
     """The first line of what an exception says, or its kind where it says nothing."""
     text = str(error).strip()
+    if isinstance(error, KeyError) and error.args:
+        # BasicSR's registries say a sentence; all others name the key alone.
+        text = str(error.args[0]) if " " in str(error.args[0]) else f"option {error} is missing or unknown"
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 

@@ -32,6 +32,12 @@ def suggest(name: object, known: Iterable[str]) -> str:
     return (f"; did you mean {close[0]!r}?" if close else ".") + f" There are: {', '.join(names)}"
 
 
+def missing(name: str, given: Iterable[object]) -> str:
+    """A message about an option that is not there: which of those given may be meant for it."""
+    close = difflib.get_close_matches(name, map(str, given), n=1)
+    return f"option {name!r} is missing" + (f"; is {close[0]!r} meant for it?" if close else "")
+
+
 def check_block(block: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> dict[str, Any]:
     """Check a block against its table and fill in the defaults.
 
@@ -179,7 +185,7 @@ def scale(value: Any) -> tuple[float, float]:
     """A scale, or a pair of scales along y and x; each above 0. Returns the pair."""
     pair = value if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or any(isinstance(s, bool) or not isinstance(s, (int, float)) or not 0 < s < 1e4 for s in pair):
-        raise ValueError("must be a scale above 0, or a pair of them (along y, along x)")
+        raise ValueError("must be a scale above 0 and below 10000, or a pair of them (along y, along x)")
     return pair[0], pair[1]
 
 

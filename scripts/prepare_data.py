@@ -22,6 +22,9 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.prepare import pictures, sets
 from liif_basicsr.prepare.celeba_hq import celeba_hq as make_celeba_hq
 
+# Those that this process may use, where the system tells.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
 
 def folder(args: argparse.Namespace) -> int:
     """Pictures of any size."""
@@ -123,7 +126,7 @@ def add_store_options(sub: argparse.ArgumentParser) -> None:
 
 def add_processes(sub: argparse.ArgumentParser) -> None:
     """How many processes do the work."""
-    sub.add_argument("--processes", type=positive, default=os.cpu_count(), help="(%(default)s)")
+    sub.add_argument("--processes", type=positive, default=CORES, help="(%(default)s)")
 
 
 def positive(value: str) -> int:

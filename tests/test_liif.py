@@ -125,6 +125,14 @@ def test_sizes_and_windows_that_do_not_exist_are_refused(size, window):
         small_liif().render(torch.rand(1, 3, 4, 4), size, window)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 4, 5), (4, 5)])
+def test_what_is_no_batch_of_pictures_is_refused(shape):
+    net = small_liif()
+    for use in (lambda lq: net.render(lq, (8, 10)), net, net.open):
+        with pytest.raises(LIIFError, match=r"lq must be \(B, 3, h, w\), not \("):
+            use(torch.rand(shape))
+
+
 def test_a_picture_that_does_not_fit_memory_is_refused_before_it_is_begun():
     net, lq = small_liif(), torch.rand(1, 3, 4, 4)
     with pytest.raises(LIIFError, match=r"size \(1000000, 1000000\): the output does not fit memory.* window"):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import NETWORK, image, model
+import torch
+from pictures import NETWORK, image, model, ramp
 from PIL import Image
 
 import liif_basicsr
@@ -75,6 +76,36 @@ def test_patterns_of_a_shell(upscale):
         image("L").save(name)
     assert upscale("a.png", "b.png", "out", "--scale", "2") == 0
     assert sorted(os.listdir("out")) == ["a.png", "b.png"]
+
+
+def test_several_pictures_are_not_put_into_a_folder_with_a_pictures_name(upscale, capsys):
+    os.mkdir("in")
+    for name in ("in/a.png", "in/b.png"):
+        image("L").save(name)
+    for words in (["in"], ["in/*.png"], ["in/a.png", "in/b.png"]):
+        assert upscale(*words, "out.jpg", "--scale", "2") == 2
+        assert "out.jpg: is a file, or named like one; for several pictures give a folder" in capsys.readouterr().err
+    assert os.listdir() == ["in"]
+
+
+def test_alpha_that_hides_nothing_does_not_stand_in_the_way(upscale, capsys):
+    pixels = ramp(12, 17, 4)
+    Image.fromarray(pixels).save("clear.png")
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save("opaque.png")
+    assert upscale("opaque.png", "out.jpg", "--scale", "2") == 0 and size("out.jpg") == (34, 24)
+    assert upscale("opaque.png", "out.png", "--scale", "2") == 0
+    with Image.open("out.png") as made:
+        assert made.mode == "RGBA"
+    assert upscale("clear.png", "other.jpg", "--scale", "2") == 1 and "is transparent" in capsys.readouterr().err
+
+
+def test_a_slow_precision_is_told(upscale, monkeypatch, capsys):
+    image("L").save("in.png")
+    for fast, lines in ((True, 0), (False, 1)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
+        assert upscale("in.png", "out.png", "--scale", "2", "--precision", "bfloat16", "--overwrite") == 0
+        assert capsys.readouterr().err.count("no instructions for it") == lines
 
 
 @pytest.mark.parametrize("name", ["with space.png", "ünï 画.png", "-x.png", "[1].png", "a\nb.png", b"\xff\xfe.png"])

@@ -48,6 +48,12 @@ class Decoder(Protocol):
         """How many features beyond the four around a query it uses, for an output of size (H, W)."""
 
 
+def check_picture(lq: Tensor) -> None:
+    """Raise LIIFError for what is no batch of pictures."""
+    if lq.ndim != 4 or lq.shape[1] != 3:
+        raise LIIFError(f"lq must be (B, 3, h, w), not {tuple(lq.shape)}")
+
+
 class ContinuousNetwork(nn.Module):
     """A network that enlarges a picture by any factor.
 
@@ -83,6 +89,7 @@ class ContinuousNetwork(nn.Module):
         Returns:
             (B, Q, 3) RGB in [0, 1] (not clamped), or (B, 3, H, W) without `coord`.
         """
+        check_picture(lq)
         if coord is not None:
             if cell is None:
                 who = type(self).__name__
@@ -129,6 +136,7 @@ class ContinuousNetwork(nn.Module):
         Raises:
             LIIFError: a size below 1, a window that does not lie in the picture, or a result that does not fit memory.
         """
+        check_picture(lq)
         part = check_window(size, window)
         if lq.device.type == "cpu":
             needed = 3 * len(lq) * part.height * part.width * lq.element_size()
@@ -143,6 +151,7 @@ class ContinuousNetwork(nn.Module):
             lq: (1, 3, h, w) RGB in [0, 1].
             max_bytes: features that are kept in memory; what else is needed is computed again.
         """
+        check_picture(lq)
         return OpenPicture(open_features(lq, self.encoder, self.encode, max_bytes), partial(self._render_one, lq))
 
     def _render_one(

@@ -18,6 +18,7 @@ GET_CELEBA_HQ = (
     "unpack data1024x1024.zip of https://github.com/suvojit-0x55aa/celebA-HQ-dataset-download in datasets, "
     "then run: python scripts/prepare_data.py celeba_hq"
 )
+GET_KODAK = "put the 24 PNG files of https://r0k.us/graphics/kodak there"
 GET_QUICKSTART = "run: python scripts/prepare_data.py quickstart"
 GET_OTHER = "python scripts/prepare_data.py makes data sets of a folder of pictures, --help tells how"
 
@@ -27,6 +28,7 @@ HOW = {
     "DIV2K_train_HR.pixels": GET_DIV2K_PIXELS,
     "DIV2K": GET_DIV2K,
     **dict.fromkeys(("Set5", "Set14", "B100", "Urban100"), GET_BENCHMARK),
+    "Kodak24": GET_KODAK,
     "CelebA-HQ": GET_CELEBA_HQ,
     "quickstart": GET_QUICKSTART,
 }

@@ -16,7 +16,7 @@ from basicsr.utils.options import _postprocess_yml_value
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import REQUIRED, Field, boolean, choice, integer, number, optional, suggest, text
+from liif_basicsr.options import REQUIRED, Field, boolean, choice, integer, missing, number, optional, suggest, text
 
 
 def block(value: Any) -> Mapping[str, Any]:
@@ -162,7 +162,7 @@ def check_blocks(opt: dict[str, Any], is_train: bool) -> None:
 def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:
     """Raise LIIFError for a dataset that the pipeline would not take."""
     if is_train and "train" not in datasets:
-        raise LIIFError(f"datasets: block 'train' is missing{suggest('train', map(str, datasets))}")
+        raise LIIFError(f"datasets: {missing('train', datasets)}")
     phases = ("train", "val") if is_train else ("test", "val")
     for phase, dataset in datasets.items():
         where = f"datasets: {phase}"
@@ -182,7 +182,7 @@ def require(options: Mapping[str, Any], fields: Mapping[str, Field], where: str)
     for key, field in fields.items():
         if key not in options:
             if field.default is REQUIRED:
-                raise LIIFError(f"{where}option {key!r} is missing{suggest(key, map(str, options))}")
+                raise LIIFError(f"{where}{missing(key, options)}")
             continue
         try:
             field.check(options[key])

@@ -43,7 +43,10 @@ class CheckpointedModel(SRModel):
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load a checkpoint (ours, BasicSR's or an official one) or a model by name; never running code from it."""
-        data = checkpoint.read(find(load_path))
+        try:
+            data = checkpoint.read(find(load_path))
+        except LIIFError as error:
+            raise LIIFError(f"path: pretrain_network_g: {error}") from None
         checkpoint.load_params(self.get_bare_model(net), data, load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} from {load_path}.")
 

@@ -55,6 +55,7 @@ class LIIFModel(CheckpointedModel):
         train = check_block(opt["train"], cls.train_fields, "train") if opt["is_train"] else {}
         if opt["is_train"]:
             model_options.check_logger(opt["logger"], cls.logger_fields)
+            model_options.check_schedule(train)
             check_perceptual(train, opt)
         # In training BasicSR validates only where there is such a block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})

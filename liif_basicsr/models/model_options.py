@@ -87,13 +87,34 @@ def check_metrics(metrics: Any) -> None:
             raise LIIFError(f"val: metrics: {name}: no metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
 
 
+def check_schedule(train: Mapping[str, Any]) -> None:
+    """Raise LIIFError for a number that YAML takes for text, and for a schedule that ends before the training."""
+    for name in ("optim_g", "scheduler"):
+        values = train[name] if isinstance(train[name], Mapping) else {}
+        for key in ("lr", "weight_decay", "eta_min", "gamma"):
+            if isinstance(values.get(key), str):
+                told = f"train: {name}: {key}: must be a number, not the text {values[key]!r}"
+                raise LIIFError(f"{told}; YAML needs !!float before one such as 1e-4")
+        periods = values.get("periods")
+        if periods is None:
+            continue
+        if not isinstance(periods, list) or not all(isinstance(n, (int, float)) for n in periods):
+            raise LIIFError(f"train: {name}: periods: must be a list of numbers of iterations, not {periods!r}")
+        if sum(periods) < train["total_iter"] - 1:
+            raise LIIFError(
+                f"train: {name}: periods: {periods} end before the training does; total_iter is {train['total_iter']}"
+            )
+
+
 def precision_of(amp: str | None, device: torch.device, key: str) -> str:
     """The precision that an option `amp`, called `key`, asks for; a warning in the log if the processor is slow at it.
 
     Nothing is float32, `auto` is bfloat16 where the processor has instructions for it, else float32.
     """
     if amp == "auto":
-        return best_precision(device, 8)
+        precision = best_precision(device, 8)
+        get_root_logger().info(f"{key}: auto is {precision} here.")
+        return precision
     if amp == "bfloat16" and not bfloat16_is_fast(device):
         get_root_logger().warning(
             f"{key}: this processor has no instructions for bfloat16, which is slower than float32 here, on a CPU many "

@@ -20,8 +20,8 @@ from liif_basicsr.picture.enlarge import Enlarger
 from liif_basicsr.picture.notes import noted
 from liif_basicsr.picture.reading import read
 from liif_basicsr.picture.size import Wanted
-from liif_basicsr.picture.writing import BY_SUFFIX, check_format, format_of
-from liif_basicsr.precision import PRECISIONS
+from liif_basicsr.picture.writing import BY_SUFFIX, check_format, format_of, without_needless_alpha
+from liif_basicsr.precision import PRECISIONS, bfloat16_is_fast
 from liif_basicsr.zoo import add_model_argument
 
 Job = tuple[Path, Path]
@@ -57,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:  # a folder on the way that may not be looked into, a name that is too long
         raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
     enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble)
+    if args.precision == "bfloat16" and not bfloat16_is_fast(enlarger.device):
+        print("--precision bfloat16: slower than float32 on this processor, which has no instructions for it",
+              file=sys.stderr)  # fmt: skip
     failed = []
     with _terminated_like_interrupted():
         for number, (source, target) in enumerate(jobs, start=1):
@@ -81,7 +84,7 @@ def _enlarge(source: Path, target: Path, wanted: Wanted, enlarger: Enlarger, ove
         raise LIIFError("would be replaced by its own enlargement; give another output")
     if target.exists() and not overwrite:
         raise LIIFError(f"{shown(target)} exists already; give another output or --overwrite")
-    picture = read(source)
+    picture = without_needless_alpha(target, read(source))
     for note in picture.notes:
         tqdm.write(f"{shown(source)}: {shown(note)}", file=sys.stderr)
     size = wanted.size_of(picture.pixels)
@@ -121,8 +124,8 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
             raise LIIFError(f"{shown(output)}: {error}") from None
         _make_folder(output.parent)
         return [(found[0][0], output)]
-    if output.exists() and not output.is_dir():
-        raise LIIFError(f"{shown(output)}: is a file; for several pictures give a folder")
+    if (output.exists() or output.suffix.lower() in BY_SUFFIX) and not output.is_dir():
+        raise LIIFError(f"{shown(output)}: is a file, or named like one; for several pictures give a folder")
     sources: dict[Path, Path] = {}
     for source, name in found:
         target = output / name

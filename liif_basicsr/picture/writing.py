@@ -81,6 +81,14 @@ def format_of(path: Path) -> Format:
     return found
 
 
+def without_needless_alpha(path: Path, source: Picture) -> Picture:
+    """The picture for a file of that name: without an alpha that hides nothing, where the format holds none."""
+    pixels = source.pixels
+    if format_of(path).alpha or pixels.shape[2] in (1, 3) or pixels[..., -1].min() < np.iinfo(pixels.dtype).max:
+        return source
+    return source._replace(pixels=np.ascontiguousarray(pixels[..., :-1]))
+
+
 def check_format(path: Path, source: Picture, size: tuple[int, int]) -> Format:
     """The format of `path`, if it holds an output of `size` (H, W) of this picture.
 
