@@ -130,7 +130,7 @@ def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path
 def test_a_mistake_ends_all_processes(tmp_path, alone):
     opt = {**alone[1], "path": {"pretrain_network_g": "none.pth"}}
     said = launch("train", write_options(tmp_path / "options.yml", opt), processes=2, status=1)
-    assert "liif_basicsr: error: model 'none.pth': no such file" in said
+    assert "liif_basicsr: error: path: pretrain_network_g: model 'none.pth': no such file" in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it is BasicSR's own start")
