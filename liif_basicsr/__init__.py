@@ -1,24 +1,24 @@
 """LIIF, arbitrary-scale super-resolution, as a plugin for BasicSR.
 
-Importing the package puts the hook of `startup` in place and loads nothing heavy: every start of the
+Importing the package puts the hook of `plugin.startup` in place and loads nothing heavy: every start of the
 interpreter does it. What is public is loaded when it is first asked for.
 """
-from liif_basicsr.startup import install
+from liif_basicsr.plugin.startup import install
 
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # `typing` itself would double the cost of importing this package
 if TYPE_CHECKING:
-    from liif_basicsr.checkpoint import load as load
-    from liif_basicsr.errors import LIIFError as LIIFError
-    from liif_basicsr.picture import upscale as upscale
-    from liif_basicsr.registry import register as register
+    from liif_basicsr.hub.checkpoint import load as load
+    from liif_basicsr.images.upscale import upscale as upscale
+    from liif_basicsr.plugin.registry import register as register
+    from liif_basicsr.utils.errors import LIIFError as LIIFError
 
 _PUBLIC = {
-    "LIIFError": "liif_basicsr.errors",
-    "load": "liif_basicsr.checkpoint",
-    "register": "liif_basicsr.registry",
-    "upscale": "liif_basicsr.picture",
+    "LIIFError": "liif_basicsr.utils.errors",
+    "load": "liif_basicsr.hub.checkpoint",
+    "register": "liif_basicsr.plugin.registry",
+    "upscale": "liif_basicsr.images.upscale",
 }
 
 

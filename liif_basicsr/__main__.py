@@ -8,17 +8,17 @@ import sys
 from importlib import import_module
 
 from liif_basicsr import __version__
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.excepthook import error_line, tell
+from liif_basicsr.plugin.excepthook import error_line, tell
+from liif_basicsr.utils.errors import LIIFError
 
 # command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
 COMMANDS = {
-    "convert": ("liif_basicsr.convert", "turn an official checkpoint into one of ours, or back"),
-    "doctor": ("liif_basicsr.doctor", "tell what is installed, registered and switched on"),
-    "download": ("liif_basicsr.download", "get a model that is not in the box"),
-    "export": ("liif_basicsr.export", "write a network as an ONNX graph"),
-    "upscale": ("liif_basicsr.picture.command", "enlarge a picture, a folder or a pattern of them"),
-    "view": ("liif_basicsr.viewer.command", "look into a picture without end, in the browser"),
+    "convert": ("liif_basicsr.cli.convert", "turn an official checkpoint into one of ours, or back"),
+    "doctor": ("liif_basicsr.cli.doctor", "tell what is installed, registered and switched on"),
+    "download": ("liif_basicsr.cli.download", "get a model that is not in the box"),
+    "export": ("liif_basicsr.cli.export", "write a network as an ONNX graph"),
+    "upscale": ("liif_basicsr.cli.upscale", "enlarge a picture, a folder or a pattern of them"),
+    "view": ("liif_basicsr.cli.view", "look into a picture without end, in the browser"),
 }
 # command -> (module, help); the module reads what follows by itself, as under `python -m module`
 LAUNCHERS = {

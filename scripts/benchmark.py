@@ -24,9 +24,9 @@ from benchmarking.official import load_official, official_render
 from benchmarking.timing import row, seconds
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.errors import run_script
-from liif_basicsr.official import to_official
-from liif_basicsr.precision import autocast, best_precision, bfloat16_is_fast
+from liif_basicsr.hub.official import to_official
+from liif_basicsr.utils.errors import run_script
+from liif_basicsr.utils.precision import autocast, best_precision, bfloat16_is_fast
 
 NETWORK = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 64, "num_block": 16}}
 LOW, HIGH = (96, 96), (384, 384)

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.files import write
+from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
+from liif_basicsr.evaluation.curve import check_curve, draw_curve
+from liif_basicsr.evaluation.methods import Method, open_methods
+from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
-from liif_basicsr.precision import PRECISIONS
-from liif_basicsr.render import check_window
-from liif_basicsr.tables.command import add_arguments, measured, scales_of
-from liif_basicsr.tables.curve import check_curve, draw_curve
-from liif_basicsr.tables.methods import Method, open_methods
-from liif_basicsr.tables.output import check_output
+from liif_basicsr.rendering.tiles import check_window
+from liif_basicsr.utils.errors import LIIFError, run_script
+from liif_basicsr.utils.files import write
+from liif_basicsr.utils.precision import PRECISIONS
 
 LABEL_HEIGHT = 22
 GAP = 6

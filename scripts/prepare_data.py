@@ -17,10 +17,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from liif_basicsr.data.prepare import pictures, sets
+from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.prepare import pictures, sets
-from liif_basicsr.prepare.celeba_hq import celeba_hq as make_celeba_hq
+from liif_basicsr.utils.errors import LIIFError, run_script
 
 # Those that this process may use, where the system tells.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

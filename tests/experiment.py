@@ -13,9 +13,11 @@ import torch
 import yaml
 from PIL import Image
 
-from liif_basicsr.coords import make_cell
+from liif_basicsr.rendering.coordinates import make_cell
 
 ROOT = Path(__file__).parents[1]
+# Where BasicSR looks for the weights of its perceptual loss.
+VGG = "experiments/pretrained_models/vgg19-dcbb9e9d.pth"
 NETWORK = {
     "type": "LIIF",
     "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1},
@@ -124,3 +126,18 @@ def launch(module: str, options: Path, *args: str, processes: int = 0, status: i
     )  # fmt: skip
     assert done.returncode == status, done.stdout
     return done.stdout
+
+
+def write_vgg() -> None:
+    """Random weights of VGG11 where BasicSR looks for them; those of the layers not in use take no room."""
+    from torchvision.models import vgg11
+
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in vgg11().state_dict().items()}
+    weights = {
+        key: torch.randn(shape) / 10 if key.startswith("features") else torch.zeros(()).expand(shape)
+        for key, shape in shapes.items()
+    }
+    Path(VGG).parent.mkdir(parents=True)
+    torch.save(weights, VGG)

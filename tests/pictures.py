@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from liif_basicsr import checkpoint
 from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
 
 NETWORK = {
     "type": "LIIF",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from liif_basicsr import render
+from liif_basicsr.rendering import tiles
 
 
 def assert_tiles_do_not_show(net: Any, data: st.DataObject, tile: int, block: int) -> None:
@@ -19,8 +19,8 @@ def assert_tiles_do_not_show(net: Any, data: st.DataObject, tile: int, block: in
     lq = torch.rand(1, 3, h, w)
     whole = net.render(lq, size)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "TILE", tile)
-        patch.setattr(render, "BLOCK_BYTES", block * 4 * net.decoder.numbers_per_pixel)
+        patch.setattr(tiles, "TILE", tile)
+        patch.setattr(tiles, "BLOCK_BYTES", block * 4 * net.decoder.numbers_per_pixel)
         part = net.render(lq, size, window)
     expected = whole[:, :, top : top + window[2], left : left + window[3]]
     torch.testing.assert_close(part, expected, rtol=0, atol=2e-6)

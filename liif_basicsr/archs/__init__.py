@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from liif_basicsr.encoders import check_encoder
-from liif_basicsr.errors import LIIFError, told_of
-from liif_basicsr.options import check_arguments, suggest
+from liif_basicsr.archs.encoders import check_encoder
+from liif_basicsr.utils.errors import LIIFError, told_of
+from liif_basicsr.utils.options import check_arguments, suggest
 
 # Name in the options -> module in this folder. Imported when asked for.
 ARCHS = {

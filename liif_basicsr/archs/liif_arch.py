@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from liif_basicsr.archs.continuous import ContinuousNetwork
-from liif_basicsr.archs.decoder import LocalImplicitDecoder
-from liif_basicsr.encoders import build_encoder
-from liif_basicsr.options import Field, boolean, check_block, integer, list_of
+from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.archs.decoders.liif import LIIFDecoder
+from liif_basicsr.archs.encoders import build_encoder
+from liif_basicsr.utils.options import Field, boolean, check_block, integer, list_of
 
 FIELDS = {
     "hidden_dims": Field(list_of(integer(1))),
@@ -18,12 +18,12 @@ class LIIF(ContinuousNetwork):
     """A network that enlarges a picture by any factor (Chen, Liu, Wang, CVPR 2021).
 
     Differs from the official code: pictures are in [0, 1] outside, the official normalisation to [-1, 1] lies
-    within; the decoder is the exact fast form, see `LocalImplicitDecoder`.
+    within; the decoder is the exact fast form, see `LIIFDecoder`.
 
     Args:
-        encoder: `type` (see `liif_basicsr.encoders`) and its arguments.
+        encoder: `type` (see `liif_basicsr.archs.encoders`) and its arguments.
         hidden_dims: widths of the MLP's hidden layers.
-        local_ensemble, feat_unfold, cell_decode: see `LocalImplicitDecoder`.
+        local_ensemble, feat_unfold, cell_decode: see `LIIFDecoder`.
         input_skip, scale: see `ContinuousNetwork`.
 
     Raises:
@@ -43,7 +43,7 @@ class LIIF(ContinuousNetwork):
         given = {key: value for key, value in locals().items() if key in FIELDS}
         check_block(given, FIELDS, "network_g")
         encoder_net: Any = build_encoder(encoder)
-        decoder = LocalImplicitDecoder(
+        decoder = LIIFDecoder(
             encoder_net.out_channels, list(hidden_dims), local_ensemble, feat_unfold, cell_decode
         )
         super().__init__(encoder_net, decoder, input_skip, scale)

@@ -9,7 +9,7 @@ import numpy as np
 from liif_basicsr.data import fields
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
-from liif_basicsr.options import Field
+from liif_basicsr.utils.options import Field
 
 
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):

@@ -10,8 +10,8 @@ from liif_basicsr.data import fields
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.sampling import crop, random_corner, scaled_size
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field, optional, scale_text, text
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field, optional, scale_text, text
 
 PAIRED = {"dataroot_lq": Field(text), "filename_tmpl": Field(fields.name_template, "{}")}
 

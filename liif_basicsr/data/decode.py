@@ -12,7 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError
 
 # No others are opened, whatever a file's name says: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")

@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from liif_basicsr.data.source import KINDS
-from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, text
-from liif_basicsr.options import scale as any_scale
+from liif_basicsr.utils.options import Field, anything, boolean, check_block, choice, integer, number, optional, text
+from liif_basicsr.utils.options import scale as any_scale
 
 
 def scale(value: Any) -> tuple[float, float]:

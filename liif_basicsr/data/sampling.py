@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from liif_basicsr.coords import pixel_centers
 from liif_basicsr.data.decode import to_tensor
+from liif_basicsr.rendering.coordinates import pixel_centers
 
 
 def generator() -> np.random.Generator:

@@ -12,8 +12,8 @@ from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field, integer, optional, suggest, text
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field, integer, optional, suggest, text
 
 SPLIT = {
     "dataroot_lq": Field(text),

@@ -21,7 +21,7 @@ from liif_basicsr.data.decode import SUFFIXES, decode, size_of
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.png import crop_png
 from liif_basicsr.data.sampling import crop
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError
 
 # 'name.png (480,480,3) 1', as BasicSR writes it; the size and what follows may be missing
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")

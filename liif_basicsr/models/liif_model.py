@@ -13,14 +13,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from liif_basicsr.errors import LIIFError, told_of
+from liif_basicsr.evaluation import validation as val
 from liif_basicsr.models import model_options
-from liif_basicsr.models import validation as val
 from liif_basicsr.models.checkpointed_model import CheckpointedModel
 from liif_basicsr.models.finite import find_bad
 from liif_basicsr.models.patches import as_pictures, check_perceptual, of_patches
-from liif_basicsr.options import check_block
-from liif_basicsr.precision import autocast
+from liif_basicsr.utils.errors import LIIFError, told_of
+from liif_basicsr.utils.options import check_block
+from liif_basicsr.utils.precision import autocast
 
 
 class LIIFModel(CheckpointedModel):

@@ -9,9 +9,20 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field, anything, boolean, check_block, choice, integer, number, optional, suggest, text
-from liif_basicsr.precision import best_precision, bfloat16_is_fast
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import (
+    Field,
+    anything,
+    boolean,
+    check_block,
+    choice,
+    integer,
+    number,
+    optional,
+    suggest,
+    text,
+)
+from liif_basicsr.utils.precision import best_precision, bfloat16_is_fast
 
 
 def loss(value: Any) -> Any:

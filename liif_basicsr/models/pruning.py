@@ -35,7 +35,7 @@ def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone
 
 
 def remove_partial(folder: Path) -> None:
-    """Take away what a process that was killed while it wrote has left, see `liif_basicsr.files`."""
+    """Take away what a process that was killed while it wrote has left, see `liif_basicsr.utils.files`."""
     _remove(*folder.glob(".*.part"))
 
 

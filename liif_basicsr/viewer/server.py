@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.viewer.tiles import METHODS, STEPS, TILE, Tiles
 
 # Requests that are answered at a time; a browser sends six.

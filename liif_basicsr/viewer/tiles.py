@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.picture.reading import read, to_srgb
-from liif_basicsr.precision import autocast, best_precision
+from liif_basicsr.images.reading import read, to_srgb
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.precision import autocast, best_precision
 
 # Screen pixels along an edge of a tile.
 TILE = 256
@@ -73,7 +73,7 @@ class Tiles:
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
         # In place: a large picture takes gigabytes as floats.
         lq = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-        self._opened = net.open(lq)
+        self._opened = net.encode_image(lq)
         self.png = lru_cache(MAX_TILES)(self._png)
 
     def size(self, level: int) -> tuple[int, int]:
@@ -105,7 +105,7 @@ class Tiles:
 
     def _liif(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         with autocast(self.device, self.precision):
-            colours = self._opened.window(size, window)[0].float()
+            colours = self._opened.render(size, window)[0].float()
         return Image.fromarray(colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
 
     def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:

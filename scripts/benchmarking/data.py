@@ -18,8 +18,8 @@ from basicsr.models import build_model
 
 from benchmarking.official import import_official
 from benchmarking.timing import row
+from liif_basicsr.data.prepare import pictures, sets
 from liif_basicsr.data.source import open_source
-from liif_basicsr.prepare import pictures, sets
 
 SIZE, COUNT = (1356, 2040), 6  # as in DIV2K
 SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": True, "use_rot": True,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from liif_basicsr import LIIFError
-from liif_basicsr.coords import make_cell, make_coord
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 
 def import_official(folder: Path, name: str) -> Any:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from faultsuite.mutate import mutate
 from faultsuite.processes import run, train
 from faultsuite.report import Part, why_not_clean
-from liif_basicsr import checkpoint
+from liif_basicsr.hub import checkpoint
 
 VALUES: list[Any] = [
     None, "", "x", "1", "~", "a/b", "\n", True, False, 0, 1, -1, 2, 3.7, 1e-9, 1e20, 1e308, float("nan"), float("inf"),

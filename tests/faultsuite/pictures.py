@@ -22,12 +22,12 @@ from tqdm import tqdm
 from faultsuite.mutate import mutate
 from faultsuite.processes import command, run
 from faultsuite.report import Part, why_not_clean
-from liif_basicsr import checkpoint
 from liif_basicsr.archs import build_network
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
+from liif_basicsr.data.prepare.pictures import encode_png
 from liif_basicsr.data.source import open_source
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.prepare.pictures import encode_png
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.utils.errors import LIIFError
 
 BATCH = 25
 

@@ -1,0 +1,1 @@
+"""Decoders: modules that turn a feature grid and coordinates into colours."""

@@ -1,0 +1,88 @@
+"""RCAN (Zhang et al., ECCV 2018) without its upsampler."""
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liif_basicsr.utils.errors import LIIFError
+
+
+class ChannelAttention(nn.Module):
+    """Scales each channel by a factor that is told from the means of all channels over the picture."""
+
+    def __init__(self, num_feat: int, squeeze_factor: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(num_feat, num_feat // squeeze_factor, 1)
+        self.excite = nn.Conv2d(num_feat // squeeze_factor, num_feat, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)
+        return x * self.excite(F.relu(self.squeeze(mean), inplace=True)).sigmoid()
+
+
+class AttentionBlock(nn.Module):
+    """conv, ReLU, conv, channel attention, and the input added."""
+
+    def __init__(self, num_feat: int, squeeze_factor: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.attention = ChannelAttention(num_feat, squeeze_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(self.conv2(F.relu(self.conv1(x), inplace=True)))
+
+
+class ResidualGroup(nn.Module):
+    """Attention blocks, a convolution, and the input added."""
+
+    def __init__(self, num_feat: int, num_block: int, squeeze_factor: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(AttentionBlock(num_feat, squeeze_factor) for _ in range(num_block)))
+        self.conv = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(self.blocks(x))
+
+
+class RCAN(nn.Module):
+    """RCAN's trunk as an encoder; the defaults are those of the official LIIF code.
+
+    Its channel attention sees the whole picture, so there is no `receptive_radius`.
+    Differs from BasicSR's RCAN: no upsampler, no mean shift, 20 blocks a group by default (16 there).
+
+    Args:
+        num_in_ch: channels of the input image.
+        num_feat: channels of the feature grid.
+        num_group: residual groups.
+        num_block: attention blocks in a group.
+        squeeze_factor: how many times fewer channels the attention has inside.
+
+    Raises:
+        LIIFError: a squeeze_factor that leaves no channel.
+    """
+
+    def __init__(
+        self, num_in_ch: int = 3, num_feat: int = 64, num_group: int = 10, num_block: int = 20, squeeze_factor: int = 16
+    ) -> None:
+        super().__init__()
+        if num_feat < squeeze_factor:
+            raise LIIFError(f"encoder RCAN: squeeze_factor {squeeze_factor} must not exceed num_feat {num_feat}")
+        self.out_channels = num_feat
+        self.receptive_radius = None
+        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualGroup(num_feat, num_block, squeeze_factor) for _ in range(num_group)))
+        self.conv_after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_first(x)
+        return x + self.conv_after_body(self.body(x))
+
+    def official_key(self, key: str) -> str:
+        """The name of a parameter of ours in the official LIIF code."""
+        key = key.replace("conv_first.", "head.0.").replace("conv_after_body.", f"body.{len(self.body)}.")
+        key = key.replace(".conv.", f".body.{len(self.body[0].blocks)}.").replace(".blocks.", ".body.")
+        key = key.replace(".conv1.", ".body.0.").replace(".conv2.", ".body.2.")
+        return key.replace(".attention.squeeze.", ".body.3.conv_du.0.").replace(
+            ".attention.excite.", ".body.3.conv_du.2."
+        )

@@ -1,0 +1,150 @@
+"""`python -m liif_basicsr doctor`: what is seen of the plugin and of what it stands on, and what to do."""
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import site
+import sys
+import sysconfig
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from liif_basicsr import __file__ as package_file
+from liif_basicsr import __version__
+from liif_basicsr.plugin import startup
+
+# distribution -> the module that it provides
+NEEDED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "basicsr": "basicsr",
+    "numpy": "numpy",
+    "opencv-python": "cv2",
+    "lmdb": "lmdb",
+    "tifffile": "tifffile",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "tqdm": "tqdm",
+}
+STARTUP_LINE = "liif_basicsr-startup.pth"
+
+
+class Report:
+    """Prints what is seen; a problem is kept for the end, with what to do about it."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def say(self, name: str, value: object) -> None:
+        """One line."""
+        print(f"  {name:<28} {value}")
+
+    def problem(self, what: str, remedy: str) -> None:
+        """One thing that is wrong, and what to do."""
+        self.problems.append(f"{what}: {remedy}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The doctor takes none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report.
+
+    Returns:
+        Exit status: 0, or 1 if there is a problem.
+    """
+    report = Report()
+    modules = _versions(report)
+    _hook(report)
+    if modules["basicsr"] is not None:
+        _registered(report)
+    if modules["torch"] is not None:
+        _devices(report, modules["torch"])
+    print("\nProblems" if report.problems else "\nNo problem found.")
+    for line in report.problems:
+        print(f"  {line}")
+    return 1 if report.problems else 0
+
+
+def _versions(report: Report) -> dict[str, ModuleType | None]:
+    print("Versions")
+    report.say("python", f"{platform.python_version()}  {sys.executable}")
+    report.say("liif_basicsr", f"{__version__}  {Path(package_file).parent}")
+    return {module: _load(report, name, module) for name, module in NEEDED.items()}
+
+
+def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
+    try:
+        loaded = import_module(module)
+    except Exception as error:  # whatever a broken installation raises: that is what the doctor is for
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        report.say(distribution, "cannot be imported")
+        report.problem(f"{distribution} cannot be imported ({cause})", _remedy(error, distribution, module))
+        return None
+    try:
+        number = version(distribution)
+    except PackageNotFoundError:  # a source tree, or a sister distribution such as opencv-python-headless
+        number = getattr(loaded, "__version__", "version unknown")
+    place = getattr(loaded, "__file__", None)
+    report.say(distribution, f"{number}  {Path(place).parent if place else 'a folder without code'}")
+    return loaded
+
+
+def _remedy(error: Exception, distribution: str, module: str) -> str:
+    if "libGL" in str(error):
+        return "install your system's libgl1, or opencv-python-headless in place of opencv-python"
+    if isinstance(error, ModuleNotFoundError):
+        return f"pip install {distribution if error.name == module else error.name}"
+    return f"pip install --force-reinstall {distribution}"
+
+
+def _hook(report: Report) -> None:
+    print("\nStart-up hook")
+    folders = [sysconfig.get_paths()["purelib"], *site.getsitepackages(), site.getusersitepackages()]
+    line = next((path for folder in folders if (path := Path(folder, STARTUP_LINE)).is_file()), None)
+    report.say("start-up line", line or "not installed")
+    if line is None:
+        report.problem("the start-up line is not installed, so BasicSR alone does not find the plugin",
+                       "pip install the plugin, or `import liif_basicsr` before basicsr")
+    switched_off = os.environ.get("LIIF_BASICSR_DISABLE", "0") not in ("", "0")
+    report.say("LIIF_BASICSR_DISABLE", os.environ.get("LIIF_BASICSR_DISABLE", "not set"))
+    if switched_off:
+        report.problem("the start-up hook is switched off", "unset LIIF_BASICSR_DISABLE")
+    spec = find_spec(startup.SHIMMED) if "torchvision.transforms" in sys.modules else None
+    own = "torchvision's own" if spec else "not there"
+    shimmed = spec is not None and isinstance(spec.loader, startup.ShimLoader)
+    report.say("functional_tensor", "torchvision lacks it, the plugin answers" if shimmed else own)
+
+
+def _registered(report: Report) -> None:
+    from liif_basicsr.plugin.registry import entries, owner
+
+    print("\nRegistered in BasicSR")
+    for registry, name, module in entries():
+        found = owner(registry, name)
+        if found == module:
+            report.say(name, "by the plugin")
+        elif found is None:
+            report.say(name, "missing")
+            report.problem(f"{name} is not registered", "the warning printed above names the cause")
+        else:
+            report.say(name, f"by {found}")
+            report.problem(f"{name} belongs to {found}", "rename or uninstall one of the two")
+
+
+def _devices(report: Report, torch: ModuleType) -> None:
+    print("\nDevices")
+    report.say("CPU", f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            report.say(f"GPU {index}", torch.cuda.get_device_name(index))
+    else:
+        report.say("GPU", "none that torch can use; everything runs on the CPU")
+        if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
+            report.problem("torch cannot use the NVIDIA GPU of this machine",
+                           "compare `nvidia-smi` with `python -c 'import torch; print(torch.version.cuda)'`")

@@ -1,0 +1,40 @@
+"""The command `view`: look into a picture without end, in the browser."""
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from liif_basicsr.hub import add_model_argument
+from liif_basicsr.hub.checkpoint import load
+from liif_basicsr.images.notes import noted
+from liif_basicsr.viewer.server import Server
+from liif_basicsr.viewer.tiles import Tiles, read_picture
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("picture", help="the picture to look into")
+    add_model_argument(parser)
+    parser.add_argument("--port", type=int, default=0, help="port on this machine (default: any that is free)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the page's address")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until interrupted."""
+    net = load(args.model).to("cuda" if torch.cuda.is_available() else "cpu")
+    with noted() as notes:
+        tiles = Tiles(read_picture(args.picture), net)
+    for note in notes:
+        print(f"{args.picture}: {note}", file=sys.stderr)
+    with Server(tiles, Path(args.picture).name, args.port) as server:
+        print(f"{server.url}  (Ctrl-C ends)", flush=True)
+        if not args.no_browser:
+            webbrowser.open(server.url)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return 0

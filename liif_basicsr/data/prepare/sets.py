@@ -1,0 +1,100 @@
+"""The data sets of the field, laid out as the options files name them."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import path as osp
+from pathlib import Path
+
+import numpy as np
+import skimage
+
+from liif_basicsr.data.decode import decode
+from liif_basicsr.data.known import GET_BENCHMARK, GET_DIV2K
+from liif_basicsr.data.prepare.bicubic import reduce
+from liif_basicsr.data.prepare.pictures import Settings, encode_png, open_any, store
+from liif_basicsr.data.prepare.stores import whole
+from liif_basicsr.data.source import ImageSource, open_source
+from liif_basicsr.utils.errors import LIIFError
+
+SCALES = (2, 3, 4)
+
+# Photographs that come with scikit-image, which BasicSR depends on.
+QUICKSTART_TRAIN = (
+    *("astronaut.png", "brick.png", "camera.png", "grass.png", "gravel.png"),
+    *("hubble_deep_field.jpg", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg"),
+)
+QUICKSTART_VAL = ("chelsea.png", "coffee.png")
+
+
+def open_div2k(folder: Path) -> ImageSource:
+    """The pictures of DIV2K's training set."""
+    if not folder.is_dir():
+        raise LIIFError(f"{folder} does not exist; {GET_DIV2K}")
+    return open_any(folder)
+
+
+def benchmark(root: Path, target: Path) -> list[Path]:
+    """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and so for x3 and x4.
+
+    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as the archive of EDSR has it, or with pictures alone:
+    these are cut to a multiple, and low resolution is made of them, as the field has it.
+
+    Returns:
+        The folders that were made; those that are there already stay.
+    """
+    sets = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    if not sets:
+        raise LIIFError(f"there are no benchmark sets in {root}; {GET_BENCHMARK}")
+    made = []
+    for folder in sets:
+        pictures = open_source(str(folder / "HR" if (folder / "HR").is_dir() else folder), "disk")
+        for scale in SCALES:
+            for which, kind in enumerate(("LR_bicubic", "GT")):
+                goal = target / folder.name / f"{kind}_x{scale}"
+                if not goal.exists():
+                    made.append(goal)
+                    _write_benchmark(goal, which, pictures, folder / "LR_bicubic", scale)
+    return made
+
+
+def quickstart(target: Path) -> None:
+    """scikit-image's photographs: `target`/train.lmdb, and `target`/val with those that are kept for validation."""
+    photographs = open_source(osp.join(osp.dirname(skimage.__file__), "data"), "disk")
+    if not (target / "train.lmdb").exists():
+        store(photographs.selected(QUICKSTART_TRAIN, "quickstart"), target / "train.lmdb", Settings(crop=240, step=240))
+    if not (target / "val").exists():
+        held_out = photographs.selected(QUICKSTART_VAL, "quickstart")
+        _write(target / "val", held_out, held_out.read)
+
+
+def _write(target: Path, pictures: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
+    """A folder of PNG files with the names of `pictures` and what `pixels(index)` gives."""
+    with whole(target) as folder:
+        for index, name in enumerate(pictures.names):
+            (folder / f"{osp.splitext(name)[0]}.png").write_bytes(encode_png(pixels(index), 9))
+
+
+def _write_benchmark(target: Path, which: int, pictures: ImageSource, given: Path, scale: int) -> None:
+    """One folder of a set: low resolution (`which` = 0) or the ground truth (1) at a scale."""
+    _write(target, pictures, lambda index: _pair(pictures, index, given, scale)[which])
+
+
+def _pair(pictures: ImageSource, index: int, given: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Low resolution, given or made, and the ground truth cut to a multiple of it."""
+    image, stem = pictures.read(index), osp.splitext(pictures.names[index])[0]
+    if given.is_dir():
+        low = _read(given / f"X{scale}" / f"{stem}x{scale}.png")
+    else:
+        height, width = (n - n % scale for n in image.shape[:2])
+        low = reduce(image[:height, :width], scale)
+    height, width = low.shape[0] * scale, low.shape[1] * scale
+    if image.shape[0] < height or image.shape[1] < width:
+        raise LIIFError(f"{pictures.path(index)} is smaller than {scale} times its form in {given}")
+    return low, image[:height, :width]
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise LIIFError(f"{path} cannot be read: {error.strerror}") from None

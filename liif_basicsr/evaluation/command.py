@@ -1,0 +1,86 @@
+"""The arguments that tables and figures share: what is compared, on which sets, at which scales."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from liif_basicsr.data.fields import scale as checked_scale
+from liif_basicsr.evaluation.methods import Method, open_methods
+from liif_basicsr.evaluation.results import Results, measure_all
+from liif_basicsr.evaluation.sets import Scale, Subject, open_subjects
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.precision import PRECISIONS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "methods", nargs="+", metavar="NETWORK",
+        help="a checkpoint, a known name, bicubic, lanczos, or networks of one scale each with commas between: the "
+             "nearest one renders; LABEL=NETWORK gives it a name",
+    )  # fmt: skip
+    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="names of folders, or NAME=FOLDER")
+    parser.add_argument("--data", default="datasets", help="where the folders of the sets are (default: %(default)s)")
+    parser.add_argument(
+        "--scales", nargs="+", type=scales, required=True, metavar="SCALE",
+        help="such as 2 2.5, 2x3.5 (along y, along x), or 2:8:0.25 (from, to, step)",
+    )  # fmt: skip
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results/tables.json"),
+        help="where each result is kept as soon as it is known (default: %(default)s)",
+    )  # fmt: skip
+
+
+def measured(args: argparse.Namespace) -> tuple[list[Method], list[Subject], Results]:
+    """Open all that the arguments name, and measure what was not measured before.
+
+    Raises:
+        LIIFError: something that cannot be used; all but damaged pictures is found before anything is measured.
+    """
+    wanted = scales_of(args)
+    subjects = [subject for text in args.sets for subject in open_subjects(text, args.data, wanted)]
+    if len({subject.name for subject in subjects}) < len(args.sets):
+        raise LIIFError("--sets: two of them have the same name; NAME=FOLDER gives one another")
+    methods = open_methods(args.methods, args.precision)
+    results = Results(args.results)
+    measure_all(methods, subjects, results)
+    return methods, subjects, results
+
+
+def scales_of(args: argparse.Namespace) -> list[Scale]:
+    """All scales that the arguments name.
+
+    Raises:
+        LIIFError: one of them twice.
+    """
+    wanted = [scale for part in args.scales for scale in part]
+    if len(set(wanted)) < len(wanted):
+        raise LIIFError("--scales: one of them is named twice")
+    return wanted
+
+
+def scales(text: str) -> list[Scale]:
+    """The scales that an argument names.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        return [checked_scale(value) for value in _numbers(text)]
+    except ValueError:
+        message = f"{text!r} is no scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25"
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def _numbers(text: str) -> Iterator[float | tuple[float, ...]]:
+    if ":" in text:
+        first, last, step = map(float, text.split(":"))
+        if not 0 < step <= last - first < 1e4:
+            raise ValueError
+        yield from (round(first + k * step, 6) for k in range(int((last - first) / step + 1e-6) + 1))
+    elif "x" in text:
+        yield tuple(map(float, text.split("x")))
+    else:
+        yield float(text)

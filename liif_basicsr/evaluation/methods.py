@@ -1,0 +1,122 @@
+"""Ways to enlarge a picture that a table compares: networks, groups of networks of one scale each, Pillow's filters."""
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.hub import BUNDLED, DOWNLOADS, find
+from liif_basicsr.hub.checkpoint import load
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import suggest
+from liif_basicsr.utils.precision import autocast
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
+
+
+class Method(NamedTuple):
+    """A way to enlarge.
+
+    label: how a table calls it; key: by what its results are kept, follows from what its pictures depend on;
+    parameters: how many, of a group in all, None of a filter;
+    render: (1, 3, h, w) RGB in [0, 1] and (H, W) to (1, 3, H, W), on the CPU.
+    """
+
+    label: str
+    key: str
+    parameters: int | None
+    render: Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+def open_methods(texts: Sequence[str], precision: str = "float32") -> list[Method]:
+    """Make the methods that texts name, see `open_method`.
+
+    Raises:
+        LIIFError: one cannot be made, or two have the same label.
+    """
+    methods = [open_method(text, precision) for text in texts]
+    labels = [method.label for method in methods]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise LIIFError(f"{label}: two networks have this label; write LABEL=FILE to give one another")
+    return methods
+
+
+def open_method(text: str, precision: str = "float32") -> Method:
+    """Make the method that a text names.
+
+    Args:
+        text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group, several of these with
+            commas between: the one whose `scale` is nearest to the asked one renders. `LABEL=` may go before it.
+        precision: of networks, see `liif_basicsr.utils.precision`.
+
+    Raises:
+        LIIFError: no such file or name, a checkpoint that cannot be used, or a group with one scale twice.
+    """
+    label, names = _parse(text)
+    if names[0] in FILTERS and len(names) == 1:
+        return Method(label or names[0], f"{names[0]}-Pillow{PIL.__version__}", None, partial(_resize, names[0]))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    nets: list[Any] = [_load(name).to(device) for name in names]
+    scales = [net.scale for net in nets]
+    if len(set(scales)) < len(scales):
+        raise LIIFError(f"{text}: the networks of a group must differ in scale, they have {scales}")
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(hashlib.sha256(find(name).read_bytes()).digest())
+    return Method(
+        label or "+".join(map(name_of, names)),
+        f"{digest.hexdigest()[:16]}-{precision}",
+        sum(p.numel() for net in nets for p in net.parameters()),
+        partial(_render, nets, device, precision),
+    )
+
+
+def name_of(model: str) -> str:
+    """A model's name in a label: of a checkpoint of a run, the run's."""
+    path = Path(model)
+    return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
+
+
+def nearest(nets: Sequence[Any], scale: float) -> Any:
+    """The network of a fixed `scale` that comes nearest to a scale, as a ratio."""
+    return min(nets, key=lambda net: abs(math.log(net.scale / scale)))
+
+
+def _parse(text: str) -> tuple[str, list[str]]:
+    """The label (empty where there is none) and what it stands for."""
+    label, equals, what = text.partition("=")
+    if not equals or Path(text).exists():
+        label, what = "", text
+    return label, [what] if Path(what).exists() else what.split(",")
+
+
+def _load(name: str) -> nn.Module:
+    if name in FILTERS:
+        raise LIIFError(f"{name}: is a filter, which cannot be part of a group of networks")
+    known = [*FILTERS, *BUNDLED, *DOWNLOADS]
+    if name not in known and not Path(name).exists():
+        raise LIIFError(f"{name!r}: no such file, network or filter{suggest(name, known)}")
+    return load(name)
+
+
+def _render(nets: Sequence[Any], device: torch.device, precision: str, lq: Tensor, size: tuple[int, int]) -> Tensor:
+    net = nearest(nets, max(size[0] / lq.shape[-2], size[1] / lq.shape[-1])) if len(nets) > 1 else nets[0]
+    with torch.no_grad(), autocast(device, precision):
+        return net.render(lq.to(device), size).float().cpu()
+
+
+def _resize(name: str, lq: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pillow's filter on 8-bit pixels."""
+    pixels = (lq[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return to_image_tensor(np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), FILTERS[name])))[None]

@@ -1,0 +1,25 @@
+"""The files that tables and figures are written to: what can be known to fail is told before anything is measured."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import suggest
+
+
+def check_output(path: Path, suffixes: Iterable[str]) -> None:
+    """Make the folder of a file to be written.
+
+    Raises:
+        LIIFError: the file's suffix is none of `suffixes`, or it cannot be written there.
+    """
+    if path.suffix not in (known := list(suffixes)):
+        raise LIIFError(f"{path}: cannot be written as {path.suffix!r}{suggest(path.suffix, known)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise LIIFError(f"{path}: cannot be written: {'is a folder' if path.is_dir() else 'its folder is read-only'}")

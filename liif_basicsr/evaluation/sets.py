@@ -1,0 +1,138 @@
+"""Sets of pictures at scales, by the paper's protocols, as the folders of a set allow."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
+from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from liif_basicsr.data.known import how_to_get
+from liif_basicsr.data.sampling import floor_size, scaled_size
+from liif_basicsr.data.source import DiskSource
+from liif_basicsr.evaluation.validation import protocol_options
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import scale_text, suggest
+
+Scale = tuple[float, float]
+SUPPLIED = (2, 3, 4)
+SSIM_WINDOW = 11
+
+
+class Layout(NamedTuple):
+    """Where a set's pictures are, within its folder; `lq` None where low resolution is not supplied."""
+
+    gt_of_supplied: str
+    lq: str | None
+    filename_tmpl: str
+    gt: str
+    protocol: str
+
+
+# What a folder must hold to be of that layout; the last one is a folder of pictures.
+LAYOUTS = {
+    "GT_x2": Layout("GT_x{scale}", "LR_bicubic_x{scale}", "{}", "GT_x2", "benchmark"),
+    "DIV2K_valid_HR": Layout("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X{scale}", "{}x{scale}", "DIV2K_valid_HR",
+                             "div2k"),
+    "": Layout("", None, "{}", "", "benchmark"),
+}  # fmt: skip
+
+
+class Subject(NamedTuple):
+    """A set at one scale: number `k` of the scales of a dataset."""
+
+    name: str
+    dataset: Any
+    k: int
+
+    @property
+    def scale(self) -> Scale:
+        """Along y and x."""
+        return self.dataset.scales[self.k]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Border and colour, as options of a metric."""
+        return protocol_options(self.dataset.protocol, self.scale)
+
+    @property
+    def key(self) -> str:
+        """By what results are kept: follows from the pictures, the scale and the protocol."""
+        sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
+        digest = hashlib.sha256("".join(map(_digest, sources)).encode()).hexdigest()[:16]
+        return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"
+
+    def __len__(self) -> int:
+        return self.dataset.num_images
+
+    def pairs(self) -> Iterator[dict[str, Any]]:
+        """The items of the dataset."""
+        return (self.dataset[self.k * len(self) + index] for index in range(len(self)))
+
+
+def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[Subject]:
+    """A set at each of `scales`, in that order.
+
+    Where low resolution is supplied (x2, x3, x4 of the benchmark sets and of DIV2K), it is taken; at other scales,
+    and of a folder of pictures, ground truth is cut to a multiple and reduced.
+
+    Args:
+        text: the name of a folder in `root`, or NAME=FOLDER.
+
+    Raises:
+        LIIFError: no such set, pictures that are missing or broken, or too small for a scale.
+    """
+    name, folder = _find(text, Path(root))
+    layout = next(layout for member, layout in LAYOUTS.items() if (folder / member).is_dir())
+    supplied = [s for s in scales if layout.lq and s[0] == s[1] and s[0] in SUPPLIED]
+    other = [s for s in scales if s not in supplied]
+    block = {"name": name, "phase": "test", "io_backend": {"type": "disk"}, "protocol": layout.protocol}
+    subjects: dict[Scale, Subject] = {}
+    if supplied:
+        places = {"dataroot_gt": str(folder / layout.gt_of_supplied), "dataroot_lq": str(folder / str(layout.lq))}
+        opt = {**block, **places, "filename_tmpl": layout.filename_tmpl, "scales": supplied}
+        dataset: Any = ArbitraryScalePairedDataset({**opt, "type": "ArbitraryScalePairedDataset"})
+        subjects |= {scale: Subject(name, dataset, k) for k, scale in enumerate(supplied)}
+    if other:
+        opt = {**block, "dataroot_gt": str(folder / layout.gt), "scales": other}
+        dataset = ArbitraryScaleImageDataset({**opt, "type": "ArbitraryScaleImageDataset"})
+        subjects |= {scale: Subject(name, dataset, k) for k, scale in enumerate(other)}
+    ordered = [subjects[scale] for scale in scales]
+    for subject in ordered:
+        check_sizes(subject)
+    return ordered
+
+
+def check_sizes(subject: Subject) -> None:
+    """Raise LIIFError for the first picture of which the protocol's border leaves less than SSIM's window."""
+    gt, border = subject.dataset.gt[subject.k], subject.protocol["crop_border"]
+    for index in range(len(subject)):
+        size = gt.size(index)
+        kept = scaled_size(floor_size(size, subject.scale), subject.scale)
+        if min(kept) - 2 * border < SSIM_WINDOW:
+            raise LIIFError(
+                f"{subject.name}: {gt.path(index)} is {size[0]}x{size[1]}, too small for x{scale_text(subject.scale)}: "
+                f"{kept[0]}x{kept[1]} less a border of {border} is below {SSIM_WINDOW}; leave out the scale or it"
+            )
+
+
+def _find(text: str, root: Path) -> tuple[str, Path]:
+    """A set's name and folder."""
+    name, equals, path = text.partition("=")
+    folder = Path(path) if equals else root / name
+    if not name or not folder.is_dir():
+        known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        raise LIIFError(f"set {text!r}: {folder} is no folder{suggest(name, known)}; {how_to_get(str(folder))}")
+    return name, folder
+
+
+@cache
+def _digest(source: DiskSource) -> str:
+    """Of the names and the bytes of a folder's pictures."""
+    digest = hashlib.sha256()
+    for index, name in enumerate(source.names):
+        digest.update(name.encode())
+        digest.update(hashlib.sha256(source.content(index)).digest())
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""One table, as Markdown, CSV or LaTeX: a row for each set and network, a column for each scale."""
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from liif_basicsr.evaluation.methods import Method
+from liif_basicsr.evaluation.published import PUBLISHED
+from liif_basicsr.evaluation.results import Results, Values
+from liif_basicsr.evaluation.sets import Subject
+from liif_basicsr.utils.options import scale_text
+
+PAPER = " (paper)"
+# What is measured in another way than a set: its heading in the table.
+TIMES = {"seconds": "s / megapixel", "ratio": "x official"}
+DIGITS = {"psnr": 2, "ssim": 4}
+
+
+class Row(NamedTuple):
+    """A network on a set; `values` by scale, as `scale_text` writes it; `times` as in TIMES."""
+
+    set: str
+    label: str
+    parameters: int | None
+    values: Mapping[str, Values]
+    times: Values
+
+
+def make_rows(
+    methods: Sequence[Method], subjects: Sequence[Subject], results: Results, times: Mapping[str, Values]
+) -> list[Row]:
+    """What was measured, set by set, and below it what the paper prints of that set and these scales.
+
+    Args:
+        results: must hold all methods on all subjects.
+        times: by label; see TIMES.
+    """
+    rows = []
+    for name in dict.fromkeys(subject.name for subject in subjects):
+        own = [subject for subject in subjects if subject.name == name]
+        for method in methods:
+            values = {scale_text(subject.scale): results[method, subject] for subject in own}
+            rows.append(Row(name, method.label, method.parameters, values, times.get(method.label, {})))
+        scales = [scale_text(subject.scale) for subject in own]
+        for label, psnr in PUBLISHED.get(name, {}).items():
+            known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
+            rows += [Row(name, label + PAPER, None, known, {})] if known else []
+    return rows
+
+
+def markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+    """A table of Markdown."""
+    head, *body = [[cell.replace("|", r"\|") for cell in cells] for cells in _cells(rows, metrics)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
+
+
+def latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+    """A tabular of LaTeX, which needs the package booktabs; a rule between sets."""
+    head, *body = [[escape_latex(cell) for cell in cells] for cells in _cells(rows, metrics)]
+    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule"]
+    for before, cells in zip([None, head, *body], [head, *body], strict=False):
+        if before is not None and before[0] != cells[0]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX prints it."""
+    special = {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+    }  # fmt: skip
+    return "".join(special.get(c, c) for c in text)
+
+
+def comma_separated(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+    """CSV with a line for each set, network and scale, numbers unrounded, times in columns of their own."""
+    file = io.StringIO()
+    timed = [time for time in TIMES if any(time in row.times for row in rows)]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["set", "network", "parameters", "scale", *metrics, *timed])
+    for row in rows:
+        for scale, values in row.values.items():
+            numbers = [values.get(metric) for metric in metrics] + [row.times.get(time) for time in timed]
+            writer.writerow([row.set, row.label, row.parameters, scale, *numbers])
+    return file.getvalue()
+
+
+def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
+    """The texts of a table for people, its head first."""
+    scales = list(dict.fromkeys(scale for row in rows for scale in row.values))
+    timed = [time for time in TIMES if any(time in row.times for row in rows)]
+    table = [["set", "network", "parameters", *(f"x{scale}" for scale in scales), *(TIMES[time] for time in timed)]]
+    for row in rows:
+        numbers = [" / ".join(_number(row.values.get(scale, {}), metric) for metric in metrics).strip(" /")
+                   for scale in scales]  # fmt: skip
+        times = [_time(row.times[time]) if time in row.times else "" for time in timed]
+        count = "" if row.parameters is None else f"{row.parameters / 1e6:.2f}M"
+        table.append([row.set, row.label, count, *numbers, *times])
+    return table
+
+
+def _number(values: Values, metric: str) -> str:
+    return f"{values[metric]:.{DIGITS[metric]}f}" if metric in values else ""
+
+
+def _time(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+# Suffix of a file -> what makes a table of that kind.
+FORMS = {".md": markdown, ".csv": comma_separated, ".tex": latex}

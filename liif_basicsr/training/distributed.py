@@ -1,0 +1,53 @@
+"""Several processes, with or without GPUs."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from basicsr.utils import dist_util
+
+from liif_basicsr.utils.errors import LIIFError
+
+# How long a process waits for the others before it gives up: longer than any one picture of a validation takes.
+TIMEOUT = timedelta(minutes=30)
+
+
+def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
+    """As BasicSR's, and with gloo where there is no GPU.
+
+    Raises:
+        LIIFError: slurm, which BasicSR starts by GPUs, without one; or not started by torchrun.
+    """
+    if torch.cuda.is_available():
+        dist_util.init_dist(launcher, backend, **kwargs)
+        return
+    if launcher != "pytorch":
+        raise LIIFError(f"--launcher {launcher}: needs GPUs; without them, use torchrun and --launcher pytorch")
+    try:
+        dist.init_process_group("gloo", timeout=TIMEOUT)
+    except ValueError as error:  # a variable of the environment is missing
+        raise LIIFError(f"--launcher {launcher}: start it by torchrun ({error})") from None
+
+
+@contextmanager
+def told_when_others_end() -> Iterator[None]:
+    """Where a process of the run has ended or hangs, the others end with a line that says so."""
+    try:
+        yield
+    except dist.DistError as error:
+        raise _others_ended(error) from error
+    except RuntimeError as error:
+        if not dist.is_initialized() or "gloo" not in str(error):
+            raise
+        raise _others_ended(error) from error
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _others_ended(error: Exception) -> LIIFError:
+    reason = str(error).splitlines()[0]
+    return LIIFError(f"another process of this run has ended or does not answer, see its own message ({reason})")

@@ -1,0 +1,201 @@
+"""Reads the options file before BasicSR does: safely, and with a line for what BasicSR's pipelines would stumble over.
+
+BasicSR's own reader would run what a tag such as `!!python/object/apply` names; such a file is refused here.
+"""
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import yaml
+from basicsr.utils.options import _postprocess_yml_value
+from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import (
+    REQUIRED,
+    Field,
+    boolean,
+    choice,
+    integer,
+    missing,
+    number,
+    optional,
+    suggest,
+    text,
+)
+
+
+def block(value: Any) -> Mapping[str, Any]:
+    """A block of options."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a block of options")
+    return value
+
+
+def gpus(value: Any) -> int | str:
+    """A number of GPUs, or auto."""
+    if value == "auto":
+        return value
+    try:
+        number = integer(0)(value)
+    except ValueError:
+        raise ValueError("must be auto, or a number of GPUs, 0 for the CPU") from None
+    if number and not torch.cuda.is_available():
+        raise ValueError("must be auto or 0, for the CPU, where there is no GPU that torch can use")
+    return number
+
+
+# What BasicSR's pipelines themselves read; the rest of each block is the business of the dataset and the model.
+COMMON = {
+    "name": Field(text),
+    "model_type": Field(text),
+    "num_gpu": Field(gpus),
+    "manual_seed": Field(optional(integer(0, 2**31 - 1)), None),
+    **dict.fromkeys(("datasets", "network_g", "path"), Field(block)),
+}
+TOP = {
+    True: {**COMMON, **dict.fromkeys(("train", "logger"), Field(block)), "val": Field(optional(block), None)},
+    False: {**COMMON, "val": Field(block)},
+}
+TRAIN = {"total_iter": Field(number(1)), "scheduler": Field(block), "optim_g": Field(block)}
+LOGGER = {
+    "print_freq": Field(integer(1)),
+    "save_checkpoint_freq": Field(number(1)),
+    "use_tb_logger": Field(boolean),
+    "wandb": Field(optional(block), None),
+}
+VAL = {
+    True: {"val_freq": Field(number(1)), "save_img": Field(boolean)},
+    False: {"save_img": Field(boolean)},
+}
+DATASET = {
+    **dict.fromkeys(("name", "type"), Field(text)),
+    **dict.fromkeys(("dataroot_gt", "dataroot_lq"), Field(optional(text), None)),
+}
+TRAIN_SET = {
+    **DATASET,
+    "batch_size_per_gpu": Field(integer(1)),
+    "num_worker_per_gpu": Field(integer(0, 256)),
+    "dataset_enlarge_ratio": Field(number(1e-3), 1),
+    "prefetch_mode": Field(optional(choice("cpu", "cuda")), None),
+}
+
+
+def check(argv: list[str], is_train: bool) -> None:
+    """Check the options file that the arguments name, as `--force_yml` changes it.
+
+    Raises:
+        LIIFError: it cannot be read, is no YAML, holds more than plain data, or lacks what BasicSR needs.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-opt")
+    parser.add_argument("--force_yml", nargs="+", default=[])
+    args = parser.parse_known_args(argv)[0]
+    if args.opt is None:  # BasicSR's own parser tells how to call it
+        return
+    opt = read(args.opt)
+    for entry in args.force_yml:
+        force(opt, entry)
+    try:
+        check_blocks(opt, is_train)
+    except LIIFError as error:
+        raise LIIFError(f"{args.opt}: {error}") from None
+
+
+def read(path: str) -> dict[str, Any]:
+    """Read a YAML file of plain data.
+
+    Raises:
+        LIIFError: it cannot be read, is no YAML, or names objects to be made.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            opt = yaml.safe_load(file)
+    except OSError as error:
+        raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise LIIFError(f"{path}: is no options file, or not a safe one: {' '.join(str(error).split())}") from None
+    if not isinstance(opt, Mapping):
+        raise LIIFError(f"{path}: is no options file: there is no 'name: value' in it")
+    check_names(opt, path)
+    return dict(opt)
+
+
+def check_names(options: Any, path: str) -> None:
+    """Raise LIIFError for a name of an option, at any depth, that is no text."""
+    for key, value in options.items() if isinstance(options, Mapping) else ():
+        if not isinstance(key, str):
+            raise LIIFError(f"{path}: an option must have a text as name, not {key!r}")
+        check_names(value, path)
+
+
+def force(opt: dict[str, Any], entry: str) -> None:
+    """Change an option as `--force_yml block:option=value` does; what BasicSR would run as code is refused."""
+    keys, equals, value = entry.partition("=")
+    *path, key = (name.strip() for name in keys.split(":"))
+    value = value.strip()
+    target: Any = opt
+    for name in path:
+        target = target.get(name) if isinstance(target, Mapping) else None
+    plain = all(re.fullmatch(r"[\w.-]+", name) for name in (*path, key))
+    if not (equals and plain and "=" not in value and isinstance(target, dict)):
+        raise LIIFError(f"--force_yml {entry}: must be block:option=value, of a block that is in the options file")
+    try:
+        if value.startswith("["):
+            ast.literal_eval(value)
+        target[key] = _postprocess_yml_value(value)
+    except (ValueError, SyntaxError):
+        raise LIIFError(f"--force_yml {entry}: the value is no number, text or list of them") from None
+
+
+def check_blocks(opt: dict[str, Any], is_train: bool) -> None:
+    """Raise LIIFError for the first thing that BasicSR's pipeline needs and the options lack."""
+    require(opt, TOP[is_train], "")
+    if is_train:
+        require(opt["train"], TRAIN, "train: ")
+        require(opt["logger"], LOGGER, "logger: ")
+    if opt.get("val") is not None:
+        require(opt["val"], VAL[is_train], "val: ")
+    check_datasets(opt["datasets"], is_train)
+    name = opt["model_type"]
+    if name not in MODEL_REGISTRY:
+        raise LIIFError(f"model_type: no model {name!r}{suggest(name, MODEL_REGISTRY.keys())}")
+    model = MODEL_REGISTRY.get(name)
+    if hasattr(model, "check_options"):  # ours; others tell when they are made
+        model.check_options({**opt, "is_train": is_train})
+
+
+def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:
+    """Raise LIIFError for a dataset that the pipeline would not take."""
+    if is_train and "train" not in datasets:
+        raise LIIFError(f"datasets: {missing('train', datasets)}")
+    phases = ("train", "val") if is_train else ("test", "val")
+    for phase, dataset in datasets.items():
+        where = f"datasets: {phase}"
+        kind = str(phase).split("_")[0]
+        if kind not in phases or (kind == "train") != (phase == "train"):
+            raise LIIFError(f"{where}: must be called {' or '.join(phases)}, or such as {phases[-1]}_1")
+        if not isinstance(dataset, Mapping):
+            raise LIIFError(f"{where}: must be a block of options, not {dataset!r}")
+        require(dataset, TRAIN_SET if phase == "train" else DATASET, f"{where}: ")
+        if dataset["type"] not in DATASET_REGISTRY:
+            known = suggest(dataset["type"], DATASET_REGISTRY.keys())
+            raise LIIFError(f"{where}: no dataset {dataset['type']!r}{known}")
+
+
+def require(options: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
+    """Check those options of a block that `fields` names; the block may hold others."""
+    for key, field in fields.items():
+        if key not in options:
+            if field.default is REQUIRED:
+                raise LIIFError(f"{where}{missing(key, options)}")
+            continue
+        try:
+            field.check(options[key])
+        except ValueError as error:
+            raise LIIFError(f"{where}{key}: {error}, not {options[key]!r}") from None

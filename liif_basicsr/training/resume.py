@@ -1,0 +1,172 @@
+"""Resuming where a run stood: the newest state that can be read, and the data from the very next sample on.
+
+What a sample draws at random follows from `manual_seed`, the epoch and the sample's place in it; what had been drawn
+before does not matter. So the samples that were trained on are left out without being loaded, and neither the number
+of workers nor that of processes changes what is trained on, only who loads it.
+"""
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data.data_sampler import EnlargedSampler
+from basicsr.utils import check_resume
+from basicsr.utils.dist_util import master_only
+from torch.utils.data import DataLoader, Dataset
+
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.plugin.startup import warn
+from liif_basicsr.training.options import block, require
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field, integer, list_of
+
+STATE = {
+    **dict.fromkeys(("epoch", "iter"), Field(integer(0))),
+    **dict.fromkeys(("optimizers", "schedulers"), Field(list_of(block))),
+}
+# Of these BasicSR's sampler makes lists, which take some hundred bytes for each.
+LONGEST_EPOCH = 20_000_000
+
+
+class EpochSampler(EnlargedSampler):
+    """BasicSR's sampler; each index comes with a seed, and the first epoch may start within.
+
+    Attributes:
+        seed: `manual_seed`.
+        first: (epoch, number of its samples, in this process, that are done).
+    """
+
+    seed = 0
+    first = (0, 0)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        # Of a seed, torch's generator on the CPU takes the lowest 32 bits.
+        rng = np.random.default_rng((self.seed, self.epoch))
+        seeds = rng.integers(2**32, size=(self.total_size,)).tolist()
+        samples = list(zip(super().__iter__(), seeds[self.rank :: self.num_replicas], strict=True))
+        epoch, done = self.first
+        return iter(samples[done if self.epoch == epoch else 0 :])
+
+
+class SeededDataset(Dataset):
+    """A dataset asked by (index, seed): all generators are seeded before a sample is made."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        index, seed = key
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would ask for GPUs, in a worker too
+        return self.dataset[index]
+
+
+class Resume:
+    """What stands in the place of BasicSR's `load_resume_state` and `build_dataloader`.
+
+    Args:
+        build_dataloader: BasicSR's own.
+    """
+
+    def __init__(self, build_dataloader: Callable[..., DataLoader]) -> None:
+        self.original_build = build_dataloader
+        self.state: dict[str, Any] | None = None
+
+    def load_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
+        """The state that `path: resume_state` or --auto_resume asks for, or None to begin anew.
+
+        Raises:
+            LIIFError: the state that was asked for, or every state there is, cannot be used.
+        """
+        if opt["auto_resume"]:
+            self.state = newest_state(opt)
+        elif opt["path"].get("resume_state"):
+            self.state = read_state(opt["path"]["resume_state"], opt)
+        if self.state is not None:
+            check_resume(opt, self.state["iter"])
+        return self.state
+
+    def build_dataloader(self, dataset: Dataset, dataset_opt: dict[str, Any], **kwargs: Any) -> DataLoader:
+        """BasicSR's data loader; for training with a seed for each sample, from where the run stood."""
+        sampler = kwargs.get("sampler")
+        if sampler is None:
+            return self.original_build(dataset, dataset_opt, **kwargs)
+        loader = self.original_build(SeededDataset(dataset), dataset_opt, **kwargs)
+        # BasicSR counts a last, partial batch as an iteration but drops it; the epoch is made to fill it.
+        iterations = -(-sampler.num_samples // dataset_opt["batch_size_per_gpu"])
+        sampler.num_samples = iterations * loader.batch_size
+        sampler.total_size = sampler.num_samples * sampler.num_replicas
+        if sampler.total_size > LONGEST_EPOCH:
+            length = f"an epoch of {sampler.total_size} samples is too long to be held in memory"
+            raise LIIFError(f"datasets: train: {length}; lower dataset_enlarge_ratio or batch_size_per_gpu")
+        sampler.seed = kwargs["seed"]
+        if self.state is not None:
+            self.state["epoch"], done = place_of(self.state, iterations)
+            sampler.first = (self.state["epoch"], done * loader.batch_size)
+        return loader
+
+
+def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
+    """The epoch that a run is in, and how many of its iterations are done.
+
+    With other data the epoch is counted anew: BasicSR runs so many epochs, and would end before the last iteration.
+    """
+    done = state["iter"] - state["epoch"] * iterations
+    if 0 <= done <= iterations:
+        return state["epoch"], done
+    tell("the number of images or the batch size is not that of the checkpoint; its epoch begins anew")
+    return state["iter"] // iterations, 0
+
+
+def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest state of the experiment that can be used; those passed over are told.
+
+    Raises:
+        LIIFError: there are states, and none can be used.
+    """
+    folder = Path(opt["path"]["training_states"])
+    states = sorted((file for file in folder.glob("*.state") if file.stem.isdecimal()), key=lambda file: int(file.stem))
+    for path in reversed(states):
+        try:
+            state = read_state(path, opt)
+        except LIIFError as error:
+            tell(f"passed over: {error}")
+            continue
+        opt["path"]["resume_state"] = str(path)
+        return state
+    if states:
+        raise LIIFError(f"{folder}: no state in it can be used; to begin anew, go without --auto_resume")
+    return None
+
+
+def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a training state, and make sure that its networks can be read.
+
+    Raises:
+        LIIFError: it is damaged or no state, or a network of its iteration is missing or damaged.
+    """
+    state = checkpoint.read_tensors(path)
+    if not isinstance(state, dict) or not state.keys() >= STATE.keys():
+        raise LIIFError(f"{path}: is no training state of BasicSR")
+    require(state, STATE, f"{path}: is a damaged training state, ")
+    if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
+        raise LIIFError(f"{path}: is a damaged training state, of iteration {state['iter']}")
+    ignored = opt["path"].get("ignore_resume_networks") or ()
+    for network in (key for key in opt if key.startswith("network_") and key not in ignored):
+        name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"
+        checkpoint.read(Path(opt["path"]["models"]) / name)
+    return state
+
+
+@master_only
+def tell(message: str) -> None:
+    """A warning of one line, from the first process; BasicSR's log is not open yet."""
+    warn(message)

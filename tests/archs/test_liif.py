@@ -1,0 +1,153 @@
+"""LIIF against the plain form, and its own queries against its pictures."""
+import itertools
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiling import assert_tiles_do_not_show
+
+from liif_basicsr.archs.decoders.liif import LIIFDecoder
+from liif_basicsr.archs.liif_arch import LIIF
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.utils.errors import LIIFError
+
+SWITCHES = [dict(zip(("local_ensemble", "feat_unfold", "cell_decode"), s, strict=True))
+            for s in itertools.product((True, False), repeat=3)]
+
+
+def layers_of(decoder):
+    return [(m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in decoder.layers]
+
+
+def small_liif(seed=0, **kwargs):
+    torch.manual_seed(seed)
+    encoder = {"type": "EDSR", "num_feat": 6, "num_block": 1}
+    return LIIF(encoder, **{"hidden_dims": [16, 16], **kwargs})
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+@pytest.mark.parametrize("hidden_dims", [[], [8], [8, 7, 6]], ids=str)
+@settings(max_examples=5)
+@given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
+def test_answers_equal_the_plain_form(switches, hidden_dims, h, w, seed):
+    torch.manual_seed(seed)
+    decoder = LIIFDecoder(3, hidden_dims, **switches).double()
+    feat = torch.randn(2, 3, h, w, dtype=torch.float64)
+    coord = torch.rand(2, 5, 2, dtype=torch.float64) * 2 - 1
+    cell = torch.rand(2, 5, 2, dtype=torch.float64)
+    answer = decoder(feat, coord, cell).detach().numpy()
+    for one in range(2):
+        plain = oracle.decode(feat[one].numpy(), layers_of(decoder), coord[one].numpy(), cell[one].numpy(), **switches)
+        np.testing.assert_allclose(answer[one], plain, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+def test_gradients_equal_those_of_the_plain_form(switches):
+    torch.manual_seed(0)
+    decoder = LIIFDecoder(2, [5, 4], **switches).double()
+    feat = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    coord, cell = torch.rand(1, 6, 2, dtype=torch.float64) * 2 - 1, torch.rand(1, 6, 2, dtype=torch.float64)
+    direction = torch.randn(1, 6, 3, dtype=torch.float64)
+    (decoder(feat, coord, cell) * direction).sum().backward()
+
+    def plain_loss(value):  # central differences of the oracle, nudged in place
+        inputs = (feat.detach()[0].numpy(), layers_of(decoder), coord[0].numpy(), cell[0].numpy())
+        plain = oracle.decode(*inputs, **switches)
+        return (plain * direction[0].numpy()).sum()
+
+    rng = np.random.default_rng(0)
+    for tensor in (feat, *decoder.parameters()):
+        for flat in rng.choice(tensor.numel(), min(4, tensor.numel()), replace=False):
+            data, step = tensor.data.view(-1), 1e-6
+            data[flat] += step
+            above = plain_loss(tensor)
+            data[flat] -= 2 * step
+            below = plain_loss(tensor)
+            data[flat] += step
+            assert tensor.grad.view(-1)[flat].item() == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("input_skip", [None, "bilinear"])
+@pytest.mark.parametrize("switches", SWITCHES, ids=str)
+@pytest.mark.parametrize("size", [(10, 14), (13, 31), (5, 7), (4, 3), (150, 210)], ids=str)
+def test_a_picture_equals_its_queries(switches, input_skip, size):
+    net = small_liif(**switches, input_skip=input_skip)
+    lq = torch.rand(2, 3, 5, 7)
+    with torch.no_grad():
+        queries = net(lq, make_coord(size).expand(2, -1, -1), make_cell(size).expand(2, 1, -1))
+    torch.testing.assert_close(net.render(lq, size), queries.mT.unflatten(2, size), rtol=0, atol=2e-6)
+
+
+@settings(max_examples=25)
+@given(data=st.data(), tile=st.integers(3, 12), block=st.integers(1, 40), ensemble=st.booleans())
+def test_tiles_blocks_and_windows_do_not_show(data, tile, block, ensemble):
+    assert_tiles_do_not_show(small_liif(local_ensemble=ensemble, input_skip="bilinear"), data, tile, block)
+
+
+def test_one_cell_for_all_equals_a_cell_for_each():
+    net, lq, coord = small_liif(), torch.rand(2, 3, 4, 5), torch.rand(2, 9, 2) * 2 - 1
+    cell = torch.rand(2, 1, 2)
+    torch.testing.assert_close(net(lq, coord, cell), net(lq, coord, cell.expand(2, 9, 2)))
+
+
+def test_without_coordinates_it_enlarges_by_its_scale_and_learns():
+    net = small_liif(scale=2.5)
+    lq = torch.rand(1, 3, 6, 5)
+    picture = net(lq)
+    assert picture.shape == (1, 3, 15, 12)
+    torch.testing.assert_close(picture, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
+    picture.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_bfloat16_pictures_are_close():
+    net, lq = small_liif(), torch.rand(1, 3, 12, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.render(lq, (40, 31))
+    torch.testing.assert_close(half, net.render(lq, (40, 31)), rtol=0, atol=2e-2)
+    assert half.dtype == torch.float32
+
+
+def test_the_input_is_left_as_it_is():
+    net, lq = small_liif(), torch.rand(1, 3, 6, 6)
+    before = lq.clone()
+    net.render(lq, (9, 9))
+    assert torch.equal(lq, before)
+
+
+@pytest.mark.parametrize("size, window", [((0, 4), None), ((4, -1), None), ((4.0, 4), None), ((4, 4), (0, 0, 5, 4)),
+                                          ((4, 4), (-1, 0, 2, 2)), ((4, 4), (0, 0, 0, 2))])
+def test_sizes_and_windows_that_do_not_exist_are_refused(size, window):
+    with pytest.raises(LIIFError, match="size|window"):
+        small_liif().render(torch.rand(1, 3, 4, 4), size, window)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 4, 5), (4, 5)])
+def test_what_is_no_batch_of_pictures_is_refused(shape):
+    net = small_liif()
+    for use in (lambda lq: net.render(lq, (8, 10)), net, net.encode_image):
+        with pytest.raises(LIIFError, match=r"lq must be \(B, 3, h, w\), not \("):
+            use(torch.rand(shape))
+
+
+def test_a_picture_that_does_not_fit_memory_is_refused_before_it_is_begun():
+    net, lq = small_liif(), torch.rand(1, 3, 4, 4)
+    with pytest.raises(LIIFError, match=r"size \(1000000, 1000000\): the output does not fit memory.* window"):
+        net.render(lq, (1_000_000, 1_000_000))
+    assert net.render(lq, (1_000_000, 1_000_000), (500_000, 7, 2, 3)).shape == (1, 3, 2, 3)
+
+
+@pytest.mark.parametrize("kwargs, says", [
+    ({"encoder": {"type": "EDSRR"}}, "did you mean 'EDSR'"),
+    ({"encoder": {"type": "EDSR", "num_feats": 3}}, "did you mean 'num_feat'"),
+    ({"encoder": {}}, "encoder type None"),
+    ({"encoder": {"type": "EDSR"}, "input_skip": "nearest"}, "bilinear"),
+    ({"encoder": {"type": "EDSR"}, "hidden_dims": 256}, "hidden_dims"),
+    ({"encoder": {"type": "EDSR"}, "cell_decode": "yes"}, "cell_decode"),
+])
+def test_arguments_that_do_not_exist_are_named(kwargs, says):
+    with pytest.raises(LIIFError, match=says):
+        LIIF(**kwargs)

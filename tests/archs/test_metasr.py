@@ -1,0 +1,115 @@
+"""MetaSR against the plain form, and its own queries against its pictures."""
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import mlp, unfolded
+from tiling import assert_tiles_do_not_show
+
+from liif_basicsr.archs.metasr_arch import MetaDecoder, MetaSR
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.utils.errors import LIIFError
+
+
+def plain(feat, layers, point, cell):
+    """Meta-SR's answer (3,) at `point` in float64, from the paper: a filter for each query, told by the MLP."""
+    _, h, w = feat.shape
+    edge = [(p - c / 2 + 1) / 2 * n for p, c, n in zip(point, cell, (h, w), strict=True)]  # in features
+    i, j = (int(np.clip(np.floor(e + 1e-6), 0, n - 1)) for e, n in zip(edge, (h, w), strict=True))
+    weights = mlp(np.array([edge[0] - i, edge[1] - j, cell[0] * h / 2]), layers)
+    return unfolded(feat, i, j) @ weights.reshape(-1, 3)
+
+
+def small_metasr(**kwargs):
+    torch.manual_seed(0)
+    return MetaSR({"type": "EDSR", "num_feat": 6, "num_block": 1}, **{"hidden_dim": 16, **kwargs})
+
+
+@settings(max_examples=15)
+@given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
+def test_answers_equal_the_plain_form(h, w, seed):
+    torch.manual_seed(seed)
+    decoder = MetaDecoder(3, 7).double()
+    feat = torch.randn(2, 3, h, w, dtype=torch.float64)
+    coord, cell = torch.rand(2, 5, 2, dtype=torch.float64) * 2 - 1, torch.rand(2, 5, 2, dtype=torch.float64)
+    answer = decoder(feat, coord, cell).detach().numpy()
+    layers = [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in decoder.layers]
+    for b, q in np.ndindex(2, 5):
+        expected = plain(feat[b].numpy(), layers, coord[b, q].numpy(), cell[b, q].numpy())
+        np.testing.assert_allclose(answer[b, q], expected, rtol=1e-5, atol=1e-5)  # centres are float32
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_at_whole_scales_every_feature_fills_its_own_pixels(scale):
+    coord, cell = make_coord((31 * scale, 1))[:, 0], make_cell((31 * scale, 1))[0]
+    index, rel = MetaDecoder.look_up(coord, cell, 31)
+    assert torch.equal(index, torch.arange(31).repeat_interleave(scale))
+    torch.testing.assert_close(rel, torch.arange(scale).repeat(31) / scale, rtol=0, atol=5e-6)
+
+
+def test_gradients_are_those_of_its_own_function():
+    torch.manual_seed(0)
+    decoder = MetaDecoder(2, 5).double()
+    coord, cell = torch.rand(2, 4, 2).double() * 2 - 1, torch.rand(2, 4, 2).double()
+    feat = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    names, values = zip(*decoder.named_parameters(), strict=True)
+
+    def answer(feat, *values):
+        return torch.func.functional_call(decoder, dict(zip(names, values, strict=True)), (feat, coord, cell))
+
+    assert torch.autograd.gradcheck(answer, (feat, *values))
+
+
+@pytest.mark.parametrize("input_skip", [None, "bilinear"])
+@pytest.mark.parametrize("size", [(10, 14), (13, 31), (5, 7), (4, 3), (2, 1), (150, 210)], ids=str)
+def test_a_picture_equals_its_queries(input_skip, size):
+    net = small_metasr(input_skip=input_skip)
+    lq = torch.rand(2, 3, 5, 7)
+    with torch.no_grad():
+        queries = net(lq, make_coord(size).expand(2, -1, -1), make_cell(size).expand(2, 1, -1))
+    torch.testing.assert_close(net.render(lq, size), queries.mT.unflatten(2, size), rtol=0, atol=2e-6)
+
+
+@settings(max_examples=25)
+@given(data=st.data(), tile=st.integers(1, 12), block=st.integers(1, 40))
+def test_tiles_blocks_and_windows_do_not_show(data, tile, block):
+    assert_tiles_do_not_show(small_metasr(), data, tile, block)
+
+
+def test_without_coordinates_it_enlarges_by_its_scale_and_learns():
+    net, lq = small_metasr(scale=2.5), torch.rand(1, 3, 6, 5)
+    picture = net(lq)
+    assert picture.shape == (1, 3, 15, 12)
+    torch.testing.assert_close(picture, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
+    picture.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_bfloat16_pictures_are_close():
+    net, lq = small_metasr(), torch.rand(1, 3, 12, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.render(lq, (40, 31))
+    torch.testing.assert_close(half, net.render(lq, (40, 31)), rtol=0, atol=2e-2)
+
+
+@pytest.mark.parametrize("kwargs, says", [
+    ({"hidden_dim": 0}, "hidden_dim"),
+    ({"input_skip": "nearest"}, "bilinear"),
+    ({"scale": "4"}, "scale"),
+    ({"encoder": {"type": "RDM"}}, "did you mean 'RDN'"),
+])
+def test_arguments_that_do_not_exist_are_named(kwargs, says):
+    with pytest.raises(LIIFError, match=says):
+        MetaSR(**{"encoder": {"type": "EDSR", "num_block": 1}, **kwargs})
+
+
+def test_coordinates_without_a_cell_are_refused():
+    with pytest.raises(LIIFError, match="MetaSR: coord is given without cell"):
+        small_metasr()(torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 2))
+
+
+def test_it_has_as_many_parameters_as_the_official_one():
+    # The official code's count, less its two mean shifts of 12 that it does not use.
+    net = MetaSR({"type": "EDSR"})
+    assert sum(p.numel() for p in net.parameters()) == 1_220_416 + 4 * 256 + 257 * 64 * 9 * 3

@@ -1,0 +1,101 @@
+"""PixelShuffleSR: at its own scale BasicSR's EDSR, at others that picture as Pillow resizes it."""
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tiling import assert_tiles_do_not_show
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.archs.pixelshuffle_arch import PixelShuffleSR
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.utils.errors import LIIFError
+
+SCALES = [2, 3, 4, 8]
+
+
+def small(scale=2, **encoder):
+    torch.manual_seed(0)
+    return PixelShuffleSR({"type": "EDSR", "num_feat": 6, "num_block": 1, **encoder}, scale)
+
+
+def resized(picture, size):
+    """(3, h, w) to (3, H, W) with Pillow's bicubic, in floats."""
+    planes = [Image.fromarray(plane.numpy(), "F") for plane in picture]
+    return torch.from_numpy(np.stack([plane.resize(size[::-1], Image.Resampling.BICUBIC) for plane in planes]))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_at_its_scale_it_is_basicsrs_edsr_without_mean_shift(scale):
+    from basicsr.archs.edsr_arch import EDSR
+
+    net = small(scale)
+    theirs = EDSR(3, 3, num_feat=6, num_block=1, upscale=scale, img_range=2, rgb_mean=(0.5, 0.5, 0.5))
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), net.state_dict().values(), strict=True)))
+    lq = torch.rand(2, 3, 7, 5)
+    picture = net(lq)
+    torch.testing.assert_close(picture, theirs(lq), rtol=0, atol=2e-6)
+    torch.testing.assert_close(net.render(lq, (7 * scale, 5 * scale)), picture, rtol=0, atol=2e-6)
+    picture.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("size", [(14, 10), (31, 17), (57, 41), (9, 40), (3, 4), (1, 1)], ids=str)
+def test_at_other_scales_it_is_the_own_picture_resized(scale, size):
+    net, lq = small(scale), torch.rand(1, 3, 7, 5)
+    own = net.render(lq, (7 * scale, 5 * scale))[0]
+    torch.testing.assert_close(net.render(lq, size)[0], resized(own, size), rtol=0, atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(data=st.data(), scale=st.sampled_from(SCALES), tile=st.integers(1, 12), block=st.integers(1, 40))
+def test_tiles_blocks_and_windows_do_not_show(data, scale, tile, block):
+    assert_tiles_do_not_show(small(scale), data, tile, block)
+
+
+@pytest.mark.parametrize("size", [(14, 10), (40, 31)], ids=str)
+def test_an_opened_picture_and_bfloat16_give_the_same_picture(size):
+    net, lq = small(), torch.rand(1, 3, 7, 5)
+    torch.testing.assert_close(net.encode_image(lq).render(size), net.render(lq, size), rtol=0, atol=2e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net.render(lq, size)
+    torch.testing.assert_close(half, net.render(lq, size), rtol=0, atol=2e-2)
+
+
+def test_a_query_gets_the_nearest_pixel():
+    net, lq = small(3), torch.rand(2, 3, 4, 5)
+    own = net.render(lq, (12, 15))
+    coord, cell = make_coord((12, 15)), make_cell((12, 15)).expand(2, 1, 2)
+    near = (coord + (torch.rand(180, 2) - 0.5) * 1.9 * cell[0] / 2).expand(2, -1, -1)
+    torch.testing.assert_close(net(lq, near, cell).mT.unflatten(2, (12, 15)), own, rtol=0, atol=2e-6)
+
+
+# Those of the official code, less the two mean shifts of 12 that it does not use in EDSR.
+COUNTS = {
+    ("EDSR", 2): 1_369_859, ("EDSR", 3): 1_554_499, ("EDSR", 4): 1_517_571, ("EDSR", 8): 1_665_283,
+    ("RDN", 2): 22_123_395, ("RDN", 3): 22_308_035, ("RDN", 4): 22_271_107,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("encoder", "scale"), COUNTS)
+def test_it_has_as_many_parameters_as_the_official_one(encoder, scale):
+    with torch.device("meta"):
+        net = PixelShuffleSR({"type": encoder}, scale)
+    assert sum(p.numel() for p in net.parameters()) == COUNTS[encoder, scale]
+
+
+def test_a_checkpoint_tells_what_it_is(tmp_path):
+    block = {"type": "PixelShuffleSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "scale": 3}
+    net = build_network(block)
+    checkpoint.save(tmp_path / "net.pth", {"network_g": block, "params": net.state_dict()})
+    again, lq = checkpoint.load(tmp_path / "net.pth"), torch.rand(1, 3, 5, 6)
+    assert again.scale == 3 and torch.equal(again(lq), net.render(lq, (15, 18)))
+
+
+@pytest.mark.parametrize("scale", [0, 1, 5, 6, 2.0, True, "2", None])
+def test_a_scale_without_an_upsampler_is_refused(scale):
+    with pytest.raises(LIIFError, match="scale: must be"):
+        small(scale)

@@ -1,0 +1,89 @@
+"""The doctor sees what is there, and says what to do about what is not."""
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from conftest import Environment, clean_environ
+
+from liif_basicsr import __version__
+from liif_basicsr.plugin.registry import entries
+
+DOCTOR = ("-m", "liif_basicsr", "doctor")
+
+
+def lines(output: str) -> dict[str, str]:
+    """Report lines by their name."""
+    report = output.partition("\nProblems\n")[0].splitlines()
+    return dict(line.split(maxsplit=1) for line in report if line.startswith("  "))
+
+
+def test_a_healthy_installation_has_no_problem(installed: Environment) -> None:
+    done = installed.run(*DOCTOR)
+    seen = lines(done.stdout)
+    assert done.stdout.endswith("\nNo problem found.\n")
+    assert seen["liif_basicsr"] == f"{__version__}  {installed.site / 'liif_basicsr'}"
+    assert str(installed.site / "liif_basicsr-startup.pth") in done.stdout
+    assert {seen[name] for _, name, _ in entries()} == {"by the plugin"}
+    assert {"python", "torch", "torchvision", "basicsr", "numpy", "lmdb", "CPU"} <= seen.keys()
+
+
+def test_a_hook_that_is_off_is_a_problem(environment: Environment) -> None:
+    environment.add_package()
+    done = environment.run(*DOCTOR, status=1, LIIF_BASICSR_DISABLE="1")
+    problems = done.stdout.partition("\nProblems\n")[2]
+    assert "unset LIIF_BASICSR_DISABLE" in problems
+    assert "the start-up line is not installed" in problems
+    assert problems.count("\n") == 2
+
+
+def test_what_is_missing_is_named_with_what_to_install(installed: Environment) -> None:
+    installed.outer.unlink()
+    problems = installed.run(*DOCTOR, status=1).stdout.partition("\nProblems\n")[2]
+    for distribution in ("torch", "torchvision", "basicsr", "opencv-python", "pyyaml"):
+        assert f"pip install {distribution}\n" in problems
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "remedy"),
+    [
+        ("torch", "raise OSError('libcudart.so: cannot open shared object file')", "--force-reinstall torch"),
+        ("cv2", "raise ImportError('libGL.so.1: cannot open shared object file')", "libgl1"),
+        ("lmdb", "import cffi_that_is_not_there", "pip install cffi_that_is_not_there"),
+    ],
+)
+def test_what_cannot_be_imported_is_named_with_its_cause(
+    installed: Environment, module: str, code: str, remedy: str
+) -> None:
+    installed.outer.unlink()
+    (installed.site / f"{module}.py").write_text(code)
+    problems = installed.run(*DOCTOR, status=1).stdout.partition("\nProblems\n")[2].splitlines()
+    line = next(line for line in problems if code.split()[-1].strip("')") in line)
+    assert remedy in line
+
+
+def test_a_name_of_somebody_else_is_a_problem(installed: Environment) -> None:
+    registry = installed.site / "liif_basicsr" / "plugin" / "registry.py"
+    text = registry.read_text()
+    registry.write_text(text.replace('"LIIF":', '"EDSR": "liif_basicsr.archs.liif_arch", "LIIF":'))
+    done = installed.run(*DOCTOR, status=1)
+    assert lines(done.stdout)["EDSR"] == "by basicsr.archs.edsr_arch"
+    assert "EDSR belongs to basicsr.archs.edsr_arch" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(installed: Environment) -> None:
+    installed.outer.unlink()
+    read, write = os.pipe()
+    os.close(read)
+    command = [installed.python, *DOCTOR]
+    done = subprocess.run(command, env=clean_environ(), stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.stderr == ""
+
+
+def test_the_command_line_names_its_commands(installed: Environment) -> None:
+    done = installed.run("-m", "liif_basicsr", "surgeon", status=2)
+    assert "'surgeon'" in done.stderr
+    assert "doctor" in done.stderr
+    assert installed.run("-m", "liif_basicsr", "--version").stdout.strip() == __version__

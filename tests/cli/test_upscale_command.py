@@ -1,0 +1,193 @@
+"""`python -m liif_basicsr upscale`: every picture is made or named, and none is half written."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import NETWORK, image, model, ramp
+from PIL import Image
+
+import liif_basicsr
+from liif_basicsr.__main__ import main
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.rendering import features
+
+__all__ = ["model"]
+@pytest.fixture
+def upscale(model, tmp_path, monkeypatch):
+    """Run the command in tmp_path, on the CPU, in float32."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        return main(["upscale", "--model", str(model), "--device", "cpu", "--precision", "float32", *words])
+
+    return run
+
+
+def size(path) -> tuple[int, int]:
+    with Image.open(path) as made:
+        made.load()
+        return made.size
+
+
+def test_a_file_becomes_a_file_as_in_python(upscale, model):
+    image("RGB").save("in.png")
+    assert upscale("in.png", "new/out.png", "--scale", "3.7") == 0
+    expected = liif_basicsr.upscale(image("RGB"), scale=3.7, model=model, precision="float32")
+    assert np.array_equal(np.asarray(Image.open("new/out.png")), np.asarray(expected))
+
+
+@pytest.mark.parametrize("flags, wanted", [
+    (["--scale", "2x3.5"], (60, 24)), (["--size", "30x40"], (40, 30)), (["--long-edge", "51"], (51, 36)),
+    (["--scale", "2", "--self-ensemble"], (34, 24)), (["--scale", "2", "--precision", "bfloat16"], (34, 24)),
+])  # fmt: skip
+def test_flags(upscale, flags, wanted):
+    image("RGB").save("in.png")
+    assert upscale("in.png", "out.png", *flags) == 0
+    assert size("out.png") == wanted
+
+
+def test_a_folder_goes_on_after_a_bad_file(upscale, capsys):
+    Path("in").mkdir()
+    for name in ("a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"):
+        image("RGB").save(Path("in", name))
+    Path("in", "b.png").write_bytes(b"no picture")
+    Path("in", "notes.txt").write_text("no picture, and nobody says so")
+    assert upscale("in", "out", "--scale", "2") == 1
+    assert sorted(os.listdir("out")) == ["a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"]
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 5
+    assert "1 of 6 pictures were not made" in err and err.splitlines()[-1].strip().startswith("in/b.png: is no PNG")
+
+
+def test_a_pattern_keeps_the_folders_below_it(upscale):
+    for name in ("x/a.png", "x/y/a.png", "x/y/b.jpg"):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        image("L").save(Path("in", name))
+    assert upscale("in/**/*.png", "out", "--scale", "2") == 0
+    assert sorted(str(p) for p in Path("out").rglob("*.*")) == ["out/x/a.png", "out/x/y/a.png"]
+
+
+def test_patterns_of_a_shell(upscale):
+    for name in ("a.png", "b.png"):
+        image("L").save(name)
+    assert upscale("a.png", "b.png", "out", "--scale", "2") == 0
+    assert sorted(os.listdir("out")) == ["a.png", "b.png"]
+
+
+def test_several_pictures_are_not_put_into_a_folder_with_a_pictures_name(upscale, capsys):
+    os.mkdir("in")
+    for name in ("in/a.png", "in/b.png"):
+        image("L").save(name)
+    for words in (["in"], ["in/*.png"], ["in/a.png", "in/b.png"]):
+        assert upscale(*words, "out.jpg", "--scale", "2") == 2
+        assert "out.jpg: is a file, or named like one; for several pictures give a folder" in capsys.readouterr().err
+    assert os.listdir() == ["in"]
+
+
+def test_alpha_that_hides_nothing_does_not_stand_in_the_way(upscale, capsys):
+    pixels = ramp(12, 17, 4)
+    Image.fromarray(pixels).save("clear.png")
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save("opaque.png")
+    assert upscale("opaque.png", "out.jpg", "--scale", "2") == 0 and size("out.jpg") == (34, 24)
+    assert upscale("opaque.png", "out.png", "--scale", "2") == 0
+    with Image.open("out.png") as made:
+        assert made.mode == "RGBA"
+    assert upscale("clear.png", "other.jpg", "--scale", "2") == 1 and "is transparent" in capsys.readouterr().err
+
+
+def test_a_slow_precision_is_told(upscale, monkeypatch, capsys):
+    image("L").save("in.png")
+    for fast, lines in ((True, 0), (False, 1)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
+        assert upscale("in.png", "out.png", "--scale", "2", "--precision", "bfloat16", "--overwrite") == 0
+        assert capsys.readouterr().err.count("no instructions for it") == lines
+
+
+@pytest.mark.parametrize("name", ["with space.png", "ünï 画.png", "-x.png", "[1].png", "a\nb.png", b"\xff\xfe.png"])
+def test_odd_names(upscale, tmp_path, name, capsys):
+    path = Path(os.fsdecode(name))
+    image("L").save(tmp_path / path)
+    assert upscale("--scale", "2", "--", str(path), "out") == 0
+    assert size(Path("out", path)) == (34, 24)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_a_network_warns_of_is_a_line(upscale, monkeypatch, capsys):
+    encoder = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
+    network = {**NETWORK, "encoder": encoder}
+    checkpoint.save("rcan.pth", {"params": build_network(network).state_dict(), "network_g": network})
+    image("L").save("in.png")
+    monkeypatch.setattr(features, "WHOLE", 100)
+    assert upscale("in.png", "out.png", "--scale", "2", "--model", "rcan.pth") == 0
+    said = capsys.readouterr().err
+    assert said.startswith("out.png: RCAN has no receptive_radius") and said.count("\n") == 1
+
+
+def test_existing_output_is_kept_without_the_flag(upscale, capsys):
+    image("L").save("in.png")
+    Path("out.png").write_text("mine")
+    assert upscale("in.png", "out.png", "--scale", "2") == 1
+    assert Path("out.png").read_text() == "mine" and "--overwrite" in capsys.readouterr().err
+    assert upscale("in.png", "out.png", "--scale", "2", "--overwrite") == 0
+    assert size("out.png") == (34, 24)
+
+
+def test_a_picture_never_replaces_itself(upscale, capsys):
+    image("L").save("in.png")
+    os.link("in.png", "same.png")
+    before = Path("in.png").read_bytes()
+    assert upscale("in.png", ".", "--scale", "2", "--overwrite") == 1
+    assert upscale("in.png", "same.png", "--scale", "2", "--overwrite") == 1
+    assert Path("in.png").read_bytes() == before and "its own" in capsys.readouterr().err
+
+
+def test_a_damaged_picture_keeps_the_older_output(upscale):
+    image("RGB", 200, 200).save("in.jpg")
+    Path("in.jpg").write_bytes(Path("in.jpg").read_bytes()[:1500])
+    Path("out.png").write_text("mine")
+    assert upscale("in.jpg", "out.png", "--scale", "2", "--overwrite") == 1
+    assert Path("out.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("words, says", [
+    (["none.png", "out.png", "--scale", "2"], "none.png: no such file"),
+    (["*.gif", "out", "--scale", "2"], "*.gif: no pictures"),
+    (["empty", "out", "--scale", "2"], "empty: no pictures"),
+    (["in.png", "out.gif", "--scale", "2"], "out.gif: its ending"),
+    (["in.png", "in2.png", "file.txt", "--scale", "2"], "file.txt: is a file"),
+    (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be made"),
+    (["in.png", "twin/in.png", "out", "--scale", "2"], "would both become"),
+    (["in.png", "out.png", "--scale", "two"], "--scale two: must be a number, or two"),
+    (["in.png", "out.png", "--size", "700"], "--size 700: must be HxW"),
+    (["in.png", "out.png", "--size", "7.5x8"], "--size 7.5x8: must be HxW"),
+    (["in.png", "out.png", "--long-edge", "1e3"], "--long-edge 1e3: must be a whole number"),
+    (["in.png", "out.png", "--scale", "2", "--device", "cuda:77"], "cuda:77"),
+    (["in.png", "out.png", "--scale", "2", "--model", "none.pth"], "none.pth"),
+])  # fmt: skip
+def test_what_cannot_be_is_told_before_any_work(upscale, capsys, words, says):
+    for folder in ("empty", "twin"):
+        Path(folder).mkdir()
+    for name in ("in.png", "in2.png", "twin/in.png"):
+        image("L").save(name)
+    Path("file.txt").touch()
+    assert upscale(*words) == 2
+    out, err = capsys.readouterr()
+    assert says in err and err.count("\n") == 1 and not out
+
+
+def test_outputs_too_large_are_refused_before_work(upscale, capsys):
+    image("RGB", 3, 3).save("in.png")
+    for name, words in {
+        "out.jpg": ["--size", "3x70000"], "out.webp": ["--size", "20000x3"], "out.bmp": ["--size", "90000x90000"],
+        "wide.jpg": ["--size", "65000x65000", "--overwrite"],
+    }.items():  # fmt: skip
+        if name == "wide.jpg" and liif_basicsr.utils.memory.available() > 2 * 3 * 65000**2:
+            continue
+        assert upscale("in.png", name, *words) == 1
+        assert not Path(name).exists() and capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,230 @@
+"""scripts/prepare_data.py as a person runs it, also interrupted and killed."""
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+from conftest import ROOT
+from datafiles import noise_picture, save
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liif_basicsr.data.prepare import sets
+from liif_basicsr.data.prepare.pictures import Settings, keys, open_any, starts, store
+from liif_basicsr.data.prepare.stores import LmdbFile
+from liif_basicsr.data.source import open_source
+from liif_basicsr.utils.errors import LIIFError
+
+COMMAND = [sys.executable, str(ROOT / "scripts" / "prepare_data.py")]
+
+
+def environ() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def prepare(folder: Path, *args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, args)]
+    done = subprocess.run(command, cwd=folder, env=environ(), text=True, capture_output=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Everything that an LMDB holds, and its list."""
+    with lmdb.open(str(root), readonly=True, lock=False) as env, env.begin() as transaction:
+        entries = {bytes(key).decode(): bytes(value) for key, value in transaction.cursor()}
+    return {**entries, "meta_info.txt": (root / "meta_info.txt").read_bytes()}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for k, size in enumerate([(500, 760), (100, 90), (480, 481)]):
+        save(tmp_path / "photos" / f"photo {k}.png", noise_picture(*size, seed=k))
+    return tmp_path / "photos"
+
+
+def test_a_folder_becomes_an_lmdb_that_basicsr_reads(tmp_path: Path, photos: Path) -> None:
+    from basicsr.data.single_image_dataset import SingleImageDataset
+
+    done = prepare(tmp_path, "folder", photos, "set", "--processes", 2)
+    assert "dataroot_gt: set.lmdb" in done.stdout and "9 images of 3 pictures" in done.stdout
+    lines = (tmp_path / "set.lmdb" / "meta_info.txt").read_text().splitlines()
+    assert lines[0] == "photo_0_s001.png (480,480,3) 1" and lines[6] == "photo_1_s001.png (100,90,3) 1"
+    opt = {"dataroot_lq": str(tmp_path / "set.lmdb"), "io_backend": {"type": "lmdb"}}
+    dataset = SingleImageDataset(opt)
+    names = [f"photo_0_s00{k}" for k in range(1, 7)] + ["photo_1_s001", "photo_2_s001", "photo_2_s002"]
+    assert [item["lq_path"] for item in dataset] == names
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+    first = noise_picture(500, 760)
+    corners = [(top, left) for top in (0, 20) for left in (0, 240, 280)]
+    for k, (top, left) in enumerate(corners):
+        image = (dataset[k]["lq"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        assert np.array_equal(image, first[top : top + 480, left : left + 480])
+
+    before = (tmp_path / "set.lmdb" / "data.mdb").stat().st_mtime_ns
+    assert "already" in prepare(tmp_path, "folder", photos, "set").stdout
+    assert (tmp_path / "set.lmdb" / "data.mdb").stat().st_mtime_ns == before
+
+
+def test_check_names_what_is_broken_and_makes_nothing(tmp_path: Path, photos: Path) -> None:
+    path = photos / "photo 1.png"
+    path.write_bytes(path.read_bytes()[:5000])
+    done = prepare(tmp_path, "folder", photos, "--check", status=1)
+    assert str(path) in done.stdout and "1 of 3 pictures" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+    done = prepare(tmp_path, "folder", photos, "set", status=1)
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("prepare_data: error:") and str(path) in line and "--check" in line
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (["div2k"], "DIV2K_train_HR.zip"),
+        (["benchmark"], "benchmark.tar"),
+        (["folder", "nothing", "out"], "nothing does not exist"),
+        (["folder", "."], "name the data set"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(tmp_path: Path, args: list[str], part: str) -> None:
+    done = prepare(tmp_path, *args, status=1)
+    assert len(done.stderr.splitlines()) == 1 and part in done.stderr
+
+
+def start_and_wait(folder: Path) -> subprocess.Popen[str]:
+    """A run that has begun to write and is far from its end."""
+    command = [*COMMAND, "folder", "photos", "set", "--processes", "2"]
+    process = subprocess.Popen(command, cwd=folder, env=environ(), text=True, stderr=subprocess.PIPE)
+    data = folder / "set.lmdb.partial" / "data.mdb"
+    while not (data.exists() and data.stat().st_size > 2_000_000):
+        assert process.poll() is None
+        time.sleep(0.01)
+    return process
+
+
+@pytest.fixture
+def many_photos(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    for k in range(30):
+        cv2.imwrite(str(tmp_path / "photos" / f"{k}.png"), noise_picture(500, 760, seed=k))
+    return tmp_path
+
+
+def test_a_killed_run_leaves_nothing_that_looks_whole_and_can_be_run_again(many_photos: Path) -> None:
+    process = start_and_wait(many_photos)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.communicate(timeout=60)  # its workers hold the other end: this returns when they have ended
+    assert not (many_photos / "set.lmdb").exists()
+    assert "180 images of 30 pictures" in prepare(many_photos, "folder", "photos", "set").stdout
+    store(open_any(many_photos / "photos"), many_photos / "whole.lmdb", Settings())
+    assert contents(many_photos / "set.lmdb") == contents(many_photos / "whole.lmdb")
+    assert not (many_photos / "set.lmdb.partial").exists()
+    assert workers and not [pid for pid in workers if running(pid)]
+
+
+def running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def test_an_interrupted_run_leaves_nothing(many_photos: Path) -> None:
+    process = start_and_wait(many_photos)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in errors.splitlines()[-1] and "Traceback" not in errors
+    assert [path.name for path in many_photos.iterdir()] == ["photos"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LIIFError, match="set.lmdb cannot be written"):
+        store(open_any(photos), tmp_path / "file" / "set.lmdb", Settings())
+
+
+def test_a_step_that_would_lose_pixels(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(LIIFError, match="step 100 is larger than crop 90"):
+        store(open_any(photos), tmp_path / "set.lmdb", Settings(crop=90, step=100))
+
+
+def test_an_lmdb_grows_beyond_its_first_size(tmp_path: Path) -> None:
+    with closing(LmdbFile(tmp_path)) as file:
+        file.env.set_mapsize(2**20)
+        for k in range(50):
+            file.write(str(k), bytes([k]) * 100_000)
+    with lmdb.open(str(tmp_path), readonly=True, lock=False) as env, env.begin() as transaction:
+        assert [transaction.get(str(k).encode()) for k in range(50)] == [bytes([k]) * 100_000 for k in range(50)]
+
+
+# Benchmark sets and the quickstart ---------------------------------------------------------------------------
+
+
+def test_the_archive_of_benchmarks_is_laid_out(tmp_path: Path) -> None:
+    archive = tmp_path / "bm" / "Set5"
+    for scale in (2, 3, 4):
+        save(archive / "LR_bicubic" / f"X{scale}" / f"babyx{scale}.png", noise_picture(50 // scale, 12))
+    save(archive / "HR" / "baby.png", noise_picture(50, 49))
+    assert len(sets.benchmark(tmp_path / "bm", tmp_path / "out")) == 6
+    assert sets.benchmark(tmp_path / "bm", tmp_path / "out") == []
+    for scale in (2, 3, 4):
+        lq, gt = (open_any(tmp_path / "out" / "Set5" / f"{kind}_x{scale}") for kind in ("LR_bicubic", "GT"))
+        assert gt.names == lq.names == ["baby.png"]
+        assert np.array_equal(lq.read(0), noise_picture(50 // scale, 12))
+        assert np.array_equal(gt.read(0), noise_picture(50, 49)[: 50 // scale * scale, : 12 * scale])
+    (archive / "LR_bicubic" / "X3" / "babyx3.png").unlink()
+    with pytest.raises(LIIFError, match="babyx3.png cannot be read"):
+        sets.benchmark(tmp_path / "bm", tmp_path / "other")
+    assert not list((tmp_path / "other" / "Set5").glob("*x3*"))
+
+
+def test_low_resolution_that_is_made_equals_the_fields_files(tmp_path: Path, shared_data: Path) -> None:
+    theirs = shared_data / "benchmark" / "Set5"
+    shutil.copytree(theirs / "GT_x4", tmp_path / "plain" / "Set5")
+    sets.benchmark(tmp_path / "plain", tmp_path / "out")
+    ours = open_any(tmp_path / "out" / "Set5" / "LR_bicubic_x4")
+    given = open_any(theirs / "LR_bicubic_x4")
+    assert len(ours) == len(given) == 5
+    for index in range(5):
+        assert np.array_equal(ours.read(index), given.read(index))
+
+
+def test_the_quickstart_has_photographs_to_train_on_and_others_to_validate(tmp_path: Path) -> None:
+    prepare(tmp_path, "quickstart")
+    train = open_source(str(tmp_path / "datasets/quickstart/train.lmdb"), "lmdb")
+    val = open_source(str(tmp_path / "datasets/quickstart/val"), "disk")
+    assert val.names == ["chelsea.png", "coffee.png"] and len(train) > 50
+    assert not any(name.startswith(("chelsea", "coffee")) for name in train.names)
+    assert all(min(train.size(k)) >= 192 and train.read(k).shape[2] == 3 for k in range(len(train)))
+
+
+# Properties --------------------------------------------------------------------------------------------------
+
+
+@given(n=st.integers(1, 3000), crop=st.integers(1, 600), data=st.data())
+def test_crops_hold_every_pixel_and_none_beyond(n: int, crop: int, data: st.DataObject) -> None:
+    step = data.draw(st.integers(1, crop))
+    found = starts(n, crop, step)
+    assert found[0] == 0 and found[-1] + crop == max(n, crop)
+    assert all(0 < b - a <= step for a, b in zip(found, found[1:], strict=False))
+
+
+@given(st.lists(st.text(max_size=8), max_size=8))
+def test_keys_are_ascii_without_dots_and_each_once(names: list[str]) -> None:
+    found = keys(names)
+    assert len(set(found)) == len(names)
+    assert all(key.isascii() and "." not in key and "/" not in key and " " not in key for key in found)

@@ -1,0 +1,247 @@
+"""scripts/tables.py: the numbers of BasicSR's own test, kept as measured, in any form; also interrupted and killed."""
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from datafiles import noise_picture, refused, save
+from experiment import NETWORK, environ, launch, make_pictures, train_options, val_set, write_options
+from PIL import Image
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.evaluation import methods
+from liif_basicsr.evaluation.command import scales
+from liif_basicsr.evaluation.published import PUBLISHED
+from liif_basicsr.evaluation.results import METRICS, Results
+from liif_basicsr.evaluation.sets import open_subjects
+from liif_basicsr.hub import checkpoint
+
+Run = Callable[..., str]
+COMMAND = [sys.executable, str(ROOT / "scripts" / "tables.py")]
+
+
+def save_network(path: Path, seed: int = 0, **changes: object) -> Path:
+    """A tiny network with random weights."""
+    torch.manual_seed(seed)
+    block = {**NETWORK, **changes}
+    checkpoint.save(path, {"params": build_network(block).state_dict(), "network_g": block})
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set with low resolution at x2 to x4, one of pictures alone, and two networks."""
+    root = tmp_path_factory.mktemp("data")
+    make_pictures(root / "photos", 3, (48, 52))
+    gt = make_pictures(root / "Paired" / "GT_x2", 2, (48, 60), seed=1)
+    for scale in (3, 4):
+        shutil.copytree(gt, root / "Paired" / f"GT_x{scale}")
+    for scale in (2, 3, 4):
+        for path in sorted(gt.iterdir()):  # not as Pillow would make them: what is supplied must be seen to be used
+            pixels = np.asarray(Image.open(path))[: 48 // scale * scale : scale, ::scale]
+            save(root / "Paired" / f"LR_bicubic_x{scale}" / path.name, pixels)
+    save_network(root / "a.pth", 0)
+    save_network(root / "b.pth", 1)
+    return root
+
+
+def lines_of(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    """A CSV table by set, network and scale."""
+    with open(path, newline="") as file:
+        return {(row["set"], row["network"], row["scale"]): row for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
+    """Runs the command in this process, in an empty folder; what it says of errors."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.chdir(tmp_path)
+    script = importlib.import_module("tables")
+
+    def command(*args: object, status: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["tables.py", *map(str, args), "--data", str(data)])
+        found, said = script.main(), capsys.readouterr().err
+        assert found == status, said
+        return said
+
+    return command
+
+
+@pytest.fixture
+def table_of(tmp_path: Path, run: Run) -> Callable[..., dict[tuple[str, str, str], dict[str, str]]]:
+    """Makes a table; its lines by set, network and scale."""
+
+    def make(*args: object) -> dict[tuple[str, str, str], dict[str, str]]:
+        run(*args, "--out", "t.csv")
+        return lines_of(tmp_path / "t.csv")
+
+    return make
+
+
+# What is measured -------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_those_of_basicsrs_test(tmp_path: Path, data: Path, table_of) -> None:
+    """Of the same network, by both kinds of low resolution."""
+    paired = {"type": "ArbitraryScalePairedDataset", "dataroot_lq": f"{data}/Paired/LR_bicubic_x{{scale}}"}
+    options = train_options(data)
+    options["datasets"] = {
+        "test_1": val_set("Paired", data / "Paired" / "GT_x{scale}", [2, 4], **paired, protocol="benchmark"),
+        "test_2": val_set("Paired", data / "Paired" / "GT_x2", [2.5], protocol="benchmark"),
+        "test_3": val_set("photos", data / "photos", [2, [3, 1.5]], protocol="benchmark"),
+    }
+    options.update(name="t", path={"pretrain_network_g": str(data / "a.pth")})
+    options["val"] = {"save_img": False, "metrics": METRICS}
+    launch("test", write_options(tmp_path / "test.yml", options))
+    with open(tmp_path / "results" / "t" / "results.csv", newline="") as file:
+        expected = {row["set"]: row for row in csv.DictReader(file)}
+    rows = {**table_of(data / "a.pth", "--sets", "Paired", "--scales", 2, 4, 2.5),
+            **table_of(data / "a.pth", "--sets", "photos", "--scales", 2, "3x1.5")}  # fmt: skip
+    assert len(rows) == len(expected) == 5
+    for (name, _, scale), row in rows.items():
+        for metric in METRICS:
+            assert float(row[metric]) == pytest.approx(float(expected[f"{name}_x{scale}"][metric]), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", methods.FILTERS)
+def test_a_filter_is_pillows(name: str) -> None:
+    picture = Image.fromarray(noise_picture(9, 13))
+    expected = np.asarray(picture.resize((30, 20), methods.FILTERS[name]))
+    found = methods.open_method(name).render(to_image_tensor(np.asarray(picture))[None], (20, 30))
+    assert np.array_equal(found[0].permute(1, 2, 0).numpy() * 255, expected)
+
+
+@pytest.mark.parametrize(("scale", "chosen"), [(1.2, 2), (2, 2), (2.4, 2), (2.5, 3), (3.4, 3), (3.5, 4), (30, 4)])
+def test_of_a_group_the_nearest_network_renders(tmp_path: Path, scale: float, chosen: int) -> None:
+    files = {n: save_network(tmp_path / f"x{n}.pth", seed=n, scale=n) for n in (2, 3, 4)}
+    group = methods.open_method("EDSR=" + ",".join(map(str, files.values())))
+    lq, size = torch.rand(1, 3, 20, 20), (round(20 * scale), round(20 * scale))
+    assert torch.equal(group.render(lq, size), methods.open_method(str(files[chosen])).render(lq, size))
+    assert group.label == "EDSR" and group.parameters == 3 * methods.open_method(str(files[2])).parameters
+
+
+def test_a_label_is_given_or_follows_from_the_file(tmp_path: Path) -> None:
+    run = tmp_path / "experiments" / "my_run" / "models"
+    run.mkdir(parents=True)
+    file = save_network(run / "net_g_latest.pth")
+    assert [methods.open_method(text).label for text in (str(file), f"mine={file}")] == ["my_run", "mine"]
+    (tmp_path / "a=b,c").mkdir()
+    odd = save_network(tmp_path / "a=b,c" / "odd.pth")
+    assert methods.open_method(str(odd)).label == "odd"
+
+
+def test_precision_is_of_networks_alone(data: Path) -> None:
+    for text, same in ("bicubic", True), (str(data / "a.pth"), False):
+        full, half = (methods.open_method(text, precision) for precision in ("float32", "bfloat16"))
+        lq = torch.rand(1, 3, 8, 8)
+        assert (full.key == half.key) == torch.equal(full.render(lq, (20, 20)), half.render(lq, (20, 20))) == same
+
+
+# What is kept -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_not_measured_again_and_what_changed_is(tmp_path: Path, data: Path, table_of) -> None:
+    shutil.copytree(data / "photos", tmp_path / "mine")
+    network = save_network(tmp_path / "net.pth", 0)
+    args = [f"net={network}", "bicubic", "--sets", "photos", f"mine={tmp_path}/mine", "--scales", 2, 3]
+    first = table_of(*args)
+    kept = tmp_path / "results" / "tables.json"
+
+    def measured_anew() -> set[tuple[str, str]]:
+        """(set, network) of the rows that are not read from what was kept, in which all rows are marked."""
+        kept.write_text(json.dumps({key: {**row, "psnr": 100} for key, row in json.loads(kept.read_text()).items()}))
+        return {key[:2] for key, row in table_of(*args).items() if float(row["psnr"]) != 100}
+
+    assert len(first) == 8 and measured_anew() == set()
+    save_network(network, 1)
+    assert measured_anew() == {("photos", "net"), ("mine", "net")}
+    save(tmp_path / "mine" / "p0.png", noise_picture(50, 50))
+    assert measured_anew() == {("mine", "net"), ("mine", "bicubic")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_ended_in_the_middle_it_goes_on_to_the_same_table(tmp_path: Path, data: Path, table_of, number: int) -> None:
+    args = [data / "a.pth", data / "b.pth", "--sets", "photos", "--scales", "1:4:0.05"]
+    kept, log = tmp_path / "ended" / "tables.json", tmp_path / "log"
+    command = [*COMMAND, *map(str, args), "--data", str(data), "--results", str(kept), "--out", str(tmp_path / "t.md")]
+    with open(log, "w") as said, subprocess.Popen(command, env=environ(), stdout=said, stderr=said) as run:
+        while not kept.exists():
+            assert run.poll() is None, log.read_text()
+            time.sleep(0.002)
+        run.send_signal(number)
+    status = run.returncode
+    if number == signal.SIGINT:
+        assert status == 130 and log.read_text().splitlines()[-1] == "tables.py: interrupted; run it again to go on"
+    assert 0 < len(json.loads(kept.read_text())) < 122 and not (tmp_path / "t.md").exists()
+    assert table_of(*args, "--results", kept) == table_of(*args, "--results", "whole.json")
+
+
+def test_what_another_process_measures_meanwhile_is_kept(tmp_path: Path, data: Path) -> None:
+    method, subjects = methods.open_method("bicubic"), open_subjects("photos", data, [(2, 2), (3, 3)])
+    first, second = Results(tmp_path / "r.json"), Results(tmp_path / "r.json")
+    first[method, subjects[0]] = {"psnr": 1.5, "ssim": 0.5}
+    second[method, subjects[1]] = {"psnr": 2.5, "ssim": 0.25}
+    whole = Results(tmp_path / "r.json")
+    assert [whole[method, subject]["psnr"] for subject in subjects] == [1.5, 2.5]
+
+
+def test_the_papers_numbers_stand_below_those_of_the_same_set_and_scales(tmp_path: Path, data: Path, table_of) -> None:
+    rows = table_of("bicubic", "--sets", f"Set5={data}/photos", "--scales", 2, 2.5, 6)
+    paper = {key[2]: float(row["psnr"]) for key, row in rows.items() if key[1] == "RDN-LIIF (paper)"}
+    assert paper == {"2": 38.17, "6": 29.15} and len(rows) == 5
+    assert len(PUBLISHED["DIV2K"]) == 13 and PUBLISHED["DIV2K"]["LIIF-x4"]["30"] == 20.51
+
+
+def test_times_are_columns_where_they_are_asked_for(data: Path, table_of) -> None:
+    rows = table_of("bicubic", data / "a.pth", "--sets", "photos", "--scales", 2, "--time", "--runs", 1)
+    assert all(float(row["seconds"]) > 0 and "ratio" not in row for row in rows.values())
+
+
+# Bad input --------------------------------------------------------------------------------------------------
+
+
+def test_scales_are_numbers_pairs_and_ranges() -> None:
+    assert scales("2.5") == [(2.5, 2.5)] and scales("2x3.5") == [(2, 3.5)]
+    assert [s for s, _ in scales("1.5:2.1:0.2")] == [1.5, 1.7, 1.9, 2.1]
+    for wrong in ("0.5", "x", "2x", "1:2", "2:1:0.1", "1:2:0", "nan", "inf", "2x3x4", "1:inf:1"):
+        with pytest.raises(argparse.ArgumentTypeError, match=re.escape(repr(wrong))):
+            scales(wrong)
+
+
+def test_bad_input_is_told_in_a_line(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "damaged.pth").write_bytes((data / "a.pth").read_bytes()[:900])
+    pair = f"{data}/a.pth,{data}/b.pth"
+    refused(lambda: methods.open_method("bicubc"), "'bicubc'", "did you mean 'bicubic'")
+    refused(lambda: methods.open_method("x=nowhere.pth"), "nowhere.pth", "no such file")
+    refused(lambda: methods.open_method(str(tmp_path / "damaged.pth")), "damaged.pth")
+    refused(lambda: methods.open_method(pair), "must differ in scale")
+    refused(lambda: methods.open_method(f"{pair},bicubic"), "bicubic", "is a filter")
+    refused(lambda: methods.open_methods(["bicubic", "bicubic"]), "bicubic", "LABEL=")
+    refused(lambda: open_subjects("photo", data, [(2, 2)]), "photo", "did you mean 'photos'")
+    refused(lambda: open_subjects("Set5", tmp_path / "none", [(2, 2)]), "Set5", "prepare_data.py benchmark")
+    refused(lambda: open_subjects(f"x={tmp_path}", data, [(2, 2)]), "no images")
+    refused(lambda: open_subjects("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
+    refused(lambda: open_subjects("photos", data, [(300, 300)]), "p0.png")
+
+
+def test_the_command_tells_in_a_line_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
+    args = [data / "a.pth", "--sets", "photos", "--scales", 2, "--out"]
+    for wrong, said in ("t.doc", "t.doc: cannot be written as '.doc'"), ("/proc/none/t.md", "/proc/none/t.md: cannot"):
+        line = run(*args, wrong, status=1)
+        assert line.startswith(f"tables.py: error: {said}") and line.count("\n") == 1
+    assert not list(tmp_path.iterdir())

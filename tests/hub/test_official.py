@@ -1,0 +1,106 @@
+"""Official checkpoints: to ours, back again, and the official numbers."""
+import pytest
+import torch
+
+from liif_basicsr.__main__ import main
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.hub.official import from_official, to_official
+from liif_basicsr.utils.errors import LIIFError
+
+NETWORKS = {
+    "edsr": {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 2}, "hidden_dims": [6, 5]},
+    "edsr, switches off": {
+        "type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "hidden_dims": [6],
+        "local_ensemble": False, "feat_unfold": False, "cell_decode": False,
+    },
+    "rdn": {"type": "LIIF", "encoder": {"type": "RDN", "num_feat": 2, "num_block": 20, "num_layer": 6,
+                                        "num_grow_ch": 32}, "hidden_dims": [6]},
+    "rcan": {"type": "LIIF", "encoder": {"type": "RCAN", "num_feat": 16, "num_group": 2, "num_block": 1},
+             "hidden_dims": [6]},
+    "metasr": {"type": "MetaSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_to_official_and_back_is_the_same_network(network, tmp_path):
+    net = build_network(network)
+    official = to_official({"network_g": network, "params": net.state_dict()}, "ours.pth")
+    torch.save(official, tmp_path / "official.pth")
+    again = checkpoint.load(tmp_path / "official.pth")
+    lq = torch.rand(1, 3, 5, 6)
+    assert torch.equal(again.render(lq, (11, 13)), net.render(lq, (11, 13)))
+
+
+def test_official_names_are_those_of_the_official_code():
+    net = build_network({**NETWORKS["edsr"]})
+    names = set(to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()}, "x")["model"]["sd"])
+    assert {"encoder.sub_mean.weight", "encoder.add_mean.bias"} <= names  # unused there, and missed if absent
+    assert {"encoder.head.0.weight", "encoder.body.1.body.2.bias", "encoder.body.2.weight"} <= names
+    assert {"imnet.layers.0.weight", "imnet.layers.4.bias"} <= names
+
+
+@pytest.mark.parametrize("harm, says", [
+    (lambda model: model.update(name="lte"), "'lte'"),
+    (lambda model: model["args"]["encoder_spec"].update(name="rdnn"), "did you mean 'rdn'"),
+    (lambda model: model["args"]["encoder_spec"]["args"].update(n_feat=3), "'n_feat'"),
+    (lambda model: model["args"].pop("imnet_spec"), "cannot be read"),
+    (lambda model: model["sd"].pop("encoder.head.0.bias"), "encoder.head.0.bias"),
+    (lambda model: model["sd"].update(more=torch.zeros(1)), "more"),
+])
+def test_official_checkpoints_that_do_not_fit_are_refused(harm, says):
+    net = build_network(NETWORKS["edsr"])
+    official = to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()}, "x")
+    harm(official["model"])
+    with pytest.raises(LIIFError, match=says):
+        from_official(official, "official.pth")
+
+
+@pytest.mark.parametrize("network", [
+    {**NETWORKS["edsr"], "input_skip": "bilinear"},
+    {**NETWORKS["rdn"], "encoder": {"type": "RDN", "num_feat": 2, "num_block": 3, "num_layer": 6, "num_grow_ch": 32}},
+])
+def test_networks_that_the_official_code_lacks_are_refused(network):
+    with pytest.raises(LIIFError, match="official code has no"):
+        to_official({"network_g": network, "params": build_network(network).state_dict()}, "ours.pth")
+
+
+def test_the_convert_command_writes_whole_files_and_keeps_what_is_there(tmp_path, capsys):
+    net = build_network(NETWORKS["edsr"])
+    source, there, back = tmp_path / "ours.pth", tmp_path / "official.pth", tmp_path / "back.pth"
+    checkpoint.save(source, {"network_g": NETWORKS["edsr"], "params": net.state_dict()})
+    assert main(["convert", str(source), str(there), "--to-official"]) == 0
+    assert main(["convert", str(there), str(back)]) == 0
+    before = back.read_bytes()
+    assert main(["convert", str(there), str(back)]) != 0
+    assert "--overwrite" in capsys.readouterr().err and back.read_bytes() == before
+    lq = torch.rand(1, 3, 4, 4)
+    assert torch.equal(checkpoint.load(back).render(lq, (9, 9)), net.render(lq, (9, 9)))
+
+
+def test_compact_keeps_the_ema_alone_in_half_and_what_is_told_about_it(tmp_path):
+    net, source, small = build_network(NETWORKS["edsr"]), tmp_path / "ours.pth", tmp_path / "small.pth"
+    ema = {key: value + 1 for key, value in net.state_dict().items()}
+    checkpoint.save(source, {"network_g": NETWORKS["edsr"], "params": net.state_dict(), "params_ema": ema})
+    assert main(["convert", str(source), str(small), "--compact", "--about", "a test"]) == 0
+    data = checkpoint.read(small)
+    assert data.keys() == {"network_g", "params", "about"} and data["about"] == "a test"
+    assert all(torch.equal(value, ema[key].half()) for key, value in data["params"].items())
+    assert all(p.dtype == torch.float32 for p in checkpoint.load(small).parameters())
+
+
+def test_the_official_checkpoint_scores_the_official_number(shared_data):
+    from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+    from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+
+    net = checkpoint.load(shared_data / "official" / "edsr-baseline-liif.pth")
+    dataset = ArbitraryScalePairedDataset({
+        "name": "Set5", "type": "ArbitraryScalePairedDataset", "phase": "test", "io_backend": {"type": "disk"},
+        "dataroot_gt": str(shared_data / "benchmark/Set5/GT_x{scale}"),
+        "dataroot_lq": str(shared_data / "benchmark/Set5/LR_bicubic_x{scale}"), "scales": [4],
+    })  # fmt: skip
+    values = []
+    for item in dataset:
+        output = net.render(item["lq"][None], tuple(item["gt"].shape[-2:]))
+        values.append(calculate_psnr_liif(output, item["gt"][None], crop_border=4, test_y_channel=True))
+    assert sum(values) / len(values) == pytest.approx(32.239, abs=0.005)

@@ -1,0 +1,80 @@
+"""calculate_psnr_liif: by hand, against the plain formula, and at its limits."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from basicsr.metrics import calculate_metric
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+from liif_basicsr.utils.errors import LIIFError
+
+
+def plain_psnr(img, img2, border, luma):
+    """The formula, in float64: (3, H, W) arrays in [0, 1]."""
+    difference = np.asarray(img, np.float64) - np.asarray(img2, np.float64)
+    if luma:
+        difference = (difference * (np.array([65.738, 129.057, 25.064]) / 256)[:, None, None]).sum(0, keepdims=True)
+    height, width = difference.shape[-2:]
+    return -10 * math.log10((difference[:, border : height - border, border : width - border] ** 2).mean())
+
+
+def test_by_hand():
+    img, img2 = torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)
+    assert calculate_psnr_liif(img, img2) == pytest.approx(20)
+    img2 = torch.zeros(3, 4, 4)
+    img2[1] = 0.5  # green alone: a third of the squares, or its luma weight
+    assert calculate_psnr_liif(img, img2) == pytest.approx(10 * math.log10(12))
+    assert calculate_psnr_liif(img, img2, test_y_channel=True) == pytest.approx(-20 * math.log10(0.5 * 129.057 / 256))
+
+
+def test_border_is_left_out():
+    img, img2 = torch.zeros(1, 3, 6, 7), torch.full((1, 3, 6, 7), 0.1)
+    img2[..., 0, :] = img2[..., -1, :] = img2[..., :, 0] = img2[..., :, -1] = 0.9
+    assert calculate_psnr_liif(img, img2, crop_border=1) == pytest.approx(20)
+    assert calculate_psnr_liif(img, img2, crop_border=0) < 10
+
+
+def test_equal_images_are_infinitely_close():
+    img = torch.rand(3, 5, 5)
+    assert calculate_psnr_liif(img, img.clone()) == math.inf
+
+
+def test_floats_are_clamped_but_not_rounded():
+    gt = torch.full((3, 4, 4), 1.0)
+    assert calculate_psnr_liif(gt + 0.5, gt) == math.inf
+    assert calculate_psnr_liif(gt - 1e-4, gt) == pytest.approx(80, abs=1e-2)
+
+
+@given(
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)), border=st.integers(0, 1), luma=st.booleans(),
+    seed=st.integers(0, 2**31),
+)  # fmt: skip
+def test_equals_the_plain_formula(size, border, luma, seed):
+    img, img2 = np.random.default_rng(seed).random((2, 3, *size), dtype=np.float32)
+    ours = calculate_psnr_liif(torch.from_numpy(img), torch.from_numpy(img2), border, luma)
+    assert ours == pytest.approx(plain_psnr(img, img2, border, luma), abs=1e-9)
+
+
+@pytest.mark.parametrize("luma", [False, True])
+def test_8_bit_images_are_bgr_with_channels_last(luma):
+    img, img2 = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), dtype=np.uint8)
+    rgb, rgb2 = (x[..., ::-1].transpose(2, 0, 1) / 255 for x in (img, img2))
+    opt = {"type": "calculate_psnr_liif", "crop_border": 2, "test_y_channel": luma}
+    found = calculate_metric({"img": img, "img2": img2}, opt)  # by its name in BasicSR
+    assert found == pytest.approx(plain_psnr(rgb, rgb2, 2, luma), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shape", "shape2", "border", "message"),
+    [
+        ((3, 6, 6), (3, 6, 7), 0, "different shapes"),
+        ((3, 6, 6), (3, 6, 6), 3, "border of 3 leaves nothing"),
+        ((1, 3, 6, 20), (1, 3, 6, 20), 4, "border of 4 leaves nothing"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(shape, shape2, border, message):
+    with pytest.raises(LIIFError, match=message):
+        calculate_psnr_liif(torch.zeros(shape), torch.zeros(shape2), crop_border=border)

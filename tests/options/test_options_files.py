@@ -1,0 +1,79 @@
+"""The options files: the rows of the paper's tables differ in what they compare, and in nothing else."""
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from liif_basicsr.training.options import read
+
+OPTIONS = ROOT / "options"
+FILES = sorted(str(path.relative_to(OPTIONS).with_suffix("")) for path in OPTIONS.rglob("*.yml"))
+EDSR = {"type": "EDSR", "num_feat": 64, "num_block": 16}
+RDN = {"type": "RDN", "num_feat": 64, "num_block": 16, "num_layer": 8, "num_grow_ch": 64}
+# File -> all in which it differs from train_liif_edsr.yml, beside its name. Source: paper, section 4.
+ROWS: dict[str, dict[str, Any]] = {
+    "train_liif_rdn": {"network_g:encoder": RDN},
+    "train_metasr_edsr": {"network_g": {"type": "MetaSR", "encoder": EDSR, "hidden_dim": 256}},
+    "train_metasr_rdn": {"network_g": {"type": "MetaSR", "encoder": RDN, "hidden_dim": 256}},
+    "ablation/train_liif_edsr_c": {"network_g:cell_decode": False},
+    "ablation/train_liif_edsr_u": {"network_g:feat_unfold": False},
+    "ablation/train_liif_edsr_e": {"network_g:local_ensemble": False},
+    "ablation/train_liif_edsr_d": {"network_g:hidden_dims": [256, 256]},
+    "ablation/train_liif_edsr_x2": {"datasets:train:scale_range": [2, 2]},
+    "ablation/train_liif_edsr_x3": {"datasets:train:scale_range": [3, 3]},
+    "ablation/train_liif_edsr_x4": {"datasets:train:scale_range": [4, 4]},
+}
+
+
+def baseline(encoder: dict[str, Any], scale: int) -> dict[str, Any]:
+    """What a network of one scale differs in, as `train_edsr-baseline-x2.yaml` of the official code."""
+    paired = {
+        "type": "ArbitraryScalePairedDataset", "dataroot_gt": "datasets/DIV2K/DIV2K_train_HR.pixels",
+        "dataroot_lq": "datasets/DIV2K/DIV2K_train_LR_bicubic_X{scale}.pixels", "filename_tmpl": "{}x{scale}",
+        "io_backend": {"type": "pixels"}, "scales": [scale], "sample_q": (48 * scale) ** 2, "scale_range": None,
+        "dataset_enlarge_ratio": 20,
+    }  # fmt: skip
+    return {
+        **{f"datasets:train:{key}": value for key, value in paired.items()},
+        "datasets:val_1:scales": [scale],
+        "network_g": {"type": "PixelShuffleSR", "encoder": encoder, "scale": scale},
+    }
+
+
+for scale in (2, 3, 4):
+    ROWS[f"baseline/train_edsr_x{scale}"] = baseline(EDSR, scale)
+    ROWS[f"baseline/train_rdn_x{scale}"] = baseline(RDN, scale)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    return read(str(OPTIONS / f"{name}.yml"))
+
+
+def change(options: dict[str, Any], keys: str, value: Any) -> None:
+    """Set what `block:option` names; None takes it away."""
+    *path, last = keys.split(":")
+    for key in path:
+        options = options[key]
+    assert options.get(last) != value or value is None
+    options[last] = value
+    if value is None:
+        del options[last]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_of_the_papers_tables_differs_in_what_it_compares_alone(name):
+    expected = options_of("train_liif_edsr")
+    for keys, value in {"name": Path(name).name, **ROWS[name]}.items():
+        change(expected, keys, value)
+    assert options_of(name) == expected
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_options_file_has_its_files_name_and_tells_how_it_is_run(name):
+    path = OPTIONS / f"{name}.yml"
+    text, script = path.read_text(), path.name.partition("_")[0]
+    assert options_of(name)["name"] == path.stem
+    place = path.relative_to(ROOT)
+    runs = [f"python basicsr/{script}.py -opt {place}", f"python -m liif_basicsr.{script} -opt {place}"]
+    assert any(run in text for run in runs) or path.stem == "train_controlled"  # which a script runs

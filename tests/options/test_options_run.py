@@ -1,0 +1,121 @@
+"""Every options file, but small, through BasicSR's own pipelines: two iterations and a validation, or a test."""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datafiles import noise_picture, save
+from experiment import write_options, write_vgg
+from test_options_files import FILES, options_of
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.data.prepare import sets
+from liif_basicsr.data.prepare.celeba_hq import celeba_hq
+from liif_basicsr.data.prepare.pictures import Settings, open_any, store
+from liif_basicsr.hub import checkpoint
+
+SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidden_dim": 8}
+# Parameters at full size: those of the official code, less the mean shifts that it does not use.
+COUNTS = {
+    "train_liif_edsr": 1_567_299, "train_liif_rdn": 22_320_835,
+    "train_metasr_edsr": 1_665_536, "train_metasr_rdn": 22_419_072,
+    "baseline/train_edsr_x2": 1_369_859, "baseline/train_rdn_x4": 22_271_107,
+    "celeba_hq/train_liif_32to256": 1_567_299, "celeba_hq/train_upsampling_32to256": 1_665_283,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_network_has_as_many_parameters_as_in_the_paper(name: str) -> None:
+    with torch.device("meta"):
+        net = build_network(options_of(name)["network_g"])
+    assert sum(p.numel() for p in net.parameters()) == COUNTS[name]
+
+
+def pictures(folder: Path, size: int, count: int = 2, name: str = "{:04}") -> Path:
+    for k in range(count):
+        save(folder / f"{name.format(k + 1)}.png", noise_picture(size, size, seed=k))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small data wherever the options files look for it."""
+    root = tmp_path_factory.mktemp("world")
+    data = root / "datasets"
+    one, pixels = Settings(processes=1), Settings(pixels=True, processes=1)
+    hr = pictures(data / "DIV2K" / "DIV2K_train_HR", 48)
+    for folder in (data / "DIV2K" / "DIV2K_train_HR_sub", data / "photographs", data / "quickstart" / "train"):
+        store(open_any(hr), folder.with_suffix(".lmdb"), one)
+    store(open_any(hr), hr.with_suffix(".pixels"), pixels)
+    pictures(data / "DIV2K" / "DIV2K_valid_HR", 120, count=1)
+    for scale in (2, 3, 4):
+        given = data / "DIV2K" / "DIV2K_train_LR_bicubic"
+        lr = pictures(given / f"X{scale}", 48 // scale, name=f"{{:04}}x{scale}")
+        store(open_any(lr), data / "DIV2K" / f"{given.name}_X{scale}.pixels", pixels)
+        valid = data / "DIV2K" / "DIV2K_valid_LR_bicubic" / f"X{scale}"
+        pictures(valid, 120 // scale, count=1, name=f"{{:04}}x{scale}")
+    for name in ("Set5", "Set14"):
+        pictures(root / "benchmark" / name, 40, count=1)
+    sets.benchmark(root / "benchmark", data)
+    for name in ("Kodak24", "quickstart/val"):
+        pictures(data / name, 40, count=1)
+    celeba_hq(pictures(data / "data1024x1024", 256, count=3), data / "CelebA-HQ", 1)
+    return root
+
+
+def shrink(opt: dict[str, Any]) -> dict[str, Any]:
+    """The same training or test in a moment, on the CPU."""
+    opt["num_gpu"] = 0
+    net, weights = opt["network_g"], opt["path"]["pretrain_network_g"]
+    if weights != "liif-light":  # whose size is what it is
+        for block in (net, net["encoder"]):
+            block |= {key: value for key, value in SMALL.items() if key in block}
+        if net["type"] == "LIIF":
+            net["hidden_dims"] = [8] * len(net.get("hidden_dims", [256]))
+    if "train" in opt:
+        train_set = opt["datasets"]["train"]
+        if "lq_size" in train_set:
+            train_set |= {"sample_q": 64 * train_set["sample_q"] // train_set["lq_size"] ** 2, "lq_size": 8}
+        train_set |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": 2}
+        opt["train"]["total_iter"] = 2
+        opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
+        if opt.get("val"):
+            opt["val"]["val_freq"] = 2
+        if opt["train"].get("perceptual_opt"):
+            opt["train"]["perceptual_opt"] |= {"vgg_type": "vgg11", "layer_weights": {"conv1_1": 1}}
+    return opt
+
+
+def provide(opt: dict[str, Any]) -> None:
+    """The files that a training before this one, or a download, would have left."""
+    weights = opt["path"]["pretrain_network_g"]
+    if weights and weights != "liif-light":
+        params = build_network(opt["network_g"]).state_dict()
+        Path(weights).parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(weights, {"network_g": opt["network_g"], "params": params, "params_ema": params})
+    if opt.get("train", {}).get("perceptual_opt"):
+        write_vgg()
+
+
+@pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning", "ignore:.*weight enum.*:UserWarning")
+@pytest.mark.parametrize("name", FILES)
+def test_an_options_file_runs(name: str, world: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
+    import basicsr.test
+    import basicsr.train
+
+    opt = shrink(options_of(name))
+    monkeypatch.chdir(world)
+    provide(opt)
+    monkeypatch.setattr(sys, "argv", ["run.py", "-opt", str(write_options(world / f"{opt['name']}.yml", opt))])
+    said = list(opt["datasets"].values())[-1]["name"]
+    if "train" in opt:
+        basicsr.train.train_pipeline(str(world))
+        net = checkpoint.load(world / "experiments" / opt["name"] / "models" / "net_g_2.pth")
+        assert net.render(torch.rand(1, 3, 5, 6), (11, 13)).isfinite().all()
+    else:
+        basicsr.test.test_pipeline(str(world))
+        assert said in (world / "results" / opt["name"] / "results.md").read_text()
+    assert any(f"Validation {said}" in line for line in lines) or not opt.get("val")

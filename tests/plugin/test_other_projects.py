@@ -1,0 +1,160 @@
+"""Other projects use the networks as they are: Real-ESRGAN's enlarger, and a trainer with parts of its own.
+
+Each runs in a process of its own, with the start-up hook switched off: `import liif_basicsr` is all there is.
+"""
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from experiment import NETWORK, environ, make_pictures, train_options, write_options
+from pictures import ramp
+
+import liif_basicsr
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+
+PROJECT = Path(__file__).parents[1] / "other_project"
+
+
+def run(*command):
+    """Run a script to the end; returns all that was printed."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], env={**environ(), "LIIF_BASICSR_DISABLE": "1"},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+# Real-ESRGAN --------------------------------------------------------------------------------------------------
+
+SIZE = (37, 50)
+KINDS = {"rgb": (3, np.uint8), "gray": (1, np.uint8), "rgba": (4, np.uint8), "deep": (3, np.uint16)}
+# How far the network sees, in input pixels: two convolutions a block and two around them, then the decoder.
+REACH = 2 * NETWORK["encoder"]["num_block"] + 2 + 2
+# name -> kind of picture, scale, arguments of RealESRGANer, outscale
+CASES = {
+    "rgb": ("rgb", 4, {"pre_pad": 0}, None),
+    "odd": ("rgb", 3, {"pre_pad": 0}, None),
+    "even": ("rgb", 2, {"pre_pad": 0}, None),  # Real-ESRGAN pads the picture to an even height
+    "padded": ("rgb", 4, {}, None),
+    "tiles": ("rgb", 4, {"pre_pad": 0, "tile": 16, "tile_pad": REACH}, None),
+    "outscale": ("rgb", 4, {"pre_pad": 0}, 2.5),
+    "half": ("rgb", 4, {"pre_pad": 0, "half": True}, None),
+    "gray": ("gray", 4, {"pre_pad": 0}, None),
+    "rgba": ("rgba", 4, {"pre_pad": 0}, None),
+    "deep": ("deep", 4, {"pre_pad": 0}, None),
+}
+
+
+@pytest.fixture(scope="module")
+def enlarged(tmp_path_factory):
+    """What a program with Real-ESRGAN made of each case: (output, mode), and of which pictures with which network."""
+    if find_spec("realesrgan") is None:
+        pytest.skip("realesrgan is not installed: pip install --no-deps realesrgan (no more is needed for this)")
+    folder = tmp_path_factory.mktemp("enlarged")
+    model = str(folder / "net.pth")
+    torch.manual_seed(0)
+    other, net = build_network(NETWORK), build_network(NETWORK).eval()
+    # Real-ESRGAN prefers params_ema, as we do.
+    checkpoint.save(model, {"params": other.state_dict(), "params_ema": net.state_dict(), "network_g": NETWORK})
+    sources = {}
+    for kind, (channels, dtype) in KINDS.items():
+        noise = np.random.default_rng(0).integers(0, np.iinfo(dtype).max // 4, (*SIZE, channels), dtype)
+        sources[kind] = ramp(*SIZE, channels, dtype) // 4 * 3 + noise
+        cv2.imwrite(str(folder / f"{kind}.png"), sources[kind])
+    cases = {name: (str(folder / f"{case[0]}.png"), model, *case[1:]) for name, case in CASES.items()}
+    (folder / "cases.json").write_text(json.dumps(cases))
+    run(PROJECT / "enlarge.py", folder / "cases.json", folder)
+    outputs = {name: np.load(folder / f"{name}.npz") for name in CASES}
+    return {name: (file["output"], str(file["mode"])) for name, file in outputs.items()}, sources, net
+
+
+def rendered(net, pixels, scale=4):
+    """What the network makes of pixels (h, w, 3), BGR as OpenCV has them."""
+    lq = torch.from_numpy(pixels[..., ::-1].astype(np.float32) / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
+    answer = net.render(lq, (scale * SIZE[0], scale * SIZE[1]))[0].clamp(0, 1) * np.iinfo(pixels.dtype).max
+    return answer.round().permute(1, 2, 0).numpy()[..., ::-1]
+
+
+def differ(output, expected):
+    """The largest difference, in steps of the output's bits."""
+    assert output.shape == expected.shape
+    return np.abs(output.astype(float) - expected).max()
+
+
+@pytest.mark.parametrize(("name", "scale"), [("rgb", 4), ("odd", 3), ("tiles", 4), ("half", 4)])
+def test_realesrgan_gives_our_pictures(enlarged, name, scale):
+    """Also in tiles, if they overlap by what the network sees, and in half precision but for two steps of 255."""
+    outputs, sources, net = enlarged
+    output, mode = outputs[name]
+    assert mode == "RGB" and output.dtype == np.uint8
+    assert differ(output, rendered(net, sources["rgb"], scale)) <= (2 if name == "half" else 1)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("padded", 4), ("even", 2)])
+def test_realesrgan_s_own_padding_is_seen_at_two_borders_only(enlarged, name, scale):
+    outputs, sources, net = enlarged
+    output, expected = outputs[name][0], rendered(net, sources["rgb"], scale)
+    rows, cols = ((n - REACH) * scale for n in SIZE)
+    assert differ(output[:rows, :cols], expected[:rows, :cols]) <= 1
+    assert differ(output, expected) > 1
+
+
+def test_realesrgan_s_outscale_resizes_what_the_network_gave(enlarged):
+    outputs, _, _ = enlarged
+    size = int(2.5 * SIZE[1]), int(2.5 * SIZE[0])
+    assert np.array_equal(outputs["outscale"][0], cv2.resize(outputs["rgb"][0], size, interpolation=cv2.INTER_LANCZOS4))
+
+
+def test_realesrgan_keeps_gray_alpha_and_16_bits(enlarged):
+    outputs, sources, net = enlarged
+    output, mode = outputs["rgba"]
+    assert mode == "RGBA" and output.dtype == np.uint8
+    assert differ(output[..., :3], rendered(net, sources["rgba"][..., :3])) <= 1
+    planes = {"rgba": sources["rgba"][..., 3:], "gray": sources["gray"]}
+    for (kind, plane), answer in zip(planes.items(), (output[..., 3], outputs["gray"][0]), strict=True):
+        colours = rendered(net, plane.repeat(3, axis=2)).astype(np.float32)
+        assert differ(answer, cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)) <= 1, kind
+    output, _ = outputs["deep"]
+    assert output.dtype == np.uint16
+    assert differ(output, rendered(net, sources["deep"])) <= 2
+
+
+# A project with a trainer of its own ----------------------------------------------------------------------------
+
+
+def train(folder, opt):
+    """Train with the project's own script; returns what was printed, and the network's file."""
+    shutil.copytree(PROJECT, folder, dirs_exist_ok=True)
+    said = run(folder / "train.py", "-opt", write_options(folder / "options.yml", opt))
+    return said, folder / "experiments" / "tiny" / "models" / "net_g_latest.pth"
+
+
+def test_our_network_trains_in_their_model_on_their_data(tmp_path):
+    opt = train_options(tmp_path, model_type="TheirModel", network_g={**NETWORK, "scale": 2})
+    own = {"name": "theirs", "type": "TheirDataset", "io_backend": {"type": "disk"}, "dataset_enlarge_ratio": 1}
+    opt["datasets"]["train"] = {**own, "num_worker_per_gpu": 0, "batch_size_per_gpu": 4}
+    said, path = train(tmp_path, opt)
+    assert "their step 6" in said and "iter:       6" in said
+    net = build_network(opt["network_g"])
+    net.load_state_dict(torch.load(path)["params"])
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, 5, 7)).shape == (1, 3, 10, 14)
+
+
+def test_their_architecture_trains_as_an_encoder_of_ours(tmp_path):
+    pictures = make_pictures(tmp_path / "pictures", 3)
+    network = {**NETWORK, "encoder": {"type": "BasicSRArch", "arch": {"type": "TheirArch", "num_feat": 5}}}
+    said, path = train(tmp_path, train_options(pictures, network_g=network))
+    assert "iter:       6" in said
+    assert checkpoint.read(path)["network_g"] == network
+    with pytest.raises(liif_basicsr.LIIFError, match="TheirArch"):  # known in their project only
+        liif_basicsr.load(path)

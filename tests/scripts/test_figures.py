@@ -1,0 +1,99 @@
+"""scripts/figures.py: sheets of crops, and PSNR against scale."""
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from datafiles import noise_picture, save
+from experiment import NETWORK, make_pictures
+from PIL import Image
+
+from liif_basicsr import load
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+
+pytest.importorskip("matplotlib")
+HEIGHT, WIDTH = 40, 48
+Figures = Callable[..., str]
+
+
+@pytest.fixture
+def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Figures:
+    """Runs the command in an empty folder with a network `net.pth`; what it says."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    monkeypatch.chdir(tmp_path)
+    script = importlib.import_module("figures")
+    checkpoint.save("net.pth", {"params": build_network(NETWORK).state_dict(), "network_g": NETWORK})
+
+    def run(*args: object, status: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["figures.py", *map(str, args)])
+        assert script.main() == status
+        said = capsys.readouterr()
+        return said.err if status else said.out
+
+    return run
+
+
+@pytest.mark.parametrize("columns", [None, 3, 1])
+def test_a_sheet_shows_each_picture_under_its_label(figures: Figures, columns: int | None) -> None:
+    """Panels are found by what is in them: low resolution, bicubic, the network, the picture."""
+    gt = noise_picture(HEIGHT, WIDTH)
+    save(Path("photo.png"), gt)
+    top, left, height, width = 4, 8, 20, 32
+    args = ["--image", "photo.png", "--scale", 4, "--model", "mine=net.pth", "--region", "4,8,20,32", "--zoom", 2]
+    said = figures("sheet", *args, *(["--columns", columns] if columns else []), "--out", "sheet.png")
+    assert said.startswith("sheet.png: input, x4 smaller, bicubic, ") and "mine, " in said
+    low = Image.fromarray(gt).resize((12, 10), Image.Resampling.BICUBIC)
+    lq = torch.from_numpy(np.array(low)).permute(2, 0, 1)[None] / 255
+    net = (load("net.pth").render(lq, (HEIGHT, WIDTH))[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    enlarged = [np.asarray(low.resize((WIDTH, HEIGHT), Image.Resampling[f])) for f in ("NEAREST", "BICUBIC")]
+    page, columns = np.asarray(Image.open("sheet.png")), columns or 4
+    for number, whole in enumerate([*enlarged, net, gt]):
+        part = whole[top : top + height, left : left + width].repeat(2, 0).repeat(2, 1)
+        y, x = number // columns * (2 * height + 22) + 22, number % columns * (2 * width + 6)
+        assert np.array_equal(page[y : y + 2 * height, x : x + 2 * width], part), number
+    assert page.shape == (-(-4 // columns) * (2 * height + 22), columns * (2 * width + 6) - 6, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None:
+    """Also at x1, where a filter's PSNR is infinite; what is kept is not measured again."""
+    make_pictures(Path("photos"), 2, (48, 52))
+    args = ["curve", "bicubic", "net.pth", "--sets", "A=photos", "B=photos", "--scales", "1:2:0.5", "--out"]
+    figures(*args, f"first.{suffix}")
+    kept = Path("results/tables.json")
+    before = json.loads(kept.read_text())
+    assert len(before) == 6  # the two sets are the same pictures
+    kept.write_text(json.dumps({key: {**row, "psnr": 1} for key, row in before.items()}))
+    assert figures(*args, f"second.{suffix}") == f"second.{suffix}\n"
+    assert {row["psnr"] for row in json.loads(kept.read_text()).values()} == {1}
+    first, second = (Path(f"{name}.{suffix}").read_bytes() for name in ("first", "second"))
+    assert first[:4] == second[:4] == {"png": b"\x89PNG", "svg": b"<?xm", "pdf": b"%PDF"}[suffix] and first != second
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["sheet", "--image", "photo.png", "--out", "s.gif"], "s.gif: cannot be written as '.gif'"),
+        (["sheet", "--image", "none.png", "--out", "s.png"], "none.png: cannot be read as a picture"),
+        (["sheet", "--image", "net.pth", "--out", "s.png"], "net.pth: cannot be read as a picture"),
+        (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
+        (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in a picture"),
+        (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),
+        (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "alike along y and x"),
+        (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "--out", "c.md"], "c.md: cannot be written as '.md'"),
+        (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "2", "--out", "c.png"], "one of them is named twice"),
+    ],
+)
+def test_bad_input_is_a_line_and_nothing_is_written(figures: Figures, args: list[str], message: str) -> None:
+    save(Path("photo.png"), noise_picture(HEIGHT, WIDTH))
+    before = set(Path().iterdir())
+    said = figures(*args, status=1)
+    assert message in said and said.count("\n") == 1 and set(Path().iterdir()) == before

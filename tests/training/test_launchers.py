@@ -1,0 +1,203 @@
+"""`python -m liif_basicsr.train` and `.test`: BasicSR's pipelines, with mistakes told in a line before they start."""
+import copy
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from experiment import command, environ, launch, make_pictures, train_options, val_set, write_options
+from faultsuite.processes import run, train
+
+from liif_basicsr.training import options as launch_options
+from liif_basicsr.utils.errors import LIIFError
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3)
+
+
+@pytest.fixture
+def opt(pictures):
+    return train_options(pictures)
+
+
+def check(tmp_path, opt, *args, is_train=True):
+    path = write_options(tmp_path / "options.yml", opt)
+    launch_options.check(["-opt", str(path), *args], is_train)
+
+
+def changed(opt, key, value):
+    """A copy with an option changed, named as for --force_yml; None as value takes it away."""
+    opt = copy.deepcopy(opt)
+    *path, last = key.split(":")
+    block = opt
+    for name in path:
+        block = block[name]
+    if value is None:
+        del block[last]
+    else:
+        block[last] = value
+    return opt
+
+
+# Whole runs -------------------------------------------------------------------------------------------------
+
+
+def test_train_then_test(tmp_path, pictures, opt):
+    """All is written under the current folder; the test's table holds what training validated last."""
+    opt["val"] = {"val_freq": 3, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
+    opt["datasets"]["val_1"] = val_set("A", pictures, [2, 3], protocol="div2k")
+    opt["logger"]["use_tb_logger"] = True
+    said = launch("train", write_options(tmp_path / "train.yml", opt), "--force_yml", "train:total_iter=3")
+    assert "iter:       3" in said and "iter:       4" not in said
+    last = said.rpartition("Validation A_x3")[2].split("# psnr: ")[1].split()[0]
+    assert said.count("Validation A_x2") == 2 and "@ 3 iter" in said and "@ 4 iter" not in said
+    assert list((tmp_path / "tb_logger" / "tiny").iterdir())
+
+    network = {"pretrain_network_g": "experiments/tiny/models/net_g_latest.pth", "param_key_g": "params_ema"}
+    opt.update(name="tested", path=network, val={"save_img": True, "metrics": opt["val"]["metrics"]})
+    opt["datasets"] = {"test_1": opt["datasets"]["val_1"]}
+    launch("test", write_options(tmp_path / "test.yml", opt))
+    results = tmp_path / "results" / "tested"
+    assert (results / "results.md").read_text().splitlines()[3] == f"| A_x3 | {last} |"
+    assert len(list((results / "visualization" / "A_x3").iterdir())) == 3
+
+
+def test_a_mistake_is_one_line(tmp_path, opt):
+    path = write_options(tmp_path / "options.yml", changed(opt, "datasets:train:dataroot_gt", "none"))
+    said = launch("train", path, status=2)
+    assert said.splitlines()[-1].startswith("liif_basicsr: error: datasets: tiny: dataroot_gt: none")
+    assert "Traceback" not in said
+    said = launch("train", tmp_path / "none.yml", status=2)
+    assert said == f"liif_basicsr: error: {tmp_path}/none.yml: cannot be read: No such file or directory\n"
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, opt):
+    (tmp_path / "experiments").write_text("no folder")
+    ended = run(train, "-opt", str(write_options(tmp_path / "options.yml", opt)), folder=tmp_path)
+    assert ended.status == 2 and "Traceback" not in ended.said
+    assert ended.said.splitlines()[-1].startswith(f"liif_basicsr: error: {tmp_path}/experiments/tiny: ")
+
+
+def test_an_interrupt_ends_in_a_line(tmp_path, opt):
+    opt["train"]["total_iter"] = 10**6
+    path = write_options(tmp_path / "options.yml", opt)
+    with open(tmp_path / "said", "w+") as said:
+        run = subprocess.Popen(command("train", path), cwd=tmp_path, env=environ(), stdout=said, stderr=said)
+        while not list(tmp_path.glob("experiments/tiny/training_states/*.state")):
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        try:
+            assert run.wait(60) == 130
+        finally:
+            run.kill()
+        said.seek(0)
+        text = said.read()
+    assert text.splitlines()[-1].startswith("liif_basicsr: interrupted") and "Traceback" not in text
+
+
+# What is refused --------------------------------------------------------------------------------------------
+
+
+def test_good_options_pass(tmp_path, pictures, opt):
+    check(tmp_path, opt)
+    val = {"save_img": False}
+    sets = {"test_1": val_set("A", pictures, [2]), "test_2": val_set("B", pictures, [2])}
+    check(tmp_path, {**opt, "datasets": sets, "val": val}, is_train=False)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", None, "option 'name' is missing"),
+        ("name", 3, "name: must be a text, not 3"),
+        ("model_type", "LIFModel", "model_type: no model 'LIFModel'; did you mean 'LIIFModel'"),
+        ("num_gpu", "all", "num_gpu: must be auto, or a number of GPUs, 0 for the CPU, not 'all'"),
+        ("num_gpu", None, "option 'num_gpu' is missing"),
+        ("manual_seed", 2**40, "manual_seed: must be a whole number of at most 2147483647"),
+        ("datasets", None, "option 'datasets' is missing"),
+        ("datasets:train", None, "datasets: option 'train' is missing"),
+        ("datasets:train", [1], r"datasets: train: must be a block of options, not \[1\]"),
+        ("datasets:vall", {}, "datasets: vall: must be called train or val"),
+        ("datasets:train:type", "ArbitraryScaleImage", "datasets: train: no dataset .*mean 'ArbitraryScaleImageData"),
+        ("datasets:train:batch_size_per_gpu", 0, "datasets: train: batch_size_per_gpu: must be a whole number"),
+        ("datasets:train:num_worker_per_gpu", None, "datasets: train: option 'num_worker_per_gpu' is missing"),
+        ("network_g", None, "option 'network_g' is missing"),
+        ("network_g:hidden_dim", [8], "network_g: LIIF has no argument 'hidden_dim'"),
+        ("path", None, "option 'path' is missing"),
+        ("path:pretrain_networks_g", "x", "path: unknown option .*mean 'pretrain_network_g'"),
+        ("train:total_iter", None, "train: option 'total_iter' is missing"),
+        ("train:scheduler:periods", [2, 2], r"train: scheduler: periods: \[2, 2\] end before the training does"),
+        ("train:scheduler:periods", 6, "train: scheduler: periods: must be a list of numbers of iterations, not 6"),
+        ("train:optim_g:lr", "1e-4", "train: optim_g: lr: must be a number, not the text '1e-4'; YAML needs !!float"),
+        ("train:ema", 0.9, "train: unknown option 'ema'"),
+        ("logger", None, "option 'logger' is missing"),
+        ("logger:print_freq", 0, "logger: print_freq: must be a whole number of at least 1, not 0"),
+        ("logger:use_tb_logger", None, "logger: option 'use_tb_logger' is missing"),
+        ("val", {"save_img": True}, "val: option 'val_freq' is missing"),
+        ("val", {"val_frq": 3, "save_img": True}, "val: option 'val_freq' is missing; is 'val_frq' meant for it"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
+    with pytest.raises(LIIFError, match=f"options.yml: {message}"):
+        check(tmp_path, changed(opt, key, value))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is no options file"),
+        (b"- a\n- b\n", "is no options file"),
+        (b"a: [1\nb: 2", "is no options file, or not a safe one"),
+        (b"a: \xff\xfe", "is no options file, or not a safe one"),
+        (b"a: \x00", "is no options file, or not a safe one"),
+        (b"a: 2001-99-99", "is no options file, or not a safe one"),
+        (b"a: {3: b}", "an option must have a text as name, not 3"),
+        (b"{a: 1}: 2", "is no options file, or not a safe one"),
+        (b"[" * 5000, "is no options file, or not a safe one"),
+    ],
+)
+def test_what_is_no_options_file_is_told(tmp_path, content, message):
+    path = tmp_path / "options.yml"
+    path.write_bytes(content)
+    with pytest.raises(LIIFError, match=f"options.yml: {message}") as error:
+        launch_options.check(["-opt", str(path)], True)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("tag", ["object/apply:os.system", "object/new:os.system", "name:os.system"])
+def test_options_run_no_code(tmp_path, tag):
+    path, witness = tmp_path / "options.yml", tmp_path / "witness"
+    path.write_text(f"name: !!python/{tag} [touch {witness}]\n")
+    with pytest.raises(LIIFError, match="or not a safe one"):
+        launch_options.check(["-opt", str(path)], True)
+    assert not witness.exists()
+
+
+BAD = ["block:option=1", "name:option=1", "name", "name=a=b", 'na"me=1', 'name"];x["y=1', "name=[1", "name=[open('x')]"]
+
+
+@pytest.mark.parametrize("entry", BAD)
+def test_a_forced_option_that_does_not_exist_or_is_code_is_told(tmp_path, opt, entry):
+    with pytest.raises(LIIFError, match="--force_yml"):
+        check(tmp_path, opt, "--force_yml", entry)
+
+
+def test_forced_options_count(tmp_path, opt):
+    del opt["name"]
+    check(tmp_path, opt, "--force_yml", "name=forced", "train:total_iter=9", "--debug")
+    with pytest.raises(LIIFError, match="logger: print_freq"):
+        check(tmp_path, opt, "--force_yml", "name=forced", "logger:print_freq=0")
+
+
+def test_every_options_file_of_ours_passes(request):
+    """But for their data and the weights of VGG, which may not be there."""
+    for path in sorted((request.config.rootpath / "options").rglob("*.yml")):
+        try:
+            launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
+        except LIIFError as error:
+            assert "the weights of VGG are not in" in str(error)

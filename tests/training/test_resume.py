@@ -1,0 +1,229 @@
+"""A run that is killed and resumed ends as one that went through; what cannot be used is passed over."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+from basicsr.data import build_dataloader
+from experiment import NETWORK, command, environ, launch, make_pictures, train_options, write_options
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.training.resume import EpochSampler, Resume, SeededDataset, newest_state
+from liif_basicsr.utils.errors import LIIFError
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 5)
+
+
+def final_weights(folder):
+    data = checkpoint.read(folder / "experiments" / "tiny" / "models" / "net_g_latest.pth")
+    return {(key, name): value for key in ("params", "params_ema") for name, value in data[key].items()}
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, pictures):
+    """A run that went through: 4 iterations an epoch, checkpoints within epochs and at their ends."""
+    folder = tmp_path_factory.mktemp("whole")
+    opt = train_options(pictures, total_iter=150, save_every=3)
+    opt["logger"]["print_freq"] = 50
+    launch("train", write_options(folder / "options.yml", opt))
+    return folder, opt
+
+
+def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, whole):
+    """SIGKILL in the middle; then the newest state is truncated, and two workers load the data instead of none."""
+    folder, opt = whole
+    path = write_options(tmp_path / "options.yml", opt)
+    states = tmp_path / "experiments" / "tiny" / "training_states"
+    with open(tmp_path / "said", "w") as said:
+        run = subprocess.Popen(command("train", path), cwd=tmp_path, env=environ(), stdout=said, stderr=said)
+        while not (states / "9.state").exists():
+            assert run.poll() is None
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert not (states / "150.state").exists()
+    saved = sorted(int(file.stem) for file in states.glob("*.state"))
+    truncate(states / f"{saved[-1]}.state")
+    opt["datasets"]["train"]["num_worker_per_gpu"] = 2
+    said = launch("train", write_options(path, opt), "--auto_resume")
+    assert f"liif_basicsr: warning: passed over: {states}/{saved[-1]}.state: is no checkpoint, or a damaged one" in said
+    assert f"Resuming training from epoch: {(saved[-2] - 1) // 4}, iter: {saved[-2]}." in said
+    expected = final_weights(folder)
+    assert all(torch.equal(value, expected[key]) for key, value in final_weights(tmp_path).items())
+    assert not list(tmp_path.glob("experiments/*archived*"))
+
+
+# States -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opt(tmp_path):
+    """Options as BasicSR gives them to load_resume_state, with checkpoints at iterations 8, 9 and 10."""
+    folders = {key: tmp_path / key for key in ("models", "training_states")}
+    params = build_network(NETWORK).state_dict()
+    for folder in folders.values():
+        folder.mkdir()
+    for k in (8, 9, 10):
+        state = {"epoch": 0, "iter": k, "optimizers": [], "schedulers": []}
+        checkpoint.save(tmp_path / "models" / f"net_g_{k}.pth", {"params": params, "network_g": NETWORK})
+        checkpoint.save(tmp_path / "training_states" / f"{k}.state", state)
+    return {"auto_resume": True, "network_g": NETWORK, "path": {key: str(value) for key, value in folders.items()}}
+
+
+def test_the_newest_state_is_taken(opt, tmp_path):
+    (tmp_path / "training_states" / "latest.state").write_bytes(b"")  # not one of BasicSR's
+    state = Resume(build_dataloader).load_state(opt)
+    assert state["iter"] == 10
+    assert opt["path"]["resume_state"] == f"{tmp_path}/training_states/10.state"
+    assert opt["path"]["pretrain_network_g"] == f"{tmp_path}/models/net_g_10.pth"
+
+
+def rewrite(path, **changes):
+    checkpoint.save(path, {**checkpoint.read_tensors(path), **changes})
+
+
+STATE, NET = "training_states/10.state", "models/net_g_10.pth"
+SPOIL = {
+    "truncated": (STATE, truncate, "10.state: is no checkpoint, or a damaged"),
+    "of another kind": (STATE, lambda path: torch.save([1], path), "10.state: is no training state"),
+    "of another iteration": (STATE, lambda path: shutil.copy(path.with_name("9.state"), path), "of iteration 9"),
+    "with a text as iteration": (STATE, lambda path: rewrite(path, iter="10"), "iter: must be a whole number"),
+    "with a number as optimizers": (STATE, lambda path: rewrite(path, optimizers=3), "optimizers: must be a list"),
+    "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it holds more"),
+    "without network": (NET, os.unlink, "net_g_10.pth: no such file"),
+    "with truncated network": (NET, truncate, "net_g_10.pth: is no checkpoint, or a damaged"),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil", "reason"), SPOIL.values(), ids=SPOIL)
+def test_a_spoilt_checkpoint_is_passed_over(opt, tmp_path, capsys, name, spoil, reason):
+    spoil(tmp_path / name)
+    assert newest_state(opt)["iter"] == 9
+    told = capsys.readouterr().err
+    assert told.startswith("liif_basicsr: warning: passed over: ") and reason in told and told.count("\n") == 1
+
+
+def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
+    truncate(tmp_path / "models" / "net_g_10.pth")
+    opt["auto_resume"] = False
+    opt["path"]["resume_state"] = str(tmp_path / "training_states" / "10.state")
+    with pytest.raises(LIIFError, match="net_g_10.pth: is no checkpoint"):
+        Resume(build_dataloader).load_state(opt)
+
+
+def test_where_no_state_can_be_used_nothing_begins_anew(opt, tmp_path):
+    for path in (tmp_path / "training_states").iterdir():
+        truncate(path)
+    with pytest.raises(LIIFError, match="no state in it can be used; to begin anew, go without --auto_resume"):
+        newest_state(opt)
+
+
+def test_without_states_a_run_begins(opt, tmp_path):
+    shutil.rmtree(tmp_path / "training_states")
+    assert newest_state(opt) is None
+
+
+# Data -------------------------------------------------------------------------------------------------------
+
+
+class Draws(torch.utils.data.Dataset):
+    """Gives its index and what it draws from each generator."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        return index, torch.rand(()).item(), np.random.rand(), random.random()
+
+
+def batches(epochs, state=None, ranks=1, workers=0, seed=1, batch_size=4, ratio=3):
+    """What each epoch gives: all ranks' batches, put together as one process would have them."""
+    block = {"phase": "train", "batch_size_per_gpu": batch_size // ranks, "num_worker_per_gpu": workers}
+    parts = []
+    for rank in range(ranks):
+        resume = Resume(build_dataloader)
+        resume.state = state
+        sampler = EpochSampler(Draws(), ranks, rank, ratio)
+        loader = resume.build_dataloader(Draws(), block, num_gpu=0, dist=False, sampler=sampler, seed=seed)
+        part = []
+        for epoch in epochs:
+            sampler.set_epoch(epoch)
+            part.append([torch.stack(batch, -1).tolist() for batch in loader])
+        parts.append(part)
+    join = [
+        [[sample for samples in zip(*batch, strict=True) for sample in samples] for batch in zip(*epoch, strict=True)]
+        for epoch in zip(*parts, strict=True)
+    ]
+    return join
+
+
+def test_an_epoch_has_as_many_iterations_as_basicsr_counts():
+    assert [len(epoch) for epoch in batches([0, 1])] == [6, 6]  # ceil(7 * 3 / 4)
+    assert [len(epoch) for epoch in batches([0], batch_size=32)] == [1]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers, where there may be one core
+def test_samples_do_not_depend_on_workers_and_processes():
+    expected = batches([0, 1])
+    assert batches([0, 1], workers=2) == expected
+    assert batches([0, 1], ranks=2) == expected
+    assert batches([0, 1], ranks=4) == expected
+
+
+def test_what_is_drawn_differs_in_every_epoch_and_sample_and_by_the_seed():
+    def drawn(epochs):
+        return [tuple(sample[1:]) for epoch in epochs for batch in epoch for sample in batch]
+
+    values = drawn(batches([0, 1, 2])) + drawn(batches([0, 1, 2], seed=2))
+    assert len(set(values)) == len(values) == 2 * 3 * 24
+    for column in zip(*values, strict=True):
+        assert 0.4 < np.mean(column) < 0.6
+
+
+@pytest.mark.parametrize("iteration", [1, 5, 6, 7, 12])
+def test_a_resumed_epoch_goes_on_where_it_stood(iteration):
+    state = {"epoch": (iteration - 1) // 6, "iter": iteration}
+    expected = [batch for epoch in batches([0, 1, 2]) for batch in epoch]
+    resumed = [batch for epoch in batches(range(state["epoch"], 3), state) for batch in epoch]
+    assert resumed == expected[iteration:]
+
+
+@pytest.mark.parametrize(("epoch", "iteration", "counted"), [(3, 99, 16), (40, 99, 16), (9, 2, 0)])
+def test_an_epoch_of_other_data_begins_anew_and_that_is_told(capsys, epoch, iteration, counted):
+    """It is counted as if the data had been so from the start: BasicSR's epochs then reach the last iteration."""
+    state = {"epoch": epoch, "iter": iteration}
+    assert batches([epoch], state) == batches([epoch])
+    assert state["epoch"] == counted
+    assert "its epoch begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [{"ratio": 10**8}, {"batch_size": 10**8}], ids=str)
+def test_an_epoch_that_memory_cannot_hold_is_told(how):
+    with pytest.raises(LIIFError, match="datasets: train: an epoch of .* samples is too long"):
+        batches([0], **how)
+
+
+def test_samples_that_are_done_are_not_loaded():
+    class Counting(Draws):
+        loaded = 0
+
+        def __getitem__(self, index):
+            self.loaded += 1
+            return super().__getitem__(index)
+
+    sampler = EpochSampler(dataset := Counting(), 1, 0, ratio=3)
+    sampler.first = (0, 18)
+    assert len([SeededDataset(dataset)[key] for key in sampler]) == dataset.loaded == 3

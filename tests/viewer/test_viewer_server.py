@@ -1,0 +1,158 @@
+"""The viewer's server answers for its page and its tiles, and for nothing else."""
+import concurrent.futures
+import http.client
+import json
+import socket
+import threading
+import time
+
+import pytest
+from test_viewer import make_tiles
+
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.viewer.server import MAX_REQUESTS, Handler, Server
+
+
+@pytest.fixture
+def server():
+    pytest.importorskip("js_lib_leaflet", reason="Leaflet is not installed: pip install 'liif_basicsr[view]'")
+    with Server(make_tiles(), "photo.png") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server, path="", method="GET", host=None, prefix=True):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.putrequest(method, (server.prefix if prefix else "") + path, skip_host=True)
+    for value in [f"127.0.0.1:{server.server_port}"] if host is None else host:
+        connection.putheader("Host", value)
+    connection.endheaders()
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response, content
+
+
+def test_the_page_its_files_and_tiles_are_served(server):
+    kinds = {"": "text/html; charset=utf-8", "leaflet.js": "text/javascript", "viewer.css": "text/css"}
+    for path, kind in {**kinds, "tile/liif/3/0/0.png": "image/png"}.items():
+        response, content = ask(server, path)
+        assert response.status == 200 and response.headers["Content-Type"] == kind and content
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert json.loads(ask(server, "picture.json")[1])["name"] == "photo.png"
+    assert ask(server, "tile/liif/3/0/0.png")[1] == server.tiles.png("liif", 3, 0, 0)
+
+
+def test_only_loopback_is_listened_on(server):
+    assert server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", [["evil.example"], ["evil.example:{port}"], ["127.0.0.1"], ["127.0.0.1:1"], [], [""],
+                                  ["127.0.0.1:{port}", "evil.example"], ["127.0.0.1:{port}.evil.example"]])
+def test_a_foreign_host_is_refused(server, host):
+    assert ask(server, host=[name.format(port=server.server_port) for name in host])[0].status == 421
+
+
+def test_localhost_by_name_is_answered(server):
+    assert ask(server, host=[f"localhost:{server.server_port}"])[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/picture.json", "/tile/liif/3/0/0.png", "*", "//", "/x/",
+                                  "picture.json", "tile/liif/3/0/0.png"])
+def test_nothing_is_served_without_the_secret(server, path):
+    assert ask(server, path, prefix=False)[0].status == 404
+
+
+@pytest.mark.parametrize("path", [
+    "index.html", "server.py", "../server.py", "..%2f..%2fsetup.cfg", "%2e%2e/%2e%2e/etc/passwd", "//etc/passwd",
+    "tile", "tile/", "tile/liif/3/0/0.png/../../../../../etc/passwd", "tile/liif/3/0/0.png?x=/etc/passwd",
+    "tile/liif/3/0/0.png%00", "tile/nearest/3/0/0.png", "tile/liif/3/0/0.jpg", "tile/liif/3/0/0.png%0a",
+    "tile/liif/3/-1/0.png", "tile/liif/3/0/-1.png", "tile/liif/3/0/1.png", "tile/liif/3/1/0.png",
+    "tile/liif/33/0/0.png", "tile/liif/999/0/0.png", "tile/liif/-99/0/0.png", "tile/liif/--1/0/0.png",
+    "tile/liif/3/999999/999999.png", "tile/liif/3/99999999999999999999/0.png", f"tile/liif/{'9' * 5000}/0/0.png",
+    "tile/liif/1e1/0/0.png", "tile/liif/3/0x0/0.png", "tile/liif/3/ 0/0.png", "tile/liif/nan/0/0.png",
+    "tile/liif/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "picture.json?",
+])  # fmt: skip
+def test_anything_else_is_refused_and_computes_nothing(server, path):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
+        request = f"GET {server.prefix}{path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
+        raw.sendall(request.encode("latin-1"))
+        status = int(raw.makefile("rb").readline().split()[1])
+    assert status == 404 or (" " in path and status == 400)
+    assert server.tiles.png.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
+def test_other_methods_are_refused(server, method):
+    assert ask(server, method=method)[0].status == 501
+
+
+@pytest.mark.parametrize("request_line", [b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+                                          b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 70000 + b" HTTP/1.0\r\n\r\n",
+                                          b"GET / HTTP/1.0\r\n" + b"A: b\r\n" * 200 + b"\r\n"])
+def test_malformed_requests_leave_the_server_answering(server, request_line):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
+        raw.sendall(request_line)
+        raw.shutdown(socket.SHUT_WR)
+        try:
+            assert b" 200 " not in raw.recv(100)
+        except ConnectionError:
+            pass
+    assert ask(server)[0].status == 200
+
+
+def wait_until(true):
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_no_more_than_so_many_requests_are_answered_at_a_time(server, monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 120)  # none is given up before the test does
+    held = [socket.create_connection(("127.0.0.1", server.server_port), timeout=30) for _ in range(MAX_REQUESTS)]
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as one_more:
+        assert one_more.recv(1) == b""
+    for connection in held:
+        connection.close()
+
+    def answers():
+        try:
+            return ask(server)[0].status == 200
+        except (ConnectionError, http.client.RemoteDisconnected):
+            return False
+
+    wait_until(answers)
+
+
+def test_a_tile_that_nobody_waits_for_any_more_is_not_computed(server):
+    busy, done = threading.Event(), threading.Event()
+    worker = server.workers["liif"]
+    worker.submit(busy.wait)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as gone:
+        path = f"{server.prefix}tile/liif/3/0/0.png"
+        gone.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+        wait_until(lambda: worker._work_queue.qsize() == 1)
+    worker.submit(done.set)
+    busy.set()
+    assert done.wait(60)
+    assert server.tiles.png.cache_info().currsize == 0
+
+
+def test_many_at_once_get_the_right_tiles(server):
+    level = 9  # 2 x 2 tiles
+    keys = [(method, row, col) for method in ("liif", "bicubic") for row in (0, 1) for col in (0, 1)] * 3
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        got = pool.map(lambda key: ask(server, f"tile/{key[0]}/{level}/{key[1]}/{key[2]}.png"), keys)
+        for (method, row, col), (response, content) in zip(keys, got, strict=True):
+            assert response.status == 200 and content == server.tiles.png(method, level, row, col)
+    assert server.tiles.png.cache_info().currsize == 8
+
+
+def test_a_port_that_is_taken_or_none_is_told_in_a_line(server):
+    for port in (server.server_port, 70000):
+        with pytest.raises(LIIFError, match=f"--port {port}: "):
+            Server(server.tiles, "photo.png", port)
