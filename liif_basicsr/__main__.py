@@ -15,10 +15,10 @@ from liif_basicsr.utils.errors import LIIFError
 COMMANDS = {
     "convert": ("liif_basicsr.cli.convert", "turn an official checkpoint into one of ours, or back"),
     "doctor": ("liif_basicsr.cli.doctor", "tell what is installed, registered and switched on"),
-    "download": ("liif_basicsr.cli.download", "get a model that is not in the box"),
+    "download": ("liif_basicsr.cli.download", "get a model that is not bundled"),
     "export": ("liif_basicsr.cli.export", "write a network as an ONNX graph"),
-    "upscale": ("liif_basicsr.cli.upscale", "enlarge a picture, a folder or a pattern of them"),
-    "view": ("liif_basicsr.cli.view", "look into a picture without end, in the browser"),
+    "upscale": ("liif_basicsr.cli.upscale", "enlarge an image, a folder or a pattern of them"),
+    "view": ("liif_basicsr.cli.view", "look into an image without end, in the browser"),
 }
 # command -> (module, help); the module reads what follows by itself, as under `python -m module`
 LAUNCHERS = {

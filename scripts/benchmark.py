@@ -55,7 +55,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, runs: int) -> None:
-    """Whole pictures, and how near the decoder comes to the machine's rate."""
+    """Whole images, and how near the decoder comes to the machine's rate."""
     lq = torch.rand(1, 3, *LOW)
     base = (lambda: official_render(theirs, lq, HIGH)) if theirs else None
     rates = measure_products(runs)
@@ -102,7 +102,7 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
 
 
 def measure_memory() -> None:
-    """Peak of a whole process that renders one large picture."""
+    """Peak of a whole process that renders one large image."""
     for low, high in MEMORY_CASES:
         command = [sys.executable, __file__, "--peak", *map(str, (*low, *high))]
         print(subprocess.run(command, check=True, text=True, capture_output=True).stdout, end="", flush=True)
@@ -125,7 +125,7 @@ def main() -> int:
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif")
     parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
     parser.add_argument("--short", action="store_true", help="one pair for each row: to see that it runs")
-    parser.add_argument("--memory", action="store_true", help="also the peak of memory on large pictures: minutes")
+    parser.add_argument("--memory", action="store_true", help="also the peak of memory on large images: minutes")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:

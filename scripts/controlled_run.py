@@ -56,7 +56,7 @@ def train(variant: str, options: Mapping[str, Any]) -> Path:
     folder, path = Path("experiments", own["name"]), Path("experiments", f"{own['name']}.yml")
     text = yaml.safe_dump(own, sort_keys=False)
     if folder.exists() and not (path.exists() and path.read_text() == text):
-        raise LIIFError(f"{folder}: was not trained with these options; move it away to train it anew")
+        raise LIIFError(f"{folder}: was not trained with these options; move it away to train it again")
     trained = folder / "models" / "net_g_latest.pth"
     if not trained.exists():
         check_output(path, [".yml"])

@@ -1,6 +1,6 @@
-"""Does what must not hurt, many times: kills, full disks, broken files; prints a table of how it ended.
+"""Does what must not hurt, many times: kills, full disks, corrupt files; prints a table of how it ended.
 
-    python scripts/faults.py            # 30 kills, 200 pictures, 50 checkpoints, 100 options files; some minutes
+    python scripts/faults.py            # 30 kills, 200 images, 50 checkpoints, 100 options files; some minutes
     python scripts/faults.py --short    # the same in small, as the tests run it
 
 The exit status is 1 if anything ended otherwise than it should, which is then told.

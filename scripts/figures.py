@@ -1,9 +1,9 @@
-"""Pictures to look at, from pictures and checkpoints.
+"""Images to look at, from images and checkpoints.
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
     python scripts/figures.py curve bicubic liif-light --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
 
-`sheet` reduces a picture and enlarges it again: low resolution, bicubic, each model, and the picture itself, side by
+`sheet` reduces an image and enlarges it again: low resolution, bicubic, each model, and the image itself, side by
 side. `curve` draws PSNR against scale; it takes what `tables.py` takes, measures as that does, and shares its results.
 """
 from __future__ import annotations
@@ -34,26 +34,26 @@ SMALL = range(1, 33)
 SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
-def to_tensor(picture: Image.Image) -> torch.Tensor:
+def to_tensor(image: Image.Image) -> torch.Tensor:
     """(1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
 
 
-def to_picture(tensor: torch.Tensor) -> Image.Image:
+def to_image(tensor: torch.Tensor) -> Image.Image:
     """From (1, 3, H, W) in [0, 1]."""
     return Image.fromarray((tensor[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def enlarge_all(gt: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
-    """Reduce a picture by `scale`, enlarge it again in every way; label -> picture of gt's size."""
+    """Reduce an image by `scale`, enlarge it again in every way; label -> image of gt's size."""
     low = gt.resize((max(1, round(gt.width / scale)), max(1, round(gt.height / scale))), Image.Resampling.BICUBIC)
     panels = {f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST)}
     border = int(scale) if min(gt.size) > 4 * scale else 0
     for method in methods:
-        picture = to_picture(method.render(to_tensor(low), (gt.height, gt.width)))
-        psnr = calculate_psnr_liif(to_tensor(picture), to_tensor(gt), border, test_y_channel=True)
-        panels[f"{method.label}, {psnr:.2f} dB"] = picture
-    return {**panels, "the picture itself": gt}
+        image = to_image(method.render(to_tensor(low), (gt.height, gt.width)))
+        psnr = calculate_psnr_liif(to_tensor(image), to_tensor(gt), border, test_y_channel=True)
+        panels[f"{method.label}, {psnr:.2f} dB"] = image
+    return {**panels, "the image itself": gt}
 
 
 def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Image.Image:
@@ -87,7 +87,7 @@ def run_sheet(args: argparse.Namespace) -> None:
     try:
         gt = Image.open(args.image).convert("RGB")
     except OSError as error:
-        raise LIIFError(f"{args.image}: cannot be read as a picture: {error}") from None
+        raise LIIFError(f"{args.image}: cannot be read as an image: {error}") from None
     top, left, height, width = check_window((gt.height, gt.width), args.region)
     panels = enlarge_all(gt, args.scale, open_methods(["bicubic", *args.model], args.precision))
     panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}
@@ -108,15 +108,15 @@ def main() -> int:
     """Parse the command line and run the command; bad input is told in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("sheet", help="one picture, reduced and enlarged again in every way")
-    command.add_argument("--image", required=True, help="the picture, in full resolution")
+    command = commands.add_parser("sheet", help="one image, reduced and enlarged again in every way")
+    command.add_argument("--image", required=True, help="the image, in full resolution")
     command.add_argument("--scale", type=float, default=4, help="how much it is reduced (default: 4)")
     command.add_argument("--model", action="append", default=[], help="a NETWORK, as `curve` takes it; any number")
     command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
     command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="show each pixel N times (1)")
     command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels in a row (default: all)")
-    command.add_argument("--out", type=Path, required=True, help="the picture to write: .png, .jpg")
+    command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
     command.set_defaults(run=run_sheet)
     command = commands.add_parser("curve", help="PSNR against scale")
     add_arguments(command)

@@ -7,7 +7,7 @@
     python scripts/prepare_data.py quickstart
 
 It may be interrupted at any time and run again: a data set appears under its name when it is whole. `--check` with
-`folder` or `div2k` makes nothing, and lists the pictures that are broken.
+`folder` or `div2k` makes nothing, and lists the images that are corrupt.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from liif_basicsr.data.prepare import pictures, sets
+from liif_basicsr.data.prepare import images, sets
 from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.utils.errors import LIIFError, run_script
@@ -27,14 +27,14 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 
 def folder(args: argparse.Namespace) -> int:
-    """Pictures of any size."""
+    """Images of any size."""
     if args.out is None and not args.check:
         raise LIIFError("folder: name the data set to make too, such as datasets/my_photos")
-    return check_or_store(pictures.open_any(args.folder), args.out or args.folder, args)
+    return check_or_store(images.open_any(args.folder), args.out or args.folder, args)
 
 
 def div2k(args: argparse.Namespace) -> int:
-    """DIV2K's 800 training pictures."""
+    """DIV2K's 800 training images."""
     name = "DIV2K_train_HR" if args.pixels else "DIV2K_train_HR_sub"
     return check_or_store(sets.open_div2k(args.folder), args.folder.parent / name, args)
 
@@ -45,7 +45,7 @@ def benchmark(args: argparse.Namespace) -> int:
 
 
 def celeba_hq(args: argparse.Namespace) -> int:
-    """Square pictures, at 256, 128, 64 and 32 pixels, and split.json."""
+    """Square images, at 256, 128, 64 and 32 pixels, and split.json."""
     return tell(make_celeba_hq(args.folder, args.out, args.processes), args.out)
 
 
@@ -61,24 +61,24 @@ def tell(made: list[Path], out: Path) -> int:
     for path in made:
         print(path)
     if not made:
-        print(f"all is in {out} already; remove what is to be made anew")
+        print(f"all is in {out} already; remove what is to be made again")
     return 0
 
 
 def check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> int:
-    """List what is broken, or store the pictures as `out`, to which the usual suffix is added."""
+    """List what is corrupt, or store the images as `out`, to which the usual suffix is added."""
     if args.check:
-        wrong = pictures.broken(source, args.processes)
-        print(*wrong, f"{len(wrong)} of {len(source)} pictures in {source.root} are broken", sep="\n")
+        wrong = images.corrupt(source, args.processes)
+        print(*wrong, f"{len(wrong)} of {len(source)} images in {source.root} are corrupt", sep="\n")
         return 1 if wrong else 0
     kind = "pixels" if args.pixels else "lmdb"
     target = out if out.suffix == f".{kind}" else out.with_name(f"{out.name}.{kind}")
     if target.exists():
-        print(f"{target} is there already; remove it to make it anew")
+        print(f"{target} is there already; remove it to make it again")
         return 0
-    settings = pictures.Settings(**{name: getattr(args, name) for name in pictures.Settings._fields})
-    count = pictures.store(source, target, settings)
-    print(f"{count} images of {len(source)} pictures. In an options file:")
+    settings = images.Settings(**{name: getattr(args, name) for name in images.Settings._fields})
+    count = images.store(source, target, settings)
+    print(f"{count} images of {len(source)} images. In an options file:")
     print(f"    dataroot_gt: {target}\n    io_backend: {{type: {kind}}}")
     return 0
 
@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command(folder, stores=True)
-    sub.add_argument("folder", type=Path, help="pictures: a folder, an LMDB, or pixels made with --pixels")
+    sub.add_argument("folder", type=Path, help="images: a folder, an LMDB, or pixels made with --pixels")
     sub.add_argument("out", type=Path, nargs="?", help="the data set to make; .lmdb or .pixels is added")
     sub = command(div2k, stores=True)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"))
@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"), help="unpacked benchmark.tar")
     sub.add_argument("--out", type=Path, default=Path("datasets"), help="where SET/GT_x2 and so on are made")
     sub = command(celeba_hq, stores=False)
-    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"), help="square pictures")
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"), help="square images")
     sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"), help="where 256 and so on are made")
     add_processes(sub)
     sub = command(quickstart, stores=False)
@@ -113,14 +113,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_store_options(sub: argparse.ArgumentParser) -> None:
-    """Options of how pictures are stored."""
-    default = pictures.Settings()
+    """Options of how images are stored."""
+    default = images.Settings()
     sub.add_argument("--crop", type=positive, default=default.crop, help="side of a sub-image (%(default)s)")
     sub.add_argument("--step", type=positive, default=default.step, help="from one to the next (%(default)s)")
     sub.add_argument("--level", type=int, choices=range(10), default=default.level, metavar="0-9",
                      help="PNG compression (%(default)s); 0 is the fastest to read, and twice the size")
-    sub.add_argument("--pixels", action="store_true", help="whole pictures as decoded pixels, to be memory-mapped")
-    sub.add_argument("--check", action="store_true", help="make nothing; list the pictures that are broken")
+    sub.add_argument("--pixels", action="store_true", help="whole images as decoded pixels, to be memory-mapped")
+    sub.add_argument("--check", action="store_true", help="make nothing; list the images that are corrupt")
     add_processes(sub)
 
 

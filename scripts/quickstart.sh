@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained network, its validation table and a picture to look at. Safe to run again.
+# From a fresh clone to a trained network, its validation table and an image to look at. Safe to run again.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
@@ -16,6 +16,6 @@ python scripts/prepare_data.py quickstart
 say "Training, about five minutes on two CPU cores"
 python basicsr/train.py -opt options/train_liif_quickstart.yml
 
-say "A picture to look at"
+say "An image to look at"
 python scripts/figures.py sheet --image datasets/quickstart/val/coffee.png --scale 4 --out quickstart.png \
     --model experiments/train_liif_quickstart/models/net_g_latest.pth

@@ -2,8 +2,8 @@
 
     python scripts/tables.py bicubic liif-light mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
 
-Sets are as `prepare_data.py benchmark` makes them, DIV2K as downloaded, or any folder of pictures (NAME=FOLDER).
-Each result is kept as soon as it is known: interrupted, it goes on; a network that changed is measured anew, alone.
+Sets are as `prepare_data.py benchmark` makes them, DIV2K as downloaded, or any folder of images (NAME=FOLDER).
+Each result is kept as soon as it is known: interrupted, it goes on; a network that changed is measured again, alone.
 """
 from __future__ import annotations
 

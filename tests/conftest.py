@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
-from experiment import make_pictures, model_options  # noqa: E402
+from experiment import make_images, model_options  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -29,15 +29,15 @@ settings.load_profile("liif")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """A folder of three small pictures."""
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3, (32, 36))
+def images(tmp_path_factory) -> Path:
+    """A folder of three small images."""
+    return make_images(tmp_path_factory.mktemp("data") / "images", 3, (32, 36))
 
 
 @pytest.fixture
-def opt(tmp_path, pictures) -> dict[str, Any]:
-    """Options of a training on `pictures`, as the model gets them."""
-    return model_options(tmp_path, pictures)
+def opt(tmp_path, images) -> dict[str, Any]:
+    """Options of a training on `images`, as the model gets them."""
+    return model_options(tmp_path, images)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Pictures and options blocks that the tests of the data use."""
+"""Images and options blocks that the tests of the data use."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,31 +17,31 @@ from liif_basicsr.utils.errors import LIIFError
 DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePairedDataset)}
 
 
-def position_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def position_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Red tells the row and green the column (both below 256), blue is noise: a pixel tells where it is from."""
     blue = np.random.default_rng(seed).integers(256, size=(height, width))
     rows, columns = np.indices((height, width))
     return np.stack((rows, columns, blue), axis=-1).astype(np.uint8)
 
 
-def noise_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """uint8 RGB noise."""
     return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
 
 
 def save(path: Path, image: np.ndarray) -> Path:
-    """Write a picture, and the folders it is in."""
+    """Write an image, and the folders it is in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
     return path
 
 
-def make_lmdb(path: Path, pictures: dict[str, np.ndarray]) -> Path:
+def make_lmdb(path: Path, images: dict[str, np.ndarray]) -> Path:
     """An LMDB made by BasicSR's own tool."""
     from basicsr.utils.lmdb_util import LmdbMaker
 
     maker = LmdbMaker(str(path))
-    for key, image in pictures.items():
+    for key, image in images.items():
         maker.put(cv2.imencode(".png", image[..., ::-1])[1].tobytes(), key, image.shape)
     maker.close()
     return path

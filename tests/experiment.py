@@ -1,4 +1,4 @@
-"""A tiny experiment for BasicSR: pictures, options and the launcher's command."""
+"""A tiny experiment for BasicSR: images, options and the launcher's command."""
 from __future__ import annotations
 
 import copy
@@ -26,8 +26,8 @@ NETWORK = {
 }
 
 
-def make_pictures(folder: Path, count: int, size: tuple[int, int] = (24, 28), seed: int = 0) -> Path:
-    """Smooth random pictures as PNG files; each is two pixels higher than the one before."""
+def make_images(folder: Path, count: int, size: tuple[int, int] = (24, 28), seed: int = 0) -> Path:
+    """Smooth random images as PNG files; each is two pixels higher than the one before."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     for k in range(count):
@@ -37,13 +37,13 @@ def make_pictures(folder: Path, count: int, size: tuple[int, int] = (24, 28), se
 
 
 def val_set(name: str, folder: Path, scales: list[Any], **more: Any) -> dict[str, Any]:
-    """A validation set of whole pictures."""
+    """A validation set of whole images."""
     block = {"name": name, "type": "ArbitraryScaleImageDataset", "dataroot_gt": str(folder), "scales": scales}
     return {**block, "io_backend": {"type": "disk"}, **more}
 
 
 def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **changes: Any) -> dict[str, Any]:
-    """Options of a training on the pictures of `folder`; `changes` are of the top level."""
+    """Options of a training on the images of `folder`; `changes` are of the top level."""
     train_set = {
         "name": "tiny", "type": "ArbitraryScaleImageDataset", "dataroot_gt": str(folder),
         "io_backend": {"type": "disk"}, "lq_size": 6, "scale_range": [1, 4], "sample_q": 36,
@@ -65,13 +65,13 @@ def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **chan
     return copy.deepcopy({**options, **changes})
 
 
-def model_options(folder: Path, pictures: Path) -> dict[str, Any]:
+def model_options(folder: Path, images: Path) -> dict[str, Any]:
     """Options of a training as BasicSR's parse_options gives them to the model; all is written under `folder`."""
     folders = {key: str(folder / key) for key in ("models", "training_states", "visualization", "results_root")}
     for key in ("models", "training_states", "results_root"):
         (folder / key).mkdir()
     val = {"val_freq": 1, "save_img": False}
-    return train_options(pictures, path=folders, val=val, is_train=True, dist=False, rank=0, world_size=1)
+    return train_options(images, path=folders, val=val, is_train=True, dist=False, rank=0, world_size=1)
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
         "coord": coord,
         "cell": make_cell((12, 12)).expand(size, 1, 2).clone(),
         "gt": torch.sigmoid(coord.sum(-1, keepdim=True)).expand(-1, -1, 3).clone(),
-        "gt_path": [f"picture{k}.png" for k in range(size)],
+        "gt_path": [f"image{k}.png" for k in range(size)],
     }
 
 
@@ -104,7 +104,7 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
 
 
 def environ() -> dict[str, str]:
-    """One thread: two and more only slow such small pictures down, and the order of sums stays the same."""
+    """One thread: two and more only slow such small images down, and the order of sums stays the same."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 

@@ -8,13 +8,14 @@ from typing import Any
 from torch import nn
 
 from liif_basicsr.archs.encoders import check_encoder
-from liif_basicsr.utils.errors import LIIFError, told_of
+from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.options import check_arguments, suggest
 
 # Name in the options -> module in this folder. Imported when asked for.
 ARCHS = {
     "LIIF": "liif_arch",
     "MetaSR": "metasr_arch",
+    "ContinuousShuffleSR": "continuous_shuffle_arch",
     "PixelShuffleSR": "pixelshuffle_arch",
 }
 
@@ -40,5 +41,5 @@ def build_network(opt: Mapping[str, Any]) -> nn.Module:
     cls = check_network(opt)
     if cls is None:
         raise LIIFError(f"network_g: type {opt.get('type')!r} is not of this plugin{suggest(opt.get('type'), ARCHS)}")
-    with told_of("network_g", RuntimeError):
+    with errors_in("network_g", RuntimeError):
         return cls(**{key: value for key, value in opt.items() if key != "type"})

@@ -1,4 +1,4 @@
-"""LIIF: a continuous picture from an encoder and a local implicit image function."""
+"""LIIF: a continuous image from an encoder and a local implicit image function."""
 from __future__ import annotations
 
 from typing import Any
@@ -15,9 +15,9 @@ FIELDS = {
 
 
 class LIIF(ContinuousNetwork):
-    """A network that enlarges a picture by any factor (Chen, Liu, Wang, CVPR 2021).
+    """A network that enlarges an image by any factor (Chen, Liu, Wang, CVPR 2021).
 
-    Differs from the official code: pictures are in [0, 1] outside, the official normalisation to [-1, 1] lies
+    Differs from the official code: images are in [0, 1] outside, the official normalisation to [-1, 1] lies
     within; the decoder is the exact fast form, see `LIIFDecoder`.
 
     Args:

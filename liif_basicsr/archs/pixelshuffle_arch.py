@@ -4,22 +4,15 @@ from __future__ import annotations
 from typing import Any
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.pixelshuffle import SCALES, PixelShuffleDecoder
+from liif_basicsr.archs.decoders.pixelshuffle import PixelShuffleDecoder, upsampler_scale
 from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.utils.options import Field, check_block, integer
-
-
-def upsampler_scale(value: Any) -> int:
-    """A scale that there is an upsampler of."""
-    if integer(1)(value) not in SCALES:
-        raise ValueError(f"must be one of {', '.join(map(str, SCALES))}")
-    return value
+from liif_basicsr.utils.options import Field, check_block
 
 
 class PixelShuffleSR(ContinuousNetwork):
     """Any encoder with an upsampler of one scale: EDSR-baseline and RDN as the LIIF paper compares with them.
 
-    At other scales its picture is resized, see `PixelShuffleDecoder`. Differs from BasicSR's EDSR: no mean shift, as
+    At other scales its image is resized, see `PixelShuffleDecoder`. Differs from BasicSR's EDSR: no mean shift, as
     in the official LIIF code.
 
     Args:

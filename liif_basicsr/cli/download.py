@@ -1,4 +1,4 @@
-"""The command `download`: a model that is not in the box, into the user's cache folder."""
+"""The command `download`: a model that is not bundled, into the user's cache folder."""
 from __future__ import annotations
 
 import argparse
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Download a model unless it is there, and say where it is."""
     if args.name in BUNDLED:
-        print(f"{find(args.name)}: comes in the box")
+        print(f"{find(args.name)}: is bundled")
         return 0
     if args.name not in DOWNLOADS:
         raise LIIFError(f"no model {args.name!r} to download{suggest(args.name, DOWNLOADS)}")

@@ -24,12 +24,12 @@ from liif_basicsr.utils.errors import LIIFError, brief
 
 # What a graph is traced with: neither sizes nor their ratios are alike, so that none stands for another.
 TRACED_LQ, TRACED_SIZE = (20, 24), (33, 50)
-# By how much a graph's pictures may differ from the network's.
+# By how much a graph's images may differ from the network's.
 TOLERANCE = 1e-4
 
 
 class Graph(nn.Module):
-    """A network as a function of a picture and the size wanted, coordinates within.
+    """A network as a function of an image and the size wanted, coordinates within.
 
     Args:
         net: the network, in evaluation mode.
@@ -100,7 +100,7 @@ def _trace(graph: Graph) -> Any:
 
 
 def _check(path: Path, net: ContinuousNetwork) -> None:
-    """Raise LIIFError unless the graph gives the network's pictures, for other sizes too than it was traced with."""
+    """Raise LIIFError unless the graph gives the network's images, for other sizes too than it was traced with."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -113,7 +113,7 @@ def _check(path: Path, net: ContinuousNetwork) -> None:
         except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
             output = None
         if output is None or not np.allclose(output, net.render(lq, size), rtol=0, atol=TOLERANCE):
-            raise LIIFError(f"{_name(net)} cannot be exported: its graph gives other pictures at other sizes")
+            raise LIIFError(f"{_name(net)} cannot be exported: its graph gives other images at other sizes")
 
 
 def _name(net: ContinuousNetwork) -> str:

@@ -1,4 +1,4 @@
-"""The command `upscale`: a picture, a folder or a pattern, enlarged."""
+"""The command `upscale`: an image, a folder or a pattern, enlarged."""
 from __future__ import annotations
 
 import argparse
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from liif_basicsr.hub import add_model_argument
 from liif_basicsr.images.notes import noted
 from liif_basicsr.images.reading import read
-from liif_basicsr.images.size import Wanted
+from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import Enlarger
 from liif_basicsr.images.writing import BY_SUFFIX, check_format, format_of, without_needless_alpha
 from liif_basicsr.utils.errors import LIIFError
@@ -29,8 +29,8 @@ Job = tuple[Path, Path]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", nargs="+", help="a picture, a folder or a pattern such as 'photos/*.jpg'; ./-x for -x")
-    parser.add_argument("output", help="the picture to write, or a folder if there may be more than one")
+    parser.add_argument("input", nargs="+", help="an image, a folder or a pattern such as 'photos/*.jpg'; ./-x for -x")
+    parser.add_argument("output", help="the image to write, or a folder if there may be more than one")
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--scale", metavar="S", help="a factor, 3.7, or two along y and x, 2x3.5")
     size.add_argument("--size", metavar="HxW", help="height and width in pixels")
@@ -39,19 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,
-        help="default: bfloat16 for 8-bit pictures where the processor is made for it, else float32",
+        help="default: bfloat16 for 8-bit images where the processor is made for it, else float32",
     )  # fmt: skip
     parser.add_argument("--self-ensemble", action="store_true", help="a little better, eight times as slow")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace images that exist")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enlarge the pictures; what goes wrong with one is told, also at the end, and the others are made.
+    """Enlarge the images; what goes wrong with one is told, also at the end, and the others are made.
 
     Returns:
-        Exit status: 0, or 1 if a picture was not made.
+        Exit status: 0, or 1 if an image was not made.
     """
-    wanted = Wanted.parse(args.scale, args.size, args.long_edge)
+    wanted = OutputSize.parse(args.scale, args.size, args.long_edge)
     try:
         jobs = _jobs(args.input, Path(args.output))
     except OSError as error:  # a folder on the way that may not be looked into, a name that is too long
@@ -75,47 +75,47 @@ def run(args: argparse.Namespace) -> int:
                 continue
             tqdm.write(failed[-1], file=sys.stderr)
     if failed and len(jobs) > 1:
-        print(f"\n{len(failed)} of {len(jobs)} pictures were not made:", *failed, sep="\n  ", file=sys.stderr)
+        print(f"\n{len(failed)} of {len(jobs)} images were not made:", *failed, sep="\n  ", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _enlarge(source: Path, target: Path, wanted: Wanted, enlarger: Enlarger, overwrite: bool, count: str) -> None:
+def _enlarge(source: Path, target: Path, wanted: OutputSize, enlarger: Enlarger, overwrite: bool, count: str) -> None:
     if target.exists() and target.samefile(source):
         raise LIIFError("would be replaced by its own enlargement; give another output")
     if target.exists() and not overwrite:
         raise LIIFError(f"{shown(target)} exists already; give another output or --overwrite")
-    picture = without_needless_alpha(target, read(source))
-    for note in picture.notes:
+    image = without_needless_alpha(target, read(source))
+    for note in image.notes:
         tqdm.write(f"{shown(source)}: {shown(note)}", file=sys.stderr)
-    size = wanted.size_of(picture.pixels)
-    kind = check_format(target, picture, size)
-    if not kind.metadata and (picture.icc or picture.exif):
+    size = wanted.size_of(image.pixels)
+    kind = check_format(target, image, size)
+    if not kind.metadata and (image.icc or image.exif):
         tqdm.write(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
-    needed = enlarger.bytes_needed(picture.pixels, size, whole=not kind.streamed)
+    needed = enlarger.bytes_needed(image.pixels, size, whole=not kind.streamed)
     check_memory(shown(target), needed, "write a .tif or .png file, which are written as they are made")
-    name, shape = f"{count} {shown(source.name)}", (*size, picture.pixels.shape[2])
+    name, shape = f"{count} {shown(source.name)}", (*size, image.pixels.shape[2])
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=None, leave=False) as bar:
         try:
             with noted() as notes, atomic_write(target) as file:
-                kind.write(file, enlarger.strips(picture.pixels, size, bar.update), shape, picture)
+                kind.write(file, enlarger.strips(image.pixels, size, bar.update), shape, image)
         except LIIFError as error:
             raise LIIFError(f"{shown(target)}: {error}") from None
     for note in notes:
         tqdm.write(f"{shown(target)}: {shown(note)}", file=sys.stderr)
-    h, w = picture.pixels.shape[:2]
-    precision = enlarger.precision_for(picture.pixels)
+    h, w = image.pixels.shape[:2]
+    precision = enlarger.precision_for(image.pixels)
     tqdm.write(f"{shown(target)}: {h}x{w} to {size[0]}x{size[1]} (height x width), {enlarger.device}, {precision}")
 
 
 def _jobs(inputs: list[str], output: Path) -> list[Job]:
-    """Which picture becomes which file.
+    """Which image becomes which file.
 
     Raises:
-        LIIFError: nothing to enlarge, two pictures of one name, or an output that cannot be.
+        LIIFError: nothing to enlarge, two images of one name, or an output that cannot be.
     """
     found = [pair for text in inputs for pair in _sources(text)]
     if not found:
-        raise LIIFError(f"{shown(inputs[0])}: no pictures ({' '.join(BY_SUFFIX)}) there")
+        raise LIIFError(f"{shown(inputs[0])}: no images ({' '.join(BY_SUFFIX)}) there")
     single = len(inputs) == 1 and Path(inputs[0]).is_file()
     if single and output.suffix and not output.is_dir():
         try:
@@ -125,7 +125,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         _make_folder(output.parent)
         return [(found[0][0], output)]
     if (output.exists() or output.suffix.lower() in BY_SUFFIX) and not output.is_dir():
-        raise LIIFError(f"{shown(output)}: is a file, or named like one; for several pictures give a folder")
+        raise LIIFError(f"{shown(output)}: is a file, or named like one; for several images give a folder")
     sources: dict[Path, Path] = {}
     for source, name in found:
         target = output / name
@@ -137,7 +137,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
 
 
 def _sources(text: str) -> Iterator[tuple[Path, Path]]:
-    """Pictures that an input names, each with its name within the output folder."""
+    """Images that an input names, each with its name within the output folder."""
     path = Path(text)
     if path.is_dir():
         try:

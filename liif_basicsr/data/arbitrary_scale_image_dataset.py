@@ -16,12 +16,12 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     """Ground truth alone, downsampled on the fly with Pillow's bicubic.
 
     In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is shrunk to
-    `lq_size`. In validation whole pictures are cut to a multiple of each of `scales` and shrunk.
+    `lq_size`. In validation whole images are cut to a multiple of each of `scales` and shrunk.
 
     Items and options are those of ArbitraryScaleDataset.
 
     Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, to which items are equal where the
-    same crop, scale, flips and pixels are drawn.
+    same crop, scale, transform and pixels are drawn.
     """
 
     train_fields = {**fields.TRAIN, "scale_range": Field(fields.scale_range)}

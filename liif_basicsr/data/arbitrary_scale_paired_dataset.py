@@ -17,7 +17,7 @@ PAIRED = {"dataroot_lq": Field(text), "filename_tmpl": Field(fields.name_templat
 
 
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
-    """Low-resolution pictures and their ground truth, at each of `scales`.
+    """Low-resolution images and their ground truth, at each of `scales`.
 
     The low-resolution form of `name.png` is `filename_tmpl` with the name in place of '{}'; '{scale}' stands for the
     scale in it and in both dataroots. Ground truth is cut to the low-resolution size times the scale. In training
@@ -72,7 +72,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         return lq.selected(names, f"{self.where}: {gt.root}")
 
     def _check_pair(self, k: int, index: int) -> None:
-        """The ground truth must be as large as the low-resolution picture times the scale."""
+        """The ground truth must be as large as the low-resolution image times the scale."""
         size, lq_size = self.size(self.gt[k], index), self.size(self.lq[k], index)
         if size is None or lq_size is None:
             return

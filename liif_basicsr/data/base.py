@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from liif_basicsr.data import fields
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.data.sampling import Flips, generator, sample_patch, sample_pixels, scaled_size
+from liif_basicsr.data.sampling import DihedralTransform, generator, sample_patch, sample_pixels, scaled_size
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.rendering.coordinates import make_cell
 from liif_basicsr.utils.errors import LIIFError
@@ -22,7 +22,7 @@ logger = logging.getLogger("basicsr")
 
 
 class ArbitraryScaleDataset(Dataset):
-    """Pairs of a picture and its low-resolution form, at any scale.
+    """Pairs of an image and its low-resolution form, at any scale.
 
     In training an item is
         lq: (3, h, w) float32, RGB in [0, 1];
@@ -32,10 +32,10 @@ class ArbitraryScaleDataset(Dataset):
         gt: (Q, 3) float32, RGB in [0, 1] at `coord`;
         scale: (2,) float32, size of the crop over that of `lq`;
         gt_path: where it is from.
-    In validation the items are all pictures at the first scale, then all at the second, and so on; each is
+    In validation the items are all images at the first scale, then all at the second, and so on; each is
         lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as given; lq_path, gt_path.
 
-    A broken picture stops the training, or with `broken: skip` is told of, counted and replaced by another.
+    A corrupt image stops the training, or with `on_corrupt: skip` is told of, counted and replaced by another.
     Randomness is drawn from torch's generator alone: it differs in every epoch and worker, and follows from
     `manual_seed`.
 
@@ -43,7 +43,7 @@ class ArbitraryScaleDataset(Dataset):
         opt: the block, as BasicSR gives it.
         scales: [(along y, along x)]: the scales of validation, empty in training where they are drawn.
         protocol: benchmark, div2k or None.
-        num_images: number of pictures at one scale.
+        num_images: number of images at one scale.
 
     Args:
         opt: a block of `datasets` in an options file, with the `phase` that BasicSR adds.
@@ -77,11 +77,11 @@ class ArbitraryScaleDataset(Dataset):
                 raise LIIFError(f"{self.where}: {counts}; all scales must have the same")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """A crop of picture `index`: its low-resolution form, `lq_size` square, the ground truth, and its path."""
+        """A crop of image `index`: its low-resolution form, `lq_size` square, the ground truth, and its path."""
         raise NotImplementedError
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Picture `index` at scale number `k`: its low-resolution form, and the ground truth, whole."""
+        """Image `index` at scale number `k`: its low-resolution form, and the ground truth, whole."""
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
@@ -93,7 +93,7 @@ class ArbitraryScaleDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:
-            return self._training_item(index) if self.settings["broken"] == "stop" else self._unbroken_item(index)
+            return self._training_item(index) if self.settings["on_corrupt"] == "raise" else self._sound_item(index)
         k, index = divmod(index, self.num_images)
         lq, gt = self.validation_pair(k, index)
         return {
@@ -118,8 +118,8 @@ class ArbitraryScaleDataset(Dataset):
     def _training_item(self, index: int) -> dict[str, Any]:
         rng = generator()
         lq, gt, path = self.training_pair(index, rng)
-        flips = Flips.draw(self.settings["use_hflip"], self.settings["use_rot"], rng)
-        lq, gt = flips.apply(lq), flips.apply(gt)
+        transform = DihedralTransform.draw(self.settings["use_hflip"], self.settings["use_rot"], rng)
+        lq, gt = transform.apply(lq), transform.apply(gt)
         sample = sample_patch if self.settings["sample"] == "patch" else sample_pixels
         coord, rgb = sample(gt, self.settings["sample_q"], rng)
         return {
@@ -131,15 +131,15 @@ class ArbitraryScaleDataset(Dataset):
             "gt_path": path,
         }
 
-    def _unbroken_item(self, index: int) -> dict[str, Any]:
-        """An item; a picture that is broken is told of, counted, and replaced by another, drawn at random."""
+    def _sound_item(self, index: int) -> dict[str, Any]:
+        """An item; an image that is corrupt is told of, counted, and replaced by another, drawn at random."""
         for candidate in self._candidates(index):
             try:
                 return self._training_item(candidate)
             except LIIFError as error:
                 self.skipped += 1
                 logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
-        raise LIIFError(f"{self.where}: all pictures are broken; prepare_data.py --check tells why")
+        raise LIIFError(f"{self.where}: all images are corrupt; prepare_data.py --check tells why")
 
     def _candidates(self, index: int) -> Iterator[int]:
         yield index
@@ -169,16 +169,16 @@ class ArbitraryScaleDataset(Dataset):
             )
 
     def size(self, source: ImageSource, index: int) -> tuple[int, int] | None:
-        """(H, W) of a picture; None of a broken one where these are skipped."""
+        """(H, W) of an image; None of a corrupt one where these are skipped."""
         try:
             return source.size(index)
         except LIIFError as error:
-            if self.settings.get("broken") == "skip":
+            if self.settings.get("on_corrupt") == "skip":
                 return None
             raise LIIFError(f"{self.where}: {error}") from None
 
     def check_sizes(self, source: ImageSource, smallest: tuple[int, int], why: str) -> None:
-        """Raise LIIFError for the first picture that is smaller than `smallest` (H, W)."""
+        """Raise LIIFError for the first image that is smaller than `smallest` (H, W)."""
         for index in range(len(source)):
             size = self.size(source, index)
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):

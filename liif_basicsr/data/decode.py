@@ -33,7 +33,7 @@ def decode(content: bytes, name: str) -> np.ndarray:
         uint8 array (H, W, 3), RGB.
 
     Raises:
-        LIIFError: it is broken, cut short, of a format that Pillow cannot read, or too large to be a photograph.
+        LIIFError: it is corrupt, cut short, of a format that Pillow cannot read, or too large to be a photograph.
     """
     with _open(BytesIO(content), name) as image:
         return _rgb(image)
@@ -58,9 +58,9 @@ def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise LIIFError(f"{name} is too large to be a photograph: {error}") from None
     except UnidentifiedImageError:
-        raise LIIFError(f"{name} is not an image, or its head is broken; replace it or take it away") from None
-    except Exception as error:  # Pillow's readers let almost any exception out on broken files
-        raise LIIFError(f"{name} is broken ({error}); replace it or take it away") from None
+        raise LIIFError(f"{name} is not an image, or its head is corrupt; replace it or take it away") from None
+    except Exception as error:  # Pillow's readers let almost any exception out on corrupt files
+        raise LIIFError(f"{name} is corrupt ({error}); replace it or take it away") from None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -75,7 +75,7 @@ DRAWN = {
     "sample": Field(choice("pixels", "patch"), "pixels"),
     "use_hflip": Field(boolean, False),
     "use_rot": Field(boolean, False),
-    "broken": Field(choice("stop", "skip"), "stop"),
+    "on_corrupt": Field(choice("raise", "skip"), "raise"),
 }
 TRAIN = {**DRAWN, "lq_size": Field(integer(1))}
 VAL = {

@@ -20,7 +20,7 @@ GET_CELEBA_HQ = (
 )
 GET_KODAK = "put the 24 PNG files of https://r0k.us/graphics/kodak there"
 GET_QUICKSTART = "run: python scripts/prepare_data.py quickstart"
-GET_OTHER = "python scripts/prepare_data.py makes data sets of a folder of pictures, --help tells how"
+GET_OTHER = "python scripts/prepare_data.py makes data sets of a folder of images, --help tells how"
 
 HOW = {
     "DIV2K_valid": GET_DIV2K_VALID,

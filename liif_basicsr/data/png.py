@@ -20,11 +20,11 @@ def crop_png(
 
     Args:
         content: the file's bytes.
-        whole: (H, W) of the picture.
-        corner, size: (top, left) and (h, w) of the crop, inside the picture.
+        whole: (H, W) of the image.
+        corner, size: (top, left) and (h, w) of the crop, inside the image.
 
     Returns:
-        uint8 array (h, w, 3), RGB; None of any other or broken file, which is for `decode` to read or to refuse.
+        uint8 array (h, w, 3), RGB; None of any other or corrupt file, which is for `decode` to read or to refuse.
     """
     if content[:8] != SIGNATURE or content[16:29] != struct.pack(">II5B", whole[1], whole[0], *RGB8):
         return None

@@ -1,4 +1,4 @@
-"""What is drawn from a picture in training: crop, downsampling, flips, pixels or a window of them.
+"""What is drawn from an image in training: crop, downsampling, transform, pixels or a window of them.
 
 All randomness comes from torch's generator, by `generator()`. BasicSR seeds those of numpy and of `random` to the
 same value at each epoch, so that what they draw repeats; torch's seed differs in every epoch and every worker, and
@@ -40,7 +40,7 @@ def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Size of the low-resolution image that a picture of `size` (H, W) gives at a scale, as in the official code."""
+    """Size of the low-resolution image that an image of `size` (H, W) gives at a scale, as in the official code."""
     return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)
 
 
@@ -49,7 +49,7 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
     return round(size[0] * scale[0]), round(size[1] * scale[1])
 
 
-class Flips(NamedTuple):
+class DihedralTransform(NamedTuple):
     """Which of the eight orientations of a square; the same for an image and its low-resolution form."""
 
     horizontal: bool
@@ -57,7 +57,7 @@ class Flips(NamedTuple):
     transpose: bool
 
     @classmethod
-    def draw(cls, use_hflip: bool, use_rot: bool, rng: np.random.Generator) -> Flips:
+    def draw(cls, use_hflip: bool, use_rot: bool, rng: np.random.Generator) -> DihedralTransform:
         """Each with p = 0.5 where it is in use; `use_rot` stands for the vertical flip and the transposition."""
         horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
         return cls(use_hflip and horizontal, use_rot and vertical, use_rot and transpose)

@@ -29,14 +29,14 @@ VARIED = {
 
 
 class SizeVariedPairedDataset(ArbitraryScaleDataset):
-    """Square pictures in pairs, as the paper has it for CelebA-HQ: what there is to learn from differs in size.
+    """Square images in pairs, as the paper has it for CelebA-HQ: what there is to learn from differs in size.
 
-    In training the ground truth of picture `index` of n is resized with Pillow's bicubic to a side of
+    In training the ground truth of image `index` of n is resized with Pillow's bicubic to a side of
     round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from it; `gt_size` resizes that
-    once more, as a network of one scale needs it. The low-resolution picture is taken whole. In validation both are
+    once more, as a network of one scale needs it. The low-resolution image is taken whole. In validation both are
     whole; the scale is that of their sizes.
 
-    `split_file` is a JSON file of lists of file names; the pictures are those of its list `split_key`, in that order,
+    `split_file` is a JSON file of lists of file names; the images are those of its list `split_key`, in that order,
     or the first `first_k` of them. Items are those of ArbitraryScaleDataset.
 
     Source: paper, section 4.3; `sr-implicit-uniform-varied` of the official code, to which items are equal where the
@@ -73,7 +73,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return self.lq[0].read(index), self.gt[0].read(index)
 
     def _names(self) -> list[str]:
-        """The names of the pictures to take, as the sources have them."""
+        """The names of the images to take, as the sources have them."""
         path, key = self.settings["split_file"], self.settings["split_key"]
         where = f"{self.where}: split_file: {path}"
         try:
@@ -92,11 +92,11 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return names if self.settings["io_backend"] == "disk" else [osp.splitext(name)[0] for name in names]
 
     def _side(self, source: ImageSource) -> int:
-        """The side of the pictures, which must be squares of one size."""
+        """The side of the images, which must be squares of one size."""
         sizes = ((index, self.size(source, index)) for index in range(len(source)))
         known = [(index, size) for index, size in sizes if size is not None]
         if not known:
-            raise LIIFError(f"{self.where}: all pictures in {source.root} are broken")
+            raise LIIFError(f"{self.where}: all images in {source.root} are corrupt")
         side = known[0][1][0]
         for index, size in known:
             if size != (side, side):

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder or an LMDB, through BasicSR's file client, or decoded pixels.
+"""Where images come from: a folder or an LMDB, through BasicSR's file client, or decoded pixels.
 
 Everything that can be known without decoding is checked when a source is opened. Handles are opened when first
 used, once in a process, and are not part of the source, which can so be sent to workers of any kind.
@@ -28,7 +28,7 @@ META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+
 
 
 class ImageSource:
-    """A sequence of pictures.
+    """A sequence of images.
 
     Attributes:
         root: the folder, LMDB or pixel file.
@@ -45,33 +45,33 @@ class ImageSource:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """How a picture is called in messages and results."""
+        """How an image is called in messages and results."""
         return osp.join(self.root, self.names[index])
 
     def size(self, index: int) -> tuple[int, int]:
-        """(H, W) of a picture, without decoding it."""
+        """(H, W) of an image, without decoding it."""
         name = self.names[index]
         if name not in self.sizes:
             self.sizes[name] = size_of(self.path(index))
         return self.sizes[name]
 
     def read(self, index: int) -> np.ndarray:
-        """The pixels of a picture: uint8 (H, W, 3), RGB, not to be written to.
+        """The pixels of an image: uint8 (H, W, 3), RGB, not to be written to.
 
         Raises:
-            LIIFError: it is gone, broken, or of another size than the meta file says.
+            LIIFError: it is gone, corrupt, or of another size than the meta file says.
         """
         return self.checked(index, self._read(index))
 
     def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        """The part of a picture that starts at `corner` (top, left): a contiguous uint8 array of `size` (h, w, 3)."""
+        """The part of an image that starts at `corner` (top, left): a contiguous uint8 array of `size` (h, w, 3)."""
         return crop(self.read(index), corner, size)
 
     def checked(self, index: int, image: np.ndarray) -> np.ndarray:
         """`image`, if it has the size that the meta file tells."""
         told = self.sizes.get(self.names[index])
         if told not in (None, image.shape[:2]):
-            raise LIIFError(f"{self.path(index)} is {image.shape[:2]}, its meta file says {told}; make that anew")
+            raise LIIFError(f"{self.path(index)} is {image.shape[:2]}, its meta file says {told}; make that again")
         return image
 
     def selected(self, names: Sequence[str], whose: str) -> ImageSource:
@@ -89,7 +89,7 @@ class ImageSource:
 
 
 class EncodedSource(ImageSource):
-    """Pictures that are kept as image files."""
+    """Images that are kept as image files."""
 
     def content(self, index: int) -> bytes:
         """The bytes of an image file."""
@@ -130,17 +130,17 @@ class LmdbSource(EncodedSource):
         keys = _lmdb_keys(osp.realpath(root))
         for name in names:
             if name not in keys:
-                raise LIIFError(f"{root}: meta_info.txt names {name!r}, which the LMDB does not hold; make it anew")
+                raise LIIFError(f"{root}: meta_info.txt names {name!r}, which the LMDB does not hold; make it again")
 
     def content(self, index: int) -> bytes:
         content = _client("lmdb", osp.realpath(self.root)).get(self.names[index])
         if content is None:
-            raise LIIFError(f"{self.root} no longer holds {self.names[index]!r}; make it anew")
+            raise LIIFError(f"{self.root} no longer holds {self.names[index]!r}; make it again")
         return content
 
 
 class PixelSource(ImageSource):
-    """Decoded pictures one after the other in a file that is memory-mapped, so that a crop costs its pages alone.
+    """Decoded images one after the other in a file that is memory-mapped, so that a crop costs its pages alone.
 
     `scripts/prepare_data.py --pixels` makes it: pixels.bin holds uint8 RGB, meta_info.txt the names and sizes.
     """
@@ -149,12 +149,12 @@ class PixelSource(ImageSource):
         names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
         super().__init__(root, names, sizes)
         if len(sizes) < len(names):
-            raise LIIFError(f"{root}: meta_info.txt does not tell the size of each picture; make it anew")
+            raise LIIFError(f"{root}: meta_info.txt does not tell the size of each image; make it again")
         ends = np.cumsum([sizes[name][0] * sizes[name][1] * 3 for name in names])
         self.starts = dict(zip(names, [0, *ends.tolist()], strict=False))
         data = osp.join(root, "pixels.bin")
         if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
-            raise LIIFError(f"{data} is missing or cut short: meta_info.txt tells of {ends[-1]} bytes; make it anew")
+            raise LIIFError(f"{data} is missing or cut short: meta_info.txt tells of {ends[-1]} bytes; make it again")
 
     def _read(self, index: int) -> np.ndarray:
         name = self.names[index]
@@ -166,7 +166,7 @@ KINDS: dict[str, Callable[[str], ImageSource]] = {"disk": DiskSource, "lmdb": Lm
 
 
 def open_source(root: str, kind: str, meta_info_file: str | None = None) -> ImageSource:
-    """Open a folder (`disk`), an `lmdb` or `pixels`; a meta file, if given, says which of its pictures to take.
+    """Open a folder (`disk`), an `lmdb` or `pixels`; a meta file, if given, says which of its images to take.
 
     Raises:
         LIIFError: it does not exist, is empty or damaged, or lacks what the meta file names.
@@ -228,8 +228,8 @@ def _lmdb_keys(root: str) -> frozenset[str]:
     try:
         with lmdb.open(root, readonly=True, lock=False) as env:
             if osp.getsize(data) < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:
-                raise LIIFError(f"{data} is cut short; make it anew")
+                raise LIIFError(f"{data} is cut short; make it again")
             with env.begin() as transaction:
                 return frozenset(key.decode() for key in transaction.cursor().iternext(values=False))
     except (lmdb.Error, UnicodeDecodeError) as error:
-        raise LIIFError(f"{data} is damaged ({error}); make it anew") from None
+        raise LIIFError(f"{data} is damaged ({error}); make it again") from None

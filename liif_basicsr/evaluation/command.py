@@ -37,7 +37,7 @@ def measured(args: argparse.Namespace) -> tuple[list[Method], list[Subject], Res
     """Open all that the arguments name, and measure what was not measured before.
 
     Raises:
-        LIIFError: something that cannot be used; all but damaged pictures is found before anything is measured.
+        LIIFError: something that cannot be used; all but damaged images is found before anything is measured.
     """
     wanted = scales_of(args)
     subjects = [subject for text in args.sets for subject in open_subjects(text, args.data, wanted)]

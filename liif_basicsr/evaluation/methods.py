@@ -1,4 +1,4 @@
-"""Ways to enlarge a picture that a table compares: networks, groups of networks of one scale each, Pillow's filters."""
+"""Ways to enlarge an image that a table compares: networks, groups of networks of one scale each, Pillow's filters."""
 from __future__ import annotations
 
 import hashlib
@@ -27,7 +27,7 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANC
 class Method(NamedTuple):
     """A way to enlarge.
 
-    label: how a table calls it; key: by what its results are kept, follows from what its pictures depend on;
+    label: how a table calls it; key: by what its results are kept, follows from what its images depend on;
     parameters: how many, of a group in all, None of a filter;
     render: (1, 3, h, w) RGB in [0, 1] and (H, W) to (1, 3, H, W), on the CPU.
     """

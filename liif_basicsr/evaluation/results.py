@@ -23,8 +23,8 @@ Values = dict[str, float]
 class Results:
     """Means over a set, by method and subject; each is written down as soon as it is known.
 
-    A method's key follows from its checkpoint, a subject's from its pictures; so where one of these changes, that
-    is measured anew, and only that.
+    A method's key follows from its checkpoint, a subject's from its images; so where one of these changes, that
+    is measured again, and only that.
 
     Args:
         path: a JSON file, made where it does not exist.
@@ -49,7 +49,7 @@ class Results:
         method, subject = pair
         about = {"method": method.label, "set": subject.name, "scale": scale_text(subject.scale)}
         # Another process may have written, too.
-        self.kept = {**self._read(), **self.kept, _key(method, subject): {**about, "pictures": len(subject), **values}}
+        self.kept = {**self._read(), **self.kept, _key(method, subject): {**about, "images": len(subject), **values}}
         write(self.path, json.dumps(self.kept, indent=1).encode())
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -65,10 +65,10 @@ class Results:
 
 
 def measure_all(methods: Sequence[Method], subjects: Iterable[Subject], results: Results) -> None:
-    """Measure what is not in the results yet, with a progress bar of pictures."""
+    """Measure what is not in the results yet, with a progress bar of images."""
     missing = [(method, subject) for subject in subjects for method in methods if (method, subject) not in results]
     total = sum(len(subject) for _, subject in missing)
-    with tqdm(total=total, unit="picture", disable=None if total else True) as bar:
+    with tqdm(total=total, unit="image", disable=None if total else True) as bar:
         for method, subject in missing:
             bar.set_description(f"{method.label}, {subject.name} x{scale_text(subject.scale)}")
             rows = []

@@ -1,4 +1,4 @@
-"""Sets of pictures at scales, by the paper's protocols, as the folders of a set allow."""
+"""Sets of images at scales, by the paper's protocols, as the folders of a set allow."""
 from __future__ import annotations
 
 import hashlib
@@ -22,7 +22,7 @@ SSIM_WINDOW = 11
 
 
 class Layout(NamedTuple):
-    """Where a set's pictures are, within its folder; `lq` None where low resolution is not supplied."""
+    """Where a set's images are, within its folder; `lq` None where low resolution is not supplied."""
 
     gt_of_supplied: str
     lq: str | None
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     protocol: str
 
 
-# What a folder must hold to be of that layout; the last one is a folder of pictures.
+# What a folder must hold to be of that layout; the last one is a folder of images.
 LAYOUTS = {
     "GT_x2": Layout("GT_x{scale}", "LR_bicubic_x{scale}", "{}", "GT_x2", "benchmark"),
     "DIV2K_valid_HR": Layout("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X{scale}", "{}x{scale}", "DIV2K_valid_HR",
@@ -59,7 +59,7 @@ class Subject(NamedTuple):
 
     @property
     def key(self) -> str:
-        """By what results are kept: follows from the pictures, the scale and the protocol."""
+        """By what results are kept: follows from the images, the scale and the protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         digest = hashlib.sha256("".join(map(_digest, sources)).encode()).hexdigest()[:16]
         return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"
@@ -76,13 +76,13 @@ def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[
     """A set at each of `scales`, in that order.
 
     Where low resolution is supplied (x2, x3, x4 of the benchmark sets and of DIV2K), it is taken; at other scales,
-    and of a folder of pictures, ground truth is cut to a multiple and reduced.
+    and of a folder of images, ground truth is cut to a multiple and reduced.
 
     Args:
         text: the name of a folder in `root`, or NAME=FOLDER.
 
     Raises:
-        LIIFError: no such set, pictures that are missing or broken, or too small for a scale.
+        LIIFError: no such set, images that are missing or corrupt, or too small for a scale.
     """
     name, folder = _find(text, Path(root))
     layout = next(layout for member, layout in LAYOUTS.items() if (folder / member).is_dir())
@@ -106,7 +106,7 @@ def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[
 
 
 def check_sizes(subject: Subject) -> None:
-    """Raise LIIFError for the first picture of which the protocol's border leaves less than SSIM's window."""
+    """Raise LIIFError for the first image of which the protocol's border leaves less than SSIM's window."""
     gt, border = subject.dataset.gt[subject.k], subject.protocol["crop_border"]
     for index in range(len(subject)):
         size = gt.size(index)
@@ -130,7 +130,7 @@ def _find(text: str, root: Path) -> tuple[str, Path]:
 
 @cache
 def _digest(source: DiskSource) -> str:
-    """Of the names and the bytes of a folder's pictures."""
+    """Of the names and the bytes of a folder's images."""
     digest = hashlib.sha256()
     for index, name in enumerate(source.names):
         digest.update(name.encode())

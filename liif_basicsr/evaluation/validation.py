@@ -45,7 +45,7 @@ def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[s
 def measure(
     output: Tensor, gt: Tensor, metrics: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]
 ) -> list[float]:
-    """The metrics of one picture.
+    """The metrics of one image.
 
     Args:
         output, gt: (1, 3, H, W) RGB in [0, 1].

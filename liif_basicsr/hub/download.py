@@ -1,4 +1,4 @@
-"""Models that are not in the box, into the user's cache folder."""
+"""Models that are not bundled, into the user's cache folder."""
 from __future__ import annotations
 
 import hashlib

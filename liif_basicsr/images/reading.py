@@ -1,4 +1,4 @@
-"""Picture files and Pillow's images to pixels, with what is to be kept beside them."""
+"""Image files and Pillow's images to pixels, with what is to be kept beside them."""
 from __future__ import annotations
 
 import os
@@ -20,7 +20,7 @@ from liif_basicsr.utils.errors import LIIFError
 # No others are opened: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 ORIENTATION, EXIF_IFD, GPS_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0x8769, 0x8825, 0xA002, 0xA003
-# What a picture's first directory says about the picture; in a TIFF it also says how its pixels are stored.
+# What an image's first directory says about the image; in a TIFF it also says how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
 # EXIF orientation -> transpose first, then flip rows, then flip columns
 TURNS = {
@@ -29,8 +29,8 @@ TURNS = {
 }  # fmt: skip
 
 
-class Picture(NamedTuple):
-    """A picture and what is known about it.
+class LoadedImage(NamedTuple):
+    """An image and what is known about it.
 
     pixels: uint8 or uint16 (H, W, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
     icc: its colour profile, if it has one that fits its channels.
@@ -57,21 +57,21 @@ class Picture(NamedTuple):
         return exif.tobytes() if self.exif else b""
 
 
-def read(path: Path) -> Picture:
-    """Read a picture file, by its content whatever its name says.
+def read(path: Path) -> LoadedImage:
+    """Read an image file, by its content whatever its name says.
 
     Raises:
-        LIIFError: it cannot be read, is no picture of FORMATS, is broken, too large, or of a kind that is not known.
+        LIIFError: it cannot be read, is no image of FORMATS, is corrupt, too large, or of a kind that is not known.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LIIFError("is no file")
         with open(path, "rb") as file, noted() as notes:
             with _told(), Image.open(file, formats=FORMATS) as image:
-                picture = from_image(image, file)
+                loaded = from_image(image, file)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
-    return picture._replace(notes=tuple(notes))
+    return loaded._replace(notes=tuple(notes))
 
 
 @contextmanager
@@ -85,13 +85,13 @@ def _told() -> Iterator[None]:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise LIIFError(f"has more than {most / 1e6:.0f} million pixels, which may be an attack; cut it") from None
     except UnidentifiedImageError:
-        raise LIIFError("is no PNG, JPEG, WebP, TIFF or BMP picture, or its head is broken") from None
-    except Exception as error:  # Pillow's readers let almost any exception out on broken files
+        raise LIIFError("is no PNG, JPEG, WebP, TIFF or BMP image, or its head is corrupt") from None
+    except Exception as error:  # Pillow's readers let almost any exception out on corrupt files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LIIFError(f"is broken ({reason[:120]}); get it again") from None
+        raise LIIFError(f"is corrupt ({reason[:120]}); get it again") from None
 
 
-def from_image(image: Image.Image, file: IO[bytes] | None = None) -> Picture:
+def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage:
     """A Pillow image as pixels.
 
     Args:
@@ -112,7 +112,7 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> Picture:
     space = b"GRAY" if pixels.shape[2] <= 2 else b"RGB "
     icc = image.info.get("icc_profile")
     icc = icc if isinstance(icc, bytes) and icc[16:20] == space else None
-    return Picture(_turned(pixels, exif.get(ORIENTATION)), icc, kept)
+    return LoadedImage(_turned(pixels, exif.get(ORIENTATION)), icc, kept)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

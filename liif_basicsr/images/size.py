@@ -1,4 +1,4 @@
-"""How large the enlarged picture is to be."""
+"""How large the enlarged image is to be."""
 from __future__ import annotations
 
 import re
@@ -10,7 +10,7 @@ from liif_basicsr.utils import options
 from liif_basicsr.utils.errors import LIIFError
 
 
-class Wanted(NamedTuple):
+class OutputSize(NamedTuple):
     """One of: a scale (along y, along x), a size (H, W), the length of the longer edge."""
 
     scale: tuple[float, float] | None = None
@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
         scale: float | tuple[float, float] | None = None,
         size: tuple[int, int] | None = None,
         long_edge: int | None = None,
-    ) -> Wanted:
+    ) -> OutputSize:
         """Check what was asked for; LIIFError if it is not exactly one thing, or none that can be."""
         if [scale, size, long_edge].count(None) != 2:
             raise LIIFError("give one of scale, size and long edge")
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
             raise LIIFError(f"{name} {given!r}: {error}") from None
 
     @classmethod
-    def parse(cls, scale: str | None, size: str | None, long_edge: str | None) -> Wanted:
+    def parse(cls, scale: str | None, size: str | None, long_edge: str | None) -> OutputSize:
         """The same from a command line: `3.7` or `2x3.5` (y, x), `HxW`, `N`."""
         pair = _numbers("--scale", scale, float, (1, 2), "a number, or two with an x between (along y, along x)")
         both = _numbers("--size", size, int, (2,), "HxW, such as 1080x1920")
@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
             sy, sx = self.scale or (1.0, 1.0)
             size = max(1, round(h * sy)), max(1, round(w * sx))
         if size[0] < h or size[1] < w:
-            raise LIIFError(f"{size[0]}x{size[1]} is smaller than the picture, {h}x{w}; give a larger size")
+            raise LIIFError(f"{size[0]}x{size[1]} is smaller than the image, {h}x{w}; give a larger size")
         return size
 
 

@@ -49,7 +49,7 @@ def write_tiff(
 
 
 def _tiles(strips: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
-    """Whole tiles, row by row; what lies beyond the picture repeats its border, which costs least."""
+    """Whole tiles, row by row; what lies beyond the image repeats its border, which costs least."""
     for strip in strips:
         rows, width, _ = strip.shape
         padded = np.pad(strip, ((0, TILE - rows), (0, -width % TILE), (0, 0)), mode="edge")

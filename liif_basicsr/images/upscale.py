@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.hub import DEFAULT, checkpoint
-from liif_basicsr.images.reading import Picture, from_image
-from liif_basicsr.images.size import Wanted
+from liif_basicsr.images.reading import LoadedImage, from_image
+from liif_basicsr.images.size import OutputSize
 from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.utils.errors import LIIFError, brief
 from liif_basicsr.utils.memory import check_memory
@@ -24,14 +24,14 @@ from liif_basicsr.utils.precision import PRECISIONS, autocast, best_precision
 
 # Rows of a strip, also the edge of a tile in a TIFF, and columns that are computed at a time.
 ROWS, COLS = 256, 2048
-# Features that are kept of one picture.
+# Features that are kept of one image.
 FEATURE_BYTES = 1 << 30
 
 View = Callable[[tuple[int, int], Window], Tensor]
 
 
 def upscale(
-    picture: Image.Image | np.ndarray,
+    image: Image.Image | np.ndarray,
     scale: float | tuple[float, float] | None = None,
     *,
     size: tuple[int, int] | None = None,
@@ -40,10 +40,10 @@ def upscale(
     precision: str | None = None,
     self_ensemble: bool = False,
 ) -> Image.Image | np.ndarray:
-    """Enlarge a picture.
+    """Enlarge an image.
 
     Args:
-        picture: a Pillow image, or a uint8 or uint16 array (H, W), (H, W, 1), gray and alpha (H, W, 2), RGB (H, W, 3)
+        image: a Pillow image, or a uint8 or uint16 array (H, W), (H, W, 1), gray and alpha (H, W, 2), RGB (H, W, 3)
             or RGBA (H, W, 4).
         scale: a factor of at least 1, or two of them, (along y, along x).
         size: (H, W) in place of a scale.
@@ -51,27 +51,27 @@ def upscale(
         device: such as `cuda:0` or `cpu`; by default a network's own, or the best one there is.
         precision: float32, bfloat16 or float16; by default the one that is fast and exact enough, see
             `liif_basicsr.utils.precision`.
-        self_ensemble: the mean of the picture's eight turns and flips: a little better, eight times as slow.
+        self_ensemble: the mean of the image's eight turns and transform: a little better, eight times as slow.
 
     Returns:
         An image where an image was given, an array of the same kind where an array was. An image keeps its mode,
         ICC profile and EXIF; palettes and CMYK become RGB, and the camera's note on orientation is followed.
 
     Raises:
-        LIIFError: a picture, a size, a model or a device that will not do, or an output that does not fit memory.
+        LIIFError: an image, a size, a model or a device that will not do, or an output that does not fit memory.
     """
-    wanted = Wanted.of(scale, size)
+    wanted = OutputSize.of(scale, size)
     enlarger = Enlarger(model, device, precision, self_ensemble)
-    if isinstance(picture, Image.Image):
-        source = from_image(picture)
+    if isinstance(image, Image.Image):
+        source = from_image(image)
         return _image(_enlarge(source.pixels, wanted, enlarger), source)
-    pixels = picture[..., None] if isinstance(picture, np.ndarray) and picture.ndim == 2 else picture
+    pixels = image[..., None] if isinstance(image, np.ndarray) and image.ndim == 2 else image
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
-        kind = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-        raise LIIFError(f"picture must be a Pillow image or a uint8 or uint16 array (H, W) or (H, W, C), not {kind}")
+        kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise LIIFError(f"image must be a Pillow image or a uint8 or uint16 array (H, W) or (H, W, C), not {kind}")
     if not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise LIIFError(f"picture must have pixels of 1 to 4 channels, not shape {picture.shape}")
-    return _enlarge(pixels, wanted, enlarger).reshape(-1, wanted.size_of(pixels)[1], *picture.shape[2:])
+        raise LIIFError(f"image must have pixels of 1 to 4 channels, not shape {image.shape}")
+    return _enlarge(pixels, wanted, enlarger).reshape(-1, wanted.size_of(pixels)[1], *image.shape[2:])
 
 
 class Enlarger:
@@ -175,14 +175,14 @@ class Enlarger:
 
 
 class Turn:
-    """One of the eight ways a picture can lie: flipped along y, along x, and then transposed."""
+    """One of the eight ways an image can lie: flipped along y, along x, and then transposed."""
 
     def __init__(self, flip_y: bool = False, flip_x: bool = False, transpose: bool = False) -> None:
         self.flip_y, self.flip_x, self.transpose = flip_y, flip_x, transpose
         self.dims = [dim for dim, flip in ((-2, flip_y), (-1, flip_x)) if flip]
 
     def view(self, net: ContinuousNetwork, lq: Tensor, max_bytes: int) -> View:
-        """The picture enlarged as it lies so, and turned back."""
+        """The image enlarged as it lies so, and turned back."""
         turned = lq.flip(self.dims)
         opened = net.encode_image(turned.mT if self.transpose else turned, max_bytes)
 
@@ -193,7 +193,7 @@ class Turn:
         return window
 
     def _turned(self, part: Window, size: tuple[int, int]) -> Window:
-        """Where a window lies in the turned picture."""
+        """Where a window lies in the turned image."""
         top = size[0] - part.top - part.height if self.flip_y else part.top
         left = size[1] - part.left - part.width if self.flip_x else part.left
         return Window(left, top, part.width, part.height) if self.transpose else Window(top, left, *part[2:])
@@ -230,13 +230,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _enlarge(pixels: np.ndarray, wanted: Wanted, enlarger: Enlarger) -> np.ndarray:
+def _enlarge(pixels: np.ndarray, wanted: OutputSize, enlarger: Enlarger) -> np.ndarray:
     size = wanted.size_of(pixels)
-    check_memory("picture", enlarger.bytes_needed(pixels, size, whole=True), "have the command write a file")
+    check_memory("image", enlarger.bytes_needed(pixels, size, whole=True), "have the command write a file")
     return np.concatenate(list(enlarger.strips(pixels, size)))
 
 
-def _image(pixels: np.ndarray, source: Picture) -> Image.Image:
+def _image(pixels: np.ndarray, source: LoadedImage) -> Image.Image:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     image.info.update({"icc_profile": source.icc} if source.icc else {})
     exif = source.exif_bytes(pixels.shape[:2])

@@ -1,4 +1,4 @@
-"""Pixels to picture files, whole or not at all."""
+"""Pixels to image files, whole or not at all."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from liif_basicsr.images.png import write_png
-from liif_basicsr.images.reading import Picture
+from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.tiff import write_tiff
 from liif_basicsr.utils.errors import LIIFError
 
@@ -24,7 +24,7 @@ class Format(NamedTuple):
     """
 
     name: str
-    write: Callable[[IO[bytes], Iterator[np.ndarray], Shape, Picture], None]
+    write: Callable[[IO[bytes], Iterator[np.ndarray], Shape, LoadedImage], None]
     max_edge: int
     deep: bool = False
     alpha: bool = True
@@ -32,18 +32,18 @@ class Format(NamedTuple):
     metadata: bool = True
 
 
-def _png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: Picture) -> None:
+def _png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
     write_png(file, strips, shape, source.pixels.dtype, source.icc, source.exif_bytes(shape[:2]))
 
 
-def _tiff(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: Picture) -> None:
+def _tiff(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
     write_tiff(file, strips, shape, source.pixels.dtype, source.icc, source.exif_for(shape[:2]))
 
 
-def _pillow(name: str, **how: Any) -> Callable[[IO[bytes], Iterator[np.ndarray], Shape, Picture], None]:
+def _pillow(name: str, **how: Any) -> Callable[[IO[bytes], Iterator[np.ndarray], Shape, LoadedImage], None]:
     """A writer of what Pillow writes, for which the whole output is kept in memory."""
 
-    def write(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: Picture) -> None:
+    def write(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
         pixels = np.empty(shape, source.pixels.dtype)
         top = 0
         for strip in strips:
@@ -81,19 +81,19 @@ def format_of(path: Path) -> Format:
     return found
 
 
-def without_needless_alpha(path: Path, source: Picture) -> Picture:
-    """The picture for a file of that name: without an alpha that hides nothing, where the format holds none."""
+def without_needless_alpha(path: Path, source: LoadedImage) -> LoadedImage:
+    """The image for a file of that name: without an alpha that hides nothing, where the format holds none."""
     pixels = source.pixels
     if format_of(path).alpha or pixels.shape[2] in (1, 3) or pixels[..., -1].min() < np.iinfo(pixels.dtype).max:
         return source
     return source._replace(pixels=np.ascontiguousarray(pixels[..., :-1]))
 
 
-def check_format(path: Path, source: Picture, size: tuple[int, int]) -> Format:
-    """The format of `path`, if it holds an output of `size` (H, W) of this picture.
+def check_format(path: Path, source: LoadedImage, size: tuple[int, int]) -> Format:
+    """The format of `path`, if it holds an output of `size` (H, W) of this image.
 
     Raises:
-        LIIFError: it does not: what to do is said. Nothing that the picture has is dropped.
+        LIIFError: it does not: what to do is said. Nothing that the image has is dropped.
     """
     kind = format_of(path)
     height, width, channels = *size, source.pixels.shape[2]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.models.pruning import prune, remove_partial
 from liif_basicsr.models.state import check_state
-from liif_basicsr.utils.errors import LIIFError, told_of
+from liif_basicsr.utils.errors import LIIFError, errors_in
 
 
 class CheckpointedModel(SRModel):
@@ -29,7 +29,7 @@ class CheckpointedModel(SRModel):
     Where `logger: keep_checkpoints` is N, only the newest N checkpoints are kept, those with a best value of a
     validation, and those at multiples of `logger: keep_checkpoint_freq`.
 
-    Not exact: under BasicSR's own train.py the epoch begins anew, from its first sample, and samples depend on the
+    Not exact: under BasicSR's own train.py the epoch begins again, from its first sample, and samples depend on the
     number of workers; validation at the checkpoint's own iteration is not repeated, if the run ended before it;
     kernels that are not deterministic on a GPU (`torch.backends.cudnn.benchmark`, which BasicSR sets) remain so.
     """
@@ -105,7 +105,7 @@ class CheckpointedModel(SRModel):
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Take up a training state, also one that BasicSR's own models wrote."""
-        with told_of(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
+        with errors_in(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
             check_state(resume_state, self.optimizers, self.schedulers)
             # A scheduler would take any name as an attribute of its own.
             own = [scheduler.state_dict() for scheduler in self.schedulers]

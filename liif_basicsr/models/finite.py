@@ -1,4 +1,4 @@
-"""Whether a step's numbers are finite, which all ranks find alike."""
+"""Whether a step's numbers are finite, which all ranks learn alike."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -8,35 +8,39 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def find_bad(losses: Mapping[str, Tensor], gradients: Iterable[Tensor], paths: Iterable[str]) -> list[str]:
-    """Tell which numbers of a step are not finite; every rank has to ask, and gets the same answer.
+def find_nonfinite(losses: Mapping[str, Tensor], gradients: Iterable[Tensor], paths: Iterable[str]) -> list[str]:
+    """Report which numbers of a step are not finite; every rank has to ask, and gets the same result.
+
+    A device is waited for once, as long as all is well.
 
     Args:
         losses: this rank's, by name.
-        gradients: those to be looked at.
-        paths: the pictures of this rank's batch.
+        gradients: those to be checked.
+        paths: the images of this rank's batch.
 
     Returns:
         A text for each rank where a number is not finite: what it is, and the paths. Empty for a sound step.
     """
-    told = None
-    if not are_finite(losses.values()):
-        values = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-        told = f"the loss is not finite ({values}) on {list(paths)}"
-    elif not are_finite(gradients):
-        told = f"the gradient is not finite on {list(paths)}"
-    if not dist.is_initialized():
-        return [told] if told else []
-    bad = next(iter(losses.values())).new_tensor(told is not None, dtype=torch.float32)
-    dist.all_reduce(bad)
-    if not bad:
+    finite = torch.stack([all_finite(losses.values()), all_finite(gradients).to(next(iter(losses.values())).device)])
+    anywhere = (~finite).any().float()
+    if dist.is_initialized():
+        dist.all_reduce(anywhere)
+    if not anywhere:
         return []
-    answers: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(answers, told)
-    return [answer for answer in answers if answer]
+    report = None
+    if not finite[0]:
+        values = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
+        report = f"the loss is not finite ({values}) on {list(paths)}"
+    elif not finite[1]:
+        report = f"the gradient is not finite on {list(paths)}"
+    reports: list[str | None] = [report]
+    if dist.is_initialized():
+        reports = [None] * dist.get_world_size()
+        dist.all_gather_object(reports, report)
+    return [one for one in reports if one]
 
 
-def are_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether all numbers of all tensors are finite; a GPU is waited for once."""
+def all_finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Whether all numbers of all tensors are finite: a boolean tensor on their device."""
     flags = [torch.isfinite(tensor).all() for tensor in tensors]
-    return not flags or bool(torch.stack(flags).all())
+    return torch.stack(flags).all() if flags else torch.tensor(True)

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from liif_basicsr.evaluation import validation as val
 from liif_basicsr.models import model_options
 from liif_basicsr.models.checkpointed_model import CheckpointedModel
-from liif_basicsr.models.finite import find_bad
-from liif_basicsr.models.patches import as_pictures, check_perceptual, of_patches
-from liif_basicsr.utils.errors import LIIFError, told_of
+from liif_basicsr.models.finite import find_nonfinite
+from liif_basicsr.models.patches import as_images, check_perceptual, of_patches
+from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.options import check_block
 from liif_basicsr.utils.precision import autocast
 
@@ -27,7 +27,7 @@ class LIIFModel(CheckpointedModel):
     """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
 
     Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (auto, bfloat16, float16); validation at several
-    scales, shared out over the ranks, with a line of metrics and a folder of pictures for each set and scale, and
+    scales, shared out over the ranks, with a line of metrics and a folder of images for each set and scale, and
     a table under `results/` at test time; checkpoints that are written whole and tell what network they hold, the
     old ones taken away by `logger: keep_checkpoints`; a loss or gradient that is not finite stops the run, or its step
     is skipped by `train: skip_nonfinite`.
@@ -69,7 +69,7 @@ class LIIFModel(CheckpointedModel):
         train, self.val_opt = self.check_options(opt)
         self.skip_nonfinite = train.get("skip_nonfinite")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
-        with told_of("network_g"):  # all else has told of itself
+        with errors_in("network_g"):  # all else has told of itself
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             raise LIIFError(f"network_g: {opt['network_g']['type']} does not answer coordinates, as LIIFModel needs it")
@@ -85,17 +85,17 @@ class LIIFModel(CheckpointedModel):
 
     def init_training_settings(self) -> None:
         """As BasicSR does it; what its losses refuse is told as of the block `train`."""
-        with told_of("train: pixel_opt, perceptual_opt", RuntimeError):
+        with errors_in("train: pixel_opt, perceptual_opt", RuntimeError):
             super().init_training_settings()
 
     def setup_optimizers(self) -> None:
         """As BasicSR does it; what the optimizer refuses is told as of its block."""
-        with told_of("train: optim_g"):
+        with errors_in("train: optim_g"):
             super().setup_optimizers()
 
     def setup_schedulers(self) -> None:
         """As BasicSR does it; what the scheduler refuses is told as of its block."""
-        with told_of("train: scheduler"):
+        with errors_in("train: scheduler"):
             super().setup_schedulers()
 
     # Training ----------------------------------------------------------------------------------------------
@@ -113,10 +113,10 @@ class LIIFModel(CheckpointedModel):
         with autocast(self.device, self.precision):
             self.output = self.net_g(self.lq, *self.query)
         pair = self.output.float(), self.gt
-        losses = self.losses(*map(as_pictures, pair) if of_patches(self.opt) else pair)
+        losses = self.losses(*map(as_images, pair) if of_patches(self.opt) else pair)
         self.scaler.scale(sum(losses.values())).backward()
         self.log_dict = self.reduce_loss_dict(losses)
-        bad = find_bad(losses, self._gradients_to_check(), self.paths or [])
+        bad = find_nonfinite(losses, self._gradients_to_check(), self.paths or [])
         if bad:
             self._skip_or_stop(current_iter, "; ".join(bad))
         else:
@@ -198,7 +198,7 @@ class LIIFModel(CheckpointedModel):
                 self._report(label, dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
 
     def _validate_one(self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any]) -> list[float]:
-        """Enlarge one picture; its metrics."""
+        """Enlarge one image; its metrics."""
         self.feed_data(data)
         gt, metrics = data.get("gt"), self.val_opt["metrics"]
         self.test(tuple(gt.shape[-2:]) if gt is not None else None)

@@ -1,4 +1,4 @@
-"""Answers of contiguous windows as pictures, which is what losses that look at more than a pixel take."""
+"""Answers of contiguous windows as images, which is what losses that look at more than a pixel take."""
 from __future__ import annotations
 
 import math
@@ -18,7 +18,7 @@ def of_patches(opt: Mapping[str, Any]) -> bool:
     return (opt.get("datasets") or {}).get("train", {}).get("sample") == "patch"
 
 
-def as_pictures(answers: Tensor) -> Tensor:
+def as_images(answers: Tensor) -> Tensor:
     """The colours of square windows, row by row, (B, p * p, 3), as (B, 3, p, p)."""
     side = math.isqrt(answers.shape[1])
     return answers.mT.unflatten(2, (side, side))

@@ -4,16 +4,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
+from liif_basicsr.archs import ARCHS
 from liif_basicsr.plugin import excepthook
 from liif_basicsr.plugin.startup import warn
 
 # registry in basicsr.utils.registry -> name -> the module that defines it
 TABLE = {
-    "ARCH_REGISTRY": {
-        "LIIF": "liif_basicsr.archs.liif_arch",
-        "MetaSR": "liif_basicsr.archs.metasr_arch",
-        "PixelShuffleSR": "liif_basicsr.archs.pixelshuffle_arch",
-    },
+    "ARCH_REGISTRY": {name: f"liif_basicsr.archs.{module}" for name, module in ARCHS.items()},
     "DATASET_REGISTRY": {
         "ArbitraryScaleImageDataset": "liif_basicsr.data.arbitrary_scale_image_dataset",
         "ArbitraryScalePairedDataset": "liif_basicsr.data.arbitrary_scale_paired_dataset",

@@ -1,10 +1,10 @@
-"""The feature grid of a picture of any size, in bounded memory."""
+"""The feature grid of an image of any size, in bounded memory."""
 from __future__ import annotations
 
 import math
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,63 +12,72 @@ from torch import Tensor
 
 # Input pixels along an edge of what is encoded at a time: small enough that a first look does not wait long.
 TILE = 256
-# Up to so many pixels, an encoder of unbounded sight gets a picture as a whole. The tiles of a larger one are larger
-# than others, for what they do not see is lost.
+# Up to so many pixels, an encoder whose receptive field is unbounded gets an image as a whole. The tiles of a larger
+# one are larger than others, for what lies outside them is lost.
 WHOLE, BLENDED_TILE = 1 << 20, 512
 # How far blended tiles reach beyond their edges.
 OVERLAP = 32
 
 
-def open_features(
-    lq: Tensor, encoder: Any, encode: Callable[[Tensor], Tensor], max_bytes: int = 1 << 30
+def encode_tiles(
+    lq: Tensor, radius: int | None, encode: Callable[[Tensor], Tensor], max_bytes: int = 1 << 30
 ) -> FeatureTiles:
-    """The features of a picture: exact if the encoder's sight is bounded or the picture small, else blended.
+    """The features of an image: exact if the receptive field is bounded or the image small, else blended.
 
     Args:
         lq: (1, 3, h, w).
-        encoder: see `liif_basicsr.archs.encoders`.
+        radius: of the receptive field of `encode`, in pixels; None where it is unbounded.
         encode: (1, 3, h, w) to (1, C, h, w).
         max_bytes: features that are kept.
 
     Warns:
-        UserWarning: the picture is too large for an encoder without receptive_radius.
+        UserWarning: the image is too large for an encoder without receptive_radius.
     """
     h, w = lq.shape[-2:]
-    if encoder.receptive_radius is not None:
-        return FeatureTiles(lq, encode, encoder.out_channels, TILE, encoder.receptive_radius, max_bytes)
+    if radius is not None:
+        return FeatureTiles(lq, encode, TILE, radius, max_bytes)
     if h * w <= WHOLE:
-        return FeatureTiles(lq, encode, encoder.out_channels, max(h, w), 0, max_bytes)
+        return FeatureTiles(lq, encode, max(h, w), 0, max_bytes)
     warnings.warn(
-        f"{type(encoder).__name__} has no receptive_radius, and a picture of {h}x{w} is too large to be encoded as a "
-        "whole: it is encoded in tiles that are blended, which is near that, not equal",
+        f"the encoder has no receptive_radius, and an image of {h}x{w} is too large to be encoded as a whole: it is "
+        "encoded in tiles that are blended, which is close to that, not equal",
         stacklevel=3,
     )
-    return BlendedTiles(lq, encode, encoder.out_channels, BLENDED_TILE, OVERLAP, max_bytes)
+    return BlendedTiles(lq, encode, BLENDED_TILE, OVERLAP, max_bytes)
 
 
 class FeatureTiles:
-    """The feature grid of a picture, sliced like a tensor (1, C, h, w), of which no more than needed is computed.
+    """The feature grid of an image, sliced like a tensor (1, C, h, w), of which no more than needed is computed.
 
     Args:
         lq: (1, 3, h, w).
         encode: (1, 3, h, w) to (1, C, h, w).
-        channels: C.
         tile: the longest edge of a tile.
-        halo: pixels around a tile that are encoded with it: how far the encoder sees.
-        max_bytes: features that are kept; those not used for longest go first. One tile is always kept.
+        halo: pixels around a tile that are encoded with it: the radius of the receptive field.
+        max_bytes: features that are kept; the least recently used go first. One tile is always kept.
     """
 
     def __init__(
-        self, lq: Tensor, encode: Callable[[Tensor], Tensor], channels: int, tile: int, halo: int, max_bytes: int
+        self, lq: Tensor, encode: Callable[[Tensor], Tensor], tile: int, halo: int, max_bytes: int
     ) -> None:
-        self.lq, self.encode, self.halo = lq, encode, halo
-        self.shape, self.dtype, self.device = (1, channels, *lq.shape[-2:]), lq.dtype, lq.device
+        self.lq, self.encode, self.halo, self.max_bytes = lq, encode, halo, max_bytes
+        self.shape, self.dtype, self.device = (1, None, *lq.shape[-2:]), lq.dtype, lq.device
         self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in lq.shape[-2:])
-        tile_bytes = channels * lq.element_size() * self.tile[0] * self.tile[1]
-        self._encoded = lru_cache(max(1, max_bytes // tile_bytes))(self._encode)
+        self._kept: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
+
+    def _encoded(self, row: int, col: int) -> Tensor:
+        """The features of the tile whose first pixel is (row, col), computed at the first call."""
+        # Autocast decides the precision of features; each precision has tiles of its own.
+        key = (row, col, torch.is_autocast_enabled(self.device.type) and torch.get_autocast_dtype(self.device.type))
+        if key not in self._kept:
+            self._kept[key] = self._encode(row, col)
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and sum(feat.nbytes for feat in self._kept.values()) > self.max_bytes:
+            self._kept.popitem(last=False)
+        return self._kept[key]
 
     def _encode(self, row: int, col: int) -> Tensor:
-        """The features of the tile whose first pixel is (row, col); its halo is encoded with it and cut off."""
+        """The features of a tile; its halo is encoded with it and cut off."""
         feat, top, left = self._with_halo(row, col)
         # A copy, for a view would keep the halo in memory.
         return feat[:, :, row - top :, col - left :][:, :, : self.tile[0], : self.tile[1]].clone()
@@ -95,7 +104,7 @@ class FeatureTiles:
 
 
 class BlendedTiles(FeatureTiles):
-    """As `FeatureTiles`, for an encoder that sees further than any halo: at its edges a tile fades into the next."""
+    """`FeatureTiles` for an unbounded receptive field: at its edges a tile fades into the next."""
 
     def _encode(self, row: int, col: int) -> Tensor:
         return self._with_halo(row, col)[0]

@@ -1,30 +1,97 @@
-"""Whole pictures in tiles and blocks, memory bounded, whatever it is that answers a tile's rows and columns."""
+"""Whole images in bounded memory: tiles of the input, and blocks of the output pixels that a tile gives."""
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from operator import index as as_int
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.rendering.coordinates import corner_index, pixel_centers
+from liif_basicsr.rendering.coordinates import pixel_centers
 from liif_basicsr.utils.errors import LIIFError
 
-# Input pixels along an edge of a tile: the largest number whose features still fit into about a gigabyte.
-TILE = 512
-# What the activations of the pixels that are decoded at a time may take: they stay in a processor's cache. A GPU is
-# filled instead.
-BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
+# What the activations of a block may take: they stay in a processor's cache. A GPU is filled instead.
+CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
+
+
+class Tiling(NamedTuple):
+    """How an image is cut.
+
+    tile: input pixels along an edge of a tile; 512 is the largest whose features fit into about a gigabyte.
+    block_bytes: what the output pixels that are decoded at a time may take; None chooses by the device.
+    """
+
+    tile: int = 512
+    block_bytes: int | None = None
+
+    def pixels_per_block(self, device: torch.device, pixel_bytes: int) -> int:
+        """Output pixels that are decoded at a time."""
+        default = CPU_BLOCK_BYTES if device.type == "cpu" else GPU_BLOCK_BYTES
+        return max(1, (self.block_bytes or default) // pixel_bytes)
 
 
 class Window(NamedTuple):
-    """A part of an output picture, in its pixels."""
+    """A part of an output image, in its pixels."""
 
     top: int
     left: int
     height: int
     width: int
+
+
+class Tile(NamedTuple):
+    """Where a part of an input lies: the size (h, w) of the whole input, and its own (top, left) in it."""
+
+    in_size: tuple[int, int]
+    origin: tuple[int, int]
+
+    def local(self, coord: Tensor, cell: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Coordinates and cells (..., 2) of the whole input as of the tile alone, whose size is (th, tw)."""
+        y, x = (
+            ((coord[..., axis] + 1) * (n_in / 2) - first) * (2 / n) - 1
+            for axis, (n_in, first, n) in enumerate(zip(self.in_size, self.origin, size, strict=True))
+        )
+        height, width = (cell[..., axis] * (self.in_size[axis] / size[axis]) for axis in (0, 1))
+        return torch.stack([y, x], dim=-1), torch.stack([height, width], dim=-1)
+
+
+class View(NamedTuple):
+    """A window of an output image, of size (H, W) as a whole, and the tile of the input that it is decoded from."""
+
+    tile: Tile
+    size: tuple[int, int]
+    window: Window
+    device: torch.device
+
+    @property
+    def spans(self) -> tuple[range, range]:
+        """The window's rows and columns, in output pixels."""
+        top, left, height, width = self.window
+        return range(top, top + height), range(left, left + width)
+
+    def coord(self) -> tuple[Tensor, Tensor]:
+        """Coordinates of the window's rows (R,) and columns (C,) in the whole image, in [-1, 1]."""
+        y, x = (
+            pixel_centers(n, span.start, span.stop, device=self.device)
+            for n, span in zip(self.size, self.spans, strict=True)
+        )
+        return y, x
+
+    def feature_position(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where rows and columns lie, in features from the centre of the whole input's first: float64 (R,) and (C,)."""
+        y, x = (
+            (np.arange(span.start, span.stop) + 0.5) * n_in / n_out - 0.5
+            for span, n_in, n_out in zip(self.spans, self.tile.in_size, self.size, strict=True)
+        )
+        return y, x
+
+    def rel_cell(self) -> tuple[float, float]:
+        """Height and width of an output pixel relative to the features, of which each is 2 wide."""
+        y, x = (2 * n_in / n_out for n_in, n_out in zip(self.tile.in_size, self.size, strict=True))
+        return y, x
 
 
 class Span(NamedTuple):
@@ -37,15 +104,30 @@ class Span(NamedTuple):
 
 
 def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None) -> Window:
-    """The window, or the whole picture of `size` (H, W); LIIFError where either does not exist."""
-    if len(size) != 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in size):
-        raise LIIFError(f"size must be (H, W), two whole numbers of at least 1, not {size}")
-    part = Window(0, 0, *size) if window is None else Window(*window)
-    rows = 0 <= part.top < part.top + part.height <= size[0]
-    cols = 0 <= part.left < part.left + part.width <= size[1]
+    """The window, or the whole image of `size` (H, W); LIIFError where either does not exist."""
+    height, width = check_size(size)
+    if window is None:
+        return Window(0, 0, height, width)
+    try:
+        part = Window(*map(as_int, window))
+    except TypeError:
+        raise LIIFError(f"window must be (top, left, height, width), four whole numbers, not {window}") from None
+    rows = 0 <= part.top < part.top + part.height <= height
+    cols = 0 <= part.left < part.left + part.width <= width
     if not rows or not cols:
-        raise LIIFError(f"window (top, left, height, width) {tuple(part)} does not lie in a picture of {size}")
+        raise LIIFError(f"window (top, left, height, width) {tuple(part)} does not lie in an image of {tuple(size)}")
     return part
+
+
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) as Python's integers, NumPy's included; LIIFError for what is no size."""
+    try:
+        height, width = (as_int(n) for n in size)
+        if min(height, width) >= 1 and not any(isinstance(n, bool) for n in size):
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise LIIFError(f"size must be (H, W), two whole numbers of at least 1, not {size}")
 
 
 def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) -> Iterator[Span]:
@@ -53,13 +135,15 @@ def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) 
 
     Args:
         n_out, n_in: pixels of the whole output and of the whole input along the axis.
-        halo: inputs beyond those looked up that a tile needs.
+        halo: inputs beyond the two around an output that a tile needs.
     """
     count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):
         a, b = start + length * k // count, start + length * (k + 1) // count
-        ends = torch.stack([pixel_centers(n_out, a, a + 1), pixel_centers(n_out, b - 1, b)])
-        low, high = (int(corner_index(end, n_in, side)[0]) for end, side in zip(ends, (-1, 1), strict=True))
+        # The input before the first output's centre, and the one after the last's. One more on either side, for
+        # float32 may place a centre beyond an input's edge where it lies on it.
+        low = ((2 * a + 1) * n_in - n_out) // (2 * n_out) - 1
+        high = ((2 * b - 1) * n_in - n_out) // (2 * n_out) + 2
         yield Span(a, b, max(0, low - halo), min(n_in, high + 1 + halo))
 
 
@@ -67,42 +151,45 @@ def render(
     lq: Tensor,
     size: tuple[int, int],
     window: Window,
-    open_tile: Callable[[Tensor, tuple[int, int], Tensor, Tensor], tuple[Callable[[slice, slice], Tensor], int]],
+    decode_tile: Callable[[Tensor, View], tuple[Callable[[slice, slice], Tensor], int]],
     halo: int,
+    tiling: Tiling,
 ) -> Tensor:
-    """Enlarge one picture.
+    """Enlarge one image.
 
-    The input is encoded in tiles that overlap by `halo`, so that no tile's border is seen; a tile's outputs are
+    The input is encoded in tiles that overlap by `halo`, so that the seams are exact; the output pixels of a tile are
     decoded in blocks. The result equals that of one tile and one block to rounding.
 
     Args:
-        lq: (1, 3, h, w).
+        lq: (1, C, h, w), or anything that has its shape, dtype and device and is sliced like it.
         size: (H, W) of the whole output.
         window: the part of it to return.
-        open_tile: encodes a tile. It takes the tile (1, 3, th, tw), its (top, left) in the whole input, and the rows
-            y (R,) and columns x (C,) that are wanted, as coordinates in the whole picture; it returns a function of
-            a slice of the rows and a slice of the columns to their colours (3, r, c), and the bytes that a pixel
-            takes in it.
-        halo: how many pixels around those looked up the encoder sees.
+        decode_tile: takes a tile (1, C, th, tw) and its view; returns a function of a slice of the view's rows and a
+            slice of its columns to their colours (3, r, c), and the bytes that a pixel takes in it.
+        halo: how many input pixels beyond the four around an output it depends on.
 
     Returns:
-        (1, 3, height, width) of decode's dtype.
+        (1, 3, height, width) of lq's dtype.
     """
-    h, w = lq.shape[-2:]
+    in_size = (lq.shape[-2], lq.shape[-1])
     out = torch.empty((1, 3, window.height, window.width), dtype=lq.dtype, device=lq.device)
-    for rows in spans(size[0], h, window.top, window.height, TILE, halo):
-        for cols in spans(size[1], w, window.left, window.width, TILE, halo):
+    for rows in spans(size[0], in_size[0], window.top, window.height, tiling.tile, halo):
+        for cols in spans(size[1], in_size[1], window.left, window.width, tiling.tile, halo):
             tile = lq[:, :, rows.first : rows.last, cols.first : cols.last]
-            y = pixel_centers(size[0], rows.start, rows.stop, device=lq.device)
-            x = pixel_centers(size[1], cols.start, cols.stop, device=lq.device)
-            colours, pixel_bytes = open_tile(tile, (rows.first, cols.first), y, x)
-            top, left = rows.start - window.top, cols.start - window.left
-            target = out[0, :, top : top + len(y), left : left + len(x)]
-            pixels = max(1, (BLOCK_BYTES if lq.device.type == "cpu" else GPU_BLOCK_BYTES) // pixel_bytes)
-            width = min(len(x), pixels)
-            height = pixels // width
-            for i in range(0, len(y), height):
-                for j in range(0, len(x), width):
-                    block = slice(i, i + height), slice(j, j + width)
-                    target[:, block[0], block[1]] = colours(*block)
+            part = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+            view = View(Tile(in_size, (rows.first, cols.first)), size, part, lq.device)
+            colours, pixel_bytes = decode_tile(tile, view)
+            top, left = part.top - window.top, part.left - window.left
+            target = out[0, :, top : top + part.height, left : left + part.width]
+            for block in blocks(part, tiling.pixels_per_block(lq.device, pixel_bytes)):
+                target[:, block[0], block[1]] = colours(*block)
     return out
+
+
+def blocks(part: Window, pixels: int) -> Iterator[tuple[slice, slice]]:
+    """Cut a window into slices of rows and columns of at most `pixels` pixels, as wide as can be."""
+    width = min(part.width, pixels)
+    height = pixels // width
+    for i in range(0, part.height, height):
+        for j in range(0, part.width, width):
+            yield slice(i, min(i + height, part.height)), slice(j, min(j + width, part.width))

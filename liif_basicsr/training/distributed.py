@@ -12,7 +12,7 @@ from basicsr.utils import dist_util
 
 from liif_basicsr.utils.errors import LIIFError
 
-# How long a process waits for the others before it gives up: longer than any one picture of a validation takes.
+# How long a process waits for the others before it gives up: longer than any one image of a validation takes.
 TIMEOUT = timedelta(minutes=30)
 
 

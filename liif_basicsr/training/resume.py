@@ -81,7 +81,7 @@ class Resume:
         self.state: dict[str, Any] | None = None
 
     def load_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """The state that `path: resume_state` or --auto_resume asks for, or None to begin anew.
+        """The state that `path: resume_state` or --auto_resume asks for, or None to begin again.
 
         Raises:
             LIIFError: the state that was asked for, or every state there is, cannot be used.
@@ -117,12 +117,12 @@ class Resume:
 def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
     """The epoch that a run is in, and how many of its iterations are done.
 
-    With other data the epoch is counted anew: BasicSR runs so many epochs, and would end before the last iteration.
+    With other data the epoch is counted again: BasicSR runs so many epochs, and would end before the last iteration.
     """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:
         return state["epoch"], done
-    tell("the number of images or the batch size is not that of the checkpoint; its epoch begins anew")
+    tell("the number of images or the batch size is not that of the checkpoint; its epoch begins again")
     return state["iter"] // iterations, 0
 
 
@@ -143,7 +143,7 @@ def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         opt["path"]["resume_state"] = str(path)
         return state
     if states:
-        raise LIIFError(f"{folder}: no state in it can be used; to begin anew, go without --auto_resume")
+        raise LIIFError(f"{folder}: no state in it can be used; to begin again, go without --auto_resume")
     return None
 
 

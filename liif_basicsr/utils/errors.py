@@ -17,7 +17,7 @@ class LIIFError(ValueError):
 
 
 @contextmanager
-def told_of(where: str, *more: type[Exception]) -> Iterator[None]:
+def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
     """What BasicSR and torch say about a block's options, as one line that names the block.
 
     Args:

@@ -1,4 +1,4 @@
-"""One function over all pictures of a source, by several processes, in order."""
+"""One function over all images of a source, by several processes, in order."""
 from __future__ import annotations
 
 import os
@@ -31,7 +31,7 @@ def each(function: Function, source: Sized, processes: int, title: str) -> Gener
     loader = DataLoader(
         task, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_end_with_parent
     )
-    yield from tqdm(loader, desc=title, unit="picture")
+    yield from tqdm(loader, desc=title, unit="image")
 
 
 class _Task(Dataset):

@@ -8,7 +8,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 
 
 def best_precision(device: torch.device, bits: int) -> str:
-    """The precision that is fast and exact enough for pictures of 8 or 16 bits.
+    """The precision that is fast and exact enough for images of 8 or 16 bits.
 
     Returns:
         For 8 bits bfloat16 where the processor has instructions for it (its rounding is about a thousandth, a

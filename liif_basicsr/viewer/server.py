@@ -1,4 +1,4 @@
-"""The viewer's server: on loopback, for one picture, with nothing in it but the page and its tiles.
+"""The viewer's server: on loopback, for one image, with nothing in it but the page and its tiles.
 
 Python's own server is enough for one person, and nothing has to be installed for it. What a request can name
 is in memory from the start, or a tile with numbers in bounds: no request reaches a file.
@@ -54,10 +54,10 @@ def page_files() -> dict[str, tuple[str, bytes]]:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one picture on 127.0.0.1 under a secret path, which other users and other pages do not know.
+    """Serves one image on 127.0.0.1 under a secret path, which other users and other pages do not know.
 
     Args:
-        tiles: the picture.
+        tiles: the image.
         name: how the page calls it.
         port: 0 for any that is free.
 
@@ -69,9 +69,9 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, tiles: Tiles, name: str, port: int = 0) -> None:
         self.tiles = tiles
-        info = {"name": name, "width": tiles.picture.width, "height": tiles.picture.height, "tile": TILE}
+        info = {"name": name, "width": tiles.image.width, "height": tiles.image.height, "tile": TILE}
         info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level)
-        self.files = {**page_files(), "picture.json": ("application/json", json.dumps(info).encode())}
+        self.files = {**page_files(), "image.json": ("application/json", json.dumps(info).encode())}
         self.prefix = f"/{secrets.token_urlsafe(16)}/"
         self.slots = threading.BoundedSemaphore(MAX_REQUESTS)
         # One thread each: torch uses all cores by itself, and every thread of ours would have its own team of them.

@@ -1,4 +1,4 @@
-"""A picture as square tiles, at any level of zoom."""
+"""An image as square tiles, at any level of zoom."""
 from __future__ import annotations
 
 import io
@@ -18,11 +18,11 @@ from liif_basicsr.utils.precision import autocast, best_precision
 
 # Screen pixels along an edge of a tile.
 TILE = 256
-# A level enlarges by 2 ** (1 / STEPS) more than the one before; level 0 is the picture itself.
+# A level enlarges by 2 ** (1 / STEPS) more than the one before; level 0 is the image itself.
 STEPS = 4
-# The last level: a pixel of the picture fills a tile.
+# The last level: a pixel of the image fills a tile.
 MAX_LEVEL = 8 * STEPS
-# Whole enlarged pictures are no longer than this: coordinates, in float32, then still tell pixels apart.
+# Whole enlarged images are no longer than this: coordinates, in float32, then still tell pixels apart.
 MAX_EDGE = 1 << 23
 # Tiles that are kept, of at most 200 kB each.
 MAX_TILES = 512
@@ -30,14 +30,14 @@ MAX_TILES = 512
 METHODS = ("liif", "bicubic")
 
 
-def read_picture(path: str | Path) -> Image.Image:
-    """Read a picture as sRGB in 8 bits; what is transparent is laid on white.
+def read_image(path: str | Path) -> Image.Image:
+    """Read an image as sRGB in 8 bits; what is transparent is laid on white.
 
     Warns:
         UserWarning: for what was found wrong but could be passed over.
 
     Raises:
-        LIIFError: it cannot be read, is no picture, or has too many pixels.
+        LIIFError: it cannot be read, is no image, or has too many pixels.
     """
     try:
         pixels, profile, _, notes = read(Path(path))
@@ -47,39 +47,39 @@ def read_picture(path: str | Path) -> Image.Image:
         warnings.warn(note, stacklevel=2)
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round().astype(np.uint8)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if "A" in picture.getbands():
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return to_srgb(picture.convert("RGB"), profile if pixels.shape[2] > 2 else None)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if "A" in image.getbands():
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return to_srgb(image.convert("RGB"), profile if pixels.shape[2] > 2 else None)
 
 
 class Tiles:
-    """The tiles of one picture, each enlarged by a network or by bicubic interpolation.
+    """The tiles of one image, each enlarged by a network or by bicubic interpolation.
 
-    Up to level 0 both are the picture, downsampled by Pillow.
+    Up to level 0 both are the image, downsampled by Pillow.
 
     Args:
-        picture: RGB.
+        image: RGB.
         net: a `ContinuousNetwork`, in evaluation mode, on the device that is to do the work.
     """
 
-    def __init__(self, picture: Image.Image, net: Any) -> None:
+    def __init__(self, image: Image.Image, net: Any) -> None:
         self.device = next(net.parameters()).device
         self.precision = best_precision(self.device, 8)
-        edge = max(picture.size)
-        self.picture = picture
+        edge = max(image.size)
+        self.image = image
         self.min_level = min(0, math.floor(STEPS * math.log2(TILE / edge)))
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
-        # In place: a large picture takes gigabytes as floats.
-        lq = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
+        # In place: a large image takes gigabytes as floats.
+        lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
         self._opened = net.encode_image(lq)
         self.png = lru_cache(MAX_TILES)(self._png)
 
     def size(self, level: int) -> tuple[int, int]:
-        """(H, W) of the whole picture at a level; rounded up, for the page asks for whatever it sees a bit of."""
+        """(H, W) of the whole image at a level; rounded up, for the page asks for whatever it sees a bit of."""
         scale = 2 ** (level / STEPS)
-        height, width = (math.ceil(n * scale - 1e-6) for n in (self.picture.height, self.picture.width))
+        height, width = (math.ceil(n * scale - 1e-6) for n in (self.image.height, self.image.width))
         return height, width
 
     def has(self, level: int, row: int, col: int) -> bool:
@@ -110,8 +110,8 @@ class Tiles:
 
     def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         top, left, height, width = window
-        y, x = self.picture.height / size[0], self.picture.width / size[1]
+        y, x = self.image.height / size[0], self.image.width / size[1]
         box = (left * x, top * y, (left + width) * x, (top + height) * y)
         # The box may end a rounding error outside.
-        box = (*box[:2], min(box[2], self.picture.width), min(box[3], self.picture.height))
-        return self.picture.resize((width, height), Image.Resampling.BICUBIC, box)
+        box = (*box[:2], min(box[2], self.image.width), min(box[3], self.image.height))
+        return self.image.resize((width, height), Image.Resampling.BICUBIC, box)

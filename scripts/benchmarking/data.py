@@ -1,4 +1,4 @@
-"""Samples for training and a validation, on large pictures put together from scikit-image's photographs."""
+"""Samples for training and a validation, on large images put together from scikit-image's photographs."""
 from __future__ import annotations
 
 import random
@@ -18,7 +18,7 @@ from basicsr.models import build_model
 
 from benchmarking.official import import_official
 from benchmarking.timing import row
-from liif_basicsr.data.prepare import pictures, sets
+from liif_basicsr.data.prepare import images, sets
 from liif_basicsr.data.source import open_source
 
 SIZE, COUNT = (1356, 2040), 6  # as in DIV2K
@@ -32,8 +32,8 @@ OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decode
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
-def make_pictures(folder: Path) -> None:
-    """COUNT pictures of SIZE, each a mosaic that starts with another photograph."""
+def make_images(folder: Path) -> None:
+    """COUNT images of SIZE, each a mosaic that starts with another photograph."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):
@@ -85,10 +85,10 @@ def measure_data(official: Path | None, runs: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         roots = {kind: Path(name) / kind for kind in OURS}
         roots["disk"].mkdir()
-        make_pictures(roots["disk"])
+        make_images(roots["disk"])
         source = open_source(str(roots["disk"]), "disk")
-        pictures.store(source, roots["lmdb"], pictures.Settings())
-        pictures.store(source, roots["pixels"], pictures.Settings(pixels=True))
+        images.store(source, roots["lmdb"], images.Settings())
+        images.store(source, roots["pixels"], images.Settings(pixels=True))
         for cache, kind, count in CASES:
             ours, held = grown(lambda kind=kind: after_use(open_ours(roots[kind], kind)))
             with redirect_stdout(None):
@@ -98,7 +98,7 @@ def measure_data(official: Path | None, runs: int) -> None:
             if kind == "pixels":
                 mapped = (roots[kind] / "pixels.bin").stat().st_size / 2**20
                 floats = sum(tensor.nbytes for tensor in theirs.dataset.files) / 2**20 if official else 0
-                print(f"| held of {COUNT} pictures | {held:.0f} MB of its own, {mapped:.0f} MB mapped | "
+                print(f"| held of {COUNT} images | {held:.0f} MB of its own, {mapped:.0f} MB mapped | "
                       + (f"official: {floats:.0f} MB | |" if official else "| |"))  # fmt: skip
     torch.set_num_threads(threads)
 

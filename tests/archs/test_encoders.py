@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from liif_basicsr.archs.encoders import ENCODERS, build_encoder
 from liif_basicsr.archs.liif_arch import LIIF
-from liif_basicsr.rendering import tiles
+from liif_basicsr.rendering.tiles import Tiling
 from liif_basicsr.utils.errors import LIIFError
 
 # BasicSR's SwinIR calls meshgrid without `indexing`.
@@ -77,10 +77,10 @@ def test_its_radius_is_exact(spec):
             assert torch.equal(along.isnan().any(1).any(1)[0], distance <= radius)
 
 
-def test_tiles_do_not_show(spec, monkeypatch):
+def test_tiling_is_exact(spec):
     net, lq = LIIF(spec, hidden_dims=[8]).eval(), torch.rand(1, 3, 29, 50)
     whole = net.render(lq, (41, 83))
-    monkeypatch.setattr(tiles, "TILE", 11)
+    net.tiling = Tiling(tile=11)
     torch.testing.assert_close(net.render(lq, (41, 83)), whole, rtol=0, atol=1e-5)
 
 
@@ -152,7 +152,7 @@ def test_it_equals_basicsr_s_own_of_that_name(name):
     torch.testing.assert_close(encoder(x), other(x * 2 - 1))
 
 
-def test_windows_are_filled_with_the_mirrored_picture():
+def test_windows_are_filled_with_the_mirrored_image():
     encoder = build_encoder(CASES["SwinIR"]).eval()
     x = torch.rand(1, 3, 13, 10)
     whole = F.pad(x, (0, 2, 0, 3), mode="reflect")
@@ -188,7 +188,7 @@ def test_any_module_can_be_the_tap():
     (tapped("RRDBNet", **IO, num_feat=4, num_block=1, scale=2), r"tap 'conv_up1' makes \(1, 4, 8, 12\) of"),
     (tapped("SwinIR", **SWIN), "no upsampler of a usual name; set `tap` to one of: conv_first, .*conv_last"),
     (tapped("SwinIR", **SWIN) | {"tap": "norm"}, r"tap 'norm' makes \(1, 384, 12\)"),
-    (tapped("BasicVSR"), "BasicVSR fails on a picture"),
+    (tapped("BasicVSR"), "BasicVSR fails on an image"),
     (CASES["BasicSRArch-EDSR"] | {"tap": "upsampel"}, "no module 'upsampel' .*did you mean 'upsample'.*conv_last"),
     (CASES["BasicSRArch-EDSR"] | {"tap": "conv_last"}, r"tap 'conv_last' makes \(1, 6, 64, 96\)"),
     (CASES["BasicSRArch-EDSR"] | {"tap": "conv_first"}, "nothing comes before tap 'conv_first'"),

@@ -1,4 +1,4 @@
-"""LIIF against the plain form, and its own queries against its pictures."""
+"""LIIF against the plain form, and its own queries against its images."""
 import itertools
 
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiling import assert_tiles_do_not_show
+from tiling import assert_tiling_is_exact
 
 from liif_basicsr.archs.decoders.liif import LIIFDecoder
 from liif_basicsr.archs.liif_arch import LIIF
@@ -73,7 +73,7 @@ def test_gradients_equal_those_of_the_plain_form(switches):
 @pytest.mark.parametrize("input_skip", [None, "bilinear"])
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 @pytest.mark.parametrize("size", [(10, 14), (13, 31), (5, 7), (4, 3), (150, 210)], ids=str)
-def test_a_picture_equals_its_queries(switches, input_skip, size):
+def test_a_image_equals_its_queries(switches, input_skip, size):
     net = small_liif(**switches, input_skip=input_skip)
     lq = torch.rand(2, 3, 5, 7)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_a_picture_equals_its_queries(switches, input_skip, size):
 @settings(max_examples=25)
 @given(data=st.data(), tile=st.integers(3, 12), block=st.integers(1, 40), ensemble=st.booleans())
 def test_tiles_blocks_and_windows_do_not_show(data, tile, block, ensemble):
-    assert_tiles_do_not_show(small_liif(local_ensemble=ensemble, input_skip="bilinear"), data, tile, block)
+    assert_tiling_is_exact(small_liif(local_ensemble=ensemble, input_skip="bilinear"), data, tile, block)
 
 
 def test_one_cell_for_all_equals_a_cell_for_each():
@@ -96,14 +96,14 @@ def test_one_cell_for_all_equals_a_cell_for_each():
 def test_without_coordinates_it_enlarges_by_its_scale_and_learns():
     net = small_liif(scale=2.5)
     lq = torch.rand(1, 3, 6, 5)
-    picture = net(lq)
-    assert picture.shape == (1, 3, 15, 12)
-    torch.testing.assert_close(picture, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
-    picture.sum().backward()
+    image = net(lq)
+    assert image.shape == (1, 3, 15, 12)
+    torch.testing.assert_close(image, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
+    image.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_bfloat16_pictures_are_close():
+def test_bfloat16_images_are_close():
     net, lq = small_liif(), torch.rand(1, 3, 12, 9)
     with torch.autocast("cpu", torch.bfloat16):
         half = net.render(lq, (40, 31))
@@ -126,14 +126,14 @@ def test_sizes_and_windows_that_do_not_exist_are_refused(size, window):
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 4, 5), (4, 5)])
-def test_what_is_no_batch_of_pictures_is_refused(shape):
+def test_what_is_no_batch_of_images_is_refused(shape):
     net = small_liif()
     for use in (lambda lq: net.render(lq, (8, 10)), net, net.encode_image):
         with pytest.raises(LIIFError, match=r"lq must be \(B, 3, h, w\), not \("):
             use(torch.rand(shape))
 
 
-def test_a_picture_that_does_not_fit_memory_is_refused_before_it_is_begun():
+def test_a_image_that_does_not_fit_memory_is_refused_before_it_is_begun():
     net, lq = small_liif(), torch.rand(1, 3, 4, 4)
     with pytest.raises(LIIFError, match=r"size \(1000000, 1000000\): the output does not fit memory.* window"):
         net.render(lq, (1_000_000, 1_000_000))

@@ -1,11 +1,11 @@
-"""MetaSR against the plain form, and its own queries against its pictures."""
+"""MetaSR against the plain form, and its own queries against its images."""
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import mlp, unfolded
-from tiling import assert_tiles_do_not_show
+from tiling import assert_tiling_is_exact
 
 from liif_basicsr.archs.metasr_arch import MetaDecoder, MetaSR
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
@@ -63,7 +63,7 @@ def test_gradients_are_those_of_its_own_function():
 
 @pytest.mark.parametrize("input_skip", [None, "bilinear"])
 @pytest.mark.parametrize("size", [(10, 14), (13, 31), (5, 7), (4, 3), (2, 1), (150, 210)], ids=str)
-def test_a_picture_equals_its_queries(input_skip, size):
+def test_a_image_equals_its_queries(input_skip, size):
     net = small_metasr(input_skip=input_skip)
     lq = torch.rand(2, 3, 5, 7)
     with torch.no_grad():
@@ -74,19 +74,19 @@ def test_a_picture_equals_its_queries(input_skip, size):
 @settings(max_examples=25)
 @given(data=st.data(), tile=st.integers(1, 12), block=st.integers(1, 40))
 def test_tiles_blocks_and_windows_do_not_show(data, tile, block):
-    assert_tiles_do_not_show(small_metasr(), data, tile, block)
+    assert_tiling_is_exact(small_metasr(), data, tile, block)
 
 
 def test_without_coordinates_it_enlarges_by_its_scale_and_learns():
     net, lq = small_metasr(scale=2.5), torch.rand(1, 3, 6, 5)
-    picture = net(lq)
-    assert picture.shape == (1, 3, 15, 12)
-    torch.testing.assert_close(picture, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
-    picture.sum().backward()
+    image = net(lq)
+    assert image.shape == (1, 3, 15, 12)
+    torch.testing.assert_close(image, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
+    image.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
-def test_bfloat16_pictures_are_close():
+def test_bfloat16_images_are_close():
     net, lq = small_metasr(), torch.rand(1, 3, 12, 9)
     with torch.autocast("cpu", torch.bfloat16):
         half = net.render(lq, (40, 31))

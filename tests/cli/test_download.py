@@ -102,7 +102,7 @@ def test_what_is_not_there_is_told_with_the_command():
 
 def test_what_is_in_the_box_is_told(capsys):
     assert main(["download", "liif-light"]) == 0
-    assert capsys.readouterr().out.endswith("liif-light.pth: comes in the box\n")
+    assert capsys.readouterr().out.endswith("liif-light.pth: is bundled\n")
 
 
 def test_an_unknown_name_is_told_with_the_known_ones(capsys):

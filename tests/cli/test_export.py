@@ -1,4 +1,4 @@
-"""An exported graph gives the network's pictures in another program, at any size; else it is not written."""
+"""An exported graph gives the network's images in another program, at any size; else it is not written."""
 import numpy as np
 import pytest
 import torch
@@ -39,7 +39,7 @@ def save(folder, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_onnxruntime_gives_our_pictures_at_any_size(network, tmp_path, capsys):
+def test_onnxruntime_gives_our_images_at_any_size(network, tmp_path, capsys):
     import onnxruntime
 
     net = save(tmp_path, network)

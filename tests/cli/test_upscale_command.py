@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr upscale`: every picture is made or named, and none is half written."""
+"""`python -m liif_basicsr upscale`: every image is made or named, and none is half written."""
 from __future__ import annotations
 
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import NETWORK, image, model, ramp
+from image_files import NETWORK, image, model, ramp
 from PIL import Image
 
 import liif_basicsr
@@ -55,13 +55,13 @@ def test_a_folder_goes_on_after_a_bad_file(upscale, capsys):
     Path("in").mkdir()
     for name in ("a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"):
         image("RGB").save(Path("in", name))
-    Path("in", "b.png").write_bytes(b"no picture")
-    Path("in", "notes.txt").write_text("no picture, and nobody says so")
+    Path("in", "b.png").write_bytes(b"no image")
+    Path("in", "notes.txt").write_text("no image, and nobody says so")
     assert upscale("in", "out", "--scale", "2") == 1
     assert sorted(os.listdir("out")) == ["a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"]
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
-    assert "1 of 6 pictures were not made" in err and err.splitlines()[-1].strip().startswith("in/b.png: is no PNG")
+    assert "1 of 6 images were not made" in err and err.splitlines()[-1].strip().startswith("in/b.png: is no PNG")
 
 
 def test_a_pattern_keeps_the_folders_below_it(upscale):
@@ -79,13 +79,13 @@ def test_patterns_of_a_shell(upscale):
     assert sorted(os.listdir("out")) == ["a.png", "b.png"]
 
 
-def test_several_pictures_are_not_put_into_a_folder_with_a_pictures_name(upscale, capsys):
+def test_several_images_are_not_put_into_a_folder_with_a_images_name(upscale, capsys):
     os.mkdir("in")
     for name in ("in/a.png", "in/b.png"):
         image("L").save(name)
     for words in (["in"], ["in/*.png"], ["in/a.png", "in/b.png"]):
         assert upscale(*words, "out.jpg", "--scale", "2") == 2
-        assert "out.jpg: is a file, or named like one; for several pictures give a folder" in capsys.readouterr().err
+        assert "out.jpg: is a file, or named like one; for several images give a folder" in capsys.readouterr().err
     assert os.listdir() == ["in"]
 
 
@@ -138,7 +138,7 @@ def test_existing_output_is_kept_without_the_flag(upscale, capsys):
     assert size("out.png") == (34, 24)
 
 
-def test_a_picture_never_replaces_itself(upscale, capsys):
+def test_a_image_never_replaces_itself(upscale, capsys):
     image("L").save("in.png")
     os.link("in.png", "same.png")
     before = Path("in.png").read_bytes()
@@ -147,7 +147,7 @@ def test_a_picture_never_replaces_itself(upscale, capsys):
     assert Path("in.png").read_bytes() == before and "its own" in capsys.readouterr().err
 
 
-def test_a_damaged_picture_keeps_the_older_output(upscale):
+def test_a_damaged_image_keeps_the_older_output(upscale):
     image("RGB", 200, 200).save("in.jpg")
     Path("in.jpg").write_bytes(Path("in.jpg").read_bytes()[:1500])
     Path("out.png").write_text("mine")
@@ -157,8 +157,8 @@ def test_a_damaged_picture_keeps_the_older_output(upscale):
 
 @pytest.mark.parametrize("words, says", [
     (["none.png", "out.png", "--scale", "2"], "none.png: no such file"),
-    (["*.gif", "out", "--scale", "2"], "*.gif: no pictures"),
-    (["empty", "out", "--scale", "2"], "empty: no pictures"),
+    (["*.gif", "out", "--scale", "2"], "*.gif: no images"),
+    (["empty", "out", "--scale", "2"], "empty: no images"),
     (["in.png", "out.gif", "--scale", "2"], "out.gif: its ending"),
     (["in.png", "in2.png", "file.txt", "--scale", "2"], "file.txt: is a file"),
     (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be made"),

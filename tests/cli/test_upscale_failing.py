@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import image, model, ramp
+from image_files import image, model, ramp
 from PIL import Image
 
 __all__ = ["model"]

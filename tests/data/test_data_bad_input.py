@@ -9,17 +9,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from datafiles import build, make_lmdb, noise_picture, paired_block, refused, save, train_block, val_block
+from datafiles import build, make_lmdb, noise_image, paired_block, refused, save, train_block, val_block
 
 from liif_basicsr.data.decode import decode
-from liif_basicsr.data.prepare.pictures import Settings, open_any, store
+from liif_basicsr.data.prepare.images import Settings, open_any, store
 from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for k in range(3):
-        save(tmp_path / "photos" / f"{k}.png", noise_picture(60, 60, seed=k))
+        save(tmp_path / "photos" / f"{k}.png", noise_image(60, 60, seed=k))
     return tmp_path / "photos"
 
 
@@ -48,26 +48,26 @@ def test_a_folder_that_is_missing_says_how_to_get_it(tmp_path: Path, name: str, 
     refused(lambda: build(val_block(tmp_path / name)), "dataroot_gt", name, "does not exist", part)
 
 
-def test_a_folder_without_pictures(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("no picture")
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
     refused(lambda: build(train_block(tmp_path)), "dataroot_gt", str(tmp_path), "no images")
 
 
-def test_pictures_smaller_than_the_crop(photos: Path, tmp_path: Path) -> None:
-    save(photos / "small.png", noise_picture(60, 47))
+def test_images_smaller_than_the_crop(photos: Path, tmp_path: Path) -> None:
+    save(photos / "small.png", noise_image(60, 47))
     refused(lambda: build(train_block(photos)), str(photos / "small.png"), "60x47", "48x48", "lq_size")
-    small = make_lmdb(tmp_path / "set.lmdb", {"a": noise_picture(47, 60)})
+    small = make_lmdb(tmp_path / "set.lmdb", {"a": noise_image(47, 60)})
     refused(lambda: build(train_block(small)), "set.lmdb/a", "47x60", "48x48")
 
 
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) (w) file\n"  # which Pillow would run
 
 
-@pytest.mark.parametrize("content", [b"not a picture", PROGRAM], ids=["text", "program"])
-def test_a_broken_head(photos: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"not an image", PROGRAM], ids=["text", "program"])
+def test_a_corrupt_head(photos: Path, content: bytes) -> None:
     (photos / "1.png").write_bytes(content)
-    refused(lambda: build(train_block(photos)), str(photos / "1.png"), "broken")
-    refused(lambda: build(val_block(photos)), str(photos / "1.png"), "broken")
+    refused(lambda: build(train_block(photos)), str(photos / "1.png"), "corrupt")
+    refused(lambda: build(val_block(photos)), str(photos / "1.png"), "corrupt")
 
 
 def spoil_meta(root: Path) -> None:
@@ -107,7 +107,7 @@ def spoil_head(root: Path) -> None:
     ],
 )
 def test_an_lmdb_that_is_not_whole(tmp_path: Path, spoil: Callable[[Path], None], part: str) -> None:
-    root = make_lmdb(tmp_path / "set.lmdb", {str(k): noise_picture(60, 60, seed=k) for k in range(9)})
+    root = make_lmdb(tmp_path / "set.lmdb", {str(k): noise_image(60, 60, seed=k) for k in range(9)})
     spoil(root)
     refused(lambda: build(train_block(root)), "dataroot_gt", "set.lmdb", part)
 
@@ -135,71 +135,71 @@ def test_a_meta_file_that_lies_or_is_missing(tmp_path: Path, photos: Path) -> No
 def test_pairs_that_do_not_match(tmp_path: Path, photos: Path) -> None:
     lq = tmp_path / "lq"
     for k in range(3):
-        save(lq / f"{k}.png", noise_picture(30, 30))
+        save(lq / f"{k}.png", noise_image(30, 30))
     build(paired_block(photos, lq, scales=[2]))
     refused(lambda: build(paired_block(photos, lq)), "0.png", "60x60", "90x90")
-    save(lq / "9.png", noise_picture(30, 30))
+    save(lq / "9.png", noise_image(30, 30))
     refused(lambda: build(paired_block(photos, lq, scales=[2])), str(lq), "4", "3")
     (lq / "1.png").unlink()
     refused(lambda: build(paired_block(photos, lq, scales=[2])), "1.png", str(lq))
     refused(lambda: build(paired_block(photos, tmp_path / "none")), "dataroot_lq", "none", "does not exist")
 
 
-def test_scales_with_different_numbers_of_pictures(tmp_path: Path) -> None:
+def test_scales_with_different_numbers_of_images(tmp_path: Path) -> None:
     for scale, count in ((2, 2), (3, 1)):
         for k in range(count):
-            save(tmp_path / f"x{scale}" / f"{k}.png", noise_picture(12, 12))
+            save(tmp_path / f"x{scale}" / f"{k}.png", noise_image(12, 12))
     refused(lambda: build(val_block(tmp_path / "x{scale}")), "x2", "2 images", "x3", "has 1")
 
 
 # Data that turns out to be bad when it is read ---------------------------------------------------------------
 
 
-def test_a_broken_picture_is_named(photos: Path) -> None:
+def test_a_corrupt_image_is_named(photos: Path) -> None:
     path = break_file(photos / "1.png")
     dataset = build(train_block(photos))
-    refused(lambda: dataset[1], str(path), "broken")
+    refused(lambda: dataset[1], str(path), "corrupt")
     path.unlink()
     refused(lambda: dataset[1], str(path), "No such file")
 
 
-def test_a_broken_entry_of_an_lmdb_is_named(tmp_path: Path) -> None:
+def test_a_corrupt_entry_of_an_lmdb_is_named(tmp_path: Path) -> None:
     from basicsr.utils.lmdb_util import LmdbMaker
 
     maker = LmdbMaker(str(tmp_path / "set.lmdb"))
-    maker.put(b"no picture", "bad", (60, 60, 3))
+    maker.put(b"no image", "bad", (60, 60, 3))
     maker.close()
     dataset = build(train_block(tmp_path / "set.lmdb"))
-    refused(lambda: dataset[0], "set.lmdb/bad", "broken")
+    refused(lambda: dataset[0], "set.lmdb/bad", "corrupt")
 
 
-def test_broken_pictures_are_skipped_and_counted_where_asked(photos: Path, lines: list[str]) -> None:
+def test_corrupt_images_are_skipped_and_counted_where_asked(photos: Path, lines: list[str]) -> None:
     break_file(photos / "1.png")
-    (photos / "2.png").write_bytes(b"not a picture")
-    dataset = build(train_block(photos, broken="skip"))
+    (photos / "2.png").write_bytes(b"not an image")
+    dataset = build(train_block(photos, corrupt="skip"))
     lines.clear()
     paths = {dataset[k % 3]["gt_path"] for k in range(12)}
     assert paths == {str(photos / "0.png")}
     assert dataset.skipped == len(lines) >= 8
-    assert re.search(r"number 1 in this process: .*1\.png is broken", "\n".join(lines))
+    assert re.search(r"number 1 in this process: .*1\.png is corrupt", "\n".join(lines))
 
 
-def test_nothing_but_broken_pictures_stops_also_then(photos: Path) -> None:
+def test_nothing_but_corrupt_images_stops_also_then(photos: Path) -> None:
     for path in photos.iterdir():
         break_file(path)
-    dataset = build(train_block(photos, broken="skip"))
-    refused(lambda: dataset[0], "all pictures are broken", "--check")
+    dataset = build(train_block(photos, corrupt="skip"))
+    refused(lambda: dataset[0], "all images are corrupt", "--check")
 
 
-def test_a_picture_bomb_is_refused() -> None:
+def test_a_image_bomb_is_refused() -> None:
     content = cv2.imencode(".png", np.zeros((20_000, 20_000), np.uint8))[1].tobytes()
     refused(lambda: decode(content, "bomb.png"), "bomb.png", "too large")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
-def test_mutated_files_give_a_picture_or_one_line(suffix: str) -> None:
+def test_mutated_files_give_a_image_or_one_line(suffix: str) -> None:
     rng = np.random.default_rng(5)
-    whole = cv2.imencode(suffix, noise_picture(24, 32))[1].tobytes()
+    whole = cv2.imencode(suffix, noise_image(24, 32))[1].tobytes()
     for _ in range(60):
         content = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else whole)
         for position in rng.integers(len(content), size=rng.integers(1, 5)):

@@ -10,13 +10,13 @@ import pytest
 import torch
 from basicsr.data import build_dataloader
 from basicsr.data.data_sampler import EnlargedSampler
-from datafiles import make_lmdb, noise_picture, paired_block, save, train_block, val_block
+from datafiles import make_lmdb, noise_image, paired_block, save, train_block, val_block
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
-from liif_basicsr.data.prepare.pictures import Settings, open_any, store
+from liif_basicsr.data.prepare.images import Settings, open_any, store
 
 
 def tensor(image: np.ndarray) -> torch.Tensor:
@@ -24,13 +24,13 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 
 
 @pytest.fixture
-def pictures() -> dict[str, np.ndarray]:
-    return {f"img_{k}": noise_picture(70 + k, 90 - k, seed=k) for k in range(4)}
+def images() -> dict[str, np.ndarray]:
+    return {f"img_{k}": noise_image(70 + k, 90 - k, seed=k) for k in range(4)}
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pictures: dict[str, np.ndarray]) -> Path:
-    for name, image in pictures.items():
+def folder(tmp_path: Path, images: dict[str, np.ndarray]) -> Path:
+    for name, image in images.items():
         save(tmp_path / "photos" / f"{name}.png", image)
     (tmp_path / "photos" / "notes.txt").write_text("passed over")
     return tmp_path / "photos"
@@ -51,12 +51,12 @@ def epoch(loader: DataLoader, sampler: EnlargedSampler, number: int = 0) -> list
 # Validation --------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_cut_and_reduced_for_each_scale_in_turn(folder: Path, pictures: dict[str, np.ndarray]) -> None:
+def test_images_are_cut_and_reduced_for_each_scale_in_turn(folder: Path, images: dict[str, np.ndarray]) -> None:
     dataset = ArbitraryScaleImageDataset(val_block(folder, scales=[2, [2, 3.5], 6], protocol="benchmark"))
     assert dataset.scales == [(2, 2), (2, 3.5), (6, 6)] and dataset.protocol == "benchmark"
     assert len(dataset) == 12 and dataset.num_images == 4
     for index, item in enumerate(dataset):
-        (sy, sx), (name, image) = dataset.scales[index // 4], list(pictures.items())[index % 4]
+        (sy, sx), (name, image) = dataset.scales[index // 4], list(images.items())[index % 4]
         h, w = int(image.shape[0] / sy), int(image.shape[1] / sx)
         gt = image[: round(h * sy), : round(w * sx)]
         assert torch.equal(item["gt"], tensor(gt))
@@ -68,15 +68,15 @@ def test_pictures_are_cut_and_reduced_for_each_scale_in_turn(folder: Path, pictu
 def test_pairs_are_read_as_they_are_given_and_gt_is_cut(tmp_path: Path) -> None:
     for scale in ("2", "3"):
         for k in range(3):
-            save(tmp_path / f"GT_x{scale}" / f"{k}.png", noise_picture(20 * int(scale) + 1, 30 * int(scale), seed=k))
-            save(tmp_path / f"LQ_x{scale}" / f"{k}x{scale}.png", noise_picture(20, 30, seed=9 + k))
+            save(tmp_path / f"GT_x{scale}" / f"{k}.png", noise_image(20 * int(scale) + 1, 30 * int(scale), seed=k))
+            save(tmp_path / f"LQ_x{scale}" / f"{k}x{scale}.png", noise_image(20, 30, seed=9 + k))
     roots = tmp_path / "GT_x{scale}", tmp_path / "LQ_x{scale}"
     dataset = ArbitraryScalePairedDataset(paired_block(*roots, filename_tmpl="{}x{scale}", scale=4))
     assert len(dataset) == 6 and dataset.num_images == 3
     for index, item in enumerate(dataset):
         scale, k = (2, 3)[index // 3], index % 3
-        assert torch.equal(item["lq"], tensor(noise_picture(20, 30, seed=9 + k)))
-        assert torch.equal(item["gt"], tensor(noise_picture(20 * scale + 1, 30 * scale, seed=k)[: 20 * scale]))
+        assert torch.equal(item["lq"], tensor(noise_image(20, 30, seed=9 + k)))
+        assert torch.equal(item["gt"], tensor(noise_image(20 * scale + 1, 30 * scale, seed=k)[: 20 * scale]))
         assert item["lq_path"] == str(tmp_path / f"LQ_x{scale}" / f"{k}x{scale}.png")
 
 
@@ -99,11 +99,11 @@ def test_the_default_collation_gives_the_models_shapes(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["lmdb", "pixels"])
 def test_every_kind_of_source_gives_what_the_folder_gives(
-    tmp_path: Path, folder: Path, pictures: dict[str, np.ndarray], kind: str
+    tmp_path: Path, folder: Path, images: dict[str, np.ndarray], kind: str
 ) -> None:
     root = tmp_path / f"set.{kind}"
     if kind == "lmdb":
-        make_lmdb(root, pictures)
+        make_lmdb(root, images)
     else:
         store(open_any(folder), root, Settings(pixels=True))
     first = ArbitraryScaleImageDataset(train_block(folder))
@@ -118,17 +118,17 @@ def test_every_kind_of_source_gives_what_the_folder_gives(
 
 @pytest.mark.parametrize("kind", ["disk", "lmdb"])
 def test_a_meta_file_chooses_and_orders(
-    tmp_path: Path, pictures: dict[str, np.ndarray], folder: Path, kind: str
+    tmp_path: Path, images: dict[str, np.ndarray], folder: Path, kind: str
 ) -> None:
-    root = folder if kind == "disk" else make_lmdb(tmp_path / "set.lmdb", pictures)
+    root = folder if kind == "disk" else make_lmdb(tmp_path / "set.lmdb", images)
     (tmp_path / "meta.txt").write_text("img_2.png (72,88,3)\nimg_0.png\n")
     dataset = ArbitraryScaleImageDataset(val_block(root, meta_info_file=str(tmp_path / "meta.txt")))
     assert [Path(item["gt_path"]).stem for item in dataset] == ["img_2", "img_0"] * 2
-    assert torch.equal(dataset[0]["gt"], tensor(pictures["img_2"]))
+    assert torch.equal(dataset[0]["gt"], tensor(images["img_2"]))
 
 
-def test_odd_pictures_become_rgb(tmp_path: Path) -> None:
-    rgb, gray = noise_picture(20, 24), noise_picture(20, 24)[..., 0]
+def test_odd_images_become_rgb(tmp_path: Path) -> None:
+    rgb, gray = noise_image(20, 24), noise_image(20, 24)[..., 0]
     rgba = np.concatenate((rgb, gray[..., None]), axis=-1)
     wide = (gray.astype(np.uint16) << 8) | gray[::-1]
     for name, image in (("gray", gray), ("alpha", rgba), ("sixteen", wide)):
@@ -146,8 +146,8 @@ def test_odd_pictures_become_rgb(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def lmdb_set(tmp_path: Path, pictures: dict[str, np.ndarray]) -> ArbitraryScaleImageDataset:
-    return ArbitraryScaleImageDataset(train_block(make_lmdb(tmp_path / "set.lmdb", pictures)))
+def lmdb_set(tmp_path: Path, images: dict[str, np.ndarray]) -> ArbitraryScaleImageDataset:
+    return ArbitraryScaleImageDataset(train_block(make_lmdb(tmp_path / "set.lmdb", images)))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

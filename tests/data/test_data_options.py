@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datafiles import build, noise_picture, paired_block, paired_train_block, refused, save, train_block, val_block
+from datafiles import build, noise_image, paired_block, paired_train_block, refused, save, train_block, val_block
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for k in range(3):
-        save(tmp_path / "photos" / f"{k}.png", noise_picture(60, 60, seed=k))
+        save(tmp_path / "photos" / f"{k}.png", noise_image(60, 60, seed=k))
     return tmp_path / "photos"
 
 
@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
         ({"use_hflip": "yes"}, ("use_hflip", "true or false")),
         ({"io_backend": {"type": "lmbd"}}, ("io_backend", "lmbd", "lmdb")),
         ({"io_backend": {"typ": "disk"}}, ("io_backend", "did you mean 'type'")),
-        ({"broken": "ignore"}, ("broken", "stop, skip")),
+        ({"on_corrupt": "ignore"}, ("on_corrupt", "raise, skip")),
         ({"batch_size_per_gpu": "4"}, ("batch_size_per_gpu",)),
         ({"prefetch_mode": "gpu"}, ("prefetch_mode", "cpu, cuda")),
         ({"phase": "training"}, ("phase",)),

@@ -1,4 +1,4 @@
-"""A crop that is decoded alone equals the crop of the whole picture."""
+"""A crop that is decoded alone equals the crop of the whole image."""
 from __future__ import annotations
 
 import io
@@ -6,14 +6,14 @@ import io
 import cv2
 import numpy as np
 import pytest
-from datafiles import make_lmdb, noise_picture
+from datafiles import make_lmdb, noise_image
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from liif_basicsr.data.decode import decode
 from liif_basicsr.data.png import crop_png
-from liif_basicsr.data.prepare.pictures import encode_png
+from liif_basicsr.data.prepare.images import encode_png
 from liif_basicsr.data.source import open_source
 
 
@@ -24,7 +24,7 @@ from liif_basicsr.data.source import open_source
     data=st.data(),
 )
 def test_a_crop_equals_that_of_the_whole(size: tuple[int, int], level: int, smooth: bool, data: st.DataObject) -> None:
-    image = noise_picture(*size)
+    image = noise_image(*size)
     if smooth:
         image = cv2.GaussianBlur(image, (5, 5), 2)
     top, left = (data.draw(st.integers(0, n - 1)) for n in size)
@@ -43,7 +43,7 @@ def pillow_file(image: np.ndarray, kind: str, **options: object) -> bytes:
 
 
 def test_other_files_are_left_to_the_decoder() -> None:
-    image = noise_picture(30, 40)
+    image = noise_image(30, 40)
     smooth = cv2.GaussianBlur(image, (5, 5), 2)
     others = [
         pillow_file(image, "JPEG"),
@@ -59,20 +59,20 @@ def test_other_files_are_left_to_the_decoder() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_damage_is_never_taken_for_a_picture(level: int) -> None:
-    image = noise_picture(30, 40)
+def test_damage_is_never_taken_for_a_image(level: int) -> None:
+    image = noise_image(30, 40)
     content = encode_png(image, level)
     rng = np.random.default_rng(3)
     for _ in range(300):
-        broken = bytearray(content)
-        broken[rng.integers(len(broken))] ^= 1 << int(rng.integers(8))
-        cut = bytes(broken[: rng.integers(len(broken))]) if rng.random() < 0.2 else bytes(broken)
+        corrupt = bytearray(content)
+        corrupt[rng.integers(len(corrupt))] ^= 1 << int(rng.integers(8))
+        cut = bytes(corrupt[: rng.integers(len(corrupt))]) if rng.random() < 0.2 else bytes(corrupt)
         part = crop_png(cut, (30, 40), (3, 4), (20, 20))
         assert part is None or np.array_equal(part, image[3:23, 4:24])
 
 
 def test_sources_give_the_same_crops_of_any_png(tmp_path) -> None:
-    image = noise_picture(50, 60)
+    image = noise_image(50, 60)
     source = open_source(str(make_lmdb(tmp_path / "set.lmdb", {"a": image})), "lmdb")
     assert np.array_equal(source.crop(0, (5, 7), (30, 40)), image[5:35, 7:47])
     (tmp_path / "folder").mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datafiles import noise_picture, paired_train_block, position_picture, save, train_block
+from datafiles import noise_image, paired_train_block, position_image, save, train_block
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +21,7 @@ SIZE = (150, 210)
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    save(tmp_path / "photos" / "a.png", position_picture(*SIZE))
+    save(tmp_path / "photos" / "a.png", position_image(*SIZE))
     return tmp_path / "photos"
 
 
@@ -36,19 +36,19 @@ def orient(image: np.ndarray, horizontal: bool, vertical: bool, transpose: bool)
     return image.transpose(1, 0, 2) if transpose else image
 
 
-def find_crop(item: dict, picture: np.ndarray) -> tuple[np.ndarray, tuple[bool, bool, bool], tuple[int, int]]:
-    """The crop that a sample of a position picture is from, its orientation, and its corner."""
+def find_crop(item: dict, image: np.ndarray) -> tuple[np.ndarray, tuple[bool, bool, bool], tuple[int, int]]:
+    """The crop that a sample of a position image is from, its orientation, and its corner."""
     height, width = (round(2 / cell) for cell in item["cell"][0].tolist())
     index = np.stack([((item["coord"][:, k].double().numpy() + 1) * n - 1) / 2 for k, n in enumerate((height, width))])
     i, j = np.rint(index).astype(int)
     place = np.rint(item["gt"].numpy() * 255).astype(int)[:, :2]
-    for flips in product((False, True), repeat=3):
-        shape = (width, height) if flips[2] else (height, width)
-        inside = orient(position_picture(*shape), *flips)[i, j, :2].astype(int)
+    for transform in product((False, True), repeat=3):
+        shape = (width, height) if transform[2] else (height, width)
+        inside = orient(position_image(*shape), *transform)[i, j, :2].astype(int)
         corner = place - inside
         if (corner == corner[0]).all():
             top, left = corner[0]
-            return picture[top : top + shape[0], left : left + shape[1]], flips, (top, left)
+            return image[top : top + shape[0], left : left + shape[1]], transform, (top, left)
     raise AssertionError("the pixels are not those of one crop in one orientation")
 
 
@@ -56,18 +56,18 @@ def find_crop(item: dict, picture: np.ndarray) -> tuple[np.ndarray, tuple[bool, 
 def test_a_sample_equals_the_official_procedure(photos: Path, seed: int) -> None:
     torch.manual_seed(seed)
     item = ArbitraryScaleImageDataset(train_block(photos))[0]
-    crop, flips, _ = find_crop(item, position_picture(*SIZE))
+    crop, transform, _ = find_crop(item, position_image(*SIZE))
     n = len(crop)
     assert crop.shape == (n, n, 3) and 12 <= n <= 48
 
     lq = np.asarray(Image.fromarray(crop).resize((12, 12), Image.Resampling.BICUBIC))
-    expected = torch.from_numpy(orient(lq, *flips).transpose(2, 0, 1).copy()).float() / 255
+    expected = torch.from_numpy(orient(lq, *transform).transpose(2, 0, 1).copy()).float() / 255
     assert torch.equal(item["lq"], expected)
 
     i, j = (np.rint(((item["coord"][:, k].double().numpy() + 1) * n - 1) / 2).astype(int) for k in (0, 1))
     assert len(set(zip(i, j, strict=True))) == 100
     assert np.array_equal(item["coord"].numpy(), np.stack((plain_coord(n)[i], plain_coord(n)[j]), axis=-1))
-    assert np.array_equal(item["gt"].numpy(), orient(crop, *flips)[i, j].astype(np.float32) / np.float32(255))
+    assert np.array_equal(item["gt"].numpy(), orient(crop, *transform)[i, j].astype(np.float32) / np.float32(255))
     assert torch.equal(item["cell"], torch.full((1, 2), 2 / n))
     assert item["scale"].tolist() == pytest.approx([n / 12] * 2)
     assert item["gt_path"] == str(photos / "a.png")
@@ -82,8 +82,8 @@ def test_an_input_may_be_one_pixel(photos: Path) -> None:
 def test_all_orientations_scales_and_places_are_drawn(photos: Path) -> None:
     torch.manual_seed(0)
     dataset = ArbitraryScaleImageDataset(train_block(photos))
-    found = [find_crop(dataset[0], position_picture(*SIZE)) for _ in range(400)]
-    assert len({flips for _, flips, _ in found}) == 8
+    found = [find_crop(dataset[0], position_image(*SIZE)) for _ in range(400)]
+    assert len({transform for _, transform, _ in found}) == 8
     sides = [len(crop) for crop, _, _ in found]
     assert min(sides) == 12 and max(sides) == 48 and abs(np.mean(sides) - 30) < 2
     assert min(top for _, _, (top, _) in found) < 5 and min(left for _, _, (_, left) in found) < 5
@@ -94,29 +94,29 @@ def test_all_orientations_scales_and_places_are_drawn(photos: Path) -> None:
 @pytest.mark.parametrize(("options", "count"), [((False, False), 1), ((True, False), 2), ((False, True), 4)])
 def test_flips_are_those_that_are_asked_for(photos: Path, options: tuple[bool, bool], count: int) -> None:
     dataset = ArbitraryScaleImageDataset(train_block(photos, use_hflip=options[0], use_rot=options[1]))
-    assert len({find_crop(dataset[0], position_picture(*SIZE))[1] for _ in range(60)}) == count
+    assert len({find_crop(dataset[0], position_image(*SIZE))[1] for _ in range(60)}) == count
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_paired_sample_takes_matching_crops(tmp_path: Path, seed: int) -> None:
     for scale in (2, 3):
-        save(tmp_path / f"GT_x{scale}" / "a.png", position_picture(40 * scale, 50 * scale))
-        save(tmp_path / f"LQ_x{scale}" / f"a_x{scale}.png", position_picture(40, 50, seed=scale))
+        save(tmp_path / f"GT_x{scale}" / "a.png", position_image(40 * scale, 50 * scale))
+        save(tmp_path / f"LQ_x{scale}" / f"a_x{scale}.png", position_image(40, 50, seed=scale))
     block = paired_train_block(tmp_path / "GT_x{scale}", tmp_path / "LQ_x{scale}", filename_tmpl="{}_x{scale}")
     torch.manual_seed(seed)
     item = ArbitraryScalePairedDataset(block)[0]
     scale = round(item["scale"][0].item())
     assert item["gt_path"] == str(tmp_path / f"GT_x{scale}" / "a.png")
-    crop, flips, (top, left) = find_crop(item, position_picture(40 * scale, 50 * scale))
+    crop, transform, (top, left) = find_crop(item, position_image(40 * scale, 50 * scale))
     assert crop.shape == (12 * scale, 12 * scale, 3) and top % scale == left % scale == 0
-    lq = position_picture(40, 50, seed=scale)[top // scale :, left // scale :][:12, :12]
-    assert torch.equal(item["lq"], torch.from_numpy(orient(lq, *flips).transpose(2, 0, 1).copy()).float() / 255)
+    lq = position_image(40, 50, seed=scale)[top // scale :, left // scale :][:12, :12]
+    assert torch.equal(item["lq"], torch.from_numpy(orient(lq, *transform).transpose(2, 0, 1).copy()).float() / 255)
 
 
 def test_both_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
     for scale in (2, 3):
-        save(tmp_path / f"GT_x{scale}" / "a.png", noise_picture(40 * scale, 50 * scale))
-        save(tmp_path / f"LQ_x{scale}" / "a.png", noise_picture(40, 50))
+        save(tmp_path / f"GT_x{scale}" / "a.png", noise_image(40 * scale, 50 * scale))
+        save(tmp_path / f"LQ_x{scale}" / "a.png", noise_image(40, 50))
     dataset = ArbitraryScalePairedDataset(paired_train_block(tmp_path / "GT_x{scale}", tmp_path / "LQ_x{scale}"))
     assert len(dataset) == 1
     assert {round(dataset[0]["scale"][0].item()) for _ in range(30)} == {2, 3}
@@ -125,7 +125,7 @@ def test_both_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
 @given(height=st.integers(1, 60), width=st.integers(1, 60), data=st.data())
 def test_pixels_are_distinct_and_lie_where_their_coordinates_say(height: int, width: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, height * width))
-    image = position_picture(height, width)
+    image = position_image(height, width)
     coord, rgb = sample_pixels(image, count, generator())
     assert coord.shape == (count, 2) and rgb.shape == (count, 3) and coord.dtype == rgb.dtype == torch.float32
     row, column = (np.rint(rgb[:, k].numpy() * 255).astype(int) for k in (0, 1))
@@ -136,7 +136,7 @@ def test_pixels_are_distinct_and_lie_where_their_coordinates_say(height: int, wi
 
 def test_every_pixel_is_as_likely_as_another() -> None:
     torch.manual_seed(0)
-    image, hits = position_picture(6, 7), np.zeros((6, 7))
+    image, hits = position_image(6, 7), np.zeros((6, 7))
     for _ in range(3000):
         place = np.rint(sample_pixels(image, 14, generator())[1].numpy() * 255).astype(int)
         hits[place[:, 0], place[:, 1]] += 1
@@ -147,7 +147,7 @@ def test_every_pixel_is_as_likely_as_another() -> None:
     size=st.tuples(st.integers(8, 500), st.integers(8, 500)),
     scale=st.tuples(st.floats(1, 8), st.floats(1, 8)),
 )
-def test_what_is_cut_and_reduced_fits_the_picture(size: tuple[int, int], scale: tuple[float, float]) -> None:
+def test_what_is_cut_and_reduced_fits_the_image(size: tuple[int, int], scale: tuple[float, float]) -> None:
     small = floor_size(size, scale)
     for n, low, cut, s in zip(size, small, scaled_size(small, scale), scale, strict=True):
         assert low >= 1 and cut <= n < cut + s + 1

@@ -15,12 +15,12 @@ import lmdb
 import numpy as np
 import pytest
 from conftest import ROOT
-from datafiles import noise_picture, save
+from datafiles import noise_image, save
 from hypothesis import given
 from hypothesis import strategies as st
 
 from liif_basicsr.data.prepare import sets
-from liif_basicsr.data.prepare.pictures import Settings, keys, open_any, starts, store
+from liif_basicsr.data.prepare.images import Settings, keys, open_any, starts, store
 from liif_basicsr.data.prepare.stores import LmdbFile
 from liif_basicsr.data.source import open_source
 from liif_basicsr.utils.errors import LIIFError
@@ -50,7 +50,7 @@ def contents(root: Path) -> dict[str, bytes]:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for k, size in enumerate([(500, 760), (100, 90), (480, 481)]):
-        save(tmp_path / "photos" / f"photo {k}.png", noise_picture(*size, seed=k))
+        save(tmp_path / "photos" / f"photo {k}.png", noise_image(*size, seed=k))
     return tmp_path / "photos"
 
 
@@ -58,7 +58,7 @@ def test_a_folder_becomes_an_lmdb_that_basicsr_reads(tmp_path: Path, photos: Pat
     from basicsr.data.single_image_dataset import SingleImageDataset
 
     done = prepare(tmp_path, "folder", photos, "set", "--processes", 2)
-    assert "dataroot_gt: set.lmdb" in done.stdout and "9 images of 3 pictures" in done.stdout
+    assert "dataroot_gt: set.lmdb" in done.stdout and "9 images of 3 images" in done.stdout
     lines = (tmp_path / "set.lmdb" / "meta_info.txt").read_text().splitlines()
     assert lines[0] == "photo_0_s001.png (480,480,3) 1" and lines[6] == "photo_1_s001.png (100,90,3) 1"
     opt = {"dataroot_lq": str(tmp_path / "set.lmdb"), "io_backend": {"type": "lmdb"}}
@@ -67,7 +67,7 @@ def test_a_folder_becomes_an_lmdb_that_basicsr_reads(tmp_path: Path, photos: Pat
     assert [item["lq_path"] for item in dataset] == names
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
-    first = noise_picture(500, 760)
+    first = noise_image(500, 760)
     corners = [(top, left) for top in (0, 20) for left in (0, 240, 280)]
     for k, (top, left) in enumerate(corners):
         image = (dataset[k]["lq"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
@@ -78,11 +78,11 @@ def test_a_folder_becomes_an_lmdb_that_basicsr_reads(tmp_path: Path, photos: Pat
     assert (tmp_path / "set.lmdb" / "data.mdb").stat().st_mtime_ns == before
 
 
-def test_check_names_what_is_broken_and_makes_nothing(tmp_path: Path, photos: Path) -> None:
+def test_check_names_what_is_corrupt_and_makes_nothing(tmp_path: Path, photos: Path) -> None:
     path = photos / "photo 1.png"
     path.write_bytes(path.read_bytes()[:5000])
     done = prepare(tmp_path, "folder", photos, "--check", status=1)
-    assert str(path) in done.stdout and "1 of 3 pictures" in done.stdout
+    assert str(path) in done.stdout and "1 of 3 images" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
     done = prepare(tmp_path, "folder", photos, "set", status=1)
     line = done.stderr.splitlines()[-1]
@@ -119,7 +119,7 @@ def start_and_wait(folder: Path) -> subprocess.Popen[str]:
 def many_photos(tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
     for k in range(30):
-        cv2.imwrite(str(tmp_path / "photos" / f"{k}.png"), noise_picture(500, 760, seed=k))
+        cv2.imwrite(str(tmp_path / "photos" / f"{k}.png"), noise_image(500, 760, seed=k))
     return tmp_path
 
 
@@ -129,7 +129,7 @@ def test_a_killed_run_leaves_nothing_that_looks_whole_and_can_be_run_again(many_
     process.kill()
     process.communicate(timeout=60)  # its workers hold the other end: this returns when they have ended
     assert not (many_photos / "set.lmdb").exists()
-    assert "180 images of 30 pictures" in prepare(many_photos, "folder", "photos", "set").stdout
+    assert "180 images of 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
     store(open_any(many_photos / "photos"), many_photos / "whole.lmdb", Settings())
     assert contents(many_photos / "set.lmdb") == contents(many_photos / "whole.lmdb")
     assert not (many_photos / "set.lmdb.partial").exists()
@@ -177,15 +177,15 @@ def test_an_lmdb_grows_beyond_its_first_size(tmp_path: Path) -> None:
 def test_the_archive_of_benchmarks_is_laid_out(tmp_path: Path) -> None:
     archive = tmp_path / "bm" / "Set5"
     for scale in (2, 3, 4):
-        save(archive / "LR_bicubic" / f"X{scale}" / f"babyx{scale}.png", noise_picture(50 // scale, 12))
-    save(archive / "HR" / "baby.png", noise_picture(50, 49))
+        save(archive / "LR_bicubic" / f"X{scale}" / f"babyx{scale}.png", noise_image(50 // scale, 12))
+    save(archive / "HR" / "baby.png", noise_image(50, 49))
     assert len(sets.benchmark(tmp_path / "bm", tmp_path / "out")) == 6
     assert sets.benchmark(tmp_path / "bm", tmp_path / "out") == []
     for scale in (2, 3, 4):
         lq, gt = (open_any(tmp_path / "out" / "Set5" / f"{kind}_x{scale}") for kind in ("LR_bicubic", "GT"))
         assert gt.names == lq.names == ["baby.png"]
-        assert np.array_equal(lq.read(0), noise_picture(50 // scale, 12))
-        assert np.array_equal(gt.read(0), noise_picture(50, 49)[: 50 // scale * scale, : 12 * scale])
+        assert np.array_equal(lq.read(0), noise_image(50 // scale, 12))
+        assert np.array_equal(gt.read(0), noise_image(50, 49)[: 50 // scale * scale, : 12 * scale])
     (archive / "LR_bicubic" / "X3" / "babyx3.png").unlink()
     with pytest.raises(LIIFError, match="babyx3.png cannot be read"):
         sets.benchmark(tmp_path / "bm", tmp_path / "other")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datafiles import noise_picture, refused, save
+from datafiles import noise_image, refused, save
 from PIL import Image
 from test_prepare_data import prepare
 
@@ -24,8 +24,8 @@ FACES = ["p3.png", "p0.png", "p4.png", "p1.png", "p2.png"]
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     for k in range(COUNT):
-        save(folder / "32" / f"p{k}.png", noise_picture(32, 32, seed=k))
-        save(folder / "8" / f"p{k}.png", noise_picture(8, 8, seed=k + 100))
+        save(folder / "32" / f"p{k}.png", noise_image(32, 32, seed=k))
+        save(folder / "8" / f"p{k}.png", noise_image(8, 8, seed=k + 100))
     (folder / "split.json").write_text(json.dumps({"train": FACES, "val": FACES[:2]}))
     return folder
 
@@ -64,23 +64,23 @@ def official(folder: Path, index: int, flip: bool, gt_size: int | None) -> tuple
 def test_items_are_those_of_the_official_formula(data: Path, gt_size: int | None) -> None:
     dataset = SizeVariedPairedDataset(block(data, gt_size=gt_size))
     torch.manual_seed(0)
-    flips = set()
+    transform = set()
     for index in [*range(COUNT)] * 4:
         item = dataset[index]
         both = [official(data, index, flip, gt_size) for flip in (False, True)]
         flip = [k for k in (0, 1) if np.array_equal(item["lq"].permute(1, 2, 0), both[k][0])]
         assert len(flip) == 1
-        flips.update(flip)
+        transform.update(flip)
         gt = both[flip[0]][1]
         assert torch.equal(item["cell"], torch.tensor([[2 / gt.shape[0], 2 / gt.shape[1]]]))
         places = (item["coord"][:, None] == make_coord(gt.shape[:2])).all(-1)
         assert places.sum(1).tolist() == [1] * 40 and places.sum(0).max() == 1  # pixels, none of them twice
         assert torch.equal(item["gt"], torch.from_numpy(gt.reshape(-1, 3))[places.int().argmax(1)])
         assert item["gt_path"].endswith(FACES[index])
-    assert flips == {0, 1}
+    assert transform == {0, 1}
 
 
-def test_validation_gives_whole_pictures_at_the_scale_of_the_sizes(data: Path) -> None:
+def test_validation_gives_whole_images_at_the_scale_of_the_sizes(data: Path) -> None:
     dataset = SizeVariedPairedDataset(block(data, phase="val", split_key="val"))
     assert dataset.scales == [(4, 4)] and len(dataset) == 2
     assert dataset[1]["lq_path"] == str(data / "8" / FACES[1])
@@ -114,9 +114,9 @@ def test_a_bad_split_is_told(data: Path, tmp_path: Path, text: str, part: str) -
 
 
 @pytest.mark.parametrize("size", [(32, 30), (30, 30)])
-def test_a_picture_of_another_size_is_told(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_image_of_another_size_is_told(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
-    save(folder / "32" / "p2.png", noise_picture(*size))
+    save(folder / "32" / "p2.png", noise_image(*size))
     refused(lambda: SizeVariedPairedDataset(block(folder)), "p2.png", f"{size[0]}x{size[1]}", "squares of one size")
 
 
@@ -125,7 +125,7 @@ def test_a_picture_of_another_size_is_told(data: Path, tmp_path: Path, size: tup
 
 def test_faces_are_laid_out_as_the_official_script_does(tmp_path: Path) -> None:
     for k in range(6):
-        save(tmp_path / "faces" / f"{k}.jpg", noise_picture(300, 300, seed=k))
+        save(tmp_path / "faces" / f"{k}.jpg", noise_image(300, 300, seed=k))
     done = prepare(tmp_path, "celeba_hq", "faces", "--out", "out", "--processes", 1)
     assert done.stdout.split() == [f"out/{name}" for name in ("256", "128", "64", "32", "split.json")]
     split = json.loads((tmp_path / "out" / "split.json").read_text())
@@ -146,8 +146,8 @@ def test_faces_are_laid_out_as_the_official_script_does(tmp_path: Path) -> None:
 def test_a_face_that_is_not_square_or_too_small_is_told_and_nothing_half_made(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    save(tmp_path / "faces" / "a.png", noise_picture(256, 256))
-    save(tmp_path / "faces" / "b.png", noise_picture(*size))
+    save(tmp_path / "faces" / "a.png", noise_image(256, 256))
+    save(tmp_path / "faces" / "b.png", noise_image(*size))
     refused(lambda: celeba_hq(tmp_path / "faces", tmp_path / "out", 1), "b.png", f"{size[0]}x{size[1]}")
     refused(lambda: celeba_hq(tmp_path / "nothing", tmp_path / "out", 1), "nothing does not exist", "data1024x1024")
     assert not list((tmp_path / "out").iterdir())

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from datafiles import noise_picture, refused, save
-from experiment import NETWORK, environ, launch, make_pictures, train_options, val_set, write_options
+from datafiles import noise_image, refused, save
+from experiment import NETWORK, environ, launch, make_images, train_options, val_set, write_options
 from PIL import Image
 
 from liif_basicsr.archs import build_network
@@ -45,10 +45,10 @@ def save_network(path: Path, seed: int = 0, **changes: object) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set with low resolution at x2 to x4, one of pictures alone, and two networks."""
+    """A set with low resolution at x2 to x4, one of images alone, and two networks."""
     root = tmp_path_factory.mktemp("data")
-    make_pictures(root / "photos", 3, (48, 52))
-    gt = make_pictures(root / "Paired" / "GT_x2", 2, (48, 60), seed=1)
+    make_images(root / "photos", 3, (48, 52))
+    gt = make_images(root / "Paired" / "GT_x2", 2, (48, 60), seed=1)
     for scale in (3, 4):
         shutil.copytree(gt, root / "Paired" / f"GT_x{scale}")
     for scale in (2, 3, 4):
@@ -120,9 +120,9 @@ def test_numbers_are_those_of_basicsrs_test(tmp_path: Path, data: Path, table_of
 
 @pytest.mark.parametrize("name", methods.FILTERS)
 def test_a_filter_is_pillows(name: str) -> None:
-    picture = Image.fromarray(noise_picture(9, 13))
-    expected = np.asarray(picture.resize((30, 20), methods.FILTERS[name]))
-    found = methods.open_method(name).render(to_image_tensor(np.asarray(picture))[None], (20, 30))
+    image = Image.fromarray(noise_image(9, 13))
+    expected = np.asarray(image.resize((30, 20), methods.FILTERS[name]))
+    found = methods.open_method(name).render(to_image_tensor(np.asarray(image))[None], (20, 30))
     assert np.array_equal(found[0].permute(1, 2, 0).numpy() * 255, expected)
 
 
@@ -170,7 +170,7 @@ def test_what_is_kept_is_not_measured_again_and_what_changed_is(tmp_path: Path, 
     assert len(first) == 8 and measured_anew() == set()
     save_network(network, 1)
     assert measured_anew() == {("photos", "net"), ("mine", "net")}
-    save(tmp_path / "mine" / "p0.png", noise_picture(50, 50))
+    save(tmp_path / "mine" / "p0.png", noise_image(50, 50))
     assert measured_anew() == {("mine", "net"), ("mine", "bicubic")}
 
 

@@ -1,4 +1,4 @@
-"""Validation by LIIFModel in the real BasicSR: lines, pictures, values and tables, for each set and scale."""
+"""Validation by LIIFModel in the real BasicSR: lines, images, values and tables, for each set and scale."""
 import copy
 import csv
 
@@ -31,16 +31,16 @@ class Board:
         self.values[name] = (value, step)
 
 
-def loader(pictures, name="A", scales=(2, [3, 2.5]), **more):
-    block = val_set(name, pictures, list(scales), phase="val", **more)
+def loader(images, name="A", scales=(2, [3, 2.5]), **more):
+    block = val_set(name, images, list(scales), phase="val", **more)
     return build_dataloader(build_dataset(block), block, num_gpu=0)
 
 
 @pytest.fixture
-def validated(opt, pictures, lines):
+def validated(opt, images, lines):
     opt["val"]["metrics"] = METRICS
     model, board = build_model(opt), Board()
-    model.validation(loader(pictures, protocol="benchmark"), 3, board, save_img=True)
+    model.validation(loader(images, protocol="benchmark"), 3, board, save_img=True)
     return model, board
 
 
@@ -59,31 +59,31 @@ def test_a_line_a_folder_and_values_for_each_scale(validated, lines, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["benchmark", "div2k", None])
-def test_values_are_those_of_the_protocol(opt, pictures, protocol):
-    """Border and colour of each scale, worked out here anew from the data and the network."""
+def test_values_are_those_of_the_protocol(opt, images, protocol):
+    """Border and colour of each scale, worked out here again from the data and the network."""
     opt["val"]["metrics"] = METRICS
     model, board = build_model(opt), Board()
-    dataset = loader(pictures, protocol=protocol)
+    dataset = loader(images, protocol=protocol)
     model.validation(dataset, 3, board, save_img=False)
     items = list(dataset)
     borders = {"benchmark": (2, 3), "div2k": (8, 9), None: (0, 0)}[protocol]
     for label, border, part in zip(("A_x2", "A_x3x2.5"), borders, (items[:3], items[3:]), strict=True):
         own = {"crop_border": border, "test_y_channel": protocol == "benchmark"}
         pairs = [(model.net_g_ema.render(item["lq"], tuple(item["gt"].shape[-2:])), item["gt"]) for item in part]
-        images = [[tensor2img([x]) for x in pair] for pair in pairs]
+        in_8_bits = [[tensor2img([x]) for x in pair] for pair in pairs]
         expected = {
             "psnr_liif": [calculate_psnr_liif(*pair, **own) for pair in pairs],
-            "psnr": [calculate_psnr(*pair, **own) for pair in images],
-            "ssim": [calculate_ssim(*pair, **own) for pair in images],
+            "psnr": [calculate_psnr(*pair, **own) for pair in in_8_bits],
+            "ssim": [calculate_ssim(*pair, **own) for pair in in_8_bits],
         }
         for metric, values in expected.items():
             assert board.values[f"metrics/{label}/{metric}"][0] == pytest.approx(np.mean(values), abs=1e-9)
 
 
-def test_a_metric_keeps_what_it_says_itself(opt, pictures):
+def test_a_metric_keeps_what_it_says_itself(opt, images):
     opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif", "crop_border": 5, "test_y_channel": False}}
     model, board = build_model(opt), Board()
-    dataset = loader(pictures, scales=[2], protocol="benchmark")
+    dataset = loader(images, scales=[2], protocol="benchmark")
     model.validation(dataset, 3, board, save_img=False)
     values = [
         calculate_psnr_liif(model.net_g_ema.render(d["lq"], tuple(d["gt"].shape[-2:])), d["gt"], 5) for d in dataset
@@ -91,33 +91,33 @@ def test_a_metric_keeps_what_it_says_itself(opt, pictures):
     assert board.values["metrics/A_x2/psnr"][0] == pytest.approx(np.mean(values), abs=1e-9)
 
 
-def test_saved_pictures_are_what_the_network_gives(validated, pictures, tmp_path):
+def test_saved_images_are_what_the_network_gives(validated, images, tmp_path):
     model, _ = validated
-    item = loader(pictures).dataset[1]
+    item = loader(images).dataset[1]
     rendered = model.net_g_ema.render(item["lq"][None], tuple(item["gt"].shape[-2:]))
     saved = np.asarray(Image.open(tmp_path / "visualization" / "A_x2" / "p1_3.png")).transpose(2, 0, 1)
     assert np.abs(saved - 255 * rendered[0].clamp(0, 1).numpy()).max() <= 0.5 + 1e-4
 
 
-def test_the_best_values_stay(opt, pictures):
+def test_the_best_values_stay(opt, images):
     opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif"}}
     model = build_model(opt)
-    model.validation(loader(pictures), 3, None, save_img=False)
+    model.validation(loader(images), 3, None, save_img=False)
     best = copy.deepcopy(model.best_metric_results)
     with torch.no_grad():
         model.net_g_ema.decoder.layers[-1].bias += 0.5
-    model.validation(loader(pictures), 4, None, save_img=False)
+    model.validation(loader(images), 4, None, save_img=False)
     assert model.best_metric_results == best and best["A_x2"]["psnr"]["iter"] == 3
 
 
-def test_at_test_time_the_table_is_written(opt, pictures, tmp_path):
+def test_at_test_time_the_table_is_written(opt, images, tmp_path):
     model = build_model(opt)
     model.save(0, 5)
     opt.update(is_train=False, val={"save_img": True, "suffix": "mine", "metrics": METRICS})
     opt["path"]["pretrain_network_g"] = str(tmp_path / "models" / "net_g_5.pth")
     tester = build_model(opt)
-    tester.validation(loader(pictures, "A", [2]), "tiny", None, save_img=True)
-    tester.validation(loader(pictures, "B", [1.5, 4]), "tiny", None, save_img=False)
+    tester.validation(loader(images, "A", [2]), "tiny", None, save_img=True)
+    tester.validation(loader(images, "B", [1.5, 4]), "tiny", None, save_img=False)
     with open(tmp_path / "results_root" / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["set"] for row in rows] == ["A_x2", "B_x1.5", "B_x4"]
@@ -128,8 +128,8 @@ def test_at_test_time_the_table_is_written(opt, pictures, tmp_path):
     assert len(list((tmp_path / "visualization" / "A_x2").glob("p?_mine.png"))) == 3
 
 
-def test_validation_does_not_change_what_training_draws(opt, pictures):
+def test_validation_does_not_change_what_training_draws(opt, images):
     model = build_model(opt)
     state = torch.get_rng_state()
-    model.validation(loader(pictures), 3, None, save_img=False)
+    model.validation(loader(images), 3, None, save_img=False)
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,4 +1,4 @@
-"""Damaged and lying checkpoints: each is refused in a line, or gives the picture and the training of the sound one."""
+"""Damaged and lying checkpoints: each is refused in a line, or gives the image and the training of the sound one."""
 from __future__ import annotations
 
 import copy
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from experiment import NETWORK, make_pictures, train_options
+from experiment import NETWORK, make_images, train_options
 from tqdm import tqdm
 
 import liif_basicsr
@@ -70,7 +70,7 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
             part.require(name, {"one line that names the file": line}, "told in a line")
         else:
             same = answer == expected[name.split("_")[1]]
-            part.require(name, {"the picture of the sound one": same}, "the picture of the sound one")
+            part.require(name, {"the image of the sound one": same}, "the image of the sound one")
     return part
 
 
@@ -114,7 +114,7 @@ LIES: list[Callable[[dict[str, Any], random.Random], None]] = [
 
 
 def load_folder(files: str) -> int:
-    """Load each file of a folder; write down what was told, or a picture that it makes."""
+    """Load each file of a folder; write down what was told, or an image that it makes."""
     answers: dict[str, Any] = {}
     for path in sorted(Path(files).iterdir()):
         try:
@@ -126,7 +126,7 @@ def load_folder(files: str) -> int:
 
 
 def probe(net: Any) -> list[float]:
-    """A small picture, enlarged."""
+    """A small image, enlarged."""
     return net.eval().render(torch.linspace(0, 1, 60).view(1, 3, 4, 5), (7, 9)).flatten().tolist()
 
 
@@ -137,7 +137,7 @@ def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     """The newest of two checkpoints is mutated: its state or its network."""
     part = Part("a training goes on where the newest checkpoint is damaged or lies")
     folder.mkdir()
-    opt = train_options(make_pictures(folder / "pictures", 3), total_iter=4, save_every=2)
+    opt = train_options(make_images(folder / "images", 3), total_iter=4, save_every=2)
     assert training(folder / "begun", opt).status == 0
     opt["train"]["total_iter"] = 8
     assert training(folder / "whole", opt).status == 0
@@ -151,8 +151,8 @@ def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
             part.violation(trial, wrong or f"exit status {ended.status}")
         elif ended.status == 2:
             part.clean("told in a line, ended")
-        elif "its epoch begins anew" in ended.said:
-            part.clean("told in a line, the epoch begins anew")
+        elif "its epoch begins again" in ended.said:
+            part.clean("told in a line, the epoch begins again")
         else:
             how = "passed over in a line" if "passed over" in ended.said else "no harm"
             part.require(trial, {"the weights of a sound training": same_weights(folder / "whole", at)}, how)

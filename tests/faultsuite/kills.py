@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from experiment import make_pictures, train_options, write_options
+from experiment import make_images, train_options, write_options
 from tqdm import tqdm
 
 from faultsuite.processes import Ended, Running, train
@@ -28,7 +28,7 @@ MOMENTS = {
 def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """SIGKILL at random moments of a training that saves every third iteration and prunes."""
     part, rng = Part("a training is killed (SIGKILL) at a random moment, and goes on"), random.Random(seed)
-    opt = train_options(make_pictures(folder / "pictures", 5), total_iter=30 * count, save_every=3)
+    opt = train_options(make_images(folder / "images", 5), total_iter=30 * count, save_every=3)
     opt["logger"].update(print_freq=10**6, keep_checkpoints=KEEP)
     process = start(folder / "whole", opt)
     process.wait_for("Start training")
@@ -70,9 +70,9 @@ def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: fl
         process.wait_for(said)
     time.sleep(rng.uniform(0, min(most, window)))
     killed = process.kill()
-    broken = unreadable(folder)
-    if broken:
-        part.violation(trial, f"unreadable: {broken}")
+    corrupt = unreadable(folder)
+    if corrupt:
+        part.violation(trial, f"unreadable: {corrupt}")
     elif killed:
         part.clean(f"killed while it {doing}")
     elif process.process.exitcode == 0:
@@ -83,13 +83,13 @@ def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: fl
 
 def unreadable(folder: Path) -> list[str]:
     """Checkpoints and states that cannot be read."""
-    broken = []
+    corrupt = []
     for path in sorted([*folder.rglob("*.pth"), *folder.rglob("*.state")]):
         try:
             checkpoint.read(path) if path.suffix == ".pth" else checkpoint.read_tensors(path)
         except LIIFError as error:
-            broken.append(str(error))
-    return broken
+            corrupt.append(str(error))
+    return corrupt
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

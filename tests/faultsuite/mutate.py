@@ -12,18 +12,18 @@ def cut(data: bytes, rng: random.Random) -> bytes:
 
 def flip(data: bytes, rng: random.Random) -> bytes:
     """Some bits are wrong."""
-    broken = bytearray(data)
+    corrupt = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 8, 40])):
-        broken[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(broken)
+        corrupt[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(corrupt)
 
 
 def flip_head(data: bytes, rng: random.Random) -> bytes:
     """Some bytes are wrong where sizes and kinds are told."""
-    broken = bytearray(data)
+    corrupt = bytearray(data)
     for _ in range(rng.randint(1, 4)):
-        broken[rng.randrange(min(len(data), 80))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
-    return bytes(broken)
+        corrupt[rng.randrange(min(len(data), 80))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    return bytes(corrupt)
 
 
 def overwrite(data: bytes, rng: random.Random) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import yaml
-from experiment import make_pictures, train_options, val_set, write_options
+from experiment import make_images, train_options, val_set, write_options
 from tqdm import tqdm
 
 from faultsuite.mutate import mutate
@@ -26,9 +26,9 @@ VALUES: list[Any] = [
 def options(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """Mutated options files, each given to a training of its own."""
     part, rng = Part("a training gets an options file with a mistake"), random.Random(seed)
-    pictures = make_pictures(folder / "pictures", 3)
-    opt = train_options(pictures, total_iter=2)
-    opt["datasets"]["val_1"] = val_set("A", pictures, [2])
+    images = make_images(folder / "images", 3)
+    opt = train_options(images, total_iter=2)
+    opt["datasets"]["val_1"] = val_set("A", images, [2])
     opt["val"] = {"val_freq": 2, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
     for number in tqdm(range(count), desc=part.name):
         at = folder / f"run{number}"

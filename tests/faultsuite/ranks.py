@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from experiment import make_pictures, train_options, val_set, write_options
+from experiment import make_images, train_options, val_set, write_options
 
 from faultsuite.kills import training, weights
 from faultsuite.processes import Ended, Running, train
@@ -19,9 +19,9 @@ TOLERANCE = 1e-6  # gradients are summed up in another order
 def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
     """Two and more processes, up to `most`; sets of sizes that they do not divide."""
     part = Part("2, 3, ... gloo processes instead of one")
-    pictures = make_pictures(folder / "pictures", 5, seed=seed)
-    opt = train_options(pictures, total_iter=10, save_every=100)
-    opt["datasets"]["val_1"] = val_set("A", pictures, [2, [3, 2.5]])
+    images = make_images(folder / "images", 5, seed=seed)
+    opt = train_options(images, total_iter=10, save_every=100)
+    opt["datasets"]["val_1"] = val_set("A", images, [2, [3, 2.5]])
     opt["val"] = {"val_freq": 100, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
     opt["datasets"]["train"]["batch_size_per_gpu"] = 6
     alone = training(folder / "one", opt)

@@ -32,9 +32,9 @@ class Part:
 
     def require(self, trial: str, conditions: dict[str, bool], outcome: str) -> None:
         """Count a trial that ended as `outcome`, if all the conditions hold."""
-        broken = [name for name, holds in conditions.items() if not holds]
-        if broken:
-            self.violation(trial, "not so: " + ", ".join(broken))
+        corrupt = [name for name, holds in conditions.items() if not holds]
+        if corrupt:
+            self.violation(trial, "not so: " + ", ".join(corrupt))
         else:
             self.clean(outcome)
 

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from faultsuite.checkpoints import checkpoints
+from faultsuite.images import images
 from faultsuite.kills import kills
 from faultsuite.options import options
-from faultsuite.pictures import pictures
 from faultsuite.ranks import ranks
 from faultsuite.report import Part
 from faultsuite.writes import writes
@@ -16,7 +16,7 @@ from faultsuite.writes import writes
 PARTS = {
     "kills": (kills, 30, 3),
     "writes": (writes, 5, 1),
-    "pictures": (pictures, 200, 20),
+    "images": (images, 200, 20),
     "checkpoints": (checkpoints, 50, 5),
     "options": (options, 100, 6),
     "ranks": (ranks, 3, 2),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiment import NETWORK, make_pictures, train_options
+from experiment import NETWORK, make_images, train_options
 from tqdm import tqdm
 
 from faultsuite.kills import same_weights, training, unreadable
@@ -27,7 +27,7 @@ Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
 
 def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """Each obstacle `count` times, at random sizes."""
-    opt = train_options(make_pictures(folder / "pictures", 5), total_iter=4, save_every=2, network_g=LARGER)
+    opt = train_options(make_images(folder / "images", 5), total_iter=4, save_every=2, network_g=LARGER)
     opt["train"]["ema_decay"] = 0  # the state is then twice as large as the network
     opt["logger"].update(print_freq=10**6, keep_checkpoints=1)
     assert training(folder / "begun", opt).status == 0

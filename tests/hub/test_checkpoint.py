@@ -40,8 +40,8 @@ def path(tmp_path, net):
 
 def test_a_checkpoint_tells_what_it_is(path, net):
     loaded = liif_basicsr.load(path, param_key="params")
-    picture = torch.rand(1, 3, 5, 7)
-    assert torch.equal(loaded.render(picture, (12, 9)), net.render(picture, (12, 9)))
+    image = torch.rand(1, 3, 5, 7)
+    assert torch.equal(loaded.render(image, (12, 9)), net.render(image, (12, 9)))
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 

@@ -1,4 +1,4 @@
-"""The model in the box is the one that its card tells of."""
+"""The bundled model is the one that its card tells of."""
 import hashlib
 
 import numpy as np
@@ -14,8 +14,8 @@ from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 SHA256 = "2f92e39c1b38ac3d4b6838c73e62daac4dc0b28ea234ba94fd3060c67442fe13"
 
 
-def to_tensor(picture):
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
 
 
 def test_the_file_is_the_one_that_was_measured_and_small():
@@ -39,5 +39,5 @@ def test_its_scores_on_two_photographs_are_those_measured(name, psnr, psnr_bicub
     low = gt.resize((80, 60), Image.Resampling.BICUBIC)
     ours = liif_basicsr.load("liif-light").render(to_tensor(low), (180, 240))
     bicubic = to_tensor(low.resize(gt.size, Image.Resampling.BICUBIC))
-    scores = [calculate_psnr_liif(picture, to_tensor(gt), 3, True) for picture in (ours, bicubic)]
+    scores = [calculate_psnr_liif(image, to_tensor(gt), 3, True) for image in (ours, bicubic)]
     assert scores == pytest.approx([psnr, psnr_bicubic], abs=0.02)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from pictures import SRGB, exif_of, image, model, ramp
+from image_files import SRGB, exif_of, image, model, ramp
 from PIL import Image, PngImagePlugin
 
 from liif_basicsr.images.reading import read
@@ -25,7 +25,7 @@ LONG = "n" * 251 + ".png"
 
 
 class Made(NamedTuple):
-    """The picture is made: its size (W, H), mode and bits; and a word of what is said beside."""
+    """The image is made: its size (W, H), mode and bits; and a word of what is said beside."""
 
     size: tuple[int, int]
     mode: str = "RGB"
@@ -44,9 +44,9 @@ def add(name: str, outcome: Made | str, write: Write | bytes) -> None:
     CORPUS[name] = ((lambda path: path.write_bytes(content)) if isinstance(content, bytes) else write, outcome)
 
 
-def encoded(picture: Image.Image, form: str, **how: object) -> bytes:
+def encoded(loaded: Image.Image, form: str, **how: object) -> bytes:
     file = BytesIO()
-    picture.save(file, form, **how)
+    loaded.save(file, form, **how)
     return file.getvalue()
 
 
@@ -133,7 +133,7 @@ add("-leading.png", TWICE, PNG)
 add("new\nline.png", TWICE, PNG)
 add(os.fsdecode(b"\xff\xfe.png"), TWICE, PNG)
 add(LONG, TWICE, PNG)
-# No pictures
+# No images
 add("empty.png", "is no PNG", b"")
 add("text.jpg", "is no PNG", b"<html>404</html>")
 add("noise.webp", "is no PNG", np.random.default_rng(1).bytes(5000))
@@ -146,16 +146,16 @@ add("dangling.png", "cannot be read", lambda p: p.symlink_to("nowhere"))
 add("loop.png", "cannot be read", lambda p: p.symlink_to(p.name))
 # Broken
 for suffix, form in {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP"}.items():
-    add(f"half{suffix}", "is broken", encoded(NOISE, form)[: len(encoded(NOISE, form)) // 2])
+    add(f"half{suffix}", "is corrupt", encoded(NOISE, form)[: len(encoded(NOISE, form)) // 2])
     add(f"head{suffix}", "is ", encoded(NOISE, form)[:20])
-add("one_byte_wrong.png", "is broken", PNG[:-30] + bytes([PNG[-30] ^ 1]) + PNG[-29:])
-add("not_deflated.png", "is broken", png(9, 9, 8, 2, chunk(b"IDAT", b"rubbish" * 99)))
+add("one_byte_wrong.png", "is corrupt", PNG[:-30] + bytes([PNG[-30] ^ 1]) + PNG[-29:])
+add("not_deflated.png", "is corrupt", png(9, 9, 8, 2, chunk(b"IDAT", b"rubbish" * 99)))
 # A sound file that ends early in its own way: the rest is black, as in other programs.
 add("too_few_rows.png", Made((198, 198), "L"), png(99, 99, 8, 0, chunk(b"IDAT", zlib.compress(bytes(500)))))
-add("no_pixels.png", "is broken", png(9, 9, 8, 2))
+add("no_pixels.png", "is corrupt", png(9, 9, 8, 2))
 add("pages_in_a_ring.tif", "is ", tiff((256, 3, 1, 9), (257, 3, 1, 9), following=8))
 add("tags_out_of_file.tif", "is ", tiff((256, 3, 1, 9), (257, 3, 1, 9), (273, 4, 9, 1 << 30), (279, 4, 1, 1 << 30)))
-add("deep_damaged.png", "is broken", lambda p: p.write_bytes(cv2.imencode(".png", deep(3))[1].tobytes()[:-60]))
+add("deep_damaged.png", "is corrupt", lambda p: p.write_bytes(cv2.imencode(".png", deep(3))[1].tobytes()[:-60]))
 # Bombs
 zeros = zlib.compress(bytes(50_000 * 6251))
 add("bomb.png", "million pixels", png(50_000, 50_000, 1, 0, chunk(b"IDAT", zeros)))
@@ -164,7 +164,7 @@ add("lying.jpg", "million pixels", JPEG.replace(SIZE_IN_JPEG, b"\xff\xff\xff\xff
 lying = struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, 90_000, 90_000, 1, 24, *[0] * 6)
 add("lying.bmp", "million pixels", b"BM" + lying)
 add("lying.tif", "million pixels", tiff((256, 4, 1, 1 << 30), (257, 4, 1, 1 << 30), (262, 3, 1, 1), (273, 4, 1, 8)))
-add("text_bomb.png", "is broken", text_bomb)
+add("text_bomb.png", "is corrupt", text_bomb)
 # What lies beside the pixels
 add("exif_of_noise.jpg", TWICE, encoded(image("RGB"), "JPEG", exif=b"Exif\0\0" + np.random.default_rng(2).bytes(200)))
 add("orientation_99.jpg", TWICE, encoded(image("RGB"), "JPEG", exif=exif_of("x", 99).tobytes()))
@@ -215,7 +215,7 @@ def test_the_end_lists_what_failed_and_nothing_else_is_said(done):
     bad = sorted(name for name, (_, outcome) in CORPUS.items() if isinstance(outcome, str))
     told, _, listed = run.stderr.partition("\n\n")
     assert run.returncode == 1 and "Traceback" not in run.stderr
-    assert listed.startswith(f"{len(bad)} of {len(CORPUS)} pictures were not made:\n")
+    assert listed.startswith(f"{len(bad)} of {len(CORPUS)} images were not made:\n")
     assert sorted(line.split(": ")[0].strip() for line in listed.splitlines()[1:]) == [f"in/{printed(n)}" for n in bad]
     assert all(line.startswith("in/") for line in told.splitlines())
     assert len(run.stdout.splitlines()) == len(CORPUS) - len(bad)

@@ -32,7 +32,7 @@ def test_a_loss_that_is_not_finite_stops(opt):
     model.save(0, 10)
     before = copy.deepcopy(model.net_g.state_dict())
     model.feed_data(bad_batch())
-    said = r"iteration 11: the loss is not finite .*'picture1.png'.*last good.*net_g_10.pth"
+    said = r"iteration 11: the loss is not finite .*'image1.png'.*last good.*net_g_10.pth"
     with pytest.raises(LIIFError, match=said):
         model.optimize_parameters(11)
     assert unchanged(model, before)
@@ -58,7 +58,7 @@ def test_a_gradient_that_is_not_finite_stops(opt, amp):
     model.net_g.decoder.layers[0].weight.register_hook(lambda gradient: gradient * math.inf)
     before = copy.deepcopy(model.net_g.state_dict())
     steps(model, 2 if amp == "float16" else 0)
-    with pytest.raises(LIIFError, match="iteration 1: the gradient is not finite on .*'picture1.png'"):
+    with pytest.raises(LIIFError, match="iteration 1: the gradient is not finite on .*'image1.png'"):
         steps(model, 1)
     assert unchanged(model, before)
 
@@ -98,8 +98,8 @@ def test_the_count_goes_on_when_a_run_is_resumed(opt, tmp_path):
 
 
 @pytest.fixture
-def plain(pictures):
-    opt = train_options(pictures, total_iter=8, save_every=100)
+def plain(images):
+    opt = train_options(images, total_iter=8, save_every=100)
     opt["train"].update(pixel_opt={"type": "BadLoss"}, skip_nonfinite=2)
     return opt
 
@@ -121,7 +121,7 @@ def test_a_bad_loss_in_one_process_is_skipped_by_all(tmp_path, plain):
     assert max((two[key] - value).abs().max() for key, value in one.items()) < 1e-6
 
 
-def test_a_bad_loss_in_one_process_ends_all_with_its_pictures(tmp_path, plain):
+def test_a_bad_loss_in_one_process_ends_all_with_its_images(tmp_path, plain):
     plain["train"]["skip_nonfinite"] = 0
     for end in run(tmp_path / "two", plain, [[1, 3, "inf"]], 2):
         assert end.status == 2

@@ -63,7 +63,7 @@ def test_a_step_is_adam_on_the_official_loss(opt):
     assert ours == pytest.approx(plain, rel=1e-4)
 
 
-def test_the_average_follows_its_formula_and_is_what_is_validated(opt, pictures):
+def test_the_average_follows_its_formula_and_is_what_is_validated(opt, images):
     model = build_model(opt)
     before = copy.deepcopy(model.net_g.state_dict())
     steps(model, 1)

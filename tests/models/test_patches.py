@@ -6,52 +6,52 @@ from typing import Any
 
 import pytest
 import torch
-from datafiles import build, noise_picture, paired_train_block, refused, save, train_block
-from experiment import VGG, make_pictures, model_options, write_vgg
+from datafiles import build, noise_image, paired_train_block, refused, save, train_block
+from experiment import VGG, make_images, model_options, write_vgg
 from hypothesis import given
 from hypothesis import strategies as st
 
 from liif_basicsr.data.decode import to_tensor
 from liif_basicsr.data.sampling import generator, sample_patch
-from liif_basicsr.models.patches import as_pictures
+from liif_basicsr.models.patches import as_images
 from liif_basicsr.rendering.coordinates import make_coord
 
 PERCEPTUAL = {"type": "PerceptualLoss", "layer_weights": {"conv1_1": 1.0, "conv2_1": 0.5}, "vgg_type": "vgg11"}
 
 
 @given(height=st.integers(1, 30), width=st.integers(1, 30), data=st.data())
-def test_a_patch_is_a_window_of_the_picture_row_by_row(height: int, width: int, data: Any) -> None:
+def test_a_patch_is_a_window_of_the_image_row_by_row(height: int, width: int, data: Any) -> None:
     side = data.draw(st.integers(1, min(height, width)))
-    image = noise_picture(height, width)
+    image = noise_image(height, width)
     coord, rgb = sample_patch(image[::-1, ::-1], side**2, generator())
     whole = make_coord((height, width)).view(height, width, 2)
     top, left = ((whole == coord[0]).all(-1)).nonzero()[0].tolist()
     window = slice(top, top + side), slice(left, left + side)
     assert torch.equal(coord, whole[window].reshape(-1, 2))
-    assert torch.equal(as_pictures(rgb[None])[0].permute(1, 2, 0), to_tensor(image[::-1, ::-1][window].copy()))
+    assert torch.equal(as_images(rgb[None])[0].permute(1, 2, 0), to_tensor(image[::-1, ::-1][window].copy()))
 
 
-def test_all_windows_of_a_picture_are_drawn() -> None:
+def test_all_windows_of_a_image_are_drawn() -> None:
     torch.manual_seed(0)
-    image = noise_picture(4, 5)
+    image = noise_image(4, 5)
     assert len({tuple(sample_patch(image, 4, generator())[0][0].tolist()) for _ in range(200)}) == 3 * 4
 
 
 def test_items_of_both_datasets_can_be_patches(tmp_path: Path) -> None:
     for scale in (2, 3):
-        save(tmp_path / f"gt{scale}" / "a.png", noise_picture(20 * scale, 20 * scale))
-        save(tmp_path / f"lq{scale}" / "a.png", noise_picture(20, 20))
+        save(tmp_path / f"gt{scale}" / "a.png", noise_image(20 * scale, 20 * scale))
+        save(tmp_path / f"lq{scale}" / "a.png", noise_image(20, 20))
     pairs = str(tmp_path / "gt{scale}"), str(tmp_path / "lq{scale}")
     for block in (train_block(tmp_path / "gt3", scale_range=[1, 2]), paired_train_block(*pairs)):
         item = build({**block, "sample": "patch", "sample_q": 81, "io_backend": {"type": "disk"}})[0]
-        y, x = as_pictures(item["coord"][None])[0]
+        y, x = as_images(item["coord"][None])[0]
         assert y.shape == (9, 9) and (y[:, 1:] == y[:, :-1]).all() and (x[1:] == x[:-1]).all()
         torch.testing.assert_close(y[1:] - y[:-1], item["cell"][0, 0].expand(8, 9), rtol=0, atol=1e-6)
 
 
 def test_a_patch_that_is_no_square_or_too_large_is_told(tmp_path: Path) -> None:
-    save(tmp_path / "gt" / "a.png", noise_picture(60, 60))
-    save(tmp_path / "lq" / "a.png", noise_picture(20, 20))
+    save(tmp_path / "gt" / "a.png", noise_image(60, 60))
+    save(tmp_path / "lq" / "a.png", noise_image(20, 20))
     patch = train_block(tmp_path / "gt", sample="patch", scale_range=[1, 2])
     refused(lambda: build({**patch, "sample_q": 80}), "sample_q: must be a square number", "not 80")
     refused(lambda: build({**patch, "sample_q": 169}), "sample_q is 169", "a square of 144 pixels")
@@ -67,7 +67,7 @@ def test_a_patch_that_is_no_square_or_too_large_is_told(tmp_path: Path) -> None:
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Of a training on patches with a perceptual loss, in the current folder; no weights of VGG yet."""
     monkeypatch.chdir(tmp_path)
-    opt = model_options(tmp_path, make_pictures(tmp_path / "pictures", 2, (40, 40)))
+    opt = model_options(tmp_path, make_images(tmp_path / "images", 2, (40, 40)))
     opt["datasets"]["train"] |= {"sample": "patch", "phase": "train", "lq_size": 8, "sample_q": 64}
     opt["train"]["perceptual_opt"] = PERCEPTUAL
     return opt

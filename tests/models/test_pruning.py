@@ -10,11 +10,11 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture
-def make(tmp_path, pictures):
+def make(tmp_path, images):
     """A model with these options of the logger."""
 
     def make(**logger):
-        opt = model_options(tmp_path, pictures)
+        opt = model_options(tmp_path, images)
         opt["logger"].update(logger)
         return build_model(opt)
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 from basicsr.models import build_model
-from experiment import make_pictures, model_options, steps
+from experiment import make_images, model_options, steps
 
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.utils.errors import LIIFError
@@ -14,7 +14,7 @@ from liif_basicsr.utils.errors import LIIFError
 def saved(tmp_path_factory):
     """A model, and a state of it after two steps."""
     folder = tmp_path_factory.mktemp("run")
-    opt = model_options(folder, make_pictures(folder / "pictures", 3, (32, 36)))
+    opt = model_options(folder, make_images(folder / "images", 3, (32, 36)))
     model = build_model(opt)
     steps(model, 2)
     model.best_metric_results = {"A_x2": {"psnr": {"better": "higher", "val": 30.0, "iter": 2}}}

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from datafiles import noise_picture, save
+from datafiles import noise_image, save
 from experiment import write_options, write_vgg
 from test_options_files import FILES, options_of
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.data.prepare import sets
 from liif_basicsr.data.prepare.celeba_hq import celeba_hq
-from liif_basicsr.data.prepare.pictures import Settings, open_any, store
+from liif_basicsr.data.prepare.images import Settings, open_any, store
 from liif_basicsr.hub import checkpoint
 
 SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidden_dim": 8}
@@ -34,9 +34,9 @@ def test_a_network_has_as_many_parameters_as_in_the_paper(name: str) -> None:
     assert sum(p.numel() for p in net.parameters()) == COUNTS[name]
 
 
-def pictures(folder: Path, size: int, count: int = 2, name: str = "{:04}") -> Path:
+def images(folder: Path, size: int, count: int = 2, name: str = "{:04}") -> Path:
     for k in range(count):
-        save(folder / f"{name.format(k + 1)}.png", noise_picture(size, size, seed=k))
+        save(folder / f"{name.format(k + 1)}.png", noise_image(size, size, seed=k))
     return folder
 
 
@@ -46,23 +46,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     data = root / "datasets"
     one, pixels = Settings(processes=1), Settings(pixels=True, processes=1)
-    hr = pictures(data / "DIV2K" / "DIV2K_train_HR", 48)
+    hr = images(data / "DIV2K" / "DIV2K_train_HR", 48)
     for folder in (data / "DIV2K" / "DIV2K_train_HR_sub", data / "photographs", data / "quickstart" / "train"):
         store(open_any(hr), folder.with_suffix(".lmdb"), one)
     store(open_any(hr), hr.with_suffix(".pixels"), pixels)
-    pictures(data / "DIV2K" / "DIV2K_valid_HR", 120, count=1)
+    images(data / "DIV2K" / "DIV2K_valid_HR", 120, count=1)
     for scale in (2, 3, 4):
         given = data / "DIV2K" / "DIV2K_train_LR_bicubic"
-        lr = pictures(given / f"X{scale}", 48 // scale, name=f"{{:04}}x{scale}")
+        lr = images(given / f"X{scale}", 48 // scale, name=f"{{:04}}x{scale}")
         store(open_any(lr), data / "DIV2K" / f"{given.name}_X{scale}.pixels", pixels)
         valid = data / "DIV2K" / "DIV2K_valid_LR_bicubic" / f"X{scale}"
-        pictures(valid, 120 // scale, count=1, name=f"{{:04}}x{scale}")
+        images(valid, 120 // scale, count=1, name=f"{{:04}}x{scale}")
     for name in ("Set5", "Set14"):
-        pictures(root / "benchmark" / name, 40, count=1)
+        images(root / "benchmark" / name, 40, count=1)
     sets.benchmark(root / "benchmark", data)
     for name in ("Kodak24", "quickstart/val"):
-        pictures(data / name, 40, count=1)
-    celeba_hq(pictures(data / "data1024x1024", 256, count=3), data / "CelebA-HQ", 1)
+        images(data / name, 40, count=1)
+    celeba_hq(images(data / "data1024x1024", 256, count=3), data / "CelebA-HQ", 1)
     return root
 
 

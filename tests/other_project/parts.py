@@ -21,7 +21,7 @@ class TheirArch(nn.Module):
 
 @DATASET_REGISTRY.register()
 class TheirDataset(data.Dataset):
-    """Pictures of one colour each, and twice as large."""
+    """Images of one colour each, and twice as large."""
 
     def __init__(self, opt):
         self.opt = opt

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from experiment import NETWORK, environ, make_pictures, train_options, write_options
-from pictures import ramp
+from experiment import NETWORK, environ, make_images, train_options, write_options
+from image_files import ramp
 
 import liif_basicsr
 from liif_basicsr.archs import build_network
@@ -39,11 +39,11 @@ SIZE = (37, 50)
 KINDS = {"rgb": (3, np.uint8), "gray": (1, np.uint8), "rgba": (4, np.uint8), "deep": (3, np.uint16)}
 # How far the network sees, in input pixels: two convolutions a block and two around them, then the decoder.
 REACH = 2 * NETWORK["encoder"]["num_block"] + 2 + 2
-# name -> kind of picture, scale, arguments of RealESRGANer, outscale
+# name -> kind of image, scale, arguments of RealESRGANer, outscale
 CASES = {
     "rgb": ("rgb", 4, {"pre_pad": 0}, None),
     "odd": ("rgb", 3, {"pre_pad": 0}, None),
-    "even": ("rgb", 2, {"pre_pad": 0}, None),  # Real-ESRGAN pads the picture to an even height
+    "even": ("rgb", 2, {"pre_pad": 0}, None),  # Real-ESRGAN pads the image to an even height
     "padded": ("rgb", 4, {}, None),
     "tiles": ("rgb", 4, {"pre_pad": 0, "tile": 16, "tile_pad": REACH}, None),
     "outscale": ("rgb", 4, {"pre_pad": 0}, 2.5),
@@ -56,7 +56,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def enlarged(tmp_path_factory):
-    """What a program with Real-ESRGAN made of each case: (output, mode), and of which pictures with which network."""
+    """What a program with Real-ESRGAN made of each case: (output, mode), and of which images with which network."""
     if find_spec("realesrgan") is None:
         pytest.skip("realesrgan is not installed: pip install --no-deps realesrgan (no more is needed for this)")
     folder = tmp_path_factory.mktemp("enlarged")
@@ -91,7 +91,7 @@ def differ(output, expected):
 
 
 @pytest.mark.parametrize(("name", "scale"), [("rgb", 4), ("odd", 3), ("tiles", 4), ("half", 4)])
-def test_realesrgan_gives_our_pictures(enlarged, name, scale):
+def test_realesrgan_gives_our_images(enlarged, name, scale):
     """Also in tiles, if they overlap by what the network sees, and in half precision but for two steps of 255."""
     outputs, sources, net = enlarged
     output, mode = outputs[name]
@@ -151,9 +151,9 @@ def test_our_network_trains_in_their_model_on_their_data(tmp_path):
 
 
 def test_their_architecture_trains_as_an_encoder_of_ours(tmp_path):
-    pictures = make_pictures(tmp_path / "pictures", 3)
+    images = make_images(tmp_path / "images", 3)
     network = {**NETWORK, "encoder": {"type": "BasicSRArch", "arch": {"type": "TheirArch", "num_feat": 5}}}
-    said, path = train(tmp_path, train_options(pictures, network_g=network))
+    said, path = train(tmp_path, train_options(images, network_g=network))
     assert "iter:       6" in said
     assert checkpoint.read(path)["network_g"] == network
     with pytest.raises(liif_basicsr.LIIFError, match="TheirArch"):  # known in their project only

@@ -173,10 +173,10 @@ def test_basicsr_scripts_tell_bad_input_in_one_line(installed: Environment, fail
         "from liif_basicsr import LIIFError\n"
         "class Broken(torch.utils.data.Dataset):\n"
         "    def __len__(self): return 1\n"
-        "    def __getitem__(self, index): raise LIIFError('photo.png: is broken')\n"
+        "    def __getitem__(self, index): raise LIIFError('photo.png: is corrupt')\n"
         f"next(iter(torch.utils.data.DataLoader(Broken(), num_workers={int(failing == 'worker')})))\n"
     )
-    assert installed.run(script, status=1).stderr == "liif_basicsr: error: photo.png: is broken\n"
+    assert installed.run(script, status=1).stderr == "liif_basicsr: error: photo.png: is corrupt\n"
 
 
 def test_basicsr_scripts_keep_the_traceback_of_all_other_errors(installed: Environment) -> None:

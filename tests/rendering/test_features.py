@@ -1,4 +1,4 @@
-"""A picture too large for an encoder that sees all of it: its tiles are blended, without seams, and it says so."""
+"""An image too large for an encoder that sees all of it: its tiles are blended, without seams, and it says so."""
 import warnings
 
 import pytest
@@ -14,11 +14,11 @@ RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_
 
 
 def blended(lq, encode, max_bytes=1 << 20):
-    return BlendedTiles(lq, encode, 3, tile=9, halo=3, max_bytes=max_bytes)
+    return BlendedTiles(lq, encode, tile=9, halo=3, max_bytes=max_bytes)
 
 
-def whole(picture):
-    return picture[:, :, slice(0, picture.shape[2]), slice(0, picture.shape[3])]
+def whole(image):
+    return image[:, :, slice(0, image.shape[2]), slice(0, image.shape[3])]
 
 
 @settings(max_examples=40)
@@ -42,9 +42,9 @@ def test_where_tiles_disagree_no_seam_is_seen():
 
 def test_tiles_are_encoded_once():
     seen = []
-    picture = blended(torch.rand(1, 3, 27, 9), lambda x: seen.append(x) or x)
+    image = blended(torch.rand(1, 3, 27, 9), lambda x: seen.append(x) or x)
     for _ in range(2):
-        whole(picture)
+        whole(image)
     assert len(seen) == 3
 
 
@@ -55,10 +55,10 @@ def small_whole(monkeypatch):
     monkeypatch.setattr(features, "OVERLAP", 6)
 
 
-def test_a_picture_too_large_for_the_whole_is_near_it_and_said_to_be(small_whole, monkeypatch):
+def test_a_image_too_large_for_the_whole_is_near_it_and_said_to_be(small_whole, monkeypatch):
     torch.manual_seed(0)
     net, lq = build_network({"type": "LIIF", "encoder": RCAN, "hidden_dims": [8]}).eval(), torch.rand(1, 3, 21, 23)
-    with pytest.warns(UserWarning, match="RCAN has no receptive_radius, and a picture of 21x23"):
+    with pytest.warns(UserWarning, match="the encoder has no receptive_radius, and an image of 21x23"):
         near = net.render(lq, (40, 50))
     with pytest.warns(UserWarning, match="blended"):
         torch.testing.assert_close(net.encode_image(lq).render((40, 50)), near, rtol=0, atol=1e-5)

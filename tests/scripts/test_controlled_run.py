@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT
-from experiment import NETWORK, environ, make_pictures, train_options, write_options
+from experiment import NETWORK, environ, make_images, train_options, write_options
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.training.options import read
@@ -25,8 +25,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, script: ModuleType) -> Run:
-    """Runs the command on tiny pictures and with a tiny network; what it says."""
-    make_pictures(tmp_path / "photos", 3, (40, 44))
+    """Runs the command on tiny images and with a tiny network; what it says."""
+    make_images(tmp_path / "photos", 3, (40, 44))
     write_options(tmp_path / "tiny.yml", train_options(tmp_path / "photos", total_iter=2))
     monkeypatch.chdir(tmp_path)
     for name, value in environ().items():
@@ -73,7 +73,7 @@ def test_what_was_trained_with_other_options_is_told(tmp_path: Path, run: Run) -
     (tmp_path / "experiments" / "tiny_LIIF").mkdir(parents=True)
     assert run("--variants", "LIIF", status=1) == (
         "controlled_run.py: error: experiments/tiny_LIIF: was not trained with these options; "
-        "move it away to train it anew\n"
+        "move it away to train it again\n"
     )
 
 

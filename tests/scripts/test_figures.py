@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from datafiles import noise_picture, save
-from experiment import NETWORK, make_pictures
+from datafiles import noise_image, save
+from experiment import NETWORK, make_images
 from PIL import Image
 
 from liif_basicsr import load
@@ -42,9 +42,9 @@ def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("columns", [None, 3, 1])
-def test_a_sheet_shows_each_picture_under_its_label(figures: Figures, columns: int | None) -> None:
-    """Panels are found by what is in them: low resolution, bicubic, the network, the picture."""
-    gt = noise_picture(HEIGHT, WIDTH)
+def test_a_sheet_shows_each_image_under_its_label(figures: Figures, columns: int | None) -> None:
+    """Panels are found by what is in them: low resolution, bicubic, the network, the image."""
+    gt = noise_image(HEIGHT, WIDTH)
     save(Path("photo.png"), gt)
     top, left, height, width = 4, 8, 20, 32
     args = ["--image", "photo.png", "--scale", 4, "--model", "mine=net.pth", "--region", "4,8,20,32", "--zoom", 2]
@@ -65,12 +65,12 @@ def test_a_sheet_shows_each_picture_under_its_label(figures: Figures, columns: i
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None:
     """Also at x1, where a filter's PSNR is infinite; what is kept is not measured again."""
-    make_pictures(Path("photos"), 2, (48, 52))
+    make_images(Path("photos"), 2, (48, 52))
     args = ["curve", "bicubic", "net.pth", "--sets", "A=photos", "B=photos", "--scales", "1:2:0.5", "--out"]
     figures(*args, f"first.{suffix}")
     kept = Path("results/tables.json")
     before = json.loads(kept.read_text())
-    assert len(before) == 6  # the two sets are the same pictures
+    assert len(before) == 6  # the two sets are the same images
     kept.write_text(json.dumps({key: {**row, "psnr": 1} for key, row in before.items()}))
     assert figures(*args, f"second.{suffix}") == f"second.{suffix}\n"
     assert {row["psnr"] for row in json.loads(kept.read_text()).values()} == {1}
@@ -82,10 +82,10 @@ def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None
     ("args", "message"),
     [
         (["sheet", "--image", "photo.png", "--out", "s.gif"], "s.gif: cannot be written as '.gif'"),
-        (["sheet", "--image", "none.png", "--out", "s.png"], "none.png: cannot be read as a picture"),
-        (["sheet", "--image", "net.pth", "--out", "s.png"], "net.pth: cannot be read as a picture"),
+        (["sheet", "--image", "none.png", "--out", "s.png"], "none.png: cannot be read as an image"),
+        (["sheet", "--image", "net.pth", "--out", "s.png"], "net.pth: cannot be read as an image"),
         (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
-        (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in a picture"),
+        (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in an image"),
         (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "alike along y and x"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "--out", "c.md"], "c.md: cannot be written as '.md'"),
@@ -93,7 +93,7 @@ def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None
     ],
 )
 def test_bad_input_is_a_line_and_nothing_is_written(figures: Figures, args: list[str], message: str) -> None:
-    save(Path("photo.png"), noise_picture(HEIGHT, WIDTH))
+    save(Path("photo.png"), noise_image(HEIGHT, WIDTH))
     before = set(Path().iterdir())
     said = figures(*args, status=1)
     assert message in said and said.count("\n") == 1 and set(Path().iterdir()) == before

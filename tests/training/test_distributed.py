@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiment import command, environ, launch, make_pictures, train_options, val_set, write_options
+from experiment import command, environ, launch, make_images, train_options, val_set, write_options
 
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.training.distributed import init_dist
@@ -19,18 +19,18 @@ METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A set of five, and one that has fewer pictures than there are processes."""
+def images(tmp_path_factory):
+    """A set of five, and one that has fewer images than there are processes."""
     folder = tmp_path_factory.mktemp("data")
-    return make_pictures(folder / "five", 5), make_pictures(folder / "two", 2, seed=1)
+    return make_images(folder / "five", 5), make_images(folder / "two", 2, seed=1)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, pictures):
+def alone(tmp_path_factory, images):
     """A training by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    opt = train_options(pictures[0], total_iter=10, save_every=100)
-    opt["datasets"]["val_1"] = val_set("A", pictures[0], [2, [3, 2.5]])
+    opt = train_options(images[0], total_iter=10, save_every=100)
+    opt["datasets"]["val_1"] = val_set("A", images[0], [2, [3, 2.5]])
     opt["val"] = {"val_freq": 100, "save_img": False, "metrics": METRICS}
     return folder, opt, launch("train", write_options(folder / "options.yml", opt))
 
@@ -52,9 +52,9 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, alone):
         assert float(lines[0]) == pytest.approx(float(lines[1]), abs=1e-3)
 
 
-def table(folder, opt, pictures, trained, processes):
+def table(folder, opt, images, trained, processes):
     """What a test of two sets writes."""
-    sets = {"test_1": val_set("A", pictures[0], [2, 3.5]), "test_2": val_set("B", pictures[1], [2])}
+    sets = {"test_1": val_set("A", images[0], [2, 3.5]), "test_2": val_set("B", images[1], [2])}
     network = {"pretrain_network_g": str(trained / "experiments" / "tiny" / "models" / "net_g_latest.pth")}
     opt = {**opt, "datasets": sets, "path": network, "val": {"save_img": True, "metrics": METRICS}}
     launch("test", write_options(folder / "options.yml", opt), processes=processes)
@@ -64,14 +64,14 @@ def table(folder, opt, pictures, trained, processes):
 
 
 @pytest.fixture(scope="module")
-def expected_table(tmp_path_factory, alone, pictures):
-    return table(tmp_path_factory.mktemp("table"), alone[1], pictures, alone[0], processes=0)
+def expected_table(tmp_path_factory, alone, images):
+    return table(tmp_path_factory.mktemp("table"), alone[1], images, alone[0], processes=0)
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_validation_that_is_shared_out_gives_the_same_numbers(tmp_path, alone, pictures, expected_table, processes):
+def test_validation_that_is_shared_out_gives_the_same_numbers(tmp_path, alone, images, expected_table, processes):
     assert [row[0] for row in expected_table] == ["set", "A_x2", "A_x3.5", "B_x2"]
-    assert table(tmp_path, alone[1], pictures, alone[0], processes) == expected_table
+    assert table(tmp_path, alone[1], images, alone[0], processes) == expected_table
 
 
 def free_port():

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from experiment import command, environ, launch, make_pictures, train_options, val_set, write_options
+from experiment import command, environ, launch, make_images, train_options, val_set, write_options
 from faultsuite.processes import run, train
 
 from liif_basicsr.training import options as launch_options
@@ -14,13 +14,13 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 3)
+def images(tmp_path_factory):
+    return make_images(tmp_path_factory.mktemp("data") / "images", 3)
 
 
 @pytest.fixture
-def opt(pictures):
-    return train_options(pictures)
+def opt(images):
+    return train_options(images)
 
 
 def check(tmp_path, opt, *args, is_train=True):
@@ -45,10 +45,10 @@ def changed(opt, key, value):
 # Whole runs -------------------------------------------------------------------------------------------------
 
 
-def test_train_then_test(tmp_path, pictures, opt):
+def test_train_then_test(tmp_path, images, opt):
     """All is written under the current folder; the test's table holds what training validated last."""
     opt["val"] = {"val_freq": 3, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
-    opt["datasets"]["val_1"] = val_set("A", pictures, [2, 3], protocol="div2k")
+    opt["datasets"]["val_1"] = val_set("A", images, [2, 3], protocol="div2k")
     opt["logger"]["use_tb_logger"] = True
     said = launch("train", write_options(tmp_path / "train.yml", opt), "--force_yml", "train:total_iter=3")
     assert "iter:       3" in said and "iter:       4" not in said
@@ -102,10 +102,10 @@ def test_an_interrupt_ends_in_a_line(tmp_path, opt):
 # What is refused --------------------------------------------------------------------------------------------
 
 
-def test_good_options_pass(tmp_path, pictures, opt):
+def test_good_options_pass(tmp_path, images, opt):
     check(tmp_path, opt)
     val = {"save_img": False}
-    sets = {"test_1": val_set("A", pictures, [2]), "test_2": val_set("B", pictures, [2])}
+    sets = {"test_1": val_set("A", images, [2]), "test_2": val_set("B", images, [2])}
     check(tmp_path, {**opt, "datasets": sets, "val": val}, is_train=False)
 
 

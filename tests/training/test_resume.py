@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.data import build_dataloader
-from experiment import NETWORK, command, environ, launch, make_pictures, train_options, write_options
+from experiment import NETWORK, command, environ, launch, make_images, train_options, write_options
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
@@ -19,8 +19,8 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("data") / "pictures", 5)
+def images(tmp_path_factory):
+    return make_images(tmp_path_factory.mktemp("data") / "images", 5)
 
 
 def final_weights(folder):
@@ -33,10 +33,10 @@ def truncate(path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, pictures):
+def whole(tmp_path_factory, images):
     """A run that went through: 4 iterations an epoch, checkpoints within epochs and at their ends."""
     folder = tmp_path_factory.mktemp("whole")
-    opt = train_options(pictures, total_iter=150, save_every=3)
+    opt = train_options(images, total_iter=150, save_every=3)
     opt["logger"]["print_freq"] = 50
     launch("train", write_options(folder / "options.yml", opt))
     return folder, opt
@@ -127,7 +127,7 @@ def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
 def test_where_no_state_can_be_used_nothing_begins_anew(opt, tmp_path):
     for path in (tmp_path / "training_states").iterdir():
         truncate(path)
-    with pytest.raises(LIIFError, match="no state in it can be used; to begin anew, go without --auto_resume"):
+    with pytest.raises(LIIFError, match="no state in it can be used; to begin again, go without --auto_resume"):
         newest_state(opt)
 
 
@@ -207,7 +207,7 @@ def test_an_epoch_of_other_data_begins_anew_and_that_is_told(capsys, epoch, iter
     state = {"epoch": epoch, "iter": iteration}
     assert batches([epoch], state) == batches([epoch])
     assert state["epoch"] == counted
-    assert "its epoch begins anew" in capsys.readouterr().err
+    assert "its epoch begins again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", [{"ratio": 10**8}, {"batch_size": 10**8}], ids=str)

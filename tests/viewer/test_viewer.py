@@ -1,4 +1,4 @@
-"""The viewer's tiles are the network's pixels, at any zoom, of any picture."""
+"""The viewer's tiles are the network's pixels, at any zoom, of any image."""
 import io
 import math
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from liif_basicsr.archs import build_network
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import autocast
-from liif_basicsr.viewer.tiles import MAX_LEVEL, TILE, Tiles, read_picture
+from liif_basicsr.viewer.tiles import MAX_LEVEL, TILE, Tiles, read_image
 
 
 def make_tiles(height=70, width=100):
@@ -21,16 +21,16 @@ def make_tiles(height=70, width=100):
 
 
 def rendered(tiles, level, precision):
-    """The whole picture at a level, by the network, (H, W, 3) uint8."""
+    """The whole image at a level, by the network, (H, W, 3) uint8."""
     torch.manual_seed(0)
-    lq = torch.from_numpy(np.array(tiles.picture)).permute(2, 0, 1)[None] / 255
+    lq = torch.from_numpy(np.array(tiles.image)).permute(2, 0, 1)[None] / 255
     with autocast(torch.device("cpu"), precision):
         whole = build_network(NETWORK).eval().render(lq, tiles.size(level))[0].float()
     return whole.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
 
 
 def assembled(tiles, method, level):
-    """The whole picture at a level, put together from its tiles, (H, W, 4) uint8."""
+    """The whole image at a level, put together from its tiles, (H, W, 4) uint8."""
     rows, cols = (math.ceil(n / TILE) for n in tiles.size(level))
     whole = Image.new("RGBA", (cols * TILE, rows * TILE))
     for row in range(rows):
@@ -58,19 +58,19 @@ def test_tiles_are_the_pixels_of_the_network(level):
 def test_bicubic_tiles_have_no_seams(level):
     tiles = make_tiles(300, 500)
     size = tiles.size(level)[::-1]
-    whole = np.array(tiles.picture.resize(size, Image.Resampling.BICUBIC)).astype(int)
+    whole = np.array(tiles.image.resize(size, Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(assembled(tiles, "bicubic", level)[..., :3] - whole).max() <= 2  # Pillow rounds twice
 
 
-def test_level_0_is_the_picture_and_below_it_both_methods_agree():
+def test_level_0_is_the_image_and_below_it_both_methods_agree():
     tiles = make_tiles(300, 700)
-    assert np.array_equal(assembled(tiles, "liif", 0)[..., :3], np.array(tiles.picture))
+    assert np.array_equal(assembled(tiles, "liif", 0)[..., :3], np.array(tiles.image))
     for level in range(tiles.min_level, 0):
         assert np.array_equal(assembled(tiles, "liif", level), assembled(tiles, "bicubic", level))
     assert max(tiles.size(tiles.min_level)) <= TILE
 
 
-def test_the_deepest_tile_of_a_long_picture_still_tells_pixels_apart():
+def test_the_deepest_tile_of_a_long_image_still_tells_pixels_apart():
     tiles = make_tiles(1, 60000)
     assert tiles.max_level < MAX_LEVEL
     height, width = tiles.size(tiles.max_level)
@@ -80,36 +80,36 @@ def test_the_deepest_tile_of_a_long_picture_still_tells_pixels_apart():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
-def test_thin_pictures_have_tiles_at_both_ends_of_zoom(size):
+def test_thin_images_have_tiles_at_both_ends_of_zoom(size):
     tiles = make_tiles(*size)
     for level in (tiles.min_level, tiles.max_level):
         for method in ("liif", "bicubic"):
             assert Image.open(io.BytesIO(tiles.png(method, level, 0, 0))).size == (TILE, TILE)
 
 
-def test_pictures_are_read_upright_opaque_in_8_bits_and_in_the_screen_s_colours(tmp_path):
+def test_images_are_read_upright_opaque_in_8_bits_and_in_the_screen_s_colours(tmp_path):
     ramp = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
     Image.fromarray(ramp).save(tmp_path / "gray16.png")
-    assert np.array_equal(np.array(read_picture(tmp_path / "gray16.png"))[..., 1], np.round(ramp / 257))
+    assert np.array_equal(np.array(read_image(tmp_path / "gray16.png"))[..., 1], np.round(ramp / 257))
 
     Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert read_picture(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
+    assert read_image(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = profile.replace(b"rXYZ", b"tmp.").replace(b"bXYZ", b"rXYZ").replace(b"tmp.", b"bXYZ")  # its red is blue
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "profile.png", icc_profile=swapped)
-    assert read_picture(tmp_path / "profile.png").getpixel((0, 0)) == (0, 0, 255)
+    assert read_image(tmp_path / "profile.png").getpixel((0, 0)) == (0, 0, 255)
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "damaged.png", icc_profile=profile[:200])
     with pytest.warns(UserWarning, match="its colour profile is damaged"):
-        assert read_picture(tmp_path / "damaged.png").getpixel((0, 0)) == (255, 0, 0)
+        assert read_image(tmp_path / "damaged.png").getpixel((0, 0)) == (255, 0, 0)
 
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.new("RGB", (5, 3)).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_picture(tmp_path / "turned.jpg").size == (3, 5)
+    assert read_image(tmp_path / "turned.jpg").size == (3, 5)
 
 
-def test_what_is_no_picture_is_told_in_a_line(tmp_path, monkeypatch):
+def test_what_is_no_image_is_told_in_a_line(tmp_path, monkeypatch):
     good = io.BytesIO()
     Image.new("RGB", (40, 40)).save(good, "PNG")
     files = {"empty.png": b"", "text.png": b"hello", "cut.png": good.getvalue()[:60]}
@@ -117,9 +117,9 @@ def test_what_is_no_picture_is_told_in_a_line(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(content)
     for name in [*files, "missing.png", "."]:
         with pytest.raises(LIIFError, match=str(tmp_path / name)) as error:
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
         assert "\n" not in str(error.value)
     (tmp_path / "bomb.png").write_bytes(good.getvalue())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(LIIFError, match="bomb.png: has more than"):
-        read_picture(tmp_path / "bomb.png")
+        read_image(tmp_path / "bomb.png")

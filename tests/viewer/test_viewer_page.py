@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from experiment import NETWORK, make_pictures
+from experiment import NETWORK, make_images
 from PIL import Image
 
 import liif_basicsr
@@ -35,9 +35,9 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A picture with an odd name and a network."""
+    """An image with an odd name and a network."""
     folder = tmp_path_factory.mktemp("view")
-    make_pictures(folder / "made", 1, SIZE)
+    make_images(folder / "made", 1, SIZE)
     (folder / "made" / "p0.png").rename(folder / "<b>ä 1.png")
     torch.manual_seed(0)
     net = build_network(NETWORK)
@@ -129,9 +129,9 @@ def without_overlays(page):
 
 def expected(page, folder, shape):
     """What the screen must show, from the network and from Pillow, where the tiles lie."""
-    picture = Image.open(folder / "<b>ä 1.png")
+    image = Image.open(folder / "<b>ä 1.png")
     net = liif_basicsr.load(folder / "net.pth")
-    lq = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    lq = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
     screen = np.full(shape, 0x1B, np.uint8)
     split = round(shape[1] * float(element(page, "divider").get_attribute("value")) / 100)
     for method, seen in {"liif": slice(0, split), "bicubic": slice(split, None)}.items():
@@ -140,7 +140,7 @@ def expected(page, folder, shape):
         if method == "liif":
             whole = net.render(lq, (height, width))[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
         else:
-            whole = np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
+            whole = np.array(image.resize((width, height), Image.Resampling.BICUBIC))
         y, x = round(top * page.density) - 256 * row, round(left * page.density) - 256 * col
         plane = np.full(shape, 0x1B, np.uint8)
         part = whole[max(0, -y) : shape[0] - y, max(0, -x) : shape[1] - x]

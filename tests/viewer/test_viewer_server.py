@@ -42,7 +42,7 @@ def test_the_page_its_files_and_tiles_are_served(server):
         response, content = ask(server, path)
         assert response.status == 200 and response.headers["Content-Type"] == kind and content
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-    assert json.loads(ask(server, "picture.json")[1])["name"] == "photo.png"
+    assert json.loads(ask(server, "image.json")[1])["name"] == "photo.png"
     assert ask(server, "tile/liif/3/0/0.png")[1] == server.tiles.png("liif", 3, 0, 0)
 
 
@@ -60,8 +60,8 @@ def test_localhost_by_name_is_answered(server):
     assert ask(server, host=[f"localhost:{server.server_port}"])[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/picture.json", "/tile/liif/3/0/0.png", "*", "//", "/x/",
-                                  "picture.json", "tile/liif/3/0/0.png"])
+@pytest.mark.parametrize("path", ["/", "/image.json", "/tile/liif/3/0/0.png", "*", "//", "/x/",
+                                  "image.json", "tile/liif/3/0/0.png"])
 def test_nothing_is_served_without_the_secret(server, path):
     assert ask(server, path, prefix=False)[0].status == 404
 
@@ -74,7 +74,7 @@ def test_nothing_is_served_without_the_secret(server, path):
     "tile/liif/33/0/0.png", "tile/liif/999/0/0.png", "tile/liif/-99/0/0.png", "tile/liif/--1/0/0.png",
     "tile/liif/3/999999/999999.png", "tile/liif/3/99999999999999999999/0.png", f"tile/liif/{'9' * 5000}/0/0.png",
     "tile/liif/1e1/0/0.png", "tile/liif/3/0x0/0.png", "tile/liif/3/ 0/0.png", "tile/liif/nan/0/0.png",
-    "tile/liif/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "picture.json?",
+    "tile/liif/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
 ])  # fmt: skip
 def test_anything_else_is_refused_and_computes_nothing(server, path):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:

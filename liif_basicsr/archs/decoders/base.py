@@ -1,41 +1,79 @@
-"""What a decoder is to a network: coordinates on a feature grid to colours."""
+"""What a decoder is: the module that turns a feature grid and coordinates into colours."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from liif_basicsr.rendering.coordinates import make_cell
+from liif_basicsr.rendering.tiles import Tile, View
 
-class Axis(NamedTuple):
-    """What rows or columns see along one axis: `index`, the features, and `rel`, how far they are; pixels first."""
-
-    index: Tensor
-    rel: Tensor
-
-    def part(self, pixels: slice, first: int = 0) -> Axis:
-        """Those of some pixels, counted from feature `first`."""
-        return Axis(self.index[pixels] - first, self.rel[pixels])
+# A function of a slice of a view's rows and a slice of its columns to their colours, (3, r, c).
+Colours = Callable[[slice, slice], Tensor]
 
 
-class Decoder(Protocol):
-    """A module that answers coordinates on a feature grid, and rows and columns of a picture in three steps."""
+class Decoder(nn.Module):
+    """Turns features and coordinates into colours. An author writes `forward`; all else has a default.
 
-    def __call__(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-        """(B, C, h, w) features, coord (B, Q, 2), cell (B, Q, 2) or (B, 1, 2) to (B, Q, 3) in [-1, 1]."""
+    A decoder that can do part of its work once for all queries overrides `prepare`, `query` and `decode` together;
+    outputs then equal the defaults to rounding.
 
-    def project(self, feat: Tensor, rel_cell: Tensor) -> Tensor:
-        """What is done once: (B, C, h, w) to (B, h, w, D), all queries having rel_cell (2,), cell * (h, w)."""
+    Attributes:
+        prepare_halo: how many features around it each of `prepare`'s depends on.
+        floats_per_pixel: about how many numbers a pixel of `decode` takes while it is computed; it sets the size of a
+            block.
+    """
 
-    def axes(self, y: Tensor, x: Tensor, in_size: tuple[int, int], cell: Tensor) -> tuple[Axis, Axis]:
-        """Look up rows y (R,) and columns x (C,) in a whole input of in_size (h, w), of pixels of cell (2,)."""
+    prepare_halo = 0
+    floats_per_pixel = 4096
 
-    def on_grid(self, grid: Tensor) -> Callable[[Axis, Axis], Tensor]:
-        """For (h, w, D) of `project`, a function of rows and columns in it to (R, C, 3) in [-1, 1]."""
+    def forward(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+        """Colours at coordinates.
 
-    @property
-    def numbers_per_pixel(self) -> int:
-        """About how many a pixel of `on_grid` takes while it is decoded."""
+        Args:
+            feat: (B, C, h, w) feature grid.
+            coord: (B, Q, 2) float32, (y, x) in [-1, 1].
+            cell: (B, Q, 2) or (B, 1, 2) float32, the size of a queried pixel, (2 / H, 2 / W). As images are decoded in
+                tiles, only cell * (h, w) has a meaning, its size in features (of which each is 2 wide).
 
-    def reach(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """How many features beyond the four around a query it uses, for an output of size (H, W)."""
+        Returns:
+            (B, Q, 3) in [-1, 1], not clamped.
+        """
+        return self.query(self.prepare(feat), coord, cell)
+
+    def prepare(self, feat: Tensor) -> Tensor:
+        """What depends on the features alone: (B, C, h, w) to (B, D, h, w). An image needs it once, at all scales."""
+        return feat
+
+    def query(self, prepared: Tensor, coord: Tensor, cell: Tensor, tile: Tile | None = None) -> Tensor:
+        """`forward` from what `prepare` returns.
+
+        Args:
+            prepared: (B, D, h, w), of a whole image, or of a `tile` of one.
+            coord, cell: as in `forward`, of the whole image.
+        """
+        if tile is not None:
+            coord, cell = tile.local(coord, cell, (prepared.shape[-2], prepared.shape[-1]))
+        return self.forward(prepared, coord, cell)
+
+    def decode(self, prepared: Tensor, view: View) -> Colours:
+        """Colours of whole rows and columns, without gradients.
+
+        Args:
+            prepared: (1, D, th, tw), a tile of what `prepare` returns.
+            view: where the tile and the output pixels lie.
+        """
+        y, x = view.coord()
+        cell = make_cell(view.size, view.device)[None, None]
+
+        def colours(rows: slice, cols: slice) -> Tensor:
+            coord = torch.stack(torch.meshgrid(y[rows], x[cols], indexing="ij"), dim=-1)
+            out = self.query(prepared, coord.flatten(0, 1)[None], cell, view.tile)
+            return out[0].mT.unflatten(1, coord.shape[:2])
+
+        return colours
+
+    def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
+        """How many of `prepare`'s features beyond the four around a coordinate an output of size (H, W) depends on."""
+        return 2

@@ -3,7 +3,7 @@
 An encoder is a `torch.nn.Module` with
 
 - `out_channels` (int): channels of the grid;
-- `receptive_radius` (int or None): how many pixels away an input pixel still matters, so that a picture can be
+- `receptive_radius` (int or None): how many pixels away an input pixel still matters, so that an image can be
   encoded in overlapping tiles exactly; None where there is no such bound (attention);
 - `official_key(key)`, where the official LIIF code has that encoder: the official name of one of its parameters;
 - `forward(x)`: (B, 3, h, w) float, normalised to [-1, 1], to (B, out_channels, h, w), for any h and w,
@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from liif_basicsr.utils.errors import LIIFError, told_of
+from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.options import check_arguments, suggest
 
 # Name in the options -> module in this folder. Imported when asked for.
@@ -56,5 +56,5 @@ def build_encoder(spec: Mapping[str, Any]) -> nn.Module:
         LIIFError: as `check_encoder`, or arguments that do not go together.
     """
     cls = check_encoder(spec)
-    with told_of(f"network_g: encoder {cls.__name__}", RuntimeError):
+    with errors_in(f"network_g: encoder {cls.__name__}", RuntimeError):
         return cls(**{key: value for key, value in spec.items() if key != "type"})

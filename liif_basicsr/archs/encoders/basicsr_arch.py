@@ -41,7 +41,7 @@ class BasicSRArch(nn.Module):
         arch: its `network_g` block, `type` and arguments.
         tap: name of the module whose input is taken, the first of the upsampler; None to find it by its usual
             names, those of `UPSAMPLERS`.
-        receptive_radius: see `liif_basicsr.archs.encoders`. None encodes a picture as a whole, whatever its size.
+        receptive_radius: see `liif_basicsr.archs.encoders`. None encodes an image as a whole, whatever its size.
 
     Raises:
         LIIFError: an architecture, argument or tap that does not exist or fit; a receptive_radius too small.
@@ -94,7 +94,7 @@ class BasicSRArch(nn.Module):
         setattr(self.arch.get_submodule(parent), name, Tap())
 
     def _probe(self) -> int:
-        """Run a small picture, drop what does not lead to the features, and return their channels."""
+        """Run a small image, drop what does not lead to the features, and return their channels."""
         self.arch.eval()  # batch normalisation is not to learn from this
         try:
             with torch.enable_grad():
@@ -103,7 +103,7 @@ class BasicSRArch(nn.Module):
             raise
         except Exception as error:
             cause = " ".join(f"{type(error).__name__}: {error}".split())
-            raise LIIFError(f"{self.where} fails on a picture of {PROBE_SIZE}: {cause}") from error
+            raise LIIFError(f"{self.where} fails on an image of {PROBE_SIZE}: {cause}") from error
         self.arch.train()
         if not features.requires_grad:
             raise LIIFError(f"{self.where}: nothing comes before tap {self.tap!r}; tap a later module")

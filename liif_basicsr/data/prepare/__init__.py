@@ -1,1 +1,1 @@
-"""Data sets on disk, made from pictures: what scripts/prepare_data.py does."""
+"""Data sets on disk, made from images: what scripts/prepare_data.py does."""

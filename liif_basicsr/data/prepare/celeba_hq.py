@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from liif_basicsr.data.known import GET_CELEBA_HQ
-from liif_basicsr.data.prepare.pictures import encode_png, keys, open_any
+from liif_basicsr.data.prepare.images import encode_png, keys, open_any
 from liif_basicsr.data.prepare.stores import whole
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
@@ -15,14 +15,14 @@ from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
 from liif_basicsr.utils.parallel import each
 
-# The first is made of the pictures, the others of the first.
+# The first is made of the images, the others of the first.
 SIZES = (256, 128, 64, 32)
-# Of 30 000 pictures the paper takes 25 000 for training.
+# Of 30 000 images the paper takes 25 000 for training.
 TRAINING = 5 / 6
 
 
 def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
-    """Make `target`/256, 128, 64 and 32 of square pictures, and `target`/split.json, which says what is for training.
+    """Make `target`/256, 128, 64 and 32 of square images, and `target`/split.json, which says what is for training.
 
     A split.json that is there stays, such as the paper's. Else the first 5/6 of the names are for training.
 
@@ -30,7 +30,7 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
         What was made; what is there already stays.
 
     Raises:
-        LIIFError: no pictures, one that is broken, not square or too small, or a place that is not to be written to.
+        LIIFError: no images, one that is corrupt, not square or too small, or a place that is not to be written to.
     """
     if not folder.is_dir():
         raise LIIFError(f"{folder} does not exist; {GET_CELEBA_HQ}")
@@ -48,7 +48,7 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
 
 
 def resized(source: ImageSource, index: int, size: int) -> bytes:
-    """A picture at `size`, as the official code's `resize.py` makes it, in a PNG file."""
+    """An image at `size`, as the official code's `resize.py` makes it, in a PNG file."""
     image = source.read(index)
     if image.shape[0] != image.shape[1] or image.shape[0] < size:
         told = f"{source.path(index)} is {image.shape[0]}x{image.shape[1]}"

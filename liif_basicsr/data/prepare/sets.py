@@ -11,7 +11,7 @@ import skimage
 from liif_basicsr.data.decode import decode
 from liif_basicsr.data.known import GET_BENCHMARK, GET_DIV2K
 from liif_basicsr.data.prepare.bicubic import reduce
-from liif_basicsr.data.prepare.pictures import Settings, encode_png, open_any, store
+from liif_basicsr.data.prepare.images import Settings, encode_png, open_any, store
 from liif_basicsr.data.prepare.stores import whole
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.utils.errors import LIIFError
@@ -27,7 +27,7 @@ QUICKSTART_VAL = ("chelsea.png", "coffee.png")
 
 
 def open_div2k(folder: Path) -> ImageSource:
-    """The pictures of DIV2K's training set."""
+    """The images of DIV2K's training set."""
     if not folder.is_dir():
         raise LIIFError(f"{folder} does not exist; {GET_DIV2K}")
     return open_any(folder)
@@ -36,7 +36,7 @@ def open_div2k(folder: Path) -> ImageSource:
 def benchmark(root: Path, target: Path) -> list[Path]:
     """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and so for x3 and x4.
 
-    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as the archive of EDSR has it, or with pictures alone:
+    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as the archive of EDSR has it, or with images alone:
     these are cut to a multiple, and low resolution is made of them, as the field has it.
 
     Returns:
@@ -47,13 +47,13 @@ def benchmark(root: Path, target: Path) -> list[Path]:
         raise LIIFError(f"there are no benchmark sets in {root}; {GET_BENCHMARK}")
     made = []
     for folder in sets:
-        pictures = open_source(str(folder / "HR" if (folder / "HR").is_dir() else folder), "disk")
+        images = open_source(str(folder / "HR" if (folder / "HR").is_dir() else folder), "disk")
         for scale in SCALES:
             for which, kind in enumerate(("LR_bicubic", "GT")):
                 goal = target / folder.name / f"{kind}_x{scale}"
                 if not goal.exists():
                     made.append(goal)
-                    _write_benchmark(goal, which, pictures, folder / "LR_bicubic", scale)
+                    _write_benchmark(goal, which, images, folder / "LR_bicubic", scale)
     return made
 
 
@@ -67,21 +67,21 @@ def quickstart(target: Path) -> None:
         _write(target / "val", held_out, held_out.read)
 
 
-def _write(target: Path, pictures: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
-    """A folder of PNG files with the names of `pictures` and what `pixels(index)` gives."""
+def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
+    """A folder of PNG files with the names of `images` and what `pixels(index)` gives."""
     with whole(target) as folder:
-        for index, name in enumerate(pictures.names):
+        for index, name in enumerate(images.names):
             (folder / f"{osp.splitext(name)[0]}.png").write_bytes(encode_png(pixels(index), 9))
 
 
-def _write_benchmark(target: Path, which: int, pictures: ImageSource, given: Path, scale: int) -> None:
+def _write_benchmark(target: Path, which: int, images: ImageSource, given: Path, scale: int) -> None:
     """One folder of a set: low resolution (`which` = 0) or the ground truth (1) at a scale."""
-    _write(target, pictures, lambda index: _pair(pictures, index, given, scale)[which])
+    _write(target, images, lambda index: _pair(images, index, given, scale)[which])
 
 
-def _pair(pictures: ImageSource, index: int, given: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
+def _pair(images: ImageSource, index: int, given: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
     """Low resolution, given or made, and the ground truth cut to a multiple of it."""
-    image, stem = pictures.read(index), osp.splitext(pictures.names[index])[0]
+    image, stem = images.read(index), osp.splitext(images.names[index])[0]
     if given.is_dir():
         low = _read(given / f"X{scale}" / f"{stem}x{scale}.png")
     else:
@@ -89,7 +89,7 @@ def _pair(pictures: ImageSource, index: int, given: Path, scale: int) -> tuple[n
         low = reduce(image[:height, :width], scale)
     height, width = low.shape[0] * scale, low.shape[1] * scale
     if image.shape[0] < height or image.shape[1] < width:
-        raise LIIFError(f"{pictures.path(index)} is smaller than {scale} times its form in {given}")
+        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its form in {given}")
     return low, image[:height, :width]
 
 

@@ -56,13 +56,13 @@ class LmdbFile:
 
 
 class PixelFile:
-    """A new pixels.bin in a folder: the bytes of one picture after the other."""
+    """A new pixels.bin in a folder: the bytes of one image after the other."""
 
     def __init__(self, folder: Path) -> None:
         self.file = open(folder / "pixels.bin", "wb")
 
     def write(self, key: str, content: bytes) -> None:
-        """Add one picture."""
+        """Add one image."""
         self.file.write(content)
 
     def close(self) -> None:

@@ -6,22 +6,22 @@ const byId = (id) => document.getElementById(id);
 const density = 2 ** Math.max(0, Math.ceil(Math.log2(window.devicePixelRatio) - 0.1));
 
 /** A map whose zoom levels are the server's: one more enlarges by 2 ** (1 / steps), so each is decoded for itself. */
-function makeMap(picture) {
+function makeMap(image) {
   const crs = L.Util.extend({}, L.CRS.Simple, {
-    scale: (zoom) => 2 ** (zoom / picture.steps),
-    zoom: (scale) => picture.steps * Math.log2(scale),
+    scale: (zoom) => 2 ** (zoom / image.steps),
+    zoom: (scale) => image.steps * Math.log2(scale),
   });
-  const bounds = L.latLngBounds([-picture.height, 0], [0, picture.width]);
-  const offset = picture.steps * Math.log2(density);
-  const levels = { minZoom: picture.min_level, maxZoom: picture.max_level - offset };
+  const bounds = L.latLngBounds([-image.height, 0], [0, image.width]);
+  const offset = image.steps * Math.log2(density);
+  const levels = { minZoom: image.min_level, maxZoom: image.max_level - offset };
   const map = L.map("map", {
-    ...levels, crs, zoomDelta: 2, zoomAnimationThreshold: 4 * picture.steps, fadeAnimation: false,
+    ...levels, crs, zoomDelta: 2, zoomAnimationThreshold: 4 * image.steps, fadeAnimation: false,
     maxBounds: bounds.pad(0.5), attributionControl: false,
   });
   const layers = ["liif", "bicubic"].map((method) => {
     map.createPane(method);
     return L.tileLayer(`tile/${method}/{z}/{y}/{x}.png`, {
-      ...levels, bounds, pane: method, tileSize: picture.tile / density, zoomOffset: offset, updateWhenZooming: false,
+      ...levels, bounds, pane: method, tileSize: image.tile / density, zoomOffset: offset, updateWhenZooming: false,
     }).addTo(map);
   });
   if (!Number.isInteger(window.devicePixelRatio)) overlapTiles(map, layers);
@@ -58,11 +58,11 @@ function showShares(map) {
   }
 }
 
-function showZoom(picture, factor) {
+function showZoom(image, factor) {
   byId("zoom").value = `×${Number(factor.toPrecision(3))}`;
-  byId("size").value = [picture.width, picture.height].map((n) => Math.ceil(n * factor - 1e-6)).join(" × ");
-  byId("left").textContent = factor > 1 ? "LIIF" : "picture";
-  byId("right").textContent = factor > 1 ? "bicubic" : "picture";
+  byId("size").value = [image.width, image.height].map((n) => Math.ceil(n * factor - 1e-6)).join(" × ");
+  byId("left").textContent = factor > 1 ? "LIIF" : "image";
+  byId("right").textContent = factor > 1 ? "bicubic" : "image";
 }
 
 /** Draw the tiles where they are on the screen, at the resolution that they have. */
@@ -101,16 +101,16 @@ function saveScreen(map, name) {
 }
 
 async function main() {
-  const picture = await (await fetch("picture.json")).json();
-  byId("name").textContent = document.title = picture.name;
-  const { map, layers, factor } = makeMap(picture);
+  const image = await (await fetch("image.json")).json();
+  byId("name").textContent = document.title = image.name;
+  const { map, layers, factor } = makeMap(image);
 
   const show = () => showShares(map);
   map.on("move zoom viewreset resize", show);
   byId("divider").addEventListener("input", show);
-  map.on("zoomend", () => showZoom(picture, factor()));
+  map.on("zoomend", () => showZoom(image, factor()));
   show();
-  showZoom(picture, factor());
+  showZoom(image, factor());
 
   // Saving waits for all tiles, and for Leaflet to have removed those of the level before.
   let failed = false;
@@ -125,7 +125,7 @@ async function main() {
     layer.on("tileerror", () => { failed = true; showBusy(); });
   }
   showBusy();
-  const stem = picture.name.replace(/\.[^.]*$/, "");
+  const stem = image.name.replace(/\.[^.]*$/, "");
   byId("save").addEventListener("click", () => saveScreen(map, `${stem}-x${Number(factor().toPrecision(3))}.png`));
 }
 

@@ -1,4 +1,4 @@
-"""A tiny network in a file, and pictures of every kind, for the tests of enlarging."""
+"""A tiny network in a file, and images of every kind, for the tests of enlarging."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a network that changes a picture little, and not by chance."""
+    """A checkpoint of a network that changes an image little, and not by chance."""
     torch.manual_seed(0)
     net = build_network(NETWORK)
     path = tmp_path_factory.mktemp("model") / "tiny.pth"

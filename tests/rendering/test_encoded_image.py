@@ -1,4 +1,4 @@
-"""A picture opened once gives the pixels of `render`, whatever the window, and encodes nothing twice."""
+"""An image opened once gives the pixels of `render`, whatever the window, and encodes nothing twice."""
 import pytest
 import torch
 from hypothesis import given, settings
@@ -37,29 +37,29 @@ def test_a_window_is_that_of_render(network, encoder, data):
     net = make(network, encoder, input_skip="bilinear")
     h, w = data.draw(st.tuples(st.integers(1, 14), st.integers(1, 14)))
     lq = torch.rand(1, 3, h, w)
-    picture = net.encode_image(lq)
+    image = net.encode_image(lq)
     for _ in range(3):
         size = data.draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
         top, left = (data.draw(st.integers(0, n - 1)) for n in size)
         window = (top, left, data.draw(st.integers(1, size[0] - top)), data.draw(st.integers(1, size[1] - left)))
-        torch.testing.assert_close(picture.render(size, window), net.render(lq, size, window), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(image.render(size, window), net.render(lq, size, window), rtol=1e-5, atol=1e-5)
 
 
 def test_features_are_computed_once_and_only_where_needed(monkeypatch):
     net = make()
     encoded = count_encoding(net, monkeypatch)
-    picture = net.encode_image(torch.rand(1, 3, 15, 15))
-    picture.render((150, 150), (0, 0, 30, 30))
+    image = net.encode_image(torch.rand(1, 3, 15, 15))
+    image.render((150, 150), (0, 0, 30, 30))
     assert len(encoded) == 1
     for size in (150, 151, 300):
-        picture.render((size, size))
+        image.render((size, size))
     assert len(encoded) == 9
 
 
 def test_memory_for_features_is_bounded(monkeypatch):
     net = make()
     encoded = count_encoding(net, monkeypatch)
-    picture = net.encode_image(torch.rand(1, 3, 15, 15), max_bytes=2 * 5 * 5 * 4 * 4)
+    image = net.encode_image(torch.rand(1, 3, 15, 15), max_bytes=2 * 5 * 5 * 4 * 4)
     for left in (0, 0, 70, 140, 0):  # in three tiles, of which two are kept
-        picture.render((150, 150), (0, left, 1, 1))
+        image.render((150, 150), (0, left, 1, 1))
     assert len(encoded) == 4

@@ -1,15 +1,15 @@
-"""Enlarged pictures in files: every format, what it can hold and what it keeps."""
+"""Enlarged images in files: every format, what it can hold and what it keeps."""
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import tifffile
-from pictures import SRGB, exif_of, image, model, ramp
+from image_files import SRGB, exif_of, image, model, ramp
 from PIL import Image
 
 from liif_basicsr.images import tiff
-from liif_basicsr.images.reading import Picture, from_image, read
-from liif_basicsr.images.size import Wanted
+from liif_basicsr.images.reading import LoadedImage, from_image, read
+from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import ROWS, Enlarger
 from liif_basicsr.images.writing import BY_SUFFIX, check_format
 from liif_basicsr.utils.errors import LIIFError
@@ -27,7 +27,7 @@ def enlarger(model):
 def test_profile_and_exif_are_kept(enlarger, tmp_path, suffix):
     path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     image("RGB").save(path, exif=exif_of("hello", 6).tobytes(), icc_profile=SRGB)
-    write(enlarger, path, out, Wanted(scale=(2, 3)))
+    write(enlarger, path, out, OutputSize(scale=(2, 3)))
     with Image.open(out) as made:
         assert made.size == (36, 34)
         assert made.info["icc_profile"] == SRGB
@@ -39,11 +39,11 @@ def test_profile_and_exif_are_kept(enlarger, tmp_path, suffix):
 
 
 def write(enlarger, path, out, wanted):
-    picture = read(path)
-    size = wanted.size_of(picture.pixels)
-    kind = check_format(out, picture, size)
+    loaded = read(path)
+    size = wanted.size_of(loaded.pixels)
+    kind = check_format(out, loaded, size)
     with atomic_write(out) as file:
-        kind.write(file, enlarger.strips(picture.pixels, size), (*size, picture.pixels.shape[2]), picture)
+        kind.write(file, enlarger.strips(loaded.pixels, size), (*size, loaded.pixels.shape[2]), loaded)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -55,7 +55,7 @@ def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dty
     out = tmp_path / f"out{suffix}"
     strips = (pixels[top : top + ROWS] for top in range(0, size[0], ROWS))
     with atomic_write(out) as file:
-        BY_SUFFIX[suffix].write(file, strips, pixels.shape, Picture(pixels, None, {}))
+        BY_SUFFIX[suffix].write(file, strips, pixels.shape, LoadedImage(pixels, None, {}))
     again = tifffile.imread(out).reshape(pixels.shape) if suffix == ".tif" else read(out).pixels
     assert again.dtype == dtype and np.array_equal(again, pixels)
     if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # of which Pillow has no mode
@@ -66,13 +66,13 @@ def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dty
 @pytest.mark.parametrize("suffix, channels", [(s, c) for s in (".jpg", ".webp", ".bmp") for c in (1, 2, 3, 4)])
 def test_formats_of_pillow(tmp_path, suffix, channels):
     pixels, out = ramp(300, 20, channels), tmp_path / f"out{suffix}"
-    picture = Picture(pixels, None, {})
+    loaded = LoadedImage(pixels, None, {})
     if suffix != ".webp" and channels in (2, 4):
         with pytest.raises(LIIFError, match="transparent"):
-            check_format(out, picture, (300, 20))
+            check_format(out, loaded, (300, 20))
         return
     with atomic_write(out) as file:
-        check_format(out, picture, (300, 20)).write(file, iter([pixels[:256], pixels[256:]]), pixels.shape, picture)
+        check_format(out, loaded, (300, 20)).write(file, iter([pixels[:256], pixels[256:]]), pixels.shape, loaded)
     again = read(out).pixels.astype(int)
     if again.shape[2] >= 3 and channels <= 2:
         again = again[..., [0, 3][:channels]]
@@ -81,10 +81,10 @@ def test_formats_of_pillow(tmp_path, suffix, channels):
 
 def test_large_tiff_is_big_and_tiled(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "BIG", 1000)
-    picture, pixels = image("RGB"), ramp(40, 50, 3, np.uint16)
-    picture.info.update(exif=exif_of("a text that is long enough").tobytes(), icc_profile=SRGB)
+    loaded, pixels = image("RGB"), ramp(40, 50, 3, np.uint16)
+    loaded.info.update(exif=exif_of("a text that is long enough").tobytes(), icc_profile=SRGB)
     with atomic_write(tmp_path / "big.tif") as file:
-        BY_SUFFIX[".tif"].write(file, iter([pixels]), pixels.shape, from_image(picture)._replace(pixels=pixels))
+        BY_SUFFIX[".tif"].write(file, iter([pixels]), pixels.shape, from_image(loaded)._replace(pixels=pixels))
     with tifffile.TiffFile(tmp_path / "big.tif") as made:
         assert made.is_bigtiff and made.pages.first.is_tiled
         assert made.pages.first.tags["ExifTag"].value["DateTimeOriginal"] == "2024:05:06 07:08:09"
@@ -99,4 +99,4 @@ def test_large_tiff_is_big_and_tiled(tmp_path, monkeypatch):
 ])  # fmt: skip
 def test_what_a_format_cannot_hold_is_refused(tmp_path, suffix, size, dtype, says):
     with pytest.raises(LIIFError, match=says):
-        check_format(tmp_path / f"out{suffix}", Picture(ramp(2, 2, 3, dtype), None, {}), size)
+        check_format(tmp_path / f"out{suffix}", LoadedImage(ramp(2, 2, 3, dtype), None, {}), size)

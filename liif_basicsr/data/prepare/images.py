@@ -1,4 +1,4 @@
-"""From pictures to sub-images or pixels, and the search for broken ones."""
+"""From images to sub-images or pixels, and the search for corrupt ones."""
 from __future__ import annotations
 
 import itertools
@@ -22,7 +22,7 @@ Piece = tuple[tuple[int, int], bytes]  # (H, W) and what is stored
 
 
 class Settings(NamedTuple):
-    """How pictures are stored: as PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as `pixels`."""
+    """How images are stored: as PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as `pixels`."""
 
     crop: int = 480
     step: int = 240
@@ -32,19 +32,19 @@ class Settings(NamedTuple):
 
 
 def open_any(path: Path) -> ImageSource:
-    """The pictures of a folder, of an LMDB or of a folder of pixels: whichever it is."""
+    """The images of a folder, of an LMDB or of a folder of pixels: whichever it is."""
     files = {"data.mdb": "lmdb", "pixels.bin": "pixels"}
     return open_source(str(path), next((kind for name, kind in files.items() if (path / name).exists()), "disk"))
 
 
 def store(source: ImageSource, target: Path, settings: Settings) -> int:
-    """Store all pictures of a source under `target`, which appears when it is whole.
+    """Store all images of a source under `target`, which appears when it is whole.
 
     Returns:
         How many images it holds.
 
     Raises:
-        LIIFError: a picture is broken, or the disk is full or not to be written to.
+        LIIFError: an image is corrupt, or the disk is full or not to be written to.
     """
     if settings.step > settings.crop:
         raise LIIFError(f"step {settings.step} is larger than crop {settings.crop}: what lies between would be lost")
@@ -54,7 +54,7 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
         with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
             for name, pieces in zip(names, all_pieces, strict=True):
                 if isinstance(pieces, LIIFError):
-                    raise LIIFError(f"{pieces}; --check lists all that are broken")
+                    raise LIIFError(f"{pieces}; --check lists all that are corrupt")
                 for number, ((height, width), content) in enumerate(pieces, start=1):
                     key = name if settings.pixels else f"{name}_s{number:03d}"
                     file.write(key, content)
@@ -63,8 +63,8 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
     return len(lines)
 
 
-def broken(source: ImageSource, processes: int) -> list[str]:
-    """What is wrong with those pictures of a source that cannot be read."""
+def corrupt(source: ImageSource, processes: int) -> list[str]:
+    """What is wrong with those images of a source that cannot be read."""
     return [str(error) for error in each(_check, source, processes, "checking") if error is not None]
 
 
@@ -85,7 +85,7 @@ def starts(n: int, crop: int, step: int) -> list[int]:
 
 
 def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> list[Piece]:
-    """The sub-images of a picture, row by row, as PNG; one that is smaller than `crop` stays whole."""
+    """The sub-images of an image, row by row, as PNG; one that is smaller than `crop` stays whole."""
     image = source.read(index)
     windows = [
         image[top : top + crop, left : left + crop]

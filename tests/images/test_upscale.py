@@ -1,4 +1,4 @@
-"""Pictures keep their kind, and are what the network makes of them."""
+"""Images keep their kind, and are what the network makes of them."""
 from __future__ import annotations
 
 import warnings
@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import SRGB, exif_of, image, model, ramp
+from image_files import SRGB, exif_of, image, model, ramp
 from PIL import ImageOps
 
 import liif_basicsr
 from liif_basicsr.images import upscale
 from liif_basicsr.images.reading import TURNS, from_image
-from liif_basicsr.images.size import Wanted
+from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import COLS, ROWS, Enlarger
 from liif_basicsr.utils.errors import LIIFError
 
@@ -26,7 +26,7 @@ def enlarger(model):
     return Enlarger(model, "cpu", "float32")
 
 
-def test_a_picture_is_what_the_network_renders(model):
+def test_a_image_is_what_the_network_renders(model):
     net, pixels = liif_basicsr.load(model), ramp(9, 14)
     lq = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     expected = net.render(lq, (33, 52))[0].clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
@@ -53,9 +53,9 @@ def test_images_keep_their_kind(model, mode, becomes):
 
 
 def test_a_palette_with_a_transparent_colour_becomes_rgba(model):
-    picture = image("P")
-    picture.info["transparency"] = picture.getpixel((0, 0))
-    answer = np.asarray(liif_basicsr.upscale(picture, scale=2, model=model))
+    loaded = image("P")
+    loaded.info["transparency"] = loaded.getpixel((0, 0))
+    answer = np.asarray(liif_basicsr.upscale(loaded, scale=2, model=model))
     assert answer.shape == (24, 34, 4) and answer[0, 0, 3] < 128 < answer[-1, -1, 3]
 
 
@@ -141,10 +141,10 @@ def test_self_ensemble_has_no_seam(model, monkeypatch):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_that_of_pillow(model, orientation):
-    picture = image("RGB")
-    picture.info["exif"] = exif_of("a", orientation).tobytes()
-    upright = ImageOps.exif_transpose(picture)
-    answer = liif_basicsr.upscale(picture, scale=2, model=model)
+    loaded = image("RGB")
+    loaded.info["exif"] = exif_of("a", orientation).tobytes()
+    upright = ImageOps.exif_transpose(loaded)
+    answer = liif_basicsr.upscale(loaded, scale=2, model=model)
     assert np.array_equal(np.asarray(answer), np.asarray(liif_basicsr.upscale(upright, scale=2, model=model)))
     assert 0x0112 not in answer.getexif()
     assert set(TURNS) == set(range(2, 9))
@@ -152,16 +152,16 @@ def test_orientation_is_that_of_pillow(model, orientation):
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 def test_a_profile_of_other_channels_is_not_kept(mode):
-    picture = image(mode)
-    picture.info["icc_profile"] = SRGB[:16] + b"GRAY" + SRGB[20:]
+    loaded = image(mode)
+    loaded.info["icc_profile"] = SRGB[:16] + b"GRAY" + SRGB[20:]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # in CMYK it is damaged as well, which is told
-        assert from_image(picture).icc is None
+        assert from_image(loaded).icc is None
 
 
 @given(h=st.integers(1, 500), w=st.integers(1, 500), edge=st.integers(500, 5000))
 def test_long_edge_is_met_and_the_shape_kept(h, w, edge):
-    size = Wanted.of(long_edge=edge).size_of(np.empty((h, w, 1), np.uint8))
+    size = OutputSize.of(long_edge=edge).size_of(np.empty((h, w, 1), np.uint8))
     assert max(size) == edge
     assert abs(size[0] * w - size[1] * h) <= max(h, w)
 
@@ -171,7 +171,7 @@ def test_long_edge_is_met_and_the_shape_kept(h, w, edge):
     ((None, None, "100"), (50, 100)), (("1", None, None), (10, 20)),
 ])  # fmt: skip
 def test_sizes_of_the_command_line(texts, size):
-    assert Wanted.parse(*texts).size_of(np.empty((10, 20, 3), np.uint8)) == size
+    assert OutputSize.parse(*texts).size_of(np.empty((10, 20, 3), np.uint8)) == size
 
 
 @pytest.mark.parametrize("texts", [
@@ -182,17 +182,17 @@ def test_sizes_of_the_command_line(texts, size):
 ])  # fmt: skip
 def test_sizes_that_cannot_be_are_told_in_one_line(texts):
     with pytest.raises(LIIFError) as error:
-        Wanted.parse(*texts).size_of(np.empty((10, 20, 3), np.uint8))
+        OutputSize.parse(*texts).size_of(np.empty((10, 20, 3), np.uint8))
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("picture", [
+@pytest.mark.parametrize("loaded", [
     np.zeros((4, 4, 3), np.float32), np.zeros((4,), np.uint8), np.zeros((4, 4, 5), np.uint8), "photo.jpg",
     np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8), image("F"), image("I"), image("LAB"),
 ], ids=lambda value: str(getattr(value, "shape", value))[:20])  # fmt: skip
-def test_pictures_of_no_known_kind_are_refused(model, picture):
+def test_images_of_no_known_kind_are_refused(model, loaded):
     with pytest.raises(LIIFError):
-        liif_basicsr.upscale(picture, scale=2, model=model)
+        liif_basicsr.upscale(loaded, scale=2, model=model)
 
 
 @pytest.mark.parametrize("wrong, says", [

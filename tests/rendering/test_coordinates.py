@@ -31,7 +31,7 @@ def test_coords_run_row_by_row_in_y_x_order():
     assert torch.equal(coord[0, :, 1], pixel_centers(3))
 
 
-def test_cells_tile_the_picture():
+def test_cells_tile_the_image():
     assert torch.equal(make_cell((4, 5)) * torch.tensor([4, 5]), torch.tensor([2.0, 2.0]))
 
 

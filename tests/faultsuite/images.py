@@ -1,4 +1,4 @@
-"""Damaged pictures: enlarged, or read for training, each is told in a line, or is what other programs see in it."""
+"""Damaged images: enlarged, or read for training, each is told in a line, or is what other programs see in it."""
 from __future__ import annotations
 
 import json
@@ -24,7 +24,7 @@ from faultsuite.processes import command, run
 from faultsuite.report import Part, why_not_clean
 from liif_basicsr.archs import build_network
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
-from liif_basicsr.data.prepare.pictures import encode_png
+from liif_basicsr.data.prepare.images import encode_png
 from liif_basicsr.data.source import open_source
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.utils.errors import LIIFError
@@ -32,12 +32,12 @@ from liif_basicsr.utils.errors import LIIFError
 BATCH = 25
 
 
-def pictures(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Mutated pictures of many kinds, through the command `upscale` and through a dataset."""
+def images(folder: Path, count: int, seed: int) -> Iterator[Part]:
+    """Mutated images of many kinds, through the command `upscale` and through a dataset."""
     rng, whole = random.Random(seed), samples()
     model = bilinear_network(folder / "bilinear.pth")
-    enlarged, read = Part("a damaged picture is enlarged"), Part("a damaged picture is read for training")
-    for start in tqdm(range(0, count, BATCH), desc="damaged pictures"):
+    enlarged, read = Part("a damaged image is enlarged"), Part("a damaged image is read for training")
+    for start in tqdm(range(0, count, BATCH), desc="damaged images"):
         files = folder / f"from{start}"
         files.mkdir()
         for number in range(start, min(start + BATCH, count)):
@@ -57,9 +57,9 @@ def samples() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
 
-    def add(name: str, picture: Image.Image, **how: object) -> None:
+    def add(name: str, loaded: Image.Image, **how: object) -> None:
         file = BytesIO()
-        picture.save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper()), **how)
+        loaded.save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper()), **how)
         files[name] = file.getvalue()
 
     add("rgb.png", image)
@@ -96,7 +96,7 @@ def bilinear_network(path: Path) -> Path:
 
 
 def enlarge_all(files: Path, model: Path, part: Part) -> None:
-    """Enlarge a folder by one process; each picture is made right, or told in a line."""
+    """Enlarge a folder by one process; each image is made right, or told in a line."""
     work = files.with_name(f"{files.name}_work")
     work.mkdir()
     args = ("upscale", str(files), "out", "--scale", "2", "--model", str(model), "--precision", "float32")
@@ -112,11 +112,11 @@ def enlarge_all(files: Path, model: Path, part: Part) -> None:
         elif any(is_enlarged(made, seen) for seen in as_others_see(path, upright=True)):
             part.clean("made as other programs see it")
         else:
-            part.violation(path.name, "a wrong picture")
+            part.violation(path.name, "a wrong image")
 
 
 def as_others_see(path: Path, upright: bool) -> Iterator[np.ndarray]:
-    """The picture as OpenCV decodes it, and Pillow: (H, W, 3) in [0, 1]; turned as the camera's note says, or not."""
+    """The image as OpenCV decodes it, and Pillow: (H, W, 3) in [0, 1]; turned as the camera's note says, or not."""
     content = np.frombuffer(path.read_bytes(), np.uint8)
     with unheard():
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
@@ -142,7 +142,7 @@ def unheard() -> Iterator[None]:
 
 
 def is_enlarged(made: Path, seen: np.ndarray) -> bool:
-    """Whether a picture is the bilinear enlargement of what others see, but for what compression loses."""
+    """Whether an image is the bilinear enlargement of what others see, but for what compression loses."""
     ours = next(as_others_see(made, upright=False))
     if ours.shape[:2] != (2 * seen.shape[0], 2 * seen.shape[1]):
         return False
@@ -172,11 +172,11 @@ def read_all(files: Path, part: Part) -> None:
         pixels = np.load(work / f"{path.name}.npy") / 255
         seen = [other for other in as_others_see(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
         same = any(np.abs(other - pixels).mean() < 0.004 for other in seen)
-        part.require(path.name, {"the right picture": same}, "read as other programs see it")
+        part.require(path.name, {"the right image": same}, "read as other programs see it")
 
 
 def read_folder(folder: str) -> int:
-    """Read each picture of a folder whole, in part and as a sample; write down what it is, or what was told."""
+    """Read each image of a folder whole, in part and as a sample; write down what it is, or what was told."""
     source, told = open_source(folder, "disk"), {}
     for index, name in enumerate(source.names):
         try:
@@ -184,14 +184,14 @@ def read_folder(folder: str) -> int:
             h, w = pixels.shape[:2]
             part = source.crop(index, (h // 4, w // 4), (h // 2, w // 2))
             if not np.array_equal(part, pixels[h // 4 :, w // 4 :][: h // 2, : w // 2]):
-                raise AssertionError(f"{name}: a crop is not a part of the picture")
+                raise AssertionError(f"{name}: a crop is not a part of the image")
             np.save(f"{name}.npy", pixels)
         except LIIFError as error:
             told[name] = str(error)
     Path("told.json").write_text(json.dumps(told))
     block = {
         "name": "damaged", "type": "ArbitraryScaleImageDataset", "phase": "train", "dataroot_gt": folder,
-        "io_backend": {"type": "disk"}, "lq_size": 4, "scale_range": [1, 2], "sample_q": 9, "broken": "skip",
+        "io_backend": {"type": "disk"}, "lq_size": 4, "scale_range": [1, 2], "sample_q": 9, "on_corrupt": "skip",
         "num_worker_per_gpu": 0, "batch_size_per_gpu": 1,
     }  # fmt: skip
     dataset = ArbitraryScaleImageDataset(block)

@@ -1,0 +1,97 @@
+"""ContinuousShuffleSR against a plain float64 form, and against the pixel shuffle that it continues."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liif_basicsr.archs.continuous_shuffle_arch import ContinuousShuffleSR
+from liif_basicsr.archs.decoders.continuous_shuffle import ContinuousShuffleDecoder
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.utils.errors import LIIFError
+
+
+def small_decoder(num_basis: int = 3) -> ContinuousShuffleDecoder:
+    torch.manual_seed(0)
+    return ContinuousShuffleDecoder(5, num_feat=7, num_layer=2, num_basis=num_basis, basis_dim=6).double()
+
+
+def plain_basis(basis, rel, rel_cell):
+    """The functions (R,) of one relative coordinate and cell."""
+    x = np.array([rel, rel_cell])
+    for k, layer in enumerate(basis.layers):
+        x = layer.weight.detach().numpy() @ x + layer.bias.detach().numpy()
+        if k < 2:
+            x = np.array([v / 2 * (1 + math.erf(v / math.sqrt(2))) for v in x])
+    return x
+
+
+def plain_colour(decoder, coefficients, point, cell):
+    """The colour (3,) at `point` (y, x): each of the four features' bilinear form, in bilinear proportions."""
+    (h, w), r = coefficients.shape[1:], decoder.num_basis
+    y, x = ((p + 1) / 2 * n - 0.5 for p, n in zip(point, (h, w), strict=True))
+    colour = np.zeros(3)
+    for i in (math.floor(y), math.floor(y) + 1):
+        for j in (math.floor(x), math.floor(x) + 1):
+            form = coefficients[:, min(max(i, 0), h - 1), min(max(j, 0), w - 1)].reshape(r, 3, r)
+            along_y = plain_basis(decoder.basis_y, 2 * (y - i), cell[0] * h)
+            along_x = plain_basis(decoder.basis_x, 2 * (x - j), cell[1] * w)
+            share = (1 - abs(y - i)) * (1 - abs(x - j))
+            colour += share * np.einsum("a,acb,b->c", along_y, form, along_x)
+    return colour
+
+
+@settings(max_examples=20)
+@given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
+def test_outputs_equal_the_plain_form(h, w, seed):
+    decoder = small_decoder()
+    torch.manual_seed(seed)
+    feat = torch.randn(2, 5, h, w, dtype=torch.float64)
+    coord, cell = torch.rand(2, 4, 2, dtype=torch.float64) * 2 - 1, torch.rand(2, 4, 2, dtype=torch.float64)
+    with torch.no_grad():
+        output, coefficients = decoder(feat, coord, cell).numpy(), decoder.prepare(feat).numpy()
+    for b in range(2):
+        for q in range(4):
+            plain = plain_colour(decoder, coefficients[b], coord[b, q].numpy(), cell[b, q].numpy())
+            np.testing.assert_allclose(output[b, q], plain, rtol=1e-5, atol=1e-6)  # colours are summed in float32
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_at_a_whole_scale_it_is_a_convolution_and_a_pixel_shuffle(scale):
+    decoder, r = small_decoder().float(), 3
+    feat = torch.randn(1, 5, 6, 4)
+    size = (6 * scale, 4 * scale)
+    with torch.no_grad():
+        # Along an axis a phase's two features are two of the three around its own.
+        kernels = []
+        for basis in (decoder.basis_y, decoder.basis_x):
+            kernel = torch.zeros(scale, 3, r)
+            for phase in range(scale):
+                offset = (phase + 0.5) / scale - 0.5
+                lower = math.floor(offset)
+                kernel[phase, lower + 1 : lower + 3] = basis(torch.tensor(offset - lower), torch.tensor(2 / scale))
+            kernels.append(kernel)
+        weight = torch.einsum("pkr,qls,cd->cpqrdskl", *kernels, torch.eye(3))
+        weight = weight.reshape(3 * scale**2, r * 3 * r, 3, 3)
+        coefficients = F.pad(decoder.prepare(feat), (1, 1, 1, 1), mode="replicate")
+        shuffled = F.pixel_shuffle(F.conv2d(coefficients, weight), scale)
+        queries = decoder(feat, make_coord(size)[None], make_cell(size)[None, None])
+    torch.testing.assert_close(queries.mT.unflatten(2, size), shuffled, rtol=1e-4, atol=1e-5)
+
+
+def test_the_functions_stay_in_float32_under_autocast():
+    basis = small_decoder().float().basis_y
+    with torch.autocast("cpu", torch.bfloat16):
+        half = basis(torch.rand(5), torch.rand(5))
+    assert half.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["num_feat", "num_layer", "num_basis", "basis_dim"])
+def test_widths_below_1_are_refused(name):
+    with pytest.raises(LIIFError, match=f"network_g: {name}: must be a whole number of at least 1"):
+        ContinuousShuffleSR({"type": "EDSR", "num_feat": 4, "num_block": 1}, **{name: 0})
