@@ -4,23 +4,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import cast
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.hub import DEFAULT, checkpoint
-from liif_basicsr.images.reading import LoadedImage, from_image
+from liif_basicsr.hub import DEFAULT
+from liif_basicsr.images.engine import Engine, in_kind, planes
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.rendering.tiles import Window
-from liif_basicsr.utils.errors import LIIFError, brief
 from liif_basicsr.utils.memory import check_memory
-from liif_basicsr.utils.options import suggest
-from liif_basicsr.utils.precision import PRECISIONS, autocast, best_precision
+from liif_basicsr.utils.precision import autocast
 
 # Rows of a strip, also the edge of a tile in a TIFF, and columns that are computed at a time.
 ROWS, COLS = 256, 2048
@@ -62,28 +58,15 @@ def upscale(
     """
     wanted = OutputSize.of(scale, size)
     enlarger = Enlarger(model, device, precision, self_ensemble)
-    if isinstance(image, Image.Image):
-        source = from_image(image)
-        return _image(_enlarge(source.pixels, wanted, enlarger), source)
-    pixels = image[..., None] if isinstance(image, np.ndarray) and image.ndim == 2 else image
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
-        kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise LIIFError(f"image must be a Pillow image or a uint8 or uint16 array (H, W) or (H, W, C), not {kind}")
-    if not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise LIIFError(f"image must have pixels of 1 to 4 channels, not shape {image.shape}")
-    return _enlarge(pixels, wanted, enlarger).reshape(-1, wanted.size_of(pixels)[1], *image.shape[2:])
+    return in_kind(image, lambda pixels: _enlarge(pixels, wanted, enlarger))
 
 
-class Enlarger:
-    """A network, and where and how it computes.
+class Enlarger(Engine):
+    """A network that enlarges images.
 
     Args:
-        model: a network, or what `checkpoint.load` takes.
-        device, self_ensemble: see `liif_basicsr.upscale`.
-        precision: one of PRECISIONS; by default that of `best_precision`.
-
-    Raises:
-        LIIFError: no such model, device or precision.
+        model, device, precision: see `Engine`.
+        self_ensemble: see `upscale`.
     """
 
     def __init__(
@@ -93,30 +76,13 @@ class Enlarger:
         precision: str | None = None,
         self_ensemble: bool = False,
     ) -> None:
-        if precision is not None and precision not in PRECISIONS:
-            raise LIIFError(f"precision: no {precision!r}{suggest(precision, PRECISIONS)}")
-        if isinstance(model, nn.Module):
-            if not isinstance(model, ContinuousNetwork):
-                raise LIIFError(f"model must be one of this package's networks, a name or a file, not {type(model)}")
-            own = str(next(model.parameters()).device)
-            self.device = _device(device or own)
-            if str(self.device) != own:
-                raise LIIFError(f"device {device}: the network lies on {own}; move it first, with net.to({device!r})")
-            self.net = model
-        else:
-            self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self.net = cast(ContinuousNetwork, checkpoint.load(model).to(self.device))
-        self.precision = precision
+        super().__init__(model, device, precision)
         self.self_ensemble = self_ensemble
-
-    def precision_for(self, pixels: np.ndarray) -> str:
-        """The name of the precision that pixels are enlarged in."""
-        return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
         """About how much memory an output of `size` takes; `whole`: kept in memory, and copied to be encoded."""
         held = 4 * size[0] if whole else min(size[0], 2 * ROWS)
-        views = (8 if self.self_ensemble else 1) * (2 if _alpha(pixels) is not None else 1)
+        views = (8 if self.self_ensemble else 1) * (2 if pixels.shape[2] in (2, 4) else 1)
         return held * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
 
     def strips(
@@ -142,8 +108,7 @@ class Enlarger:
                 window = Window(top, left, rows, min(COLS, width - left))
                 with torch.inference_mode(), autocast(self.device, precision):
                     part = torch.cat([layer(size, window) for layer in layers])
-                    if not torch.isfinite(part).all():
-                        raise LIIFError(f"the network's answer is not finite in {precision}; choose precision float32")
+                    self.check_finite(part, precision)
                     part = part.float().clamp(0, 1) * np.iinfo(pixels.dtype).max
                     strip[:, left : left + window.width] = part.round().permute(1, 2, 0).cpu().numpy()
                 done(rows * window.width)
@@ -151,9 +116,8 @@ class Enlarger:
 
     def _layers(self, pixels: np.ndarray) -> list[View]:
         """Colours and alpha, each a function of the output's size and a window of it to (channels, rows, columns)."""
-        alpha = _alpha(pixels)
-        colours = pixels if alpha is None else pixels[..., :-1]
-        first = self._view(colours if alpha is None else _without_hidden(colours, alpha))
+        colours, alpha = planes(pixels)
+        first = self._view(colours)
         layers: list[View] = [_gray(first) if colours.shape[2] == 1 else first]
         if alpha is None:
             return layers
@@ -166,8 +130,7 @@ class Enlarger:
 
     def _view(self, plane: np.ndarray) -> View:
         """Pixels (h, w, 1 or 3) as a function to (3, rows, columns)."""
-        scaled = np.divide(plane, np.iinfo(plane.dtype).max, dtype=np.float32)
-        lq = torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, 3, -1, -1).to(self.device)
+        lq = self.lq(plane)
         turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self.self_ensemble else [Turn()]
         with torch.inference_mode():
             views = [turn.view(self.net, lq, FEATURE_BYTES // len(turns)) for turn in turns]
@@ -199,46 +162,11 @@ class Turn:
         return Window(left, top, part.width, part.height) if self.transpose else Window(top, left, *part[2:])
 
 
-def _alpha(pixels: np.ndarray) -> np.ndarray | None:
-    return pixels[..., -1:] if pixels.shape[2] in (2, 4) else None
-
-
-def _without_hidden(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours whose fully transparent pixels, often black, have that of the nearest one that is seen.
-
-    Else the hidden colour would come out as a fringe.
-    """
-    hidden = (alpha[..., 0] == 0).astype(np.uint8)
-    if hidden.all() or not hidden.any():
-        return colours
-    _, label = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    seen = np.zeros(label.max() + 1, np.int64)  # label -> the pixel that it is of
-    seen[label[hidden == 0]] = np.flatnonzero(hidden == 0)
-    return colours.reshape(-1, colours.shape[2])[seen[label]]
-
-
 def _gray(view: View) -> View:
     return lambda size, window: view(size, window).mean(0, keepdim=True)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LIIFError(f"device {name!r}: cannot be used here ({brief(error)}); there is always 'cpu'") from None
-    return device
 
 
 def _enlarge(pixels: np.ndarray, wanted: OutputSize, enlarger: Enlarger) -> np.ndarray:
     size = wanted.size_of(pixels)
     check_memory("image", enlarger.bytes_needed(pixels, size, whole=True), "have the command write a file")
     return np.concatenate(list(enlarger.strips(pixels, size)))
-
-
-def _image(pixels: np.ndarray, source: LoadedImage) -> Image.Image:
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.info.update({"icc_profile": source.icc} if source.icc else {})
-    exif = source.exif_bytes(pixels.shape[:2])
-    image.info.update({"exif": exif} if exif else {})
-    return image

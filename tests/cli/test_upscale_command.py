@@ -126,7 +126,7 @@ def test_what_a_network_warns_of_is_a_line(upscale, monkeypatch, capsys):
     monkeypatch.setattr(features, "WHOLE", 100)
     assert upscale("in.png", "out.png", "--scale", "2", "--model", "rcan.pth") == 0
     said = capsys.readouterr().err
-    assert said.startswith("out.png: RCAN has no receptive_radius") and said.count("\n") == 1
+    assert said.startswith("out.png: the encoder has no receptive_radius") and said.count("\n") == 1
 
 
 def test_existing_output_is_kept_without_the_flag(upscale, capsys):

@@ -1,0 +1,147 @@
+"""What commands that make image files share: one file made whole or not at all, and a line for what went wrong."""
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from liif_basicsr.hub import add_model_argument
+from liif_basicsr.images.engine import Engine
+from liif_basicsr.images.notes import noted
+from liif_basicsr.images.reading import LoadedImage, read
+from liif_basicsr.images.writing import check_format, format_of, without_needless_alpha
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.files import atomic_write
+from liif_basicsr.utils.memory import check_memory
+from liif_basicsr.utils.precision import PRECISIONS, bfloat16_is_fast
+
+
+class Output(NamedTuple):
+    """What is to be made of an image.
+
+    size: (H, W).
+    bytes_needed: about how much memory it takes, by whether the output is kept whole in it.
+    strips: from a function that counts pixels as they are made, to rows of pixels from top to bottom.
+    """
+
+    size: tuple[int, int]
+    bytes_needed: Callable[[bool], int]
+    strips: Callable[[Callable[[int], object]], Iterator[np.ndarray]]
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments on how a network computes, and on files that exist."""
+    add_model_argument(parser)
+    parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS,
+        help="default: bfloat16 for 8-bit images where the processor is made for it, else float32",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace images that exist")
+
+
+def note_slow_precision(engine: Engine) -> None:
+    """Say that a precision is slow here, if it is."""
+    if engine.precision == "bfloat16" and not bfloat16_is_fast(engine.device):
+        print("--precision bfloat16: slower than float32 on this processor, which has no instructions for it",
+              file=sys.stderr)  # fmt: skip
+
+
+def make_file(
+    source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
+) -> str | None:
+    """Read an image, make another of it, and write that; what goes wrong is reported on stderr.
+
+    Args:
+        count: how to call it beside its name in the progress bar, such as `1/3`.
+        plan: what is to be made of it.
+
+    Returns:
+        What went wrong, a line; None if nothing did.
+    """
+    try:
+        _make_file(source, target, overwrite, count, engine, plan)
+        return None
+    except LIIFError as error:
+        failed = f"{shown(source)}: {error}"
+    except OSError as error:
+        failed = f"{shown(source)}: {shown(error.filename)}: {error.strerror}"
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        failed = f"{shown(source)}: does not fit memory; ask for a smaller output"
+    tqdm.write(failed, file=sys.stderr)
+    return failed
+
+
+def _make_file(
+    source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
+) -> None:
+    if target.exists() and target.samefile(source):
+        raise LIIFError("would be replaced by what is made of it; give another output")
+    if target.exists() and not overwrite:
+        raise LIIFError(f"{shown(target)} exists already; give another output or --overwrite")
+    image = without_needless_alpha(target, read(source))
+    for note in image.notes:
+        tqdm.write(f"{shown(source)}: {shown(note)}", file=sys.stderr)
+    output = plan(image)
+    size = output.size
+    kind = check_format(target, image, size)
+    if not kind.metadata and (image.icc or image.exif):
+        tqdm.write(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
+    needed = output.bytes_needed(not kind.streamed)
+    check_memory(shown(target), needed, "write a .tif or .png file, which are written as they are made")
+    name, shape = f"{count} {shown(source.name)}".strip(), (*size, image.pixels.shape[2])
+    with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=None, leave=False) as bar:
+        try:
+            with noted() as notes, atomic_write(target) as file:
+                kind.write(file, output.strips(bar.update), shape, image)
+        except LIIFError as error:
+            raise LIIFError(f"{shown(target)}: {error}") from None
+    for note in notes:
+        tqdm.write(f"{shown(target)}: {shown(note)}", file=sys.stderr)
+    h, w = image.pixels.shape[:2]
+    precision = engine.precision_for(image.pixels)
+    tqdm.write(f"{shown(target)}: {h}x{w} to {size[0]}x{size[1]} (height x width), {engine.device}, {precision}")
+
+
+def check_target(path: Path) -> None:
+    """See that a file of that name can be written, and make its folder; LIIFError if not."""
+    try:
+        format_of(path)
+    except LIIFError as error:
+        raise LIIFError(f"{shown(path)}: {error}") from None
+    make_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; LIIFError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LIIFError(f"{shown(folder)}: cannot be made: {error.strerror}") from None
+
+
+def shown(name: str | Path) -> str:
+    """A name as it can be printed, on one line, whatever characters are in it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends the process as Ctrl-C does: what is half written is taken away."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
