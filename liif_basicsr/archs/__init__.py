@@ -1,8 +1,9 @@
-"""Networks that answer any coordinate of an image."""
+"""Networks that give the colour at any coordinate of an image. ARCHS is the one table of them."""
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -11,7 +12,7 @@ from liif_basicsr.archs.encoders import check_encoder
 from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.options import check_arguments, suggest
 
-# Name in the options -> module in this folder. Imported when asked for.
+# Name in the options -> module in this folder, imported when asked for. BasicSR's registry is filled from it.
 ARCHS = {
     "LIIF": "liif_arch",
     "MetaSR": "metasr_arch",
@@ -20,12 +21,25 @@ ARCHS = {
 }
 
 
-def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
-    """The class that a `network_g` block names, its arguments checked; None where it is not one of ours."""
-    name = opt.get("type")
-    if not isinstance(name, str) or name not in ARCHS:
+def find_class(name: Any) -> type[nn.Module] | None:
+    """The class of a network by name: one of ARCHS, or a `ContinuousNetwork` that a project has registered in BasicSR."""
+    if not isinstance(name, str):
         return None
-    cls = getattr(import_module(f"{__name__}.{ARCHS[name]}"), name)
+    if name in ARCHS:
+        return getattr(import_module(f"{__name__}.{ARCHS[name]}"), name)
+    if find_spec("basicsr") is None:
+        return None
+    registry = import_module("basicsr.utils.registry").ARCH_REGISTRY
+    base = import_module(f"{__name__}.continuous_arch").ContinuousNetwork
+    cls = registry.get(name) if name in registry else None
+    return cls if isinstance(cls, type) and issubclass(cls, base) else None
+
+
+def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
+    """The class that a `network_g` block names, its arguments checked; None where it is no `ContinuousNetwork`."""
+    cls = find_class(opt.get("type"))
+    if cls is None:
+        return None
     check_arguments(cls, {key: value for key, value in opt.items() if key != "type"}, "network_g")
     if "encoder" in opt:
         check_encoder(opt["encoder"])
@@ -33,7 +47,7 @@ def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
 
 
 def build_network(opt: Mapping[str, Any]) -> nn.Module:
-    """Make one of the plugin's networks from its `network_g` block.
+    """Make a network from its `network_g` block: what BasicSR builds, this builds.
 
     Raises:
         LIIFError: no such type or argument, one of the wrong type, or some that do not go together.

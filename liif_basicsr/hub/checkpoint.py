@@ -1,4 +1,4 @@
-"""Reading and writing networks: safe, whole, and telling by themselves what they are.
+"""Checkpoints: read without running code, written whole, and self-describing.
 
 A checkpoint of ours is a dict of `params`, `params_ema` (where there is one) and `network_g`, the block of the
 options that makes the network. BasicSR reads past the latter. No pickled code is ever run.
@@ -6,6 +6,7 @@ options that makes the network. BasicSR reads past the latter. No pickled code i
 from __future__ import annotations
 
 import pickle
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from liif_basicsr.hub.official import from_official, is_official
 from liif_basicsr.utils.errors import LIIFError, brief
 from liif_basicsr.utils.files import atomic_write
 
-# A block may ask for as many numbers as its file has bytes, and these: an encoder that is tapped out of an
-# architecture drops the rest of it. A parameter counts for some numbers more, its module takes time to make.
+# A file may describe a network of as many numbers as it has bytes, and ROOM more: an encoder that is tapped out of an
+# architecture drops the rest of it. A parameter costs some numbers besides, for its module takes time to make.
 ROOM = 50_000_000
 COST_OF_ONE = 1000
 
@@ -37,7 +38,7 @@ def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
         param_key: `params` or `params_ema`; by default `params_ema` where there is one.
 
     Returns:
-        The network on the CPU, in evaluation mode.
+        The network on the CPU, in evaluation mode and trainable.
 
     Raises:
         LIIFError: no such file or name, a file that is no checkpoint, or one that does not say of which network.
@@ -52,16 +53,19 @@ def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
     with _no_larger_than(path):
         net = build_network(checkpoint["network_g"])
     load_params(net, checkpoint, path, param_key)
-    return net.eval().requires_grad_(False)
+    return net.eval()
 
 
 @contextmanager
 def _no_larger_than(path: str | Path) -> Iterator[None]:
-    """What a file tells of its network may not ask for one much larger than the file, and is told with its name."""
+    """Refuse to build a network much larger than the file that describes it; errors name the file."""
+    thread = threading.get_ident()  # the hook is called for modules of all threads
     room = Path(path).stat().st_size + ROOM
 
     def count(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
         nonlocal room
+        if threading.get_ident() != thread:
+            return
         room -= COST_OF_ONE + (0 if param is None else param.numel())
         if room < 0:
             raise LIIFError("network_g: asks for a network that is much larger than what the file holds")

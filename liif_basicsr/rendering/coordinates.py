@@ -55,7 +55,8 @@ def nearest_index(coord: Tensor, n: int) -> Tensor:
         int64 Tensor of the same shape, in [0, n - 1].
     """
     # One rounding, at the end: grid_sample on the CPU uses a fused multiply-add, and ties would fall otherwise.
-    position = ((coord + 1).double() * (n / 2) - 0.5).to(coord.dtype)
+    wide = coord + 1 if coord.device.type == "mps" else (coord + 1).double()  # MPS has no float64
+    position = (wide * (n / 2) - 0.5).to(coord.dtype)
     return position.round().clamp(0, n - 1).long()
 
 

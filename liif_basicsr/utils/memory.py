@@ -1,13 +1,27 @@
-"""Is there memory for it?"""
+"""How much memory is left."""
 from __future__ import annotations
 
-import os
+from pathlib import Path
+
+import psutil
 
 from liif_basicsr.utils.errors import LIIFError
 
+# Files of a container's limit, its use and its statistics, and what these call page cache that can be given back:
+# cgroup v2, then v1. Where there is no limit v2 says "max", and v1 a huge number.
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+
 
 def check_memory(name: str, needed: int, instead: str) -> None:
-    """Raise LIIFError if `needed` bytes are more than the machine can give; `instead` says what else can be done."""
+    """Raise LIIFError if `needed` bytes are more than are available; `instead` says what else can be done."""
     free = available()
     if needed > free:
         gigabytes = f"{needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} free"
@@ -15,13 +29,15 @@ def check_memory(name: str, needed: int, instead: str) -> None:
 
 
 def available() -> int:
-    """Bytes of memory that a process can still get; all there is where the system does not tell."""
+    """Bytes of memory that this process can still get: of the machine, or of its container where that has less."""
+    return min([psutil.virtual_memory().available, *filter(None, (_left(*files) for files in CGROUPS))])
+
+
+def _left(limit: str, used: str, statistics: str, cache: str) -> int | None:
+    """Bytes that a container has left, None where it has no limit."""
     try:
-        with open("/proc/meminfo") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        pass
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 1 << 62
+        lines = (line.split() for line in Path(statistics).read_text().splitlines())
+        reclaimable = next((int(value) for name, value in lines if name == cache), 0)
+        return max(1, int(Path(limit).read_text()) - int(Path(used).read_text()) + reclaimable)
+    except (OSError, ValueError):
+        return None
