@@ -22,7 +22,7 @@ ARCHS = {
 
 
 def find_class(name: Any) -> type[nn.Module] | None:
-    """The class of a network by name: one of ARCHS, or a `ContinuousNetwork` that a project has registered in BasicSR."""
+    """The class of a network: one of ARCHS, or a `ContinuousNetwork` that a project registered in BasicSR."""
     if not isinstance(name, str):
         return None
     if name in ARCHS:

@@ -34,6 +34,7 @@ class CheckpointedModel(SRModel):
     kernels that are not deterministic on a GPU (`torch.backends.cudnn.benchmark`, which BasicSR sets) remain so.
     """
 
+    opt: dict[str, Any]
     skipped_steps = 0  # how many steps were not made, their numbers not being finite
 
     def seed_step(self, current_iter: int) -> None:

@@ -2,28 +2,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from os import path as osp
 from typing import Any
 
 import torch
-from basicsr.utils import get_root_logger, imwrite, tensor2img
-from basicsr.utils.dist_util import master_only
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from liif_basicsr.evaluation import validation as val
 from liif_basicsr.models import model_options
-from liif_basicsr.models.checkpointed_model import CheckpointedModel
+from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
 from liif_basicsr.models.patches import as_images, check_perceptual, of_patches
+from liif_basicsr.models.validated_model import ValidatedModel
 from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.options import check_block
 from liif_basicsr.utils.precision import autocast
 
 
-class LIIFModel(CheckpointedModel):
+class LIIFModel(ValidatedModel):
     """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
 
     Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (auto, bfloat16, float16); validation at several
@@ -66,44 +62,54 @@ class LIIFModel(CheckpointedModel):
         return train, validation
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        train, self.val_opt = self.check_options(opt)
-        self.skip_nonfinite = train.get("skip_nonfinite")
+        self.train_opt, self.val_opt = self.check_options(opt)
+        self.skip_nonfinite = self.train_opt.get("skip_nonfinite")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
         with errors_in("network_g"):  # all else has told of itself
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             raise LIIFError(f"network_g: {opt['network_g']['type']} does not answer coordinates, as LIIFModel needs it")
-        self.precision = model_options.precision_of(train.get("amp"), self.device, "train: amp")
+        self.precision = model_options.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
         self.val_precision = model_options.precision_of(self.val_opt["amp"], self.device, "val: amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As BasicSR does it, also without a GPU."""
+        """As BasicSR does it, also without a GPU; `train: freeze` comes first, for DDP has to know."""
+        freeze(net, self.train_opt.get("freeze", []))
         if self.opt["dist"] and self.device.type == "cpu":
             return DistributedDataParallel(net)
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
-        """As BasicSR does it; what its losses refuse is told as of the block `train`."""
+        """As BasicSR does it, and the teacher; errors of its losses name the block `train`."""
+        self.teacher = make_teacher(self.train_opt["teacher"], self.opt, self.device)
+        opt, alone = self.opt, self.teacher and not (self.train_opt["pixel_opt"] or self.train_opt["perceptual_opt"])
+        if alone:  # BasicSR refuses to train without a loss of its own
+            self.opt = {**opt, "train": {**opt["train"], "pixel_opt": {"type": "L1Loss"}}}
         with errors_in("train: pixel_opt, perceptual_opt", RuntimeError):
             super().init_training_settings()
+        if alone:
+            self.opt, self.cri_pix = opt, None
 
     def setup_optimizers(self) -> None:
-        """As BasicSR does it; what the optimizer refuses is told as of its block."""
+        """As BasicSR does it; `encoder_lr_mul` in `optim_g` gives the encoder a learning rate of its own."""
+        factor = self.opt["train"]["optim_g"].pop("encoder_lr_mul", 1)
         with errors_in("train: optim_g"):
             super().setup_optimizers()
+            if factor != 1:
+                split_encoder(self.optimizer_g, self.get_bare_model(self.net_g), factor)
 
     def setup_schedulers(self) -> None:
         """As BasicSR does it; what the scheduler refuses is told as of its block."""
         with errors_in("train: scheduler"):
             super().setup_schedulers()
 
-    # Training ----------------------------------------------------------------------------------------------
-
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch: lq, coord, cell, gt (B, Q, 3) in training; lq and gt (1, 3, H, W) in validation."""
+        # Without waiting, where the loader has pinned the memory.
+        data = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
         super().feed_data(data)
-        self.query = [data[key].to(self.device) for key in ("coord", "cell") if key in data]
+        self.query = [data[key] for key in ("coord", "cell") if key in data]
         self.paths = data.get("gt_path", data.get("lq_path"))
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -112,10 +118,13 @@ class LIIFModel(CheckpointedModel):
         self.optimizer_g.zero_grad()
         with autocast(self.device, self.precision):
             self.output = self.net_g(self.lq, *self.query)
+            target = self.teacher(self.lq, *self.query) if self.teacher else None
         pair = self.output.float(), self.gt
         losses = self.losses(*map(as_images, pair) if of_patches(self.opt) else pair)
+        if self.teacher and target is not None:
+            losses["l_teacher"] = self.teacher.loss(self.output.float(), target)
         self.scaler.scale(sum(losses.values())).backward()
-        self.log_dict = self.reduce_loss_dict(losses)
+        self.step_losses = {name: loss.detach() for name, loss in losses.items()}
         bad = find_nonfinite(losses, self._gradients_to_check(), self.paths or [])
         if bad:
             self._skip_or_stop(current_iter, "; ".join(bad))
@@ -124,8 +133,13 @@ class LIIFModel(CheckpointedModel):
             self.scaler.update()
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        """The losses of the last step, averaged over the ranks; read from the device only when they are logged."""
+        self.log_dict = self.reduce_loss_dict(self.step_losses)
         if self.skipped_steps:
             self.log_dict["skipped"] = self.skipped_steps
+        return self.log_dict
 
     def losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
         """BasicSR's losses by name, of float32 outputs (B, Q, 3), or (B, 3, p, p) where samples are patches."""
@@ -155,76 +169,3 @@ class LIIFModel(CheckpointedModel):
             )
         self.skipped_steps += 1
         get_root_logger().warning(f"{told}; step skipped, number {self.skipped_steps} of {self.skip_nonfinite}")
-
-    # Validation --------------------------------------------------------------------------------------------
-
-    def test(self, size: tuple[int, int] | None = None) -> None:
-        """Enlarge what was fed to `size` (H, W), or by the network's own scale, with the EMA where there is one."""
-        net = getattr(self, "net_g_ema", None) or self.get_bare_model(self.net_g)
-        training = net.training
-        net.eval()
-        if size is None:
-            size = tuple(round(n * net.scale) for n in self.lq.shape[-2:])
-        with torch.no_grad(), autocast(self.device, self.val_precision):
-            self.output = net.render(self.lq, size)
-        net.train(training)
-
-    def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Every rank validates its share; the numbers are those of one process."""
-        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
-
-    def nondist_validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        """Validate one set at each of its scales."""
-        if self.is_train:  # at the end, BasicSR's count has gone beyond the last iteration
-            current_iter = min(current_iter, self.opt["train"]["total_iter"])
-        dataset = dataloader.dataset
-        scales = getattr(dataset, "scales", [None])
-        per_scale = len(dataset) // len(scales)
-        loader, indices = val.share_of(dataset, self.opt["rank"], self.opt["world_size"])
-        metrics = self.val_opt["metrics"] or {}
-        values = torch.zeros(len(dataset), len(metrics), dtype=torch.float64, device=self.device)
-        silent = self.opt["rank"] != 0 or not self.val_opt["pbar"]
-        progress = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=silent)
-        for index, data in zip(indices, progress, strict=True):
-            measured = self._validate_one(dataset, scales[index // per_scale], data)
-            values[index] = torch.tensor(measured, dtype=torch.float64)
-            if save_img:
-                self._save_image(val.set_label(dataset.opt["name"], scales[index // per_scale]), data, current_iter)
-        values = val.sum_over_ranks(values)
-        if metrics:
-            for k, scale in enumerate(scales):
-                mean = values[k * per_scale : (k + 1) * per_scale].mean(0).tolist()
-                label = val.set_label(dataset.opt["name"], scale)
-                self._report(label, dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
-
-    def _validate_one(self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any]) -> list[float]:
-        """Enlarge one image; its metrics."""
-        self.feed_data(data)
-        gt, metrics = data.get("gt"), self.val_opt["metrics"]
-        self.test(tuple(gt.shape[-2:]) if gt is not None else None)
-        if not metrics:
-            return []
-        if gt is None:
-            raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with")
-        ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
-        protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
-        return val.measure(self.output, self.gt, metrics, protocol)
-
-    @master_only
-    def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
-        """Log one line, keep the best values in training, write the table at test time."""
-        self.metric_results = result
-        if self.is_train:
-            self._initialize_best_metric_results(label)
-            for metric, value in result.items():
-                self._update_best_metric_result(label, metric, value, current_iter)
-        self._log_validation_metric_values(current_iter, label, tb_logger)
-        self.results[label] = result
-        if not self.is_train:
-            val.write_table(self.opt["path"]["results_root"], self.results)
-
-    def _save_image(self, label: str, data: dict[str, Any], current_iter: int | str) -> None:
-        name = osp.splitext(osp.basename(data["lq_path"][0]))[0]
-        suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
-        folder = osp.join(self.opt["path"]["visualization"], label)
-        imwrite(tensor2img([self.output]), osp.join(folder, f"{name}_{suffix}.png"))

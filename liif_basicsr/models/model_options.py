@@ -17,6 +17,7 @@ from liif_basicsr.utils.options import (
     check_block,
     choice,
     integer,
+    list_of,
     number,
     optional,
     suggest,
@@ -39,6 +40,8 @@ TRAIN = {
     **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
     "pixel_opt": Field(loss, None),
     "perceptual_opt": Field(anything, None),
+    "teacher": Field(anything, None),
+    "freeze": Field(list_of(text), []),
     "total_iter": Field(integer(1)),
     "warmup_iter": Field(integer(-1), -1),
     "ema_decay": Field(number(0, 1), 0),
@@ -102,7 +105,7 @@ def check_schedule(train: Mapping[str, Any]) -> None:
     """Raise LIIFError for a number that YAML takes for text, and for a schedule that ends before the training."""
     for name in ("optim_g", "scheduler"):
         values = train[name] if isinstance(train[name], Mapping) else {}
-        for key in ("lr", "weight_decay", "eta_min", "gamma"):
+        for key in ("lr", "weight_decay", "encoder_lr_mul", "eta_min", "gamma"):
             if isinstance(values.get(key), str):
                 told = f"train: {name}: {key}: must be a number, not the text {values[key]!r}"
                 raise LIIFError(f"{told}; YAML needs !!float before one such as 1e-4")

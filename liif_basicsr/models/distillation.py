@@ -78,3 +78,20 @@ def freeze(net: nn.Module, names: list[str]) -> None:
 def _parts(net: nn.Module) -> list[str]:
     """Names of a network's parts and of theirs."""
     return [name for name, _ in net.named_modules() if name and name.count(".") < 2]
+
+
+def split_encoder(optimizer: torch.optim.Optimizer, net: nn.Module, factor: float) -> None:
+    """Move the encoder's parameters to a group of their own, whose learning rate is multiplied by `factor`.
+
+    Raises:
+        LIIFError: the network has no encoder, or it is not trained.
+    """
+    encoder = {id(param) for param in net.encoder.parameters()} if hasattr(net, "encoder") else set()
+    group = optimizer.param_groups[0]
+    own = [param for param in group["params"] if id(param) in encoder]
+    if not own:
+        raise LIIFError("train: optim_g: encoder_lr_mul: there is no encoder that is trained")
+    group["params"] = [param for param in group["params"] if id(param) not in encoder]
+    if not group["params"]:
+        raise LIIFError("train: optim_g: encoder_lr_mul: only the encoder is trained; set lr instead")
+    optimizer.add_param_group({"params": own, "lr": group["lr"] * factor})

@@ -1,0 +1,117 @@
+"""Distillation in the real BasicSR: the loss to a teacher, frozen parts, and the encoder's own learning rate."""
+import copy
+
+import pytest
+import torch
+from basicsr.models import build_model
+from experiment import NETWORK, batch
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.utils.errors import LIIFError
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    torch.manual_seed(5)
+    net = build_network({**NETWORK, "hidden_dims": [6, 6]}).eval()
+    path = tmp_path / "teacher.pth"
+    checkpoint.save(path, {"params": net.state_dict(), "network_g": {**NETWORK, "hidden_dims": [6, 6]}})
+    return str(path), net
+
+
+def step(model, data, iteration=1):
+    model.update_learning_rate(iteration)
+    model.feed_data(data)
+    model.optimize_parameters(iteration)
+    return model.get_current_log()
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["beside the ground truth", "alone"])
+def test_the_loss_is_l1_to_the_teacher_at_the_same_coordinates(opt, teacher, alone):
+    path, net = teacher
+    opt["train"]["teacher"] = {"path": path, "weight": 0.5}
+    if alone:
+        opt["train"]["pixel_opt"] = None
+    model, data = build_model(opt), batch()
+    query = data["lq"], data["coord"], data["cell"]
+    with torch.no_grad():
+        expected = 0.5 * (model.net_g(*query) - net(*query)).abs().mean()
+    log = step(model, data)
+    assert log["l_teacher"] == pytest.approx(expected.item(), rel=1e-5)
+    assert ("l_pix" in log) != alone
+
+
+def test_a_network_that_learns_from_a_teacher_alone_comes_close_to_it(opt, teacher):
+    path, net = teacher
+    opt["train"].update(teacher={"path": path}, pixel_opt=None, scheduler={"type": "MultiStepLR", "milestones": []})
+    model = build_model(opt)
+    losses = [step(model, batch(seed=k % 3), k + 1)["l_teacher"] for k in range(40)]
+    assert losses[-1] < 0.4 * losses[0]
+    assert not any(param.requires_grad for param in model.teacher.net.parameters())
+
+
+def test_what_is_frozen_stays_and_the_rest_learns(opt):
+    opt["train"]["freeze"] = ["encoder"]
+    model = build_model(opt)
+    before = copy.deepcopy(model.net_g.state_dict())
+    step(model, batch())
+    for name, value in model.net_g.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("encoder."), name
+
+
+def test_the_encoder_has_a_learning_rate_of_its_own_also_as_it_falls(opt):
+    opt["train"]["optim_g"]["encoder_lr_mul"] = 0.25
+    model = build_model(opt)
+    encoder = {id(param) for param in model.net_g.encoder.parameters()}
+    rates = []
+    for iteration in range(1, 6):
+        step(model, batch(), iteration)
+        rest, own = model.optimizer_g.param_groups
+        assert {id(param) for param in own["params"]} == encoder
+        assert own["lr"] == pytest.approx(rest["lr"] / 4)
+        rates.append(own["lr"])
+    assert rates[-1] < rates[0]
+
+
+def test_its_state_is_taken_up_again(opt, teacher):
+    opt["train"].update(teacher={"path": teacher[0]}, freeze=["decoder.layers.0"])
+    opt["train"]["optim_g"]["encoder_lr_mul"] = 0.5
+    opt["path"]["resume_state"] = "1.state"
+    first = build_model(copy.deepcopy(opt))
+    step(first, batch())
+    state = {"epoch": 0, "iter": 1, "optimizers": [first.optimizer_g.state_dict()],
+             "schedulers": [first.schedulers[0].state_dict()]}  # fmt: skip
+    second = build_model(opt)
+    second.net_g.load_state_dict(first.net_g.state_dict())
+    second.resume_training(copy.deepcopy(state))
+    for model in (first, second):
+        step(model, batch(seed=1), 2)
+    assert all(torch.equal(a, b) for a, b in zip(first.net_g.parameters(), second.net_g.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("train", "says"), [
+    ({"teacher": {"path": "no.pth"}}, "train: teacher: path: model 'no.pth': no such file"),
+    ({"teacher": {"paths": "liif-light"}}, "train: teacher: unknown option 'paths'; did you mean 'path'"),
+    ({"teacher": {"path": "liif-light", "weight": -1}}, "train: teacher: weight: must be a number of at least 0"),
+    ({"teacher": "liif-light"}, "train: teacher: must be a block"),
+    ({"freeze": ["encodr"]}, "train: freeze: the network has no part 'encodr'; did you mean 'encoder'"),
+    ({"freeze": "encoder"}, "train: freeze: must be a list"),
+    ({"freeze": ["encoder", "decoder"]}, "leave nothing to train"),
+    ({"optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": "1e-1"}}, "encoder_lr_mul: must be a number"),
+    ({"freeze": ["encoder"], "optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": 0.1}},
+     "encoder_lr_mul: there is no encoder that is trained"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line_before_training(opt, train, says):
+    opt["train"].update(train)
+    with pytest.raises(LIIFError) as error:
+        build_model(opt)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_teacher_needs_a_dataset_with_coordinates(opt):
+    opt["train"]["teacher"] = {"path": "liif-light"}
+    opt["datasets"]["train"] = {"name": "pairs", "type": "PairedImageDataset"}
+    with pytest.raises(LIIFError, match="at coordinates, which a dataset of type PairedImageDataset does not give"):
+        build_model(opt)
