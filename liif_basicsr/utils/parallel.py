@@ -1,9 +1,9 @@
-"""One function over all images of a source, by several processes, in order."""
+"""One function over all images of a source, in several processes, with the results in order."""
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Generator, Sized
+from multiprocessing import parent_process
 from threading import Thread
 from typing import Any
 
@@ -16,20 +16,20 @@ from liif_basicsr.utils.errors import LIIFError
 Function = Callable[[Any, int], Any]
 
 
-def each(function: Function, source: Sized, processes: int, title: str) -> Generator[Any, None, None]:
+def parallel_map(function: Function, source: Sized, processes: int, title: str) -> Generator[Any, None, None]:
     """Yield `function(source, index)` for each index in order, or the LIIFError that it raised.
 
     The workers are those of torch's DataLoader, which read ahead a little.
 
     Args:
-        function: must be picklable.
+        function, source: must be picklable.
         processes: 1 does the work in this process.
-        title: what the progress bar says.
+        title: label of the progress bar.
     """
     workers = min(processes, len(source)) if processes > 1 else 0
     task = _Task(function, source)
     loader = DataLoader(
-        task, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_end_with_parent
+        task, batch_size=None, num_workers=workers, collate_fn=_identity, worker_init_fn=_end_with_parent
     )
     yield from tqdm(loader, desc=title, unit="image")
 
@@ -44,21 +44,25 @@ class _Task(Dataset):
     def __getitem__(self, index: int) -> Any:
         try:
             return self.function(self.source, index)
-        except LIIFError as error:  # given back, for a worker's exceptions carry a whole traceback in their text
+        except LIIFError as error:  # returned, because DataLoader puts the whole traceback into what a worker raises
             return error
 
 
-def _as_it_is(result: Any) -> Any:
+def _identity(result: Any) -> Any:
     return result
 
 
 def _end_with_parent(worker: int) -> None:
-    """Let a worker end when its parent was killed; torch's own check waits for a full pipe that nobody reads."""
-    parent = os.getppid()
+    """Let a worker end when its parent is killed; torch's own check never runs in a worker that waits at a full pipe.
+
+    The sentinel of the parent is closed by the system whatever the start method; `os.getppid` is the fork server's
+    where there is one.
+    """
+    parent = parent_process()
+    assert parent is not None
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        parent.join()
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()

@@ -13,7 +13,7 @@ from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
-from liif_basicsr.utils.parallel import each
+from liif_basicsr.utils.parallel import parallel_map
 
 # The first is made of the images, the others of the first.
 SIZES = (256, 128, 64, 32)
@@ -57,7 +57,7 @@ def resized(source: ImageSource, index: int, size: int) -> bytes:
 
 
 def _write(goal: Path, source: ImageSource, size: int, processes: int) -> None:
-    results = closing(each(partial(resized, size=size), source, processes, goal.name))
+    results = closing(parallel_map(partial(resized, size=size), source, processes, goal.name))
     with whole(goal) as folder, results as contents:
         for name, content in zip(keys(source.names), contents, strict=True):
             if isinstance(content, LIIFError):

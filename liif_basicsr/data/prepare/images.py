@@ -16,7 +16,7 @@ import numpy as np
 from liif_basicsr.data.prepare.stores import LmdbFile, PixelFile, whole
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.parallel import Function, each
+from liif_basicsr.utils.parallel import Function, parallel_map
 
 Piece = tuple[tuple[int, int], bytes]  # (H, W) and what is stored
 
@@ -49,7 +49,7 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
     if settings.step > settings.crop:
         raise LIIFError(f"step {settings.step} is larger than crop {settings.crop}: what lies between would be lost")
     names, lines = keys(source.names), []
-    results = closing(each(_work(settings), source, settings.processes, target.name))
+    results = closing(parallel_map(_work(settings), source, settings.processes, target.name))
     with whole(target) as folder:
         with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
             for name, pieces in zip(names, all_pieces, strict=True):
@@ -65,7 +65,7 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
 
 def corrupt(source: ImageSource, processes: int) -> list[str]:
     """What is wrong with those images of a source that cannot be read."""
-    return [str(error) for error in each(_check, source, processes, "checking") if error is not None]
+    return [str(error) for error in parallel_map(_check, source, processes, "checking") if error is not None]
 
 
 def keys(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,68 @@
+"""parallel_map: results in order, and workers that end with their parent, whatever the start method."""
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, clean_environ
+
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.parallel import parallel_map
+
+METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
+# Prints the ids of the workers, which then wait at a full pipe, and takes no result but the first.
+PROGRAM = """
+import multiprocessing, os, sys, time
+from liif_basicsr.utils.parallel import parallel_map
+
+def work(source, index):
+    print(os.getpid(), flush=True)
+    return bytes(10**7)
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    for result in parallel_map(work, range(100), 2, "waiting"):
+        time.sleep(600)
+"""
+
+
+def square(source: range, index: int) -> int:
+    if source[index] == 3:
+        raise LIIFError("3 is refused")
+    return source[index] ** 2
+
+
+@pytest.fixture
+def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(request.param, force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("start_method", METHODS, indirect=True)
+def test_results_are_in_order_and_errors_stand_in_their_place(start_method: None, processes: int) -> None:
+    results = list(parallel_map(square, range(1, 8), processes, "squares"))
+    assert isinstance(results[2], LIIFError) and str(results[2]) == "3 is refused"
+    assert results[:2] + results[3:] == [1, 4, 16, 25, 36, 49]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command, environ = [sys.executable, "program.py", method], {**clean_environ(), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, text=True, stdout=subprocess.PIPE) as process:
+        workers = set[str]()
+        while len(workers) < 2:
+            line = process.stdout.readline()
+            assert line, "the program ended by itself"
+            workers.add(line.strip())
+        time.sleep(0.2)
+        process.kill()
+        process.communicate(timeout=60)  # returns when all that hold its output have ended
