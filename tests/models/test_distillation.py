@@ -86,7 +86,8 @@ def test_its_state_is_taken_up_again(opt, teacher):
     second.net_g.load_state_dict(first.net_g.state_dict())
     second.resume_training(copy.deepcopy(state))
     for model in (first, second):
-        step(model, batch(seed=1), 2)
+        model.feed_data(batch(seed=1))
+        model.optimize_parameters(2)
     assert all(torch.equal(a, b) for a, b in zip(first.net_g.parameters(), second.net_g.parameters(), strict=True))
 
 
