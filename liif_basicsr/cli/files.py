@@ -84,7 +84,7 @@ def _make_file(
     source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
 ) -> None:
     if target.exists() and target.samefile(source):
-        raise LIIFError("would be replaced by what is made of it; give another output")
+        raise LIIFError("would be replaced by its own output; give another output")
     if target.exists() and not overwrite:
         raise LIIFError(f"{shown(target)} exists already; give another output or --overwrite")
     image = without_needless_alpha(target, read(source))
