@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,10 +44,13 @@ class ResampleDecoder(Decoder):
         """Colours at coordinates: (B, 3 * scale * scale, h, w) to (B, Q, 3), see `Decoder.query`."""
         image = F.pixel_shuffle(prepared, self.scale)
         (h, w), origin = tile or (prepared.shape[-2:], (0, 0))
-        rows, cols = (
-            taps(coord[..., axis], cell[..., axis], n * self.scale).within(first * self.scale, image.shape[2 + axis])
-            for axis, (n, first) in enumerate(zip((h, w), origin, strict=True))
-        )
+        axes = []
+        for axis, (n, first) in enumerate(zip((h, w), origin, strict=True)):
+            center, stretch = place(coord[..., axis], cell[..., axis], n * self.scale)
+            # The one value that is read back from a device: the filter is as large as the largest cell asks for.
+            found = taps(center, stretch, n * self.scale, filter_size(float(stretch.max())))
+            axes.append(found.within(first * self.scale, image.shape[2 + axis]))
+        rows, cols = axes
         pixels, width = image.flatten(2), image.shape[3]
         total = image.new_zeros(len(image), 3, coord.shape[1])
         for k in range(rows.index.shape[-1]):  # a row of the filter at a time, for the memory's sake
@@ -58,18 +62,19 @@ class ResampleDecoder(Decoder):
     def decode(self, prepared: Tensor, view: View) -> Colours:
         """Colours of whole rows and columns, along one axis after the other; see `Decoder.decode`."""
         image = F.pixel_shuffle(prepared, self.scale)[0]
-        axes = [
-            taps(coord, torch.full((), 2 / n_out, device=view.device), n_in * self.scale).within(
-                first * self.scale, image.shape[1 + axis]
-            )
-            for axis, (coord, n_in, n_out, first) in enumerate(
-                zip(view.coord(), view.tile.in_size, view.size, view.tile.origin, strict=True)
-            )
-        ]
+        lows, axes = [], []
+        for axis, (n_in, n_out, first) in enumerate(zip(view.tile.in_size, view.size, view.tile.origin, strict=True)):
+            n, begin = n_in * self.scale, first * self.scale
+            center = (view.feature_position()[axis] + 0.5) * self.scale - 0.5
+            stretch = max(1.0, n / n_out)
+            lows.append(np.maximum(np.ceil(center - 2 * stretch).astype(int) - begin, 0))
+            on_device = torch.from_numpy(center).to(view.device, torch.float32 if view.device.type == "mps" else None)
+            axes.append(taps(on_device, stretch, n, filter_size(stretch)).within(begin, image.shape[1 + axis]))
+        reach = axes[1].index.shape[-1]
 
         def colours(i: slice, j: slice) -> Tensor:
             rows, cols = (Taps(axis.index[part], axis.weight[part]) for axis, part in zip(axes, (i, j), strict=True))
-            left, right = int(cols.index.min()), int(cols.index.max()) + 1
+            left, right = int(lows[1][j][0]), int(lows[1][j][-1]) + reach
             strip = _weighted(image[:, :, left:right], rows, 1)
             return _weighted(strip, Taps(cols.index - left, cols.weight), 2)
 
@@ -81,25 +86,37 @@ class ResampleDecoder(Decoder):
         return math.ceil(2 * stretch / self.scale)
 
 
-def taps(coord: Tensor, cell: Tensor, n: int) -> Taps:
+def filter_size(stretch: float) -> int:
+    """How many pixels the filter takes."""
+    return math.floor(4 * stretch) + 1
+
+
+def taps(center: Tensor, stretch: Tensor | float, n: int, count: int) -> Taps:
     """The pixels of an axis of `n` that make an output pixel, with Keys' cubic filter (a = -1/2), which is Pillow's.
 
     Args:
-        coord: centre of the output pixel, in [-1, 1]; what is within a thousandth of a pixel's place counts as there,
-            so that rounding leaves an image of the same size as it is.
-        cell: its width, broadcast to `coord`.
+        center: (...) of the output pixel, in pixels from the centre of the first.
+        stretch: how many pixels one of the filter's units spans, at least 1; broadcasts to `center`.
+        count: how many pixels are taken, `filter_size` of the largest stretch.
 
     Source: Keys, Cubic convolution interpolation (1981), stretched against aliasing.
     """
+    first = (center - 2 * stretch).ceil().long()
+    index = first[..., None] + torch.arange(count, device=center.device)
+    distance = (index - center[..., None]) / (stretch[..., None] if isinstance(stretch, Tensor) else stretch)
+    weight = keys(distance) * ((index >= 0) & (index < n))
+    return Taps(index.clamp(0, n - 1), (weight / weight.sum(-1, keepdim=True)).float())
+
+
+def place(coord: Tensor, cell: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Center and stretch, see `taps`, of output pixels at coordinates, each of its cell's width.
+
+    What is within a thousandth of a pixel's place counts as there, so that rounding leaves an image of the same size as
+    it is.
+    """
     size = whole(2 / cell.double())
     pixel = whole((coord.double() + 1) * (size / 2) - 0.5)
-    center = (pixel + 0.5) * (n / size) - 0.5
-    stretch = (n / size).clamp(min=1)
-    first = (center - 2 * stretch).ceil().long()
-    index = first[..., None] + torch.arange(math.floor(4 * float(stretch.max())) + 1, device=coord.device)
-    weight = keys((index - center[..., None]) / stretch[..., None]) * ((index >= 0) & (index < n))
-    weight = weight / weight.sum(-1, keepdim=True)
-    return Taps(index.clamp(0, n - 1), weight.to(coord.dtype))
+    return (pixel + 0.5) * (n / size) - 0.5, (n / size).clamp(min=1)
 
 
 def whole(x: Tensor) -> Tensor:
