@@ -1,0 +1,122 @@
+"""README and docs: links lead somewhere, and what can be run offline in seconds runs."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from pages import PAGES, Block, anchors, blocks, code_spans, links
+from PIL import Image
+
+from liif_basicsr import hub
+from liif_basicsr.archs import check_network
+from liif_basicsr.plugin.registry import TABLE
+
+OFFICIAL = "edsr-baseline-liif"
+# What is a path in the repository when it stands between backticks.
+PATH = re.compile(r"(?:liif_basicsr|options|scripts|tests|docs|assets)/[\w./-]+")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def each(*languages: str):
+    found = blocks(*languages)
+    assert found
+    return pytest.mark.parametrize("block", found, ids=lambda block: block.label)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder as a reader has it: a clone, a few images, and the quickstart's link to BasicSR."""
+    for name in ("options", "scripts", "assets"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "basicsr").symlink_to(find_spec("basicsr").submodule_search_locations[0])
+    rng = np.random.default_rng(0)
+    for name, size in {
+        "photo.jpg": (24, 32), "photo.png": (24, 32), "photos/a.png": (24, 32), "photos/more/b.png": (16, 20),
+        "my_photos/a.png": (40, 50), "my_photos/b.jpg": (50, 40),
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(256, size=(*size, 3), dtype=np.uint8)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def prepare(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:
+    """Skip a block that says that it is not run; give one that names the official weights these."""
+    if block.not_run:
+        pytest.skip(block.not_run)
+    if OFFICIAL in block.text:
+        weights = request.getfixturevalue("shared_data") / "official" / f"{OFFICIAL}.pth"
+        for path in (hub.cached(OFFICIAL), folder / f"{OFFICIAL}.pth"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(weights, path)
+
+
+@each("bash")
+def test_commands_run(block, folder, request):
+    prepare(block, folder, request)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths),
+           "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}  # fmt: skip
+    command = ["bash", "-euo", "pipefail", "-c", block.text]
+    done = subprocess.run(command, cwd=folder, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each("python")
+def test_python_runs(block, folder, request):
+    prepare(block, folder, request)
+    exec(compile(block.text, block.label, "exec"), {"__name__": "__main__"})
+
+
+@each("yaml")
+def test_options_that_are_shown_exist(block):
+    opt = yaml.safe_load(block.text)
+    if "network_g" in opt:
+        check_network(opt["network_g"])
+    model = import_module(TABLE["MODEL_REGISTRY"]["LIIFModel"]).LIIFModel
+    for name in ("train", "val", "logger", "path"):
+        assert set(opt.get(name, {})) <= set(getattr(model, f"{name}_fields"))
+    for phase, dataset in opt.get("datasets", {}).items():
+        kind = dataset.get("type", "ArbitraryScaleImageDataset")
+        cls = getattr(import_module(TABLE["DATASET_REGISTRY"][kind]), kind)
+        assert set(dataset) <= set(cls.train_fields if phase == "train" else cls.val_fields)
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        target, _, anchor = link.partition("#")
+        if "://" in target:
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{link}: no such file"
+        if anchor:
+            assert anchor in anchors(path), f"{link}: there are {sorted(anchors(path))}"
+
+
+@each_page
+def test_paths_that_are_named_exist(page):
+    for span in code_spans(page):
+        if PATH.fullmatch(span.strip()):
+            assert (ROOT / span).exists(), f"{span}: no such file"
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached = {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / "README.md") if "://" not in link}
+    assert {path.resolve() for path in ROOT.glob("docs/*.md")} <= reached
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
