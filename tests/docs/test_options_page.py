@@ -13,6 +13,7 @@ from pages import tables_of
 
 from liif_basicsr.archs import ARCHS
 from liif_basicsr.archs.encoders import ENCODERS
+from liif_basicsr.models import distillation
 from liif_basicsr.plugin.registry import TABLE
 from liif_basicsr.training import options as pipeline
 from liif_basicsr.utils.options import REQUIRED, Field
@@ -85,3 +86,7 @@ def test_blocks_of_models(name):
 @pytest.mark.parametrize(("column", "is_train"), [(0, True), (1, False)])
 def test_top_level(column, is_train):
     assert documented("Top level", column=column) == defaults(pipeline.TOP[is_train])
+
+
+def test_blocks_in_blocks():
+    assert documented("teacher") == defaults(distillation.FIELDS)
