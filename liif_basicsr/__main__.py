@@ -13,14 +13,14 @@ from liif_basicsr.utils.errors import LIIFError
 
 # command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
 COMMANDS = {
-    "convert": ("liif_basicsr.cli.convert", "turn an official checkpoint into one of ours, or back"),
-    "doctor": ("liif_basicsr.cli.doctor", "tell what is installed, registered and switched on"),
+    "convert": ("liif_basicsr.cli.convert", "turn an official LIIF checkpoint into one of ours, or back"),
+    "doctor": ("liif_basicsr.cli.doctor", "report on the installation and its problems"),
     "download": ("liif_basicsr.cli.download", "get a model that is not bundled"),
     "export": ("liif_basicsr.cli.export", "write a network as an ONNX graph"),
-    "upscale": ("liif_basicsr.cli.upscale", "enlarge an image, a folder or a pattern of them"),
-    "view": ("liif_basicsr.cli.view", "look into an image without end, in the browser"),
+    "upscale": ("liif_basicsr.cli.upscale", "enlarge an image, a folder, or all images that match a pattern"),
+    "view": ("liif_basicsr.cli.view", "zoom into an image in the browser, at any scale"),
 }
-# command -> (module, help); the module reads what follows by itself, as under `python -m module`
+# command -> (module, help); the module parses the remaining arguments itself, as under `python -m module`
 LAUNCHERS = {
     "train": ("liif_basicsr.train", "BasicSR's training, as `python -m liif_basicsr.train`"),
     "test": ("liif_basicsr.test", "BasicSR's testing, as `python -m liif_basicsr.test`"),
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has gone; Python's own flush at exit must not complain
+    except BrokenPipeError:  # the reader of our output is gone; Python's flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -61,7 +61,7 @@ def _run(argv: list[str]) -> int:
             import_module(module).add_arguments(subparser)
     args = parser.parse_args(argv)
     status = import_module(COMMANDS[args.command][0]).run(args)
-    sys.stdout.flush()  # a pipe that broke is told here, not when Python ends
+    sys.stdout.flush()  # a broken pipe must raise here, not when Python exits
     return status
 
 

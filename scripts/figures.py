@@ -22,6 +22,7 @@ from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
 from liif_basicsr.evaluation.curve import check_curve, draw_curve
 from liif_basicsr.evaluation.methods import Method, open_methods
 from liif_basicsr.evaluation.output import check_output
+from liif_basicsr.images.reading import read_srgb
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 from liif_basicsr.rendering.tiles import check_window
 from liif_basicsr.utils.errors import LIIFError, run_script
@@ -84,10 +85,7 @@ def run_sheet(args: argparse.Namespace) -> None:
     check_output(args.out, SHEETS)
     if not 1 <= args.scale < 1e4:
         raise LIIFError(f"--scale {args.scale:g}: must be at least 1")
-    try:
-        gt = Image.open(args.image).convert("RGB")
-    except OSError as error:
-        raise LIIFError(f"{args.image}: cannot be read as an image: {error}") from None
+    gt = read_srgb(args.image)
     top, left, height, width = check_window((gt.height, gt.width), args.region)
     panels = enlarge_all(gt, args.scale, open_methods(["bicubic", *args.model], args.precision))
     panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}

@@ -1,4 +1,4 @@
-"""The command `convert`: an official checkpoint to ours, or back."""
+"""The command `convert`: turn an official LIIF checkpoint into one of ours, or back."""
 from __future__ import annotations
 
 import argparse
@@ -17,17 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="the file to write")
     parser.add_argument("--to-official", action="store_true", help="write one that the official code loads")
     parser.add_argument("--compact", action="store_true", help="keep one set of parameters, in half precision")
-    parser.add_argument("--about", help="a text to write into the file, such as how it was trained")
+    parser.add_argument("--about", help="a note to store in the file, such as how it was trained")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert a checkpoint and say what it is."""
+    """Convert a checkpoint and print what it holds."""
     if Path(args.output).exists() and not args.overwrite:
-        raise LIIFError(f"{args.output}: exists already; give another name or --overwrite")
+        raise LIIFError(f"{args.output}: already exists; give another name or --overwrite")
     source = checkpoint.read(args.input)
     if "network_g" not in source:
-        raise LIIFError(f"{args.input}: does not say what network it is of (no network_g)")
+        raise LIIFError(f"{args.input}: does not say which network it holds (it has no network_g)")
     if args.compact:
         source = compact(source)
     if args.about:
@@ -39,6 +39,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compact(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The network and one set of its parameters, the EMA where there is one, in half precision, for use alone."""
+    """Keep the network's options and one set of its parameters, the EMA if there is one, in half precision."""
     params = source.get("params_ema", source.get("params", {}))
     return {"network_g": source["network_g"], "params": {key: value.half() for key, value in params.items()}}

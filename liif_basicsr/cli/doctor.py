@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr doctor`: what is seen of the plugin and of what it stands on, and what to do."""
+"""The command `doctor`: report on the installation, and say how to solve its problems."""
 from __future__ import annotations
 
 import argparse
@@ -17,7 +17,7 @@ from liif_basicsr import __file__ as package_file
 from liif_basicsr import __version__
 from liif_basicsr.plugin import startup
 
-# distribution -> the module that it provides
+# distribution -> its main module
 NEEDED = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -34,22 +34,22 @@ STARTUP_LINE = "liif_basicsr-startup.pth"
 
 
 class Report:
-    """Prints what is seen; a problem is kept for the end, with what to do about it."""
+    """Prints findings as they come, and collects problems for the end."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
 
     def say(self, name: str, value: object) -> None:
-        """One line."""
+        """Print one finding."""
         print(f"  {name:<28} {value}")
 
     def problem(self, what: str, remedy: str) -> None:
-        """One thing that is wrong, and what to do."""
+        """Record a problem and its remedy."""
         self.problems.append(f"{what}: {remedy}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The doctor takes none."""
+    """Declare no arguments: the command takes none."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,14 +81,14 @@ def _versions(report: Report) -> dict[str, ModuleType | None]:
 def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
     try:
         loaded = import_module(module)
-    except Exception as error:  # whatever a broken installation raises: that is what the doctor is for
+    except Exception as error:  # a broken installation may raise anything; the doctor reports it
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         report.say(distribution, "cannot be imported")
         report.problem(f"{distribution} cannot be imported ({cause})", _remedy(error, distribution, module))
         return None
     try:
         number = version(distribution)
-    except PackageNotFoundError:  # a source tree, or a sister distribution such as opencv-python-headless
+    except PackageNotFoundError:  # a source tree, or a variant such as opencv-python-headless
         number = getattr(loaded, "__version__", "version unknown")
     place = getattr(loaded, "__file__", None)
     report.say(distribution, f"{number}  {Path(place).parent if place else 'a folder without code'}")
@@ -109,16 +109,16 @@ def _hook(report: Report) -> None:
     line = next((path for folder in folders if (path := Path(folder, STARTUP_LINE)).is_file()), None)
     report.say("start-up line", line or "not installed")
     if line is None:
-        report.problem("the start-up line is not installed, so BasicSR alone does not find the plugin",
+        report.problem("the start-up line is not installed, so BasicSR does not find the plugin by itself",
                        "pip install the plugin, or `import liif_basicsr` before basicsr")
     switched_off = os.environ.get("LIIF_BASICSR_DISABLE", "0") not in ("", "0")
     report.say("LIIF_BASICSR_DISABLE", os.environ.get("LIIF_BASICSR_DISABLE", "not set"))
     if switched_off:
         report.problem("the start-up hook is switched off", "unset LIIF_BASICSR_DISABLE")
     spec = find_spec(startup.SHIMMED) if "torchvision.transforms" in sys.modules else None
-    own = "torchvision's own" if spec else "not there"
+    own = "torchvision's own" if spec else "missing"
     shimmed = spec is not None and isinstance(spec.loader, startup.ShimLoader)
-    report.say("functional_tensor", "torchvision lacks it, the plugin answers" if shimmed else own)
+    report.say("functional_tensor", "provided by the plugin, as torchvision lacks it" if shimmed else own)
 
 
 def _registered(report: Report) -> None:
@@ -131,7 +131,7 @@ def _registered(report: Report) -> None:
             report.say(name, "by the plugin")
         elif found is None:
             report.say(name, "missing")
-            report.problem(f"{name} is not registered", "the warning printed above names the cause")
+            report.problem(f"{name} is not registered", "see the warning above for the cause")
         else:
             report.say(name, f"by {found}")
             report.problem(f"{name} belongs to {found}", "rename or uninstall one of the two")
@@ -144,7 +144,7 @@ def _devices(report: Report, torch: ModuleType) -> None:
         for index in range(torch.cuda.device_count()):
             report.say(f"GPU {index}", torch.cuda.get_device_name(index))
     else:
-        report.say("GPU", "none that torch can use; everything runs on the CPU")
+        report.say("GPU", "none usable by torch; everything runs on the CPU")
         if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
             report.problem("torch cannot use the NVIDIA GPU of this machine",
                            "compare `nvidia-smi` with `python -c 'import torch; print(torch.version.cuda)'`")

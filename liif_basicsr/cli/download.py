@@ -1,4 +1,4 @@
-"""The command `download`: a model that is not bundled, into the user's cache folder."""
+"""The command `download`: get a model that is not bundled, into the user's cache folder."""
 from __future__ import annotations
 
 import argparse
@@ -15,14 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download a model unless it is there, and say where it is."""
+    """Download a model unless it is already there, and print where it is."""
     if args.name in BUNDLED:
         print(f"{find(args.name)}: is bundled")
         return 0
     if args.name not in DOWNLOADS:
         raise LIIFError(f"no model {args.name!r} to download{suggest(args.name, DOWNLOADS)}")
     if is_downloaded(args.name):
-        print(f"{cached(args.name)}: is there already")
+        print(f"{cached(args.name)}: already downloaded")
         return 0
     print(f"{download(args.name)}: {DOWNLOADS[args.name].about}")
     return 0

@@ -1,4 +1,4 @@
-"""The command `export`: a network as one ONNX graph, any input and output size, for programs without torch."""
+"""The command `export`: write a network as one ONNX graph for any input and output size."""
 from __future__ import annotations
 
 import argparse
@@ -22,14 +22,14 @@ from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.rendering.coordinates import pixel_centers
 from liif_basicsr.utils.errors import LIIFError, brief
 
-# What a graph is traced with: neither sizes nor their ratios are alike, so that none stands for another.
+# Sizes for tracing: all sizes and ratios differ, so that the exporter cannot take one for another.
 TRACED_LQ, TRACED_SIZE = (20, 24), (33, 50)
-# By how much a graph's images may differ from the network's.
+# How much the output of a graph may differ from the network's.
 TOLERANCE = 1e-4
 
 
 class Graph(nn.Module):
-    """A network as a function of an image and the size wanted, coordinates within.
+    """A network as a function of an image and an output size; it computes the coordinates itself.
 
     Args:
         net: the network, in evaluation mode.
@@ -40,7 +40,7 @@ class Graph(nn.Module):
         self.net = net
 
     def forward(self, lq: Tensor, size: Tensor) -> Tensor:
-        """(1, 3, h, w) RGB in [0, 1] and int64 (2,), (H, W), to (1, 3, H, W), not clamped."""
+        """Enlarge `lq` (1, 3, h, w), RGB in [0, 1], to `size`, int64 (2,) of (H, W): (1, 3, H, W), not clamped."""
         height, width = size.tolist()
         torch._check(height > 0)
         torch._check(width > 0)
@@ -51,22 +51,22 @@ class Graph(nn.Module):
 
 
 def to_onnx(net: ContinuousNetwork, path: str | Path) -> None:
-    """Write a network as an ONNX file, with inputs `lq` and `size` and the output `output`, see `Graph`.
+    """Write a network as an ONNX file with inputs `lq` and `size` and output `output`, see `Graph`.
 
-    The graph answers all pixels at once, in about 12 kB of memory each where the hidden layers are 256 wide.
+    The graph decodes all pixels at once; each takes about 12 kB of memory if the hidden layers are 256 wide.
 
     Args:
         net: the network, on the CPU and in evaluation mode.
 
     Raises:
-        LIIFError: what exporting needs is not installed, the network cannot be exported, or the file not written.
+        LIIFError: a required package is missing, the network cannot be exported, or the file cannot be written.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise LIIFError(f"export needs {', '.join(missing)}: pip install 'liif_basicsr[onnx]'")
     path = Path(path)
     try:
-        # A whole folder to the side, so that nothing remains of a file that failed.
+        # In a temporary folder beside it, so that nothing remains if it fails.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             partial = Path(folder, "graph.onnx")
             _trace(Graph(net).eval()).save(partial)
@@ -81,10 +81,10 @@ def _trace(graph: Graph) -> Any:
     any_size = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        # torch warns of its own insides, and prints the whole graph when the first of its ways fails.
+        # torch warns about its own internals, and prints the whole graph when its first strategy fails.
         with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
-            # Not optimized: the optimizer takes EPS_AREA for 0, and pixels whose four areas are 0 become NaN.
+            # Not optimized: the optimizer rounds EPS_AREA to 0, and pixels whose four areas are 0 become NaN.
             return torch.onnx.export(
                 graph,
                 inputs,
@@ -95,12 +95,12 @@ def _trace(graph: Graph) -> Any:
                 optimize=False,
                 verbose=False,
             )
-    except Exception as error:  # torch's exporter lets out whatever a network's code meets in it
+    except Exception as error:  # torch's exporter raises whatever the network's code runs into
         raise LIIFError(f"{_name(graph.net)} cannot be exported: {brief(error)}") from None
 
 
 def _check(path: Path, net: ContinuousNetwork) -> None:
-    """Raise LIIFError unless the graph gives the network's images, for other sizes too than it was traced with."""
+    """Raise LIIFError unless the graph's output equals the network's, also for sizes that it was not traced with."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -113,7 +113,7 @@ def _check(path: Path, net: ContinuousNetwork) -> None:
         except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
             output = None
         if output is None or not np.allclose(output, net.render(lq, size), rtol=0, atol=TOLERANCE):
-            raise LIIFError(f"{_name(net)} cannot be exported: its graph gives other images at other sizes")
+            raise LIIFError(f"{_name(net)} cannot be exported: its graph is wrong for sizes other than the traced ones")
 
 
 def _name(net: ContinuousNetwork) -> str:
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export a network."""
     if Path(args.output).exists() and not args.overwrite:
-        raise LIIFError(f"{args.output}: exists already; give another name or --overwrite")
+        raise LIIFError(f"{args.output}: already exists; give another name or --overwrite")
     to_onnx(load(args.model), args.output)
     print(f"{args.output}: inputs lq (1, 3, h, w) in [0, 1] and size (H, W), output (1, 3, H, W)")
     return 0

@@ -1,4 +1,4 @@
-"""What commands that make image files share: one file made whole or not at all, and a line for what went wrong."""
+"""What commands that write image files share: their arguments, and one image read, processed and written."""
 from __future__ import annotations
 
 import argparse
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from liif_basicsr.hub import add_model_argument
 from liif_basicsr.images.engine import Engine
-from liif_basicsr.images.notes import noted
+from liif_basicsr.images.notes import collect_notes
 from liif_basicsr.images.reading import LoadedImage, read
 from liif_basicsr.images.writing import check_format, format_of, without_needless_alpha
 from liif_basicsr.utils.errors import LIIFError
@@ -25,11 +25,11 @@ from liif_basicsr.utils.precision import PRECISIONS, bfloat16_is_fast
 
 
 class Output(NamedTuple):
-    """What is to be made of an image.
+    """The output planned for an image.
 
     size: (H, W).
-    bytes_needed: about how much memory it takes, by whether the output is kept whole in it.
-    strips: from a function that counts pixels as they are made, to rows of pixels from top to bottom.
+    bytes_needed: estimates the memory for it; its argument says whether the whole output is kept in memory.
+    strips: renders it from top to bottom; its argument is called with the number of newly rendered pixels.
     """
 
     size: tuple[int, int]
@@ -38,18 +38,18 @@ class Output(NamedTuple):
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments on how a network computes, and on files that exist."""
+    """Declare the arguments for the network, its device and precision, and for existing files."""
     add_model_argument(parser)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,
-        help="default: bfloat16 for 8-bit images where the processor is made for it, else float32",
+        help="default: bfloat16 for 8-bit images if the processor has instructions for it, else float32",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace images that exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing images")
 
 
 def note_slow_precision(engine: Engine) -> None:
-    """Say that a precision is slow here, if it is."""
+    """Report a precision that is slow on this machine."""
     if engine.precision == "bfloat16" and not bfloat16_is_fast(engine.device):
         print("--precision bfloat16: slower than float32 on this processor, which has no instructions for it",
               file=sys.stderr)  # fmt: skip
@@ -58,14 +58,14 @@ def note_slow_precision(engine: Engine) -> None:
 def make_file(
     source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
 ) -> str | None:
-    """Read an image, make another of it, and write that; what goes wrong is reported on stderr.
+    """Read an image, process it and write the output; report an error on stderr.
 
     Args:
-        count: how to call it beside its name in the progress bar, such as `1/3`.
-        plan: what is to be made of it.
+        count: stands before the name in the progress bar, such as `1/3`.
+        plan: says what to make of the image.
 
     Returns:
-        What went wrong, a line; None if nothing did.
+        The error in one line, or None.
     """
     try:
         _make_file(source, target, overwrite, count, engine, plan)
@@ -75,7 +75,7 @@ def make_file(
     except OSError as error:
         failed = f"{shown(source)}: {shown(error.filename)}: {error.strerror}"
     except (MemoryError, torch.cuda.OutOfMemoryError):
-        failed = f"{shown(source)}: does not fit memory; ask for a smaller output"
+        failed = f"{shown(source)}: does not fit in memory; ask for a smaller output"
     tqdm.write(failed, file=sys.stderr)
     return failed
 
@@ -84,9 +84,9 @@ def _make_file(
     source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
 ) -> None:
     if target.exists() and target.samefile(source):
-        raise LIIFError("would be replaced by its own output; give another output")
+        raise LIIFError("would be overwritten by its own output; give another output")
     if target.exists() and not overwrite:
-        raise LIIFError(f"{shown(target)} exists already; give another output or --overwrite")
+        raise LIIFError(f"{shown(target)} already exists; give another output or --overwrite")
     image = without_needless_alpha(target, read(source))
     for note in image.notes:
         tqdm.write(f"{shown(source)}: {shown(note)}", file=sys.stderr)
@@ -96,11 +96,11 @@ def _make_file(
     if not kind.metadata and (image.icc or image.exif):
         tqdm.write(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
     needed = output.bytes_needed(not kind.streamed)
-    check_memory(shown(target), needed, "write a .tif or .png file, which are written as they are made")
+    check_memory(shown(target), needed, "write a .tif or .png, which need not be whole in memory")
     name, shape = f"{count} {shown(source.name)}".strip(), (*size, image.pixels.shape[2])
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=None, leave=False) as bar:
         try:
-            with noted() as notes, atomic_write(target) as file:
+            with collect_notes() as notes, atomic_write(target) as file:
                 kind.write(file, output.strips(bar.update), shape, image)
         except LIIFError as error:
             raise LIIFError(f"{shown(target)}: {error}") from None
@@ -112,7 +112,7 @@ def _make_file(
 
 
 def check_target(path: Path) -> None:
-    """See that a file of that name can be written, and make its folder; LIIFError if not."""
+    """Check the format of an output file and create its folder; LIIFError if that fails."""
     try:
         format_of(path)
     except LIIFError as error:
@@ -121,21 +121,21 @@ def check_target(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; LIIFError where that cannot be."""
+    """Create a folder and its parents; LIIFError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LIIFError(f"{shown(folder)}: cannot be made: {error.strerror}") from None
+        raise LIIFError(f"{shown(folder)}: cannot be created: {error.strerror}") from None
 
 
 def shown(name: str | Path) -> str:
-    """A name as it can be printed, on one line, whatever characters are in it."""
+    """A name on one line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the process as Ctrl-C does: what is half written is taken away."""
+    """Let SIGTERM end the process as Ctrl-C does, so that unfinished files are removed."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The command `upscale`: an image, a folder or a pattern, enlarged."""
+"""The command `upscale`: enlarge an image, a folder, or all images that match a pattern."""
 from __future__ import annotations
 
 import argparse
@@ -29,18 +29,18 @@ Job = tuple[Path, Path]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", nargs="+", help="an image, a folder or a pattern such as 'photos/*.jpg'; ./-x for -x")
-    parser.add_argument("output", help="the image to write, or a folder if there may be more than one")
+    parser.add_argument("input", nargs="+", help="images, folders or patterns such as 'photos/*.jpg'; ./-x for -x")
+    parser.add_argument("output", help="the image to write, or a folder for several images")
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--scale", metavar="S", help="a factor, 3.7, or two along y and x, 2x3.5")
+    size.add_argument("--scale", metavar="S", help="a factor such as 3.7, or two along y and x such as 2x3.5")
     size.add_argument("--size", metavar="HxW", help="height and width in pixels")
-    size.add_argument("--long-edge", metavar="N", help="pixels of the longer edge")
+    size.add_argument("--long-edge", metavar="N", help="pixels along the longer edge")
     add_engine_arguments(parser)
-    parser.add_argument("--self-ensemble", action="store_true", help="a little better, eight times as slow")
+    parser.add_argument("--self-ensemble", action="store_true", help="slightly better, eight times as slow")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enlarge the images; what goes wrong with one is told, also at the end, and the others are made.
+    """Enlarge the images; errors with one are reported, and listed again at the end, while the others are made.
 
     Returns:
         Exit status: 0, or 1 if an image was not made.
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = OutputSize.parse(args.scale, args.size, args.long_edge)
     try:
         jobs = _jobs(args.input, Path(args.output))
-    except OSError as error:  # a folder on the way that may not be looked into, a name that is too long
+    except OSError as error:  # such as a parent folder without access, or a name that is too long
         raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
     enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble)
     note_slow_precision(enlarger)
@@ -73,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _jobs(inputs: list[str], output: Path) -> list[Job]:
-    """Which image becomes which file.
+    """Pair each input image with its output file.
 
     Raises:
-        LIIFError: nothing to enlarge, two images of one name, or an output that cannot be.
+        LIIFError: there are no images, two would become the same file, or the output is invalid.
     """
     found = [pair for text in inputs for pair in _sources(text)]
     if not found:
@@ -86,7 +86,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         check_target(output)
         return [(found[0][0], output)]
     if (output.exists() or output.suffix.lower() in BY_SUFFIX) and not output.is_dir():
-        raise LIIFError(f"{shown(output)}: is a file, or named like one; for several images give a folder")
+        raise LIIFError(f"{shown(output)}: is a file, or named like one; give a folder for several images")
     sources: dict[Path, Path] = {}
     for source, name in found:
         target = output / name
@@ -98,7 +98,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
 
 
 def _sources(text: str) -> Iterator[tuple[Path, Path]]:
-    """Images that an input names, each with its name within the output folder."""
+    """The images that an input stands for, each with its path below the output folder."""
     path = Path(text)
     if path.is_dir():
         try:

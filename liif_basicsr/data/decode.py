@@ -9,14 +9,11 @@ from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from liif_basicsr.utils.errors import LIIFError
-
-# No others are opened, whatever a file's name says: some of Pillow's readers start programs.
-FORMATS = ("PNG", "JPEG", "BMP", "PPM", "TIFF", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+from liif_basicsr.utils.image_files import open_image
 
 
 def decode(content: bytes, name: str) -> np.ndarray:
@@ -51,16 +48,12 @@ def size_of(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
-    """An image of Pillow's; whatever Pillow says within the context becomes one line that names the file."""
+    """An open image; errors name the file."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with open_image(file, "replace it or take it away") as image:
             yield image
-    except Image.DecompressionBombError as error:
-        raise LIIFError(f"{name} is too large to be a photograph: {error}") from None
-    except UnidentifiedImageError:
-        raise LIIFError(f"{name} is not an image, or its head is corrupt; replace it or take it away") from None
-    except Exception as error:  # Pillow's readers let almost any exception out on corrupt files
-        raise LIIFError(f"{name} is corrupt ({error}); replace it or take it away") from None
+    except LIIFError as error:
+        raise LIIFError(f"{name} {error}") from None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Images as people have them: files, Pillow's images, arrays."""
+"""People's images: read, enlarged and written, as files, Pillow images and arrays."""

@@ -1,4 +1,4 @@
-"""A network for people's images: where and how it computes, and what it is fed and gives."""
+"""A network ready for people's images: on a device, fed with pixels, its output given back in the kind of the input."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from liif_basicsr.utils.precision import PRECISIONS, best_precision
 
 
 class Engine:
-    """A network, and where and how it computes.
+    """A network on a device, with the precision that it computes in.
 
     Args:
-        model: a network, or what `checkpoint.load` takes.
-        device: such as `cuda:0` or `cpu`; by default a network's own, or the best one there is.
-        precision: one of PRECISIONS; by default that of `best_precision`.
+        model: a network, or a name or file that `checkpoint.load` accepts.
+        device: such as `cuda` or `cpu`; by default the network's own, or for a name or file the GPU if there is one.
+        precision: one of PRECISIONS; by default `best_precision` chooses.
 
     Raises:
-        LIIFError: no such model, device or precision.
+        LIIFError: the model, device or precision does not exist, or the network is on another device.
     """
 
     def __init__(self, model: str | Path | nn.Module, device: str | None = None, precision: str | None = None) -> None:
@@ -37,10 +37,9 @@ class Engine:
         if isinstance(model, nn.Module):
             if not isinstance(model, ContinuousNetwork):
                 raise LIIFError(f"model must be one of this package's networks, a name or a file, not {type(model)}")
-            own = str(next(model.parameters()).device)
-            self.device = _device(device or own)
-            if str(self.device) != own:
-                raise LIIFError(f"device {device}: the network lies on {own}; move it first, with net.to({device!r})")
+            self.device = next(model.parameters()).device
+            if device is not None and not includes(_device(device), self.device):
+                raise LIIFError(f"device {device}: the network is on {self.device}; call net.to({device!r}) first")
             self.net = model
         else:
             self.device = _device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -48,25 +47,27 @@ class Engine:
         self.precision = precision
 
     def precision_for(self, pixels: np.ndarray) -> str:
-        """The name of the precision that pixels are computed in."""
+        """The name of the precision in which these pixels are processed."""
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def lq(self, plane: np.ndarray) -> Tensor:
-        """Pixels (h, w, 1 or 3) as the network takes them: (1, 3, h, w) in [0, 1]."""
+        """Convert pixels (h, w, 1 or 3) to the input of the network: (1, 3, h, w) in [0, 1], on its device."""
         scaled = np.divide(plane, np.iinfo(plane.dtype).max, dtype=np.float32)
         return torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, 3, -1, -1).to(self.device)
 
     @staticmethod
     def check_finite(part: Tensor, precision: str) -> None:
-        """Raise LIIFError for an output that holds what is no number."""
+        """Raise LIIFError for an output with infinities or NaN."""
         if not torch.isfinite(part).all():
-            raise LIIFError(f"the network's output is not finite in {precision}; choose precision float32")
+            remedy = "its weights are damaged or untrained: use another model"
+            remedy = remedy if precision == "float32" else "choose precision float32"
+            raise LIIFError(f"the network's output is not finite in {precision}; {remedy}")
 
 
 def in_kind(
     image: Image.Image | np.ndarray, work: Callable[[np.ndarray], np.ndarray]
 ) -> Image.Image | np.ndarray:
-    """Do something to the pixels of an image, and give it back as the kind that it came in.
+    """Apply `work` to the pixels of an image and return the result as the same kind of image.
 
     Args:
         image: a Pillow image, or a uint8 or uint16 array (H, W), (H, W, 1), gray and alpha (H, W, 2), RGB (H, W, 3)
@@ -74,11 +75,11 @@ def in_kind(
         work: pixels (h, w, C) to pixels (H, W, C) of the same dtype.
 
     Returns:
-        An image where an image was given, an array of the same kind where an array was. An image keeps its mode,
-        ICC profile and EXIF; palettes and CMYK become RGB, and the camera's note on orientation is followed.
+        A Pillow image for a Pillow image, an array of the same dtype and number of dimensions for an array. An image
+        keeps its mode, ICC profile and EXIF; palettes and CMYK become RGB, and the EXIF orientation is applied.
 
     Raises:
-        LIIFError: an image that will not do.
+        LIIFError: an image of an unsupported kind.
     """
     if isinstance(image, Image.Image):
         source = from_image(image)
@@ -88,30 +89,35 @@ def in_kind(
         kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise LIIFError(f"image must be a Pillow image or a uint8 or uint16 array (H, W) or (H, W, C), not {kind}")
     if not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise LIIFError(f"image must have pixels of 1 to 4 channels, not shape {image.shape}")
+        raise LIIFError(f"image must have 1 to 4 channels and at least one pixel, not shape {image.shape}")
     output = work(pixels)
     return output.reshape(*output.shape[:2], *image.shape[2:])
 
 
 def planes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colours (h, w, 1 or 3), such that those of hidden pixels do no harm, and alpha (h, w, 1) if there is one."""
+    """Split pixels into colours (h, w, 1 or 3), hidden ones replaced, and alpha (h, w, 1) if there is one."""
     if pixels.shape[2] in (1, 3):
         return pixels, None
     return _without_hidden(pixels[..., :-1], pixels[..., -1:]), pixels[..., -1:]
 
 
 def _without_hidden(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours whose fully transparent pixels, often black, have that of the nearest one that is seen.
+    """Give fully transparent pixels, which are often black, the colour of the nearest visible pixel.
 
-    Else the hidden colour would come out as a fringe.
+    Otherwise their hidden colour would show as a fringe.
     """
     hidden = (alpha[..., 0] == 0).astype(np.uint8)
     if hidden.all() or not hidden.any():
         return colours
     _, label = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    seen = np.zeros(label.max() + 1, np.int64)  # label -> the pixel that it is of
-    seen[label[hidden == 0]] = np.flatnonzero(hidden == 0)
-    return colours.reshape(-1, colours.shape[2])[seen[label]]
+    visible = np.zeros(label.max() + 1, np.int64)  # label -> index of its pixel
+    visible[label[hidden == 0]] = np.flatnonzero(hidden == 0)
+    return colours.reshape(-1, colours.shape[2])[visible[label]]
+
+
+def includes(asked: torch.device, own: torch.device) -> bool:
+    """Whether a network on `own` is on the device asked for: `cuda` stands for any GPU, `cuda:1` for one."""
+    return asked.type == own.type and asked.index in (None, own.index or 0)
 
 
 def _device(name: str) -> torch.device:
@@ -119,7 +125,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LIIFError(f"device {name!r}: cannot be used here ({brief(error)}); there is always 'cpu'") from None
+        raise LIIFError(f"device {name!r}: cannot be used here ({brief(error)}); 'cpu' always can'") from None
     return device
 
 

@@ -1,4 +1,4 @@
-"""What is found wrong but can be passed over, for a line each."""
+"""Warnings raised while an image is read or written, collected so that each is shown as one line."""
 from __future__ import annotations
 
 import warnings
@@ -9,8 +9,8 @@ from PIL import Image
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
-    """A list that holds, when the context has ended well, all that was warned of within, each thing once."""
+def collect_notes() -> Iterator[list[str]]:
+    """Yield a list that is filled with the distinct warnings of the context when it ends without an error."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

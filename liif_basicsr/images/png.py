@@ -1,4 +1,4 @@
-"""PNG files written from top to bottom, also with 16 bits in every channel, which Pillow does not write."""
+"""Write PNG files strip by strip, also with 16 bits in several channels, which Pillow cannot."""
 from __future__ import annotations
 
 import struct
@@ -9,15 +9,15 @@ from typing import IO
 import numpy as np
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> what PNG calls them
-FILTER_UP = 2  # each byte minus the one above: what compresses photographs well and is one subtraction
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG's colour type
+FILTER_UP = 2  # each byte minus the one above: compresses photographs well, for one subtraction
 
 
 def write_png(
     file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype,
     icc: bytes | None, exif: bytes,
 ) -> None:  # fmt: skip
-    """Write strips (rows, W, C) of uint8 or uint16, that together are `shape` (H, W, C), as they come.
+    """Write an image of `shape` (H, W, C) from its strips (rows, W, C) of uint8 or uint16, one at a time.
 
     Source: PNG specification, third edition, sections 5, 9 and 11.
     """

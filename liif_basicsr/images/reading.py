@@ -1,27 +1,25 @@
-"""Image files and Pillow's images to pixels, with what is to be kept beside them."""
+"""Image files and Pillow images to pixels, together with the metadata that an output keeps."""
 from __future__ import annotations
 
 import os
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 
-from liif_basicsr.images.notes import noted
+from liif_basicsr.images.notes import collect_notes
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.image_files import open_image
 
-# No others are opened: some of Pillow's readers start programs.
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 ORIENTATION, EXIF_IFD, GPS_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0x8769, 0x8825, 0xA002, 0xA003
-# What an image's first directory says about the image; in a TIFF it also says how its pixels are stored.
+# The tags of the first directory that describe the image; in a TIFF, others describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
+UNREADABLE_DEPTH = "has 16-bit pixels stored in a way that cannot be read; save it as a 16-bit PNG"
 # EXIF orientation -> transpose first, then flip rows, then flip columns
 TURNS = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
@@ -30,12 +28,12 @@ TURNS = {
 
 
 class LoadedImage(NamedTuple):
-    """An image and what is known about it.
+    """An image with its metadata.
 
     pixels: uint8 or uint16 (H, W, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-    icc: its colour profile, if it has one that fits its channels.
-    exif: what is kept of its EXIF, tag to value, a directory within as a dict; the orientation has been applied.
-    notes: what was found wrong but could be passed over.
+    icc: the colour profile, if there is one that fits the channels.
+    exif: the EXIF tags that an output keeps, with subdirectories as dicts; the orientation is already applied.
+    notes: harmless faults of the file, a line each.
     """
 
     pixels: np.ndarray
@@ -44,65 +42,74 @@ class LoadedImage(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
-        """The EXIF of an output of `size` (H, W), which it names if it named the input's."""
+        """EXIF for an output of `size` (H, W); the pixel dimensions are updated if the input stated its own."""
         inner = dict(self.exif.get(EXIF_IFD, {}))
         if PIXEL_X in inner or PIXEL_Y in inner:
             inner.update({PIXEL_Y: size[0], PIXEL_X: size[1]})
         return {**self.exif, EXIF_IFD: inner} if inner else self.exif
 
     def exif_bytes(self, size: tuple[int, int]) -> bytes:
-        """The same as a file holds it; empty if there is none."""
+        """`exif_for` as the bytes of an EXIF block; empty if there is no EXIF."""
         exif = Image.Exif()
         exif.update(self.exif_for(size))
         return exif.tobytes() if self.exif else b""
 
 
 def read(path: Path) -> LoadedImage:
-    """Read an image file, by its content whatever its name says.
+    """Read an image file; its content decides the format, not its name.
 
     Raises:
-        LIIFError: it cannot be read, is no image of FORMATS, is corrupt, too large, or of a kind that is not known.
+        LIIFError: it cannot be read, is corrupt, too large, not an image, or has an unsupported kind of pixel.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise LIIFError("is no file")
-        with open(path, "rb") as file, noted() as notes:
-            with _told(), Image.open(file, formats=FORMATS) as image:
+            raise LIIFError("is not a regular file")
+        with open(path, "rb") as file, collect_notes() as notes:
+            with open_image(file, "get another copy") as image:
                 loaded = from_image(image, file)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
     return loaded._replace(notes=tuple(notes))
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Whatever Pillow says within the context becomes one line."""
+def read_srgb(path: str | Path) -> Image.Image:
+    """Read an image file for the screen: 8-bit sRGB, with transparent parts on white.
+
+    Warns:
+        UserWarning: the file has a harmless fault.
+
+    Raises:
+        LIIFError: as `read`; the message starts with the path.
+    """
     try:
-        yield
-    except LIIFError:
-        raise
-    except Image.DecompressionBombError:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise LIIFError(f"has more than {most / 1e6:.0f} million pixels, which may be an attack; cut it") from None
-    except UnidentifiedImageError:
-        raise LIIFError("is no PNG, JPEG, WebP, TIFF or BMP image, or its head is corrupt") from None
-    except Exception as error:  # Pillow's readers let almost any exception out on corrupt files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LIIFError(f"is corrupt ({reason[:120]}); get it again") from None
+        pixels, profile, _, notes = read(Path(path))
+    except LIIFError as error:
+        raise LIIFError(f"{path}: {error}") from None
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    if pixels.dtype == np.uint16:
+        pixels = (pixels / 257).round().astype(np.uint8)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if "A" in image.getbands():
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return _to_srgb(image.convert("RGB"), profile if pixels.shape[2] > 2 else None)
 
 
 def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage:
-    """A Pillow image as pixels.
+    """Convert a Pillow image to pixels.
 
     Args:
-        file: where it was opened from, for 16-bit colours, which Pillow does not have.
+        file: the file that it was opened from, to read 16-bit colours, which Pillow does not support.
 
     Raises:
-        LIIFError: more than one frame, or a kind of pixel that has no known range.
+        LIIFError: it has more than one frame, or a kind of pixel whose range is unknown.
     """
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise LIIFError(f"has {frames} frames; enlarge them one by one, as files of their own")
+    if image.format == "PPM" and image.mode == "RGB" and _max_value(image) > 255:
+        raise LIIFError(UNREADABLE_DEPTH)
     image.load()
     pixels = _deep_colours(image, file) if file else None
     if pixels is None:
@@ -116,20 +123,20 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W, C) of what Pillow holds."""
-    if image.mode.startswith("I;16"):
+    """The pixels that Pillow holds, (H, W, C)."""
+    if image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I"):
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode in ("I", "F", "LAB", "HSV"):
-        raise LIIFError(f"has pixels of a kind ({image.mode}) that cannot be enlarged; save it as 8 or 16 bits")
+        raise LIIFError(f"has {image.mode} pixels, which cannot be enlarged; save it as 8 or 16 bits")
     if image.mode == "CMYK":
-        return np.asarray(to_srgb(image, image.info.get("icc_profile")))
+        return np.asarray(_to_srgb(image, image.info.get("icc_profile")))
     gray = image.mode in ("1", "L", "LA", "La")
     pixels = np.asarray(image.convert(("L" if gray else "RGB") + "A" * image.has_transparency_data))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """As a screen shows it, RGB: by the colour profile where there is a sound one."""
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert to sRGB by the colour profile, or without one if it is missing or damaged."""
     if profile:
         try:
             source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
@@ -140,7 +147,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _deep_colours(image: Image.Image, file: IO[bytes]) -> np.ndarray | None:
-    """(H, W, C) uint16 of a PNG or TIFF with 16 bits in each of several channels; None where it is none."""
+    """The pixels of a PNG or TIFF with several channels of 16 bits, uint16 (H, W, C); None for any other image."""
     file.seek(0)
     head = file.read(26)
     if image.format == "PNG":
@@ -153,12 +160,18 @@ def _deep_colours(image: Image.Image, file: IO[bytes]) -> np.ndarray | None:
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != (image.height, image.width):
-        raise LIIFError("has 16-bit pixels stored in a way that cannot be read; save it as a 16-bit PNG")
+        raise LIIFError(UNREADABLE_DEPTH)
     if pixels.ndim == 2:
         return pixels[..., None]
     if gray:
         return pixels[..., [0, 3]] if pixels.shape[2] == 4 else pixels[..., :1]
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+
+
+def _max_value(image: Any) -> int:
+    """The largest value that a colour in a PPM file may have, from the arguments of Pillow's decoder."""
+    arguments = [tile[3] for tile in image.tile]  # such as "RGB", or ("RGB", 65535)
+    return max((given[1] for given in arguments if isinstance(given, tuple) and len(given) == 2), default=255)
 
 
 def _turned(pixels: np.ndarray, orientation: object) -> np.ndarray:

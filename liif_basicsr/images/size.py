@@ -1,4 +1,4 @@
-"""How large the enlarged image is to be."""
+"""The size of the output, as it may be asked for."""
 from __future__ import annotations
 
 import re
@@ -11,7 +11,7 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 class OutputSize(NamedTuple):
-    """One of: a scale (along y, along x), a size (H, W), the length of the longer edge."""
+    """The output size as exactly one of a scale (along y, along x), a size (H, W), or the length of the longer edge."""
 
     scale: tuple[float, float] | None = None
     size: tuple[int, int] | None = None
@@ -24,7 +24,7 @@ class OutputSize(NamedTuple):
         size: tuple[int, int] | None = None,
         long_edge: int | None = None,
     ) -> OutputSize:
-        """Check what was asked for; LIIFError if it is not exactly one thing, or none that can be."""
+        """Check the request; LIIFError unless exactly one valid scale, size or long edge is given."""
         if [scale, size, long_edge].count(None) != 2:
             raise LIIFError("give one of scale, size and long edge")
         try:
@@ -40,17 +40,17 @@ class OutputSize(NamedTuple):
 
     @classmethod
     def parse(cls, scale: str | None, size: str | None, long_edge: str | None) -> OutputSize:
-        """The same from a command line: `3.7` or `2x3.5` (y, x), `HxW`, `N`."""
+        """Parse the request from a command line: a scale `3.7` or `2x3.5` (y, x), a size `HxW`, a long edge `N`."""
         pair = _numbers("--scale", scale, float, (1, 2), "a number, or two with an x between (along y, along x)")
         both = _numbers("--size", size, int, (2,), "HxW, such as 1080x1920")
         edge = _numbers("--long-edge", long_edge, int, (1,), "a whole number")
         return cls.of(pair[0] if pair and len(pair) == 1 else pair, both, edge[0] if edge else None)
 
     def size_of(self, pixels: np.ndarray) -> tuple[int, int]:
-        """(H, W) of the output of pixels (h, w, C).
+        """(H, W) of the output for pixels (h, w, C).
 
         Raises:
-            LIIFError: it is smaller than the input: a network that enlarges does not shrink well.
+            LIIFError: it is smaller than the input, and a network that enlarges does not shrink well.
         """
         h, w = pixels.shape[:2]
         if self.size:
@@ -74,7 +74,7 @@ def _size(value: tuple[int, int]) -> tuple[int, int]:
 
 
 def _numbers(flag: str, text: str | None, kind: type, counts: tuple[int, ...], shape: str) -> tuple | None:
-    """`text` as numbers with an x between; there may be so many of them as `counts` names."""
+    """Parse numbers with an x between them; `counts` lists how many there may be."""
     if text is None:
         return None
     parts = re.split("[xX]", text)

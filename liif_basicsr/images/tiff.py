@@ -1,4 +1,4 @@
-"""TIFF files written in tiles as they are made; BigTIFF where they may pass 4 GiB."""
+"""Write TIFF files tile by tile as the image is rendered; BigTIFF where the file may exceed 4 GiB."""
 from __future__ import annotations
 
 import struct
@@ -12,7 +12,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from liif_basicsr.images.reading import EXIF_IFD, GPS_IFD
 
 TILE = 256
-BIG = 1 << 31  # bytes of pixels; compression seldom makes them more, and never twice as many
+BIG = 1 << 31  # bytes of pixels; compression rarely enlarges them, and never to twice as many
 TYPE_ASCII, TYPE_LONG, TYPE_LONG8 = 2, 4, 16
 
 
@@ -20,12 +20,12 @@ def write_tiff(
     file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype,
     icc: bytes | None, exif: dict[int, Any],
 ) -> None:  # fmt: skip
-    """Write strips (TILE rows, the last one fewer, W, C), that together are `shape` (H, W, C), as they come."""
+    """Write an image of `shape` (H, W, C) from its strips (TILE rows or fewer in the last, W, C), one at a time."""
     channels = shape[2]
     big = shape[0] * shape[1] * channels * dtype.itemsize > BIG
     tags = [(tag, TYPE_ASCII, 0, exif[tag], True) for tag in exif if isinstance(exif[tag], str)]
     pointers = [tag for tag in (EXIF_IFD, GPS_IFD) if tag in exif]
-    # tifffile writes no pointers to directories: others hold their places, one number below.
+    # tifffile cannot write pointers to subdirectories: placeholders with the tag number below are patched afterwards.
     tags += [(tag - 1, TYPE_LONG8 if big else TYPE_LONG, 1, 0, True) for tag in pointers]
     tifffile.imwrite(
         file,
@@ -49,7 +49,7 @@ def write_tiff(
 
 
 def _tiles(strips: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
-    """Whole tiles, row by row; what lies beyond the image repeats its border, which costs least."""
+    """Whole tiles, row by row; tiles that extend beyond the image repeat its border, which compresses best."""
     for strip in strips:
         rows, width, _ = strip.shape
         padded = np.pad(strip, ((0, TILE - rows), (0, -width % TILE), (0, 0)), mode="edge")
@@ -59,12 +59,12 @@ def _tiles(strips: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
 
 
 def _append_directories(file: IO[bytes], directories: dict[int, dict], big: bool) -> None:
-    """EXIF lies in directories of its own: put them at the end, and pointers to them where places are held."""
+    """Append the EXIF subdirectories and turn the placeholders into pointers to them."""
     head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) if big else struct.pack("<2sHI", b"II", 42, 8)
     for tag, values in directories.items():
         directory = ImageFileDirectory_v2(head)
         for key, value in values.items():
-            if not isinstance(value, dict):  # a directory within, of a camera's maker: it cannot be moved
+            if not isinstance(value, dict):  # a maker note's own directory, which cannot be moved
                 directory[key] = value
         place = file.seek(0, 2)
         place += file.write(b"\0" * (place % 2))

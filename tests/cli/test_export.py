@@ -1,4 +1,4 @@
-"""An exported graph gives the network's images in another program, at any size; else it is not written."""
+"""An exported ONNX graph equals the network at any size; otherwise it is not written."""
 import numpy as np
 import pytest
 import torch
@@ -39,7 +39,7 @@ def save(folder, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_onnxruntime_gives_our_images_at_any_size(network, tmp_path, capsys):
+def test_onnxruntime_equals_the_network_at_any_size(network, tmp_path, capsys):
     import onnxruntime
 
     net = save(tmp_path, network)
@@ -56,7 +56,7 @@ def test_onnxruntime_gives_our_images_at_any_size(network, tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")  # BasicSR's SwinIR
-def test_a_network_that_is_bound_to_one_size_is_refused(tmp_path, capsys):
+def test_a_network_whose_graph_works_at_one_size_only_is_refused(tmp_path, capsys):
     save(tmp_path, {**NETWORK, "encoder": SWINIR})
     assert main(["export", str(tmp_path / "net.onnx"), "--model", str(tmp_path / "net.pth")]) == 2
     message = capsys.readouterr().err
@@ -64,16 +64,16 @@ def test_a_network_that_is_bound_to_one_size_is_refused(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
-def test_what_is_there_is_kept(tmp_path, capsys):
+def test_an_existing_file_is_kept(tmp_path, capsys):
     (tmp_path / "old.onnx").write_text("old")
     with pytest.raises(SystemExit):
         main(["export"])
     assert main(["export", str(tmp_path / "old.onnx"), "--model", "none"]) == 2
-    assert "old.onnx: exists already" in capsys.readouterr().err
+    assert "old.onnx: already exists" in capsys.readouterr().err
     assert (tmp_path / "old.onnx").read_text() == "old"
 
 
-def test_a_folder_that_is_not_there_is_told_in_a_line(tmp_path):
+def test_a_missing_folder_is_named_in_one_line(tmp_path):
     from liif_basicsr.cli.export import to_onnx
 
     with pytest.raises(LIIFError, match="net.onnx: cannot be written: No such file"):

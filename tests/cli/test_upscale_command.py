@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr upscale`: every image is made or named, and none is half written."""
+"""`python -m liif_basicsr upscale`: every image is written whole, or named with the reason why it is not."""
 from __future__ import annotations
 
 import os
@@ -17,6 +17,8 @@ from liif_basicsr.hub import checkpoint
 from liif_basicsr.rendering import features
 
 __all__ = ["model"]
+
+
 @pytest.fixture
 def upscale(model, tmp_path, monkeypatch):
     """Run the command in tmp_path, on the CPU, in float32."""
@@ -34,7 +36,7 @@ def size(path) -> tuple[int, int]:
         return made.size
 
 
-def test_a_file_becomes_a_file_as_in_python(upscale, model):
+def test_a_file_equals_the_output_in_python(upscale, model):
     image("RGB").save("in.png")
     assert upscale("in.png", "new/out.png", "--scale", "3.7") == 0
     expected = liif_basicsr.upscale(image("RGB"), scale=3.7, model=model, precision="float32")
@@ -45,26 +47,26 @@ def test_a_file_becomes_a_file_as_in_python(upscale, model):
     (["--scale", "2x3.5"], (60, 24)), (["--size", "30x40"], (40, 30)), (["--long-edge", "51"], (51, 36)),
     (["--scale", "2", "--self-ensemble"], (34, 24)), (["--scale", "2", "--precision", "bfloat16"], (34, 24)),
 ])  # fmt: skip
-def test_flags(upscale, flags, wanted):
+def test_flags_set_size_and_quality(upscale, flags, wanted):
     image("RGB").save("in.png")
     assert upscale("in.png", "out.png", *flags) == 0
     assert size("out.png") == wanted
 
 
-def test_a_folder_goes_on_after_a_bad_file(upscale, capsys):
+def test_a_bad_file_in_a_folder_does_not_stop_the_others(upscale, capsys):
     Path("in").mkdir()
     for name in ("a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"):
         image("RGB").save(Path("in", name))
-    Path("in", "b.png").write_bytes(b"no image")
-    Path("in", "notes.txt").write_text("no image, and nobody says so")
+    Path("in", "b.png").write_bytes(b"not an image")
+    Path("in", "notes.txt").write_text("not an image, and passed over")
     assert upscale("in", "out", "--scale", "2") == 1
     assert sorted(os.listdir("out")) == ["a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"]
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 5
-    assert "1 of 6 images were not made" in err and err.splitlines()[-1].strip().startswith("in/b.png: is no PNG")
+    assert "1 of 6 images were not made" in err and err.splitlines()[-1].strip().startswith("in/b.png: is not a PNG")
 
 
-def test_a_pattern_keeps_the_folders_below_it(upscale):
+def test_a_pattern_keeps_subfolders(upscale):
     for name in ("x/a.png", "x/y/a.png", "x/y/b.jpg"):
         Path("in", name).parent.mkdir(parents=True, exist_ok=True)
         image("L").save(Path("in", name))
@@ -72,24 +74,24 @@ def test_a_pattern_keeps_the_folders_below_it(upscale):
     assert sorted(str(p) for p in Path("out").rglob("*.*")) == ["out/x/a.png", "out/x/y/a.png"]
 
 
-def test_patterns_of_a_shell(upscale):
+def test_several_inputs_go_into_a_folder(upscale):
     for name in ("a.png", "b.png"):
         image("L").save(name)
     assert upscale("a.png", "b.png", "out", "--scale", "2") == 0
     assert sorted(os.listdir("out")) == ["a.png", "b.png"]
 
 
-def test_several_images_are_not_put_into_a_folder_with_a_images_name(upscale, capsys):
+def test_several_images_need_an_output_that_is_not_named_like_an_image(upscale, capsys):
     os.mkdir("in")
     for name in ("in/a.png", "in/b.png"):
         image("L").save(name)
     for words in (["in"], ["in/*.png"], ["in/a.png", "in/b.png"]):
         assert upscale(*words, "out.jpg", "--scale", "2") == 2
-        assert "out.jpg: is a file, or named like one; for several images give a folder" in capsys.readouterr().err
+        assert "out.jpg: is a file, or named like one; give a folder for several images" in capsys.readouterr().err
     assert os.listdir() == ["in"]
 
 
-def test_alpha_that_hides_nothing_does_not_stand_in_the_way(upscale, capsys):
+def test_opaque_alpha_is_dropped_for_formats_without_alpha(upscale, capsys):
     pixels = ramp(12, 17, 4)
     Image.fromarray(pixels).save("clear.png")
     pixels[..., 3] = 255
@@ -101,7 +103,7 @@ def test_alpha_that_hides_nothing_does_not_stand_in_the_way(upscale, capsys):
     assert upscale("clear.png", "other.jpg", "--scale", "2") == 1 and "is transparent" in capsys.readouterr().err
 
 
-def test_a_slow_precision_is_told(upscale, monkeypatch, capsys):
+def test_a_slow_precision_is_reported(upscale, monkeypatch, capsys):
     image("L").save("in.png")
     for fast, lines in ((True, 0), (False, 1)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
@@ -110,7 +112,7 @@ def test_a_slow_precision_is_told(upscale, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["with space.png", "ünï 画.png", "-x.png", "[1].png", "a\nb.png", b"\xff\xfe.png"])
-def test_odd_names(upscale, tmp_path, name, capsys):
+def test_odd_names_are_kept_and_printed_on_one_line(upscale, tmp_path, name, capsys):
     path = Path(os.fsdecode(name))
     image("L").save(tmp_path / path)
     assert upscale("--scale", "2", "--", str(path), "out") == 0
@@ -118,7 +120,7 @@ def test_odd_names(upscale, tmp_path, name, capsys):
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_what_a_network_warns_of_is_a_line(upscale, monkeypatch, capsys):
+def test_a_warning_of_the_network_is_one_line(upscale, monkeypatch, capsys):
     encoder = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
     network = {**NETWORK, "encoder": encoder}
     checkpoint.save("rcan.pth", {"params": build_network(network).state_dict(), "network_g": network})
@@ -138,7 +140,7 @@ def test_existing_output_is_kept_without_the_flag(upscale, capsys):
     assert size("out.png") == (34, 24)
 
 
-def test_a_image_never_replaces_itself(upscale, capsys):
+def test_an_image_never_replaces_itself(upscale, capsys):
     image("L").save("in.png")
     os.link("in.png", "same.png")
     before = Path("in.png").read_bytes()
@@ -147,7 +149,7 @@ def test_a_image_never_replaces_itself(upscale, capsys):
     assert Path("in.png").read_bytes() == before and "its own" in capsys.readouterr().err
 
 
-def test_a_damaged_image_keeps_the_older_output(upscale):
+def test_a_corrupt_image_leaves_the_older_output(upscale):
     image("RGB", 200, 200).save("in.jpg")
     Path("in.jpg").write_bytes(Path("in.jpg").read_bytes()[:1500])
     Path("out.png").write_text("mine")
@@ -159,9 +161,9 @@ def test_a_damaged_image_keeps_the_older_output(upscale):
     (["none.png", "out.png", "--scale", "2"], "none.png: no such file"),
     (["*.gif", "out", "--scale", "2"], "*.gif: no images"),
     (["empty", "out", "--scale", "2"], "empty: no images"),
-    (["in.png", "out.gif", "--scale", "2"], "out.gif: its ending"),
+    (["in.png", "out.gif", "--scale", "2"], "out.gif: its suffix"),
     (["in.png", "in2.png", "file.txt", "--scale", "2"], "file.txt: is a file"),
-    (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be made"),
+    (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be created"),
     (["in.png", "twin/in.png", "out", "--scale", "2"], "would both become"),
     (["in.png", "out.png", "--scale", "two"], "--scale two: must be a number, or two"),
     (["in.png", "out.png", "--size", "700"], "--size 700: must be HxW"),
@@ -170,7 +172,7 @@ def test_a_damaged_image_keeps_the_older_output(upscale):
     (["in.png", "out.png", "--scale", "2", "--device", "cuda:77"], "cuda:77"),
     (["in.png", "out.png", "--scale", "2", "--model", "none.pth"], "none.pth"),
 ])  # fmt: skip
-def test_what_cannot_be_is_told_before_any_work(upscale, capsys, words, says):
+def test_invalid_arguments_are_named_before_any_work(upscale, capsys, words, says):
     for folder in ("empty", "twin"):
         Path(folder).mkdir()
     for name in ("in.png", "in2.png", "twin/in.png"):

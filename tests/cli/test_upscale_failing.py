@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr upscale` where the machine fails it: killed, disk full, folders locked, little memory."""
+"""`python -m liif_basicsr upscale` when it is killed, the disk is full, folders are locked or memory is short."""
 from __future__ import annotations
 
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 
 __all__ = ["model"]
 COMMAND = [sys.executable, "-m", "liif_basicsr", "upscale"]
-# Root may read and write everything, unless it gives that up.
+# Root may read and write everything unless it drops these capabilities.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 
@@ -28,7 +28,7 @@ def start(model: Path, *words: str, before: tuple[str, ...] = (), **how) -> subp
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_file_leaves_nothing(model, tmp_path, number, suffix):
+def test_an_interrupt_leaves_no_file(model, tmp_path, number, suffix):
     Image.fromarray(ramp(60, 60)).save(tmp_path / "in.png")
     (tmp_path / "out").mkdir()
     done = start(model, str(tmp_path / "in.png"), str(tmp_path / f"out/o{suffix}"), "--size", "9000x9000")
@@ -42,11 +42,11 @@ def test_an_interrupted_file_leaves_nothing(model, tmp_path, number, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
-def test_a_full_disk_leaves_nothing_and_is_told(model, tmp_path, suffix):
+def test_a_file_size_limit_leaves_no_file_and_is_reported(model, tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "in.png")
     out = tmp_path / "out"
-    limit = (4000, 4000)  # bytes of a file, for which the system then says that it cannot grow
+    limit = (4000, 4000)  # bytes that a file may grow to
     done = start(model, str(tmp_path / "in.png"), str(out / f"o{suffix}"), "--scale", "5",
                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))  # fmt: skip
     _, err = done.communicate()
@@ -56,7 +56,7 @@ def test_a_full_disk_leaves_nothing_and_is_told(model, tmp_path, suffix):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user cannot mount a disk")
-def test_a_disk_that_is_really_full(model, tmp_path):
+def test_a_full_disk_leaves_no_file_and_is_reported(model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", out], capture_output=True).returncode:
@@ -73,7 +73,7 @@ def test_a_disk_that_is_really_full(model, tmp_path):
 
 
 @pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root, and no setpriv to be less")
-def test_folders_that_may_not_be_read_or_written_are_told(model, tmp_path):
+def test_missing_permissions_are_named_in_one_line(model, tmp_path):
     locked, out = tmp_path / "locked", tmp_path / "out"
     for folder in (locked, out):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Hostile and unusual files, in one folder: each has its stated outcome, and none spoils another's."""
+"""Hostile and unusual files in one folder: each has its expected outcome, and none affects another."""
 from __future__ import annotations
 
 import os
@@ -25,7 +25,7 @@ LONG = "n" * 251 + ".png"
 
 
 class Made(NamedTuple):
-    """The image is made: its size (W, H), mode and bits; and a word of what is said beside."""
+    """The image is made: its size (W, H), mode and bits, and a word of the note that is printed with it."""
 
     size: tuple[int, int]
     mode: str = "RGB"
@@ -39,7 +39,7 @@ CORPUS: dict[str, tuple[Write, Made | str]] = {}
 
 
 def add(name: str, outcome: Made | str, write: Write | bytes) -> None:
-    """Put a file into the corpus: how it is written, and what becomes of it: made, or told with these words."""
+    """Add a file to the corpus: how to write it, and its outcome: made, or refused with these words."""
     content = write
     CORPUS[name] = ((lambda path: path.write_bytes(content)) if isinstance(content, bytes) else write, outcome)
 
@@ -88,7 +88,7 @@ add("a_million_wide.png", Made((2_000_000, 2), "L"), lambda p: image("L", 1, 1_0
 add("very_high.tif", Made((2, 200_000), "L"), lambda p: image("L", 100_000, 1).save(p))
 add("wide_as_jpeg_goes.jpg", "too large for JPEG", lambda p: image("L", 1, 65000).save(p))
 add("wide_as_webp_goes.webp", "too large for WebP", lambda p: image("RGB", 1, 9000).save(p))
-add("no_width.png", "is no PNG", png(0, 5, 8, 2, chunk(b"IDAT", b"")))
+add("no_width.png", "is not a PNG", png(0, 5, 8, 2, chunk(b"IDAT", b"")))
 # Kinds
 add("bilevel.png", TWICE._replace(mode="L"), lambda p: image("1").save(p))
 add("palette.png", TWICE, lambda p: image("P").save(p))
@@ -133,24 +133,24 @@ add("-leading.png", TWICE, PNG)
 add("new\nline.png", TWICE, PNG)
 add(os.fsdecode(b"\xff\xfe.png"), TWICE, PNG)
 add(LONG, TWICE, PNG)
-# No images
-add("empty.png", "is no PNG", b"")
-add("text.jpg", "is no PNG", b"<html>404</html>")
-add("noise.webp", "is no PNG", np.random.default_rng(1).bytes(5000))
-add("gif.named.png", "is no PNG", encoded(image("L"), "GIF"))
-add("program.named.png", "is no PNG", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\n")
-add("folder.png", "is no file", lambda p: p.mkdir())
-add("pipe.png", "is no file", os.mkfifo)
-add("endless.png", "is no file", lambda p: p.symlink_to("/dev/zero"))
+# Not images
+add("empty.png", "is not a PNG", b"")
+add("text.jpg", "is not a PNG", b"<html>404</html>")
+add("noise.webp", "is not a PNG", np.random.default_rng(1).bytes(5000))
+add("gif.named.png", "is not a PNG", encoded(image("L"), "GIF"))
+add("program.named.png", "is not a PNG", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(x) (w) file\n")
+add("folder.png", "is not a regular file", lambda p: p.mkdir())
+add("pipe.png", "is not a regular file", os.mkfifo)
+add("endless.png", "is not a regular file", lambda p: p.symlink_to("/dev/zero"))
 add("dangling.png", "cannot be read", lambda p: p.symlink_to("nowhere"))
 add("loop.png", "cannot be read", lambda p: p.symlink_to(p.name))
-# Broken
+# Corrupt
 for suffix, form in {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".bmp": "BMP"}.items():
     add(f"half{suffix}", "is corrupt", encoded(NOISE, form)[: len(encoded(NOISE, form)) // 2])
     add(f"head{suffix}", "is ", encoded(NOISE, form)[:20])
 add("one_byte_wrong.png", "is corrupt", PNG[:-30] + bytes([PNG[-30] ^ 1]) + PNG[-29:])
 add("not_deflated.png", "is corrupt", png(9, 9, 8, 2, chunk(b"IDAT", b"rubbish" * 99)))
-# A sound file that ends early in its own way: the rest is black, as in other programs.
+# A valid file with fewer rows than its header says: the rest is black, as in other programs.
 add("too_few_rows.png", Made((198, 198), "L"), png(99, 99, 8, 0, chunk(b"IDAT", zlib.compress(bytes(500)))))
 add("no_pixels.png", "is corrupt", png(9, 9, 8, 2))
 add("pages_in_a_ring.tif", "is ", tiff((256, 3, 1, 9), (257, 3, 1, 9), following=8))
@@ -165,7 +165,7 @@ lying = struct.pack("<IHHIIiiHHIIiiII", 99, 0, 0, 54, 40, 90_000, 90_000, 1, 24,
 add("lying.bmp", "million pixels", b"BM" + lying)
 add("lying.tif", "million pixels", tiff((256, 4, 1, 1 << 30), (257, 4, 1, 1 << 30), (262, 3, 1, 1), (273, 4, 1, 8)))
 add("text_bomb.png", "is corrupt", text_bomb)
-# What lies beside the pixels
+# Metadata
 add("exif_of_noise.jpg", TWICE, encoded(image("RGB"), "JPEG", exif=b"Exif\0\0" + np.random.default_rng(2).bytes(200)))
 add("orientation_99.jpg", TWICE, encoded(image("RGB"), "JPEG", exif=exif_of("x", 99).tobytes()))
 add("sideways.jpg", Made((24, 34)), encoded(image("RGB"), "JPEG", exif=exif_of("x", 6).tobytes()))
@@ -176,7 +176,7 @@ add("gray_with_rgb_profile.png", TWICE._replace(mode="L"), encoded(image("L"), "
 
 @pytest.fixture(scope="module")
 def done(model, tmp_path_factory):
-    """The whole corpus, enlarged by one command; its folder of outputs, exit status, and what it said."""
+    """Enlarge the whole corpus with one command; the output folder and the finished process."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "in").mkdir()
     for name, (write, _) in CORPUS.items():
@@ -191,7 +191,7 @@ def printed(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", CORPUS, ids=lambda name: printed(name)[:40])
-def test_each_file_has_its_outcome(done, name):
+def test_each_file_has_its_expected_outcome(done, name):
     out, run = done
     outcome = CORPUS[name][1]
     said = [line for line in run.stderr.partition("\n\n")[0].splitlines() if line.startswith(f"in/{printed(name)}: ")]
@@ -210,14 +210,14 @@ def test_each_file_has_its_outcome(done, name):
     assert pixels.shape[2] == {"L": 1, "I;16": 1, "LA": 2, "RGB": 3, "RGBA": 4}[outcome.mode]
 
 
-def test_the_end_lists_what_failed_and_nothing_else_is_said(done):
+def test_failures_are_listed_at_the_end_and_nothing_else_is_printed(done):
     out, run = done
     bad = sorted(name for name, (_, outcome) in CORPUS.items() if isinstance(outcome, str))
-    told, _, listed = run.stderr.partition("\n\n")
+    reported, _, listed = run.stderr.partition("\n\n")
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert listed.startswith(f"{len(bad)} of {len(CORPUS)} images were not made:\n")
     assert sorted(line.split(": ")[0].strip() for line in listed.splitlines()[1:]) == [f"in/{printed(n)}" for n in bad]
-    assert all(line.startswith("in/") for line in told.splitlines())
+    assert all(line.startswith("in/") for line in reported.splitlines())
     assert len(run.stdout.splitlines()) == len(CORPUS) - len(bad)
     assert sorted(os.listdir(out)) == sorted(set(CORPUS) - set(bad))
 

@@ -1,4 +1,4 @@
-"""Enlarged images in files: every format, what it can hold and what it keeps."""
+"""Every output format: what it can hold, and which metadata it keeps."""
 from __future__ import annotations
 
 import numpy as np
@@ -24,7 +24,7 @@ def enlarger(model):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_profile_and_exif_are_kept(enlarger, tmp_path, suffix):
+def test_profile_and_exif_are_kept_and_the_size_in_exif_is_updated(enlarger, tmp_path, suffix):
     path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     image("RGB").save(path, exif=exif_of("hello", 6).tobytes(), icc_profile=SRGB)
     write(enlarger, path, out, OutputSize(scale=(2, 3)))
@@ -58,13 +58,13 @@ def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dty
         BY_SUFFIX[suffix].write(file, strips, pixels.shape, LoadedImage(pixels, None, {}))
     again = tifffile.imread(out).reshape(pixels.shape) if suffix == ".tif" else read(out).pixels
     assert again.dtype == dtype and np.array_equal(again, pixels)
-    if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # of which Pillow has no mode
+    if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # Pillow has no mode for it
         with Image.open(out) as image:
             image.load()
 
 
-@pytest.mark.parametrize("suffix, channels", [(s, c) for s in (".jpg", ".webp", ".bmp") for c in (1, 2, 3, 4)])
-def test_formats_of_pillow(tmp_path, suffix, channels):
+@pytest.mark.parametrize("suffix, channels", [(s, c) for s in (".jpg", ".webp", ".bmp", ".ppm") for c in (1, 2, 3, 4)])
+def test_formats_written_by_pillow_hold_the_pixels_or_refuse_transparency(tmp_path, suffix, channels):
     pixels, out = ramp(300, 20, channels), tmp_path / f"out{suffix}"
     loaded = LoadedImage(pixels, None, {})
     if suffix != ".webp" and channels in (2, 4):
@@ -79,7 +79,7 @@ def test_formats_of_pillow(tmp_path, suffix, channels):
     assert np.abs(again - pixels).max() < 12
 
 
-def test_large_tiff_is_big_and_tiled(tmp_path, monkeypatch):
+def test_large_tiff_is_a_tiled_bigtiff_with_its_metadata(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "BIG", 1000)
     loaded, pixels = image("RGB"), ramp(40, 50, 3, np.uint16)
     loaded.info.update(exif=exif_of("a text that is long enough").tobytes(), icc_profile=SRGB)
@@ -95,7 +95,7 @@ def test_large_tiff_is_big_and_tiled(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix, size, dtype, says", [
     (".jpg", (2, 65536), np.uint8, "65535"), (".webp", (16384, 2), np.uint8, "16383"),
     (".bmp", (40000, 30000), np.uint8, "2 GiB"), (".jpg", (9, 9), np.uint16, "16 bits"),
-    (".webp", (9, 9), np.uint16, "16 bits"), (".gif", (9, 9), np.uint8, "ending"), ("", (9, 9), np.uint8, "ending"),
+    (".webp", (9, 9), np.uint16, "16 bits"), (".gif", (9, 9), np.uint8, "suffix"), ("", (9, 9), np.uint8, "suffix"),
 ])  # fmt: skip
 def test_what_a_format_cannot_hold_is_refused(tmp_path, suffix, size, dtype, says):
     with pytest.raises(LIIFError, match=says):

@@ -1,4 +1,4 @@
-"""Images keep their kind, and are what the network makes of them."""
+"""`upscale` gives what the network renders, as the same kind of image."""
 from __future__ import annotations
 
 import warnings
@@ -13,6 +13,7 @@ from PIL import ImageOps
 
 import liif_basicsr
 from liif_basicsr.images import upscale
+from liif_basicsr.images.engine import includes
 from liif_basicsr.images.reading import TURNS, from_image
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import COLS, ROWS, Enlarger
@@ -26,21 +27,21 @@ def enlarger(model):
     return Enlarger(model, "cpu", "float32")
 
 
-def test_a_image_is_what_the_network_renders(model):
+def test_upscale_gives_what_the_network_renders(model):
     net, pixels = liif_basicsr.load(model), ramp(9, 14)
     lq = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     expected = net.render(lq, (33, 52))[0].clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
-    answer = liif_basicsr.upscale(pixels, scale=3.7, model=net, precision="float32")
-    assert answer.dtype == np.uint8
-    assert np.abs(answer - expected).max() <= 1 and (answer == expected).mean() > 0.99
+    output = liif_basicsr.upscale(pixels, scale=3.7, model=net, precision="float32")
+    assert output.dtype == np.uint8
+    assert np.abs(output - expected).max() <= 1 and (output == expected).mean() > 0.99
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 2), (6, 7, 3), (6, 7, 4)])
 def test_arrays_keep_their_kind(model, shape, dtype):
     pixels = ramp(*shape, dtype=dtype) if len(shape) == 3 else ramp(*shape, 1, dtype)[..., 0]
-    answer = liif_basicsr.upscale(pixels, size=(13, 20), model=model)
-    assert answer.dtype == dtype and answer.shape == (13, 20, *shape[2:])
+    output = liif_basicsr.upscale(pixels, size=(13, 20), model=model)
+    assert output.dtype == dtype and output.shape == (13, 20, *shape[2:])
 
 
 @pytest.mark.parametrize("mode, becomes", [
@@ -48,36 +49,36 @@ def test_arrays_keep_their_kind(model, shape, dtype):
     ("CMYK", "RGB"), ("YCbCr", "RGB"), ("RGBX", "RGB"),
 ])  # fmt: skip
 def test_images_keep_their_kind(model, mode, becomes):
-    answer = liif_basicsr.upscale(image(mode), scale=2, model=model)
-    assert (answer.mode, answer.size) == (becomes, (34, 24))
+    output = liif_basicsr.upscale(image(mode), scale=2, model=model)
+    assert (output.mode, output.size) == (becomes, (34, 24))
 
 
 def test_a_palette_with_a_transparent_colour_becomes_rgba(model):
     loaded = image("P")
     loaded.info["transparency"] = loaded.getpixel((0, 0))
-    answer = np.asarray(liif_basicsr.upscale(loaded, scale=2, model=model))
-    assert answer.shape == (24, 34, 4) and answer[0, 0, 3] < 128 < answer[-1, -1, 3]
+    output = np.asarray(liif_basicsr.upscale(loaded, scale=2, model=model))
+    assert output.shape == (24, 34, 4) and output[0, 0, 3] < 128 < output[-1, -1, 3]
 
 
-def test_sixteen_bits_are_more_than_eight(model):
+def test_16_bit_output_has_more_levels_than_8_bits(model):
     pixels = ramp(16, 16, 3, np.uint16) // 200 + 30000
-    answer = liif_basicsr.upscale(pixels, scale=4, model=model)
-    assert len(np.unique(answer)) > 300
+    output = liif_basicsr.upscale(pixels, scale=4, model=model)
+    assert len(np.unique(output)) > 300
 
 
-def test_sixteen_bits_are_eight_bits_finer(model, enlarger):
+def test_16_bit_output_rounds_to_8_bit_output(model, enlarger):
     deep = ramp(11, 8, 3).astype(np.uint16) * 257
     fine = next(enlarger.strips(deep, (20, 30))) / 257
     assert np.abs(fine - next(enlarger.strips(ramp(11, 8, 3), (20, 30)))).max() <= 0.51
 
 
-def test_gray_is_the_mean_of_gray_as_colours(enlarger):
+def test_gray_equals_the_mean_of_its_rgb_output(enlarger):
     gray = ramp(10, 9, 1, np.uint16)
     colours = next(enlarger.strips(gray.repeat(3, axis=2), (17, 25)))
     assert np.abs(next(enlarger.strips(gray, (17, 25)))[..., 0] - colours.mean(-1)).max() <= 1
 
 
-def test_alpha_and_colours_do_not_see_each_other(enlarger):
+def test_alpha_and_colours_are_independent(enlarger):
     pixels = ramp(10, 9, 4)
     whole = next(enlarger.strips(pixels, (17, 25)))
     assert np.array_equal(whole[..., :3], next(enlarger.strips(pixels[..., :3], (17, 25))))
@@ -90,13 +91,13 @@ def test_hidden_colours_leave_no_fringe(enlarger, channels):
     bright[..., -1] = 255
     black = bright.copy()
     black[5:15, :9] = 0
-    answers = [next(enlarger.strips(pixels, (50, 50))).astype(int) for pixels in (black, bright)]
-    assert answers[0][..., -1].min() < 50
-    assert np.abs(answers[0] - answers[1])[..., :-1].max() < 12
+    outputs = [next(enlarger.strips(pixels, (50, 50))).astype(int) for pixels in (black, bright)]
+    assert outputs[0][..., -1].min() < 50
+    assert np.abs(outputs[0] - outputs[1])[..., :-1].max() < 12
 
 
 @pytest.mark.parametrize("value", [0, 77, 255])
-def test_alpha_that_is_the_same_everywhere_stays_as_it_is(enlarger, value):
+def test_constant_alpha_is_unchanged(enlarger, value):
     pixels = ramp(5, 6, 2)
     pixels[..., 1] = value
     assert (next(enlarger.strips(pixels, (12, 13)))[..., 1] == value).all()
@@ -110,24 +111,24 @@ def test_strips_join_without_a_seam(model, enlarger):
     assert np.abs(np.concatenate(strips) - whole.clamp(0, 1).mul(255).permute(1, 2, 0).numpy()).max() <= 0.51
 
 
-def test_all_pixels_are_reported(enlarger):
+def test_progress_counts_all_pixels(enlarger):
     made = []
     list(enlarger.strips(ramp(3, 20), (ROWS + 3, COLS + 5), made.append))
     assert sum(made) == (ROWS + 3) * (COLS + 5) and len(made) == 4
 
 
-def test_self_ensemble_is_the_mean_of_eight(model):
+def test_self_ensemble_equals_the_mean_over_eight_orientations(model):
     enlarger = Enlarger(model, "cpu", "float32", self_ensemble=True)
     pixels, size = ramp(7, 10, 3, np.uint16), (15, 31)
     total = 0.0
     for turn in range(8):
         turned = pixels[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
         turned = turned.swapaxes(0, 1) if turn & 4 else turned
-        answer = liif_basicsr.upscale(
+        output = liif_basicsr.upscale(
             np.ascontiguousarray(turned), size=size[::-1] if turn & 4 else size, model=model, precision="float32"
         ).astype(float)
-        answer = answer.swapaxes(0, 1) if turn & 4 else answer
-        total = total + answer[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
+        output = output.swapaxes(0, 1) if turn & 4 else output
+        total = total + output[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
     assert np.abs(np.concatenate(list(enlarger.strips(pixels, size))) - total / 8).max() <= 1
 
 
@@ -140,27 +141,27 @@ def test_self_ensemble_has_no_seam(model, monkeypatch):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_that_of_pillow(model, orientation):
+def test_orientation_equals_pillows_exif_transpose(model, orientation):
     loaded = image("RGB")
     loaded.info["exif"] = exif_of("a", orientation).tobytes()
     upright = ImageOps.exif_transpose(loaded)
-    answer = liif_basicsr.upscale(loaded, scale=2, model=model)
-    assert np.array_equal(np.asarray(answer), np.asarray(liif_basicsr.upscale(upright, scale=2, model=model)))
-    assert 0x0112 not in answer.getexif()
+    output = liif_basicsr.upscale(loaded, scale=2, model=model)
+    assert np.array_equal(np.asarray(output), np.asarray(liif_basicsr.upscale(upright, scale=2, model=model)))
+    assert 0x0112 not in output.getexif()
     assert set(TURNS) == set(range(2, 9))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
-def test_a_profile_of_other_channels_is_not_kept(mode):
+def test_a_profile_for_other_channels_is_dropped(mode):
     loaded = image(mode)
     loaded.info["icc_profile"] = SRGB[:16] + b"GRAY" + SRGB[20:]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # in CMYK it is damaged as well, which is told
+        warnings.simplefilter("ignore")  # for CMYK it is damaged as well, which raises a warning
         assert from_image(loaded).icc is None
 
 
 @given(h=st.integers(1, 500), w=st.integers(1, 500), edge=st.integers(500, 5000))
-def test_long_edge_is_met_and_the_shape_kept(h, w, edge):
+def test_long_edge_is_exact_and_keeps_the_aspect_ratio(h, w, edge):
     size = OutputSize.of(long_edge=edge).size_of(np.empty((h, w, 1), np.uint8))
     assert max(size) == edge
     assert abs(size[0] * w - size[1] * h) <= max(h, w)
@@ -180,7 +181,7 @@ def test_sizes_of_the_command_line(texts, size):
     (None, "1.5x3", None), (None, None, "0"), (None, None, "ten"), (None, None, None), ("2", "3x3", None),
     ("0.5", None, None), (None, "5x100", None), (None, None, "19"),
 ])  # fmt: skip
-def test_sizes_that_cannot_be_are_told_in_one_line(texts):
+def test_invalid_sizes_are_refused_in_one_line(texts):
     with pytest.raises(LIIFError) as error:
         OutputSize.parse(*texts).size_of(np.empty((10, 20, 3), np.uint8))
     assert "\n" not in str(error.value)
@@ -190,7 +191,7 @@ def test_sizes_that_cannot_be_are_told_in_one_line(texts):
     np.zeros((4, 4, 3), np.float32), np.zeros((4,), np.uint8), np.zeros((4, 4, 5), np.uint8), "photo.jpg",
     np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8), image("F"), image("I"), image("LAB"),
 ], ids=lambda value: str(getattr(value, "shape", value))[:20])  # fmt: skip
-def test_images_of_no_known_kind_are_refused(model, loaded):
+def test_unsupported_images_are_refused(model, loaded):
     with pytest.raises(LIIFError):
         liif_basicsr.upscale(loaded, scale=2, model=model)
 
@@ -203,7 +204,7 @@ def test_images_of_no_known_kind_are_refused(model, loaded):
     ({"scale": None, "size": (200_000, 200_000)}, "fit memory"), ({"scale": (2, 3, 4)}, "scale"),
     ({"size": (3, 4)}, "one of"), ({"scale": None, "size": (3.5, 4)}, "size"),
 ])  # fmt: skip
-def test_what_cannot_be_is_told(model, wrong, says):
+def test_invalid_arguments_are_named(model, wrong, says):
     with pytest.raises(LIIFError, match=says):
         liif_basicsr.upscale(ramp(4, 4), **{"scale": 2, "model": model, **wrong})
 
@@ -214,14 +215,39 @@ def test_precision_is_float32_for_sixteen_bits_unless_asked_for(model):
 
 
 def test_bfloat16_is_within_a_few_steps_of_float32(model):
-    answers = [liif_basicsr.upscale(ramp(20, 20), scale=3, model=model, precision=p) for p in ("float32", "bfloat16")]
-    assert not np.array_equal(*answers)
-    assert np.abs(answers[0].astype(int) - answers[1]).max() <= 3
+    outputs = [liif_basicsr.upscale(ramp(20, 20), scale=3, model=model, precision=p) for p in ("float32", "bfloat16")]
+    assert not np.array_equal(*outputs)
+    assert np.abs(outputs[0].astype(int) - outputs[1]).max() <= 3
 
 
-def test_a_network_that_overflows_is_told(model):
+def last_bias(net):
+    return net.decoder.layers[-1].bias
+
+
+def encoder_bias(net):
+    return next(parameter for name, parameter in net.encoder.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+@pytest.mark.parametrize("parameter", [last_bias, encoder_bias])
+def test_output_that_is_not_finite_is_refused_in_one_line(model, parameter, value):
     net = liif_basicsr.load(model)
     with torch.no_grad():
-        net.decoder.layers[-1].bias.fill_(torch.inf)
-    with pytest.raises(LIIFError, match="not finite"):
-        liif_basicsr.upscale(ramp(4, 4), scale=2, model=net)
+        parameter(net).fill_(value)
+    for precision, says in {"bfloat16": "in bfloat16; choose precision float32", "float32": "use another"}.items():
+        with pytest.raises(LIIFError, match=f"output is not finite.*{says}") as error:
+            liif_basicsr.upscale(ramp(4, 4), scale=2, model=net, precision=precision)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("asked, own, expected", [
+    ("cuda", "cuda:0", True), ("cuda", "cuda:1", True), ("cuda:1", "cuda:1", True), ("cpu", "cpu", True),
+    ("cpu:0", "cpu", True), ("cuda:0", "cuda:1", False), ("cuda", "cpu", False), ("cpu", "cuda:0", False),
+])  # fmt: skip
+def test_a_device_without_index_includes_all_of_its_type(asked, own, expected):
+    assert includes(torch.device(asked), torch.device(own)) is expected
+
+
+def test_a_network_on_another_device_is_refused(model):
+    with pytest.raises(LIIFError, match=r"device meta: the network is on cpu; call net.to\('meta'\) first"):
+        Enlarger(liif_basicsr.load(model), "meta")

@@ -82,8 +82,8 @@ def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None
     ("args", "message"),
     [
         (["sheet", "--image", "photo.png", "--out", "s.gif"], "s.gif: cannot be written as '.gif'"),
-        (["sheet", "--image", "none.png", "--out", "s.png"], "none.png: cannot be read as an image"),
-        (["sheet", "--image", "net.pth", "--out", "s.png"], "net.pth: cannot be read as an image"),
+        (["sheet", "--image", "none.png", "--out", "s.png"], "none.png: cannot be read"),
+        (["sheet", "--image", "net.pth", "--out", "s.png"], "net.pth: is not a PNG"),
         (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
         (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in an image"),
         (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from experiment import NETWORK
-from PIL import Image, ImageCms
+from PIL import Image
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import autocast
-from liif_basicsr.viewer.tiles import MAX_LEVEL, TILE, Tiles, read_image
+from liif_basicsr.viewer.tiles import MAX_LEVEL, TILE, Tiles
 
 
 def make_tiles(height=70, width=100):
@@ -85,41 +84,3 @@ def test_thin_images_have_tiles_at_both_ends_of_zoom(size):
     for level in (tiles.min_level, tiles.max_level):
         for method in ("liif", "bicubic"):
             assert Image.open(io.BytesIO(tiles.png(method, level, 0, 0))).size == (TILE, TILE)
-
-
-def test_images_are_read_upright_opaque_in_8_bits_and_in_the_screen_s_colours(tmp_path):
-    ramp = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
-    Image.fromarray(ramp).save(tmp_path / "gray16.png")
-    assert np.array_equal(np.array(read_image(tmp_path / "gray16.png"))[..., 1], np.round(ramp / 257))
-
-    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert read_image(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
-
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = profile.replace(b"rXYZ", b"tmp.").replace(b"bXYZ", b"rXYZ").replace(b"tmp.", b"bXYZ")  # its red is blue
-    Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "profile.png", icc_profile=swapped)
-    assert read_image(tmp_path / "profile.png").getpixel((0, 0)) == (0, 0, 255)
-    Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "damaged.png", icc_profile=profile[:200])
-    with pytest.warns(UserWarning, match="its colour profile is damaged"):
-        assert read_image(tmp_path / "damaged.png").getpixel((0, 0)) == (255, 0, 0)
-
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    Image.new("RGB", (5, 3)).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").size == (3, 5)
-
-
-def test_what_is_no_image_is_told_in_a_line(tmp_path, monkeypatch):
-    good = io.BytesIO()
-    Image.new("RGB", (40, 40)).save(good, "PNG")
-    files = {"empty.png": b"", "text.png": b"hello", "cut.png": good.getvalue()[:60]}
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    for name in [*files, "missing.png", "."]:
-        with pytest.raises(LIIFError, match=str(tmp_path / name)) as error:
-            read_image(tmp_path / name)
-        assert "\n" not in str(error.value)
-    (tmp_path / "bomb.png").write_bytes(good.getvalue())
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(LIIFError, match="bomb.png: has more than"):
-        read_image(tmp_path / "bomb.png")
