@@ -46,7 +46,8 @@ class CheckpointedModel(SRModel):
         try:
             data = checkpoint.read(find(load_path))
         except LIIFError as error:
-            raise LIIFError(f"path: pretrain_network_g: {error}") from None
+            key = "pretrain_network_d" if net is getattr(self, "net_d", None) else "pretrain_network_g"
+            raise LIIFError(f"path: {key}: {error}") from None
         checkpoint.load_params(self.get_bare_model(net), data, load_path, param_key, strict)
         get_root_logger().info(f"Loaded {type(self.get_bare_model(net)).__name__} from {load_path}.")
 
@@ -54,14 +55,15 @@ class CheckpointedModel(SRModel):
     def save_network(
         self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
     ) -> None:
-        """Write `net_g_<iter>.pth`, whole or not at all, with the options that make the network.
+        """Write `net_g_<iter>.pth` (or another label's), whole or not at all, with the options that make the network.
 
         Raises:
             LIIFError: it cannot be written, or a parameter is not finite; what was saved before is kept.
         """
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
-        data: dict[str, Any] = {"network_g": checkpoint.plain(self.opt["network_g"])}
+        block = net_label.replace("net", "network", 1)
+        data: dict[str, Any] = {block: checkpoint.plain(self.opt[block])}
         for key, one in zip(keys, nets, strict=True):
             data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
             self._check_finite(data[key])

@@ -8,6 +8,7 @@ import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from liif_basicsr.models import model_options
 from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
@@ -33,6 +34,7 @@ class LIIFModel(ValidatedModel):
             a checkpoint that is damaged or of another network.
     """
 
+    gt: Tensor
     # What these blocks may say; a subclass with options of its own extends them.
     train_fields = model_options.TRAIN
     val_fields = model_options.VAL
@@ -75,7 +77,8 @@ class LIIFModel(ValidatedModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As BasicSR does it, also without a GPU; `train: freeze` comes first, for DDP has to know."""
-        freeze(net, self.train_opt.get("freeze", []))
+        if net is self.net_g:
+            freeze(net, self.train_opt.get("freeze", []))
         if self.opt["dist"] and self.device.type == "cpu":
             return DistributedDataParallel(net)
         return super().model_to_device(net)
@@ -116,23 +119,34 @@ class LIIFModel(ValidatedModel):
         """One step on the batch that was fed."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
-        with autocast(self.device, self.precision):
-            self.output = self.net_g(self.lq, *self.query)
-            target = self.teacher(self.lq, *self.query) if self.teacher else None
-        pair = self.output.float(), self.gt
-        losses = self.losses(*map(as_images, pair) if of_patches(self.opt) else pair)
-        if self.teacher and target is not None:
-            losses["l_teacher"] = self.teacher.loss(self.output.float(), target)
+        losses = self.generator_losses()
         self.scaler.scale(sum(losses.values())).backward()
+        self.finish_step(current_iter, losses, [self.optimizer_g])
+
+    def generator_losses(self) -> OrderedDict[str, Tensor]:
+        """Run the network, and the teacher, on the batch; `output` and `gt` become images where samples are patches."""
+        with autocast(self.device, self.precision):
+            output = self.net_g(self.lq, *self.query)
+            target = self.teacher(self.lq, *self.query) if self.teacher else None
+        output = output.float()
+        self.output, self.gt = map(as_images, (output, self.gt)) if of_patches(self.opt) else (output, self.gt)
+        losses = self.losses(self.output, self.gt)
+        if self.teacher and target is not None:
+            losses["l_teacher"] = self.teacher.loss(output, target)
+        return losses
+
+    def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
+        """Step the optimizers, unless a loss or a gradient is not finite."""
         self.step_losses = {name: loss.detach() for name, loss in losses.items()}
-        bad = find_nonfinite(losses, self._gradients_to_check(), self.paths or [])
+        bad = find_nonfinite(losses, self._gradients_to_check(optimizers), self.paths or [])
         if bad:
             self._skip_or_stop(current_iter, "; ".join(bad))
-        else:
-            self.scaler.step(self.optimizer_g)
-            self.scaler.update()
-            if self.ema_decay > 0:
-                self.model_ema(decay=self.ema_decay)
+            return
+        for optimizer in optimizers:
+            self.scaler.step(optimizer)
+        self.scaler.update()
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
 
     def get_current_log(self) -> OrderedDict[str, float]:
         """The losses of the last step, averaged over the ranks; read from the device only when they are logged."""
@@ -151,11 +165,11 @@ class LIIFModel(ValidatedModel):
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
         return losses
 
-    def _gradients_to_check(self) -> list[Tensor]:
+    def _gradients_to_check(self, optimizers: list[Optimizer]) -> list[Tensor]:
         """All; but none where the scaler of float16 looks at them, and can still lower its scale."""
         if self.scaler.is_enabled() and self.scaler.get_scale() > 1:
             return []
-        groups = self.optimizer_g.param_groups
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         return [param.grad for group in groups for param in group["params"] if param.grad is not None]
 
     def _skip_or_stop(self, current_iter: int, bad: str) -> None:

@@ -48,6 +48,13 @@ TRAIN = {
     "amp": AMP,
     "skip_nonfinite": Field(integer(0), 0),
 }
+# What LIIFGANModel adds.
+TRAIN_GAN = {
+    **TRAIN,
+    **dict.fromkeys(("optim_d", "gan_opt"), Field(anything)),
+    "net_d_iters": Field(integer(1), 1),
+    "net_d_init_iters": Field(integer(0), 0),
+}
 LOGGER = {
     **dict.fromkeys(("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"), Field(anything, None)),
     "keep_checkpoints": Field(optional(integer(1)), None),
@@ -70,17 +77,24 @@ PATH = {
     **dict.fromkeys(("experiments_root", "results_root"), Field(optional(text), None)),
     **dict.fromkeys(("models", "training_states", "log", "visualization"), Field(optional(text), None)),
 }
+PATH_GAN = {
+    **PATH,
+    "pretrain_network_d": Field(optional(text), None),
+    "param_key_d": Field(optional(choice("params", "params_ema")), "params"),
+    "strict_load_d": Field(boolean, True),
+}
 
 
-def check_network_block(block: Any) -> None:
-    """Raise LIIFError unless `network_g` names an architecture of BasicSR's registry; ours with its arguments."""
+def check_network_block(block: Any, where: str = "network_g") -> None:
+    """Raise LIIFError unless a block names an architecture of BasicSR's registry; ours with its arguments."""
     if not isinstance(block, Mapping):
-        raise LIIFError(f"network_g: must be a block of options, not {block!r}")
+        raise LIIFError(f"{where}: must be a block of options, not {block!r}")
     kind = block.get("type")
     # BasicSR looks for a name of its own with that ending, too.
     known = isinstance(kind, str) and (kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY)
     if not known:
-        raise LIIFError(f"network_g: no architecture {kind!r}{suggest(kind, ARCH_REGISTRY.keys())}")
+        names = [name.removesuffix("_basicsr") for name in ARCH_REGISTRY.keys()]
+        raise LIIFError(f"{where}: no architecture {kind!r}{suggest(kind, names)}")
     check_network(block)
 
 
@@ -103,8 +117,8 @@ def check_metrics(metrics: Any) -> None:
 
 def check_schedule(train: Mapping[str, Any]) -> None:
     """Raise LIIFError for a number that YAML takes for text, and for a schedule that ends before the training."""
-    for name in ("optim_g", "scheduler"):
-        values = train[name] if isinstance(train[name], Mapping) else {}
+    for name in ("optim_g", "optim_d", "scheduler"):
+        values = train[name] if isinstance(train.get(name), Mapping) else {}
         for key in ("lr", "weight_decay", "encoder_lr_mul", "eta_min", "gamma"):
             if isinstance(values.get(key), str):
                 told = f"train: {name}: {key}: must be a number, not the text {values[key]!r}"

@@ -18,6 +18,7 @@ TABLE = {
     },
     "MODEL_REGISTRY": {
         "LIIFModel": "liif_basicsr.models.liif_model",
+        "LIIFGANModel": "liif_basicsr.models.liif_gan_model",
     },
     "METRIC_REGISTRY": {
         "calculate_psnr_liif": "liif_basicsr.metrics.psnr_liif",
