@@ -15,8 +15,10 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.data.prepare import sets
 from liif_basicsr.data.prepare.celeba_hq import celeba_hq
 from liif_basicsr.data.prepare.images import Settings, open_any, store
-from liif_basicsr.hub import checkpoint
+from liif_basicsr.hub import BUNDLED, DOWNLOADS, cached, checkpoint
 
+# Stands in for a model that would be downloaded.
+TEACHER = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "hidden_dims": [8]}
 SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidden_dim": 8}
 # Parameters at full size: those of the official code, less the mean shifts that it does not use.
 COUNTS = {
@@ -70,7 +72,7 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
     """The same training or test in a moment, on the CPU."""
     opt["num_gpu"] = 0
     net, weights = opt["network_g"], opt["path"]["pretrain_network_g"]
-    if weights != "liif-light":  # whose size is what it is
+    if weights not in BUNDLED:  # whose size is what it is
         for block in (net, net["encoder"]):
             block |= {key: value for key, value in SMALL.items() if key in block}
         if net["type"] == "LIIF":
@@ -79,6 +81,8 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
         train_set = opt["datasets"]["train"]
         if "lq_size" in train_set:
             train_set |= {"sample_q": 64 * train_set["sample_q"] // train_set["lq_size"] ** 2, "lq_size": 8}
+        if train_set.get("scale_range"):  # the images have six times the sides of such an input
+            train_set["scale_range"] = [min(scale, 6) for scale in train_set["scale_range"]]
         train_set |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": 2}
         opt["train"]["total_iter"] = 2
         opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
@@ -91,11 +95,13 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
 
 def provide(opt: dict[str, Any]) -> None:
     """The files that a training before this one, or a download, would have left."""
-    weights = opt["path"]["pretrain_network_g"]
-    if weights and weights != "liif-light":
-        params = build_network(opt["network_g"]).state_dict()
-        Path(weights).parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(weights, {"network_g": opt["network_g"], "params": params, "params_ema": params})
+    teacher = (opt.get("train", {}).get("teacher") or {}).get("path")
+    for weights in {opt["path"]["pretrain_network_g"], teacher} - {None, *BUNDLED}:
+        network = TEACHER if weights in DOWNLOADS else opt["network_g"]
+        path = cached(weights) if weights in DOWNLOADS else Path(weights)
+        params = build_network(network).state_dict()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(path, {"network_g": network, "params": params, "params_ema": params})
     if opt.get("train", {}).get("perceptual_opt"):
         write_vgg()
 
@@ -108,6 +114,7 @@ def test_an_options_file_runs(name: str, world: Path, monkeypatch: pytest.Monkey
 
     opt = shrink(options_of(name))
     monkeypatch.chdir(world)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(world / "cache"))
     provide(opt)
     monkeypatch.setattr(sys, "argv", ["run.py", "-opt", str(write_options(world / f"{opt['name']}.yml", opt))])
     said = list(opt["datasets"].values())[-1]["name"]
