@@ -85,7 +85,8 @@ def test_options_that_are_shown_exist(block):
     opt = yaml.safe_load(block.text)
     if "network_g" in opt:
         check_network(opt["network_g"])
-    model = import_module(TABLE["MODEL_REGISTRY"]["LIIFModel"]).LIIFModel
+    kind = opt.get("model_type", "LIIFModel")
+    model = getattr(import_module(TABLE["MODEL_REGISTRY"][kind]), kind)
     for name in ("train", "val", "logger", "path"):
         assert set(opt.get(name, {})) <= set(getattr(model, f"{name}_fields"))
     for phase, dataset in opt.get("datasets", {}).items():
