@@ -47,7 +47,7 @@ def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
     checkpoint = read(path)
     if "network_g" not in checkpoint:
         raise LIIFError(
-            f"{path}: does not say what network it is of (no network_g); train with model_type LIIFModel, "
+            f"{path}: does not say which network it holds (no network_g); train with model_type LIIFModel, "
             "or load it in an options file with pretrain_network_g"
         )
     with _no_larger_than(path):
@@ -160,7 +160,7 @@ def load_params(
         strict: names and shapes must be those of `net`; else those that are not are left out.
 
     Raises:
-        LIIFError: the parameters are of another network, or not finite.
+        LIIFError: the parameters belong to another network, or are not finite.
     """
     wanted = param_key or "params_ema"
     params = checkpoint[wanted if wanted in checkpoint else "params" if "params" in checkpoint else "params_ema"]
@@ -171,7 +171,7 @@ def load_params(
     params = {key: value for key, value in params.items() if key not in wrong}
     if wrong and strict:
         raise LIIFError(
-            f"{path}: is of another network than network_g: {len(wrong)} parameters differ in name or form, such as "
+            f"{path}: holds another network than network_g: {len(wrong)} parameters differ in name or form, such as "
             f"{wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
         )
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]

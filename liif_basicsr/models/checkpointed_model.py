@@ -1,4 +1,4 @@
-"""What LIIFModel writes and takes up again: networks and training states."""
+"""What LIIFModel writes and resumes from: networks and training states."""
 from __future__ import annotations
 
 from os import path as osp
@@ -18,7 +18,7 @@ from liif_basicsr.utils.errors import LIIFError, errors_in
 
 
 class CheckpointedModel(SRModel):
-    """SRModel whose checkpoints are written whole, tell what they hold, and lose nothing on resuming.
+    """SRModel with atomic, self-describing checkpoints and exact resuming.
 
     A training state holds iteration, epoch, optimizers, schedulers, the scaler of float16 and the best values;
     parameters and their EMA are in the network's file, which is written first. What is drawn at random in a step
@@ -35,7 +35,7 @@ class CheckpointedModel(SRModel):
     """
 
     opt: dict[str, Any]
-    skipped_steps = 0  # how many steps were not made, their numbers not being finite
+    skipped_steps = 0  # steps that were skipped because a number was not finite
 
     def seed_step(self, current_iter: int) -> None:
         """Make what the step draws at random a function of manual_seed, iteration and rank."""
@@ -78,7 +78,7 @@ class CheckpointedModel(SRModel):
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write `<iter>.state`, whole or not at all; then take away old checkpoints, where an option asks for it."""
+        """Write `<iter>.state`, whole or not at all; then remove old checkpoints, where an option asks for it."""
         if current_iter == -1:
             return
         state = {

@@ -1,4 +1,4 @@
-"""LIIFModel: BasicSR's SRModel for networks that answer coordinates."""
+"""LIIFModel: BasicSR's SRModel for networks that are queried at coordinates."""
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -25,9 +25,9 @@ class LIIFModel(ValidatedModel):
 
     Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (auto, bfloat16, float16); validation at several
     scales, shared out over the ranks, with a line of metrics and a folder of images for each set and scale, and
-    a table under `results/` at test time; checkpoints that are written whole and tell what network they hold, the
-    old ones taken away by `logger: keep_checkpoints`; a loss or gradient that is not finite stops the run, or its step
-    is skipped by `train: skip_nonfinite`.
+    a table under `results/` at test time; checkpoints that are written atomically and
+    describe their network, old ones removed as `logger: keep_checkpoints` says; a loss or gradient that is not finite
+    ends the run, or its step is skipped as `train: skip_nonfinite` says; distillation by `train: teacher`.
 
     Raises:
         LIIFError: an option of `network_g`, `train`, `val` or `logger` that does not exist or is of the wrong type, or
@@ -67,10 +67,11 @@ class LIIFModel(ValidatedModel):
         self.train_opt, self.val_opt = self.check_options(opt)
         self.skip_nonfinite = self.train_opt.get("skip_nonfinite")
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
-        with errors_in("network_g"):  # all else has told of itself
+        with errors_in("network_g"):  # all other errors name their block
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
-            raise LIIFError(f"network_g: {opt['network_g']['type']} does not answer coordinates, as LIIFModel needs it")
+            kind = opt["network_g"]["type"]
+            raise LIIFError(f"network_g: {kind} cannot be queried at coordinates, which LIIFModel needs")
         self.precision = model_options.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
         self.val_precision = model_options.precision_of(self.val_opt["amp"], self.device, "val: amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
@@ -103,7 +104,7 @@ class LIIFModel(ValidatedModel):
                 split_encoder(self.optimizer_g, self.get_bare_model(self.net_g), factor)
 
     def setup_schedulers(self) -> None:
-        """As BasicSR does it; what the scheduler refuses is told as of its block."""
+        """As BasicSR does it; errors of the scheduler name its block."""
         with errors_in("train: scheduler"):
             super().setup_schedulers()
 
@@ -173,13 +174,13 @@ class LIIFModel(ValidatedModel):
         return [param.grad for group in groups for param in group["params"] if param.grad is not None]
 
     def _skip_or_stop(self, current_iter: int, bad: str) -> None:
-        """Count a step that is not made, which `train: skip_nonfinite` allows so many times, or end the run."""
-        told = f"iteration {current_iter}: {bad}"
+        """Skip a step, as often as `train: skip_nonfinite` allows, or end the run."""
+        problem = f"iteration {current_iter}: {bad}"
         if self.skipped_steps == self.skip_nonfinite:
             raise LIIFError(
-                f"{told}; {self.skipped_steps} steps before it were skipped (train: skip_nonfinite); the last good "
+                f"{problem}; {self.skipped_steps} steps before it were skipped (train: skip_nonfinite); the last good "
                 f"checkpoint: {self.newest_checkpoint() or 'none yet'}. "
                 "A lower learning rate or train: amp: ~ often helps"
             )
         self.skipped_steps += 1
-        get_root_logger().warning(f"{told}; step skipped, number {self.skipped_steps} of {self.skip_nonfinite}")
+        get_root_logger().warning(f"{problem}; step skipped, number {self.skipped_steps} of {self.skip_nonfinite}")

@@ -102,7 +102,7 @@ def check_logger(block: Any, fields: Mapping[str, Field]) -> None:
     """Raise LIIFError unless `logger` holds its options, and those on old checkpoints go together."""
     values = check_block(block, fields, "logger")
     if values["keep_checkpoint_freq"] and not values["keep_checkpoints"]:
-        raise LIIFError("logger: keep_checkpoint_freq: is of use with keep_checkpoints only, which is missing")
+        raise LIIFError("logger: keep_checkpoint_freq: only works together with keep_checkpoints, which is missing")
 
 
 def check_metrics(metrics: Any) -> None:
@@ -121,8 +121,8 @@ def check_schedule(train: Mapping[str, Any]) -> None:
         values = train[name] if isinstance(train.get(name), Mapping) else {}
         for key in ("lr", "weight_decay", "encoder_lr_mul", "eta_min", "gamma"):
             if isinstance(values.get(key), str):
-                told = f"train: {name}: {key}: must be a number, not the text {values[key]!r}"
-                raise LIIFError(f"{told}; YAML needs !!float before one such as 1e-4")
+                problem = f"train: {name}: {key}: must be a number, not the text {values[key]!r}"
+                raise LIIFError(f"{problem}; YAML reads 1e-4 as text unless !!float stands before it")
         periods = values.get("periods")
         if periods is None:
             continue

@@ -18,10 +18,10 @@ def of_patches(opt: Mapping[str, Any]) -> bool:
     return (opt.get("datasets") or {}).get("train", {}).get("sample") == "patch"
 
 
-def as_images(answers: Tensor) -> Tensor:
+def as_images(colours: Tensor) -> Tensor:
     """The colours of square windows, row by row, (B, p * p, 3), as (B, 3, p, p)."""
-    side = math.isqrt(answers.shape[1])
-    return answers.mT.unflatten(2, (side, side))
+    side = math.isqrt(colours.shape[1])
+    return colours.mT.unflatten(2, (side, side))
 
 
 def check_perceptual(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is taken away of an experiment: old checkpoints, where an option asks for it, and half written files."""
+"""Removes old checkpoints, where an option asks for it, and half-written files."""
 from __future__ import annotations
 
 import re
@@ -12,16 +12,16 @@ NETWORK = re.compile(r"net_\w+_(\d+)\.pth")
 
 
 def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone: Callable[[int], bool]) -> None:
-    """Take away checkpoints that are whole, network and state, but for the newest and the milestones.
+    """Remove all complete checkpoints, network and state, except the newest and the milestones.
 
-    What is not both is left alone: a network whose state somebody took away is kept on purpose. So are `latest` and
-    those of iterations after `current_iter`, of another run.
+    A network without its state is left alone: somebody kept it on purpose. So are `latest` and iterations after
+    `current_iter`, which belong to another run.
 
     Args:
         models, states: the folders of the networks and of the training states.
         current_iter: that of the newest checkpoint, which has just been written.
         keep: how many of the newest to keep, from 1.
-        is_milestone: tells whether an iteration's checkpoint is to be kept for ever.
+        is_milestone: whether an iteration's checkpoint is always kept.
     """
     networks: dict[int, list[Path]] = defaultdict(list)
     for path in models.iterdir():
@@ -30,12 +30,12 @@ def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone
     whole = sorted(k for k in networks if k <= current_iter and (states / f"{k}.state").is_file())
     for iteration in whole[:-keep]:
         if not is_milestone(iteration):
-            # The state goes first: without its network it would be of no use.
+            # The state goes first: without its network it would be useless.
             _remove(states / f"{iteration}.state", *networks[iteration])
 
 
 def remove_partial(folder: Path) -> None:
-    """Take away what a process that was killed while it wrote has left, see `liif_basicsr.utils.files`."""
+    """Remove what a process that was killed while writing has left, see `liif_basicsr.utils.files`."""
     _remove(*folder.glob(".*.part"))
 
 
@@ -44,4 +44,4 @@ def _remove(*paths: Path) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
     except OSError as error:  # no reason to end a training
-        get_root_logger().warning(f"{path}: cannot be taken away: {error.strerror}")
+        get_root_logger().warning(f"{path}: cannot be removed: {error.strerror}")

@@ -1,4 +1,4 @@
-"""Whether a training state can be of this run; torch takes up anything, and stumbles over it later or never."""
+"""Checks that a training state fits this run: torch loads anything, and fails later or never."""
 from __future__ import annotations
 
 import math
@@ -14,9 +14,9 @@ from liif_basicsr.utils.options import integer
 
 
 def check_form(value: Any, own: Any, where: str) -> None:
-    """Raise ValueError unless a value of a state is of the same kind as the run's own.
+    """Raise ValueError unless a value of a state has the form of the run's own.
 
-    What is off, or private to torch's version, may be missing.
+    What is switched off, or private to a version of torch, may be missing.
     """
     fits = True
     if isinstance(own, Counter):  # a scheduler's milestones, which a person may have changed
@@ -49,7 +49,7 @@ def check_optimizer(state: Any, optimizer: Optimizer) -> None:
     for index, moments in state["state"].items():
         where = f"optimizer: moments of parameter {index}"
         if index not in range(len(params)) or not isinstance(moments, Mapping):
-            raise ValueError(f"{where}: are of no parameter of this network")
+            raise ValueError(f"{where}: belong to no parameter of this network")
         if moments.keys() != next(iter(state["state"].values())).keys():
             raise ValueError(f"{where}: are not those of the others")
         for key, value in moments.items():
@@ -73,7 +73,7 @@ def check_state(state: Mapping[str, Any], optimizers: Sequence[Optimizer], sched
     """Raise ValueError unless a training state can be one of these optimizers and schedulers."""
     for name, own in (("optimizers", optimizers), ("schedulers", schedulers)):
         if len(state[name]) != len(own):
-            raise ValueError(f"it is of {len(state[name])} {name}, the run has {len(own)}")
+            raise ValueError(f"it has {len(state[name])} {name}, the run has {len(own)}")
     for one, optimizer in zip(state["optimizers"], optimizers, strict=True):
         check_optimizer(one, optimizer)
     for one, scheduler in zip(state["schedulers"], schedulers, strict=True):

@@ -1,4 +1,4 @@
-"""BasicSR's own pipelines, started so that they also resume exactly, run without a GPU, and tell mistakes in a line.
+"""BasicSR's own pipelines, with exact resuming, training without a GPU, and one-line errors.
 
 A few functions of BasicSR's modules are exchanged in this process (see `_exchange`); no file of it is touched.
 `experiments/`, `results/` and `tb_logger/` are written under the current folder.
@@ -37,14 +37,14 @@ def main(is_train: bool) -> int:
 
 
 def _run(is_train: bool) -> None:
-    # All that is heavy is imported here, where an interrupt is told in a line.
+    # All that is heavy is imported here, where an interrupt is reported in one line.
     from liif_basicsr.training import distributed, options
 
-    # Where a disk is full, a checkpoint tells so and ends the run; each line of the log need not, with its traceback.
+    # A checkpoint reports a full disk and ends the run; the log need not add a traceback for each line.
     logging.raiseExceptions = False
     options.check(sys.argv[1:], is_train)
     pipeline = _exchange(is_train)
-    with distributed.told_when_others_end():
+    with distributed.errors_when_others_end():
         pipeline(os.getcwd())
 
 

@@ -34,7 +34,7 @@ def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
 
 
 @contextmanager
-def told_when_others_end() -> Iterator[None]:
+def errors_when_others_end() -> Iterator[None]:
     """Where a process of the run has ended or hangs, the others end with a line that says so."""
     try:
         yield
@@ -50,4 +50,4 @@ def told_when_others_end() -> Iterator[None]:
 
 def _others_ended(error: Exception) -> LIIFError:
     reason = str(error).splitlines()[0]
-    return LIIFError(f"another process of this run has ended or does not answer, see its own message ({reason})")
+    return LIIFError(f"another process of this run has ended or does not respond, see its own message ({reason})")

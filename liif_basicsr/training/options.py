@@ -96,7 +96,7 @@ def check(argv: list[str], is_train: bool) -> None:
     parser.add_argument("-opt")
     parser.add_argument("--force_yml", nargs="+", default=[])
     args = parser.parse_known_args(argv)[0]
-    if args.opt is None:  # BasicSR's own parser tells how to call it
+    if args.opt is None:  # BasicSR's own parser reports the usage
         return
     opt = read(args.opt)
     for entry in args.force_yml:
@@ -166,7 +166,7 @@ def check_blocks(opt: dict[str, Any], is_train: bool) -> None:
     if name not in MODEL_REGISTRY:
         raise LIIFError(f"model_type: no model {name!r}{suggest(name, MODEL_REGISTRY.keys())}")
     model = MODEL_REGISTRY.get(name)
-    if hasattr(model, "check_options"):  # ours; others tell when they are made
+    if hasattr(model, "check_options"):  # ours; others check when they are built
         model.check_options({**opt, "is_train": is_train})
 
 

@@ -81,7 +81,7 @@ class Resume:
         self.state: dict[str, Any] | None = None
 
     def load_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """The state that `path: resume_state` or --auto_resume asks for, or None to begin again.
+        """The state that `path: resume_state` or --auto_resume asks for, or None to start from the beginning.
 
         Raises:
             LIIFError: the state that was asked for, or every state there is, cannot be used.
@@ -122,12 +122,12 @@ def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:
         return state["epoch"], done
-    tell("the number of images or the batch size is not that of the checkpoint; its epoch begins again")
+    report("the number of images or the batch size is not that of the checkpoint; its epoch begins again")
     return state["iter"] // iterations, 0
 
 
 def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest state of the experiment that can be used; those passed over are told.
+    """The newest state of the experiment that can be used; those passed over are reported.
 
     Raises:
         LIIFError: there are states, and none can be used.
@@ -138,12 +138,12 @@ def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         try:
             state = read_state(path, opt)
         except LIIFError as error:
-            tell(f"passed over: {error}")
+            report(f"passed over: {error}")
             continue
         opt["path"]["resume_state"] = str(path)
         return state
     if states:
-        raise LIIFError(f"{folder}: no state in it can be used; to begin again, go without --auto_resume")
+        raise LIIFError(f"{folder}: no state in it can be used; to start over, leave out --auto_resume")
     return None
 
 
@@ -167,6 +167,6 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @master_only
-def tell(message: str) -> None:
+def report(message: str) -> None:
     """A warning of one line, from the first process; BasicSR's log is not open yet."""
     warn(message)

@@ -13,7 +13,7 @@ OF_OPTIONS = (
 
 
 class LIIFError(ValueError):
-    """Bad input, told in one line that names the file, key or option and says what to do."""
+    """Bad input: one line that names the file, key or option and says what to do."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def brief(error: Exception) -> str:
 
 
 def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -> int:
-    """Do a script's work and tell bad input, or an interrupt, in one line.
+    """Run a script and report bad input, or an interrupt, in one line.
 
     Returns:
         Exit status: the work's own (0 where it returns None), 1 for bad input, 130 when interrupted.

@@ -27,5 +27,5 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether the processor has instructions for bfloat16; without them it is many times as slow as float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Processors with AMX have these as well. A torch too old to tell runs float32.
+    # Processors with AMX have these as well. A torch too old to know runs float32.
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()

@@ -163,8 +163,8 @@ def test_flipped_bits_never_change_a_number(path, net):
     [
         ([1, 2], "is no checkpoint of a network"),
         ({"state_dict": {}}, "is no checkpoint of a network"),
-        ({"params": {}}, "does not say what network it is of"),
-        ({"params": {}, "network_g": NETWORK}, "is of another network"),
+        ({"params": {}}, "does not say which network it holds"),
+        ({"params": {}, "network_g": NETWORK}, "holds another network"),
         ({"params": 3, "network_g": NETWORK}, "its params is no dict"),
         ({"params": {"encoder.conv_first.weight": "x"}, "network_g": NETWORK}, "its params hold more than tensors"),
         ({"params": {}, "network_g": 3}, "its network_g is no dict"),
@@ -197,7 +197,7 @@ def test_an_argument_of_the_wrong_type_is_told(path, part, encoder, key, value):
     block = data["network_g"] if part == "network_g" else data["network_g"]["encoder"]
     block[key] = value
     torch.save(data, path)
-    with pytest.raises(LIIFError, match=rf"net_g_1.pth: .*({key}|is of another network)") as caught:
+    with pytest.raises(LIIFError, match=rf"net_g_1.pth: .*({key}|holds another network)") as caught:
         liif_basicsr.load(path)
     assert "\n" not in str(caught.value)
 
@@ -235,7 +235,7 @@ def test_parameters_of_another_form_are_told(path, change):
     for params in (data["params"], data["params_ema"]):
         params["encoder.body.0.conv1.weight"] = change(params["encoder.body.0.conv1.weight"])
     torch.save(data, path)
-    with pytest.raises(LIIFError, match="net_g_1.pth: (is of another network|is no checkpoint|refused)"):
+    with pytest.raises(LIIFError, match="net_g_1.pth: (holds another network|is no checkpoint|refused)"):
         liif_basicsr.load(path)
 
 

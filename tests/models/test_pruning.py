@@ -1,4 +1,4 @@
-"""Old checkpoints are taken away where an option asks for it, and never one that is needed."""
+"""Old checkpoints are removed where an option asks for it, and never one that is needed."""
 import os
 
 import pytest

@@ -102,7 +102,7 @@ def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
             run.kill()
             run.wait()
     last = (tmp_path / "said0").read_text().splitlines()[-1]
-    assert last.startswith("liif_basicsr: error: another process of this run has ended or does not answer")
+    assert last.startswith("liif_basicsr: error: another process of this run has ended or does not respond")
 
 
 def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path, alone):

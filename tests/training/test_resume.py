@@ -127,7 +127,7 @@ def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
 def test_where_no_state_can_be_used_nothing_begins_anew(opt, tmp_path):
     for path in (tmp_path / "training_states").iterdir():
         truncate(path)
-    with pytest.raises(LIIFError, match="no state in it can be used; to begin again, go without --auto_resume"):
+    with pytest.raises(LIIFError, match="no state in it can be used; to start over, leave out --auto_resume"):
         newest_state(opt)
 
 

@@ -58,7 +58,7 @@ class ContinuousShuffleDecoder(Decoder):
     is that sum with each function averaged; so an image needs its coefficients once, whatever is asked of it.
 
     A pixel costs about 50 multiply-adds in `decode`, and at a whole scale the whole is a convolution and a pixel
-    shuffle. In OPE-SR (Song et al., CVPR 2023) the functions are fixed, orthogonal cosines and no cell is seen; in CUF
+    shuffle. In OPE-SR (Song et al., CVPR 2023) the functions are fixed, orthogonal cosines and there is no cell; in CUF
     (Vasconcelos et al., CVPR 2023) a hyper-network gives each output position filters over neighbouring features,
     which are not separable.
 

@@ -27,7 +27,7 @@ class Taps(NamedTuple):
 class ResampleDecoder(Decoder):
     """Resizes the image that the features hold with Pillow's bicubic filter, antialiased where it shrinks.
 
-    At the scale of that image this is the image itself. The cell tells how large a queried pixel is, and so how wide
+    At the scale of that image this is the image itself. The cell, the size of a queried pixel, decides how wide
     the filter must be; outputs equal `F.interpolate(mode="bicubic", antialias=True)` of the image, to rounding.
 
     Args:

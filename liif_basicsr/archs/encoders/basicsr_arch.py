@@ -128,7 +128,7 @@ class BasicSRArch(nn.Module):
 
 
 def build_arch(block: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """Make an architecture from its block, and tell what its input's sides must be a multiple of."""
+    """Make an architecture from its block, and find what the sides of its input must be a multiple of."""
     import basicsr.archs  # noqa: F401  fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 

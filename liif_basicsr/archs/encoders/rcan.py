@@ -8,7 +8,7 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 class ChannelAttention(nn.Module):
-    """Scales each channel by a factor that is told from the means of all channels over the image."""
+    """Scales each channel by a factor computed from the means of all channels over the image."""
 
     def __init__(self, num_feat: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class ResidualGroup(nn.Module):
 class RCAN(nn.Module):
     """RCAN's trunk as an encoder; the defaults are those of the official LIIF code.
 
-    Its channel attention sees the whole image, so there is no `receptive_radius`.
+    Its channel attention depends on the whole image, so there is no `receptive_radius`.
     Differs from BasicSR's RCAN: no upsampler, no mean shift, 20 blocks a group by default (16 there).
 
     Args:
