@@ -142,7 +142,7 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         ("train", {"skip_nonfinite": -1}, "train: skip_nonfinite: must be a whole number of at least 0"),
         ("logger", {"keep_checkpoint": 3}, "logger: unknown option .*mean 'keep_checkpoints'"),
         ("logger", {"keep_checkpoints": 0}, "logger: keep_checkpoints: must be a whole number of at least 1, not 0"),
-        ("logger", {"keep_checkpoint_freq": 10}, "logger: keep_checkpoint_freq: only works together with keep_checkpoints"),
+        ("logger", {"keep_checkpoint_freq": 10}, "keep_checkpoint_freq: only works together with keep_checkpoints"),
         ("network_g", {"type": "LIFF"}, "network_g: no architecture 'LIFF'; did you mean 'LIIF'"),
         ("network_g", {"hidden_dim": [3]}, "network_g: LIIF has no argument 'hidden_dim'; did you mean 'hidden_dims'"),
         ("network_g", {"type": ["LIIF"]}, r"network_g: no architecture \['LIIF'\]"),

@@ -69,6 +69,7 @@ def test_what_is_half_or_foreign_or_later_is_left_alone(make, tmp_path):
 
 def test_all_networks_of_an_iteration_go_with_its_state(make, tmp_path):
     model = make(keep_checkpoints=1)
+    model.opt["network_d"] = model.opt["network_g"]
     for k in (1, 2):
         model.save_network(model.net_g, "net_d", k)
         model.save(0, k)

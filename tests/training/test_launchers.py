@@ -132,7 +132,7 @@ def test_good_options_pass(tmp_path, images, opt):
         ("train:total_iter", None, "train: option 'total_iter' is missing"),
         ("train:scheduler:periods", [2, 2], r"train: scheduler: periods: \[2, 2\] end before the training does"),
         ("train:scheduler:periods", 6, "train: scheduler: periods: must be a list of numbers of iterations, not 6"),
-        ("train:optim_g:lr", "1e-4", "train: optim_g: lr: must be a number, not the text '1e-4'; YAML reads 1e-4 as text"),
+        ("train:optim_g:lr", "1e-4", "train: optim_g: lr: must be a number, not the text '1e-4'; YAML reads"),
         ("train:ema", 0.9, "train: unknown option 'ema'"),
         ("logger", None, "option 'logger' is missing"),
         ("logger:print_freq", 0, "logger: print_freq: must be a whole number of at least 1, not 0"),
