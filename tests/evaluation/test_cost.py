@@ -1,0 +1,24 @@
+"""Multiply-adds are counted, and are those that the layers' shapes give."""
+import pytest
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.evaluation.cost import multiply_adds
+
+ENCODER = {"type": "EDSR", "num_feat": 8, "num_block": 2}
+ENCODER_COST = 9 * (3 * 8 + 5 * 8 * 8)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3.5])
+def test_liif_costs_its_layers(scale):
+    """The first layer is a convolution at low resolution; the others run for four corners of each pixel."""
+    net = build_network({"type": "LIIF", "encoder": ENCODER, "hidden_dims": [16, 12]})
+    expected = (ENCODER_COST + 9 * 8 * 16) / scale**2 + 4 * (16 * 12 + 12 * 3)
+    assert multiply_adds(net, scale) == pytest.approx(expected, rel=1e-6)
+
+
+def test_continuous_shuffle_costs_its_layers():
+    net = build_network({"type": "ContinuousShuffleSR", "encoder": ENCODER, "num_feat": 16, "num_layer": 2})
+    low = ENCODER_COST + 9 * 8 * 16 + 2 * 16 * 16 + 16 * 192
+    forms = 16 * 24 / 4 + 48  # rows are contracted for each feature's column, then columns
+    functions = 2 * 2 * 256 * (2 * 64 + 64 * 64 + 64 * 8) / 256**2  # of two features, at each row and column
+    assert multiply_adds(net, 4) == pytest.approx(low / 16 + forms + functions, rel=0.02)
