@@ -1,4 +1,4 @@
-"""Images and options blocks that the tests of the data use."""
+"""Images and options blocks for the tests of the data."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePa
 
 
 def position_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Red tells the row and green the column (both below 256), blue is noise: a pixel tells where it is from."""
+    """Red is the row and green the column (both below 256), blue is noise: a pixel says where it was."""
     blue = np.random.default_rng(seed).integers(256, size=(height, width))
     rows, columns = np.indices((height, width))
     return np.stack((rows, columns, blue), axis=-1).astype(np.uint8)
@@ -30,14 +30,14 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def save(path: Path, image: np.ndarray) -> Path:
-    """Write an image, and the folders it is in."""
+    """Write an image, and make its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
     return path
 
 
 def make_lmdb(path: Path, images: dict[str, np.ndarray]) -> Path:
-    """An LMDB made by BasicSR's own tool."""
+    """An LMDB written by BasicSR's own tool."""
     from basicsr.utils.lmdb_util import LmdbMaker
 
     maker = LmdbMaker(str(path))
@@ -48,7 +48,7 @@ def make_lmdb(path: Path, images: dict[str, np.ndarray]) -> Path:
 
 
 def train_block(root: Path, **changes: object) -> dict[str, object]:
-    """A block of ArbitraryScaleImageDataset as BasicSR gives it in training."""
+    """A training block of ArbitraryScaleImageDataset, as BasicSR passes it."""
     block = {
         "name": "Photos",
         "type": "ArbitraryScaleImageDataset",
@@ -67,7 +67,7 @@ def train_block(root: Path, **changes: object) -> dict[str, object]:
 
 
 def val_block(root: Path, **changes: object) -> dict[str, object]:
-    """A block of ArbitraryScaleImageDataset in validation."""
+    """A validation block of ArbitraryScaleImageDataset."""
     block = {
         "name": "Photos",
         "type": "ArbitraryScaleImageDataset",
@@ -80,19 +80,19 @@ def val_block(root: Path, **changes: object) -> dict[str, object]:
 
 
 def paired_block(gt: Path | str, lq: Path | str, **changes: object) -> dict[str, object]:
-    """A block of ArbitraryScalePairedDataset in validation."""
+    """A validation block of ArbitraryScalePairedDataset."""
     return val_block(Path(gt), type="ArbitraryScalePairedDataset", dataroot_lq=str(lq), **changes)
 
 
 def paired_train_block(gt: Path | str, lq: Path | str, **changes: object) -> dict[str, object]:
-    """A block of ArbitraryScalePairedDataset in training."""
+    """A training block of ArbitraryScalePairedDataset."""
     block = train_block(Path(gt), type="ArbitraryScalePairedDataset", dataroot_lq=str(lq), scales=[2, 3])
     del block["scale_range"]
     return {**block, **changes}
 
 
 def refused(call: Callable[[], Any], *parts: str) -> None:
-    """The call raises a LIIFError of one line that holds all parts."""
+    """Check that the call raises a LIIFError of one line that contains all parts."""
     with pytest.raises(LIIFError) as caught:
         call()
     line = str(caught.value)
@@ -102,5 +102,5 @@ def refused(call: Callable[[], Any], *parts: str) -> None:
 
 
 def build(block: dict[str, Any]) -> Any:
-    """The dataset that a block names."""
+    """Build the dataset of a block."""
     return DATASETS[block["type"]](block)

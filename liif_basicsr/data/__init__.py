@@ -1,2 +1,2 @@
-"""The datasets: where images come from, and what is drawn from them."""
-import basicsr  # noqa: F401  (first and whole: importing it registers what is in this folder)
+"""The datasets: where images come from, and which samples are drawn from them."""
+import basicsr  # noqa: F401  (imported first and completely: importing basicsr registers the datasets here)

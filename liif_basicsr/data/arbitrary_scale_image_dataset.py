@@ -1,4 +1,4 @@
-"""ArbitraryScaleImageDataset: low resolution is made from the ground truth."""
+"""ArbitraryScaleImageDataset: low resolution is made from the ground truth on the fly."""
 from __future__ import annotations
 
 from math import ceil
@@ -13,10 +13,10 @@ from liif_basicsr.utils.options import Field
 
 
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
-    """Ground truth alone, downsampled on the fly with Pillow's bicubic.
+    """Ground truth only, downsampled on the fly with Pillow's bicubic.
 
     In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is shrunk to
-    `lq_size`. In validation whole images are cut to a multiple of each of `scales` and shrunk.
+    `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and shrunk.
 
     Items and options are those of ArbitraryScaleDataset.
 

@@ -1,4 +1,4 @@
-"""ArbitraryScalePairedDataset: low resolution is given."""
+"""ArbitraryScalePairedDataset: low resolution is read from files."""
 from __future__ import annotations
 
 from os import path as osp
@@ -19,9 +19,9 @@ PAIRED = {"dataroot_lq": Field(text), "filename_tmpl": Field(fields.name_templat
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     """Low-resolution images and their ground truth, at each of `scales`.
 
-    The low-resolution form of `name.png` is `filename_tmpl` with the name in place of '{}'; '{scale}' stands for the
-    scale in it and in both dataroots. Ground truth is cut to the low-resolution size times the scale. In training
-    one of `scales`, which then must be whole, is drawn for each sample.
+    The low-resolution form of `name.png` is named by `filename_tmpl`, in which '{}' stands for `name`; '{scale}' stands
+    for the scale there and in both dataroots. Ground truth is cropped to the low-resolution size times the scale. In
+    training each sample draws one of `scales`, which must then be whole numbers.
 
     Items and options are those of ArbitraryScaleDataset.
 
@@ -61,7 +61,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         return lq, crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
 
     def _match(self, gt: ImageSource, lq: ImageSource, scale: tuple[float, float]) -> ImageSource:
-        """The low-resolution source in the order of the ground truth."""
+        """The low-resolution source, in the order of the ground truth."""
         template = self.settings["filename_tmpl"].replace("{scale}", scale_text(scale))
         names = []
         for name in gt.names:
@@ -72,7 +72,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         return lq.selected(names, f"{self.where}: {gt.root}")
 
     def _check_pair(self, k: int, index: int) -> None:
-        """The ground truth must be as large as the low-resolution image times the scale."""
+        """Raise LIIFError where the ground truth is smaller than the low-resolution image times the scale."""
         size, lq_size = self.size(self.gt[k], index), self.size(self.lq[k], index)
         if size is None or lq_size is None:
             return

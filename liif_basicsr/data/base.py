@@ -1,4 +1,4 @@
-"""What the datasets have in common: their options, and the form of what they give."""
+"""What all datasets share: their options, and the items they yield."""
 from __future__ import annotations
 
 import logging
@@ -31,17 +31,17 @@ class ArbitraryScaleDataset(Dataset):
         cell: (1, 2) float32, size of one of the crop's pixels;
         gt: (Q, 3) float32, RGB in [0, 1] at `coord`;
         scale: (2,) float32, size of the crop over that of `lq`;
-        gt_path: where it is from.
+        gt_path: path of the image.
     In validation the items are all images at the first scale, then all at the second, and so on; each is
         lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as given; lq_path, gt_path.
 
-    A corrupt image stops the training, or with `on_corrupt: skip` is told of, counted and replaced by another.
-    Randomness is drawn from torch's generator alone: it differs in every epoch and worker, and follows from
-    `manual_seed`.
+    A corrupt image raises; with `on_corrupt: skip` it is logged, counted, and replaced by another one.
+    Randomness comes from torch's generator alone, so that it differs between epochs and workers, and is reproduced
+    by `manual_seed`.
 
     Attributes:
-        opt: the block, as BasicSR gives it.
-        scales: [(along y, along x)]: the scales of validation, empty in training where they are drawn.
+        opt: the block, as BasicSR passes it.
+        scales: [(along y, along x)], the scales of validation; empty in training, where they are drawn.
         protocol: benchmark, div2k or None.
         num_images: number of images at one scale.
 
@@ -49,7 +49,7 @@ class ArbitraryScaleDataset(Dataset):
         opt: a block of `datasets` in an options file, with the `phase` that BasicSR adds.
 
     Raises:
-        LIIFError: an option that is unknown, missing or of the wrong type; data that is missing, damaged or too
+        LIIFError: an option that is unknown, missing or of the wrong type; data that is missing, corrupt or too
             small.
     """
 
@@ -66,8 +66,8 @@ class ArbitraryScaleDataset(Dataset):
         self.scales = self._scales() if "scales" in table else []
         count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1
         if math.isqrt(count) ** 2 != count:
-            told = f"must be a square number for sample: patch, such as 2304, not {count}"
-            raise LIIFError(f"{self.where}: sample_q: {told}")
+            message = f"must be a square number for sample: patch, such as 2304, not {count}"
+            raise LIIFError(f"{self.where}: sample_q: {message}")
         self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
         self.num_images = len(self.gt[0])
@@ -77,15 +77,15 @@ class ArbitraryScaleDataset(Dataset):
                 raise LIIFError(f"{self.where}: {counts}; all scales must have the same")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """A crop of image `index`: its low-resolution form, `lq_size` square, the ground truth, and its path."""
+        """A crop of image `index`: its low-resolution form (lq_size x lq_size), the ground truth, the image's path."""
         raise NotImplementedError
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image `index` at scale number `k`: its low-resolution form, and the ground truth, whole."""
+        """Whole image `index` at scale number `k`: its low-resolution form and the ground truth."""
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
-        """Where the low-resolution form is from."""
+        """Path of the low-resolution image, or of the one that it is made from."""
         return self.gt[k].path(index)
 
     def __len__(self) -> int:
@@ -93,7 +93,8 @@ class ArbitraryScaleDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self.training:
-            return self._training_item(index) if self.settings["on_corrupt"] == "raise" else self._sound_item(index)
+            skip = self.settings["on_corrupt"] == "skip"
+            return self._item_or_another(index) if skip else self._training_item(index)
         k, index = divmod(index, self.num_images)
         lq, gt = self.validation_pair(k, index)
         return {
@@ -131,22 +132,22 @@ class ArbitraryScaleDataset(Dataset):
             "gt_path": path,
         }
 
-    def _sound_item(self, index: int) -> dict[str, Any]:
-        """An item; an image that is corrupt is told of, counted, and replaced by another, drawn at random."""
+    def _item_or_another(self, index: int) -> dict[str, Any]:
+        """An item; a corrupt image is logged, counted, and replaced by another one drawn at random."""
         for candidate in self._candidates(index):
             try:
                 return self._training_item(candidate)
             except LIIFError as error:
                 self.skipped += 1
                 logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
-        raise LIIFError(f"{self.where}: all images are corrupt; prepare_data.py --check tells why")
+        raise LIIFError(f"{self.where}: all images are corrupt; prepare_data.py --check says why")
 
     def _candidates(self, index: int) -> Iterator[int]:
         yield index
         yield from torch.randperm(self.num_images).tolist()
 
     def _scales(self) -> list[tuple[float, float]]:
-        """`scales`, or where it is not given, BasicSR's own `scale`."""
+        """`scales`, or BasicSR's own `scale` where it is not given."""
         if self.settings["scales"] is not None:
             return self.settings["scales"]
         if self.settings["scale"] is None:
@@ -169,7 +170,7 @@ class ArbitraryScaleDataset(Dataset):
             )
 
     def size(self, source: ImageSource, index: int) -> tuple[int, int] | None:
-        """(H, W) of an image; None of a corrupt one where these are skipped."""
+        """(H, W) of an image; None for a corrupt one where these are skipped."""
         try:
             return source.size(index)
         except LIIFError as error:
@@ -184,5 +185,5 @@ class ArbitraryScaleDataset(Dataset):
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):
                 raise LIIFError(
                     f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than the "
-                    f"{smallest[0]}x{smallest[1]} that {why}; take it away, or lower these"
+                    f"{smallest[0]}x{smallest[1]} that {why}; remove it, or lower these"
                 )

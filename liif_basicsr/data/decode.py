@@ -19,25 +19,25 @@ from liif_basicsr.utils.image_files import open_image
 def decode(content: bytes, name: str) -> np.ndarray:
     """The pixels of an image file.
 
-    Gray and palettes become RGB, alpha is left out, 16 bits keep their upper 8; a camera's note on orientation is
-    not looked at, as in the official code.
+    Gray and palettes become RGB, alpha is dropped, 16 bits keep their upper 8; the EXIF orientation is ignored, as
+    in the official code.
 
     Args:
         content: the file's bytes.
-        name: how to call it in messages.
+        name: the file's name in messages.
 
     Returns:
         uint8 array (H, W, 3), RGB.
 
     Raises:
-        LIIFError: it is corrupt, cut short, of a format that Pillow cannot read, or too large to be a photograph.
+        LIIFError: it is corrupt, truncated, of another format, or too large to be a photograph.
     """
     with _open(BytesIO(content), name) as image:
         return _rgb(image)
 
 
 def size_of(path: str | Path) -> tuple[int, int]:
-    """(H, W) of an image file, of which only the header is read.
+    """(H, W) of an image file; reads only its header.
 
     Raises:
         LIIFError: as `decode`.
@@ -50,7 +50,7 @@ def size_of(path: str | Path) -> tuple[int, int]:
 def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
     """An open image; errors name the file."""
     try:
-        with open_image(file, "replace it or take it away") as image:
+        with open_image(file, "replace or remove it") as image:
             yield image
     except LIIFError as error:
         raise LIIFError(f"{name} {error}") from None
@@ -65,7 +65,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """uint8 pixels (..., C) to float32 in [0, 1], same shape."""
-    # A copy in any case: a view of a single pixel counts as contiguous, whatever its strides.
+    # Always a copy: NumPy calls a view of a single pixel contiguous, whatever its strides.
     return torch.from_numpy(np.array(image, order="C")).float().div_(255)
 
 

@@ -1,4 +1,4 @@
-"""What a dataset block may say, beside what each dataset adds."""
+"""The options of a dataset block that several datasets share."""
 from __future__ import annotations
 
 from typing import Any

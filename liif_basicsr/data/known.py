@@ -1,4 +1,4 @@
-"""How to get the data sets of the field: the end of a message about one that is missing."""
+"""How to get the usual data sets: the end of a message about one that is missing."""
 from __future__ import annotations
 
 DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
@@ -20,7 +20,7 @@ GET_CELEBA_HQ = (
 )
 GET_KODAK = "put the 24 PNG files of https://r0k.us/graphics/kodak there"
 GET_QUICKSTART = "run: python scripts/prepare_data.py quickstart"
-GET_OTHER = "python scripts/prepare_data.py makes data sets of a folder of images, --help tells how"
+GET_OTHER = "python scripts/prepare_data.py makes a data set from a folder of images, see its --help"
 
 HOW = {
     "DIV2K_valid": GET_DIV2K_VALID,
@@ -35,5 +35,5 @@ HOW = {
 
 
 def how_to_get(path: str) -> str:
-    """What to do about a data set that is not there, judged by its path."""
+    """What to do about a missing data set, judged by its path."""
     return next((how for name, how in HOW.items() if name in path), GET_OTHER)

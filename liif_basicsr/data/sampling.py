@@ -1,8 +1,8 @@
-"""What is drawn from an image in training: crop, downsampling, transform, pixels or a window of them.
+"""The steps from an image to a training sample: crop, downsample, transform, draw pixels or a patch of them.
 
-All randomness comes from torch's generator, by `generator()`. BasicSR seeds those of numpy and of `random` to the
-same value at each epoch, so that what they draw repeats; torch's seed differs in every epoch and every worker, and
-follows from `manual_seed`.
+All randomness comes from torch's generator, through `generator()`. BasicSR seeds NumPy's and Python's generators with
+the same value at every epoch, so what they draw repeats; torch's seed differs between epochs and workers, and is
+reproduced by `manual_seed`.
 """
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from liif_basicsr.rendering.coordinates import pixel_centers
 
 
 def generator() -> np.random.Generator:
-    """A generator for one sample, seeded from torch's: its `choice` is faster than torch.randperm."""
+    """A generator for one sample, seeded from torch's; its `choice` is faster than torch.randperm."""
     return np.random.default_rng(int(torch.randint(2**62, ())))
 
 
 def random_corner(size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Where to put a crop of (h, w) in an image of (H, W): (top, left), uniform over all that fit."""
+    """Draw the corner (top, left) of a crop of (h, w) in an image of (H, W), uniform over all that fit."""
     return int(rng.integers(size[0] - crop[0] + 1)), int(rng.integers(size[1] - crop[1] + 1))
 
 
@@ -40,7 +40,7 @@ def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Size of the low-resolution image that an image of `size` (H, W) gives at a scale, as in the official code."""
+    """Size of the low-resolution form of an image of `size` (H, W), rounded as in the official code."""
     return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)
 
 
@@ -50,7 +50,7 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
 
 
 class DihedralTransform(NamedTuple):
-    """Which of the eight orientations of a square; the same for an image and its low-resolution form."""
+    """One of the eight symmetries of a square, shared by an image and its low-resolution form."""
 
     horizontal: bool
     vertical: bool
@@ -58,21 +58,21 @@ class DihedralTransform(NamedTuple):
 
     @classmethod
     def draw(cls, use_hflip: bool, use_rot: bool, rng: np.random.Generator) -> DihedralTransform:
-        """Each with p = 0.5 where it is in use; `use_rot` stands for the vertical flip and the transposition."""
+        """Draw each with p = 0.5 where it is enabled; `use_rot` enables the vertical flip and the transposition."""
         horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
         return cls(use_hflip and horizontal, use_rot and vertical, use_rot and transpose)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """A view of `image` (H, W, C)."""
+        """The transformed `image` (H, W, C), as a view."""
         image = image[:: -1 if self.vertical else 1, :: -1 if self.horizontal else 1]
         return image.swapaxes(0, 1) if self.transpose else image
 
 
 def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a square window; `count`, a square number, is how many pixels it has.
+    """Draw a square patch of `count` pixels, a square number.
 
     Returns:
-        What `sample_pixels` does, row by row.
+        As `sample_pixels`, row by row.
     """
     height, width = image.shape[:2]
     side = math.isqrt(count)

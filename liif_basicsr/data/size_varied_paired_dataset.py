@@ -1,4 +1,4 @@
-"""SizeVariedPairedDataset: low resolution of one size, ground truth of many."""
+"""SizeVariedPairedDataset: low resolution of one size, ground truth of many sizes."""
 from __future__ import annotations
 
 import json
@@ -29,12 +29,12 @@ VARIED = {
 
 
 class SizeVariedPairedDataset(ArbitraryScaleDataset):
-    """Square images in pairs, as the paper has it for CelebA-HQ: what there is to learn from differs in size.
+    """Pairs of square images whose ground truth varies in size, the paper's CelebA-HQ task.
 
     In training the ground truth of image `index` of n is resized with Pillow's bicubic to a side of
-    round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from it; `gt_size` resizes that
-    once more, as a network of one scale needs it. The low-resolution image is taken whole. In validation both are
-    whole; the scale is that of their sizes.
+    round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from it; `gt_size` resizes it
+    once more, to the one size that a network of a fixed scale needs. The low-resolution image is taken whole. In
+    validation both are taken whole; the scale is the ratio of their sizes.
 
     `split_file` is a JSON file of lists of file names; the images are those of its list `split_key`, in that order,
     or the first `first_k` of them. Items are those of ArbitraryScaleDataset.
@@ -73,7 +73,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return self.lq[0].read(index), self.gt[0].read(index)
 
     def _names(self) -> list[str]:
-        """The names of the images to take, as the sources have them."""
+        """Names of the images to take, as the sources know them."""
         path, key = self.settings["split_file"], self.settings["split_key"]
         where = f"{self.where}: split_file: {path}"
         try:
@@ -100,8 +100,8 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         side = known[0][1][0]
         for index, size in known:
             if size != (side, side):
-                told = f"{source.path(index)} is {size[0]}x{size[1]}"
-                raise LIIFError(f"{self.where}: {told}, and not {side}x{side}: all must be squares of one size")
+                found = f"{source.path(index)} is {size[0]}x{size[1]}"
+                raise LIIFError(f"{self.where}: {found}, not {side}x{side}: all must be squares of one size")
         return side
 
     def _check_training(self, side: int) -> None:

@@ -1,7 +1,7 @@
 """Where images come from: a folder or an LMDB, through BasicSR's file client, or decoded pixels.
 
-Everything that can be known without decoding is checked when a source is opened. Handles are opened when first
-used, once in a process, and are not part of the source, which can so be sent to workers of any kind.
+Opening a source checks all that can be known without decoding. File handles are opened at first use, once per
+process, and are not part of the source, so that it can be pickled for workers.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from liif_basicsr.data.sampling import crop
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.image_files import SUFFIXES
 
-# 'name.png (480,480,3) 1', as BasicSR writes it; the size and what follows may be missing
+# 'name.png (480,480,3) 1', as BasicSR writes it; the size and all after it may be missing
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")
 
 
@@ -33,8 +33,8 @@ class ImageSource:
 
     Attributes:
         root: the folder, LMDB or pixel file.
-        names: what they are called in it.
-        sizes: (H, W) of those that its meta file tells; checked against what is read.
+        names: the images' names in it.
+        sizes: (H, W) of those whose size the meta file gives; checked against what is read.
     """
 
     def __init__(self, root: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> None:
@@ -46,21 +46,21 @@ class ImageSource:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """How an image is called in messages and results."""
+        """The name of an image in messages and results."""
         return osp.join(self.root, self.names[index])
 
     def size(self, index: int) -> tuple[int, int]:
-        """(H, W) of an image, without decoding it."""
+        """(H, W) of an image; does not decode it."""
         name = self.names[index]
         if name not in self.sizes:
             self.sizes[name] = size_of(self.path(index))
         return self.sizes[name]
 
     def read(self, index: int) -> np.ndarray:
-        """The pixels of an image: uint8 (H, W, 3), RGB, not to be written to.
+        """The pixels of an image: uint8 (H, W, 3), RGB, read-only.
 
         Raises:
-            LIIFError: it is gone, corrupt, or of another size than the meta file says.
+            LIIFError: it is missing, corrupt, or of another size than the meta file says.
         """
         return self.checked(index, self._read(index))
 
@@ -69,14 +69,14 @@ class ImageSource:
         return crop(self.read(index), corner, size)
 
     def checked(self, index: int, image: np.ndarray) -> np.ndarray:
-        """`image`, if it has the size that the meta file tells."""
-        told = self.sizes.get(self.names[index])
-        if told not in (None, image.shape[:2]):
-            raise LIIFError(f"{self.path(index)} is {image.shape[:2]}, its meta file says {told}; make that again")
+        """`image`; raises LIIFError unless it has the size that the meta file gives."""
+        expected = self.sizes.get(self.names[index])
+        if expected not in (None, image.shape[:2]):
+            raise LIIFError(f"{self.path(index)} is {image.shape[:2]}, its meta file says {expected}; make that again")
         return image
 
     def selected(self, names: Sequence[str], whose: str) -> ImageSource:
-        """The same source with `names` alone, in that order; `whose` tells in messages who wants them."""
+        """The same source with only `names`, in that order; `whose` is what lists them, for messages."""
         known = set(self.names)
         for name in names:
             if name not in known:
@@ -90,26 +90,18 @@ class ImageSource:
 
 
 class EncodedSource(ImageSource):
-    """Images that are kept as image files."""
+    """Images that are stored as image files."""
 
     def content(self, index: int) -> bytes:
         """The bytes of an image file."""
         raise NotImplementedError
-
-    def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        """As that of ImageSource; of a PNG that prepare_data made, only what is needed is decoded."""
-        content = self.content(index)
-        part = crop_png(content, self.size(index), corner, size)
-        if part is None:
-            part = crop(self.checked(index, decode(content, self.path(index))), corner, size)
-        return part
 
     def _read(self, index: int) -> np.ndarray:
         return decode(self.content(index), self.path(index))
 
 
 class DiskSource(EncodedSource):
-    """The image files of a folder, sorted; files of other kinds and folders in it are passed over."""
+    """The image files of a folder, sorted; other files and subfolders are ignored."""
 
     def __init__(self, root: str) -> None:
         names = sorted(e.name for e in os.scandir(root) if e.name.lower().endswith(SUFFIXES) and e.name[0] != ".")
@@ -123,7 +115,7 @@ class DiskSource(EncodedSource):
 
 
 class LmdbSource(EncodedSource):
-    """The images of an LMDB in BasicSR's layout: data.mdb, and meta_info.txt that lists them."""
+    """The images of an LMDB in BasicSR's layout: data.mdb, and meta_info.txt, which lists them."""
 
     def __init__(self, root: str) -> None:
         names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
@@ -139,9 +131,17 @@ class LmdbSource(EncodedSource):
             raise LIIFError(f"{self.root} no longer holds {self.names[index]!r}; make it again")
         return content
 
+    def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        """As `ImageSource.crop`, decoding only what the crop needs of a PNG that `prepare_data.py` made."""
+        content = self.content(index)
+        part = crop_png(content, self.size(index), corner, size)
+        if part is None:
+            part = crop(self.checked(index, decode(content, self.path(index))), corner, size)
+        return part
+
 
 class PixelSource(ImageSource):
-    """Decoded images one after the other in a file that is memory-mapped, so that a crop costs its pages alone.
+    """Decoded images one after another in a memory-mapped file, of which a crop reads only its own pages.
 
     `scripts/prepare_data.py --pixels` makes it: pixels.bin holds uint8 RGB, meta_info.txt the names and sizes.
     """
@@ -150,12 +150,12 @@ class PixelSource(ImageSource):
         names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
         super().__init__(root, names, sizes)
         if len(sizes) < len(names):
-            raise LIIFError(f"{root}: meta_info.txt does not tell the size of each image; make it again")
+            raise LIIFError(f"{root}: meta_info.txt does not give the size of each image; make it again")
         ends = np.cumsum([sizes[name][0] * sizes[name][1] * 3 for name in names])
         self.starts = dict(zip(names, [0, *ends.tolist()], strict=False))
         data = osp.join(root, "pixels.bin")
         if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
-            raise LIIFError(f"{data} is missing or cut short: meta_info.txt tells of {ends[-1]} bytes; make it again")
+            raise LIIFError(f"{data} is missing or cut short: meta_info.txt asks for {ends[-1]} bytes; make it again")
 
     def _read(self, index: int) -> np.ndarray:
         name = self.names[index]
@@ -167,10 +167,10 @@ KINDS: dict[str, Callable[[str], ImageSource]] = {"disk": DiskSource, "lmdb": Lm
 
 
 def open_source(root: str, kind: str, meta_info_file: str | None = None) -> ImageSource:
-    """Open a folder (`disk`), an `lmdb` or `pixels`; a meta file, if given, says which of its images to take.
+    """Open a folder (`disk`), an `lmdb` or `pixels`; a meta file, if given, selects its images.
 
     Raises:
-        LIIFError: it does not exist, is empty or damaged, or lacks what the meta file names.
+        LIIFError: it does not exist, is empty or corrupt, or lacks what the meta file names.
     """
     if not osp.isdir(root):
         raise LIIFError(f"{root} does not exist; {how_to_get(root)}")
@@ -183,13 +183,13 @@ def open_source(root: str, kind: str, meta_info_file: str | None = None) -> Imag
 
 
 def read_meta(path: str, suffix: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
-    """Read a meta file of BasicSR: a line for each image, its name first.
+    """Read a meta file of BasicSR: one line for each image, its name first.
 
     Args:
-        suffix: whether names keep their '.png'; the keys of an LMDB have none.
+        suffix: keep the suffix of names; the keys of an LMDB have none.
 
     Returns:
-        The names, and (H, W) of those lines that tell it.
+        The names, and (H, W) where the line gives it.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -207,8 +207,8 @@ def read_meta(path: str, suffix: bool) -> tuple[list[str], dict[str, tuple[int, 
 
 @cache
 def _client(kind: str, root: str | None = None) -> Any:
-    """BasicSR's file client, one a process: LMDB refuses to be opened twice. A fork may go on with the inherited
-    one, since it is read-only and takes no lock."""
+    """BasicSR's file client, one per process since an LMDB cannot be opened twice. A fork may keep using the
+    inherited one, which is read-only and takes no lock."""
     try:
         return FileClient(kind) if root is None else FileClient(kind, db_paths=root)
     except lmdb.Error as error:
@@ -222,10 +222,10 @@ def _pixels(root: str) -> np.ndarray:
 
 @cache
 def _lmdb_keys(root: str) -> frozenset[str]:
-    """All keys of an LMDB that is whole; reading past the end of one cut short would kill the process."""
+    """All keys of an LMDB; checks first that it is whole, since reading beyond the end of one kills the process."""
     data = osp.join(root, "data.mdb")
     if not osp.isfile(data):
-        raise LIIFError(f"{root} is no LMDB: it has no data.mdb; scripts/prepare_data.py makes one")
+        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; scripts/prepare_data.py makes one")
     try:
         with lmdb.open(root, readonly=True, lock=False) as env:
             if osp.getsize(data) < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:

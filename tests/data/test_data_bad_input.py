@@ -1,4 +1,4 @@
-"""Bad data: one line that names what is wrong, before training where that can be known."""
+"""Bad data: one line that names what is wrong, before training where possible."""
 from __future__ import annotations
 
 import os
@@ -23,15 +23,15 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def break_file(path: Path) -> Path:
-    """Keep the head of a file, and spoil the rest."""
+def corrupt_file(path: Path) -> Path:
+    """Keep the first half of a file, and corrupt the rest."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2 :] = b"\0" * 20
     path.write_bytes(content)
     return path
 
 
-# Data that is known to be bad when the dataset is made -------------------------------------------------------
+# Data that is found to be bad when the dataset is made -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -44,75 +44,75 @@ def break_file(path: Path) -> Path:
         ("photographs", "prepare_data.py"),
     ],
 )
-def test_a_folder_that_is_missing_says_how_to_get_it(tmp_path: Path, name: str, part: str) -> None:
+def test_a_missing_folder_is_reported_with_how_to_get_it(tmp_path: Path, name: str, part: str) -> None:
     refused(lambda: build(val_block(tmp_path / name)), "dataroot_gt", name, "does not exist", part)
 
 
-def test_a_folder_without_images(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     refused(lambda: build(train_block(tmp_path)), "dataroot_gt", str(tmp_path), "no images")
 
 
-def test_images_smaller_than_the_crop(photos: Path, tmp_path: Path) -> None:
+def test_images_smaller_than_the_crop_are_refused(photos: Path, tmp_path: Path) -> None:
     save(photos / "small.png", noise_image(60, 47))
     refused(lambda: build(train_block(photos)), str(photos / "small.png"), "60x47", "48x48", "lq_size")
     small = make_lmdb(tmp_path / "set.lmdb", {"a": noise_image(47, 60)})
     refused(lambda: build(train_block(small)), "set.lmdb/a", "47x60", "48x48")
 
 
-PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) (w) file\n"  # which Pillow would run
+PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x) (w) file\n"  # Pillow would run it
 
 
 @pytest.mark.parametrize("content", [b"not an image", PROGRAM], ids=["text", "program"])
-def test_a_corrupt_head(photos: Path, content: bytes) -> None:
+def test_a_corrupt_header_is_refused(photos: Path, content: bytes) -> None:
     (photos / "1.png").write_bytes(content)
     refused(lambda: build(train_block(photos)), str(photos / "1.png"), "corrupt")
     refused(lambda: build(val_block(photos)), str(photos / "1.png"), "corrupt")
 
 
-def spoil_meta(root: Path) -> None:
+def remove_meta(root: Path) -> None:
     (root / "meta_info.txt").unlink()
 
 
-def spoil_key(root: Path) -> None:
+def add_key(root: Path) -> None:
     with open(root / "meta_info.txt", "a") as file:
         file.write("lost.png (60,60,3) 1\n")
 
 
-def spoil_empty(root: Path) -> None:
+def empty_meta(root: Path) -> None:
     (root / "meta_info.txt").write_text("")
 
 
-def spoil_data(root: Path) -> None:
+def remove_data(root: Path) -> None:
     (root / "data.mdb").unlink()
 
 
-def spoil_end(root: Path) -> None:
+def truncate_data(root: Path) -> None:
     os.truncate(root / "data.mdb", (root / "data.mdb").stat().st_size // 2)
 
 
-def spoil_head(root: Path) -> None:
+def overwrite_header(root: Path) -> None:
     (root / "data.mdb").write_bytes(b"no LMDB" * 5000)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "part"),
+    ("change", "part"),
     [
-        (spoil_meta, "meta_info.txt"),
-        (spoil_key, "'lost'"),
-        (spoil_empty, "no images"),
-        (spoil_data, "data.mdb"),
-        (spoil_end, "cut short"),
-        (spoil_head, "damaged"),
+        (remove_meta, "meta_info.txt"),
+        (add_key, "'lost'"),
+        (empty_meta, "no images"),
+        (remove_data, "data.mdb"),
+        (truncate_data, "cut short"),
+        (overwrite_header, "damaged"),
     ],
 )
-def test_an_lmdb_that_is_not_whole(tmp_path: Path, spoil: Callable[[Path], None], part: str) -> None:
+def test_a_corrupt_lmdb_is_refused(tmp_path: Path, change: Callable[[Path], None], part: str) -> None:
     root = make_lmdb(tmp_path / "set.lmdb", {str(k): noise_image(60, 60, seed=k) for k in range(9)})
-    spoil(root)
+    change(root)
     refused(lambda: build(train_block(root)), "dataroot_gt", "set.lmdb", part)
 
 
-def test_pixels_that_are_not_whole(tmp_path: Path, photos: Path) -> None:
+def test_truncated_pixels_are_refused(tmp_path: Path, photos: Path) -> None:
     root = tmp_path / "set.pixels"
     store(open_any(photos), root, Settings(pixels=True))
     block = train_block(root, io_backend={"type": "pixels"})
@@ -122,7 +122,7 @@ def test_pixels_that_are_not_whole(tmp_path: Path, photos: Path) -> None:
     refused(lambda: build(block), "meta_info.txt", "size")
 
 
-def test_a_meta_file_that_lies_or_is_missing(tmp_path: Path, photos: Path) -> None:
+def test_a_wrong_or_missing_meta_file_is_refused(tmp_path: Path, photos: Path) -> None:
     meta = tmp_path / "meta.txt"
     refused(lambda: build(val_block(photos, meta_info_file=str(meta))), str(meta))
     meta.write_text("0.png (60,60,3)\n7.png (60,60,3)\n")
@@ -132,7 +132,7 @@ def test_a_meta_file_that_lies_or_is_missing(tmp_path: Path, photos: Path) -> No
     refused(lambda: dataset[0], "0.png", "(60, 60)", "(60, 61)")
 
 
-def test_pairs_that_do_not_match(tmp_path: Path, photos: Path) -> None:
+def test_pairs_that_do_not_match_are_refused(tmp_path: Path, photos: Path) -> None:
     lq = tmp_path / "lq"
     for k in range(3):
         save(lq / f"{k}.png", noise_image(30, 30))
@@ -145,18 +145,18 @@ def test_pairs_that_do_not_match(tmp_path: Path, photos: Path) -> None:
     refused(lambda: build(paired_block(photos, tmp_path / "none")), "dataroot_lq", "none", "does not exist")
 
 
-def test_scales_with_different_numbers_of_images(tmp_path: Path) -> None:
+def test_scales_with_different_numbers_of_images_are_refused(tmp_path: Path) -> None:
     for scale, count in ((2, 2), (3, 1)):
         for k in range(count):
             save(tmp_path / f"x{scale}" / f"{k}.png", noise_image(12, 12))
     refused(lambda: build(val_block(tmp_path / "x{scale}")), "x2", "2 images", "x3", "has 1")
 
 
-# Data that turns out to be bad when it is read ---------------------------------------------------------------
+# Data that is found to be bad when it is read ----------------------------------------------------------------
 
 
 def test_a_corrupt_image_is_named(photos: Path) -> None:
-    path = break_file(photos / "1.png")
+    path = corrupt_file(photos / "1.png")
     dataset = build(train_block(photos))
     refused(lambda: dataset[1], str(path), "corrupt")
     path.unlink()
@@ -173,10 +173,10 @@ def test_a_corrupt_entry_of_an_lmdb_is_named(tmp_path: Path) -> None:
     refused(lambda: dataset[0], "set.lmdb/bad", "corrupt")
 
 
-def test_corrupt_images_are_skipped_and_counted_where_asked(photos: Path, lines: list[str]) -> None:
-    break_file(photos / "1.png")
+def test_corrupt_images_are_skipped_counted_and_logged(photos: Path, lines: list[str]) -> None:
+    corrupt_file(photos / "1.png")
     (photos / "2.png").write_bytes(b"not an image")
-    dataset = build(train_block(photos, corrupt="skip"))
+    dataset = build(train_block(photos, on_corrupt="skip"))
     lines.clear()
     paths = {dataset[k % 3]["gt_path"] for k in range(12)}
     assert paths == {str(photos / "0.png")}
@@ -184,20 +184,20 @@ def test_corrupt_images_are_skipped_and_counted_where_asked(photos: Path, lines:
     assert re.search(r"number 1 in this process: .*1\.png is corrupt", "\n".join(lines))
 
 
-def test_nothing_but_corrupt_images_stops_also_then(photos: Path) -> None:
+def test_a_set_of_corrupt_images_raises_although_they_are_skipped(photos: Path) -> None:
     for path in photos.iterdir():
-        break_file(path)
-    dataset = build(train_block(photos, corrupt="skip"))
+        corrupt_file(path)
+    dataset = build(train_block(photos, on_corrupt="skip"))
     refused(lambda: dataset[0], "all images are corrupt", "--check")
 
 
-def test_a_image_bomb_is_refused() -> None:
+def test_a_decompression_bomb_is_refused() -> None:
     content = cv2.imencode(".png", np.zeros((20_000, 20_000), np.uint8))[1].tobytes()
     refused(lambda: decode(content, "bomb.png"), "bomb.png", "too large")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
-def test_mutated_files_give_a_image_or_one_line(suffix: str) -> None:
+def test_mutated_files_decode_or_raise_one_line(suffix: str) -> None:
     rng = np.random.default_rng(5)
     whole = cv2.imencode(suffix, noise_image(24, 32))[1].tobytes()
     for _ in range(60):

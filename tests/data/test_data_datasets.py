@@ -32,12 +32,12 @@ def images() -> dict[str, np.ndarray]:
 def folder(tmp_path: Path, images: dict[str, np.ndarray]) -> Path:
     for name, image in images.items():
         save(tmp_path / "photos" / f"{name}.png", image)
-    (tmp_path / "photos" / "notes.txt").write_text("passed over")
+    (tmp_path / "photos" / "notes.txt").write_text("ignored")
     return tmp_path / "photos"
 
 
 def loader_of(dataset: ArbitraryScaleImageDataset, workers: int, ratio: int = 4) -> tuple[DataLoader, EnlargedSampler]:
-    """As BasicSR's train.py makes it."""
+    """The loader that BasicSR's train.py builds."""
     sampler = EnlargedSampler(dataset, 1, 0, ratio)
     opt = {**dataset.opt, "num_worker_per_gpu": workers}
     return build_dataloader(dataset, opt, num_gpu=0, dist=False, sampler=sampler, seed=0), sampler
@@ -51,7 +51,7 @@ def epoch(loader: DataLoader, sampler: EnlargedSampler, number: int = 0) -> list
 # Validation --------------------------------------------------------------------------------------------------
 
 
-def test_images_are_cut_and_reduced_for_each_scale_in_turn(folder: Path, images: dict[str, np.ndarray]) -> None:
+def test_images_are_cropped_and_downsampled_for_each_scale_in_turn(folder: Path, images: dict[str, np.ndarray]) -> None:
     dataset = ArbitraryScaleImageDataset(val_block(folder, scales=[2, [2, 3.5], 6], protocol="benchmark"))
     assert dataset.scales == [(2, 2), (2, 3.5), (6, 6)] and dataset.protocol == "benchmark"
     assert len(dataset) == 12 and dataset.num_images == 4
@@ -65,7 +65,7 @@ def test_images_are_cut_and_reduced_for_each_scale_in_turn(folder: Path, images:
         assert item["gt_path"] == item["lq_path"] == str(folder / f"{name}.png")
 
 
-def test_pairs_are_read_as_they_are_given_and_gt_is_cut(tmp_path: Path) -> None:
+def test_pairs_are_read_unchanged_and_gt_is_cropped(tmp_path: Path) -> None:
     for scale in ("2", "3"):
         for k in range(3):
             save(tmp_path / f"GT_x{scale}" / f"{k}.png", noise_image(20 * int(scale) + 1, 30 * int(scale), seed=k))
@@ -80,13 +80,13 @@ def test_pairs_are_read_as_they_are_given_and_gt_is_cut(tmp_path: Path) -> None:
         assert item["lq_path"] == str(tmp_path / f"LQ_x{scale}" / f"{k}x{scale}.png")
 
 
-def test_basicsr_own_scale_serves_where_there_are_no_scales(folder: Path) -> None:
+def test_basicsrs_scale_is_the_default_of_scales(folder: Path) -> None:
     block = val_block(folder, scale=3)
     del block["scales"]
     assert ArbitraryScaleImageDataset(block).scales == [(3, 3)]
 
 
-def test_the_default_collation_gives_the_models_shapes(folder: Path) -> None:
+def test_batches_have_the_shapes_that_the_model_takes(folder: Path) -> None:
     batch = next(iter(build_dataloader(ArbitraryScaleImageDataset(val_block(folder)), val_block(folder))))
     assert batch["lq"].shape == (1, 3, 35, 45) and batch["gt"].shape == (1, 3, 70, 90)
     batch = epoch(*loader_of(ArbitraryScaleImageDataset(train_block(folder)), 0))[0]
@@ -98,7 +98,7 @@ def test_the_default_collation_gives_the_models_shapes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lmdb", "pixels"])
-def test_every_kind_of_source_gives_what_the_folder_gives(
+def test_all_kinds_of_sources_yield_the_same_samples(
     tmp_path: Path, folder: Path, images: dict[str, np.ndarray], kind: str
 ) -> None:
     root = tmp_path / f"set.{kind}"
@@ -117,7 +117,7 @@ def test_every_kind_of_source_gives_what_the_folder_gives(
 
 
 @pytest.mark.parametrize("kind", ["disk", "lmdb"])
-def test_a_meta_file_chooses_and_orders(
+def test_a_meta_file_selects_and_orders_images(
     tmp_path: Path, images: dict[str, np.ndarray], folder: Path, kind: str
 ) -> None:
     root = folder if kind == "disk" else make_lmdb(tmp_path / "set.lmdb", images)
@@ -127,7 +127,7 @@ def test_a_meta_file_chooses_and_orders(
     assert torch.equal(dataset[0]["gt"], tensor(images["img_2"]))
 
 
-def test_odd_images_become_rgb(tmp_path: Path) -> None:
+def test_gray_alpha_palette_and_16_bit_images_become_rgb(tmp_path: Path) -> None:
     rgb, gray = noise_image(20, 24), noise_image(20, 24)[..., 0]
     rgba = np.concatenate((rgb, gray[..., None]), axis=-1)
     wide = (gray.astype(np.uint16) << 8) | gray[::-1]
@@ -151,7 +151,7 @@ def lmdb_set(tmp_path: Path, images: dict[str, np.ndarray]) -> ArbitraryScaleIma
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_any_kind_read_an_lmdb_that_this_process_reads_too(
+def test_workers_of_any_start_method_read_an_lmdb_that_is_open_here(
     lmdb_set: ArbitraryScaleImageDataset, method: str
 ) -> None:
     validation = ArbitraryScaleImageDataset(val_block(Path(lmdb_set.opt["dataroot_gt"])))
@@ -171,7 +171,7 @@ def test_a_dataset_survives_pickling_after_use(lmdb_set: ArbitraryScaleImageData
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_epochs_and_workers_differ_and_follow_from_the_seed(lmdb_set: ArbitraryScaleImageDataset, workers: int) -> None:
+def test_epochs_and_workers_differ_and_the_seed_repeats(lmdb_set: ArbitraryScaleImageDataset, workers: int) -> None:
     def two_epochs() -> list[torch.Tensor]:
         torch.manual_seed(7)
         loader, sampler = loader_of(lmdb_set, workers)
@@ -185,7 +185,7 @@ def test_epochs_and_workers_differ_and_follow_from_the_seed(lmdb_set: ArbitraryS
     assert len(samples) == 32  # all differ, although BasicSR seeds numpy and random alike for both epochs
 
 
-def test_the_global_generators_of_numpy_and_random_are_left_alone(lmdb_set: ArbitraryScaleImageDataset) -> None:
+def test_the_global_generators_of_numpy_and_random_stay_unchanged(lmdb_set: ArbitraryScaleImageDataset) -> None:
     states = random.getstate(), np.random.get_state()[1].tobytes()
     lmdb_set[0]
     assert states == (random.getstate(), np.random.get_state()[1].tobytes())

@@ -1,4 +1,4 @@
-"""What a training sample is: the official procedure, written again here in plain Pillow and NumPy."""
+"""Training samples equal the official procedure, reimplemented here in plain Pillow and NumPy."""
 from __future__ import annotations
 
 from itertools import product
@@ -37,7 +37,7 @@ def orient(image: np.ndarray, horizontal: bool, vertical: bool, transpose: bool)
 
 
 def find_crop(item: dict, image: np.ndarray) -> tuple[np.ndarray, tuple[bool, bool, bool], tuple[int, int]]:
-    """The crop that a sample of a position image is from, its orientation, and its corner."""
+    """The crop that a sample of a position image was drawn from, its orientation, and its corner."""
     height, width = (round(2 / cell) for cell in item["cell"][0].tolist())
     index = np.stack([((item["coord"][:, k].double().numpy() + 1) * n - 1) / 2 for k, n in enumerate((height, width))])
     i, j = np.rint(index).astype(int)
@@ -49,7 +49,7 @@ def find_crop(item: dict, image: np.ndarray) -> tuple[np.ndarray, tuple[bool, bo
         if (corner == corner[0]).all():
             top, left = corner[0]
             return image[top : top + shape[0], left : left + shape[1]], transform, (top, left)
-    raise AssertionError("the pixels are not those of one crop in one orientation")
+    raise AssertionError("the pixels are not from one crop in one orientation")
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -73,7 +73,7 @@ def test_a_sample_equals_the_official_procedure(photos: Path, seed: int) -> None
     assert item["gt_path"] == str(photos / "a.png")
 
 
-def test_an_input_may_be_one_pixel(photos: Path) -> None:
+def test_an_input_may_be_a_single_pixel(photos: Path) -> None:
     dataset = ArbitraryScaleImageDataset(train_block(photos, lq_size=1, sample_q=1))
     for _ in range(20):  # flipped or not
         assert dataset[0]["lq"].shape == (3, 1, 1)
@@ -92,7 +92,7 @@ def test_all_orientations_scales_and_places_are_drawn(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "count"), [((False, False), 1), ((True, False), 2), ((False, True), 4)])
-def test_flips_are_those_that_are_asked_for(photos: Path, options: tuple[bool, bool], count: int) -> None:
+def test_only_enabled_flips_are_drawn(photos: Path, options: tuple[bool, bool], count: int) -> None:
     dataset = ArbitraryScaleImageDataset(train_block(photos, use_hflip=options[0], use_rot=options[1]))
     assert len({find_crop(dataset[0], position_image(*SIZE))[1] for _ in range(60)}) == count
 
@@ -113,7 +113,7 @@ def test_a_paired_sample_takes_matching_crops(tmp_path: Path, seed: int) -> None
     assert torch.equal(item["lq"], torch.from_numpy(orient(lq, *transform).transpose(2, 0, 1).copy()).float() / 255)
 
 
-def test_both_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
+def test_all_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
     for scale in (2, 3):
         save(tmp_path / f"GT_x{scale}" / "a.png", noise_image(40 * scale, 50 * scale))
         save(tmp_path / f"LQ_x{scale}" / "a.png", noise_image(40, 50))
@@ -123,7 +123,7 @@ def test_both_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), data=st.data())
-def test_pixels_are_distinct_and_lie_where_their_coordinates_say(height: int, width: int, data: st.DataObject) -> None:
+def test_pixels_are_distinct_and_at_their_coordinates(height: int, width: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, height * width))
     image = position_image(height, width)
     coord, rgb = sample_pixels(image, count, generator())
@@ -134,7 +134,7 @@ def test_pixels_are_distinct_and_lie_where_their_coordinates_say(height: int, wi
     assert np.array_equal(coord[:, 1].numpy(), plain_coord(width)[column])
 
 
-def test_every_pixel_is_as_likely_as_another() -> None:
+def test_pixels_are_drawn_uniformly() -> None:
     torch.manual_seed(0)
     image, hits = position_image(6, 7), np.zeros((6, 7))
     for _ in range(3000):
@@ -147,7 +147,7 @@ def test_every_pixel_is_as_likely_as_another() -> None:
     size=st.tuples(st.integers(8, 500), st.integers(8, 500)),
     scale=st.tuples(st.floats(1, 8), st.floats(1, 8)),
 )
-def test_what_is_cut_and_reduced_fits_the_image(size: tuple[int, int], scale: tuple[float, float]) -> None:
+def test_validation_crops_lie_within_the_image(size: tuple[int, int], scale: tuple[float, float]) -> None:
     small = floor_size(size, scale)
     for n, low, cut, s in zip(size, small, scaled_size(small, scale), scale, strict=True):
         assert low >= 1 and cut <= n < cut + s + 1

@@ -1,4 +1,4 @@
-"""scripts/prepare_data.py as a person runs it, also interrupted and killed."""
+"""scripts/prepare_data.py as a user runs it, also interrupted and killed."""
 from __future__ import annotations
 
 import os
@@ -41,7 +41,7 @@ def prepare(folder: Path, *args: object, status: int = 0) -> subprocess.Complete
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Everything that an LMDB holds, and its list."""
+    """All entries of an LMDB, and its meta file."""
     with lmdb.open(str(root), readonly=True, lock=False) as env, env.begin() as transaction:
         entries = {bytes(key).decode(): bytes(value) for key, value in transaction.cursor()}
     return {**entries, "meta_info.txt": (root / "meta_info.txt").read_bytes()}
@@ -54,7 +54,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_folder_becomes_an_lmdb_that_basicsr_reads(tmp_path: Path, photos: Path) -> None:
+def test_basicsr_reads_the_lmdb_of_a_folder(tmp_path: Path, photos: Path) -> None:
     from basicsr.data.single_image_dataset import SingleImageDataset
 
     done = prepare(tmp_path, "folder", photos, "set", "--processes", 2)
@@ -78,7 +78,7 @@ def test_a_folder_becomes_an_lmdb_that_basicsr_reads(tmp_path: Path, photos: Pat
     assert (tmp_path / "set.lmdb" / "data.mdb").stat().st_mtime_ns == before
 
 
-def test_check_names_what_is_corrupt_and_makes_nothing(tmp_path: Path, photos: Path) -> None:
+def test_check_lists_corrupt_images_and_writes_nothing(tmp_path: Path, photos: Path) -> None:
     path = photos / "photo 1.png"
     path.write_bytes(path.read_bytes()[:5000])
     done = prepare(tmp_path, "folder", photos, "--check", status=1)
@@ -99,13 +99,13 @@ def test_check_names_what_is_corrupt_and_makes_nothing(tmp_path: Path, photos: P
         (["folder", "."], "name the data set"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path: Path, args: list[str], part: str) -> None:
+def test_missing_data_is_reported_in_one_line(tmp_path: Path, args: list[str], part: str) -> None:
     done = prepare(tmp_path, *args, status=1)
     assert len(done.stderr.splitlines()) == 1 and part in done.stderr
 
 
 def start_and_wait(folder: Path) -> subprocess.Popen[str]:
-    """A run that has begun to write and is far from its end."""
+    """Start a run and wait until it has begun to write, far from its end."""
     command = [*COMMAND, "folder", "photos", "set", "--processes", "2"]
     process = subprocess.Popen(command, cwd=folder, env=environ(), text=True, stderr=subprocess.PIPE)
     data = folder / "set.lmdb.partial" / "data.mdb"
@@ -123,7 +123,7 @@ def many_photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_killed_run_leaves_nothing_that_looks_whole_and_can_be_run_again(many_photos: Path) -> None:
+def test_a_killed_run_leaves_no_data_set_and_can_be_repeated(many_photos: Path) -> None:
     process = start_and_wait(many_photos)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
@@ -151,18 +151,18 @@ def test_an_interrupted_run_leaves_nothing(many_photos: Path) -> None:
     assert [path.name for path in many_photos.iterdir()] == ["photos"]
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path, photos: Path) -> None:
+def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LIIFError, match="set.lmdb cannot be written"):
         store(open_any(photos), tmp_path / "file" / "set.lmdb", Settings())
 
 
-def test_a_step_that_would_lose_pixels(tmp_path: Path, photos: Path) -> None:
+def test_a_step_that_would_skip_pixels_is_refused(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(LIIFError, match="step 100 is larger than crop 90"):
         store(open_any(photos), tmp_path / "set.lmdb", Settings(crop=90, step=100))
 
 
-def test_an_lmdb_grows_beyond_its_first_size(tmp_path: Path) -> None:
+def test_an_lmdb_grows_beyond_its_initial_size(tmp_path: Path) -> None:
     with closing(LmdbFile(tmp_path)) as file:
         file.env.set_mapsize(2**20)
         for k in range(50):
@@ -174,7 +174,7 @@ def test_an_lmdb_grows_beyond_its_first_size(tmp_path: Path) -> None:
 # Benchmark sets and the quickstart ---------------------------------------------------------------------------
 
 
-def test_the_archive_of_benchmarks_is_laid_out(tmp_path: Path) -> None:
+def test_the_benchmark_archive_is_laid_out(tmp_path: Path) -> None:
     archive = tmp_path / "bm" / "Set5"
     for scale in (2, 3, 4):
         save(archive / "LR_bicubic" / f"X{scale}" / f"babyx{scale}.png", noise_image(50 // scale, 12))
@@ -192,7 +192,7 @@ def test_the_archive_of_benchmarks_is_laid_out(tmp_path: Path) -> None:
     assert not list((tmp_path / "other" / "Set5").glob("*x3*"))
 
 
-def test_low_resolution_that_is_made_equals_the_fields_files(tmp_path: Path, shared_data: Path) -> None:
+def test_made_low_resolution_equals_the_usual_files(tmp_path: Path, shared_data: Path) -> None:
     theirs = shared_data / "benchmark" / "Set5"
     shutil.copytree(theirs / "GT_x4", tmp_path / "plain" / "Set5")
     sets.benchmark(tmp_path / "plain", tmp_path / "out")
@@ -203,7 +203,7 @@ def test_low_resolution_that_is_made_equals_the_fields_files(tmp_path: Path, sha
         assert np.array_equal(ours.read(index), given.read(index))
 
 
-def test_the_quickstart_has_photographs_to_train_on_and_others_to_validate(tmp_path: Path) -> None:
+def test_the_quickstart_trains_and_validates_on_different_photographs(tmp_path: Path) -> None:
     prepare(tmp_path, "quickstart")
     train = open_source(str(tmp_path / "datasets/quickstart/train.lmdb"), "lmdb")
     val = open_source(str(tmp_path / "datasets/quickstart/val"), "disk")
@@ -216,7 +216,7 @@ def test_the_quickstart_has_photographs_to_train_on_and_others_to_validate(tmp_p
 
 
 @given(n=st.integers(1, 3000), crop=st.integers(1, 600), data=st.data())
-def test_crops_hold_every_pixel_and_none_beyond(n: int, crop: int, data: st.DataObject) -> None:
+def test_crops_cover_the_image_and_stay_inside(n: int, crop: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(1, crop))
     found = starts(n, crop, step)
     assert found[0] == 0 and found[-1] + crop == max(n, crop)
@@ -224,7 +224,7 @@ def test_crops_hold_every_pixel_and_none_beyond(n: int, crop: int, data: st.Data
 
 
 @given(st.lists(st.text(max_size=8), max_size=8))
-def test_keys_are_ascii_without_dots_and_each_once(names: list[str]) -> None:
+def test_keys_are_unique_ascii_without_dots(names: list[str]) -> None:
     found = keys(names)
     assert len(set(found)) == len(names)
     assert all(key.isascii() and "." not in key and "/" not in key and " " not in key for key in found)

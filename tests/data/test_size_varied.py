@@ -1,4 +1,4 @@
-"""Ground truth that varies in size: equal to the official formula, and the data that prepare_data.py makes for it."""
+"""SizeVariedPairedDataset equals the official formula; prepare_data.py lays out its data."""
 from __future__ import annotations
 
 import json
@@ -61,26 +61,26 @@ def official(folder: Path, index: int, flip: bool, gt_size: int | None) -> tuple
 
 
 @pytest.mark.parametrize("gt_size", [None, 32, 13])
-def test_items_are_those_of_the_official_formula(data: Path, gt_size: int | None) -> None:
+def test_items_equal_the_official_formula(data: Path, gt_size: int | None) -> None:
     dataset = SizeVariedPairedDataset(block(data, gt_size=gt_size))
     torch.manual_seed(0)
-    transform = set()
+    flips = set()
     for index in [*range(COUNT)] * 4:
         item = dataset[index]
         both = [official(data, index, flip, gt_size) for flip in (False, True)]
         flip = [k for k in (0, 1) if np.array_equal(item["lq"].permute(1, 2, 0), both[k][0])]
         assert len(flip) == 1
-        transform.update(flip)
+        flips.update(flip)
         gt = both[flip[0]][1]
         assert torch.equal(item["cell"], torch.tensor([[2 / gt.shape[0], 2 / gt.shape[1]]]))
         places = (item["coord"][:, None] == make_coord(gt.shape[:2])).all(-1)
-        assert places.sum(1).tolist() == [1] * 40 and places.sum(0).max() == 1  # pixels, none of them twice
+        assert places.sum(1).tolist() == [1] * 40 and places.sum(0).max() == 1  # distinct pixels
         assert torch.equal(item["gt"], torch.from_numpy(gt.reshape(-1, 3))[places.int().argmax(1)])
         assert item["gt_path"].endswith(FACES[index])
-    assert transform == {0, 1}
+    assert flips == {0, 1}
 
 
-def test_validation_gives_whole_images_at_the_scale_of_the_sizes(data: Path) -> None:
+def test_validation_yields_whole_images_at_the_ratio_of_their_sizes(data: Path) -> None:
     dataset = SizeVariedPairedDataset(block(data, phase="val", split_key="val"))
     assert dataset.scales == [(4, 4)] and len(dataset) == 2
     assert dataset[1]["lq_path"] == str(data / "8" / FACES[1])
@@ -100,7 +100,7 @@ def test_validation_gives_whole_images_at_the_scale_of_the_sizes(data: Path) -> 
     ({"lq_size": 8}, ("unknown option 'lq_size'",)),
     ({"first_k": 0}, ("first_k: must be a whole number",)),
 ])  # fmt: skip
-def test_bad_options_are_told(data: Path, changes: dict[str, object], parts: tuple[str, ...]) -> None:
+def test_bad_options_are_refused(data: Path, changes: dict[str, object], parts: tuple[str, ...]) -> None:
     refused(lambda: SizeVariedPairedDataset(block(data, **changes)), "datasets: Faces", *parts)
 
 
@@ -108,13 +108,13 @@ def test_bad_options_are_told(data: Path, changes: dict[str, object], parts: tup
     ("{", "is no JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a list of file names"),
     ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "asks for p9.png"),
 ])  # fmt: skip
-def test_a_bad_split_is_told(data: Path, tmp_path: Path, text: str, part: str) -> None:
+def test_a_bad_split_is_refused(data: Path, tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "s.json").write_text(text)
     refused(lambda: SizeVariedPairedDataset(block(data, split_file=str(tmp_path / "s.json"))), "s.json", part)
 
 
 @pytest.mark.parametrize("size", [(32, 30), (30, 30)])
-def test_a_image_of_another_size_is_told(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_an_image_of_another_size_is_refused(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     save(folder / "32" / "p2.png", noise_image(*size))
     refused(lambda: SizeVariedPairedDataset(block(folder)), "p2.png", f"{size[0]}x{size[1]}", "squares of one size")
@@ -123,7 +123,7 @@ def test_a_image_of_another_size_is_told(data: Path, tmp_path: Path, size: tuple
 # prepare_data.py ---------------------------------------------------------------------------------------------
 
 
-def test_faces_are_laid_out_as_the_official_script_does(tmp_path: Path) -> None:
+def test_faces_are_laid_out_as_by_the_official_script(tmp_path: Path) -> None:
     for k in range(6):
         save(tmp_path / "faces" / f"{k}.jpg", noise_image(300, 300, seed=k))
     done = prepare(tmp_path, "celeba_hq", "faces", "--out", "out", "--processes", 1)
@@ -143,7 +143,7 @@ def test_faces_are_laid_out_as_the_official_script_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(300, 299), (255, 255)])
-def test_a_face_that_is_not_square_or_too_small_is_told_and_nothing_half_made(
+def test_a_face_that_is_not_square_or_too_small_is_refused_and_leaves_nothing(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     save(tmp_path / "faces" / "a.png", noise_image(256, 256))

@@ -1,1 +1,1 @@
-"""Data sets on disk, made from images: what scripts/prepare_data.py does."""
+"""Makes data sets on disk from images: the work of scripts/prepare_data.py."""

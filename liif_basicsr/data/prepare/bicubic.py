@@ -1,14 +1,14 @@
-"""The bicubic reduction that the field's low-resolution files were made with: MATLAB's `imresize`, as it was then."""
+"""Bicubic downsampling by MATLAB's older `imresize`, which the usual low-resolution files were made with."""
 from __future__ import annotations
 
 import numpy as np
 
 
 def reduce(image: np.ndarray, scale: int) -> np.ndarray:
-    """Reduce an image by a whole scale.
+    """Downsample an image by a whole scale.
 
-    Equal, to the bit, to the usual files of Set5 and Set14: along rows, then along columns, each rounded to 8 bits;
-    beyond the border the last pixel is repeated (newer versions of MATLAB mirror there).
+    The output is bit for bit that of the usual files of Set5 and Set14: first along y, then along x, each rounded to
+    8 bits; beyond the border the last pixel is repeated (newer versions of MATLAB mirror there).
 
     Args:
         image: uint8 (H, W, 3); H and W are multiples of `scale`.
@@ -27,7 +27,7 @@ def reduce(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _weights(n: int, scale: int) -> np.ndarray:
-    """(n / scale, n + 4 scale): what each pixel of a padded axis gives to each reduced one."""
+    """(n / scale, n + 4 scale) weights of the pixels of a padded axis in each downsampled one."""
     centers = (np.arange(n // scale) + 0.5) * scale - 0.5
     x = np.abs(centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2

@@ -8,29 +8,29 @@ from pathlib import Path
 
 from liif_basicsr.data.known import GET_CELEBA_HQ
 from liif_basicsr.data.prepare.images import encode_png, keys, open_any
-from liif_basicsr.data.prepare.stores import whole
+from liif_basicsr.data.prepare.stores import atomic_folder
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
 from liif_basicsr.utils.parallel import parallel_map
 
-# The first is made of the images, the others of the first.
+# The first is resized from the images, the others from the first.
 SIZES = (256, 128, 64, 32)
-# Of 30 000 images the paper takes 25 000 for training.
+# The paper trains on 25 000 of the 30 000 images.
 TRAINING = 5 / 6
 
 
 def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
-    """Make `target`/256, 128, 64 and 32 of square images, and `target`/split.json, which says what is for training.
+    """Make `target`/256, 128, 64 and 32 from square images, and `target`/split.json, which lists those for training.
 
-    A split.json that is there stays, such as the paper's. Else the first 5/6 of the names are for training.
+    What exists stays, such as the paper's own split.json; a new one takes the first 5/6 of the names for training.
 
     Returns:
-        What was made; what is there already stays.
+        The folders and files that were made.
 
     Raises:
-        LIIFError: no images, one that is corrupt, not square or too small, or a place that is not to be written to.
+        LIIFError: no images, one that is corrupt, not square or too small, or a target that cannot be written.
     """
     if not folder.is_dir():
         raise LIIFError(f"{folder} does not exist; {GET_CELEBA_HQ}")
@@ -48,17 +48,17 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
 
 
 def resized(source: ImageSource, index: int, size: int) -> bytes:
-    """An image at `size`, as the official code's `resize.py` makes it, in a PNG file."""
+    """A PNG of an image at `size`, resized as by the official code's `resize.py`."""
     image = source.read(index)
     if image.shape[0] != image.shape[1] or image.shape[0] < size:
-        told = f"{source.path(index)} is {image.shape[0]}x{image.shape[1]}"
-        raise LIIFError(f"{told}, and not a square of at least {size}x{size}; take it away")
+        found = f"{source.path(index)} is {image.shape[0]}x{image.shape[1]}"
+        raise LIIFError(f"{found}, not a square of at least {size}x{size}; remove it")
     return encode_png(downsample(image, (size, size)), 1)
 
 
 def _write(goal: Path, source: ImageSource, size: int, processes: int) -> None:
     results = closing(parallel_map(partial(resized, size=size), source, processes, goal.name))
-    with whole(goal) as folder, results as contents:
+    with atomic_folder(goal) as folder, results as contents:
         for name, content in zip(keys(source.names), contents, strict=True):
             if isinstance(content, LIIFError):
                 raise content

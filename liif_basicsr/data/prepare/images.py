@@ -1,4 +1,4 @@
-"""From images to sub-images or pixels, and the search for corrupt ones."""
+"""Stores images as sub-images in LMDB or as decoded pixels, and finds corrupt ones."""
 from __future__ import annotations
 
 import itertools
@@ -13,16 +13,16 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from liif_basicsr.data.prepare.stores import LmdbFile, PixelFile, whole
+from liif_basicsr.data.prepare.stores import LmdbFile, PixelFile, atomic_folder
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.parallel import Function, parallel_map
 
-Piece = tuple[tuple[int, int], bytes]  # (H, W) and what is stored
+Piece = tuple[tuple[int, int], bytes]  # (H, W) and the bytes to store
 
 
 class Settings(NamedTuple):
-    """How images are stored: as PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as `pixels`."""
+    """How to store images: as PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as `pixels`."""
 
     crop: int = 480
     step: int = 240
@@ -32,25 +32,25 @@ class Settings(NamedTuple):
 
 
 def open_any(path: Path) -> ImageSource:
-    """The images of a folder, of an LMDB or of a folder of pixels: whichever it is."""
+    """Open a folder of images, an LMDB, or a folder of pixels, whichever it is."""
     files = {"data.mdb": "lmdb", "pixels.bin": "pixels"}
     return open_source(str(path), next((kind for name, kind in files.items() if (path / name).exists()), "disk"))
 
 
 def store(source: ImageSource, target: Path, settings: Settings) -> int:
-    """Store all images of a source under `target`, which appears when it is whole.
+    """Store all images of a source as `target`, which appears only when it is complete.
 
     Returns:
-        How many images it holds.
+        The number of images, or sub-images, stored.
 
     Raises:
-        LIIFError: an image is corrupt, or the disk is full or not to be written to.
+        LIIFError: an image is corrupt, or the target cannot be written.
     """
     if settings.step > settings.crop:
-        raise LIIFError(f"step {settings.step} is larger than crop {settings.crop}: what lies between would be lost")
+        raise LIIFError(f"step {settings.step} is larger than crop {settings.crop}: pixels between would be lost")
     names, lines = keys(source.names), []
     results = closing(parallel_map(_work(settings), source, settings.processes, target.name))
-    with whole(target) as folder:
+    with atomic_folder(target) as folder:
         with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
             for name, pieces in zip(names, all_pieces, strict=True):
                 if isinstance(pieces, LIIFError):
@@ -64,12 +64,12 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
 
 
 def corrupt(source: ImageSource, processes: int) -> list[str]:
-    """What is wrong with those images of a source that cannot be read."""
+    """A line for each image of a source that cannot be read."""
     return [str(error) for error in parallel_map(_check, source, processes, "checking") if error is not None]
 
 
 def keys(names: Sequence[str]) -> list[str]:
-    """Names without suffix as keys that BasicSR can read: ASCII, no dot, each once."""
+    """Names without suffix as keys that BasicSR can read: ASCII, no dot, each unique."""
     taken: dict[str, None] = {}
     for name in names:
         stem = re.sub(r"[^0-9A-Za-z_-]", "_", osp.splitext(name)[0])[:200]
@@ -79,13 +79,13 @@ def keys(names: Sequence[str]) -> list[str]:
 
 
 def starts(n: int, crop: int, step: int) -> list[int]:
-    """Where crops begin along an axis of `n` pixels, so that together they hold all of it."""
+    """Where crops start along an axis of `n` pixels so that together they cover it."""
     inside = list(range(0, max(n - crop, 0) + 1, step))
     return inside if inside[-1] + crop >= n else [*inside, n - crop]
 
 
 def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> list[Piece]:
-    """The sub-images of an image, row by row, as PNG; one that is smaller than `crop` stays whole."""
+    """The sub-images of an image, row by row, as PNG; along an axis shorter than `crop` it stays whole."""
     image = source.read(index)
     windows = [
         image[top : top + crop, left : left + crop]

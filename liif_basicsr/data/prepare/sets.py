@@ -1,4 +1,4 @@
-"""The data sets of the field, laid out as the options files name them."""
+"""The usual data sets, laid out as the options files expect them."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from liif_basicsr.data.decode import decode
 from liif_basicsr.data.known import GET_BENCHMARK, GET_DIV2K
 from liif_basicsr.data.prepare.bicubic import reduce
 from liif_basicsr.data.prepare.images import Settings, encode_png, open_any, store
-from liif_basicsr.data.prepare.stores import whole
+from liif_basicsr.data.prepare.stores import atomic_folder
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.utils.errors import LIIFError
 
 SCALES = (2, 3, 4)
 
-# Photographs that come with scikit-image, which BasicSR depends on.
+# Photographs that scikit-image ships, which BasicSR depends on.
 QUICKSTART_TRAIN = (
     *("astronaut.png", "brick.png", "camera.png", "grass.png", "gravel.png"),
     *("hubble_deep_field.jpg", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg"),
@@ -34,13 +34,13 @@ def open_div2k(folder: Path) -> ImageSource:
 
 
 def benchmark(root: Path, target: Path) -> list[Path]:
-    """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and so for x3 and x4.
+    """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and likewise for x3 and x4.
 
-    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as the archive of EDSR has it, or with images alone:
-    these are cut to a multiple, and low resolution is made of them, as the field has it.
+    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or one of images only: these are
+    cropped to a multiple of the scale and downsampled as the usual files were.
 
     Returns:
-        The folders that were made; those that are there already stay.
+        The folders that were made; existing ones stay.
     """
     sets = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
     if not sets:
@@ -58,7 +58,7 @@ def benchmark(root: Path, target: Path) -> list[Path]:
 
 
 def quickstart(target: Path) -> None:
-    """scikit-image's photographs: `target`/train.lmdb, and `target`/val with those that are kept for validation."""
+    """Make `target`/train.lmdb of scikit-image's photographs, and `target`/val of those kept for validation."""
     photographs = open_source(osp.join(osp.dirname(skimage.__file__), "data"), "disk")
     if not (target / "train.lmdb").exists():
         store(photographs.selected(QUICKSTART_TRAIN, "quickstart"), target / "train.lmdb", Settings(crop=240, step=240))
@@ -68,19 +68,19 @@ def quickstart(target: Path) -> None:
 
 
 def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
-    """A folder of PNG files with the names of `images` and what `pixels(index)` gives."""
-    with whole(target) as folder:
+    """Write a folder of PNG files named as `images`, with the output of `pixels(index)`."""
+    with atomic_folder(target) as folder:
         for index, name in enumerate(images.names):
             (folder / f"{osp.splitext(name)[0]}.png").write_bytes(encode_png(pixels(index), 9))
 
 
 def _write_benchmark(target: Path, which: int, images: ImageSource, given: Path, scale: int) -> None:
-    """One folder of a set: low resolution (`which` = 0) or the ground truth (1) at a scale."""
+    """Write one folder of a set: low resolution (`which` = 0) or ground truth (1) at a scale."""
     _write(target, images, lambda index: _pair(images, index, given, scale)[which])
 
 
 def _pair(images: ImageSource, index: int, given: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Low resolution, given or made, and the ground truth cut to a multiple of it."""
+    """Low resolution, read or made, and the ground truth cropped to a multiple of it."""
     image, stem = images.read(index), osp.splitext(images.names[index])[0]
     if given.is_dir():
         low = _read(given / f"X{scale}" / f"{stem}x{scale}.png")

@@ -1,4 +1,4 @@
-"""What is written: an LMDB in BasicSR's layout, or decoded pixels. Each appears under its name only when whole."""
+"""Writers of an LMDB in BasicSR's layout and of decoded pixels. A store appears under its name only when complete."""
 from __future__ import annotations
 
 import shutil
@@ -13,13 +13,13 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 @contextmanager
-def whole(target: Path) -> Iterator[Path]:
-    """A folder to fill, TARGET.partial, which becomes `target` when the context ends well.
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill, TARGET.partial, which is renamed to `target` when the context ends without an error.
 
-    Otherwise it is removed; so is, at the start, what an earlier run that was killed has left.
+    After an error it is removed, as is, at the start, the one that a killed run has left.
 
     Raises:
-        LIIFError: the disk is full, or the place is not to be written to.
+        LIIFError: the disk is full, or the target cannot be written.
     """
     folder = target.with_name(target.name + ".partial")
     try:
@@ -35,7 +35,7 @@ def whole(target: Path) -> Iterator[Path]:
 
 
 class LmdbFile:
-    """A new LMDB in a folder; it grows as it needs to."""
+    """A new LMDB in a folder; it grows as needed."""
 
     def __init__(self, folder: Path) -> None:
         self.env = lmdb.open(str(folder), map_size=2**28, sync=False)
@@ -50,13 +50,13 @@ class LmdbFile:
             self.write(key, content)
 
     def close(self) -> None:
-        """Bring everything to the disk."""
+        """Flush everything to the disk."""
         self.env.sync(True)
         self.env.close()
 
 
 class PixelFile:
-    """A new pixels.bin in a folder: the bytes of one image after the other."""
+    """A new pixels.bin in a folder: the bytes of all images, one after another."""
 
     def __init__(self, folder: Path) -> None:
         self.file = open(folder / "pixels.bin", "wb")
@@ -66,7 +66,7 @@ class PixelFile:
         self.file.write(content)
 
     def close(self) -> None:
-        """Bring everything to the disk."""
+        """Flush everything to the disk."""
         with self.file:
             self.file.flush()
             fsync(self.file.fileno())
