@@ -4,12 +4,11 @@
     python scripts/benchmark.py --official official
 
 Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
-`--official` only our own times are printed. Quiet machines give quiet numbers: close what else runs.
+`--official` only our own times are printed. Close other programs: they disturb the measurement.
 """
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from benchmarking.cases import HIGH, LOW, NETWORK
 from benchmarking.data import measure_data, measure_validation
+from benchmarking.memory import peak_memory
 from benchmarking.official import load_official, official_render
 from benchmarking.timing import row, seconds
 
@@ -28,15 +29,13 @@ from liif_basicsr.hub.official import to_official
 from liif_basicsr.utils.errors import run_script
 from liif_basicsr.utils.precision import autocast, best_precision, bfloat16_is_fast
 
-NETWORK = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 64, "num_block": 16}}
-LOW, HIGH = (96, 96), (384, 384)
 MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
 CPU = torch.device("cpu")
 PRECISIONS = {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if bfloat16_is_fast(CPU) else {})}
 
 
 def measure_products(runs: int) -> dict[str, float]:
-    """The machine's best rate of a 256-wide product, linear or 1x1 convolution: precision -> GFLOP/s."""
+    """The machine's best rate for a product of width 256, linear or 1x1 convolution: precision -> GFLOP/s."""
     best = {}
     for precision, dtype in PRECISIONS.items():
         rates = []
@@ -55,7 +54,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, runs: int) -> None:
-    """Whole images, and how near the decoder comes to the machine's rate."""
+    """Time whole images, and compare the decoder's rate with the machine's best."""
     lq = torch.rand(1, 3, *LOW)
     base = (lambda: official_render(theirs, lq, HIGH)) if theirs else None
     rates = measure_products(runs)
@@ -75,7 +74,7 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
 
 
 def measure_training(net: Any, theirs: Any, runs: int) -> None:
-    """One step of Adam on 4 x 48 x 48 with 2304 queries each, encoder included."""
+    """Time one step of Adam on 4 x 48 x 48 with 2304 queries each, encoder included."""
     generator = torch.Generator().manual_seed(0)
     lq = torch.rand(4, 3, 48, 48, generator=generator)
     coord = torch.rand(4, 2304, 2, generator=generator) * 2 - 1
@@ -102,21 +101,21 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
 
 
 def measure_memory() -> None:
-    """Peak of a whole process that renders one large image."""
+    """Print the peak memory of processes that render one large image each."""
     for low, high in MEMORY_CASES:
         command = [sys.executable, __file__, "--peak", *map(str, (*low, *high))]
         print(subprocess.run(command, check=True, text=True, capture_output=True).stdout, end="", flush=True)
 
 
 def print_peak(h: int, w: int, height: int, width: int) -> None:
-    """Render in this process and print its peak."""
+    """Render in this process and print its peak memory."""
     torch.manual_seed(0)
     net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, h, w)
     precision = best_precision(CPU, 8)
     with autocast(CPU, precision):
         took = seconds(lambda: net.render(lq, (height, width)))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"| {w}x{h} to {width}x{height}, {precision} | {took:.0f} s | peak of the process: {peak:.2f} GB | |")
+    peak = peak_memory() / 2**30
+    print(f"| {w}x{h} to {width}x{height}, {precision} | {took:.0f} s | peak of the process: {peak:.2f} GiB | |")
 
 
 def main() -> int:
@@ -124,15 +123,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif")
     parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
-    parser.add_argument("--short", action="store_true", help="one pair for each row: to see that it runs")
-    parser.add_argument("--memory", action="store_true", help="also the peak of memory on large images: minutes")
+    parser.add_argument("--short", action="store_true", help="one pair for each row, to check that it runs")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images (minutes)")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
         print_peak(*args.peak)
         return 0
     args.runs = 1 if args.short else args.runs
-    return run_script("benchmark.py", lambda: measure(args), "nothing is kept")
+    return run_script("benchmark.py", lambda: measure(args), "results are not saved")
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -143,7 +142,7 @@ def measure(args: argparse.Namespace) -> None:
     theirs = load_official(args.official, checkpoint) if args.official else None
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
     if "bfloat16" not in PRECISIONS:
-        print("no bfloat16: this processor has no instructions for it")
+        print("bfloat16 is not measured: this processor has no instructions for it")
     print("\n| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
     measure_training(net, theirs, args.runs)

@@ -1,10 +1,9 @@
-"""The paper's comparisons at small size: a short training of each variant, all else alike, and their table.
+"""The paper's comparisons at a small size: a short training of each variant, all else equal, and their table.
 
     python scripts/controlled_run.py
 
-LIIF, its ablations, MetaSR, and LIIF trained at one scale only: same seed, same data, same iterations, the same
-encoder, as `options/train_controlled.yml` says. It may be interrupted at any time and run again: what is trained
-stays, and what was begun goes on.
+LIIF, its ablations, MetaSR, and LIIF trained at one scale only, with the seed, data, iterations and encoder of
+`options/train_controlled.yml`. An interrupted run continues: trained variants are kept, and a training resumes.
 """
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from liif_basicsr.utils.files import write
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "options" / "train_controlled.yml"
-# Name -> what it changes; None takes an option away. Source: paper, section 4.
+# Name -> changed options; None removes one. Source: paper, section 4.
 VARIANTS: dict[str, dict[str, Any]] = {
     "LIIF": {},
     "MetaSR": {"network_g": {"type": "MetaSR", "hidden_dims": None}},
@@ -39,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with changes, block by block."""
+    """Options with `changes` merged in, block by block; None removes an option."""
     result = dict(options)
     for key, value in changes.items():
         result[key] = changed(result[key], value) if isinstance(value, Mapping) else value
@@ -47,10 +46,13 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def train(variant: str, options: Mapping[str, Any]) -> Path:
-    """Train a variant, or go on with it, or do nothing where it is trained; its checkpoint.
+    """Train a variant, or resume it, or do nothing where it is trained already.
+
+    Returns:
+        Its checkpoint.
 
     Raises:
-        LIIFError: what lies there was trained with other options, or the training fails.
+        LIIFError: its folder was trained with other options, or the training fails.
     """
     own = {**changed(options, VARIANTS[variant]), "name": f"{options['name']}_{variant}"}
     folder, path = Path("experiments", own["name"]), Path("experiments", f"{own['name']}.yml")
@@ -69,7 +71,7 @@ def train(variant: str, options: Mapping[str, Any]) -> Path:
 
 
 def tabulate(trained: Mapping[str, Path], args: argparse.Namespace) -> int:
-    """Make the table of all variants by tables.py; its exit status."""
+    """Make the table of all variants with tables.py; returns its exit status."""
     networks = ["bicubic", *(f"{variant}={path}" for variant, path in trained.items())]
     command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *args.sets]
     command += ["--data", args.data, "--scales", *args.scales, "--metrics", "psnr", "--out", args.out]
@@ -77,13 +79,13 @@ def tabulate(trained: Mapping[str, Path], args: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Train what is not trained yet, and make the table."""
+    """Train the variants that are not trained yet, and make the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--options", default=str(OPTIONS), help="what all have in common (default: %(default)s)")
+    parser.add_argument("--options", default=str(OPTIONS), help="the common options (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
-    parser.add_argument("--sets", nargs="+", default=["Set5", "Set14"], help="as of tables.py (default: Set5 Set14)")
+    parser.add_argument("--sets", nargs="+", default=["Set5", "Set14"], help="as in tables.py (default: Set5 Set14)")
     parser.add_argument("--data", default="datasets", help="where the folders of the sets are (default: %(default)s)")
-    parser.add_argument("--scales", nargs="+", default=["2", "3", "4", "6", "8", "12"], help="as of tables.py")
+    parser.add_argument("--scales", nargs="+", default=["2", "3", "4", "6", "8", "12"], help="as in tables.py")
     parser.add_argument("--out", default="results/controlled.md", help="the table (default: %(default)s)")
     args = parser.parse_args()
 
@@ -91,7 +93,7 @@ def main() -> int:
         options = read(args.options)
         return tabulate({variant: train(variant, options) for variant in args.variants}, args)
 
-    return run_script("controlled_run.py", work, "run it again to go on")
+    return run_script("controlled_run.py", work, "run it again to continue")
 
 
 if __name__ == "__main__":

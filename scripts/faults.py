@@ -1,9 +1,9 @@
-"""Does what must not hurt, many times: kills, full disks, corrupt files; prints a table of how it ended.
+"""Injects faults that must do no harm: kills, full disks, corrupt files; prints a table of the outcomes.
 
     python scripts/faults.py            # 30 kills, 200 images, 50 checkpoints, 100 options files; some minutes
-    python scripts/faults.py --short    # the same in small, as the tests run it
+    python scripts/faults.py --short    # a small version, as run by the tests
 
-The exit status is 1 if anything ended otherwise than it should, which is then told.
+The exit status is 1 if any outcome was wrong; a line is printed for each.
 """
 import argparse
 import os
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ["OMP_NUM_THREADS"] = "1"  # tiny tensors; and the order of sums stays the same
+os.environ["OMP_NUM_THREADS"] = "1"  # tensors are tiny, and sums keep their order
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
@@ -22,8 +22,8 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="few kills and files")
-    parser.add_argument("--seed", type=int, default=0, help="another one does other things (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (default: all)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         parts = run_suite(Path(folder), args.short, args.seed, args.only)

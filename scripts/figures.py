@@ -1,10 +1,10 @@
-"""Images to look at, from images and checkpoints.
+"""Figures from images and checkpoints.
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
     python scripts/figures.py curve bicubic liif-light --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
 
-`sheet` reduces an image and enlarges it again: low resolution, bicubic, each model, and the image itself, side by
-side. `curve` draws PSNR against scale; it takes what `tables.py` takes, measures as that does, and shares its results.
+`sheet` downsamples an image and upscales it again: low resolution, bicubic, each model, and the image itself, side by
+side. `curve` draws PSNR against scale, with the arguments, the measurements and the saved results of `tables.py`.
 """
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
 from liif_basicsr.evaluation.curve import check_curve, draw_curve
 from liif_basicsr.evaluation.methods import Method, open_methods
 from liif_basicsr.evaluation.output import check_output
+from liif_basicsr.evaluation.results import METRICS
+from liif_basicsr.evaluation.validation import measure, protocol_options
 from liif_basicsr.images.reading import read_srgb
-from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 from liif_basicsr.rendering.tiles import check_window
 from liif_basicsr.utils.errors import LIIFError, run_script
 from liif_basicsr.utils.files import write
@@ -35,30 +36,21 @@ SMALL = range(1, 33)
 SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
-def to_tensor(image: Image.Image) -> torch.Tensor:
-    """(1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
-
-
-def to_image(tensor: torch.Tensor) -> Image.Image:
-    """From (1, 3, H, W) in [0, 1]."""
-    return Image.fromarray((tensor[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-
-
-def enlarge_all(gt: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
-    """Reduce an image by `scale`, enlarge it again in every way; label -> image of gt's size."""
+def upscale_all(gt: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
+    """Downsample an image by `scale` and upscale it again by each method; label -> image of gt's size."""
     low = gt.resize((max(1, round(gt.width / scale)), max(1, round(gt.height / scale))), Image.Resampling.BICUBIC)
     panels = {f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST)}
-    border = int(scale) if min(gt.size) > 4 * scale else 0
+    lq, target = (to_image_tensor(np.asarray(image))[None] for image in (low, gt))
+    protocol = protocol_options("benchmark", (scale, scale) if min(gt.size) > 4 * scale else (0, 0))
     for method in methods:
-        image = to_image(method.render(to_tensor(low), (gt.height, gt.width)))
-        psnr = calculate_psnr_liif(to_tensor(image), to_tensor(gt), border, test_y_channel=True)
-        panels[f"{method.label}, {psnr:.2f} dB"] = image
+        output = method.render(lq, (gt.height, gt.width))
+        (psnr,) = measure(output, target, {"psnr": METRICS["psnr"]}, protocol)
+        panels[f"{method.label}, {psnr:.2f} dB"] = Image.fromarray(to_pixels(output[0]))
     return {**panels, "the image itself": gt}
 
 
 def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Image.Image:
-    """Panels under their labels, `columns` in a row (None: all), each pixel shown `zoom` times."""
+    """Panels below their labels, `columns` in a row (None: all), each pixel repeated `zoom` times along both axes."""
     columns = min(columns or len(panels), len(panels))
     width, height = (zoom * n for n in next(iter(panels.values())).size)
     step_x, step_y = width + GAP, height + LABEL_HEIGHT
@@ -72,7 +64,7 @@ def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Ima
 
 
 def region_of(text: str) -> tuple[int, int, int, int]:
-    """`top,left,height,width` as numbers."""
+    """Parse `top,left,height,width`."""
     try:
         top, left, height, width = (int(part) for part in text.split(","))
     except ValueError:
@@ -87,7 +79,7 @@ def run_sheet(args: argparse.Namespace) -> None:
         raise LIIFError(f"--scale {args.scale:g}: must be at least 1")
     gt = read_srgb(args.image)
     top, left, height, width = check_window((gt.height, gt.width), args.region)
-    panels = enlarge_all(gt, args.scale, open_methods(["bicubic", *args.model], args.precision))
+    panels = upscale_all(gt, args.scale, open_methods(["bicubic", *args.model], args.precision))
     panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}
     content = BytesIO()
     sheet(panels, args.zoom, args.columns).save(content, SHEETS[args.out.suffix], quality=90)
@@ -96,23 +88,23 @@ def run_sheet(args: argparse.Namespace) -> None:
 
 
 def run_curve(args: argparse.Namespace) -> None:
-    """Measure what is not measured yet, draw PSNR against scale."""
+    """Measure what the results lack, and draw PSNR against scale."""
     check_curve(args.out, scales_of(args))
     draw_curve(args.out, *measured(args))
     print(args.out)
 
 
 def main() -> int:
-    """Parse the command line and run the command; bad input is told in one line."""
+    """Parse the command line and run the command; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("sheet", help="one image, reduced and enlarged again in every way")
+    command = commands.add_parser("sheet", help="one image, downsampled and upscaled again by each model")
     command.add_argument("--image", required=True, help="the image, in full resolution")
-    command.add_argument("--scale", type=float, default=4, help="how much it is reduced (default: 4)")
-    command.add_argument("--model", action="append", default=[], help="a NETWORK, as `curve` takes it; any number")
+    command.add_argument("--scale", type=float, default=4, help="how much it is downsampled (default: 4)")
+    command.add_argument("--model", action="append", default=[], help="a NETWORK as in `curve`; may be repeated")
     command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
-    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="show each pixel N times (1)")
+    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
     command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels in a row (default: all)")
     command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
     command.set_defaults(run=run_sheet)
@@ -121,7 +113,7 @@ def main() -> int:
     command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")
     command.set_defaults(run=run_curve)
     args = parser.parse_args()
-    return run_script("figures.py", lambda: args.run(args), "run it again to go on")
+    return run_script("figures.py", lambda: args.run(args), "run it again to continue")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
     python scripts/prepare_data.py celeba_hq
     python scripts/prepare_data.py quickstart
 
-It may be interrupted at any time and run again: a data set appears under its name when it is whole. `--check` with
-`folder` or `div2k` makes nothing, and lists the images that are corrupt.
+It may be interrupted at any time and run again: a data set appears under its name only when it is complete. `--check`
+with `folder` or `div2k` lists corrupt images and writes nothing.
 """
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.utils.errors import LIIFError, run_script
 
-# Those that this process may use, where the system tells.
+# Those that this process may use, where the system knows.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def folder(args: argparse.Namespace) -> int:
     """Images of any size."""
     if args.out is None and not args.check:
-        raise LIIFError("folder: name the data set to make too, such as datasets/my_photos")
+        raise LIIFError("folder: name the data set to make as well, such as datasets/my_photos")
     return check_or_store(images.open_any(args.folder), args.out or args.folder, args)
 
 
@@ -41,12 +41,12 @@ def div2k(args: argparse.Namespace) -> int:
 
 def benchmark(args: argparse.Namespace) -> int:
     """Set5, Set14, B100, Urban100."""
-    return tell(sets.benchmark(args.folder, args.out), args.out)
+    return report(sets.benchmark(args.folder, args.out), args.out)
 
 
 def celeba_hq(args: argparse.Namespace) -> int:
     """Square images, at 256, 128, 64 and 32 pixels, and split.json."""
-    return tell(make_celeba_hq(args.folder, args.out, args.processes), args.out)
+    return report(make_celeba_hq(args.folder, args.out, args.processes), args.out)
 
 
 def quickstart(args: argparse.Namespace) -> int:
@@ -56,17 +56,17 @@ def quickstart(args: argparse.Namespace) -> int:
     return 0
 
 
-def tell(made: list[Path], out: Path) -> int:
-    """Say what was made."""
+def report(made: list[Path], out: Path) -> int:
+    """Print what was made."""
     for path in made:
         print(path)
     if not made:
-        print(f"all is in {out} already; remove what is to be made again")
+        print(f"{out} is complete; remove what should be made again")
     return 0
 
 
 def check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> int:
-    """List what is corrupt, or store the images as `out`, to which the usual suffix is added."""
+    """List corrupt images, or store the images as `out` with the suffix of its kind."""
     if args.check:
         wrong = images.corrupt(source, args.processes)
         print(*wrong, f"{len(wrong)} of {len(source)} images in {source.root} are corrupt", sep="\n")
@@ -74,7 +74,7 @@ def check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> 
     kind = "pixels" if args.pixels else "lmdb"
     target = out if out.suffix == f".{kind}" else out.with_name(f"{out.name}.{kind}")
     if target.exists():
-        print(f"{target} is there already; remove it to make it again")
+        print(f"{target} exists already; remove it to make it again")
         return 0
     settings = images.Settings(**{name: getattr(args, name) for name in images.Settings._fields})
     count = images.store(source, target, settings)
@@ -113,20 +113,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_store_options(sub: argparse.ArgumentParser) -> None:
-    """Options of how images are stored."""
+    """Add the options of how images are stored."""
     default = images.Settings()
     sub.add_argument("--crop", type=positive, default=default.crop, help="side of a sub-image (%(default)s)")
-    sub.add_argument("--step", type=positive, default=default.step, help="from one to the next (%(default)s)")
+    sub.add_argument("--step", type=positive, default=default.step, help="distance between sub-images (%(default)s)")
     sub.add_argument("--level", type=int, choices=range(10), default=default.level, metavar="0-9",
-                     help="PNG compression (%(default)s); 0 is the fastest to read, and twice the size")
-    sub.add_argument("--pixels", action="store_true", help="whole images as decoded pixels, to be memory-mapped")
-    sub.add_argument("--check", action="store_true", help="make nothing; list the images that are corrupt")
+                     help="PNG compression (%(default)s); 0 is the fastest to read, at twice the size")
+    sub.add_argument("--pixels", action="store_true", help="store whole images as decoded pixels, to be memory-mapped")
+    sub.add_argument("--check", action="store_true", help="list corrupt images and write nothing")
     add_processes(sub)
 
 
 def add_processes(sub: argparse.ArgumentParser) -> None:
-    """How many processes do the work."""
-    sub.add_argument("--processes", type=positive, default=CORES, help="(%(default)s)")
+    """Add the option of the number of processes."""
+    sub.add_argument("--processes", type=positive, default=CORES, help="number of worker processes (%(default)s)")
 
 
 def positive(value: str) -> int:
@@ -138,9 +138,9 @@ def positive(value: str) -> int:
 
 
 def main() -> int:
-    """Run one command; bad input is told in one line."""
+    """Run one command; bad input is reported in one line."""
     args = parser().parse_args()
-    return run_script("prepare_data", lambda: args.run(args), "nothing half made is left, run it again")
+    return run_script("prepare_data", lambda: args.run(args), "nothing incomplete is left; run it again")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One table of networks on sets at scales: PSNR and SSIM by the paper's protocols, with its numbers beside.
+"""One table of networks on sets at scales: PSNR and SSIM by the paper's protocols, with the paper's numbers.
 
     python scripts/tables.py bicubic liif-light mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
 
-Sets are as `prepare_data.py benchmark` makes them, DIV2K as downloaded, or any folder of images (NAME=FOLDER).
-Each result is kept as soon as it is known: interrupted, it goes on; a network that changed is measured again, alone.
+Sets are those of `prepare_data.py benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each result
+is saved as soon as it is measured: an interrupted run continues, and only what has changed is measured again.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from benchmark import HIGH, LOW, NETWORK
+from benchmarking.cases import HIGH, LOW, NETWORK
 from benchmarking.official import load_official, official_render
 from benchmarking.timing import pairs
 
@@ -30,12 +30,12 @@ from liif_basicsr.utils.files import write
 
 
 def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -> dict[str, Values]:
-    """Seconds for a megapixel of output, by label; and how many times as fast the official code is surpassed.
+    """Seconds per megapixel of output, and the speed relative to the official code, by label.
 
-    The official code runs EDSR-baseline-LIIF in float32 on the CPU, in turn with each method, as in benchmark.py.
+    The official code runs EDSR-baseline-LIIF in float32 on the CPU, alternating with each method, as in benchmark.py.
     """
     if official and torch.cuda.is_available():
-        raise LIIFError("--official: is compared with on the CPU; set CUDA_VISIBLE_DEVICES to nothing")
+        raise LIIFError("--official: runs on the CPU; set CUDA_VISIBLE_DEVICES to nothing")
     torch.manual_seed(0)
     lq, base = torch.rand(1, 3, *LOW), None
     if official:
@@ -52,7 +52,7 @@ def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, write the tables, print one."""
+    """Measure, write the tables, and print one."""
     for path in args.out:
         check_output(path, FORMS)
     methods, subjects, results = measured(args)
@@ -64,16 +64,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Parse the command line and make the table; bad input is told in one line."""
+    """Parse the command line and make the table; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="default: both")
-    parser.add_argument("--time", action="store_true", help="also the time for a megapixel of output")
-    parser.add_argument("--official", type=Path, help="that too, relative to a clone of https://github.com/yinboc/liif")
-    parser.add_argument("--runs", type=int, default=7, help="how often times are taken (default: %(default)s)")
+    parser.add_argument("--time", action="store_true", help="also measure the time per megapixel of output")
+    parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif to compare times with")
+    parser.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")
     parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
     args = parser.parse_args()
-    return run_script("tables.py", lambda: run(args), "run it again to go on")
+    return run_script("tables.py", lambda: run(args), "run it again to continue")
 
 
 if __name__ == "__main__":

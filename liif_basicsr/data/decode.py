@@ -72,3 +72,8 @@ def to_tensor(image: np.ndarray) -> Tensor:
 def to_image_tensor(image: np.ndarray) -> Tensor:
     """uint8 array (H, W, 3) to a float32 tensor (3, H, W) in [0, 1]."""
     return to_tensor(image.transpose(2, 0, 1))
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """Tensor (3, H, W) on the CPU, clamped to [0, 1], to a uint8 array (H, W, 3)."""
+    return image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()

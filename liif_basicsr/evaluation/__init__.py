@@ -1,1 +1,1 @@
-"""Tables and figures: what is compared, on what, what was measured, and the numbers of the paper beside."""
+"""Measures networks on sets at scales, and makes tables and curves of the results beside the paper's numbers."""

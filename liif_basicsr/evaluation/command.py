@@ -1,4 +1,4 @@
-"""The arguments that tables and figures share: what is compared, on which sets, at which scales."""
+"""The arguments that tables.py and figures.py share: the networks, sets and scales to compare."""
 from __future__ import annotations
 
 import argparse
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "methods", nargs="+", metavar="NETWORK",
-        help="a checkpoint, a known name, bicubic, lanczos, or networks of one scale each with commas between: the "
-             "nearest one renders; LABEL=NETWORK gives it a name",
+        help="a checkpoint, a known name, bicubic, lanczos, or networks of one scale each, separated by commas, of "
+             "which the nearest renders; LABEL=NETWORK sets the label in the table",
     )  # fmt: skip
     parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="names of folders, or NAME=FOLDER")
     parser.add_argument("--data", default="datasets", help="where the folders of the sets are (default: %(default)s)")
@@ -29,20 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     parser.add_argument(
         "--results", type=Path, default=Path("results/tables.json"),
-        help="where each result is kept as soon as it is known (default: %(default)s)",
+        help="where each result is saved as soon as it is measured (default: %(default)s)",
     )  # fmt: skip
 
 
 def measured(args: argparse.Namespace) -> tuple[list[Method], list[Subject], Results]:
-    """Open all that the arguments name, and measure what was not measured before.
+    """Open what the arguments name, and measure what the results file lacks.
 
     Raises:
-        LIIFError: something that cannot be used; all but damaged images is found before anything is measured.
+        LIIFError: bad input, found before anything is measured unless it is a corrupt image.
     """
     wanted = scales_of(args)
     subjects = [subject for text in args.sets for subject in open_subjects(text, args.data, wanted)]
     if len({subject.name for subject in subjects}) < len(args.sets):
-        raise LIIFError("--sets: two of them have the same name; NAME=FOLDER gives one another")
+        raise LIIFError("--sets: two of them have the same name; rename one with NAME=FOLDER")
     methods = open_methods(args.methods, args.precision)
     results = Results(args.results)
     measure_all(methods, subjects, results)
@@ -53,7 +53,7 @@ def scales_of(args: argparse.Namespace) -> list[Scale]:
     """All scales that the arguments name.
 
     Raises:
-        LIIFError: one of them twice.
+        LIIFError: a scale is named twice.
     """
     wanted = [scale for part in args.scales for scale in part]
     if len(set(wanted)) < len(wanted):
@@ -65,12 +65,12 @@ def scales(text: str) -> list[Scale]:
     """The scales that an argument names.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: it is not a scale.
     """
     try:
         return [checked_scale(value) for value in _numbers(text)]
     except ValueError:
-        message = f"{text!r} is no scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25"
+        message = f"{text!r} is not a scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25"
         raise argparse.ArgumentTypeError(message) from None
 
 

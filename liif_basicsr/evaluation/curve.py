@@ -1,4 +1,4 @@
-"""PSNR against scale, a line for each network, a panel for each set."""
+"""PSNR against scale: a line for each network, a panel for each set."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ PANEL = (6.4, 4.2)
 
 
 def check_curve(path: Path, scales: Sequence[Scale]) -> None:
-    """Raise LIIFError unless a curve over these scales can be drawn and written to a file."""
+    """Raise LIIFError unless a curve over these scales can be drawn and written to `path`."""
     check_output(path, KINDS)
     if any(y != x for y, x in scales):
-        raise LIIFError("--scales: a curve needs scales that are alike along y and x")
+        raise LIIFError("--scales: a curve needs scales that are equal along y and x")
     if find_spec("matplotlib") is None:
         raise LIIFError("a curve needs matplotlib: pip install 'liif_basicsr[figures]'")
 
 
 def draw_curve(path: Path, methods: Sequence[Method], subjects: Sequence[Subject], results: Results) -> None:
-    """Draw what was measured and write it as the file's suffix tells.
+    """Draw the results and write them in the format of the file's suffix.
 
-    A point that is not finite, as that of a filter at x1, is left out.
+    A point that is not finite, such as a filter's at x1, is left out.
 
     Args:
-        results: must hold all methods on all subjects.
+        results: must contain all methods on all subjects.
 
     Raises:
         LIIFError: the file cannot be written.

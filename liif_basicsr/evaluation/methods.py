@@ -1,4 +1,4 @@
-"""Ways to enlarge an image that a table compares: networks, groups of networks of one scale each, Pillow's filters."""
+"""The upscaling methods that a table compares: networks, groups of networks of one scale each, Pillow's filters."""
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, find
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.utils.errors import LIIFError
@@ -25,11 +25,13 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANC
 
 
 class Method(NamedTuple):
-    """A way to enlarge.
+    """An upscaling method.
 
-    label: how a table calls it; key: by what its results are kept, follows from what its images depend on;
-    parameters: how many, of a group in all, None of a filter;
-    render: (1, 3, h, w) RGB in [0, 1] and (H, W) to (1, 3, H, W), on the CPU.
+    Attributes:
+        label: its name in a table.
+        key: identifies its results; derived from all that its output depends on.
+        parameters: their number, summed over a group; None for a filter.
+        render: (1, 3, h, w) RGB in [0, 1] and (H, W) to (1, 3, H, W), on the CPU.
     """
 
     label: str
@@ -39,29 +41,29 @@ class Method(NamedTuple):
 
 
 def open_methods(texts: Sequence[str], precision: str = "float32") -> list[Method]:
-    """Make the methods that texts name, see `open_method`.
+    """Open the methods that texts name, see `open_method`.
 
     Raises:
-        LIIFError: one cannot be made, or two have the same label.
+        LIIFError: one cannot be opened, or two have the same label.
     """
     methods = [open_method(text, precision) for text in texts]
     labels = [method.label for method in methods]
     for label in labels:
         if labels.count(label) > 1:
-            raise LIIFError(f"{label}: two networks have this label; write LABEL=FILE to give one another")
+            raise LIIFError(f"{label}: two networks have this label; rename one with LABEL=FILE")
     return methods
 
 
 def open_method(text: str, precision: str = "float32") -> Method:
-    """Make the method that a text names.
+    """Open the method that a text names.
 
     Args:
-        text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group, several of these with
-            commas between: the one whose `scale` is nearest to the asked one renders. `LABEL=` may go before it.
+        text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group of networks, separated by
+            commas, of which the one with the `scale` nearest to the requested one renders. `LABEL=` may precede it.
         precision: of networks, see `liif_basicsr.utils.precision`.
 
     Raises:
-        LIIFError: no such file or name, a checkpoint that cannot be used, or a group with one scale twice.
+        LIIFError: no such file or name, an unusable checkpoint, or a group with two networks of one scale.
     """
     label, names = _parse(text)
     if names[0] in FILTERS and len(names) == 1:
@@ -83,18 +85,18 @@ def open_method(text: str, precision: str = "float32") -> Method:
 
 
 def name_of(model: str) -> str:
-    """A model's name in a label: of a checkpoint of a run, the run's."""
+    """The label of a model: for a checkpoint of a run, the run's name."""
     path = Path(model)
     return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
 
 
 def nearest(nets: Sequence[Any], scale: float) -> Any:
-    """The network of a fixed `scale` that comes nearest to a scale, as a ratio."""
+    """The network whose `scale` is nearest to a scale, by their ratio."""
     return min(nets, key=lambda net: abs(math.log(net.scale / scale)))
 
 
 def _parse(text: str) -> tuple[str, list[str]]:
-    """The label (empty where there is none) and what it stands for."""
+    """The label (empty where there is none) and the names that follow it."""
     label, equals, what = text.partition("=")
     if not equals or Path(text).exists():
         label, what = "", text
@@ -103,7 +105,7 @@ def _parse(text: str) -> tuple[str, list[str]]:
 
 def _load(name: str) -> nn.Module:
     if name in FILTERS:
-        raise LIIFError(f"{name}: is a filter, which cannot be part of a group of networks")
+        raise LIIFError(f"{name}: is a filter and cannot be part of a group of networks")
     known = [*FILTERS, *BUNDLED, *DOWNLOADS]
     if name not in known and not Path(name).exists():
         raise LIIFError(f"{name!r}: no such file, network or filter{suggest(name, known)}")
@@ -117,6 +119,6 @@ def _render(nets: Sequence[Any], device: torch.device, precision: str, lq: Tenso
 
 
 def _resize(name: str, lq: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pillow's filter on 8-bit pixels."""
-    pixels = (lq[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    return to_image_tensor(np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), FILTERS[name])))[None]
+    """Resize 8-bit pixels with Pillow's filter."""
+    image = Image.fromarray(to_pixels(lq[0])).resize((size[1], size[0]), FILTERS[name])
+    return to_image_tensor(np.asarray(image))[None]

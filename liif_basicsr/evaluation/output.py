@@ -1,4 +1,4 @@
-"""The files that tables and figures are written to: what can be known to fail is told before anything is measured."""
+"""Checks output files before anything is measured."""
 from __future__ import annotations
 
 import os
@@ -10,10 +10,10 @@ from liif_basicsr.utils.options import suggest
 
 
 def check_output(path: Path, suffixes: Iterable[str]) -> None:
-    """Make the folder of a file to be written.
+    """Check that a file can be written, and make its folder.
 
     Raises:
-        LIIFError: the file's suffix is none of `suffixes`, or it cannot be written there.
+        LIIFError: the suffix is not one of `suffixes`, or the file cannot be written there.
     """
     if path.suffix not in (known := list(suffixes)):
         raise LIIFError(f"{path}: cannot be written as {path.suffix!r}{suggest(path.suffix, known)}")

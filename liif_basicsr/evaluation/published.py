@@ -1,4 +1,4 @@
-"""PSNR in dB as the LIIF paper prints it, to stand beside what is measured here.
+"""PSNR in dB from the LIIF paper, for comparison.
 
 Source: paper, section 4. DIV2K: RGB; the benchmark sets: luma.
 """

@@ -1,4 +1,4 @@
-"""What was measured: kept in one file, so that an interrupted run goes on and what did not change is not done again."""
+"""Results in one file: an interrupted run continues, and only what has changed is measured again."""
 from __future__ import annotations
 
 import json
@@ -21,16 +21,16 @@ Values = dict[str, float]
 
 
 class Results:
-    """Means over a set, by method and subject; each is written down as soon as it is known.
+    """Means over a set, by method and subject; each is saved as soon as it is measured.
 
-    A method's key follows from its checkpoint, a subject's from its images; so where one of these changes, that
-    is measured again, and only that.
+    The key of a method is derived from its checkpoint, that of a subject from its images; where one of these changes,
+    only its results are measured again.
 
     Args:
         path: a JSON file, made where it does not exist.
 
     Raises:
-        LIIFError: it is not what this class wrote, or cannot be read or written.
+        LIIFError: it was not written by this class, or cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,7 @@ class Results:
     def __setitem__(self, pair: tuple[Method, Subject], values: Values) -> None:
         method, subject = pair
         about = {"method": method.label, "set": subject.name, "scale": scale_text(subject.scale)}
-        # Another process may have written, too.
+        # Another process may have written in the meantime.
         self.kept = {**self._read(), **self.kept, _key(method, subject): {**about, "images": len(subject), **values}}
         write(self.path, json.dumps(self.kept, indent=1).encode())
 
@@ -60,12 +60,12 @@ class Results:
         except OSError as error:
             raise LIIFError(f"{self.path}: cannot be read: {error.strerror}") from None
         except (ValueError, AttributeError, KeyError, TypeError):
-            raise LIIFError(f"{self.path}: holds no results, or is damaged; move it away or name another") from None
+            raise LIIFError(f"{self.path}: holds no results, or is corrupt; move it away or name another") from None
         return kept
 
 
 def measure_all(methods: Sequence[Method], subjects: Iterable[Subject], results: Results) -> None:
-    """Measure what is not in the results yet, with a progress bar of images."""
+    """Measure what the results lack, with a progress bar of images."""
     missing = [(method, subject) for subject in subjects for method in methods if (method, subject) not in results]
     total = sum(len(subject) for _, subject in missing)
     with tqdm(total=total, unit="image", disable=None if total else True) as bar:

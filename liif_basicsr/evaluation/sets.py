@@ -1,4 +1,4 @@
-"""Sets of images at scales, by the paper's protocols, as the folders of a set allow."""
+"""Test sets at scales, by the paper's protocols: which files a set's folder supplies."""
 from __future__ import annotations
 
 import hashlib
@@ -22,7 +22,7 @@ SSIM_WINDOW = 11
 
 
 class Layout(NamedTuple):
-    """Where a set's images are, within its folder; `lq` None where low resolution is not supplied."""
+    """Where a set's images are within its folder; `lq` is None where low resolution is not supplied."""
 
     gt_of_supplied: str
     lq: str | None
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     protocol: str
 
 
-# What a folder must hold to be of that layout; the last one is a folder of images.
+# What a folder of that layout contains -> the layout; the last one is a plain folder of images.
 LAYOUTS = {
     "GT_x2": Layout("GT_x{scale}", "LR_bicubic_x{scale}", "{}", "GT_x2", "benchmark"),
     "DIV2K_valid_HR": Layout("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X{scale}", "{}x{scale}", "DIV2K_valid_HR",
@@ -59,7 +59,7 @@ class Subject(NamedTuple):
 
     @property
     def key(self) -> str:
-        """By what results are kept: follows from the images, the scale and the protocol."""
+        """Identifies its results; derived from the images, the scale and the protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         digest = hashlib.sha256("".join(map(_digest, sources)).encode()).hexdigest()[:16]
         return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"
@@ -75,8 +75,8 @@ class Subject(NamedTuple):
 def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[Subject]:
     """A set at each of `scales`, in that order.
 
-    Where low resolution is supplied (x2, x3, x4 of the benchmark sets and of DIV2K), it is taken; at other scales,
-    and of a folder of images, ground truth is cut to a multiple and reduced.
+    Low resolution is read where it is supplied (x2, x3, x4 of the benchmark sets and of DIV2K); at other scales, and
+    for a plain folder of images, the ground truth is cropped to a multiple of the scale and downsampled.
 
     Args:
         text: the name of a folder in `root`, or NAME=FOLDER.
@@ -106,7 +106,7 @@ def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[
 
 
 def check_sizes(subject: Subject) -> None:
-    """Raise LIIFError for the first image of which the protocol's border leaves less than SSIM's window."""
+    """Raise LIIFError for the first image that is smaller than SSIM's window without the protocol's border."""
     gt, border = subject.dataset.gt[subject.k], subject.protocol["crop_border"]
     for index in range(len(subject)):
         size = gt.size(index)
@@ -114,7 +114,7 @@ def check_sizes(subject: Subject) -> None:
         if min(kept) - 2 * border < SSIM_WINDOW:
             raise LIIFError(
                 f"{subject.name}: {gt.path(index)} is {size[0]}x{size[1]}, too small for x{scale_text(subject.scale)}: "
-                f"{kept[0]}x{kept[1]} less a border of {border} is below {SSIM_WINDOW}; leave out the scale or it"
+                f"{kept[0]}x{kept[1]} less a border of {border} is below {SSIM_WINDOW}; leave out that scale or image"
             )
 
 
@@ -124,13 +124,13 @@ def _find(text: str, root: Path) -> tuple[str, Path]:
     folder = Path(path) if equals else root / name
     if not name or not folder.is_dir():
         known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        raise LIIFError(f"set {text!r}: {folder} is no folder{suggest(name, known)}; {how_to_get(str(folder))}")
+        raise LIIFError(f"set {text!r}: {folder} is not a folder{suggest(name, known)}; {how_to_get(str(folder))}")
     return name, folder
 
 
 @cache
 def _digest(source: DiskSource) -> str:
-    """Of the names and the bytes of a folder's images."""
+    """A hash of the names and bytes of a folder's images."""
     digest = hashlib.sha256()
     for index, name in enumerate(source.names):
         digest.update(name.encode())

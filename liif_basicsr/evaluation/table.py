@@ -1,11 +1,10 @@
-"""One table, as Markdown, CSV or LaTeX: a row for each set and network, a column for each scale."""
+"""The table of results as Markdown, CSV or LaTeX: a row for each set and network, a column for each scale."""
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from liif_basicsr.evaluation.formats import csv_rows, latex_rows, markdown_rows
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.published import PUBLISHED
 from liif_basicsr.evaluation.results import Results, Values
@@ -13,7 +12,7 @@ from liif_basicsr.evaluation.sets import Subject
 from liif_basicsr.utils.options import scale_text
 
 PAPER = " (paper)"
-# What is measured in another way than a set: its heading in the table.
+# Times, which do not depend on a set -> their headings in the table.
 TIMES = {"seconds": "s / megapixel", "ratio": "x official"}
 DIGITS = {"psnr": 2, "ssim": 4}
 
@@ -31,10 +30,10 @@ class Row(NamedTuple):
 def make_rows(
     methods: Sequence[Method], subjects: Sequence[Subject], results: Results, times: Mapping[str, Values]
 ) -> list[Row]:
-    """What was measured, set by set, and below it what the paper prints of that set and these scales.
+    """The results set by set, each followed by the paper's for that set and these scales.
 
     Args:
-        results: must hold all methods on all subjects.
+        results: must contain all methods on all subjects.
         times: by label; see TIMES.
     """
     rows = []
@@ -51,46 +50,29 @@ def make_rows(
 
 
 def markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A table of Markdown."""
-    head, *body = [[cell.replace("|", r"\|") for cell in cells] for cells in _cells(rows, metrics)]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
+    """A table in Markdown."""
+    return markdown_rows(_cells(rows, metrics))
 
 
 def latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A tabular of LaTeX, which needs the package booktabs; a rule between sets."""
-    head, *body = [[escape_latex(cell) for cell in cells] for cells in _cells(rows, metrics)]
-    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule"]
-    for before, cells in zip([None, head, *body], [head, *body], strict=False):
-        if before is not None and before[0] != cells[0]:
-            lines.append(r"\midrule")
-        lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def escape_latex(text: str) -> str:
-    """Text as LaTeX prints it."""
-    special = {
-        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-    }  # fmt: skip
-    return "".join(special.get(c, c) for c in text)
+    """A table in LaTeX, with a rule between sets."""
+    return latex_rows(_cells(rows, metrics))
 
 
 def comma_separated(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """CSV with a line for each set, network and scale, numbers unrounded, times in columns of their own."""
-    file = io.StringIO()
+    """CSV with a line for each set, network and scale; numbers are unrounded, times have columns of their own."""
     timed = [time for time in TIMES if any(time in row.times for row in rows)]
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["set", "network", "parameters", "scale", *metrics, *timed])
+    lines: list[list[object]] = [["set", "network", "parameters", "scale", *metrics, *timed]]
     for row in rows:
+        times = [row.times.get(time) for time in timed]
         for scale, values in row.values.items():
-            numbers = [values.get(metric) for metric in metrics] + [row.times.get(time) for time in timed]
-            writer.writerow([row.set, row.label, row.parameters, scale, *numbers])
-    return file.getvalue()
+            numbers = [values.get(metric) for metric in metrics]
+            lines.append([row.set, row.label, row.parameters, scale, *numbers, *times])
+    return csv_rows(lines)
 
 
 def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
-    """The texts of a table for people, its head first."""
+    """The cells of a table for reading, its head first."""
     scales = list(dict.fromkeys(scale for row in rows for scale in row.values))
     timed = [time for time in TIMES if any(time in row.times for row in rows)]
     table = [["set", "network", "parameters", *(f"x{scale}" for scale in scales), *(TIMES[time] for time in timed)]]
@@ -111,5 +93,5 @@ def _time(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-# Suffix of a file -> what makes a table of that kind.
+# Suffix of a file -> the function that makes such a table.
 FORMS = {".md": markdown, ".csv": comma_separated, ".tex": latex}

@@ -1,4 +1,4 @@
-"""PSNR by the LIIF paper's protocols."""
+"""PSNR by the protocols of the LIIF paper."""
 from __future__ import annotations
 
 import math
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from liif_basicsr.utils.errors import LIIFError
 
-# Luma of ITU-R BT.601 in [0, 255], without its offset: it cancels in a difference.
+# Luma of ITU-R BT.601 in [0, 255], without the offset, which cancels in a difference.
 LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
 
 
@@ -24,15 +24,15 @@ def calculate_psnr_liif(
     """PSNR of floats that are clamped but not rounded to 8 bits, as the LIIF paper reports it.
 
     Args:
-        img, img2: (1, 3, H, W) or (3, H, W) RGB in [0, 1]; or (H, W, 3) BGR uint8, as BasicSR's own models give.
-        crop_border: pixels left out along each edge: scale ('benchmark') or scale + 6 ('div2k').
-        test_y_channel: compare the luma of the difference ('benchmark') instead of RGB ('div2k').
+        img, img2: (1, 3, H, W) or (3, H, W) RGB in [0, 1]; or (H, W, 3) BGR uint8, as BasicSR's own models pass.
+        crop_border: pixels ignored along each edge: scale ('benchmark') or scale + 6 ('div2k').
+        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k').
 
     Returns:
         PSNR in dB, infinite for equal images.
 
     Raises:
-        LIIFError: sizes that differ, or a border that leaves nothing.
+        LIIFError: the shapes differ, or the border leaves no pixels.
 
     Source: `calc_psnr` of the official code, in float64.
     """
@@ -42,7 +42,7 @@ def calculate_psnr_liif(
     if test_y_channel:
         difference = torch.einsum("...chw,c->...hw", difference, difference.new_tensor(LUMA))
     if 2 * crop_border >= min(difference.shape[-2:]):
-        raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves nothing of {tuple(img.shape)}")
+        raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves no pixels of {tuple(img.shape)}")
     stop = -crop_border or None
     mse = difference[..., crop_border:stop, crop_border:stop].square().mean().item()
     return -10 * math.log10(mse) if mse else math.inf

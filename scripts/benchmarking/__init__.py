@@ -1,1 +1,1 @@
-"""What scripts/benchmark.py measures and with what."""
+"""The measurements of scripts/benchmark.py and their tools."""

@@ -1,4 +1,4 @@
-"""Samples for training and a validation, on large images put together from scikit-image's photographs."""
+"""Training samples and a validation, on large mosaics of scikit-image's photographs."""
 from __future__ import annotations
 
 import random
@@ -16,6 +16,7 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 
+from benchmarking.memory import private_memory
 from benchmarking.official import import_official
 from benchmarking.timing import row
 from liif_basicsr.data.prepare import images, sets
@@ -24,7 +25,7 @@ from liif_basicsr.data.source import open_source
 SIZE, COUNT = (1356, 2040), 6  # as in DIV2K
 SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": True, "use_rot": True,
           "num_worker_per_gpu": 0, "batch_size_per_gpu": 16}  # fmt: skip
-# The official code's caches, and ours beside each: name, store, samples a run.
+# Official cache, our corresponding source, samples per run.
 CASES = [("none", "disk", 8), ("bin", "lmdb", 40), ("in_memory", "pixels", 200)]
 OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decoded pixels, memory-mapped"}
 
@@ -33,7 +34,7 @@ PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
 def make_images(folder: Path) -> None:
-    """COUNT images of SIZE, each a mosaic that starts with another photograph."""
+    """Write COUNT mosaics of SIZE, each in another order."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):
@@ -45,13 +46,13 @@ def make_images(folder: Path) -> None:
 
 
 def open_ours(root: Path, kind: str) -> Any:
-    """Our dataset at the official settings."""
+    """Our dataset with the official settings."""
     block = {"name": kind, "type": "ArbitraryScaleImageDataset", "phase": "train", "io_backend": {"type": kind}}
     return build_dataset({**block, **SAMPLE, "dataroot_gt": str(root)})
 
 
 def draw(dataset: Any, count: int) -> Callable[[], None]:
-    """Draw so many samples."""
+    """A function that draws `count` samples."""
 
     def run() -> None:
         for _ in range(count):
@@ -60,26 +61,21 @@ def draw(dataset: Any, count: int) -> Callable[[], None]:
     return run
 
 
-def own_memory() -> float:
-    """Megabytes that are this process's alone; what is mapped from a file is not."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
-
 
 def after_use(dataset: Any) -> Any:
-    """A dataset that a sample was drawn from."""
+    """The dataset, after samples were drawn from it."""
     draw(dataset, 20)()
     return dataset
 
 
 def grown(make: Callable[[], Any]) -> tuple[Any, float]:
-    """What `make` returns, and the memory that it took."""
-    before = own_memory()
-    return make(), own_memory() - before
+    """The result of `make`, and the memory in MiB that it took."""
+    before = private_memory()
+    return make(), (private_memory() - before) / 2**20
 
 
 def measure_data(official: Path | None, runs: int) -> None:
-    """A sample at the official settings, on one core, by the time that the processor spends; and the memory held."""
+    """Measure a sample with the official settings, in processor time on one core, and the memory held."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +100,7 @@ def measure_data(official: Path | None, runs: int) -> None:
 
 
 def open_official(official: Path | None, root: Path, cache: str) -> Any:
-    """The official dataset at the official settings."""
+    """The official dataset with the official settings."""
     if official is None:
         return None
     folder = import_official(official, "datasets.image_folder").ImageFolder(str(root), cache=cache)
@@ -113,7 +109,7 @@ def open_official(official: Path | None, root: Path, cache: str) -> Any:
 
 
 def measure_validation(network: dict[str, Any]) -> None:
-    """How much of a validation by LIIFModel is rendering."""
+    """Measure how much of a validation by LIIFModel is rendering."""
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "meta_info.txt"
         names.write_text("\n".join(sets.QUICKSTART_VAL))
@@ -129,9 +125,9 @@ def measure_validation(network: dict[str, Any]) -> None:
 
         def timed(*args: Any, **kwargs: Any) -> torch.Tensor:
             start = time.perf_counter()
-            answer = render(*args, **kwargs)
+            output = render(*args, **kwargs)
             rendering[0] += time.perf_counter() - start
-            return answer
+            return output
 
         model.net_g.render = timed
         loader = build_dataloader(build_dataset(block), block, num_gpu=0)

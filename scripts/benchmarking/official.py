@@ -1,4 +1,4 @@
-"""A clone of https://github.com/yinboc/liif, run beside ours."""
+"""The official code, from a clone of https://github.com/yinboc/liif."""
 from __future__ import annotations
 
 import importlib
@@ -15,24 +15,24 @@ from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 
 def import_official(folder: Path, name: str) -> Any:
-    """A module of the clone; it is written for CUDA and TensorBoard, which are not needed here."""
+    """Import a module of the clone without CUDA and TensorBoard, which it asks for."""
     if not (folder / "models" / "liif.py").is_file():
-        raise LIIFError(f"--official {folder}: is no clone of https://github.com/yinboc/liif")
+        raise LIIFError(f"--official {folder}: is not a clone of https://github.com/yinboc/liif")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
-    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # its calls are of an older torch
+    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # it calls it as older versions of torch wanted
     torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
     return importlib.import_module(name)
 
 
 def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
-    """The official network of an official checkpoint."""
+    """Load the official network of an official checkpoint."""
     return import_official(folder, "models").make(checkpoint["model"], load_sd=True).eval()
 
 
 def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """As the official demo.py does it, 30 000 pixels at a time, in float32 whatever ours runs in."""
+    """Render as the official demo.py does, 30 000 pixels at a time, in float32 even under autocast."""
     coord = make_coord(size)[None]
     cell = make_cell(size).expand_as(coord)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):

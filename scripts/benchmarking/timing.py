@@ -1,4 +1,4 @@
-"""Times in turn, and rows of the benchmark's table."""
+"""Alternating measurements of time, and rows of the benchmark's table."""
 from __future__ import annotations
 
 import statistics
@@ -10,7 +10,7 @@ Work = Callable[[], Any]
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Time of one call."""
+    """Seconds that one call takes."""
     start = clock()
     work()
     return clock() - start
@@ -19,7 +19,7 @@ def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float
 def pairs(
     theirs: Work | None, ours: Work, runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[tuple[float, float]]:
-    """Times in turn, after one call of each that is not counted."""
+    """Alternating times of both, after one uncounted call of each."""
     for run in range(runs + 1):
         both = (seconds(theirs, clock) if theirs else float("nan"), seconds(ours, clock))
         if run:
@@ -34,7 +34,7 @@ def row(
     clock: Callable[[], float] = time.perf_counter,
     per: int = 1,
 ) -> float:
-    """Measure, print a row; the median of our times. A call does its work `per` times."""
+    """Measure and print a row; returns the median of our times. A call does its work `per` times."""
     times = list(pairs(theirs, ours, runs, clock))
     own = statistics.median(b for _, b in times) / per
     ratios = sorted(a / b for a, b in times)

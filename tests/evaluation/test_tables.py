@@ -1,4 +1,4 @@
-"""scripts/tables.py: the numbers of BasicSR's own test, kept as measured, in any form; also interrupted and killed."""
+"""scripts/tables.py: equal to BasicSR's own test; results are saved as they are measured, also when it is killed."""
 from __future__ import annotations
 
 import argparse
@@ -45,14 +45,14 @@ def save_network(path: Path, seed: int = 0, **changes: object) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set with low resolution at x2 to x4, one of images alone, and two networks."""
+    """A set with low resolution at x2 to x4, a set of images only, and two networks."""
     root = tmp_path_factory.mktemp("data")
     make_images(root / "photos", 3, (48, 52))
     gt = make_images(root / "Paired" / "GT_x2", 2, (48, 60), seed=1)
     for scale in (3, 4):
         shutil.copytree(gt, root / "Paired" / f"GT_x{scale}")
     for scale in (2, 3, 4):
-        for path in sorted(gt.iterdir()):  # not as Pillow would make them: what is supplied must be seen to be used
+        for path in sorted(gt.iterdir()):  # unlike Pillow's, to see that the supplied files are used
             pixels = np.asarray(Image.open(path))[: 48 // scale * scale : scale, ::scale]
             save(root / "Paired" / f"LR_bicubic_x{scale}" / path.name, pixels)
     save_network(root / "a.pth", 0)
@@ -61,14 +61,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines_of(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
-    """A CSV table by set, network and scale."""
+    """The rows of a CSV table by set, network and scale."""
     with open(path, newline="") as file:
         return {(row["set"], row["network"], row["scale"]): row for row in csv.DictReader(file)}
 
 
 @pytest.fixture
 def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Run:
-    """Runs the command in this process, in an empty folder; what it says of errors."""
+    """Run the command in this process, in an empty folder; returns its stderr."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
     script = importlib.import_module("tables")
@@ -84,7 +84,7 @@ def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 @pytest.fixture
 def table_of(tmp_path: Path, run: Run) -> Callable[..., dict[tuple[str, str, str], dict[str, str]]]:
-    """Makes a table; its lines by set, network and scale."""
+    """Make a table; returns its rows by set, network and scale."""
 
     def make(*args: object) -> dict[tuple[str, str, str], dict[str, str]]:
         run(*args, "--out", "t.csv")
@@ -93,11 +93,11 @@ def table_of(tmp_path: Path, run: Run) -> Callable[..., dict[tuple[str, str, str
     return make
 
 
-# What is measured -------------------------------------------------------------------------------------------
+# Measuring --------------------------------------------------------------------------------------------------
 
 
-def test_numbers_are_those_of_basicsrs_test(tmp_path: Path, data: Path, table_of) -> None:
-    """Of the same network, by both kinds of low resolution."""
+def test_numbers_equal_those_of_basicsrs_test(tmp_path: Path, data: Path, table_of) -> None:
+    """For the same network and both kinds of low resolution."""
     paired = {"type": "ArbitraryScalePairedDataset", "dataroot_lq": f"{data}/Paired/LR_bicubic_x{{scale}}"}
     options = train_options(data)
     options["datasets"] = {
@@ -119,7 +119,7 @@ def test_numbers_are_those_of_basicsrs_test(tmp_path: Path, data: Path, table_of
 
 
 @pytest.mark.parametrize("name", methods.FILTERS)
-def test_a_filter_is_pillows(name: str) -> None:
+def test_filters_equal_pillows(name: str) -> None:
     image = Image.fromarray(noise_image(9, 13))
     expected = np.asarray(image.resize((30, 20), methods.FILTERS[name]))
     found = methods.open_method(name).render(to_image_tensor(np.asarray(image))[None], (20, 30))
@@ -127,7 +127,7 @@ def test_a_filter_is_pillows(name: str) -> None:
 
 
 @pytest.mark.parametrize(("scale", "chosen"), [(1.2, 2), (2, 2), (2.4, 2), (2.5, 3), (3.4, 3), (3.5, 4), (30, 4)])
-def test_of_a_group_the_nearest_network_renders(tmp_path: Path, scale: float, chosen: int) -> None:
+def test_the_nearest_network_of_a_group_renders(tmp_path: Path, scale: float, chosen: int) -> None:
     files = {n: save_network(tmp_path / f"x{n}.pth", seed=n, scale=n) for n in (2, 3, 4)}
     group = methods.open_method("EDSR=" + ",".join(map(str, files.values())))
     lq, size = torch.rand(1, 3, 20, 20), (round(20 * scale), round(20 * scale))
@@ -135,7 +135,7 @@ def test_of_a_group_the_nearest_network_renders(tmp_path: Path, scale: float, ch
     assert group.label == "EDSR" and group.parameters == 3 * methods.open_method(str(files[2])).parameters
 
 
-def test_a_label_is_given_or_follows_from_the_file(tmp_path: Path) -> None:
+def test_a_label_is_given_or_derived_from_the_file(tmp_path: Path) -> None:
     run = tmp_path / "experiments" / "my_run" / "models"
     run.mkdir(parents=True)
     file = save_network(run / "net_g_latest.pth")
@@ -145,37 +145,37 @@ def test_a_label_is_given_or_follows_from_the_file(tmp_path: Path) -> None:
     assert methods.open_method(str(odd)).label == "odd"
 
 
-def test_precision_is_of_networks_alone(data: Path) -> None:
+def test_precision_applies_to_networks_only(data: Path) -> None:
     for text, same in ("bicubic", True), (str(data / "a.pth"), False):
         full, half = (methods.open_method(text, precision) for precision in ("float32", "bfloat16"))
         lq = torch.rand(1, 3, 8, 8)
         assert (full.key == half.key) == torch.equal(full.render(lq, (20, 20)), half.render(lq, (20, 20))) == same
 
 
-# What is kept -----------------------------------------------------------------------------------------------
+# Saved results ----------------------------------------------------------------------------------------------
 
 
-def test_what_is_kept_is_not_measured_again_and_what_changed_is(tmp_path: Path, data: Path, table_of) -> None:
+def test_only_what_has_changed_is_measured_again(tmp_path: Path, data: Path, table_of) -> None:
     shutil.copytree(data / "photos", tmp_path / "mine")
     network = save_network(tmp_path / "net.pth", 0)
     args = [f"net={network}", "bicubic", "--sets", "photos", f"mine={tmp_path}/mine", "--scales", 2, 3]
     first = table_of(*args)
     kept = tmp_path / "results" / "tables.json"
 
-    def measured_anew() -> set[tuple[str, str]]:
-        """(set, network) of the rows that are not read from what was kept, in which all rows are marked."""
+    def measured_again() -> set[tuple[str, str]]:
+        """(set, network) of the rows that are not read from the saved results, which are all marked."""
         kept.write_text(json.dumps({key: {**row, "psnr": 100} for key, row in json.loads(kept.read_text()).items()}))
         return {key[:2] for key, row in table_of(*args).items() if float(row["psnr"]) != 100}
 
-    assert len(first) == 8 and measured_anew() == set()
+    assert len(first) == 8 and measured_again() == set()
     save_network(network, 1)
-    assert measured_anew() == {("photos", "net"), ("mine", "net")}
+    assert measured_again() == {("photos", "net"), ("mine", "net")}
     save(tmp_path / "mine" / "p0.png", noise_image(50, 50))
-    assert measured_anew() == {("mine", "net"), ("mine", "bicubic")}
+    assert measured_again() == {("mine", "net"), ("mine", "bicubic")}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_ended_in_the_middle_it_goes_on_to_the_same_table(tmp_path: Path, data: Path, table_of, number: int) -> None:
+def test_an_ended_run_continues_to_the_same_table(tmp_path: Path, data: Path, table_of, number: int) -> None:
     args = [data / "a.pth", data / "b.pth", "--sets", "photos", "--scales", "1:4:0.05"]
     kept, log = tmp_path / "ended" / "tables.json", tmp_path / "log"
     command = [*COMMAND, *map(str, args), "--data", str(data), "--results", str(kept), "--out", str(tmp_path / "t.md")]
@@ -186,12 +186,12 @@ def test_ended_in_the_middle_it_goes_on_to_the_same_table(tmp_path: Path, data: 
         run.send_signal(number)
     status = run.returncode
     if number == signal.SIGINT:
-        assert status == 130 and log.read_text().splitlines()[-1] == "tables.py: interrupted; run it again to go on"
+        assert status == 130 and log.read_text().splitlines()[-1] == "tables.py: interrupted; run it again to continue"
     assert 0 < len(json.loads(kept.read_text())) < 122 and not (tmp_path / "t.md").exists()
     assert table_of(*args, "--results", kept) == table_of(*args, "--results", "whole.json")
 
 
-def test_what_another_process_measures_meanwhile_is_kept(tmp_path: Path, data: Path) -> None:
+def test_results_of_another_process_are_kept(tmp_path: Path, data: Path) -> None:
     method, subjects = methods.open_method("bicubic"), open_subjects("photos", data, [(2, 2), (3, 3)])
     first, second = Results(tmp_path / "r.json"), Results(tmp_path / "r.json")
     first[method, subjects[0]] = {"psnr": 1.5, "ssim": 0.5}
@@ -200,14 +200,14 @@ def test_what_another_process_measures_meanwhile_is_kept(tmp_path: Path, data: P
     assert [whole[method, subject]["psnr"] for subject in subjects] == [1.5, 2.5]
 
 
-def test_the_papers_numbers_stand_below_those_of_the_same_set_and_scales(tmp_path: Path, data: Path, table_of) -> None:
+def test_the_papers_numbers_follow_those_of_the_same_set_and_scales(tmp_path: Path, data: Path, table_of) -> None:
     rows = table_of("bicubic", "--sets", f"Set5={data}/photos", "--scales", 2, 2.5, 6)
     paper = {key[2]: float(row["psnr"]) for key, row in rows.items() if key[1] == "RDN-LIIF (paper)"}
     assert paper == {"2": 38.17, "6": 29.15} and len(rows) == 5
     assert len(PUBLISHED["DIV2K"]) == 13 and PUBLISHED["DIV2K"]["LIIF-x4"]["30"] == 20.51
 
 
-def test_times_are_columns_where_they_are_asked_for(data: Path, table_of) -> None:
+def test_times_are_columns_on_request(data: Path, table_of) -> None:
     rows = table_of("bicubic", data / "a.pth", "--sets", "photos", "--scales", 2, "--time", "--runs", 1)
     assert all(float(row["seconds"]) > 0 and "ratio" not in row for row in rows.values())
 
@@ -223,7 +223,7 @@ def test_scales_are_numbers_pairs_and_ranges() -> None:
             scales(wrong)
 
 
-def test_bad_input_is_told_in_a_line(tmp_path: Path, data: Path) -> None:
+def test_bad_input_is_refused_in_a_line(tmp_path: Path, data: Path) -> None:
     (tmp_path / "damaged.pth").write_bytes((data / "a.pth").read_bytes()[:900])
     pair = f"{data}/a.pth,{data}/b.pth"
     refused(lambda: methods.open_method("bicubc"), "'bicubc'", "did you mean 'bicubic'")
@@ -239,7 +239,7 @@ def test_bad_input_is_told_in_a_line(tmp_path: Path, data: Path) -> None:
     refused(lambda: open_subjects("photos", data, [(300, 300)]), "p0.png")
 
 
-def test_the_command_tells_in_a_line_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
+def test_the_command_reports_bad_output_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
     args = [data / "a.pth", "--sets", "photos", "--scales", 2, "--out"]
     for wrong, said in ("t.doc", "t.doc: cannot be written as '.doc'"), ("/proc/none/t.md", "/proc/none/t.md: cannot"):
         line = run(*args, wrong, status=1)

@@ -1,4 +1,4 @@
-"""How tables are written, Markdown, LaTeX and CSV, and what is no file of results."""
+"""Tables in Markdown, LaTeX and CSV; files that hold no results."""
 from __future__ import annotations
 
 import csv
@@ -19,7 +19,7 @@ ROWS = [
 ]
 
 
-def test_markdown_keeps_its_columns() -> None:
+def test_markdown_escapes_and_keeps_its_columns() -> None:
     lines = table.markdown(ROWS, ["psnr", "ssim"]).splitlines()
     assert lines[0] == "| set | network | parameters | x2 | x4 | s / megapixel | x official |"
     assert lines[2] == r"| A_1 | 50% & more\|x | 1.23M | 30.13 / 0.9124 |  | 0.123 | 12346 |"
@@ -27,7 +27,7 @@ def test_markdown_keeps_its_columns() -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8}
 
 
-def test_latex_escapes_and_parts_sets() -> None:
+def test_latex_escapes_and_separates_sets() -> None:
     lines = table.latex(ROWS, ["psnr"]).splitlines()
     assert lines[1] == r"\begin{tabular}{llrrrrr}" and lines[-1] == r"\end{tabular}"
     assert lines[5] == r"A\_1 & 50\% \& more|x & 1.23M & 30.13 &  & 0.123 & 12346 \\"
@@ -46,7 +46,7 @@ NO_RESULTS = ["", "[1]", "{", '{"a": {"psnr": 3}}', '{"a": 3}', '{"a": {"psnr": 
 
 
 @pytest.mark.parametrize("content", NO_RESULTS)
-def test_a_file_that_holds_no_results_is_kept_and_told(tmp_path: Path, content: str) -> None:
+def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)
     refused(lambda: Results(path), "r.json", "holds no results")

@@ -1,4 +1,4 @@
-"""Validation by LIIFModel in the real BasicSR: lines, images, values and tables, for each set and scale."""
+"""Validation by LIIFModel in the real BasicSR: log lines, images, values and tables, for each set and scale."""
 import copy
 import csv
 
@@ -22,7 +22,7 @@ METRICS = {
 
 
 class Board:
-    """Where TensorBoard's values go."""
+    """Collects TensorBoard's values."""
 
     def __init__(self):
         self.values = {}
@@ -59,8 +59,8 @@ def test_a_line_a_folder_and_values_for_each_scale(validated, lines, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["benchmark", "div2k", None])
-def test_values_are_those_of_the_protocol(opt, images, protocol):
-    """Border and colour of each scale, worked out here again from the data and the network."""
+def test_values_follow_the_protocol(opt, images, protocol):
+    """Border and colour at each scale, computed independently from the data and the network."""
     opt["val"]["metrics"] = METRICS
     model, board = build_model(opt), Board()
     dataset = loader(images, protocol=protocol)
@@ -80,7 +80,7 @@ def test_values_are_those_of_the_protocol(opt, images, protocol):
             assert board.values[f"metrics/{label}/{metric}"][0] == pytest.approx(np.mean(values), abs=1e-9)
 
 
-def test_a_metric_keeps_what_it_says_itself(opt, images):
+def test_a_metrics_own_options_override_the_protocol(opt, images):
     opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif", "crop_border": 5, "test_y_channel": False}}
     model, board = build_model(opt), Board()
     dataset = loader(images, scales=[2], protocol="benchmark")
@@ -91,7 +91,7 @@ def test_a_metric_keeps_what_it_says_itself(opt, images):
     assert board.values["metrics/A_x2/psnr"][0] == pytest.approx(np.mean(values), abs=1e-9)
 
 
-def test_saved_images_are_what_the_network_gives(validated, images, tmp_path):
+def test_saved_images_are_those_that_the_network_renders(validated, images, tmp_path):
     model, _ = validated
     item = loader(images).dataset[1]
     rendered = model.net_g_ema.render(item["lq"][None], tuple(item["gt"].shape[-2:]))
@@ -99,7 +99,7 @@ def test_saved_images_are_what_the_network_gives(validated, images, tmp_path):
     assert np.abs(saved - 255 * rendered[0].clamp(0, 1).numpy()).max() <= 0.5 + 1e-4
 
 
-def test_the_best_values_stay(opt, images):
+def test_worse_values_do_not_replace_the_best(opt, images):
     opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif"}}
     model = build_model(opt)
     model.validation(loader(images), 3, None, save_img=False)
@@ -110,7 +110,7 @@ def test_the_best_values_stay(opt, images):
     assert model.best_metric_results == best and best["A_x2"]["psnr"]["iter"] == 3
 
 
-def test_at_test_time_the_table_is_written(opt, images, tmp_path):
+def test_the_table_is_written_at_test_time(opt, images, tmp_path):
     model = build_model(opt)
     model.save(0, 5)
     opt.update(is_train=False, val={"save_img": True, "suffix": "mine", "metrics": METRICS})

@@ -1,4 +1,4 @@
-"""calculate_psnr_liif: by hand, against the plain formula, and at its limits."""
+"""calculate_psnr_liif: values by hand, against the plain formula, and at its limits."""
 import math
 
 import numpy as np
@@ -21,7 +21,7 @@ def plain_psnr(img, img2, border, luma):
     return -10 * math.log10((difference[:, border : height - border, border : width - border] ** 2).mean())
 
 
-def test_by_hand():
+def test_values_by_hand():
     img, img2 = torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)
     assert calculate_psnr_liif(img, img2) == pytest.approx(20)
     img2 = torch.zeros(3, 4, 4)
@@ -30,14 +30,14 @@ def test_by_hand():
     assert calculate_psnr_liif(img, img2, test_y_channel=True) == pytest.approx(-20 * math.log10(0.5 * 129.057 / 256))
 
 
-def test_border_is_left_out():
+def test_the_border_is_ignored():
     img, img2 = torch.zeros(1, 3, 6, 7), torch.full((1, 3, 6, 7), 0.1)
     img2[..., 0, :] = img2[..., -1, :] = img2[..., :, 0] = img2[..., :, -1] = 0.9
     assert calculate_psnr_liif(img, img2, crop_border=1) == pytest.approx(20)
     assert calculate_psnr_liif(img, img2, crop_border=0) < 10
 
 
-def test_equal_images_are_infinitely_close():
+def test_psnr_of_equal_images_is_infinite():
     img = torch.rand(3, 5, 5)
     assert calculate_psnr_liif(img, img.clone()) == math.inf
 
@@ -71,10 +71,10 @@ def test_8_bit_images_are_bgr_with_channels_last(luma):
     ("shape", "shape2", "border", "message"),
     [
         ((3, 6, 6), (3, 6, 7), 0, "different shapes"),
-        ((3, 6, 6), (3, 6, 6), 3, "border of 3 leaves nothing"),
-        ((1, 3, 6, 20), (1, 3, 6, 20), 4, "border of 4 leaves nothing"),
+        ((3, 6, 6), (3, 6, 6), 3, "border of 3 leaves no pixels"),
+        ((1, 3, 6, 20), (1, 3, 6, 20), 4, "border of 4 leaves no pixels"),
     ],
 )
-def test_what_cannot_be_compared_is_told(shape, shape2, border, message):
+def test_images_that_cannot_be_compared_are_refused(shape, shape2, border, message):
     with pytest.raises(LIIFError, match=message):
         calculate_psnr_liif(torch.zeros(shape), torch.zeros(shape2), crop_border=border)

@@ -1,4 +1,4 @@
-"""scripts/controlled_run.py: variants that differ in what they compare alone, trained once, and their table."""
+"""scripts/controlled_run.py: variants differ only in what they compare, are trained once, and tabulated."""
 from __future__ import annotations
 
 import importlib
@@ -25,7 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, script: ModuleType) -> Run:
-    """Runs the command on tiny images and with a tiny network; what it says."""
+    """Run the command on tiny images with a tiny network; returns its output."""
     make_images(tmp_path / "photos", 3, (40, 44))
     write_options(tmp_path / "tiny.yml", train_options(tmp_path / "photos", total_iter=2))
     monkeypatch.chdir(tmp_path)
@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return command
 
 
-def test_variants_differ_in_what_they_compare_alone(script: ModuleType) -> None:
+def test_variants_differ_only_in_what_they_compare(script: ModuleType) -> None:
     options = read(str(script.OPTIONS))
     network, scales = options["network_g"], options["datasets"]["train"]["scale_range"]
     for name, changes in script.VARIANTS.items():
@@ -58,7 +58,7 @@ def test_variants_differ_in_what_they_compare_alone(script: ModuleType) -> None:
     assert options == read(str(script.OPTIONS))
 
 
-def test_what_is_trained_stays_and_the_table_holds_all(tmp_path: Path, run: Run) -> None:
+def test_trained_variants_are_kept_and_the_table_has_all(tmp_path: Path, run: Run) -> None:
     assert run("--variants", "MetaSR").count("iter:       2") == 1
     trained = tmp_path / "experiments" / "tiny_MetaSR" / "models" / "net_g_latest.pth"
     before = trained.stat().st_mtime_ns
@@ -69,7 +69,7 @@ def test_what_is_trained_stays_and_the_table_holds_all(tmp_path: Path, run: Run)
     assert table in said
 
 
-def test_what_was_trained_with_other_options_is_told(tmp_path: Path, run: Run) -> None:
+def test_a_variant_trained_with_other_options_is_refused(tmp_path: Path, run: Run) -> None:
     (tmp_path / "experiments" / "tiny_LIIF").mkdir(parents=True)
     assert run("--variants", "LIIF", status=1) == (
         "controlled_run.py: error: experiments/tiny_LIIF: was not trained with these options; "
@@ -77,7 +77,7 @@ def test_what_was_trained_with_other_options_is_told(tmp_path: Path, run: Run) -
     )
 
 
-def test_a_training_that_fails_ends_all(tmp_path: Path, run: Run) -> None:
+def test_a_training_that_fails_ends_the_run(tmp_path: Path, run: Run) -> None:
     bad = train_options(tmp_path / "none", network_g=NETWORK)
     write_options(tmp_path / "tiny.yml", bad)
     said = run("--variants", "LIIF", "LIIF-c", status=1).splitlines()

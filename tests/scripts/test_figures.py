@@ -26,7 +26,7 @@ Figures = Callable[..., str]
 
 @pytest.fixture
 def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Figures:
-    """Runs the command in an empty folder with a network `net.pth`; what it says."""
+    """Run the command in an empty folder with a network `net.pth`; returns its output."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.chdir(tmp_path)
     script = importlib.import_module("figures")
@@ -43,7 +43,7 @@ def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 @pytest.mark.parametrize("columns", [None, 3, 1])
 def test_a_sheet_shows_each_image_under_its_label(figures: Figures, columns: int | None) -> None:
-    """Panels are found by what is in them: low resolution, bicubic, the network, the image."""
+    """Compares the pixels of each panel: low resolution, bicubic, the network, the image."""
     gt = noise_image(HEIGHT, WIDTH)
     save(Path("photo.png"), gt)
     top, left, height, width = 4, 8, 20, 32
@@ -63,8 +63,8 @@ def test_a_sheet_shows_each_image_under_its_label(figures: Figures, columns: int
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None:
-    """Also at x1, where a filter's PSNR is infinite; what is kept is not measured again."""
+def test_a_curve_is_drawn_from_saved_results(figures: Figures, suffix: str) -> None:
+    """Also at x1, where a filter's PSNR is infinite; saved results are not measured again."""
     make_images(Path("photos"), 2, (48, 52))
     args = ["curve", "bicubic", "net.pth", "--sets", "A=photos", "B=photos", "--scales", "1:2:0.5", "--out"]
     figures(*args, f"first.{suffix}")
@@ -87,12 +87,12 @@ def test_a_curve_is_drawn_of_what_is_kept(figures: Figures, suffix: str) -> None
         (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
         (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in an image"),
         (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),
-        (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "alike along y and x"),
+        (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal along y and x"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "--out", "c.md"], "c.md: cannot be written as '.md'"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "2", "--out", "c.png"], "one of them is named twice"),
     ],
 )
-def test_bad_input_is_a_line_and_nothing_is_written(figures: Figures, args: list[str], message: str) -> None:
+def test_bad_input_is_reported_in_a_line_and_writes_nothing(figures: Figures, args: list[str], message: str) -> None:
     save(Path("photo.png"), noise_image(HEIGHT, WIDTH))
     before = set(Path().iterdir())
     said = figures(*args, status=1)

@@ -1,0 +1,40 @@
+"""Rows of cells, the head first, as text in Markdown, LaTeX or CSV."""
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+
+def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    head, *body = [[cell.replace("|", r"\|") for cell in cells] for cells in rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
+
+
+def latex_rows(rows: Sequence[Sequence[str]]) -> str:
+    """A LaTeX tabular with a rule wherever the first column changes; it needs the package booktabs."""
+    head, *body = [[escape_latex(cell) for cell in cells] for cells in rows]
+    lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule"]
+    for before, cells in zip([None, head, *body], [head, *body], strict=False):
+        if before is not None and before[0] != cells[0]:
+            lines.append(r"\midrule")
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def csv_rows(rows: Sequence[Sequence[Any]]) -> str:
+    """Comma-separated values; None is empty."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def escape_latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    special = {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+    }  # fmt: skip
+    return "".join(special.get(c, c) for c in text)
