@@ -22,7 +22,7 @@ def multiply_adds(net: nn.Module, scale: float) -> float:
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
     device = next(net.parameters()).device
     with torch.no_grad(), counter:
-        net.render(torch.zeros(1, 3, SIDE, SIDE, device=device), size)  # type: ignore[operator]
+        net.render(torch.zeros(1, 3, SIDE, SIDE, device=device), size)
     return counter.get_total_flops() / 2 / math.prod(size)
 
 
