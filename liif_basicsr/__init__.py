@@ -11,6 +11,9 @@ TYPE_CHECKING = False  # `typing` itself would double the cost of importing this
 if TYPE_CHECKING:
     from liif_basicsr.hub.checkpoint import load as load
     from liif_basicsr.images.upscale import upscale as upscale
+    from liif_basicsr.images.warp import remap as remap
+    from liif_basicsr.images.warp import rotate as rotate
+    from liif_basicsr.images.warp import warp as warp
     from liif_basicsr.plugin.registry import register as register
     from liif_basicsr.utils.errors import LIIFError as LIIFError
 
@@ -18,7 +21,10 @@ _PUBLIC = {
     "LIIFError": "liif_basicsr.utils.errors",
     "load": "liif_basicsr.hub.checkpoint",
     "register": "liif_basicsr.plugin.registry",
+    "remap": "liif_basicsr.images.warp",
+    "rotate": "liif_basicsr.images.warp",
     "upscale": "liif_basicsr.images.upscale",
+    "warp": "liif_basicsr.images.warp",
 }
 
 

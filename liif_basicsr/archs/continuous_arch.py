@@ -122,7 +122,9 @@ class ContinuousNetwork(nn.Module):
         return images[0] if len(images) == 1 else torch.cat(images)
 
     @torch.no_grad()
-    def sample(self, lq: Tensor, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
+    def sample(
+        self, lq: Tensor, coord: Tensor, cell: Tensor, fill: float = 0.0, return_mask: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Colours at any places, each with a cell of its own, in bounded memory and without gradients.
 
         Args:
@@ -130,25 +132,31 @@ class ContinuousNetwork(nn.Module):
             coord: (B, Q, 2), (y, x); the image spans [-1, 1].
             cell: (B, Q, 2) or (B, 1, 2), the size of a queried pixel, (2 / H, 2 / W).
             fill: what places beyond [-1, 1] get.
+            return_mask: also return which places lie in the image.
 
         Returns:
-            (B, Q, 3) RGB in [0, 1] (not clamped); what `forward` gives, to rounding.
+            (B, Q, 3) RGB in [0, 1] (not clamped); what `forward` gives, to rounding. With `return_mask` also
+            (B, Q) bool, true where a place lies in [-1, 1] along both axes.
         """
         check_image(lq)
         cell = cell.expand(-1, coord.shape[1], -1)
-        return torch.cat(
-            [self.encode_image(lq[k : k + 1]).sample(coord[k : k + 1], cell[k : k + 1], fill) for k in range(len(lq))]
-        )
+        colours = torch.cat([
+            # Each tile is needed once: nothing is kept.
+            self.encode_image(lq[k : k + 1], 0, self.tiling.tile).sample(coord[k : k + 1], cell[k : k + 1], fill)
+            for k in range(len(lq))
+        ])  # fmt: skip
+        return (colours, (coord.abs() <= 1).all(-1)) if return_mask else colours
 
-    def encode_image(self, lq: Tensor, max_bytes: int = 1 << 30) -> EncodedImage:
+    def encode_image(self, lq: Tensor, max_bytes: int = 1 << 30, tile: int | None = None) -> EncodedImage:
         """Prepare to render many windows of one image, in any sizes, whose features are computed once.
 
         Args:
             lq: (1, 3, h, w) RGB in [0, 1].
             max_bytes: features that are kept in memory; what else is needed is computed again.
+            tile: input pixels along an edge of what is encoded at a time.
         """
         check_image(lq)
-        features = encode_tiles(lq, self._receptive_radius, self._prepare, max_bytes)
+        features = encode_tiles(lq, self._receptive_radius, self._prepare, max_bytes, tile)
         return EncodedImage(features, partial(self._render_one, lq), partial(self._sample_one, lq))
 
     def _prepare(self, lq: Tensor) -> Tensor:

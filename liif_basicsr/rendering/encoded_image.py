@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,10 +10,17 @@ from torch import Tensor
 from liif_basicsr.rendering.features import FeatureTiles
 from liif_basicsr.rendering.tiles import Tile, Window, check_size, check_window
 
-# Queries that are decoded at a time in `sample`.
-QUERIES = 1 << 13
-# Features beyond the four around a place that `sample` gives to the decoder.
-SAMPLE_HALO = 4
+# Queries that are decoded at a time in `query`.
+QUERIES = 1 << 11
+# Features beyond the four around a place that `query` gives to the decoder.
+MARGIN = 4
+
+
+class FeaturePart(NamedTuple):
+    """Features (1, C, h, w) of a tile with what lies around it, and where that is in the input."""
+
+    features: Tensor
+    tile: Tile
 
 
 class EncodedImage:
@@ -20,17 +28,23 @@ class EncodedImage:
 
     Args:
         features: of the whole image.
-        render: (size, window, features) to the colours of a window.
+        render: (size, window, features or None) to the colours of a window.
         sample: (features of a tile, coord, cell, the tile) to colours.
     """
 
     def __init__(
         self,
         features: FeatureTiles,
-        render: Callable[[tuple[int, int], Window, FeatureTiles], Tensor],
+        render: Callable[[tuple[int, int], Window, FeatureTiles | None], Tensor],
         sample: Callable[[Tensor, Tensor, Tensor, Tile], Tensor],
     ) -> None:
         self.features, self._render, self._sample = features, render, sample
+
+    @property
+    def in_size(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        h, w = self.features.shape[-2:]
+        return h, w
 
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
@@ -43,7 +57,8 @@ class EncodedImage:
         Raises:
             LIIFError: a size below 1 or a window that does not lie in the image.
         """
-        return self._render(check_size(size), check_window(size, window), self.features)
+        features = self.features if self.features.max_bytes else None  # those of the tiles that render cuts
+        return self._render(check_size(size), check_window(size, window), features)
 
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
@@ -54,24 +69,29 @@ class EncodedImage:
             fill: what places beyond [-1, 1] get.
         """
         out = torch.full((*coord.shape[:2], 3), fill, dtype=self.features.dtype, device=coord.device)
-        size = coord.new_tensor(self.features.shape[-2:])
         inside = (coord.abs() <= 1).all(-1)[0].nonzero()[:, 0]
-        edge = torch.tensor(self.features.tile, device=coord.device)
+        size, edge = coord.new_tensor(self.in_size), torch.tensor(self.features.tile, device=coord.device)
         at = (((coord[0, inside] + 1) / 2 * size).clamp_min(0).minimum(size - 1) / edge).floor().long()
         # Queries of one tile side by side, so that each tile is taken up once.
         number = at[:, 0] * (1 << 20) + at[:, 1]
         number, order = number.sort(stable=True)
         numbers, counts = number.unique_consecutive(return_counts=True)
         for one, queries in zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True):
-            row, col = divmod(one, 1 << 20)
-            part, tile = self._with_halo(row, col)
-            for chunk in queries.split(QUERIES):
-                out[:, chunk] = self._sample(part, coord[:, chunk], cell[:, chunk], tile).to(out.dtype)
+            part = self.part(*divmod(one, 1 << 20))
+            out[:, queries] = self.query(part, coord[:, queries], cell[:, queries]).to(out.dtype)
         return out
 
-    def _with_halo(self, row: int, col: int) -> tuple[Tensor, Tile]:
-        """A tile of the features with what lies around it."""
-        (th, tw), (h, w) = self.features.tile, self.features.shape[-2:]
-        top, left = max(0, row * th - SAMPLE_HALO), max(0, col * tw - SAMPLE_HALO)
-        bottom, right = min(h, (row + 1) * th + SAMPLE_HALO), min(w, (col + 1) * tw + SAMPLE_HALO)
-        return self.features[:, :, top:bottom, left:right], Tile((h, w), (top, left))
+    def part(self, row: int, col: int) -> FeaturePart:
+        """A tile of the features, the first being (0, 0), with what lies around it."""
+        features, origin = self.features.around(row, col, MARGIN)
+        return FeaturePart(features.contiguous(memory_format=torch.channels_last), Tile(self.in_size, origin))
+
+    @torch.no_grad()
+    def query(self, part: FeaturePart, coord: Tensor, cell: Tensor) -> Tensor:
+        """Colours (1, Q, 3) at places that lie in the tile of a part.
+
+        Args:
+            coord, cell: (1, Q, 2), of the whole image, as for `sample`.
+        """
+        chunks = zip(coord.split(QUERIES, dim=1), cell.split(QUERIES, dim=1), strict=True)
+        return torch.cat([self._sample(part.features, *chunk, part.tile) for chunk in chunks], dim=1)

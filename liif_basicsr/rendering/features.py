@@ -20,7 +20,11 @@ OVERLAP = 32
 
 
 def encode_tiles(
-    lq: Tensor, radius: int | None, encode: Callable[[Tensor], Tensor], max_bytes: int = 1 << 30
+    lq: Tensor,
+    radius: int | None,
+    encode: Callable[[Tensor], Tensor],
+    max_bytes: int = 1 << 30,
+    tile: int | None = None,
 ) -> FeatureTiles:
     """The features of an image: exact if the receptive field is bounded or the image small, else blended.
 
@@ -29,13 +33,14 @@ def encode_tiles(
         radius: of the receptive field of `encode`, in pixels; None where it is unbounded.
         encode: (1, 3, h, w) to (1, C, h, w).
         max_bytes: features that are kept.
+        tile: the longest edge of a tile, TILE by default, where the receptive field is bounded.
 
     Warns:
         UserWarning: the image is too large for an encoder without receptive_radius.
     """
     h, w = lq.shape[-2:]
     if radius is not None:
-        return FeatureTiles(lq, encode, TILE, radius, max_bytes)
+        return FeatureTiles(lq, encode, tile or TILE, radius, max_bytes)
     if h * w <= WHOLE:
         return FeatureTiles(lq, encode, max(h, w), 0, max_bytes)
     warnings.warn(
@@ -65,27 +70,45 @@ class FeatureTiles:
         self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in lq.shape[-2:])
         self._kept: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
 
-    def _encoded(self, row: int, col: int) -> Tensor:
+    def around(self, row: int, col: int, margin: int) -> tuple[Tensor, tuple[int, int]]:
+        """The features of a tile and of `margin` pixels around it, in one piece; and the first pixel of that.
+
+        Args:
+            row, col: which tile, the first being (0, 0).
+        """
+        row, col = row * self.tile[0], col * self.tile[1]
+        return self._encoded(row, col, margin), (max(0, row - margin), max(0, col - margin))
+
+    def _encoded(self, row: int, col: int, margin: int = 0) -> Tensor:
         """The features of the tile whose first pixel is (row, col), computed at the first call."""
         # Autocast decides the precision of features; each precision has tiles of its own.
-        key = (row, col, torch.is_autocast_enabled(self.device.type) and torch.get_autocast_dtype(self.device.type))
+        precision = torch.is_autocast_enabled(self.device.type) and torch.get_autocast_dtype(self.device.type)
+        key = (row, col, margin, precision)
         if key not in self._kept:
-            self._kept[key] = self._encode(row, col)
+            self._make_room(0)
+            self._kept[key] = self._encode(row, col, margin)
+            self._make_room(1)
         self._kept.move_to_end(key)
-        while len(self._kept) > 1 and sum(feat.nbytes for feat in self._kept.values()) > self.max_bytes:
-            self._kept.popitem(last=False)
         return self._kept[key]
 
-    def _encode(self, row: int, col: int) -> Tensor:
-        """The features of a tile; its halo is encoded with it and cut off."""
-        feat, top, left = self._with_halo(row, col)
-        # A copy, for a view would keep the halo in memory.
-        return feat[:, :, row - top :, col - left :][:, :, : self.tile[0], : self.tile[1]].clone()
+    def _make_room(self, spared: int) -> None:
+        """Let go of the least recently used tiles, but for the last `spared`, until the others fit."""
+        while len(self._kept) > spared and sum(feat.nbytes for feat in self._kept.values()) > self.max_bytes:
+            self._kept.popitem(last=False)
 
-    def _with_halo(self, row: int, col: int) -> tuple[Tensor, int, int]:
-        """Encode a tile and its halo; and the first pixel of that."""
-        top, left = max(0, row - self.halo), max(0, col - self.halo)
-        bottom, right = row + self.tile[0] + self.halo, col + self.tile[1] + self.halo
+    def _encode(self, row: int, col: int, margin: int) -> Tensor:
+        """The features of a tile and a margin; its halo is encoded with it and cut off."""
+        feat, top, left = self._with_halo(row, col, margin)
+        first_row, first_col = max(0, row - margin), max(0, col - margin)
+        part = feat[:, :, first_row - top : row + self.tile[0] + margin - top]
+        # A copy, for a view would keep the halo in memory.
+        return part[:, :, :, first_col - left : col + self.tile[1] + margin - left].clone()
+
+    def _with_halo(self, row: int, col: int, margin: int = 0) -> tuple[Tensor, int, int]:
+        """Encode a tile with its halo beyond a margin; and the first pixel of that."""
+        more = self.halo + margin
+        top, left = max(0, row - more), max(0, col - more)
+        bottom, right = row + self.tile[0] + more, col + self.tile[1] + more
         return self.encode(self.lq[:, :, top:bottom, left:right]), top, left
 
     def __getitem__(self, part: tuple[slice, slice, slice, slice]) -> Tensor:
@@ -106,7 +129,14 @@ class FeatureTiles:
 class BlendedTiles(FeatureTiles):
     """`FeatureTiles` for an unbounded receptive field: at its edges a tile fades into the next."""
 
-    def _encode(self, row: int, col: int) -> Tensor:
+    def around(self, row: int, col: int, margin: int) -> tuple[Tensor, tuple[int, int]]:
+        """See `FeatureTiles`; blended."""
+        (th, tw), (h, w) = self.tile, self.shape[2:]
+        top, left = max(0, row * th - margin), max(0, col * tw - margin)
+        bottom, right = min(h, (row + 1) * th + margin), min(w, (col + 1) * tw + margin)
+        return self[:, :, top:bottom, left:right], (top, left)
+
+    def _encode(self, row: int, col: int, margin: int) -> Tensor:
         return self._with_halo(row, col)[0]
 
     def __getitem__(self, part: tuple[slice, slice, slice, slice]) -> Tensor:

@@ -99,13 +99,15 @@ def test_samples_equal_queries(name, h, w, per_query, seed):
 
 @each_decoder
 def test_samples_in_several_tiles_equal_queries(name, monkeypatch):
-    monkeypatch.setattr("liif_basicsr.rendering.features.TILE", 11)
     monkeypatch.setattr("liif_basicsr.rendering.encoded_image.QUERIES", 17)
     net, lq, coord = small_network(name), torch.rand(1, 3, 37, 29), torch.rand(1, 400, 2) * 2.4 - 1.2
+    net.tiling = Tiling(tile=11)
     cell = torch.rand(1, 400, 2) * 0.1
     inside = (coord.abs() <= 1).all(-1)
     with torch.no_grad():
-        samples, queries = net.sample(lq, coord, cell, fill=7.0), net(lq, coord.clamp(-1, 1), cell)
+        samples, mask = net.sample(lq, coord, cell, fill=7.0, return_mask=True)
+        queries = net(lq, coord.clamp(-1, 1), cell)
+    assert torch.equal(mask, inside)
     torch.testing.assert_close(samples[inside], queries[inside], rtol=0, atol=2e-5)
     assert (samples[~inside] == 7).all() and (~inside).any()
 

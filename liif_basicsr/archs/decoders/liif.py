@@ -102,8 +102,14 @@ class LIIFDecoder(Decoder):
         hidden = torch.addmm(
             grid.index_select(0, index.flatten()), rel.flatten(0, 3).to(grid.dtype), self.coord_weight.T.to(grid.dtype)
         )
-        for layer in list(self.layers)[1:]:
-            hidden = layer(F.relu(hidden, inplace=True))
+        rest = list(self.layers)[1:]
+        if torch.is_grad_enabled():
+            for layer in rest:
+                hidden = layer(F.relu(hidden, inplace=True))
+        else:
+            # Fused ReLUs make 0 of what is not a number; adding this keeps it visible.
+            nan_mark = (hidden * 0).sum()
+            hidden = fused_mlp(rest, hidden)(hidden) + nan_mark
         return self.ensemble(hidden.view(sides, sides, *coord.shape[:2], 3), rel_y, rel_x)
 
     def decode(self, prepared: Tensor, view: View) -> Colours:

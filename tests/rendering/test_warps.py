@@ -1,0 +1,260 @@
+"""Warped images: the plain oracle's, and what is known of turns, scales, tiles, seams and horizons."""
+import cv2
+import numpy as np
+import pytest
+import torch
+import warp_oracle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.rendering import warped, warps
+from liif_basicsr.rendering.coordinates import make_coord
+from liif_basicsr.rendering.homographies import check_matrix, check_quad, natural_size, rectification, rotation, scaling
+from liif_basicsr.rendering.tiles import Window
+from liif_basicsr.rendering.warped import render_warped
+from liif_basicsr.rendering.warps import Homography, Table
+from liif_basicsr.utils.errors import LIIFError
+
+EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
+seeds = st.integers(0, 2**31)
+
+
+def make(seed=0, **args):
+    torch.manual_seed(seed)
+    return build_network({"type": "LIIF", "encoder": EDSR, "hidden_dims": [12, 12], **args}).eval()
+
+
+def whole(net, lq, warp, tile=None):
+    return render_warped(net.encode_image(lq, 0, tile), warp, Window(0, 0, *warp.size))
+
+
+def random_homography(rng, in_size, size, zoom=1.0):
+    """One that brings an image to an output of `size`, turned, sheared, and a little in perspective."""
+    to_middle = np.array([[1, 0, -in_size[1] / 2], [0, 1, -in_size[0] / 2], [0, 0, 1]])
+    angle = rng.uniform(-np.pi, np.pi)
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    bent = np.eye(3) + np.pad(rng.uniform(-0.2, 0.2, (2, 2)), ((0, 1), (0, 1)))
+    bent[:2, :2] *= zoom
+    bent[2, :2] = rng.uniform(-0.2, 0.2, 2) / max(in_size) / 2
+    back = np.array([[1, 0, size[1] / 2 + rng.uniform(-2, 2)], [0, 1, size[0] / 2 + rng.uniform(-2, 2)], [0, 0, 1]])
+    return back @ bent @ turn @ to_middle
+
+
+def plain(net, lq, position, jacobian):
+    with torch.no_grad():
+        feat = net.encode(lq)[0].double().numpy()
+    layers = [(layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy())
+              for layer in net.decoder.layers]  # fmt: skip
+    return torch.from_numpy(warp_oracle.warped(feat, layers, position, jacobian)).float()
+
+
+@settings(max_examples=12)
+@given(seed=seeds, zoom=st.sampled_from([0.3, 1.0, 2.5]))
+def test_a_homography_equals_the_plain_oracle(seed, zoom):
+    rng = np.random.default_rng(seed)
+    net, lq = make(seed % 7), torch.from_numpy(rng.random((1, 3, 7, 9), dtype=np.float32))
+    size = (rng.integers(3, 9), rng.integers(3, 9))
+    matrix = random_homography(rng, (7, 9), size, zoom)
+    expected = plain(net, lq, *warp_oracle.homography_places(matrix, size))
+    torch.testing.assert_close(whole(net, lq, Homography(matrix, size)), expected, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=12)
+@given(seed=seeds)
+def test_a_random_smooth_map_equals_the_plain_oracle(seed):
+    rng = np.random.default_rng(seed)
+    net, lq = make(seed % 7), torch.from_numpy(rng.random((1, 3, 8, 6), dtype=np.float32))
+    y, x = np.mgrid[0:7, 0:8].astype(float)
+    bend = rng.uniform(-0.3, 0.3, (2, 4))
+    map_x, map_y = (
+        a * at + b * np.sin(at) + c * other + d * np.cos(other) - 1
+        for (a, b, c, d), at, other in zip(bend + [1, 0, 0, 0], (x, y), (y, x), strict=True)
+    )
+    expected = plain(net, lq, *warp_oracle.table_places(map_x, map_y))
+    torch.testing.assert_close(whole(net, lq, Table(map_x, map_y)), expected, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=15)
+@given(h=st.integers(1, 20), w=st.integers(1, 20), sy=st.integers(1, 4), sx=st.integers(1, 4), seed=seeds)
+def test_a_scale_equals_render_at_that_scale_and_the_identity_that_at_x1(h, w, sy, sx, seed):
+    net, lq = make(seed % 7), torch.rand(1, 3, h, w, generator=torch.Generator().manual_seed(seed))
+    size = (h * sy, w * sx)
+    for warp in (Homography(scaling((sy, sx)), size), Homography(np.eye(3), (h, w))):
+        seen = whole(net, lq, warp)
+        torch.testing.assert_close(seen[:3], net.render(lq, warp.size)[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(seen[3], torch.ones(warp.size), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("quarters", range(-3, 5))
+def test_a_quarter_turn_equals_the_turned_grid(quarters):
+    net, lq = make(), torch.rand(1, 3, 7, 11)
+    matrix, size = rotation((7, 11), 90 * quarters)
+    coord, cell = make_coord((7, 11))[None], torch.tensor([[[2 / 7, 2 / 11]]])
+    expected = net.sample(lq, coord, cell)[0].mT.unflatten(1, (7, 11)).rot90(quarters, (1, 2))
+    assert size == tuple(expected.shape[1:])
+    torch.testing.assert_close(whole(net, lq, Homography(matrix, size))[:3], expected, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=15)
+@given(seed=seeds, tile=st.integers(3, 12), block=st.integers(2, 20), many=st.integers(5, 200))
+def test_tiles_blocks_and_windows_are_exact(seed, tile, block, many):
+    rng = np.random.default_rng(seed)
+    net, lq = make(), torch.from_numpy(rng.random((1, 3, 19, 23), dtype=np.float32))
+    size = (int(rng.integers(3, 40)), int(rng.integers(3, 40)))
+    warp = Homography(random_homography(rng, (19, 23), size, rng.uniform(0.4, 2)), size)
+    expected = whole(net, lq, warp)
+    top, left = (int(rng.integers(n)) for n in size)
+    window = Window(top, left, size[0] - top, size[1] - left)
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warped, "BLOCK", block)
+        patch.setattr(warps, "QUERIES", many)
+        part = render_warped(net.encode_image(lq, 0, tile), warp, window, made.append)
+    torch.testing.assert_close(part, expected[:, top:, left:], rtol=0, atol=1e-5)
+    assert sum(made) == window.height * window.width
+
+
+def test_each_tile_is_encoded_once_and_only_where_it_is_seen(monkeypatch):
+    net, lq, encoded = make(), torch.rand(1, 3, 40, 40), []
+    encode = net.encode
+    monkeypatch.setattr(net, "encode", lambda lq: encoded.append(lq.shape) or encode(lq))
+    monkeypatch.setattr(warped, "BLOCK", 7)
+    matrix, size = rotation((40, 40), 30)
+    whole(net, lq, Homography(matrix, size), tile=10)
+    assert len(encoded) == 16
+    encoded.clear()
+    whole(net, lq, Homography(np.eye(3), (9, 25)), tile=10)
+    assert len(encoded) == 3
+
+
+def test_an_image_whose_encoder_sees_all_of_it_is_warped_too():
+    encoder = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
+    net, lq = make(encoder=encoder), torch.rand(1, 3, 12, 14)
+    seen = whole(net, lq, Homography(scaling((2, 2)), (24, 28)), tile=5)
+    torch.testing.assert_close(seen[:3], net.render(lq, (24, 28))[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_a_reduction_is_the_mean_of_what_a_pixel_covers(factor):
+    net, lq, n = make(), torch.rand(1, 3, 30, 30), 30 // factor
+    seen = whole(net, lq, Homography(scaling((1 / factor, 1 / factor)), (n, n)))
+    mean = torch.nn.functional.avg_pool2d(net.render(lq, (30, 30)), factor)[0]
+    torch.testing.assert_close(seen[:3], mean, rtol=0, atol=1e-5)
+
+
+def test_the_map_of_a_homography_equals_it():
+    net, lq = make(), torch.rand(1, 3, 12, 14)
+    homography = Homography(random_homography(np.random.default_rng(3), (12, 14), (20, 20)), (20, 20))
+    map_y, map_x = homography.places(Window(0, 0, 20, 20)).position.T.reshape(2, 20, 20)
+    seen, expected = whole(net, lq, Table(map_x, map_y)), whole(net, lq, homography)
+    torch.testing.assert_close(seen[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], rtol=0, atol=5e-3)
+
+
+def test_positions_are_those_of_opencv():
+    rng = np.random.default_rng(0)
+    ramp_y, ramp_x = np.mgrid[0:40, 0:50].astype(np.float32)
+    matrix = random_homography(rng, (40, 50), (30, 45), 1.5)
+    position = Homography(matrix, (30, 45)).places(Window(0, 0, 30, 45)).position.reshape(30, 45, 2)
+    for ramp, own in ((ramp_y, position[..., 0]), (ramp_x, position[..., 1])):
+        theirs = cv2.warpPerspective(ramp, matrix, (45, 30), borderMode=cv2.BORDER_CONSTANT, borderValue=-1000)
+        inside = (position >= 0).all(-1) & (position[..., 0] <= 39) & (position[..., 1] <= 49)
+        assert inside.sum() > 100
+        np.testing.assert_allclose(own[inside], theirs[inside], atol=0.05)  # OpenCV rounds to 1/32
+
+
+def test_a_seam_of_a_map_is_not_averaged_over():
+    map_x = np.concatenate([np.linspace(60, 99, 40), np.linspace(0, 39, 40)])[None].repeat(3, 0)
+    jacobian = Table(map_x, np.zeros_like(map_x) + np.arange(3)[:, None]).places(Window(0, 0, 3, 80)).jacobian
+    np.testing.assert_allclose(jacobian[:, 1, 1], 1)
+
+
+def test_a_pixel_is_queried_at_most_64_times_along_an_axis():
+    huge = np.array([[[1e5, 0], [0, 2.0]]])
+    assert warps.counts(huge).tolist() == [[64, 2]]
+
+
+def test_a_map_of_one_row_or_column_is_sampled_as_it_is():
+    net, lq = make(), torch.rand(1, 3, 9, 9)
+    line = np.arange(9.0)[None]
+    expected = net.render(lq, (9, 9))[0]
+    torch.testing.assert_close(whole(net, lq, Table(line, line * 0 + 4))[:3, 0], expected[:, 4], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        whole(net, lq, Table(line.T * 0 + 4, line.T))[:3, :, 0], expected[..., 4], rtol=0, atol=1e-5
+    )
+
+
+@given(degrees=st.floats(-400, 400), h=st.integers(1, 50), w=st.integers(1, 50))
+def test_a_turned_image_fits_its_output_and_turns_about_the_centre(degrees, h, w):
+    matrix, (height, width) = rotation((h, w), degrees)
+    corners = np.array([[x, y, 1] for x in (-0.5, w - 0.5) for y in (-0.5, h - 0.5)]) @ matrix.T
+    assert (corners[:, :2].min(0) > -0.502).all()
+    assert corners[:, 0].max() < width - 0.498 and corners[:, 1].max() < height - 0.498
+    centre = [(width - 1) / 2, (height - 1) / 2, 1]
+    np.testing.assert_allclose(matrix @ [(w - 1) / 2, (h - 1) / 2, 1], centre, atol=1e-9)
+    theirs = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), degrees, 1)
+    np.testing.assert_allclose(rotation((h, w), degrees, expand=False)[0][:2], theirs, atol=1e-9)
+
+
+@given(seed=seeds)
+def test_a_quad_comes_to_the_corners(seed):
+    rng = np.random.default_rng(seed)
+    corners = np.array([[0, 0], [90, 0], [90, 60], [0, 60]]) + rng.uniform(-15, 15, (4, 2)) + 20
+    height, width = natural_size(check_quad(corners))
+    moved = np.c_[corners, np.ones(4)] @ rectification(corners, (height, width)).T
+    expected = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
+    np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], expected, atol=1e-6)
+
+
+def test_the_quad_of_a_whole_image_is_the_image_enlarged():
+    corners = check_quad([[0, 0], [29, 0], [29, 19], [0, 19]])
+    assert natural_size(corners) == (20, 30)
+    np.testing.assert_allclose(rectification(corners, (60, 60)), scaling((3, 2)), atol=1e-12)
+
+
+@pytest.mark.parametrize("quad, says", [
+    ([[0, 0], [9, 0], [0, 9], [9, 9]], "cross"), ([[0, 0], [9, 0], [18, 0], [0, 9]], "line"),
+    ([[0, 0], [9, 0], [9, 0], [0, 9]], "line"), ([[0, 0], [0, 9], [9, 9], [9, 0]], "mirror"),
+    ([[0, 0], [9, 0], [2, 2], [0, 9]], "within"), ([[0, 0], [9, 0], [9, 9]], "four"), ("corners", "four"),
+    ([[0, 0], [np.nan, 0], [9, 9], [0, 9]], "finite"), ([[5, 5]] * 4, "line"),
+])  # fmt: skip
+def test_corners_that_will_not_do_are_one_line(quad, says):
+    with pytest.raises(LIIFError, match=says) as error:
+        check_quad(quad)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("matrix, says", [
+    (np.zeros((3, 3)), "singular"), ([[1, 2, 0], [2, 4, 0], [0, 0, 1]], "singular"), (np.eye(4), "3x3"),
+    ([[1, 0, 0], [0, np.nan, 0]], "finite"), ("matrix", "3x3"), ([[1, 2], [3]], "3x3"), (None, "3x3"),
+    ([[1, 0, 0], [0, 0, 0]], "singular"),
+])  # fmt: skip
+def test_matrices_that_will_not_do_are_one_line(matrix, says):
+    with pytest.raises(LIIFError, match=says) as error:
+        check_matrix(matrix)
+    assert "\n" not in str(error.value)
+
+
+def test_large_numbers_alone_are_not_singular():
+    check_matrix([[1e-3, 0, 5e4], [0, 1e-3, -5e4], [1e-9, 0, 1]])
+    check_matrix(np.eye(3) * 1e-8)
+
+
+def test_a_horizon_that_crosses_the_output_is_refused():
+    matrix = np.linalg.inv([[1, 0, 0], [0, 1, 0], [0, -0.1, 1]])
+    Homography(matrix, (9, 20))
+    for rows in (11, 12, 30):
+        with pytest.raises(LIIFError, match="horizon"):
+            Homography(matrix, (rows, 20))
+
+
+@pytest.mark.parametrize("maps, says", [
+    ((np.zeros((3, 4)), np.zeros((4, 3))), "shape"), ((np.zeros(3), np.zeros(3)), "map_x"),
+    ((np.zeros((3, 4)), np.full((3, 4), np.nan)), "map_y"), (([[0.0]], [[0.0]]), "map_x"),
+    ((np.full((2, 2), np.inf), np.zeros((2, 2))), "map_x"), ((np.zeros((0, 3)), np.zeros((0, 3))), "shape"),
+    ((np.zeros((2, 2), complex), np.zeros((2, 2))), "map_x"),
+])  # fmt: skip
+def test_maps_that_will_not_do_are_one_line(maps, says):
+    with pytest.raises(LIIFError, match=says) as error:
+        Table(*maps)
+    assert "\n" not in str(error.value)

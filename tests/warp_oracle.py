@@ -1,0 +1,57 @@
+"""Warped images in plain float64 NumPy, one pixel and one query at a time, around the plain decoder of `oracle`.
+
+A homography is inverted and differentiated by differences, a map by the mean of the steps to both neighbours.
+"""
+import math
+
+import numpy as np
+import oracle
+
+
+def homography_places(matrix, size):
+    """Position (y, x) and Jacobian of each output pixel: (H, W, 2), (H, W, 2, 2)."""
+    inverse = np.linalg.inv(np.array(matrix, dtype=np.float64))
+
+    def place(row, col):
+        x, y, w = inverse @ [col, row, 1.0]
+        return np.array([y / w, x / w])
+
+    position, jacobian = np.zeros((*size, 2)), np.zeros((*size, 2, 2))
+    d = 1e-4
+    for i in range(size[0]):
+        for j in range(size[1]):
+            position[i, j] = place(i, j)
+            jacobian[i, j, :, 0] = (place(i + d, j) - place(i - d, j)) / (2 * d)
+            jacobian[i, j, :, 1] = (place(i, j + d) - place(i, j - d)) / (2 * d)
+    return position, jacobian
+
+
+def table_places(map_x, map_y):
+    """The same of a smooth map, at least two pixels along each axis."""
+    position = np.stack([map_y, map_x], -1)
+    return position, np.stack(np.gradient(position, axis=(0, 1)), -1)
+
+
+def covered(position, extent, n):
+    """Of a pixel that spans `extent` about `position`, how much lies in an image of n pixels, along one axis."""
+    low, high = max(position - extent / 2, -0.5), min(position + extent / 2, n - 0.5)
+    return max(0.0, high - low) / extent
+
+
+def warped(feat, layers, position, jacobian):
+    """Colours in [0, 1] times what lies in the image, and that: (4, H, W)."""
+    _, h, w = feat.shape
+    out = np.zeros((4, *position.shape[:2]))
+    for i, j in np.ndindex(*position.shape[:2]):
+        down, right = jacobian[i, j, :, 0], jacobian[i, j, :, 1]
+        rows, cols = (max(1, math.ceil(math.hypot(*along) - 0.1)) for along in (down, right))
+        extent = [math.hypot(down[axis] / rows, right[axis] / cols) for axis in (0, 1)]
+        for a, b in np.ndindex(rows, cols):
+            y, x = position[i, j] + down * ((a + 0.5) / rows - 0.5) + right * ((b + 0.5) / cols - 0.5)
+            share = covered(y, extent[0], h) * covered(x, extent[1], w) / (rows * cols)
+            if share > 0:
+                point = np.clip([(2 * y + 1) / h - 1, (2 * x + 1) / w - 1], -1, 1)
+                colour = oracle.query(feat, layers, point, [2 * extent[0] / h, 2 * extent[1] / w])
+                out[:3, i, j] += share * (colour * 0.5 + 0.5)
+                out[3, i, j] += share
+    return out
