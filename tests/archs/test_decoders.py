@@ -173,6 +173,15 @@ def test_numpy_integers_are_sizes(name):
 
 
 @each_decoder
+def test_without_coordinates_it_enlarges_by_its_scale(name):
+    net, lq = small_network(name), torch.rand(1, 3, 6, 5)
+    if name != "PixelShuffleSR":  # whose scale is that of its layers
+        net.scale = 2.5
+    size = (round(6 * net.scale), round(5 * net.scale))
+    torch.testing.assert_close(net(lq), net.render(lq, size), rtol=0, atol=3e-6)
+
+
+@each_decoder
 def test_in_evaluation_mode_no_graph_is_kept_unless_the_input_asks(name):
     net, lq = small_network(name).eval(), torch.rand(1, 3, 4, 5)
     assert not net(lq).requires_grad

@@ -1,4 +1,4 @@
-"""LIIF against the plain form, and its own queries against its images."""
+"""LIIF against the plain form; its switches; what it refuses."""
 import itertools
 
 import numpy as np
@@ -32,7 +32,7 @@ def small_liif(seed=0, **kwargs):
 @pytest.mark.parametrize("hidden_dims", [[], [8], [8, 7, 6]], ids=str)
 @settings(max_examples=5)
 @given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
-def test_answers_equal_the_plain_form(switches, hidden_dims, h, w, seed):
+def test_outputs_equal_the_plain_form(switches, hidden_dims, h, w, seed):
     torch.manual_seed(seed)
     decoder = LIIFDecoder(3, hidden_dims, **switches).double()
     feat = torch.randn(2, 3, h, w, dtype=torch.float64)
@@ -73,7 +73,7 @@ def test_gradients_equal_those_of_the_plain_form(switches):
 @pytest.mark.parametrize("input_skip", [None, "bilinear"])
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 @pytest.mark.parametrize("size", [(10, 14), (13, 31), (5, 7), (4, 3), (150, 210)], ids=str)
-def test_a_image_equals_its_queries(switches, input_skip, size):
+def test_an_image_equals_its_queries(switches, input_skip, size):
     net = small_liif(**switches, input_skip=input_skip)
     lq = torch.rand(2, 3, 5, 7)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_a_image_equals_its_queries(switches, input_skip, size):
 
 @settings(max_examples=25)
 @given(data=st.data(), tile=st.integers(3, 12), block=st.integers(1, 40), ensemble=st.booleans())
-def test_tiles_blocks_and_windows_do_not_show(data, tile, block, ensemble):
+def test_tiles_blocks_and_windows_are_exact(data, tile, block, ensemble):
     assert_tiling_is_exact(small_liif(local_ensemble=ensemble, input_skip="bilinear"), data, tile, block)
 
 
@@ -91,24 +91,6 @@ def test_one_cell_for_all_equals_a_cell_for_each():
     net, lq, coord = small_liif(), torch.rand(2, 3, 4, 5), torch.rand(2, 9, 2) * 2 - 1
     cell = torch.rand(2, 1, 2)
     torch.testing.assert_close(net(lq, coord, cell), net(lq, coord, cell.expand(2, 9, 2)))
-
-
-def test_without_coordinates_it_enlarges_by_its_scale_and_learns():
-    net = small_liif(scale=2.5)
-    lq = torch.rand(1, 3, 6, 5)
-    image = net(lq)
-    assert image.shape == (1, 3, 15, 12)
-    torch.testing.assert_close(image, net.render(lq, (15, 12)), rtol=0, atol=2e-6)
-    image.sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-
-
-def test_bfloat16_images_are_close():
-    net, lq = small_liif(), torch.rand(1, 3, 12, 9)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = net.render(lq, (40, 31))
-    torch.testing.assert_close(half, net.render(lq, (40, 31)), rtol=0, atol=2e-2)
-    assert half.dtype == torch.float32
 
 
 def test_the_input_is_left_as_it_is():
@@ -133,7 +115,7 @@ def test_what_is_no_batch_of_images_is_refused(shape):
             use(torch.rand(shape))
 
 
-def test_a_image_that_does_not_fit_memory_is_refused_before_it_is_begun():
+def test_an_image_that_does_not_fit_memory_is_refused_before_it_is_begun():
     net, lq = small_liif(), torch.rand(1, 3, 4, 4)
     with pytest.raises(LIIFError, match=r"size \(1000000, 1000000\): the output does not fit memory.* window"):
         net.render(lq, (1_000_000, 1_000_000))

@@ -52,7 +52,7 @@ def test_at_other_scales_it_is_the_own_image_resized(scale, size):
 
 @settings(max_examples=20)
 @given(data=st.data(), scale=st.sampled_from(SCALES), tile=st.integers(1, 12), block=st.integers(1, 40))
-def test_tiles_blocks_and_windows_do_not_show(data, scale, tile, block):
+def test_tiles_blocks_and_windows_are_exact(data, scale, tile, block):
     assert_tiling_is_exact(small(scale), data, tile, block)
 
 
@@ -86,7 +86,7 @@ def test_it_has_as_many_parameters_as_the_official_one(encoder, scale):
     assert sum(p.numel() for p in net.parameters()) == COUNTS[encoder, scale]
 
 
-def test_a_checkpoint_tells_what_it_is(tmp_path):
+def test_a_checkpoint_describes_itself(tmp_path):
     block = {"type": "PixelShuffleSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "scale": 3}
     net = build_network(block)
     checkpoint.save(tmp_path / "net.pth", {"network_g": block, "params": net.state_dict()})

@@ -29,7 +29,7 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, limit):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_folder_that_is_missing_is_told(tmp_path):
+def test_a_folder_that_is_missing_is_reported(tmp_path):
     with pytest.raises(LIIFError, match="cannot be written: No such file or directory"):
         checkpoint.save(tmp_path / "none" / "net.pth", {})
 

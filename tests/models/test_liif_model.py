@@ -164,13 +164,13 @@ def test_what_basicsr_reads_unasked_in_val_is_asked_for(opt, key):
         build_model(opt)
 
 
-def test_a_network_without_coordinates_is_told(opt):
+def test_a_network_without_coordinates_is_reported(opt):
     opt["network_g"] = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 2, "num_conv": 1}
     with pytest.raises(LIIFError, match="network_g: SRVGGNetCompact cannot be queried at coordinates"):
         build_model(opt)
 
 
-def test_a_state_of_another_network_is_told(opt):
+def test_a_state_of_another_network_is_reported(opt):
     opt["path"]["resume_state"] = "5.state"
     optimizer = {"state": {}, "param_groups": [{"params": [0]}]}
     state = {"epoch": 0, "iter": 5, "optimizers": [optimizer], "schedulers": [{}]}

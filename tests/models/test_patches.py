@@ -31,7 +31,7 @@ def test_a_patch_is_a_window_of_the_image_row_by_row(height: int, width: int, da
     assert torch.equal(as_images(rgb[None])[0].permute(1, 2, 0), to_tensor(image[::-1, ::-1][window].copy()))
 
 
-def test_all_windows_of_a_image_are_drawn() -> None:
+def test_all_windows_of_an_image_are_drawn() -> None:
     torch.manual_seed(0)
     image = noise_image(4, 5)
     assert len({tuple(sample_patch(image, 4, generator())[0][0].tolist()) for _ in range(200)}) == 3 * 4
@@ -49,7 +49,7 @@ def test_items_of_both_datasets_can_be_patches(tmp_path: Path) -> None:
         torch.testing.assert_close(y[1:] - y[:-1], item["cell"][0, 0].expand(8, 9), rtol=0, atol=1e-6)
 
 
-def test_a_patch_that_is_no_square_or_too_large_is_told(tmp_path: Path) -> None:
+def test_a_patch_that_is_no_square_or_too_large_is_reported(tmp_path: Path) -> None:
     save(tmp_path / "gt" / "a.png", noise_image(60, 60))
     save(tmp_path / "lq" / "a.png", noise_image(20, 20))
     patch = train_block(tmp_path / "gt", sample="patch", scale_range=[1, 2])
@@ -97,7 +97,7 @@ def test_basicsrs_perceptual_loss_looks_at_the_window_and_teaches(options: dict[
 
 
 @pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning", "ignore:.*weight enum.*:UserWarning")
-def test_a_perceptual_loss_on_single_pixels_or_without_weights_is_told(options: dict[str, Any]) -> None:
+def test_a_perceptual_loss_on_single_pixels_or_without_weights_is_reported(options: dict[str, Any]) -> None:
     from liif_basicsr.models.liif_model import LIIFModel
 
     refused(lambda: LIIFModel.check_options(options), "train: perceptual_opt", VGG, "https://download.pytorch.org")

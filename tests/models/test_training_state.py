@@ -63,7 +63,7 @@ LIES = {
 
 
 @pytest.mark.parametrize(("said", "lie"), LIES.items(), ids=LIES)
-def test_a_lie_is_told(saved, state, said, lie):
+def test_a_lie_is_reported(saved, state, said, lie):
     lie(state)
     with pytest.raises(LIIFError, match="^2.state: does not fit this network and its train options: ") as caught:
         saved[0].resume_training(state)

@@ -55,7 +55,7 @@ def small_whole(monkeypatch):
     monkeypatch.setattr(features, "OVERLAP", 6)
 
 
-def test_a_image_too_large_for_the_whole_is_near_it_and_said_to_be(small_whole, monkeypatch):
+def test_an_image_too_large_for_the_whole_is_near_it_and_said_to_be(small_whole, monkeypatch):
     torch.manual_seed(0)
     net, lq = build_network({"type": "LIIF", "encoder": RCAN, "hidden_dims": [8]}).eval(), torch.rand(1, 3, 21, 23)
     with pytest.warns(UserWarning, match="the encoder has no receptive_radius, and an image of 21x23"):

@@ -161,7 +161,7 @@ def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
         (b"[" * 5000, "is no options file, or not a safe one"),
     ],
 )
-def test_what_is_no_options_file_is_told(tmp_path, content, message):
+def test_what_is_no_options_file_is_reported(tmp_path, content, message):
     path = tmp_path / "options.yml"
     path.write_bytes(content)
     with pytest.raises(LIIFError, match=f"options.yml: {message}") as error:
@@ -182,7 +182,7 @@ BAD = ["block:option=1", "name:option=1", "name", "name=a=b", 'na"me=1', 'name"]
 
 
 @pytest.mark.parametrize("entry", BAD)
-def test_a_forced_option_that_does_not_exist_or_is_code_is_told(tmp_path, opt, entry):
+def test_a_forced_option_that_does_not_exist_or_is_code_is_reported(tmp_path, opt, entry):
     with pytest.raises(LIIFError, match="--force_yml"):
         check(tmp_path, opt, "--force_yml", entry)
 

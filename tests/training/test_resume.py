@@ -124,7 +124,7 @@ def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
         Resume(build_dataloader).load_state(opt)
 
 
-def test_where_no_state_can_be_used_nothing_begins_anew(opt, tmp_path):
+def test_where_no_state_can_be_used_nothing_starts_over(opt, tmp_path):
     for path in (tmp_path / "training_states").iterdir():
         truncate(path)
     with pytest.raises(LIIFError, match="no state in it can be used; to start over, leave out --auto_resume"):
@@ -202,7 +202,7 @@ def test_a_resumed_epoch_goes_on_where_it_stood(iteration):
 
 
 @pytest.mark.parametrize(("epoch", "iteration", "counted"), [(3, 99, 16), (40, 99, 16), (9, 2, 0)])
-def test_an_epoch_of_other_data_begins_anew_and_that_is_told(capsys, epoch, iteration, counted):
+def test_an_epoch_of_other_data_begins_again_and_that_is_reported(capsys, epoch, iteration, counted):
     """It is counted as if the data had been so from the start: BasicSR's epochs then reach the last iteration."""
     state = {"epoch": epoch, "iter": iteration}
     assert batches([epoch], state) == batches([epoch])
@@ -211,7 +211,7 @@ def test_an_epoch_of_other_data_begins_anew_and_that_is_told(capsys, epoch, iter
 
 
 @pytest.mark.parametrize("how", [{"ratio": 10**8}, {"batch_size": 10**8}], ids=str)
-def test_an_epoch_that_memory_cannot_hold_is_told(how):
+def test_an_epoch_that_memory_cannot_hold_is_reported(how):
     with pytest.raises(LIIFError, match="datasets: train: an epoch of .* samples is too long"):
         batches([0], **how)
 

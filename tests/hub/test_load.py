@@ -1,0 +1,76 @@
+"""`load`: trainable, whatever BasicSR builds, beside other threads."""
+import threading
+
+import pytest
+import torch
+from experiment import NETWORK
+
+import liif_basicsr
+from liif_basicsr.archs import build_network
+from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.archs.decoders import base
+from liif_basicsr.archs.encoders import build_encoder
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.utils.errors import LIIFError
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "net_g_1.pth"
+    checkpoint.save(path, {"params": build_network(NETWORK).state_dict(), "network_g": NETWORK})
+    return path
+
+
+@pytest.fixture
+def forward_alone():
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    class Decoder(base.Decoder):
+        def forward(self, feat, coord, cell):
+            grid = coord[:, None].flip(-1)
+            return torch.nn.functional.grid_sample(feat, grid, align_corners=False)[:, :3, 0].mT
+
+    class ForwardAlone(ContinuousNetwork):
+        def __init__(self, encoder: dict):
+            super().__init__(build_encoder(encoder), Decoder(), "bilinear", 4)
+
+    ARCH_REGISTRY.register(ForwardAlone)
+    yield
+    del ARCH_REGISTRY._obj_map["ForwardAlone"]
+
+
+def test_what_is_loaded_can_be_trained(path):
+    net = liif_basicsr.load(path)
+    net(torch.rand(1, 3, 5, 7), torch.rand(1, 4, 2), torch.rand(1, 1, 2)).sum().backward()
+    assert all(param.grad is not None for param in net.parameters())
+
+
+def test_what_basicsr_builds_load_loads(tmp_path, forward_alone):
+    """A network that only this test knows, registered as a project would do it."""
+    from basicsr.archs import build_network as build_by_basicsr
+
+    block = {"type": "ForwardAlone", "encoder": NETWORK["encoder"]}
+    net = build_by_basicsr({**block})
+    checkpoint.save(tmp_path / "net.pth", {"params": net.state_dict(), "network_g": block})
+    lq = torch.rand(1, 3, 5, 7)
+    torch.testing.assert_close(liif_basicsr.load(tmp_path / "net.pth").render(lq, (12, 9)), net.render(lq, (12, 9)))
+    with pytest.raises(LIIFError, match="network_g: ForwardAlone has no argument 'encoders'; did you mean 'encoder'"):
+        build_network({"type": "ForwardAlone", "encoders": 1})
+
+
+def test_modules_that_other_threads_build_do_not_count(path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "ROOM", 2_000_000)
+    stop = threading.Event()
+
+    def build_others():
+        while not stop.is_set():
+            torch.nn.Linear(1000, 1000)
+
+    thread = threading.Thread(target=build_others)
+    thread.start()
+    try:
+        for _ in range(5):
+            liif_basicsr.load(path)
+    finally:
+        stop.set()
+        thread.join()
