@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds for each pixel of its output, counted while it renders."""
+"""The cost of a network: multiply-adds per output pixel, counted while it renders."""
 from __future__ import annotations
 
 import math
@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-# Input pixels along an edge of the image that is rendered for the count.
+# Side of the input image that is rendered for the count.
 SIDE = 64
 
 
 def multiply_adds(net: nn.Module, scale: float) -> float:
-    """Multiply-adds for each output pixel, encoder included, at a scale.
+    """Multiply-adds per output pixel at a scale, encoder included.
 
-    Counted are convolutions and matrix products, in an image of 64x64 that is decoded as one tile; padding, and blocks
-    that are not full, count as well.
+    Counts convolutions and matrix products for an input of 64x64 decoded as one tile, including padding and partly
+    filled blocks.
     """
     size = (round(SIDE * scale), round(SIDE * scale))
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
@@ -27,11 +27,11 @@ def multiply_adds(net: nn.Module, scale: float) -> float:
 
 
 def _fused_operators() -> dict[Any, Any]:
-    """Counts of operators that torch does not count by itself: oneDNN's linear layers with their ReLU."""
+    """Counters of operators that torch does not count by itself: oneDNN's linear layers with a fused ReLU."""
     operators = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     return {} if operators is None else {operators: _linear_flops}
 
 
 def _linear_flops(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """Of (N, D) to (N, E): the shapes of operands and output are all that is known."""
+    """FLOPs of a product from (N, D) to (N, E); torch passes the shapes of its operands and output."""
     return 2 * math.prod(x) * out_shape[-1]

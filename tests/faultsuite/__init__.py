@@ -1,4 +1,4 @@
-"""What must not happen to a person's work, done many times: `scripts/faults.py` runs it all, a test a short form.
+"""Injects faults that must not harm a user's work; `scripts/faults.py` runs all, a test a short form.
 
-Each part does something that goes wrong to real files and real processes, by a seed, and tells how each ended.
+Each part injects one kind of fault into real files and processes, from a seed, and counts the outcomes.
 """

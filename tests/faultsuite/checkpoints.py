@@ -1,4 +1,4 @@
-"""Damaged and lying checkpoints: each is refused in a line, or gives the image and the training of the sound one."""
+"""Corrupt or inconsistent checkpoints: each is refused in a line, or behaves exactly as the intact one."""
 from __future__ import annotations
 
 import copy
@@ -28,7 +28,7 @@ WHERE = Path("experiments", "tiny")
 
 
 def checkpoints(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Mutated networks are loaded, then trainings go on from mutated newest checkpoints."""
+    """Mutated networks are loaded, then trainings are resumed from mutated newest checkpoints."""
     yield load_mutated(folder / "load", count, random.Random(seed))
     yield resume_mutated(folder / "resume", count, random.Random(seed))
 
@@ -37,8 +37,8 @@ def checkpoints(folder: Path, count: int, seed: int) -> Iterator[Part]:
 
 
 def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
-    """Half of the mutations are of bytes, half of what is told in a file that is whole."""
-    part = Part("a damaged or lying checkpoint is loaded")
+    """Half of the mutations change bytes, half change values in a valid file."""
+    part = Part("a corrupt or inconsistent checkpoint is loaded")
     files = folder / "files"
     files.mkdir(parents=True)
     torch.manual_seed(0)
@@ -64,12 +64,12 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
         part.violation("loading", f"{why_not_clean(ended)}: {ended.said[-300:]}")
         return part
     expected = {"ours": probe(net), "official": probe(official)}
-    for name, answer in json.loads((folder / "answers.json").read_text()).items():
-        if isinstance(answer, str):
-            line = name in answer and "\n" not in answer
-            part.require(name, {"one line that names the file": line}, "told in a line")
+    for name, output in json.loads((folder / "outputs.json").read_text()).items():
+        if isinstance(output, str):
+            line = name in output and "\n" not in output
+            part.require(name, {"one line that names the file": line}, "reported in a line")
         else:
-            same = answer == expected[name.split("_")[1]]
+            same = output == expected[name.split("_")[1]]
             part.require(name, {"the image of the sound one": same}, "the image of the sound one")
     return part
 
@@ -97,14 +97,14 @@ def replace_part(data: dict[str, Any], rng: random.Random) -> None:
 def change_network(data: dict[str, Any], rng: random.Random) -> None:
     data["network_g"] = copy.deepcopy(data["network_g"])
     block = rng.choice([data["network_g"], data["network_g"]["encoder"]])
-    keys = [key for key in block if key != "input_skip"]  # of which None is another network, and as good
+    keys = [key for key in block if key != "input_skip"]  # None there is another valid network
     block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
 
 
 def change_official(data: dict[str, Any], rng: random.Random) -> None:
     model, args = data["model"], data["model"]["args"]
     block = rng.choice([model, model["sd"], args, args["encoder_spec"]["args"], args["imnet_spec"]["args"]])
-    keys = [key for key in block if key != "local_ensemble"]  # without it is another network, and as good
+    keys = [key for key in block if key != "local_ensemble"]  # false there is another valid network
     block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
 
 
@@ -114,19 +114,19 @@ LIES: list[Callable[[dict[str, Any], random.Random], None]] = [
 
 
 def load_folder(files: str) -> int:
-    """Load each file of a folder; write down what was told, or an image that it makes."""
-    answers: dict[str, Any] = {}
+    """Load each file of a folder; save the error, or an image that the network renders."""
+    outputs: dict[str, Any] = {}
     for path in sorted(Path(files).iterdir()):
         try:
-            answers[path.name] = probe(liif_basicsr.load(path))
+            outputs[path.name] = probe(liif_basicsr.load(path))
         except LIIFError as error:
-            answers[path.name] = str(error)
-    Path("answers.json").write_text(json.dumps(answers))
+            outputs[path.name] = str(error)
+    Path("outputs.json").write_text(json.dumps(outputs))
     return 0
 
 
 def probe(net: Any) -> list[float]:
-    """A small image, enlarged."""
+    """The network's output for a small image."""
     return net.eval().render(torch.linspace(0, 1, 60).view(1, 3, 4, 5), (7, 9)).flatten().tolist()
 
 
@@ -134,8 +134,8 @@ def probe(net: Any) -> list[float]:
 
 
 def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
-    """The newest of two checkpoints is mutated: its state or its network."""
-    part = Part("a training goes on where the newest checkpoint is damaged or lies")
+    """Mutate the state or the network of the newest of two checkpoints, and resume."""
+    part = Part("a training goes on where the newest checkpoint is corrupt or inconsistent")
     folder.mkdir()
     opt = train_options(make_images(folder / "images", 3), total_iter=4, save_every=2)
     assert training(folder / "begun", opt).status == 0
@@ -150,18 +150,18 @@ def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
         if wrong or ended.status not in (0, 2):
             part.violation(trial, wrong or f"exit status {ended.status}")
         elif ended.status == 2:
-            part.clean("told in a line, ended")
+            part.clean("reported in a line, ended")
         elif "its epoch begins again" in ended.said:
-            part.clean("told in a line, the epoch begins again")
+            part.clean("reported in a line, the epoch begins again")
         else:
-            how = "passed over in a line" if "passed over" in ended.said else "no harm"
+            how = "skipped with a line" if "passed over" in ended.said else "no harm"
             part.require(trial, {"the weights of a sound training": same_weights(folder / "whole", at)}, how)
         shutil.rmtree(at)
     return part
 
 
 def spoil(folder: Path, rng: random.Random) -> str:
-    """Mutate the newest checkpoint; how."""
+    """Mutate the newest checkpoint; returns a description."""
     path = rng.choice([folder / WHERE / "training_states" / "4.state", folder / WHERE / "models" / "net_g_4.pth"])
     if path.suffix == ".pth" or rng.random() < 0.3:
         how, content = mutate(path.read_bytes(), rng)
@@ -174,7 +174,7 @@ def spoil(folder: Path, rng: random.Random) -> str:
 
 
 def lie_about(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]:
-    """Change an entry of a state to what it cannot be."""
+    """Change an entry of a state to an impossible value."""
     optimizer, scheduler = state["optimizers"][0], state["schedulers"][0]
     blocks = {
         "state": state, "optimizer": optimizer, "moments": rng.choice(list(optimizer["state"].values())),
@@ -194,7 +194,7 @@ def lie_about(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]
 
 
 def could_be(lie: Any, true: Any) -> bool:
-    """Whether nobody can tell a lie from the truth: another number, another list, none at all."""
+    """Whether a lie is as plausible as the truth: another number, another list."""
     if isinstance(true, torch.Tensor):
         if true.dim():
             return False

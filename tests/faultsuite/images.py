@@ -1,4 +1,4 @@
-"""Damaged images: enlarged, or read for training, each is told in a line, or is what other programs see in it."""
+"""Corrupt images, upscaled or read for training: each is reported in a line, or decoded as by other programs."""
 from __future__ import annotations
 
 import json
@@ -33,11 +33,11 @@ BATCH = 25
 
 
 def images(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Mutated images of many kinds, through the command `upscale` and through a dataset."""
+    """Mutated images of many formats, through the command `upscale` and through a dataset."""
     rng, whole = random.Random(seed), samples()
     model = bilinear_network(folder / "bilinear.pth")
-    enlarged, read = Part("a damaged image is enlarged"), Part("a damaged image is read for training")
-    for start in tqdm(range(0, count, BATCH), desc="damaged images"):
+    enlarged, read = Part("a corrupt image is enlarged"), Part("a corrupt image is read for training")
+    for start in tqdm(range(0, count, BATCH), desc="corrupt images"):
         files = folder / f"from{start}"
         files.mkdir()
         for number in range(start, min(start + BATCH, count)):
@@ -50,7 +50,7 @@ def images(folder: Path, count: int, seed: int) -> Iterator[Part]:
 
 
 def samples() -> dict[str, bytes]:
-    """A photograph in the formats that people have: file name to content."""
+    """A photograph in many formats: file name to content."""
     rgb = np.ascontiguousarray(data.astronaut()[30:94, 180:260])
     deep = (rgb.astype(np.uint16) << 8) + rgb[::-1]
     image, files = Image.fromarray(rgb), dict[str, bytes]()
@@ -84,7 +84,7 @@ def samples() -> dict[str, bytes]:
 
 
 def bilinear_network(path: Path) -> Path:
-    """A network whose answer is nothing: its enlargement is the bilinear one, which anybody can compute."""
+    """A network that adds nothing to the bilinear enlargement, which the test can compute."""
     net = build_network(NETWORK)
     torch.nn.init.zeros_(net.decoder.layers[-1].weight)
     torch.nn.init.zeros_(net.decoder.layers[-1].bias)
@@ -96,7 +96,7 @@ def bilinear_network(path: Path) -> Path:
 
 
 def enlarge_all(files: Path, model: Path, part: Part) -> None:
-    """Enlarge a folder by one process; each image is made right, or told in a line."""
+    """Upscale a folder in one process; each image is made correctly, or reported in a line."""
     work = files.with_name(f"{files.name}_work")
     work.mkdir()
     args = ("upscale", str(files), "out", "--scale", "2", "--model", str(model), "--precision", "float32")
@@ -106,9 +106,9 @@ def enlarge_all(files: Path, model: Path, part: Part) -> None:
         part.violation(files.name, wrong)
     lines = ended.said.splitlines()
     for path in sorted(files.iterdir()):
-        made, told = work / "out" / path.name, any(line.startswith(f"{path}: ") for line in lines)
+        made, reported = work / "out" / path.name, any(line.startswith(f"{path}: ") for line in lines)
         if not made.exists():
-            part.require(path.name, {"a line tells why it is not made": told}, "told in a line, nothing made")
+            part.require(path.name, {"a line says why": reported}, "reported in a line, nothing made")
         elif any(is_enlarged(made, seen) for seen in as_others_see(path, upright=True)):
             part.clean("made as other programs see it")
         else:
@@ -116,9 +116,9 @@ def enlarge_all(files: Path, model: Path, part: Part) -> None:
 
 
 def as_others_see(path: Path, upright: bool) -> Iterator[np.ndarray]:
-    """The image as OpenCV decodes it, and Pillow: (H, W, 3) in [0, 1]; turned as the camera's note says, or not."""
+    """The image as decoded by OpenCV and by Pillow: (H, W, 3) in [0, 1], with or without its EXIF orientation."""
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    with unheard():
+    with stderr_to_null():
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
         pixels = cv2.imdecode(content, flags)
         if pixels is not None and pixels.dtype in (np.uint8, np.uint16):
@@ -129,8 +129,8 @@ def as_others_see(path: Path, upright: bool) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
-    """What a library in C says of a damaged file is not printed."""
+def stderr_to_null() -> Iterator[None]:
+    """Discard what C libraries print about a corrupt file."""
     before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -142,7 +142,7 @@ def unheard() -> Iterator[None]:
 
 
 def is_enlarged(made: Path, seen: np.ndarray) -> bool:
-    """Whether an image is the bilinear enlargement of what others see, but for what compression loses."""
+    """Whether an image is the bilinear enlargement of `seen`, up to the losses of compression."""
     ours = next(as_others_see(made, upright=False))
     if ours.shape[:2] != (2 * seen.shape[0], 2 * seen.shape[1]):
         return False
@@ -156,7 +156,7 @@ def is_enlarged(made: Path, seen: np.ndarray) -> bool:
 
 
 def read_all(files: Path, part: Part) -> None:
-    """Read a folder by one process as training does."""
+    """Read a folder in one process, as training does."""
     work = files.with_name(f"{files.name}_read")
     work.mkdir()
     ended = run(read_folder, str(files), folder=work)
@@ -164,10 +164,10 @@ def read_all(files: Path, part: Part) -> None:
     if wrong:
         part.violation(files.name, wrong)
         return
-    told = json.loads((work / "told.json").read_text())
+    errors = json.loads((work / "errors.json").read_text())
     for path in sorted(files.iterdir()):
-        if path.name in told:
-            part.require(path.name, {"its name is told": path.name in told[path.name]}, "told in a line")
+        if path.name in errors:
+            part.require(path.name, {"the line names it": path.name in errors[path.name]}, "reported in a line")
             continue
         pixels = np.load(work / f"{path.name}.npy") / 255
         seen = [other for other in as_others_see(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
@@ -176,19 +176,19 @@ def read_all(files: Path, part: Part) -> None:
 
 
 def read_folder(folder: str) -> int:
-    """Read each image of a folder whole, in part and as a sample; write down what it is, or what was told."""
-    source, told = open_source(folder, "disk"), {}
+    """Read each image of a folder whole, as a crop and as a sample; save its pixels or the error."""
+    source, errors = open_source(folder, "disk"), {}
     for index, name in enumerate(source.names):
         try:
             pixels = source.read(index)
             h, w = pixels.shape[:2]
             part = source.crop(index, (h // 4, w // 4), (h // 2, w // 2))
             if not np.array_equal(part, pixels[h // 4 :, w // 4 :][: h // 2, : w // 2]):
-                raise AssertionError(f"{name}: a crop is not a part of the image")
+                raise AssertionError(f"{name}: a crop is not part of the image")
             np.save(f"{name}.npy", pixels)
         except LIIFError as error:
-            told[name] = str(error)
-    Path("told.json").write_text(json.dumps(told))
+            errors[name] = str(error)
+    Path("errors.json").write_text(json.dumps(errors))
     block = {
         "name": "damaged", "type": "ArbitraryScaleImageDataset", "phase": "train", "dataroot_gt": folder,
         "io_backend": {"type": "disk"}, "lq_size": 4, "scale_range": [1, 2], "sample_q": 9, "on_corrupt": "skip",

@@ -1,4 +1,4 @@
-"""A training is killed at random moments, and goes on each time; at its end it is as one that was never killed."""
+"""A training is killed at random moments and resumed each time; it ends equal to one that was never killed."""
 from __future__ import annotations
 
 import random
@@ -17,7 +17,7 @@ from liif_basicsr.hub import checkpoint
 from liif_basicsr.utils.errors import LIIFError
 
 KEEP = 4
-# What it does when it is killed -> what it says before, and how long that lasts at most.
+# What it does when it is killed -> what it prints before, and how many seconds that lasts at most.
 MOMENTS = {
     "started": ("", 1.0),
     "trained": ("Start training", 60.0),
@@ -35,7 +35,7 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     began = time.monotonic()
     ended = process.wait()
     assert ended.status == 0, ended.said
-    window = (time.monotonic() - began) / count  # so the kills all together do not let it come to the end
+    window = (time.monotonic() - began) / count  # so that all kills together do not span the training
     killed = folder / "killed"
     for number in tqdm(range(count), desc=part.name):
         _kill_once(killed, opt, rng, window, f"kill {number}", part)
@@ -52,12 +52,12 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
 
 
 def training(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Ended:
-    """Run a training to its end, from where it stood."""
+    """Run a training to its end, resuming it where it exists."""
     return start(folder, opt, *args, **how).wait()
 
 
 def start(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Running:
-    """Start a training, or go on with it."""
+    """Start or resume a training."""
     folder.mkdir(exist_ok=True)
     path = write_options(folder / "options.yml", opt)
     return Running(train, "-opt", str(path), "--auto_resume", *args, folder=folder, **how)
@@ -70,9 +70,9 @@ def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: fl
         process.wait_for(said)
     time.sleep(rng.uniform(0, min(most, window)))
     killed = process.kill()
-    corrupt = unreadable(folder)
-    if corrupt:
-        part.violation(trial, f"unreadable: {corrupt}")
+    broken = unreadable(folder)
+    if broken:
+        part.violation(trial, f"unreadable: {broken}")
     elif killed:
         part.clean(f"killed while it {doing}")
     elif process.process.exitcode == 0:
@@ -83,17 +83,17 @@ def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: fl
 
 def unreadable(folder: Path) -> list[str]:
     """Checkpoints and states that cannot be read."""
-    corrupt = []
+    errors = []
     for path in sorted([*folder.rglob("*.pth"), *folder.rglob("*.state")]):
         try:
             checkpoint.read(path) if path.suffix == ".pth" else checkpoint.read_tensors(path)
         except LIIFError as error:
-            corrupt.append(str(error))
-    return corrupt
+            errors.append(str(error))
+    return errors
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """What a training ended with."""
+    """The weights that a training ended with."""
     data = checkpoint.read(folder / "experiments" / "tiny" / "models" / "net_g_latest.pth")
     return {f"{key} {name}": value for key in data.keys() - {"network_g"} for name, value in data[key].items()}
 

@@ -1,4 +1,4 @@
-"""Damage to the bytes of a file, by a seed."""
+"""Mutations of the bytes of a file, from a seed."""
 from __future__ import annotations
 
 import random
@@ -12,36 +12,36 @@ def cut(data: bytes, rng: random.Random) -> bytes:
 
 def flip(data: bytes, rng: random.Random) -> bytes:
     """Some bits are wrong."""
-    corrupt = bytearray(data)
+    mutated = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 8, 40])):
-        corrupt[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    return bytes(corrupt)
+        mutated[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(mutated)
 
 
 def flip_head(data: bytes, rng: random.Random) -> bytes:
-    """Some bytes are wrong where sizes and kinds are told."""
-    corrupt = bytearray(data)
+    """Some bytes of the header are wrong, where sizes and types stand."""
+    mutated = bytearray(data)
     for _ in range(rng.randint(1, 4)):
-        corrupt[rng.randrange(min(len(data), 80))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
-    return bytes(corrupt)
+        mutated[rng.randrange(min(len(data), 80))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
+    return bytes(mutated)
 
 
 def overwrite(data: bytes, rng: random.Random) -> bytes:
-    """A stretch is noise, or zeros as after a crash."""
+    """A range is noise, or zeros as after a crash."""
     start = rng.randrange(len(data))
     length = min(rng.choice([4, 64, 512]), len(data) - start)
     return data[:start] + (bytes(length) if rng.random() < 0.5 else rng.randbytes(length)) + data[start + length :]
 
 
 def shift(data: bytes, rng: random.Random) -> bytes:
-    """A stretch is missing, there twice, or there too much."""
+    """A range is missing, repeated, or followed by noise."""
     start, length = rng.randrange(len(data)), rng.choice([1, 3, 100])
     middle = rng.choice([b"", data[start : start + length] * 2, data[start : start + length] + rng.randbytes(length)])
     return data[:start] + middle + data[start + length :]
 
 
 def append(data: bytes, rng: random.Random) -> bytes:
-    """Something follows."""
+    """Bytes are appended."""
     return data + rng.choice([data, rng.randbytes(300), bytes(300)])
 
 
@@ -49,6 +49,6 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [cut, flip, flip_head
 
 
 def mutate(data: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """One of the mutations, and its name."""
+    """Apply a random mutation; returns its name and the bytes."""
     how = rng.choice(MUTATIONS)
     return how.__name__, how(data, rng)

@@ -1,4 +1,4 @@
-"""Options files with mistakes: each is told in a line, or its training runs to the end."""
+"""Options files with mistakes: each is reported in a line, or its training runs to the end."""
 from __future__ import annotations
 
 import copy
@@ -24,7 +24,7 @@ VALUES: list[Any] = [
 
 
 def options(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Mutated options files, each given to a training of its own."""
+    """Mutated options files, each run by its own training."""
     part, rng = Part("a training gets an options file with a mistake"), random.Random(seed)
     images = make_images(folder / "images", 3)
     opt = train_options(images, total_iter=2)
@@ -39,14 +39,14 @@ def options(folder: Path, count: int, seed: int) -> Iterator[Part]:
         if wrong:
             part.violation(trial, wrong)
         elif ended.status == 2:
-            part.clean("told in a line")
+            part.clean("reported in a line")
         else:
             part.require(trial, {"a sound network at its end": is_sound(at)}, "trained to the end")
     yield part
 
 
 def write_mutated(path: Path, opt: dict[str, Any], rng: random.Random) -> str:
-    """Write an options file with a mistake; which one."""
+    """Write an options file with a random mistake; returns a description of it."""
     if rng.random() < 0.15:
         how, content = mutate(write_options(path, opt).read_bytes(), rng)
         path.write_bytes(content)
@@ -69,7 +69,7 @@ def write_mutated(path: Path, opt: dict[str, Any], rng: random.Random) -> str:
 
 
 def blocks(block: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """All blocks of the options that hold something, and how they are called."""
+    """All blocks of the options that are not empty, with their names."""
     if block:
         yield where, block
     for key, value in block.items():
@@ -78,7 +78,7 @@ def blocks(block: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[s
 
 
 def is_sound(folder: Path) -> bool:
-    """Whether there is a network at the end, of numbers that are finite."""
+    """Whether the training ended with a network of finite numbers."""
     (path,) = folder.rglob("net_g_latest.pth")
     params = checkpoint.read(path)["params"]
     return all(torch.isfinite(value).all() for value in params.values())

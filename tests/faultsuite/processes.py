@@ -1,4 +1,4 @@
-"""Real processes at little cost: each is forked from one that has imported everything, and can be killed."""
+"""Cheap real processes that can be killed: each is forked from one that has imported everything."""
 from __future__ import annotations
 
 import multiprocessing
@@ -21,14 +21,14 @@ FORKS.set_forkserver_preload(
 
 
 class Ended(NamedTuple):
-    """How a process ended: its exit status (None: it hung and was killed) and all it said."""
+    """How a process ended: its exit status (None: it hung and was killed) and all its output."""
 
     status: int | None
     said: str
 
 
 class Running:
-    """A process that calls `target(*args)`, whose answer is its exit status, within a folder."""
+    """A process that calls `target(*args)` within a folder and exits with the status that it returns."""
 
     def __init__(
         self, target: Callable[..., int], *args: Any, folder: Path, said: str = "said",
@@ -41,7 +41,7 @@ class Running:
         self.process.start()
 
     def wait(self, seconds: float = 300) -> Ended:
-        """Wait for its end, which is brought about after so many seconds."""
+        """Wait for its end; kill it after `seconds`."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.kill()
@@ -49,7 +49,7 @@ class Running:
         return Ended(self.process.exitcode, self.said.read_text(errors="replace"))
 
     def wait_for(self, text: str, seconds: float = 60) -> bool:
-        """Wait until it says a text; False where it ends before."""
+        """Wait until it prints a text; False where it ends before."""
         end = time.monotonic() + seconds
         while self.process.exitcode is None and time.monotonic() < end:
             if self.said.exists() and text in self.said.read_text(errors="replace"):
@@ -58,14 +58,14 @@ class Running:
         return False
 
     def kill(self) -> bool:
-        """SIGKILL; False where it had ended by itself."""
+        """Send SIGKILL; False where it had ended by itself."""
         self.process.kill()
         self.process.join()
         return self.process.exitcode == -9
 
 
 def ensure_server() -> None:
-    """Start, where there is none, the process that is forked from: of this checkout, with one thread and no GPU."""
+    """Start the fork server, if it is not running: of this checkout, with one thread and no GPU."""
     before = dict(os.environ)
     os.environ.update(environ())
     try:
@@ -104,7 +104,7 @@ def _run(
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.update(variables)
-    # What asks for all memory is to fail alone, not to take the machine with it.
+    # A process that asks for all memory must fail alone, not take the machine with it.
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     if files_up_to is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (files_up_to, files_up_to))

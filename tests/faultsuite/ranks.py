@@ -1,4 +1,4 @@
-"""Several gloo processes against one: they train to its weights, validate to its numbers, and end together."""
+"""Several gloo processes against one: same weights, same validation, and all end together."""
 from __future__ import annotations
 
 import re
@@ -13,11 +13,11 @@ from faultsuite.kills import training, weights
 from faultsuite.processes import Ended, Running, train
 from faultsuite.report import Part
 
-TOLERANCE = 1e-6  # gradients are summed up in another order
+TOLERANCE = 1e-6  # gradients are summed in another order
 
 
 def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
-    """Two and more processes, up to `most`; sets of sizes that they do not divide."""
+    """From two processes up to `most`, with data sets of sizes that they do not divide."""
     part = Part("2, 3, ... gloo processes instead of one")
     images = make_images(folder / "images", 5, seed=seed)
     opt = train_options(images, total_iter=10, save_every=100)
@@ -42,7 +42,7 @@ def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
 def together(
     folder: Path, opt: dict[str, Any], count: int, target: Callable[..., int] = train, **variables: str
 ) -> list[Ended]:
-    """The training by several processes, without torchrun, which would end the others by itself."""
+    """Train in several processes, without torchrun, which would end the others by itself."""
     folder.mkdir()
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -57,5 +57,5 @@ def together(
 
 
 def psnr(ended: Ended) -> list[str]:
-    """The numbers of the last validation, in the log's four digits."""
+    """The numbers of the last validation, to the four digits of the log."""
     return re.findall(r"# psnr: ([\d.]+)", ended.said)

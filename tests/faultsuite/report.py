@@ -1,4 +1,4 @@
-"""What a part of the suite did, and the table of all parts."""
+"""The outcomes of a part of the suite, and the table of all parts."""
 from __future__ import annotations
 
 from collections import Counter
@@ -10,11 +10,11 @@ from faultsuite.processes import Ended
 
 @dataclass
 class Part:
-    """One part: what it does, how each trial ended, and what should not have been.
+    """One part of the suite: its fault, and the outcomes of its trials.
 
     Attributes:
-        outcomes: how many trials ended in which way.
-        violations: a line for each that ended in no clean way.
+        outcomes: number of trials by outcome.
+        violations: a line for each trial with a wrong outcome.
     """
 
     name: str
@@ -26,21 +26,21 @@ class Part:
         self.outcomes[outcome] += 1
 
     def violation(self, trial: str, what: str) -> None:
-        """Count a trial that did not."""
+        """Count a trial that ended wrong."""
         self.outcomes["VIOLATION"] += 1
         self.violations.append(f"{self.name}: {trial}: {what}")
 
     def require(self, trial: str, conditions: dict[str, bool], outcome: str) -> None:
-        """Count a trial that ended as `outcome`, if all the conditions hold."""
-        corrupt = [name for name, holds in conditions.items() if not holds]
-        if corrupt:
-            self.violation(trial, "not so: " + ", ".join(corrupt))
+        """Count a trial as `outcome` if all conditions hold, else as a violation."""
+        failed = [name for name, holds in conditions.items() if not holds]
+        if failed:
+            self.violation(trial, "does not hold: " + ", ".join(failed))
         else:
             self.clean(outcome)
 
 
 def why_not_clean(ended: Ended) -> str | None:
-    """What is wrong with how a process ended that should have gone well (0), made some (1), or told a mistake (2)."""
+    """What is wrong with an end that should be success (0), partial success (1), or an error in one line (2)."""
     if ended.status is None:
         return "it hung"
     if "Traceback" in ended.said:
@@ -49,7 +49,7 @@ def why_not_clean(ended: Ended) -> str | None:
         return f"exit status {ended.status}"
     last = ended.said.strip().rpartition("\n")[2]
     if ended.status == 2 and not last.startswith("liif_basicsr: error: "):
-        return f"exit status 2, and last was said: {last}"
+        return f"exit status 2, and the last line is: {last}"
     return None
 
 

@@ -12,7 +12,7 @@ from faultsuite.ranks import ranks
 from faultsuite.report import Part
 from faultsuite.writes import writes
 
-# name -> what makes its parts, how often in full, and in short
+# name -> function that makes the parts, trials in full, trials in short
 PARTS = {
     "kills": (kills, 30, 3),
     "writes": (writes, 5, 1),

@@ -1,4 +1,4 @@
-"""Writes that fail, in the middle of a training: nothing that was saved is lost, and it goes on when there is room."""
+"""Writes that fail during a training: nothing saved is lost, and it resumes once there is room."""
 from __future__ import annotations
 
 import hashlib
@@ -18,7 +18,7 @@ from faultsuite.processes import Ended
 from faultsuite.report import Part, why_not_clean
 
 WHERE = Path("experiments", "tiny")
-# Its checkpoints are much larger than the lines of its log.
+# Its checkpoints are much larger than its log.
 LARGER = {**NETWORK, "encoder": {"type": "EDSR", "num_feat": 32, "num_block": 2}}
 PLACES = ["models", "training_states", "."]
 PAGE = 4096
@@ -26,7 +26,7 @@ Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
 
 
 def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Each obstacle `count` times, at random sizes."""
+    """Each obstacle `count` times, with random sizes."""
     opt = train_options(make_images(folder / "images", 5), total_iter=4, save_every=2, network_g=LARGER)
     opt["train"]["ema_decay"] = 0  # the state is then twice as large as the network
     opt["logger"].update(print_freq=10**6, keep_checkpoints=1)
@@ -52,29 +52,29 @@ def _once(folder: Path, trial: str, opt: dict[str, Any], obstacle: Obstacle, rng
     conditions = {
         f"a line and exit status 2 ({why_not_clean(failed)}: {failed.said[-200:]})":
             why_not_clean(failed) is None and failed.status == 2,
-        "what was saved is as it was": digests(at).items() >= before.items(),
+        "saved files are unchanged": digests(at).items() >= before.items(),
         "nothing unreadable": not unreadable(at),
     }  # fmt: skip
     again = training(at, opt)
-    conditions["it goes on when there is room"] = again.status == 0
+    conditions["it resumes once there is room"] = again.status == 0
     conditions["bitwise the weights of an undisturbed training"] = same_weights(folder / "whole", at)
-    part.require(trial, conditions, "told in a line; nothing lost; went on to the same weights")
+    part.require(trial, conditions, "reported in a line; nothing lost; went on to the same weights")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The content of the newest checkpoint before, the fourth iteration's."""
+    """Digests of the checkpoint before the fault, that of the fourth iteration."""
     files = [folder / WHERE / "models" / "net_g_4.pth", folder / WHERE / "training_states" / "4.state"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()}
 
 
 def limited(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
-    """No file may be larger than a part of what a network and its state need (RLIMIT_FSIZE)."""
+    """Limit the size of files to less than a network and its state need (RLIMIT_FSIZE)."""
     size = (at / WHERE / "models" / "net_g_4.pth").stat().st_size
     return training(at, opt, files_up_to=rng.randrange(size // 2, 2 * size - 2000))
 
 
 def full(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
-    """The disk of a part of the experiment, a small tmpfs, has room for a part of the next checkpoint only."""
+    """Put one of the folders on a small tmpfs with room for only a part of the next checkpoint."""
     folder = at / WHERE / rng.choice(PLACES)
     used = [path.stat().st_size for path in folder.rglob("*.[ps]t*")]
     with disk(folder, sum(used) + len(used) * PAGE + rng.randrange(PAGE, min(used) - PAGE)):
@@ -82,14 +82,14 @@ def full(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
 
 
 def read_only(at: Path, opt: dict[str, Any], rng: random.Random) -> Ended:
-    """A folder cannot be written to."""
+    """Make one of the folders read-only."""
     with disk(at / WHERE / rng.choice(PLACES), 1 << 22, "ro"):
         return training(at, opt)
 
 
 @contextmanager
 def disk(folder: Path, size: int, then: str = "rw") -> Iterator[None]:
-    """The folder's files on a tmpfs of that many bytes; what is on it in the end is put back.
+    """Put the folder on a tmpfs of `size` bytes; afterwards copy its files back.
 
     Raises:
         PermissionError: this process may not mount.

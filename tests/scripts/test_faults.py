@@ -1,11 +1,11 @@
-"""`scripts/faults.py` in its short form: nothing is lost, nothing hangs, all is told in a line."""
+"""The short form of scripts/faults.py: nothing is lost, nothing hangs, every error is one line."""
 import subprocess
 import sys
 
 from experiment import ROOT
 
 
-def test_the_short_form_finds_nothing():
+def test_no_fault_does_harm():
     command = [sys.executable, ROOT / "scripts" / "faults.py", "--short"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
