@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
-from liif_basicsr.hub import BUNDLED, DOWNLOADS, find
+from liif_basicsr.hub import BUNDLED, DOWNLOADS, find, name_of
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.options import suggest
@@ -82,12 +82,6 @@ def open_method(text: str, precision: str = "float32") -> Method:
         sum(p.numel() for net in nets for p in net.parameters()),
         partial(_render, nets, device, precision),
     )
-
-
-def name_of(model: str) -> str:
-    """The label of a model: for a checkpoint of a run, the run's name."""
-    path = Path(model)
-    return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
 
 
 def nearest(nets: Sequence[Any], scale: float) -> Any:

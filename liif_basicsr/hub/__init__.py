@@ -46,6 +46,12 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT, help=f"{names}, or a .pth file (default: %(default)s)")
 
 
+def name_of(model: str) -> str:
+    """A short name for a model: of a checkpoint `RUN/models/net_g_latest.pth` the run's, of another file its stem."""
+    path = Path(model)
+    return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
+
+
 def cached(name: str) -> Path:
     """Where a downloaded model lies: in the user's cache folder, which XDG_CACHE_HOME names."""
     default = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~")}.get(sys.platform, "~/.cache")

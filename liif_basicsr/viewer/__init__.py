@@ -1,1 +1,1 @@
-"""The viewer: a local page in which one zooms into an image, decoded at just the resolution on the screen."""
+"""The viewer: a local page to zoom into an image, which is decoded at the resolution of the screen."""

@@ -1,7 +1,7 @@
-"""The viewer's server: on loopback, for one image, with nothing in it but the page and its tiles.
+"""The viewer's server: serves one image on loopback, as the page and its tiles.
 
-Python's own server is enough for one person, and nothing has to be installed for it. What a request can name
-is in memory from the start, or a tile with numbers in bounds: no request reaches a file.
+Python's own server is enough for one person and needs no installation. A request can name only what is in memory from
+the start, or a tile whose numbers are in bounds: none reaches a file.
 """
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.viewer.tiles import METHODS, STEPS, TILE, Tiles
+from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles
 
-# Requests that are answered at a time; a browser sends six.
+# Requests that are served at a time; a browser sends six.
 MAX_REQUESTS = 32
-TILE_PATH = re.compile(rf"tile/({'|'.join(METHODS)})/(-?[0-9]{{1,3}})/([0-9]{{1,6}})/([0-9]{{1,6}})\.png")
+# method/level/row/column
+TILE_PATH = re.compile(r"tile/([0-9])/(-?[0-9]{1,3})/([0-9]{1,6})/([0-9]{1,6})\.png")
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -41,25 +42,25 @@ def page_files() -> dict[str, tuple[str, bytes]]:
     Raises:
         LIIFError: Leaflet is not installed.
     """
-    spec = find_spec("js_lib_leaflet")  # found, not imported: a Django application, of which only files are used
+    spec = find_spec("js_lib_leaflet")  # found, not imported: a Django application, only its files are used
     if spec is None or spec.origin is None:
         raise LIIFError("view needs Leaflet, which shows the tiles: pip install 'liif_basicsr[view]'")
     leaflet = Path(spec.origin).parent / "static" / "js_lib_leaflet"
     page = Path(__file__).parent / "page"
     files = [leaflet / "leaflet.js", leaflet / "leaflet.css"]
-    files += [page / name for name in ("viewer.js", "viewer.css", "index.html")]
+    files += [page / name for name in ("tiles.js", "viewer.js", "viewer.css", "index.html")]
     content = {file.name: (CONTENT_TYPES[file.suffix], file.read_bytes()) for file in files}
     content[""] = content.pop("index.html")
     return content
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one image on 127.0.0.1 under a secret path, which other users and other pages do not know.
+    """Serves one image on 127.0.0.1 under a secret path, unknown to other users and other pages.
 
     Args:
         tiles: the image.
-        name: how the page calls it.
-        port: 0 for any that is free.
+        name: the name that the page shows.
+        port: 0 for any free one.
 
     Raises:
         LIIFError: the port is taken, or the page's files are not installed.
@@ -70,12 +71,14 @@ class Server(ThreadingHTTPServer):
     def __init__(self, tiles: Tiles, name: str, port: int = 0) -> None:
         self.tiles = tiles
         info = {"name": name, "width": tiles.image.width, "height": tiles.image.height, "tile": TILE}
-        info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level)
+        info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level, methods=tiles.methods)
         self.files = {**page_files(), "image.json": ("application/json", json.dumps(info).encode())}
+        self.files["image.jpg"] = ("image/jpeg", tiles.overview())
         self.prefix = f"/{secrets.token_urlsafe(16)}/"
         self.slots = threading.BoundedSemaphore(MAX_REQUESTS)
-        # One thread each: torch uses all cores by itself, and every thread of ours would have its own team of them.
-        self.workers = {method: ThreadPoolExecutor(1, method) for method in METHODS}
+        # One thread for all networks: torch itself uses all cores. Bicubic tiles need not wait for it.
+        *networks, bicubic = tiles.methods
+        self.workers = [ThreadPoolExecutor(1)] * len(networks) + [ThreadPoolExecutor(1, bicubic)]
         try:
             super().__init__(("127.0.0.1", port), Handler)
         except (OSError, OverflowError) as error:
@@ -84,83 +87,84 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         return f"http://127.0.0.1:{self.server_port}{self.prefix}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, or not at all where too many are being answered."""
+        """Serve a request in a thread, or close it if too many are being served."""
         if self.slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, then make room for another request."""
+        """Serve a request, then make room for another."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self.slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong; a browser that went away, or a tile that was called off, is nothing to report."""
+        """Report an error, unless the browser has closed the connection or the server is shutting down."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, CancelledError)):
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:
-        """Stop; tiles that nobody waits for any more are not begun."""
+        """Stop without starting the tiles that are still queued."""
         super().server_close()
-        for worker in self.workers.values():
+        for worker in self.workers:
             worker.shutdown(cancel_futures=True)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET for the page's files and for tiles; all else is refused."""
+    """Serves the page's files and tiles to GET; everything else is refused."""
 
     server: Server
     timeout = 10  # seconds for a request to arrive
 
     def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
-            # A foreign page whose name was made to point here (DNS rebinding) sends its own name.
+            # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own name.
             return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         path = self.path.removeprefix(self.server.prefix)
-        if path == self.path or (answer := self._answer(path)) is None:
+        if path == self.path or (found := self._find(path)) is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
-        content_type, content = answer
+        content_type, content = found
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
-        # The secret path is another one with each start, so nothing stale is ever found.
+        # Each start has a new secret path, so nothing cached can be stale.
         self.send_header("Cache-Control", "private, max-age=86400")
         self.end_headers()
         self.wfile.write(content)
 
-    def _answer(self, path: str) -> tuple[str, bytes] | None:
+    def _find(self, path: str) -> tuple[str, bytes] | None:
+        """The content type and content of a path; None if there is nothing."""
         match = TILE_PATH.fullmatch(path)
         if not match:
             return self.server.files.get(path)
-        method, (level, row, col) = match[1], map(int, match.groups()[1:])
-        if not self.server.tiles.has(level, row, col):
+        method, level, row, col = map(int, match.groups())
+        if method >= len(self.server.workers) or not self.server.tiles.has(level, row, col):
             return None
         content = self.server.workers[method].submit(self._tile, method, level, row, col).result()
         return None if content is None else ("image/png", content)
 
     def _tile(self, *key: Any) -> bytes | None:
-        """The tile, unless its browser has zoomed on meanwhile and hung up."""
+        """Make a tile, unless the browser has given it up meanwhile and closed the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         if readable and not self.connection.recv(1, socket.MSG_PEEK):
             return None
         return self.server.tiles.png(*key)
 
     def end_headers(self) -> None:
-        """Every answer, an error too, says what a browser may do with it."""
+        """Add the security headers to every response, including errors."""
         for header, value in HEADERS.items():
             self.send_header(header, value)
         super().end_headers()
 
     def version_string(self) -> str:
-        """Not which Python this is."""
+        """The value of the header Server, without Python's version."""
         return "liif_basicsr"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a line for every tile helps nobody."""
+        """Log nothing: a line for every tile helps nobody."""

@@ -1,4 +1,4 @@
-"""The viewer's tiles are the network's pixels, at any zoom, of any image."""
+"""Tiles of the viewer equal what the network renders, at any zoom level and for any image."""
 import io
 import math
 
@@ -10,13 +10,13 @@ from PIL import Image
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.utils.precision import autocast
-from liif_basicsr.viewer.tiles import MAX_LEVEL, TILE, Tiles
+from liif_basicsr.viewer.tiles import MAX_LEVEL, OVERVIEW, TILE, Tiles
 
 
 def make_tiles(height=70, width=100):
     torch.manual_seed(0)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Tiles(Image.fromarray(noise), build_network(NETWORK).eval())
+    return Tiles(Image.fromarray(noise), {"mine": build_network(NETWORK).eval()})
 
 
 def rendered(tiles, level, precision):
@@ -44,10 +44,10 @@ def assembled(tiles, method, level):
 
 
 @pytest.mark.parametrize("level", [1, 7, 13])
-def test_tiles_are_the_pixels_of_the_network(level):
+def test_tiles_equal_the_rendered_image(level):
     tiles = make_tiles()
-    pixels = assembled(tiles, "liif", level)[..., :3].astype(int)
-    for precision, most in (tiles.precision, 1e-3), ("float32", 0.1):  # in which a last bit rounds to the other side
+    pixels = assembled(tiles, 0, level)[..., :3].astype(int)
+    for precision, most in (tiles.precision, 1e-3), ("float32", 0.1):  # some pixels round to the other side
         difference = pixels - rendered(tiles, level, precision)
         assert np.abs(difference).max() <= 1
         assert np.mean(difference != 0) < most
@@ -58,29 +58,51 @@ def test_bicubic_tiles_have_no_seams(level):
     tiles = make_tiles(300, 500)
     size = tiles.size(level)[::-1]
     whole = np.array(tiles.image.resize(size, Image.Resampling.BICUBIC)).astype(int)
-    assert np.abs(assembled(tiles, "bicubic", level)[..., :3] - whole).max() <= 2  # Pillow rounds twice
+    assert np.abs(assembled(tiles, 1, level)[..., :3] - whole).max() <= 2  # Pillow rounds twice
 
 
-def test_level_0_is_the_image_and_below_it_both_methods_agree():
+def test_level_0_is_the_image_and_all_methods_agree_below_it():
     tiles = make_tiles(300, 700)
-    assert np.array_equal(assembled(tiles, "liif", 0)[..., :3], np.array(tiles.image))
+    assert np.array_equal(assembled(tiles, 0, 0)[..., :3], np.array(tiles.image))
     for level in range(tiles.min_level, 0):
-        assert np.array_equal(assembled(tiles, "liif", level), assembled(tiles, "bicubic", level))
+        assert np.array_equal(assembled(tiles, 0, level), assembled(tiles, 1, level))
     assert max(tiles.size(tiles.min_level)) <= TILE
 
 
-def test_the_deepest_tile_of_a_long_image_still_tells_pixels_apart():
+def test_the_deepest_level_of_a_long_image_distinguishes_neighbouring_pixels():
     tiles = make_tiles(1, 60000)
     assert tiles.max_level < MAX_LEVEL
     height, width = tiles.size(tiles.max_level)
-    tile = Image.open(io.BytesIO(tiles.png("liif", tiles.max_level, 0, (width - 1) // TILE)))
+    tile = Image.open(io.BytesIO(tiles.png(0, tiles.max_level, 0, (width - 1) // TILE)))
     row = np.array(tile)[0, : (width - 1) % TILE + 1]
     assert len(np.unique(row, axis=0)) > len(row) // 4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
-def test_thin_images_have_tiles_at_both_ends_of_zoom(size):
+def test_thin_images_have_tiles_at_the_first_and_last_level(size):
     tiles = make_tiles(*size)
     for level in (tiles.min_level, tiles.max_level):
-        for method in ("liif", "bicubic"):
+        for method in (0, 1):
             assert Image.open(io.BytesIO(tiles.png(method, level, 0, 0))).size == (TILE, TILE)
+
+
+def test_each_network_has_its_tiles():
+    torch.manual_seed(0)
+    nets = [build_network(NETWORK).eval() for _ in range(2)]
+    image = make_tiles().image
+    tiles = Tiles(image, {"first": nets[0], "second": nets[1]})
+    assert tiles.methods == ["first", "second", "bicubic"]
+    assert len({tiles.png(method, 3, 0, 0) for method in range(3)}) == 3
+    for method, net in enumerate(nets):
+        assert tiles.png(method, 3, 0, 0) == Tiles(image, {"alone": net}).png(0, 3, 0, 0)
+
+
+@pytest.mark.parametrize("size", [(30, 40), (1, 9000), (300, 5000)])
+def test_the_overview_shows_the_whole_image_and_is_bounded(size):
+    height, width = size
+    ramp = np.broadcast_to(np.linspace(0, 255, width).astype(np.uint8)[None, :, None], (height, width, 3))
+    tiles = Tiles(Image.fromarray(ramp.copy()), {"mine": build_network(NETWORK).eval()})
+    overview = Image.open(io.BytesIO(tiles.overview()))
+    assert overview.size == (width, height) or max(overview.size) == OVERVIEW
+    expected = np.linspace(0, 255, overview.width)
+    assert np.abs(np.array(overview.convert("L")).astype(float) - expected).max() < 4

@@ -1,4 +1,4 @@
-"""The viewer's server answers for its page and its tiles, and for nothing else."""
+"""The server of the viewer serves its page and its tiles, and nothing else."""
 import concurrent.futures
 import http.client
 import json
@@ -37,16 +37,16 @@ def ask(server, path="", method="GET", host=None, prefix=True):
 
 
 def test_the_page_its_files_and_tiles_are_served(server):
-    kinds = {"": "text/html; charset=utf-8", "leaflet.js": "text/javascript", "viewer.css": "text/css"}
-    for path, kind in {**kinds, "tile/liif/3/0/0.png": "image/png"}.items():
+    kinds = {"": "text/html; charset=utf-8", "leaflet.js": "text/javascript", "image.jpg": "image/jpeg"}
+    for path, kind in {**kinds, "tile/0/3/0/0.png": "image/png"}.items():
         response, content = ask(server, path)
         assert response.status == 200 and response.headers["Content-Type"] == kind and content
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert json.loads(ask(server, "image.json")[1])["name"] == "photo.png"
-    assert ask(server, "tile/liif/3/0/0.png")[1] == server.tiles.png("liif", 3, 0, 0)
+    assert ask(server, "tile/0/3/0/0.png")[1] == server.tiles.png(0, 3, 0, 0)
 
 
-def test_only_loopback_is_listened_on(server):
+def test_it_listens_on_loopback_only(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
@@ -56,25 +56,25 @@ def test_a_foreign_host_is_refused(server, host):
     assert ask(server, host=[name.format(port=server.server_port) for name in host])[0].status == 421
 
 
-def test_localhost_by_name_is_answered(server):
+def test_localhost_by_name_is_accepted(server):
     assert ask(server, host=[f"localhost:{server.server_port}"])[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/image.json", "/tile/liif/3/0/0.png", "*", "//", "/x/",
-                                  "image.json", "tile/liif/3/0/0.png"])
+@pytest.mark.parametrize("path", ["/", "/image.json", "/tile/0/3/0/0.png", "*", "//", "/x/",
+                                  "image.json", "tile/0/3/0/0.png"])
 def test_nothing_is_served_without_the_secret(server, path):
     assert ask(server, path, prefix=False)[0].status == 404
 
 
 @pytest.mark.parametrize("path", [
     "index.html", "server.py", "../server.py", "..%2f..%2fsetup.cfg", "%2e%2e/%2e%2e/etc/passwd", "//etc/passwd",
-    "tile", "tile/", "tile/liif/3/0/0.png/../../../../../etc/passwd", "tile/liif/3/0/0.png?x=/etc/passwd",
-    "tile/liif/3/0/0.png%00", "tile/nearest/3/0/0.png", "tile/liif/3/0/0.jpg", "tile/liif/3/0/0.png%0a",
-    "tile/liif/3/-1/0.png", "tile/liif/3/0/-1.png", "tile/liif/3/0/1.png", "tile/liif/3/1/0.png",
-    "tile/liif/33/0/0.png", "tile/liif/999/0/0.png", "tile/liif/-99/0/0.png", "tile/liif/--1/0/0.png",
-    "tile/liif/3/999999/999999.png", "tile/liif/3/99999999999999999999/0.png", f"tile/liif/{'9' * 5000}/0/0.png",
-    "tile/liif/1e1/0/0.png", "tile/liif/3/0x0/0.png", "tile/liif/3/ 0/0.png", "tile/liif/nan/0/0.png",
-    "tile/liif/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
+    "tile", "tile/", "tile/0/3/0/0.png/../../../../../etc/passwd", "tile/0/3/0/0.png?x=/etc/passwd",
+    "tile/0/3/0/0.png%00", "tile/2/3/0/0.png", "tile/0/3/0/0.jpg", "tile/0/3/0/0.png%0a",
+    "tile/0/3/-1/0.png", "tile/0/3/0/-1.png", "tile/0/3/0/1.png", "tile/0/3/1/0.png",
+    "tile/0/33/0/0.png", "tile/0/999/0/0.png", "tile/0/-99/0/0.png", "tile/0/--1/0/0.png",
+    "tile/0/3/999999/999999.png", "tile/0/3/99999999999999999999/0.png", f"tile/0/{'9' * 5000}/0/0.png",
+    "tile/0/1e1/0/0.png", "tile/0/3/0x0/0.png", "tile/0/3/ 0/0.png", "tile/0/nan/0/0.png",
+    "tile/0/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
 ])  # fmt: skip
 def test_anything_else_is_refused_and_computes_nothing(server, path):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
@@ -93,7 +93,7 @@ def test_other_methods_are_refused(server, method):
 @pytest.mark.parametrize("request_line", [b"\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
                                           b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 70000 + b" HTTP/1.0\r\n\r\n",
                                           b"GET / HTTP/1.0\r\n" + b"A: b\r\n" * 200 + b"\r\n"])
-def test_malformed_requests_leave_the_server_answering(server, request_line):
+def test_malformed_requests_do_not_stop_the_server(server, request_line):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
         raw.sendall(request_line)
         raw.shutdown(socket.SHUT_WR)
@@ -111,29 +111,29 @@ def wait_until(true):
         time.sleep(0.01)
 
 
-def test_no_more_than_so_many_requests_are_answered_at_a_time(server, monkeypatch):
-    monkeypatch.setattr(Handler, "timeout", 120)  # none is given up before the test does
+def test_the_number_of_simultaneous_requests_is_limited(server, monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 120)  # longer than the test takes
     held = [socket.create_connection(("127.0.0.1", server.server_port), timeout=30) for _ in range(MAX_REQUESTS)]
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as one_more:
         assert one_more.recv(1) == b""
     for connection in held:
         connection.close()
 
-    def answers():
+    def serves():
         try:
             return ask(server)[0].status == 200
         except (ConnectionError, http.client.RemoteDisconnected):
             return False
 
-    wait_until(answers)
+    wait_until(serves)
 
 
-def test_a_tile_that_nobody_waits_for_any_more_is_not_computed(server):
+def test_a_tile_whose_request_was_closed_is_not_computed(server):
     busy, done = threading.Event(), threading.Event()
-    worker = server.workers["liif"]
+    worker = server.workers[0]
     worker.submit(busy.wait)
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as gone:
-        path = f"{server.prefix}tile/liif/3/0/0.png"
+        path = f"{server.prefix}tile/0/3/0/0.png"
         gone.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
         wait_until(lambda: worker._work_queue.qsize() == 1)
     worker.submit(done.set)
@@ -144,7 +144,7 @@ def test_a_tile_that_nobody_waits_for_any_more_is_not_computed(server):
 
 def test_many_at_once_get_the_right_tiles(server):
     level = 9  # 2 x 2 tiles
-    keys = [(method, row, col) for method in ("liif", "bicubic") for row in (0, 1) for col in (0, 1)] * 3
+    keys = [(method, row, col) for method in (0, 1) for row in (0, 1) for col in (0, 1)] * 3
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         got = pool.map(lambda key: ask(server, f"tile/{key[0]}/{level}/{key[1]}/{key[2]}.png"), keys)
         for (method, row, col), (response, content) in zip(keys, got, strict=True):
@@ -152,7 +152,7 @@ def test_many_at_once_get_the_right_tiles(server):
     assert server.tiles.png.cache_info().currsize == 8
 
 
-def test_a_port_that_is_taken_or_none_is_told_in_a_line(server):
+def test_a_port_that_cannot_be_used_is_named(server):
     for port in (server.server_port, 70000):
         with pytest.raises(LIIFError, match=f"--port {port}: "):
             Server(server.tiles, "photo.png", port)

@@ -1,12 +1,17 @@
 "use strict";
 
+const SIDES = ["left", "right"]; // panes, and labels; the first two methods of the server
+
 const byId = (id) => document.getElementById(id);
 
-// Device pixels in a CSS pixel, rounded up to a power of two: tiles of a whole number of CSS pixels leave no seams.
+// Device pixels per CSS pixel, rounded up to a power of two: tiles of a whole number of CSS pixels leave no seams.
 const density = 2 ** Math.max(0, Math.ceil(Math.log2(window.devicePixelRatio) - 0.1));
 
-/** A map whose zoom levels are the server's: one more enlarges by 2 ** (1 / steps), so each is decoded for itself. */
-function makeMap(image) {
+/**
+ * A map with the zoom levels of the server, each 2 ** (1 / steps) times as large as the one before: the image itself,
+ * stretched by the browser, and above it the layers of tiles that are compared, left and right.
+ */
+function makeMap(image, connection) {
   const crs = L.Util.extend({}, L.CRS.Simple, {
     scale: (zoom) => 2 ** (zoom / image.steps),
     zoom: (scale) => image.steps * Math.log2(scale),
@@ -16,12 +21,15 @@ function makeMap(image) {
   const levels = { minZoom: image.min_level, maxZoom: image.max_level - offset };
   const map = L.map("map", {
     ...levels, crs, zoomDelta: 2, zoomAnimationThreshold: 4 * image.steps, fadeAnimation: false,
-    maxBounds: bounds.pad(0.5), attributionControl: false,
+    wheelDebounceTime: 20, maxBounds: bounds.pad(0.5), attributionControl: false,
   });
-  const layers = ["liif", "bicubic"].map((method) => {
-    map.createPane(method);
-    return L.tileLayer(`tile/${method}/{z}/{y}/{x}.png`, {
-      ...levels, bounds, pane: method, tileSize: image.tile / density, zoomOffset: offset, updateWhenZooming: false,
+  map.createPane("image").style.zIndex = 100;
+  L.imageOverlay("image.jpg", bounds, { pane: "image" }).addTo(map);
+  const layers = SIDES.map((pane, method) => {
+    map.createPane(pane);
+    const isVisible = (tile) => overlaps(tile.getBoundingClientRect(), shares(map)[method]);
+    return new TileLayer(method, connection, isVisible, {
+      ...levels, bounds, pane, tileSize: image.tile / density, zoomOffset: offset,
     }).addTo(map);
   });
   if (!Number.isInteger(window.devicePixelRatio)) overlapTiles(map, layers);
@@ -29,7 +37,7 @@ function makeMap(image) {
   return { map, layers, factor: () => density * crs.scale(map.getZoom()) };
 }
 
-/** Where CSS pixels are no whole number of the screen's, tiles may begin between these: overlapping hides the seams. */
+/** If CSS pixels are not whole numbers of device pixels, tiles may begin between these: let them overlap by a pixel. */
 function overlapTiles(map, layers) {
   map.getContainer().classList.add("overlap");
   for (const layer of layers) {
@@ -39,14 +47,19 @@ function overlapTiles(map, layers) {
   }
 }
 
-/** The parts of the screen: each method's pane, and from where to where it is seen, in CSS pixels. */
+/** The parts of the screen in which the two panes are visible, in CSS pixels. */
 function shares(map) {
   const { x: width, y: height } = map.getSize();
   const split = (width * byId("divider").value) / 100;
   return [
-    { pane: map.getPane("liif"), left: 0, right: split, height },
-    { pane: map.getPane("bicubic"), left: split, right: width, height },
+    { pane: map.getPane("left"), left: 0, right: split, height },
+    { pane: map.getPane("right"), left: split, right: width, height },
   ];
+}
+
+/** Whether a rectangle overlaps a share of the screen; the map fills the window. */
+function overlaps({ left, right, top, bottom }, share) {
+  return left < share.right && right > share.left && top < share.height && bottom > 0;
 }
 
 function showShares(map) {
@@ -61,11 +74,12 @@ function showShares(map) {
 function showZoom(image, factor) {
   byId("zoom").value = `×${Number(factor.toPrecision(3))}`;
   byId("size").value = [image.width, image.height].map((n) => Math.ceil(n * factor - 1e-6)).join(" × ");
-  byId("left").textContent = factor > 1 ? "LIIF" : "image";
-  byId("right").textContent = factor > 1 ? "bicubic" : "image";
+  SIDES.forEach((side, method) => {
+    byId(side).textContent = factor > 1 ? image.methods[method] : "image";
+  });
 }
 
-/** Draw the tiles where they are on the screen, at the resolution that they have. */
+/** Draw the tiles at their places on the screen, in their own resolution. */
 function drawScreen(map) {
   const box = map.getContainer().getBoundingClientRect();
   const canvas = document.createElement("canvas");
@@ -103,7 +117,8 @@ function saveScreen(map, name) {
 async function main() {
   const image = await (await fetch("image.json")).json();
   byId("name").textContent = document.title = image.name;
-  const { map, layers, factor } = makeMap(image);
+  const connection = new Connection(() => showBusy());
+  const { map, layers, factor } = makeMap(image, connection);
 
   const show = () => showShares(map);
   map.on("move zoom viewreset resize", show);
@@ -112,17 +127,15 @@ async function main() {
   show();
   showZoom(image, factor());
 
-  // Saving waits for all tiles, and for Leaflet to have removed those of the level before.
-  let failed = false;
+  // Saving waits for all tiles, and for Leaflet to have removed those of the last level.
   const showBusy = () => {
     const busy = layers.some((layer) => layer.isLoading());
-    byId("save").disabled = busy || failed;
-    byId("status").value = failed ? "no answer; is the viewer still running?" : busy ? "decoding…" : "";
+    byId("save").disabled = busy;
+    byId("status").value = connection.gone ? "no answer; is the viewer still running?" : busy ? "decoding…" : "";
   };
   for (const layer of layers) {
-    layer.on("loading", () => { failed = false; showBusy(); });
+    layer.on("loading", showBusy);
     layer.on("load", () => requestAnimationFrame(() => requestAnimationFrame(showBusy)));
-    layer.on("tileerror", () => { failed = true; showBusy(); });
   }
   showBusy();
   const stem = image.name.replace(/\.[^.]*$/, "");

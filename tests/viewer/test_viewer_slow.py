@@ -1,0 +1,137 @@
+"""The viewer's page while its server is busy, fails or is gone: something to see, patience, and the truth."""
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from browser import browser, decoded, drag, element, status, tiles, wait_until, wheel, without_overlays
+from experiment import NETWORK
+from PIL import Image
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.viewer.server import Server
+from liif_basicsr.viewer.tiles import Tiles
+
+GONE = "no answer; is the viewer still running?"
+
+
+class SlowTiles(Tiles):
+    """Tiles that wait while `open` is not set, and fail as long as `fails(key)` is true; `begun` lists (time, key)."""
+
+    def __init__(self, height, width):
+        torch.manual_seed(0)
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[..., 0] = 60 + np.arange(width) * 140 // width
+        pixels[..., 1] = 200
+        super().__init__(Image.fromarray(pixels), {"mine": build_network(NETWORK).eval()})
+        self.open, self.begun, self.fails = threading.Event(), [], lambda key: False
+        make = self.png
+
+        def png(*key):
+            self.begun.append((time.monotonic(), key))
+            assert self.open.wait(60)
+            if self.fails(key):
+                raise ConnectionError("a test")
+            return make(*key)
+
+        self.png = png
+
+
+@contextmanager
+def serving(tiles):
+    """A server of these tiles, in a thread; a function to stop it as if it were killed."""
+    with Server(tiles, "photo.png") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def stop():
+            server.shutdown()
+            server.socket.close()
+
+        try:
+            yield server.url, stop
+        finally:
+            tiles.open.set()
+            stop()
+            thread.join()
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """The page of an image of 300x400, none of whose tiles are there yet."""
+    tiles = SlowTiles(300, 400)
+    with serving(tiles) as (url, stop), browser(tmp_path) as page:
+        page.get(url)
+        yield page, tiles, stop
+
+
+def shows_the_image(page):
+    """Whether the middle of the screen has the image's colours: green 200, red increasing from left to right."""
+    screen = without_overlays(page).astype(int)
+    red, green, _ = screen[screen.shape[0] // 2, screen.shape[1] // 5 : -screen.shape[1] // 5].T
+    return np.abs(green - 200).max() < 8 and (np.diff(red[::40]) > 0).all()
+
+
+def test_the_image_is_shown_while_no_tile_is_there_and_the_page_is_patient(slow):
+    page, made, _ = slow
+    wait_until(lambda: shows_the_image(page), 10)
+    assert not tiles(page, "left") and not tiles(page, "right")
+    time.sleep(4)
+    assert status(page) == "decoding…" and not element(page, "save").is_enabled()
+    made.open.set()
+    decoded(page)
+    assert tiles(page, "left") and tiles(page, "right") and status(page) == ""
+
+
+def test_a_failed_tile_is_asked_for_again_with_growing_pauses(slow):
+    page, made, _ = slow
+    failed = []
+    made.fails = lambda key: key[0] == 0 and len(failed) < 12 and not failed.append(key)
+    made.open.set()
+    decoded(page)
+    assert status(page) == ""
+    times = [time for time, key in made.begun if key == failed[0]]
+    pauses = np.diff(times)
+    assert len(times) >= 3 and (pauses > 0.4).all() and pauses[-1] > 1.5 * pauses[0]
+
+
+def test_a_late_tile_is_asked_for_again(slow):
+    page, made, _ = slow
+    page.execute_script("PATIENCE.first = 200")
+    wheel(page, -400)  # its requests have that patience
+    held = len(made.begun)
+    wait_until(lambda: page.execute_script(
+        "return performance.getEntriesByType('resource').filter(({name}) => name.includes('tile/')).length") > held + 8)
+    made.open.set()
+    decoded(page)
+    assert tiles(page, "left")
+
+
+def test_the_page_says_so_when_the_server_is_gone_and_only_then(slow):
+    page, made, stop = slow
+    made.fails = lambda key: True
+    made.open.set()
+    wait_until(lambda: len(made.begun) > 6)
+    assert status(page) == "decoding…"
+    stop()
+    wait_until(lambda: status(page) == GONE)
+    assert shows_the_image(page)
+
+
+def test_tiles_that_have_left_the_screen_are_given_up(tmp_path):
+    made = SlowTiles(3000, 4000)
+    with serving(made) as (url, _), browser(tmp_path) as page:
+        page.get(url)
+        wait_until(lambda: len(made.begun) == 2)  # one of each side; all others wait for these
+        wheel(page, -4000)
+        time.sleep(1)
+        for _ in range(2):
+            drag(page, "map", (-300, -250))
+        time.sleep(1)
+        made.open.set()
+        decoded(page)
+        on_screen = {(method, *tile) for method, side in enumerate(("left", "right")) for tile in tiles(page, side)}
+        begun = {key for _, key in made.begun[2:]}
+        assert begun <= on_screen and len(begun) > 10
