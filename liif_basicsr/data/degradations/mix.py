@@ -1,0 +1,30 @@
+"""One of several degradations, drawn for each image."""
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from liif_basicsr.data.degradations import Degradation, checks
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field, anything
+
+
+class Mix:
+    """`parts`, a list of degradations, each a block or its short form, with the probabilities `part_prob`."""
+
+    fields: Mapping[str, Field] = {"parts": Field(anything), "part_prob": Field(checks.weights)}
+
+    def __init__(self, settings: dict[str, Any], where: str) -> None:
+        parts, self.prob = settings["parts"], settings["part_prob"]
+        if not isinstance(parts, (list, tuple)) or len(parts) != len(self.prob):
+            raise LIIFError(f"{where}: parts: must be a list of as many degradations as part_prob has numbers")
+        self.parts = [Degradation(part, f"{where}: parts: {number}") for number, part in enumerate(parts, start=1)]
+        settings["parts"] = [part.settings for part in self.parts]
+
+    def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Degrade an image to `size`, see `Degradation`."""
+        part = random.choices(self.parts, self.prob)[0]
+        return part(image, size, random.getrandbits(32))

@@ -1,0 +1,42 @@
+"""Photographs as cameras and web pages have them: one mild round of blur, noise and JPEG."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from liif_basicsr.data.degradations import checks, steps
+from liif_basicsr.data.degradations.jpeg import draw_quality, stored
+from liif_basicsr.data.sampling import downsample
+from liif_basicsr.options import Field
+
+
+class Photo:
+    """Pillow's bicubic reduction, slight blur, the noise of a sensor, and a JPEG file.
+
+    Blur and noise are in pixels of the low-resolution image, and so the same at all scales. Options are those of the
+    first round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
+    """
+
+    fields: Mapping[str, Field] = {
+        "blur_prob": Field(checks.probability, 0.7),
+        **steps.blur_fields("", (0.2, 1.0), sinc_prob=0.05, size=9),
+        **steps.noise_fields("", (0, 8), (0.02, 0.6)),
+        "jpeg_range": Field(checks.quality_range, [60, 95]),
+    }
+
+    def __init__(self, settings: Mapping[str, Any], where: str) -> None:
+        steps.check_kernels(settings, "", where)
+        self.settings = settings
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Degrade an image to `size`, see `Degradation`."""
+        s = self.settings
+        out = steps.to_float(downsample(image, size))
+        if np.random.uniform() < s["blur_prob"]:
+            out = steps.blur(out, steps.draw_kernel(s, ""))
+        out = steps.add_noise(out, s, "")
+        return stored(steps.to_uint8(out), draw_quality(s["jpeg_range"]))

@@ -1,0 +1,146 @@
+"""The steps of a degradation, on BasicSR's own functions: blur, resizing, noise, JPEG.
+
+Images are (1, 3, H, W) float32, RGB in [0, 1]. What is drawn, and in what order, is as in BasicSR's RealESRGANDataset
+and RealESRGANModel; `end` is what the names of a round's options end with, '' or '2'.
+"""
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from basicsr.data.degradations import (
+    circular_lowpass_kernel,
+    random_add_gaussian_noise_pt,
+    random_add_poisson_noise_pt,
+    random_mixed_kernels,
+)
+from basicsr.utils.diffjpeg import DiffJPEG
+from basicsr.utils.img_process_util import filter2D
+from torch import Tensor
+
+from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.data.degradations import checks
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.options import Field
+
+MODES = ["area", "bilinear", "bicubic"]
+# Kernels below this size do not hold a sinc filter of the lowest frequencies.
+LARGE_KERNEL = 13
+
+
+def blur_fields(end: str, sigma: tuple[float, float], sinc_prob: float, size: int = 21) -> dict[str, Field]:
+    """The options of a round's blur; the sigmas are in pixels."""
+    return {
+        f"blur_kernel_size{end}": Field(checks.kernel_size, size),
+        f"kernel_list{end}": Field(checks.kernel_names, list(checks.KERNELS)),
+        f"kernel_prob{end}": Field(checks.weights, [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]),
+        f"sinc_prob{end}": Field(checks.probability, sinc_prob),
+        f"blur_sigma{end}": Field(checks.pair(0.01, 100, below=True), list(sigma)),
+        f"betag_range{end}": Field(checks.around_one(0.01, 100), [0.5, 4]),
+        f"betap_range{end}": Field(checks.around_one(0.01, 100), [1, 2]),
+    }
+
+
+def noise_fields(end: str, gaussian: tuple[float, float], poisson: tuple[float, float]) -> dict[str, Field]:
+    """The options of a round's noise; `noise_range` is in steps of 8 bits."""
+    return {
+        f"gaussian_noise_prob{end}": Field(checks.probability, 0.5),
+        f"noise_range{end}": Field(checks.pair(0, 255), list(gaussian)),
+        f"poisson_scale_range{end}": Field(checks.pair(0, 100), list(poisson)),
+        f"gray_noise_prob{end}": Field(checks.probability, 0.4),
+    }
+
+
+def check_kernels(settings: Mapping[str, Any], end: str, where: str) -> None:
+    """Raise LIIFError unless each kernel of a round has its probability."""
+    names, probs = len(settings[f"kernel_list{end}"]), len(settings[f"kernel_prob{end}"])
+    if names != probs:
+        raise LIIFError(f"{where}: kernel_prob{end}: has {probs} numbers, kernel_list{end} has {names} kernels")
+
+
+def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
+    """The blur kernel of a round: (1, k, k)."""
+    largest = settings[f"blur_kernel_size{end}"]
+    size = random.choice(range(checks.SMALLEST_KERNEL, largest + 1, 2))
+    if np.random.uniform() < settings[f"sinc_prob{end}"]:
+        omega = np.random.uniform(np.pi / 3 if size < LARGE_KERNEL else np.pi / 5, np.pi)
+        kernel = circular_lowpass_kernel(omega, size, pad_to=False)
+    else:
+        sigma = settings[f"blur_sigma{end}"]
+        names, probs = settings[f"kernel_list{end}"], settings[f"kernel_prob{end}"]
+        betas = settings[f"betag_range{end}"], settings[f"betap_range{end}"]
+        kernel = random_mixed_kernels(names, probs, size, sigma, sigma, [-math.pi, math.pi], *betas, noise_range=None)
+    return torch.FloatTensor(np.pad(kernel, (largest - size) // 2))[None]
+
+
+def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
+    """The sinc filter at the end (1, k, k), or with the probability 1 - `prob` none."""
+    if np.random.uniform() >= prob:
+        return None
+    size = random.choice(range(checks.SMALLEST_KERNEL, largest + 1, 2))
+    omega = np.random.uniform(np.pi / 3, np.pi)
+    return torch.FloatTensor(circular_lowpass_kernel(omega, size, pad_to=largest))[None]
+
+
+def blur(image: Tensor, kernel: Tensor) -> Tensor:
+    """BasicSR's `filter2D`; where the image is too small to be mirrored, its border is repeated."""
+    reach, (h, w) = kernel.shape[-1] // 2, image.shape[-2:]
+    if min(h, w) > reach:
+        return filter2D(image, kernel)
+    padded = F.pad(image, [reach] * 4, mode="replicate")
+    return filter2D(padded, kernel)[..., reach : reach + h, reach : reach + w]
+
+
+def draw_scale(settings: Mapping[str, Any], end: str) -> float:
+    """How much a round's resizing enlarges."""
+    low, high = settings[f"resize_range{end}"]
+    kind = random.choices(["up", "down", "keep"], settings[f"resize_prob{end}"])[0]
+    return np.random.uniform(1, high) if kind == "up" else np.random.uniform(low, 1) if kind == "down" else 1
+
+
+def resize(image: Tensor, scale: float) -> Tensor:
+    """Resize by a scale, to at least one pixel, in a way that is drawn."""
+    scale = max(scale, 1 / min(image.shape[-2:]))
+    return F.interpolate(image, scale_factor=scale, mode=random.choice(MODES))
+
+
+def resize_to(image: Tensor, size: tuple[float, float]) -> Tensor:
+    """Resize to (h, w), to at least one pixel, in a way that is drawn."""
+    height, width = (max(1, int(n)) for n in size)
+    return F.interpolate(image, size=(height, width), mode=random.choice(MODES))
+
+
+def add_noise(image: Tensor, settings: Mapping[str, Any], end: str) -> Tensor:
+    """Gaussian or Poisson noise, gray or coloured."""
+    gray = settings[f"gray_noise_prob{end}"]
+    if np.random.uniform() < settings[f"gaussian_noise_prob{end}"]:
+        return random_add_gaussian_noise_pt(image, settings[f"noise_range{end}"], gray, clip=True, rounds=False)
+    return random_add_poisson_noise_pt(image, settings[f"poisson_scale_range{end}"], gray, clip=True, rounds=False)
+
+
+def compress(image: Tensor, quality_range: list[float]) -> Tensor:
+    """BasicSR's own JPEG, at a quality that is drawn."""
+    quality = image.new_zeros(len(image)).uniform_(*quality_range)
+    return _jpeger()(torch.clamp(image, 0, 1), quality=quality)
+
+
+def to_float(image: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) to (1, 3, H, W) float32 in [0, 1]."""
+    return to_image_tensor(image)[None]
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [0, 1] to uint8 (H, W, 3), clamped and rounded."""
+    pixels = (image[0] * 255).round().clamp(0, 255).byte()
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+@cache
+def _jpeger() -> DiffJPEG:
+    return DiffJPEG(differentiable=False).requires_grad_(False)

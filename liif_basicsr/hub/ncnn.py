@@ -1,0 +1,90 @@
+"""Weights of ncnn (.param and .bin) to those of a network of BasicSR with the same convolutions in the same order."""
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liif_basicsr.errors import LIIFError
+
+MAGIC = "7767517"
+HALF = 0x01306B47  # stands before weights in half precision
+SINGLE = 0  # stands before weights in single precision
+
+
+class Convolution(NamedTuple):
+    """A layer of a .param file: its channels, the side of its kernel, and how many weights it has."""
+
+    name: str
+    channels: int
+    kernel: int
+    weights: int
+    bias: bool
+
+
+def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]:
+    """The parameters of `net`, whose `Conv2d` modules are the convolutions of an ncnn network, in its order.
+
+    Args:
+        param: the .param file.
+        content: the .bin file, which must be used up to its last byte.
+
+    Returns:
+        A state_dict: weights in the precision of the file (float16 as ncnn stores them), biases float32.
+
+    Raises:
+        LIIFError: damaged files, or ones of another network.
+    """
+    layers = list(_convolutions(param))
+    modules = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+    if len(layers) != len(modules):
+        raise LIIFError(f"the ncnn network has {len(layers)} convolutions, {type(net).__name__} has {len(modules)}")
+    state: dict[str, Tensor] = {}
+    position = 0
+    for layer, (name, module) in zip(layers, modules, strict=True):
+        weight, bias, position = _read(content, position, layer)
+        if weight.numel() != module.weight.numel() or bias.numel() != module.out_channels:
+            raise LIIFError(f"convolution {layer.name} of the ncnn network does not fit {name}")
+        state[f"{name}.weight"] = weight.view(module.weight.shape)
+        state[f"{name}.bias"] = bias
+    if position != len(content):
+        raise LIIFError(f"the ncnn weights have {len(content) - position} bytes more than the network")
+    return state
+
+
+def _convolutions(param: bytes) -> Iterator[Convolution]:
+    """The convolutions of a .param file; of other layers, none that such a network has holds weights."""
+    lines = param.decode("utf-8", "replace").splitlines()
+    if lines[:1] != [MAGIC]:
+        raise LIIFError("is no .param file of ncnn")
+    try:
+        for line in lines[2:]:
+            kind, name, inputs, outputs, *rest = line.split()
+            if kind == "Convolution":
+                values = dict(item.split("=") for item in rest[int(inputs) + int(outputs) :])
+                bias = values.get("5", "0") == "1"
+                yield Convolution(name, int(values["0"]), int(values["1"]), int(values["6"]), bias)
+    except (ValueError, KeyError):
+        raise LIIFError(f"a damaged .param file of ncnn, in the line {line[:60]!r}") from None
+
+
+def _read(content: bytes, position: int, layer: Convolution) -> tuple[Tensor, Tensor, int]:
+    """The weights and the bias of a layer, and where the next one begins."""
+    try:
+        (tag,) = struct.unpack_from("<I", content, position)
+        if tag not in (HALF, SINGLE):
+            raise LIIFError(f"ncnn weights of {layer.name}: of a kind that is not known ({tag:#010x})")
+        dtype = np.dtype("<f2") if tag == HALF else np.dtype("<f4")
+        weight = np.frombuffer(content, dtype, layer.weights, position + 4)
+        position += 4 + -(-layer.weights * dtype.itemsize // 4) * 4  # padded to whole words
+        count = layer.channels if layer.bias else 0
+        bias = np.frombuffer(content, "<f4", count, position)
+    except (struct.error, ValueError) as error:
+        if isinstance(error, LIIFError):
+            raise
+        raise LIIFError(f"ncnn weights are cut short in {layer.name}") from None
+    return torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy()), position + 4 * count
