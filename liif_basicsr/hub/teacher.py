@@ -1,0 +1,56 @@
+"""A network that others learn from, by its name or file: loaded where it is used, in each process once."""
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from liif_basicsr.checkpoint import load
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.precision import autocast
+from liif_basicsr.zoo import find
+
+CPU = torch.device("cpu")
+
+
+class Teacher:
+    """Enlarges 8-bit images by its own scale.
+
+    Attributes:
+        scale: its own, a whole number.
+        record: what tells it from others: its name or file, the file's sha256, and the precision.
+
+    Args:
+        name: what `load` takes.
+        precision: see `liif_basicsr.utils.precision`.
+
+    Raises:
+        LIIFError: no such network, or one whose scale is no whole number.
+    """
+
+    def __init__(self, name: str, precision: str = "float32") -> None:
+        self.name, self.precision = name, precision
+        scale: Any = _load(name).scale
+        if scale != int(scale):
+            raise LIIFError(f"teacher {name}: its scale is {scale}; a teacher of a whole scale is needed")
+        self.scale = int(scale)
+        digest = hashlib.sha256(find(name).read_bytes()).hexdigest()
+        self.record: dict[str, Any] = {"teacher": name, "sha256": digest, "precision": precision}
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        """uint8 (h, w, 3) to uint8 (h * scale, w * scale, 3), RGB."""
+        size = lq.shape[0] * self.scale, lq.shape[1] * self.scale
+        image = torch.from_numpy(lq).permute(2, 0, 1)[None].float() / 255
+        net: Any = _load(self.name)
+        with torch.no_grad(), autocast(CPU, self.precision):
+            output = net.render(image, size)[0]
+        return np.ascontiguousarray((output.float() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+
+
+@cache
+def _load(name: str) -> nn.Module:
+    return load(name)

@@ -1,0 +1,162 @@
+"""Pairs that a teacher makes: the same however often a run is stopped, and refused where they are of another kind."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pytest
+from datafiles import save
+
+from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.prepare.teach import Lessons, teach
+from liif_basicsr.data.source import open_source
+from liif_basicsr.data.taught import KINDS, check_record, read_record
+from liif_basicsr.errors import LIIFError
+
+
+class Doubler:
+    """A teacher that repeats pixels, and stops at the call `stop_at`."""
+
+    scale = 2
+
+    def __init__(self, stop_at: int | None = None, name: str = "doubler") -> None:
+        self.stop_at, self.calls, self.record = stop_at, 0, {"teacher": name}
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        if self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return lq.repeat(2, 0).repeat(2, 1)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for k, size in enumerate([(40, 60), (30, 90), (10, 10)]):
+        save(tmp_path / "photos" / f"{k}.png", np.uint8(rng.integers(0, 256, (*size, 3))))
+    return tmp_path / "photos"
+
+
+def lessons(photos: Path, teacher: Any = None, **changes: Any) -> Lessons:
+    settings = {"degradation": Degradation("jpeg:50"), "lq_size": 8, "seed": 0, **changes}
+    return Lessons(open_source(str(photos), "disk"), teacher or Doubler(), **settings)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """All entries of a folder of pairs and its lists."""
+    found: dict[str, Any] = {"record": read_record(folder)}
+    for kind in KINDS:
+        with lmdb.open(str(folder / f"{kind}.lmdb"), readonly=True, lock=False) as env, env.begin() as transaction:
+            found |= {f"{kind} {bytes(key).decode()}": bytes(value) for key, value in transaction.cursor()}
+        found[f"{kind} list"] = (folder / f"{kind}.lmdb" / "meta_info.txt").read_text()
+    return found
+
+
+def test_pairs_are_what_they_say(tmp_path, photos):
+    made_with = lessons(photos)
+    assert teach(made_with, tmp_path / "pairs", 12, processes=1) == 12
+    lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
+    assert len(lq) == len(taught) == len(gt) == 12 and lq.names == taught.names == gt.names
+    originals = [made_with.photos.read(index) for index in (0, 1)]
+    for index in range(12):
+        assert lq.read(index).shape == (8, 8, 3) and gt.read(index).shape == (16, 16, 3)
+        assert np.array_equal(taught.read(index), lq.read(index).repeat(2, 0).repeat(2, 1))
+        assert any(holds(original, gt.read(index)) for original in originals)
+        assert np.array_equal(made_with.degradation(gt.read(index), (8, 8), 0), lq.read(index))  # of jpeg:50, any seed
+
+
+def holds(image: np.ndarray, part: np.ndarray) -> bool:
+    windows = np.lib.stride_tricks.sliding_window_view(image, part.shape)
+    return bool((windows == part).all((-1, -2, -3)).any())
+
+
+def test_basicsr_reads_them(tmp_path, photos):
+    from basicsr.data.paired_image_dataset import PairedImageDataset
+
+    teach(lessons(photos), tmp_path / "pairs", 3, processes=1)
+    dataset = PairedImageDataset({
+        "phase": "val", "scale": 2, "io_backend": {"type": "lmdb"},
+        "dataroot_gt": str(tmp_path / "pairs" / "teacher.lmdb"), "dataroot_lq": str(tmp_path / "pairs" / "lq.lmdb"),
+    })  # fmt: skip
+    assert len(dataset) == 3
+    assert dataset[2]["lq"].shape == (3, 8, 8) and dataset[2]["gt"].shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_was_stopped_goes_on_to_the_same_pairs(tmp_path, photos, processes):
+    teach(lessons(photos), tmp_path / "whole", 9, processes=1)
+    with pytest.raises(KeyboardInterrupt):
+        teach(lessons(photos, Doubler(stop_at=4)), tmp_path / "pairs", 9, processes=1)
+    assert len(open_source(str(tmp_path / "pairs" / "gt.lmdb"), "lmdb")) == 4
+    assert teach(lessons(photos), tmp_path / "pairs", 9, processes) == 5
+    assert contents(tmp_path / "pairs") == contents(tmp_path / "whole")
+    assert teach(lessons(photos), tmp_path / "pairs", 9, processes) == 0
+
+
+def test_a_half_written_pair_is_written_again(tmp_path, photos):
+    teach(lessons(photos), tmp_path / "pairs", 5, processes=1)
+    teach(lessons(photos), tmp_path / "whole", 6, processes=1)
+    for kind in ("gt", "teacher"):  # killed before the input was written
+        with lmdb.open(str(tmp_path / "pairs" / f"{kind}.lmdb")) as env, env.begin(write=True) as transaction:
+            transaction.put(b"0000005", b"half")
+    assert teach(lessons(photos), tmp_path / "pairs", 6, processes=1) == 1
+    assert contents(tmp_path / "pairs") == contents(tmp_path / "whole")
+
+
+def test_another_seed_makes_other_pairs(tmp_path, photos):
+    pixels = lessons(photos).pixels()
+    assert lessons(photos).pair(3, pixels) == lessons(photos).pair(3, pixels)
+    assert lessons(photos).pair(3, pixels) != lessons(photos).pair(4, pixels)
+    assert lessons(photos).pair(3, pixels) != lessons(photos, seed=1).pair(3, pixels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"teacher": Doubler(name="other")}, "teacher is 'doubler' in the pairs, not 'other'"),
+        ({"degradation": Degradation("photo")}, "degradation is 'jpeg' in the pairs, not 'photo'"),
+        ({"degradation": Degradation("jpeg:60")}, "degradation: jpeg_range is [50, 50] in the pairs, not [60, 60]"),
+        ({"lq_size": 9}, "lq_size is 8 in the pairs, not 9"),
+        ({"seed": 2}, "seed is 0 in the pairs, not 2"),
+    ],
+)
+def test_pairs_of_another_kind_are_not_gone_on_with(tmp_path, photos, changes, part):
+    teach(lessons(photos), tmp_path / "pairs", 2, processes=1)
+    before = contents(tmp_path / "pairs")
+    with pytest.raises(LIIFError) as caught:
+        teach(lessons(photos, **changes), tmp_path / "pairs", 4, processes=1)
+    assert str(caught.value).startswith(f"{tmp_path / 'pairs'}: {part}")
+    assert contents(tmp_path / "pairs") == before
+
+
+def test_photographs_that_are_too_small_are_said_before_anything_is_made(tmp_path, photos):
+    with pytest.raises(LIIFError, match="no photograph is as large as 400x400"):
+        teach(lessons(photos, lq_size=200), tmp_path / "pairs", 2, processes=1)
+    assert not (tmp_path / "pairs").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, photos):
+    with pytest.raises(LIIFError, match="holds no teach.json"):
+        teach(lessons(photos), photos, 2, processes=1)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / "teach.json").write_text("{")
+    with pytest.raises(LIIFError, match="is damaged"):
+        teach(lessons(photos), tmp_path / "pairs", 2, processes=1)
+
+
+def test_a_broken_photograph_is_named_and_the_pairs_before_it_kept(tmp_path, photos):
+    path = photos / "1.png"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(LIIFError, match="1.png"):
+        teach(lessons(photos), tmp_path / "pairs", 50, processes=1)
+    kept = json.loads((tmp_path / "pairs" / "teach.json").read_text())
+    assert kept["teacher"] == "doubler"
+    assert (tmp_path / "pairs" / "lq.lmdb" / "meta_info.txt").exists()
+
+
+def test_what_is_asked_for_and_not_recorded_differs():
+    with pytest.raises(LIIFError, match="pairs: scale is None in the pairs, not 4"):
+        check_record({"teacher": "x"}, {"teacher": "x", "scale": 4}, "pairs")
