@@ -23,7 +23,7 @@ class Photo:
     fields: Mapping[str, Field] = {
         "blur_prob": Field(checks.probability, 0.7),
         **steps.blur_fields("", (0.2, 1.0), sinc_prob=0.05, size=9),
-        **steps.noise_fields("", (0, 8), (0.02, 0.6)),
+        **steps.noise_fields("", (0, 6), (0.02, 0.4)),
         "jpeg_range": Field(checks.quality_range, [60, 95]),
     }
 
