@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError
 
 KINDS = ("lq", "teacher", "gt")
 RECORD = "teach.json"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError
 
 MAGIC = "7767517"
 HALF = 0x01306B47  # stands before weights in half precision

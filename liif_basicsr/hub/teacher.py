@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from liif_basicsr.checkpoint import load
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.precision import autocast
-from liif_basicsr.zoo import find
+from liif_basicsr.hub.checkpoint import load
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.precision import autocast
+from liif_basicsr.hub import find
 
 CPU = torch.device("cpu")
 

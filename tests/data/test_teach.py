@@ -14,7 +14,7 @@ from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare.teach import Lessons, teach
 from liif_basicsr.data.source import open_source
 from liif_basicsr.data.taught import KINDS, check_record, read_record
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError
 
 
 class Doubler:

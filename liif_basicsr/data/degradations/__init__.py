@@ -21,8 +21,8 @@ import torch
 
 from liif_basicsr.data.degradations.checks import probability
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field, check_block, choice, suggest
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field, check_block, choice, suggest
 
 # Type in the options -> module in this folder and class. Imported when asked for.
 DEGRADATIONS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from liif_basicsr.options import list_of, number
+from liif_basicsr.utils.options import list_of, number
 
 KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 # The side of the smallest blur kernel that is drawn, and of the largest that may be asked for.

@@ -11,7 +11,7 @@ from PIL import Image
 
 from liif_basicsr.data.degradations import checks
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.options import Field
+from liif_basicsr.utils.options import Field
 
 
 class JPEG:

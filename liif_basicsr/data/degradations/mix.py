@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from liif_basicsr.data.degradations import Degradation, checks
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field, anything
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field, anything
 
 
 class Mix:

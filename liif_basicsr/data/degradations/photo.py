@@ -10,7 +10,7 @@ import torch
 from liif_basicsr.data.degradations import checks, steps
 from liif_basicsr.data.degradations.jpeg import draw_quality, stored
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.options import Field
+from liif_basicsr.utils.options import Field
 
 
 class Photo:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from liif_basicsr.data.degradations import checks, steps
-from liif_basicsr.options import Field
+from liif_basicsr.utils.options import Field
 
 
 class RealESRGAN:

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import checks
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.options import Field
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field
 
 MODES = ["area", "bilinear", "bicubic"]
 # Kernels below this size do not hold a sinc filter of the lowest frequencies.
