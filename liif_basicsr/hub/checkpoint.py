@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from liif_basicsr.archs import build_network
+from liif_basicsr.archs import build_network, fixed_scale_block
 from liif_basicsr.hub import find
 from liif_basicsr.hub.official import from_official, is_official
 from liif_basicsr.utils.errors import LIIFError, brief
@@ -29,30 +29,40 @@ ROOM = 50_000_000
 COST_OF_ONE = 1000
 
 
-def load(name_or_path: str | Path, param_key: str | None = None) -> nn.Module:
+def load(
+    name_or_path: str | Path,
+    param_key: str | None = None,
+    scale: int | None = None,
+    network_g: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Make the network that a checkpoint holds.
 
     Args:
-        name_or_path: a file of ours, an official one as downloaded, or the name of a known model
-            (see `liif_basicsr.hub`).
+        name_or_path: a file of ours, an official one as downloaded, one of a BasicSR network of one scale, or the
+            name of a known model (see `liif_basicsr.hub`).
         param_key: `params` or `params_ema`; by default `params_ema` where there is one.
+        scale: of a network of one scale; found out where it is not given.
+        network_g: the block of the options that makes the network, for a file that does not tell.
 
     Returns:
-        The network on the CPU, in evaluation mode and trainable.
+        The network on the CPU, in evaluation mode and trainable; one of BasicSR as a `FixedScaleSR`.
 
     Raises:
         LIIFError: no such file or name, a file that is no checkpoint, or one that does not say of which network.
     """
     path = find(name_or_path)
-    checkpoint = read(path)
-    if "network_g" not in checkpoint:
+    checkpoint = read(path, plain_too=network_g is not None)
+    block = network_g or checkpoint.get("network_g")
+    if block is None:
         raise LIIFError(
-            f"{path}: does not say which network it holds (no network_g); train with model_type LIIFModel, "
-            "or load it in an options file with pretrain_network_g"
+            f"{path}: does not say which network it holds (no network_g); train with model_type LIIFModel, give "
+            "network_g to load, or load it in an options file with pretrain_network_g"
         )
     with _no_larger_than(path):
-        net = build_network(checkpoint["network_g"])
-    load_params(net, checkpoint, path, param_key)
+        wrapped = fixed_scale_block(block, scale)
+        net = build_network(wrapped)
+    prefix = "" if wrapped["type"] == block["type"] else "encoder.arch."
+    load_params(net, checkpoint, path, param_key, prefix=prefix)
     return net.eval()
 
 
@@ -79,8 +89,11 @@ def _no_larger_than(path: str | Path) -> Iterator[None]:
         hook.remove()
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, plain_too: bool = False) -> dict[str, Any]:
     """Read a checkpoint of ours or an official one (converted) onto the CPU, without running code from it.
+
+    Args:
+        plain_too: whether a file of nothing but parameters will do.
 
     Raises:
         LIIFError: it cannot be read, is damaged, or is no checkpoint of a network.
@@ -93,6 +106,9 @@ def read(path: str | Path) -> dict[str, Any]:
     if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
         _check_parts(data, path)
         return dict(data)
+    if plain_too and isinstance(data, Mapping) and data:
+        _check_params(data, "params", path)
+        return {"params": dict(data)}
     raise LIIFError(f"{path}: is no checkpoint of a network (neither params nor an official LIIF model in it)")
 
 
@@ -149,7 +165,12 @@ def _check_zip(file: zipfile.ZipFile, size: int) -> None:
 
 
 def load_params(
-    net: nn.Module, checkpoint: Mapping[str, Any], path: str | Path, param_key: str | None = None, strict: bool = True
+    net: nn.Module,
+    checkpoint: Mapping[str, Any],
+    path: str | Path,
+    param_key: str | None = None,
+    strict: bool = True,
+    prefix: str = "",
 ) -> None:
     """Put a checkpoint's parameters into a network.
 
@@ -158,13 +179,14 @@ def load_params(
         path: how to call it in messages.
         param_key: see `load`; where the checkpoint has no such key, the one that it has.
         strict: names and shapes must be those of `net`; else those that are not are left out.
+        prefix: what the names in `net` have before those of the checkpoint.
 
     Raises:
         LIIFError: the parameters belong to another network, or are not finite.
     """
     wanted = param_key or "params_ema"
     params = checkpoint[wanted if wanted in checkpoint else "params" if "params" in checkpoint else "params_ema"]
-    params = {key.removeprefix("module."): value for key, value in params.items()}
+    params = {prefix + key.removeprefix("module."): value for key, value in params.items()}
     own = net.state_dict()
     wrong = [key for key in own if key not in params or not _fits(params[key], own[key])]
     wrong += [key for key in params if key not in own]

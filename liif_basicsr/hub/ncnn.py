@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liif_basicsr.archs.encoders.basicsr_arch import build_arch
+from liif_basicsr.hub.checkpoint import read_tensors, save
 from liif_basicsr.utils.errors import LIIFError
 
 MAGIC = "7767517"
@@ -24,6 +27,30 @@ class Convolution(NamedTuple):
     kernel: int
     weights: int
     bias: bool
+
+
+def convert(param: bytes, content: bytes, network_g: dict[str, Any], path: Path, sha256: str) -> None:
+    """Write a checkpoint of ours with the parameters of an ncnn network, which BasicSR reads, too.
+
+    Args:
+        param, content: the .param and the .bin file.
+        network_g: the block of an architecture of BasicSR with the same convolutions in the same order.
+        sha256: of `content`, to be found again by `made_from`.
+
+    Raises:
+        LIIFError: damaged files, ones of another network, or a place that cannot be written to.
+    """
+    params = from_ncnn(param, content, build_arch(network_g)[0])
+    save(path, {"params": params, "network_g": network_g, "sha256": sha256})
+
+
+def made_from(path: Path) -> str | None:
+    """The sha256 of what `convert` made a checkpoint from; None of a damaged file, or any other."""
+    try:
+        checkpoint = read_tensors(path)
+    except LIIFError:
+        return None
+    return checkpoint.get("sha256") if isinstance(checkpoint, dict) else None
 
 
 def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from torch import nn
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import autocast
-from liif_basicsr.hub import find
 
 CPU = torch.device("cpu")
 
@@ -22,7 +21,7 @@ class Teacher:
 
     Attributes:
         scale: its own, a whole number.
-        record: what tells it from others: its name or file, the file's sha256, and the precision.
+        record: what tells it from others: its name or file, the sha256 of its parameters, and the precision.
 
     Args:
         name: what `load` takes.
@@ -34,12 +33,14 @@ class Teacher:
 
     def __init__(self, name: str, precision: str = "float32") -> None:
         self.name, self.precision = name, precision
-        scale: Any = _load(name).scale
-        if scale != int(scale):
-            raise LIIFError(f"teacher {name}: its scale is {scale}; a teacher of a whole scale is needed")
-        self.scale = int(scale)
-        digest = hashlib.sha256(find(name).read_bytes()).hexdigest()
-        self.record: dict[str, Any] = {"teacher": name, "sha256": digest, "precision": precision}
+        net: Any = _load(name)
+        if net.scale != int(net.scale):
+            raise LIIFError(f"teacher {name}: its scale is {net.scale}; a teacher of a whole scale is needed")
+        self.scale = int(net.scale)
+        digest = hashlib.sha256()
+        for param in net.state_dict().values():
+            digest.update(param.numpy().tobytes())
+        self.record: dict[str, Any] = {"teacher": name, "sha256": digest.hexdigest(), "precision": precision}
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         """uint8 (h, w, 3) to uint8 (h * scale, w * scale, 3), RGB."""

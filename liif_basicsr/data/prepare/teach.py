@@ -15,14 +15,14 @@ import lmdb
 import numpy as np
 
 from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.prepare.pictures import encode_png
+from liif_basicsr.data.prepare.stores import LmdbFile
 from liif_basicsr.data.sampling import random_corner
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.data.taught import KINDS, RECORD, check_record, read_record
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
 from liif_basicsr.utils.parallel import each
-from liif_basicsr.data.prepare.pictures import encode_png
-from liif_basicsr.data.prepare.stores import LmdbFile
 
 PNG_LEVEL = 3
 # After so many pairs, the lists of what is there are brought up to date.
