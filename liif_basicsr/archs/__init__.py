@@ -64,7 +64,7 @@ def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mappi
     """A `network_g` block as `build_network` takes it: of an architecture of BasicSR, that of a `FixedScaleSR`.
 
     Raises:
-        LIIFError: `scale` is given for a network of this plugin.
+        LIIFError: no such network, or `scale` is given for one of this plugin.
     """
     name = opt.get("type")
     if name in ARCHS:
@@ -74,4 +74,8 @@ def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mappi
     import basicsr.archs  # noqa: F401  fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    return {"type": "FixedScaleSR", "arch": dict(opt), "scale": scale} if name in ARCH_REGISTRY else opt
+    # BasicSR registers some of its own with a suffix, and finds them without.
+    known = [*ARCHS, *(known.removesuffix("_basicsr") for known, _ in ARCH_REGISTRY)]
+    if name not in known:
+        raise LIIFError(f"network_g: type {name!r} does not exist{suggest(name, dict.fromkeys(known))}")
+    return {"type": "FixedScaleSR", "arch": dict(opt), "scale": scale}

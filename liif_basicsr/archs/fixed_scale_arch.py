@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.resample import ResampleDecoder
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch, pad_to_multiple
+from liif_basicsr.rendering.features import FeatureTiles, open_features
+from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.utils.errors import LIIFError, brief
 from liif_basicsr.utils.options import Field, check_block, integer, optional
 
@@ -43,6 +45,12 @@ class FixedScaleSR(ContinuousNetwork):
         """The architecture itself."""
         return self.encoder.arch
 
+    def _render_one(
+        self, lq: Tensor, size: tuple[int, int], window: Window, features: FeatureTiles | None = None
+    ) -> Tensor:
+        # Tiles of features are smaller than those of images: an upsampler takes more memory than any encoder.
+        return super()._render_one(lq, size, window, features or open_features(lq, self.encoder, self.encode))
+
 
 class OwnOutput(nn.Module):
     """An encoder whose features are the output of an architecture, all pixels that lie in an input pixel together.
@@ -54,7 +62,7 @@ class OwnOutput(nn.Module):
 
     def __init__(self, arch: dict[str, Any], scale: int | None, halo: int) -> None:
         super().__init__()
-        self.arch, window = build_arch(arch)
+        self.arch, window = build_arch(arch, "network_g")
         self.where = f"network_g: {arch['type']}"
         self.multiple, self.scale = self._probe(window)
         if scale not in (None, self.scale):

@@ -2,18 +2,21 @@
 from __future__ import annotations
 
 from os import path as osp
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from liif_basicsr.data import fields
 from liif_basicsr.data.base import ArbitraryScaleDataset
-from liif_basicsr.data.sampling import crop, random_corner, scaled_size
+from liif_basicsr.data.sampling import crop, downsample_part, random_corner, scaled_size
 from liif_basicsr.data.source import ImageSource
+from liif_basicsr.data.taught import check_taught
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, optional, scale_text, text
+from liif_basicsr.utils.options import Field, anything, optional, scale_text, text
 
 PAIRED = {"dataroot_lq": Field(text), "filename_tmpl": Field(fields.name_template, "{}")}
+REDUCED = {"scale_range": Field(optional(fields.scale_range), None), "teacher": Field(anything, None)}
 
 
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
@@ -21,27 +24,31 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     The low-resolution form of `name.png` is named by `filename_tmpl`, in which '{}' stands for `name`; '{scale}' stands
     for the scale there and in both dataroots. Ground truth is cropped to the low-resolution size times the scale. In
-    training each sample draws one of `scales`, which must then be whole numbers.
+    training each sample draws one of `scales`, which must then be whole numbers; or, with `scale_range`, any scale
+    within it, and the ground truth of the only one of `scales` is reduced to it with Pillow's bicubic.
+
+    Of pairs that `prepare_data.py teach` made, `teacher` says which ones are wanted: {path, scale, degradation}.
 
     Items and options are those of ArbitraryScaleDataset.
 
     Source: `sr-implicit-paired` of the official code, which takes one scale.
     """
 
-    train_fields = {**fields.TRAIN, **PAIRED, "scales": Field(optional(fields.scales), None)}
+    train_fields = {**fields.TRAIN, **PAIRED, **REDUCED, "scales": Field(optional(fields.scales), None)}
     val_fields = {**fields.VAL, **PAIRED}
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         if self.training and any(s != int(s) for scale in self.scales for s in scale):
             raise LIIFError(f"{self.where}: scales: must be whole numbers in training, or crops would not match")
+        check_taught(Path(self.settings["dataroot_lq"]).parent, self.settings.get("teacher"), self.scales, self.where)
         self.lq = self.open_all("dataroot_lq", with_meta=False)
         for k, scale in enumerate(self.scales):
             self.lq[k] = self._match(self.gt[k], self.lq[k], scale)
             for index in range(self.num_images):
                 self._check_pair(k, index)
         if self.training:
-            for scale in self.scales:
+            for scale in self._smallest_scales():
                 self.check_sample_count(scale)
             for source in self.lq:
                 self.check_sizes(source, (self.settings["lq_size"],) * 2, "lq_size asks for")
@@ -53,12 +60,29 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         k, side = int(rng.integers(len(self.scales))), self.settings["lq_size"]
         gt, lq, scale = self.gt[k], self.lq[k], self.scales[k]
         corner = random_corner(lq.size(index), (side, side), rng)
+        if self.settings["scale_range"] is not None:
+            wanted = round(side * rng.uniform(*self.settings["scale_range"]))
+            part = scaled_size(corner, scale), scaled_size((side, side), scale)
+            target = downsample_part(gt.read(index), *part, (wanted, wanted))
+            return lq.crop(index, corner, (side, side)), target, gt.path(index)
         crop_gt = gt.crop(index, scaled_size(corner, scale), scaled_size((side, side), scale))
         return lq.crop(index, corner, (side, side)), crop_gt, gt.path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         lq, gt = self.lq[k].read(index), self.gt[k].read(index)
         return lq, crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
+
+    def _smallest_scales(self) -> list[tuple[float, float]]:
+        """The smallest scales that are drawn in training; LIIFError where `scale_range` asks for what is not there."""
+        reduced = self.settings["scale_range"]
+        if reduced is None:
+            return self.scales
+        if len(self.scales) > 1 or self.scales[0][0] != self.scales[0][1]:
+            raise LIIFError(f"{self.where}: scale_range: needs one scale in scales, that of the pairs, such as [4]")
+        if reduced[1] > self.scales[0][0]:
+            own = scale_text(self.scales[0])
+            raise LIIFError(f"{self.where}: scale_range: goes up to {reduced[1]:g}, the pairs are of scale {own}")
+        return [(reduced[0], reduced[0])]
 
     def _match(self, gt: ImageSource, lq: ImageSource, scale: tuple[float, float]) -> ImageSource:
         """The low-resolution source, in the order of the ground truth."""

@@ -39,6 +39,18 @@ def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
+def downsample_part(
+    image: np.ndarray, corner: tuple[int, int], part: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """The `part` (h, w) at `corner` (top, left) of a contiguous uint8 image, shrunk to `size` as `downsample` does.
+
+    Equal to that part of the shrunk image: pixels around it count, too.
+    """
+    (top, left), (height, width) = corner, part
+    box = (left, top, left + width, top + height)
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
+
+
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
     """Size of the low-resolution form of an image of `size` (H, W), rounded as in the official code."""
     return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)

@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.options import Field, anything, check_block, integer, optional, text
 
+# What the option `teacher` of a dataset may ask for.
+WANTED = {"path": Field(text), "scale": Field(optional(integer(1)), None), "degradation": Field(anything, None)}
 KINDS = ("lq", "teacher", "gt")
 RECORD = "teach.json"
 
@@ -28,9 +32,36 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise LIIFError(f"{folder} holds no {RECORD}; scripts/prepare_data.py teach makes pairs with one") from None
     except ValueError:
         raise LIIFError(f"{path} is damaged; make the pairs again") from None
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or not isinstance(record.get("scale"), int):
         raise LIIFError(f"{path} is damaged; make the pairs again")
     return record
+
+
+def check_taught(folder: Path, teacher: Any, scales: Sequence[tuple[float, float]], where: str) -> None:
+    """Raise LIIFError where a folder does not hold the pairs that a dataset asks for.
+
+    Args:
+        folder: one of any pairs will do where `teacher` is None and it has no record.
+        teacher: the option: {path: realesrgan-x4plus, scale: 4, degradation: photo}.
+        scales: of the dataset.
+        where: how to call the dataset.
+    """
+    wanted: dict[str, Any] = {}
+    if teacher is not None:
+        block = check_block(teacher, WANTED, f"{where}: teacher")
+        wanted = {"teacher": block["path"], "scale": block["scale"]}
+        if block["degradation"] is not None:
+            wanted["degradation"] = Degradation(block["degradation"], f"{where}: teacher: degradation").settings
+    elif not (folder / RECORD).is_file():
+        return
+    try:
+        record = read_record(folder)
+    except LIIFError as error:
+        raise LIIFError(f"{where}: dataroot_lq: {error}") from None
+    check_record(record, {key: value for key, value in wanted.items() if value is not None}, f"{where}: teacher")
+    if any(scale != (record["scale"],) * 2 for scale in scales):
+        own = record["scale"]
+        raise LIIFError(f"{where}: scales: the pairs in {folder} are of scale {own}; write [{own}]")
 
 
 def check_record(record: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:

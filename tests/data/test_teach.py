@@ -8,10 +8,13 @@ from typing import Any
 import lmdb
 import numpy as np
 import pytest
-from datafiles import save
+import torch
+from datafiles import build, paired_train_block, refused, save
 
+from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare.teach import Lessons, teach
+from liif_basicsr.data.sampling import downsample, downsample_part
 from liif_basicsr.data.source import open_source
 from liif_basicsr.data.taught import KINDS, check_record, read_record
 from liif_basicsr.utils.errors import LIIFError
@@ -160,3 +163,74 @@ def test_a_broken_photograph_is_named_and_the_pairs_before_it_kept(tmp_path, pho
 def test_what_is_asked_for_and_not_recorded_differs():
     with pytest.raises(LIIFError, match="pairs: scale is None in the pairs, not 4"):
         check_record({"teacher": "x"}, {"teacher": "x", "scale": 4}, "pairs")
+
+
+# What the paired dataset draws out of them --------------------------------------------------------------------
+
+
+def block_of(folder: Path, target: str = "teacher", **changes: Any) -> dict[str, Any]:
+    lq, gt = folder / "lq.lmdb", folder / f"{target}.lmdb"
+    return paired_train_block(gt, lq, **{"scales": [2], "scale_range": [1, 2], "lq_size": 6, "sample_q": 36, **changes})
+
+
+def test_any_scale_up_to_the_teachers_is_drawn_and_its_image_reduced(tmp_path, photos):
+    teach(lessons(photos), tmp_path / "pairs", 3, processes=1)
+    dataset = build(block_of(tmp_path / "pairs", use_hflip=False, use_rot=False))
+    whole = [dataset.gt[0].read(index) for index in range(3)]
+    sides = set()
+    for seed in range(60):
+        torch.manual_seed(seed)
+        item = dataset[seed % 3]
+        side = round(2 / float(item["cell"][0, 0]))
+        sides.add(side)
+        target = torch.stack([to_image_tensor(part) for part in parts_of(whole[seed % 3], side)])
+        y, x = ((item["coord"].T + 1) * side / 2 - 0.5).round().long()
+        assert (target[:, :, y, x].mT == item["gt"]).all((1, 2)).any()
+    assert sides == set(range(6, 13))
+
+
+def parts_of(image: np.ndarray, side: int) -> list[np.ndarray]:
+    """All crops of 6x6 inputs of an image of 16x16, reduced as parts of the whole."""
+    corners = [(top, left) for top in (0, 2, 4) for left in (0, 2, 4)]
+    return [downsample_part(image, corner, (12, 12), (side, side)) for corner in corners]
+
+
+def test_a_part_that_is_reduced_equals_that_part_of_the_reduced_whole():
+    image = np.uint8(np.random.default_rng(0).integers(0, 256, (64, 96, 3)))
+    whole = downsample(image, (32, 48))
+    assert np.array_equal(downsample_part(image, (8, 20), (40, 32), (20, 16)), whole[4:24, 10:26])
+    assert np.array_equal(downsample_part(image, (8, 20), (40, 32), (40, 32)), image[8:48, 20:52])
+
+
+def test_pairs_of_the_wanted_kind_are_taken(tmp_path, photos):
+    teach(lessons(photos), tmp_path / "pairs", 3, processes=1)
+    wanted = {"path": "doubler", "scale": 2, "degradation": "jpeg:50"}
+    assert len(build(block_of(tmp_path / "pairs", "gt", teacher=wanted))) == 3
+    assert len(build(block_of(tmp_path / "pairs", teacher={"path": "doubler"}, scale_range=None, sample_q=144))) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"teacher": {"path": "other"}}, ["teacher: teacher is 'doubler' in the pairs, not 'other'"]),
+        ({"teacher": {"path": "doubler", "scale": 4}}, ["teacher: scale is 2 in the pairs, not 4"]),
+        ({"teacher": {"path": "doubler", "degradation": "photo"}}, ["degradation is 'jpeg' in the pairs, not 'photo'"]),
+        ({"teacher": {"path": "doubler", "degradation": "foto"}}, ["teacher: degradation: type 'foto'", "'photo'"]),
+        ({"teacher": {"scale": 2}}, ["teacher", "'path' is missing"]),
+        ({"teacher": "doubler"}, ["teacher: must be a block"]),
+        ({"scales": [3]}, ["scales: the pairs in", "of scale 2", "[2]"]),
+        ({"scale_range": [1, 3]}, ["scale_range: goes up to 3", "of scale 2"]),
+        ({"scale_range": [2, 1]}, ["scale_range", "[lowest, highest]"]),
+        ({"sample_q": 49}, ["sample_q is 49", "36"]),
+    ],
+)
+def test_pairs_that_are_not_wanted_are_said_in_one_line(tmp_path, photos, changes, parts):
+    teach(lessons(photos), tmp_path / "pairs", 1, processes=1)
+    refused(lambda: build(block_of(tmp_path / "pairs", **changes)), "datasets: Photos: ", *parts)
+
+
+def test_a_teacher_is_asked_for_where_none_made_the_pairs(tmp_path, photos):
+    refused(
+        lambda: build(paired_train_block(photos, photos, teacher={"path": "doubler"})),
+        "dataroot_lq", "holds no teach.json", "prepare_data.py teach",
+    )  # fmt: skip

@@ -28,7 +28,7 @@ class ResampleDecoder(Decoder):
     """Resizes the image that the features hold with Pillow's bicubic filter, antialiased where it shrinks.
 
     At the scale of that image this is the image itself. The cell, the size of a queried pixel, decides how wide
-    the filter must be; outputs equal `F.interpolate(mode="bicubic", antialias=True)` of the image, to rounding.
+    the filter must be.
 
     Args:
         scale: how much larger than the feature grid the image is; the features are its `pixel_unshuffle`.

@@ -127,26 +127,30 @@ class BasicSRArch(nn.Module):
                 raise LIIFError(f"{self.where}: receptive_radius {radius} is too small, pixels further away matter")
 
 
-def build_arch(block: Mapping[str, Any]) -> tuple[nn.Module, int]:
-    """Make an architecture from its block, and find what the sides of its input must be a multiple of."""
+def build_arch(block: Mapping[str, Any], where: str = "encoder BasicSRArch") -> tuple[nn.Module, int]:
+    """Make an architecture from its block, and find what the sides of its input must be a multiple of.
+
+    Raises:
+        LIIFError: it does not exist, or does not take these arguments; `where` goes before it.
+    """
     import basicsr.archs  # noqa: F401  fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 
     if not isinstance(block, Mapping):
-        raise LIIFError(f"encoder BasicSRArch: arch must be a block, its type and arguments, not {block!r}")
+        raise LIIFError(f"{where}: arch must be a block, its type and arguments, not {block!r}")
     kwargs = dict(block)
     name = str(kwargs.pop("type", None))
     try:
         cls = ARCH_REGISTRY.get(name)
     except KeyError:
         end = suggest(name, (known for known, _ in ARCH_REGISTRY))
-        raise LIIFError(f"encoder BasicSRArch: arch type {name!r} does not exist{end}") from None
+        raise LIIFError(f"{where}: arch type {name!r} does not exist{end}") from None
     try:
         bound = inspect.signature(cls).bind(**kwargs)
         bound.apply_defaults()
         return cls(**kwargs), bound.arguments.get("window_size", 1)
     except (TypeError, ValueError, AssertionError) as error:
-        raise LIIFError(f"encoder BasicSRArch: arch {name}: {error}; see its arguments in BasicSR") from error
+        raise LIIFError(f"{where}: arch {name}: {error}; see its arguments in BasicSR") from error
 
 
 def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:

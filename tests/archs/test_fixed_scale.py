@@ -1,0 +1,122 @@
+"""FixedScaleSR: at its own scale the architecture itself, at others its output as Pillow resizes it."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datafiles import refused
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.archs.fixed_scale_arch import FixedScaleSR
+from liif_basicsr.rendering import features, tiles
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+
+RRDB = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "num_grow_ch": 4}
+SRVGG = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_conv": 2}
+SWIN = {"type": "SwinIR", "img_size": 8, "window_size": 8, "embed_dim": 12, "depths": [2], "num_heads": [2],
+        "mlp_ratio": 2, "upsampler": "pixelshuffledirect", "upscale": 2, "img_range": 1.0}  # fmt: skip
+EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 3}
+ARCHS = [(RRDB, 4, 1), ({**RRDB, "scale": 2}, 2, 2), ({**SRVGG, "upscale": 2}, 2, 1), (SWIN, 2, 8), (EDSR, 3, 1)]
+
+# BasicSR's SwinIR uses meshgrid in a way that torch warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")
+
+
+def network(arch: dict[str, Any] = RRDB, **arguments: Any) -> FixedScaleSR:
+    torch.manual_seed(0)
+    return FixedScaleSR(arch, **arguments).eval()
+
+
+@pytest.mark.parametrize(("arch", "scale", "multiple"), ARCHS, ids=lambda v: v["type"] if isinstance(v, dict) else None)
+def test_at_its_own_scale_it_is_the_architecture_itself(arch, scale, multiple):
+    net = network(arch)
+    assert (net.scale, net.encoder.multiple) == (scale, multiple)
+    lq = torch.rand(2, 3, 16, 24)
+    with torch.no_grad():
+        expected = net.arch(lq)
+        output = net(lq)
+    assert output.shape == (2, 3, 16 * scale, 24 * scale)
+    assert torch.allclose(output, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("arch", "scale", "multiple"), ARCHS, ids=lambda v: v["type"] if isinstance(v, dict) else None)
+def test_any_input_size_is_taken(arch, scale, multiple):
+    net = network(arch)
+    for size in ((1, 1), (7, 13), (17, 8)):
+        assert net(torch.rand(1, 3, *size).requires_grad_(True)).shape == (1, 3, size[0] * scale, size[1] * scale)
+
+
+@given(height=st.integers(1, 60), width=st.integers(1, 60))
+def test_other_sizes_are_its_own_output_as_pillow_resizes_it(height, width):
+    net = network()
+    lq = torch.rand(1, 3, 9, 11)
+    with torch.no_grad():
+        own = net(lq)[0].numpy()
+    bicubic = Image.Resampling.BICUBIC  # torch's own differs from it in images that are one pixel wide
+    expected = np.stack([Image.fromarray(channel, "F").resize((width, height), bicubic) for channel in own])
+    assert np.allclose(net.render(lq, (height, width))[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(36, 44), (20, 13), (9, 11), (50, 70)])
+def test_coordinates_equal_the_rendered_image(size):
+    net = network()
+    lq = torch.rand(2, 3, 9, 11)
+    with torch.no_grad():
+        coord, cell = make_coord(size).expand(2, -1, -1), make_cell(size).expand(2, 1, -1)
+        colours = net(lq, coord, cell).mT.unflatten(2, size)
+    assert torch.allclose(colours, net.render(lq, size), atol=2e-6)
+
+
+def test_each_coordinate_has_the_cell_it_says():
+    net = network()
+    lq = torch.rand(1, 3, 8, 8)
+    sizes = [(32, 32), (8, 8), (11, 20)]
+    coord = torch.cat([make_coord(size) for size in sizes])[None]
+    cell = torch.cat([make_cell(size).expand(size[0] * size[1], 2) for size in sizes])[None]
+    with torch.no_grad():
+        together = net(lq, coord, cell)[0]
+        apart = torch.cat([net.render(lq, size)[0].flatten(1).mT for size in sizes])
+    assert torch.allclose(together, apart, atol=2e-6)
+
+
+def test_gradients_reach_the_architecture_and_the_input():
+    net = network()
+    lq = torch.rand(1, 3, 6, 6, requires_grad=True)
+    net(lq, make_coord((10, 10))[None], make_cell((10, 10))[None, None]).sum().backward()
+    assert lq.grad is not None and lq.grad.abs().sum() > 0
+    assert all(param.grad is not None for param in net.arch.parameters())
+
+
+def test_tiles_and_windows_leave_no_seam(monkeypatch):
+    net = network(SRVGG | {"upscale": 2}, halo=8)
+    lq = torch.rand(1, 3, 40, 37)
+    whole = {size: net.render(lq, size) for size in ((80, 74), (61, 100))}
+    monkeypatch.setattr(features, "TILE", 16)
+    monkeypatch.setattr(tiles, "TILE", 12)
+    monkeypatch.setattr(tiles, "BLOCK_BYTES", 50 * 4 * net.decoder.numbers_per_pixel)
+    for size, expected in whole.items():
+        assert torch.allclose(net.render(lq, size), expected, atol=2e-6)
+        assert torch.allclose(net.render(lq, size, (13, 20, 30, 31)), expected[..., 13:43, 20:51], atol=2e-6)
+        encoded = net.encode_image(lq)
+        assert torch.allclose(encoded.render(size, (13, 20, 30, 31)), expected[..., 13:43, 20:51], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("block", "parts"),
+    [
+        ({"arch": {**RRDB, "type": "RRDB"}}, ["'RRDB'", "did you mean 'RRDBNet'"]),
+        ({"arch": {**RRDB, "num_feats": 3}}, ["RRDBNet", "num_feats"]),
+        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "enlarges by 4", "scale 2"]),
+        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "larger by a whole scale"]),
+        ({"arch": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}}, ["VGGStyleDiscriminator"]),
+        ({"arch": RRDB, "halo": -1}, ["halo"]),
+        ({"arch": "RRDBNet"}, ["arch", "RRDBNet"]),
+    ],
+)
+def test_what_is_no_network_of_one_scale_is_refused(block, parts):
+    refused(lambda: build_network({"type": "FixedScaleSR", **block}), "network_g", *parts)
