@@ -67,7 +67,7 @@ def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mappi
         LIIFError: no such network, or `scale` is given for one of this plugin.
     """
     name = opt.get("type")
-    if name in ARCHS:
+    if find_class(name) is not None:
         if scale is not None:
             raise LIIFError(f"scale: is for networks of one scale, {name} enlarges by any; leave it out")
         return opt

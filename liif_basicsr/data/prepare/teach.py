@@ -15,7 +15,7 @@ import lmdb
 import numpy as np
 
 from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.data.prepare.pictures import encode_png
+from liif_basicsr.data.prepare.images import encode_png
 from liif_basicsr.data.prepare.stores import LmdbFile
 from liif_basicsr.data.sampling import random_corner
 from liif_basicsr.data.source import ImageSource
