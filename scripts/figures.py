@@ -2,15 +2,17 @@
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
     python scripts/figures.py curve bicubic liif-light --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
+    python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
 `sheet` downsamples an image and upscales it again: low resolution, bicubic, each model, and the image itself, side by
-side. `curve` draws PSNR against scale, with the arguments, the measurements and the saved results of `tables.py`.
+side; `--degradation` degrades it, too. `curve` draws PSNR against scale, with the arguments, the measurements and the
+saved results of `tables.py`. `degradations` shows several draws of each degradation in a row.
 """
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +20,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
+from liif_basicsr.data.degradations import Degradation, seed_of
+from liif_basicsr.data.sampling import downsample
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
 from liif_basicsr.evaluation.curve import check_curve, draw_curve
 from liif_basicsr.evaluation.methods import Method, open_methods
@@ -36,9 +40,15 @@ SMALL = range(1, 33)
 SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
-def upscale_all(gt: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
-    """Downsample an image by `scale` and upscale it again by each method; label -> image of gt's size."""
-    low = gt.resize((max(1, round(gt.width / scale)), max(1, round(gt.height / scale))), Image.Resampling.BICUBIC)
+def downscaled(gt: Image.Image, scale: float, degradation: Degradation | None, seed: int = 0) -> Image.Image:
+    """An image, smaller by `scale`: clean, with Pillow's bicubic, or degraded."""
+    size = max(1, round(gt.height / scale)), max(1, round(gt.width / scale))
+    pixels = np.array(gt)
+    return Image.fromarray(downsample(pixels, size) if degradation is None else degradation(pixels, size, seed))
+
+
+def upscale_all(gt: Image.Image, low: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
+    """Upscale an image's low-resolution form by each method; label -> image of gt's size."""
     panels = {f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST)}
     lq, target = (to_image_tensor(np.asarray(image))[None] for image in (low, gt))
     protocol = protocol_options("benchmark", (scale, scale) if min(gt.size) > 4 * scale else (0, 0))
@@ -72,14 +82,40 @@ def region_of(text: str) -> tuple[int, int, int, int]:
     return top, left, height, width
 
 
-def run_sheet(args: argparse.Namespace) -> None:
-    """Make a sheet and write it."""
+def read_image(args: argparse.Namespace) -> Image.Image:
+    """The image that a sheet is of, when all else that its arguments say is right."""
     check_output(args.out, SHEETS)
     if not 1 <= args.scale < 1e4:
         raise LIIFError(f"--scale {args.scale:g}: must be at least 1")
     gt = read_srgb(args.image)
-    top, left, height, width = check_window((gt.height, gt.width), args.region)
-    panels = upscale_all(gt, args.scale, open_methods(["bicubic", *args.model], args.precision))
+    check_window((gt.height, gt.width), args.region)
+    return gt
+
+
+def run_sheet(args: argparse.Namespace) -> None:
+    """Make a sheet and write it."""
+    gt = read_image(args)
+    degradation = Degradation(args.degradation, "--degradation") if args.degradation else None
+    low = downscaled(gt, args.scale, degradation, seed_of(args.image))
+    write_sheet(upscale_all(gt, low, args.scale, open_methods(["bicubic", *args.model], args.precision)), args)
+
+
+def run_degradations(args: argparse.Namespace) -> None:
+    """Degrade an image again and again."""
+    gt, panels = read_image(args), dict[str, Image.Image]()
+    made = [(text, Degradation(text, f"degradation {text}")) for text in args.degradation]
+    args.columns = args.draws
+    for text, degradation in made:
+        for seed in range(args.draws):
+            low = downscaled(gt, args.scale, degradation, seed)
+            panels[f"{text}, {seed + 1}"] = low.resize(gt.size, Image.Resampling.NEAREST)
+    write_sheet(panels, args)
+
+
+def write_sheet(panels: dict[str, Image.Image], args: argparse.Namespace) -> None:
+    """Crop the panels to the region, and write them."""
+    whole = next(iter(panels.values()))
+    top, left, height, width = check_window((whole.height, whole.width), args.region)
     panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}
     content = BytesIO()
     sheet(panels, args.zoom, args.columns).save(content, SHEETS[args.out.suffix], quality=90)
@@ -94,20 +130,33 @@ def run_curve(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def add_sheet_arguments(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
+    """What all sheets are made of."""
+    command.add_argument("--image", required=True, help="the image, in full resolution")
+    command.add_argument("--scale", type=float, default=4, help="how much it is downsampled (default: 4)")
+    command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
+    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
+    command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
+    command.set_defaults(run=run)
+
+
 def main() -> int:
     """Parse the command line and run the command; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("sheet", help="one image, downsampled and upscaled again by each model")
-    command.add_argument("--image", required=True, help="the image, in full resolution")
-    command.add_argument("--scale", type=float, default=4, help="how much it is downsampled (default: 4)")
+    add_sheet_arguments(command, run_sheet)
     command.add_argument("--model", action="append", default=[], help="a NETWORK as in `curve`; may be repeated")
+    command.add_argument("--degradation", help="such as photo or jpeg:60 (default: clean)")
     command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
-    command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
-    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
     command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels in a row (default: all)")
-    command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
-    command.set_defaults(run=run_sheet)
+    command = commands.add_parser("degradations", help="what degradations make of an image")
+    add_sheet_arguments(command, run_degradations)
+    command.add_argument(
+        "degradation", nargs="*", default=["photo", "jpeg", "realesrgan"],
+        help="such as photo or jpeg:60 (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="of each, in a row (4)")
     command = commands.add_parser("curve", help="PSNR against scale")
     add_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from liif_basicsr import load
 from liif_basicsr.archs import build_network
+from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.hub import checkpoint
 
 pytest.importorskip("matplotlib")
@@ -62,6 +63,27 @@ def test_a_sheet_shows_each_image_under_its_label(figures: Figures, columns: int
     assert page.shape == (-(-4 // columns) * (2 * height + 22), columns * (2 * width + 6) - 6, 3)
 
 
+def test_a_sheet_of_a_degraded_image_shows_what_the_validation_set_would_hold(figures: Figures) -> None:
+    gt = noise_image(HEIGHT, WIDTH)
+    save(Path("photo.png"), gt)
+    figures("sheet", "--image", "photo.png", "--scale", 4, "--degradation", "photo", "--out", "sheet.png")
+    low = Degradation("photo")(gt, (10, 12), seed_of("photo.png")).repeat(4, 0).repeat(4, 1)
+    assert np.array_equal(np.asarray(Image.open("sheet.png"))[22 : 22 + HEIGHT, :WIDTH], low)
+
+
+def test_degradations_are_drawn_in_rows_by_their_seeds(figures: Figures) -> None:
+    gt = noise_image(HEIGHT, WIDTH)
+    save(Path("photo.png"), gt)
+    args = ["degradations", "jpeg:40", "realesrgan", "--image", "photo.png", "--scale", 2, "--draws", 3]
+    assert "jpeg:40, 1, jpeg:40, 2" in figures(*args, "--region", "2,4,20,24", "--out", "sheet.png")
+    page = np.asarray(Image.open("sheet.png"))
+    assert page.shape == (2 * (20 + 22), 3 * (24 + 6) - 6, 3)
+    for row, name in enumerate(["jpeg:40", "realesrgan"]):
+        for column in range(3):
+            low = Degradation(name)(gt, (20, 24), column).repeat(2, 0).repeat(2, 1)[2:22, 4:28]
+            assert np.array_equal(page[row * 42 + 22 :, column * 30 :][:20, :24], low)
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_a_curve_is_drawn_from_saved_results(figures: Figures, suffix: str) -> None:
     """Also at x1, where a filter's PSNR is infinite; saved results are not measured again."""
@@ -87,6 +109,9 @@ def test_a_curve_is_drawn_from_saved_results(figures: Figures, suffix: str) -> N
         (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
         (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in an image"),
         (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),
+        (["sheet", "--image", "photo.png", "--degradation", "foto", "--out", "s.png"], "--degradation: type 'foto'"),
+        (["degradations", "jpeg:0", "--image", "photo.png", "--out", "s.png"], "degradation jpeg:0: jpeg_range"),
+        (["degradations", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal along y and x"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "--out", "c.md"], "c.md: cannot be written as '.md'"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "2", "--out", "c.png"], "one of them is named twice"),

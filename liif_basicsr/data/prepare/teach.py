@@ -22,7 +22,7 @@ from liif_basicsr.data.source import ImageSource
 from liif_basicsr.data.taught import KINDS, RECORD, check_record, read_record
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
-from liif_basicsr.utils.parallel import each
+from liif_basicsr.utils.parallel import parallel_map
 
 PNG_LEVEL = 3
 # After so many pairs, the lists of what is there are brought up to date.
@@ -131,7 +131,7 @@ class _Numbers:
 def _made(lessons: Lessons, pixels: np.ndarray, numbers: range, processes: int) -> Iterator[list[bytes]]:
     if not numbers:
         return
-    with closing(each(_Numbers.make, _Numbers(lessons, pixels, numbers), processes, "teaching")) as pairs:
+    with closing(parallel_map(_Numbers.make, _Numbers(lessons, pixels, numbers), processes, "teaching")) as pairs:
         for pair in pairs:
             if isinstance(pair, LIIFError):
                 raise pair
