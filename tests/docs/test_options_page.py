@@ -13,6 +13,7 @@ from pages import tables_of
 
 from liif_basicsr.archs import ARCHS
 from liif_basicsr.archs.encoders import ENCODERS
+from liif_basicsr.data.degradations import DEGRADATIONS, fields_of
 from liif_basicsr.models import distillation
 from liif_basicsr.plugin.registry import TABLE
 from liif_basicsr.training import options as pipeline
@@ -31,7 +32,7 @@ def shown(default: Any) -> str:
     if isinstance(default, str):
         return default
     plain = list(default) if isinstance(default, tuple) else default
-    return yaml.safe_dump(plain, default_flow_style=True).removesuffix("\n").removesuffix("\n...")
+    return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
 
 
 def defaults(fields: Mapping[str, Field]) -> dict[str, str]:
@@ -86,6 +87,11 @@ def test_blocks_of_models(name):
 @pytest.mark.parametrize(("column", "is_train"), [(0, True), (1, False)])
 def test_top_level(column, is_train):
     assert documented("Top level", column=column) == defaults(pipeline.TOP[is_train])
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_degradations(name):
+    assert documented("Every degradation", name) == defaults(fields_of(name))
 
 
 def test_blocks_in_blocks():

@@ -54,11 +54,8 @@ class Degradation:
         name = block.get("type")
         if not isinstance(name, str) or name not in DEGRADATIONS:
             raise LIIFError(f"{where}: type {name!r} does not exist{suggest(name, DEGRADATIONS)}")
-        module, cls = DEGRADATIONS[name]
-        kind: Any = getattr(import_module(f"{__name__}.{module}"), cls)
-        fields = {"type": Field(choice(name)), "clean_prob": Field(probability, 0.0), **kind.fields}
-        self.settings = check_block(block, fields, where)
-        self._degrade: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = kind(self.settings, where)
+        self.settings = check_block(block, fields_of(name), where)
+        self._degrade: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = _class(name)(self.settings, where)
 
     def __call__(self, image: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
         """Degrade one image.
@@ -75,6 +72,16 @@ class Degradation:
             return downsample(image, size)
         with seeded(seed):
             return self._degrade(image, size)
+
+
+def fields_of(name: str) -> dict[str, Field]:
+    """The options of a type of DEGRADATIONS."""
+    return {"type": Field(choice(name)), "clean_prob": Field(probability, 0.0), **_class(name).fields}
+
+
+def _class(name: str) -> Any:
+    module, cls = DEGRADATIONS[name]
+    return getattr(import_module(f"{__name__}.{module}"), cls)
 
 
 @contextmanager
