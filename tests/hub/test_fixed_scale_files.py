@@ -62,7 +62,7 @@ def test_what_does_not_go_together_is_said_in_one_line(tmp_path):
     torch.save({"params": network().state_dict()}, path)
     refused(lambda: liif_basicsr.load(path), str(path), "network_g")
     refused(lambda: liif_basicsr.load(path, scale=4, network_g=BLOCK), str(path), "enlarges by 2", "scale 4")
-    refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "num_feat": 8}), str(path), "of another network")
+    refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "num_feat": 8}), str(path), "another network")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "type": "SRVGG"}), str(path), "'SRVGG'")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "feat": 8}), str(path), "'feat'")
     refused(lambda: liif_basicsr.load("liif-light", scale=2), "liif-light", "scale", "leave it out")
