@@ -14,11 +14,11 @@ from liif_basicsr.utils.options import check_arguments, suggest
 
 # Name in the options -> module in this folder, imported when asked for. BasicSR's registry is filled from it.
 ARCHS = {
-    "FixedScaleSR": "fixed_scale_arch",
     "LIIF": "liif_arch",
     "MetaSR": "metasr_arch",
     "ContinuousShuffleSR": "continuous_shuffle_arch",
     "PixelShuffleSR": "pixelshuffle_arch",
+    "FixedScaleSR": "fixed_scale_arch",
 }
 
 

@@ -5,13 +5,11 @@ faked without a driver.
 """
 import pytest
 import torch
-from test_decoders import ENCODER, NETWORKS
+from test_decoders import NETWORKS, small_network
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from liif_basicsr.archs import build_network
-
 # Their queries read one value back: as many pixels are resampled as the largest cell asks for.
-READS = {"PixelShuffleSR"}
+READS = {"PixelShuffleSR", "FixedScaleSR"}
 
 
 def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
@@ -30,7 +28,7 @@ def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 @pytest.mark.parametrize("skip", [None, "bilinear"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_images_and_queries_stay_on_their_device_and_wait_for_nothing(name, skip, dtype):
-    net = build_network({"type": name, "encoder": ENCODER, **NETWORKS[name]})
+    net = small_network(name)
     net.input_skip = skip
     with FakeTensorMode(allow_non_fake_inputs=False), torch.no_grad():
         on_fake_gpu(net, dtype)
