@@ -38,20 +38,36 @@ def covered(position, extent, n):
     return max(0.0, high - low) / extent
 
 
+def bicubic(x):
+    x = abs(x)
+    if x < 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+def how_often(covered):
+    return 1 if covered <= 0.6 else max(2, math.ceil(covered - 0.1))
+
+
 def warped(feat, layers, position, jacobian):
-    """Colours in [0, 1] times what lies in the image, and that: (4, H, W)."""
+    """Colours in [0, 1], and what lies in the image of each pixel: (4, H, W)."""
     _, h, w = feat.shape
-    out = np.zeros((4, *position.shape[:2]))
-    for i, j in np.ndindex(*position.shape[:2]):
+    height, width = position.shape[:2]
+    seen, inside = [], np.zeros((height, width))
+    for i, j in np.ndindex(height, width):
         down, right = jacobian[i, j, :, 0], jacobian[i, j, :, 1]
-        rows, cols = (max(1, math.ceil(math.hypot(*along) - 0.1)) for along in (down, right))
+        rows, cols = (how_often(math.hypot(*along)) for along in (down, right))
         extent = [math.hypot(down[axis] / rows, right[axis] / cols) for axis in (0, 1)]
         for a, b in np.ndindex(rows, cols):
-            y, x = position[i, j] + down * ((a + 0.5) / rows - 0.5) + right * ((b + 0.5) / cols - 0.5)
-            share = covered(y, extent[0], h) * covered(x, extent[1], w) / (rows * cols)
-            if share > 0:
-                point = np.clip([(2 * y + 1) / h - 1, (2 * x + 1) / w - 1], -1, 1)
-                colour = oracle.query(feat, layers, point, [2 * extent[0] / h, 2 * extent[1] / w])
-                out[:3, i, j] += share * (colour * 0.5 + 0.5)
-                out[3, i, j] += share
-    return out
+            v, u = (a + 0.5) / rows - 0.5, (b + 0.5) / cols - 0.5
+            y, x = position[i, j] + down * v + right * u
+            inside[i, j] += covered(y, extent[0], h) * covered(x, extent[1], w) / (rows * cols)
+            point = np.clip([(2 * y + 1) / h - 1, (2 * x + 1) / w - 1], -1, 1)
+            colour = oracle.query(feat, layers, point, [2 * extent[0] / h, 2 * extent[1] / w])
+            seen.append((i + v, j + u, 1 / (rows * cols), colour * 0.5 + 0.5))
+    colours = np.zeros((3, height, width))
+    for i, j in np.ndindex(height, width):
+        if inside[i, j] > 0:
+            weights = [bicubic(i - row) * bicubic(j - col) * share for row, col, share, _ in seen]
+            colours[:, i, j] = sum(w * one[3] for w, one in zip(weights, seen, strict=True)) / sum(weights)
+    return np.concatenate([colours, inside[None]])

@@ -194,7 +194,7 @@ class Warper(Engine):
                 seen = seen.mean(0, keepdim=True) if colours.shape[2] == 1 else seen
                 opacity = inside * veil if isinstance(veil, float) else None
                 if isinstance(veil, EncodedImage):
-                    opacity = render_warped(veil, warp, window)[:3].mean(0)
+                    opacity = inside * render_warped(veil, warp, window)[:3].mean(0)
                 band = _filled(seen, inside, opacity, fill.to(self.device))
                 self.check_finite(band, precision)
                 made = band.clamp_(0, 1).mul_(most).round_().permute(1, 2, 0).cpu().numpy().astype(pixels.dtype)
@@ -209,7 +209,7 @@ def _filled(colours: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tenso
     """Put what lies outside behind colours.
 
     Args:
-        colours: (C, H, W), times `inside`.
+        colours: (C, H, W).
         inside: (H, W), how much of a pixel lies in the image.
         opacity: (H, W) alpha times `inside`; None if the image has none.
         fill: (C,) or, with alpha, (C + 1,).
@@ -219,8 +219,7 @@ def _filled(colours: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tenso
     """
     outside = (1 - inside).clamp(0, 1)
     if opacity is None:
-        return colours + fill[:, None, None] * outside
-    colours = colours / inside.clamp_min(1e-6)
+        return colours * (1 - outside) + fill[:, None, None] * outside
     opacity, behind = opacity.clamp_min(0), outside * fill[-1]
     share = torch.where(opacity + behind > 1e-6, opacity / (opacity + behind).clamp_min(1e-6), (inside > 0).to(inside))
     mixed = colours * share + fill[:-1, None, None] * (1 - share)

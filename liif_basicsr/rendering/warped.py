@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from liif_basicsr.rendering.encoded_image import EncodedImage, FeaturePart
 from liif_basicsr.rendering.tiles import Window
-from liif_basicsr.rendering.warps import Places, Queries, Warp, queries
+from liif_basicsr.rendering.warps import REACH, Places, Queries, Warp, bicubic, queries
 
 # Output pixels along an edge of what is looked at at a time.
 BLOCK = 128
@@ -24,56 +25,91 @@ def render_warped(
 ) -> Tensor:
     """A window of a warped image, in memory that depends on the window alone.
 
-    Where the warp shrinks, a pixel is the mean of several queries, as many as the warp's Jacobian asks for; the cell of
-    a query is as large as its own part of the pixel.
+    Where a pixel is smaller than the input's, it is queried once, with a cell of its size there. Else it is queried
+    several times, as often as the warp's Jacobian asks for, each with a cell of its part of the pixel, and what comes
+    is reduced by a bicubic kernel as wide as four pixels, with which networks learn what a reduced image is.
 
     Args:
         done: is told the number of pixels that have been made since it was last called.
 
     Returns:
-        (4, height, width) float32: RGB in [0, 1] (not clamped) times how much of a pixel lies in the image, and that.
+        (4, height, width) float32: RGB in [0, 1] (not clamped), and how much of a pixel lies in the image.
     """
     if warp.enlarges(image.in_size):
         seen = image.render(warp.size, window)[0].float()
         done(window.height * window.width)
         return torch.cat([seen, torch.ones_like(seen[:1])])
-    out = torch.zeros(window.height * window.width, 4, device=image.features.device)
+    canvas = Canvas(_widened(window, warp.size), image)
     blocks, left = defaultdict(list), Counter[Window]()
-    for block in _blocks(window):
+    for block in _blocks(canvas.window):
         tiles = list(_tiles(image, warp.places(block)))
         for tile in tiles:
             blocks[tile].append(block)
         left[block] = len(tiles)
-        if not tiles:
-            done(block.height * block.width)
+    total, made = window.height * window.width, 0
     for tile in sorted(blocks):
         part = image.part(*tile)
         for block in blocks[tile]:
-            _add(out, image, part, tile, warp.places(block), _numbers(block, window))
+            canvas.add(part, tile, warp.places(block), block)
             left[block] -= 1
             if not left[block]:
-                done(block.height * block.width)
+                finished = min(block.height * block.width, total - made)
+                made += finished
+                done(finished)
         del part
-    return out.T.unflatten(1, (window.height, window.width))
+    done(total - made)
+    return canvas.colours(window)
 
 
-def _add(
-    out: Tensor, image: EncodedImage, part: FeaturePart, tile: Number, places: Places, numbers: np.ndarray
-) -> None:
-    """Add the colours of those queries of a block that lie in a tile to their pixels in `out` (pixels, 4)."""
-    size, edge = np.array(image.in_size), np.array(image.features.tile)
-    low, high = np.array(tile) * edge - 0.5, (np.array(tile) + 1) * edge - 0.5
-    # What reaches beyond the image is asked for at its border.
-    low, high = np.where(low < 0, -np.inf, low), np.where(high >= size - 0.5, np.inf, high)
-    for found in queries(places.within(low, high), image.in_size):
-        own = found.take(np.all((found.position >= low) & (found.position < high), axis=-1))
-        if not len(own.number):
-            continue
-        coord, cell = _coordinates(own, size, out.device)
-        colours = image.query(part, coord, cell)[0].float()
-        share = torch.from_numpy(own.share).to(out.device, torch.float32)[:, None]
-        number = torch.from_numpy(numbers[own.number]).to(out.device)
-        out.index_add_(0, number, torch.cat([colours * share, share], 1))
+class Canvas:
+    """A window of an output, and what has been added to each of its pixels: colours and weights, what lies inside.
+
+    Args:
+        window: of the output.
+        image: what is seen in it.
+    """
+
+    def __init__(self, window: Window, image: EncodedImage) -> None:
+        self.window, self.image = window, image
+        self.sum = torch.zeros(window.height * window.width, 5, device=image.features.device)
+
+    def add(self, part: FeaturePart, tile: Number, places: Places, block: Window) -> None:
+        """Add the colours of those queries of a block that lie in a tile of the image."""
+        size, edge = np.array(self.image.in_size), np.array(self.image.features.tile)
+        low, high = np.array(tile) * edge - 0.5, (np.array(tile) + 1) * edge - 0.5
+        # What reaches beyond the image is asked for at its border.
+        low, high = np.where(low < 0, -np.inf, low), np.where(high >= size - 0.5, np.inf, high)
+        for found in queries(places.within(low, high), self.image.in_size):
+            own = found.take(np.all((found.position >= low) & (found.position < high), axis=-1))
+            if not len(own.number):
+                continue
+            coord, cell = _coordinates(own, size, self.sum.device)
+            colours = self.image.query(part, coord, cell)[0].float()
+            self._spread(torch.cat([colours, torch.ones_like(colours[:, :1])], 1), own, block)
+
+    def _spread(self, values: Tensor, own: Queries, block: Window) -> None:
+        """Add values (M, 4) to all pixels for which their queries count."""
+        row, col = np.divmod(own.number, block.width)
+        row, col = row + block.top - self.window.top, col + block.left - self.window.left
+        inside = torch.from_numpy((own.inside * own.share).astype(np.float32)).to(values.device)
+        self.sum[:, 4].index_add_(0, torch.from_numpy(row * self.window.width + col).to(values.device), inside)
+        for i, j in product(range(-REACH, REACH + 1), repeat=2):
+            weight = bicubic(i - own.offset[:, 0]) * bicubic(j - own.offset[:, 1]) * own.share
+            y, x = row + i, col + j
+            here = (weight != 0) & (y >= 0) & (y < self.window.height) & (x >= 0) & (x < self.window.width)
+            if here.any():
+                index = torch.from_numpy((y * self.window.width + x)[here]).to(values.device)
+                factor = torch.from_numpy(weight[here].astype(np.float32)).to(values.device)[:, None]
+                chosen = values if here.all() else values[torch.from_numpy(here).to(values.device)]
+                self.sum[:, :4].index_add_(0, index, chosen * factor)
+
+    def colours(self, window: Window) -> Tensor:
+        """(4, height, width) of a window that lies in this one: RGB, and how much of each pixel lies in the image."""
+        top, left = window.top - self.window.top, window.left - self.window.left
+        part = self.sum.unflatten(0, (self.window.height, self.window.width))
+        part = part[top : top + window.height, left : left + window.width].permute(2, 0, 1)
+        seen = part[4:] > 0
+        return torch.cat([torch.where(seen, part[:3] / torch.where(seen, part[3:4], 1), 0), part[4:]])
 
 
 def _coordinates(own: Queries, size: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -87,6 +123,13 @@ def _coordinates(own: Queries, size: np.ndarray, device: torch.device) -> tuple[
     return torch.from_numpy(coord).to(device)[None], torch.from_numpy(cell).to(device)[None]
 
 
+def _widened(window: Window, size: tuple[int, int]) -> Window:
+    """A window with those pixels around it whose queries count for it."""
+    top, left = max(0, window.top - REACH), max(0, window.left - REACH)
+    bottom, right = min(size[0], window.top + window.height + REACH), min(size[1], window.left + window.width + REACH)
+    return Window(top, left, bottom - top, right - left)
+
+
 def _blocks(window: Window) -> Iterator[Window]:
     """Cut a window into blocks."""
     for i in range(0, window.height, BLOCK):
@@ -95,16 +138,10 @@ def _blocks(window: Window) -> Iterator[Window]:
             yield Window(window.top + i, window.left + j, height, width)
 
 
-def _numbers(block: Window, window: Window) -> np.ndarray:
-    """Which pixel of the window each pixel of a block is, counted row by row."""
-    rows = np.arange(block.height)[:, None] + (block.top - window.top)
-    return (rows * window.width + np.arange(block.width) + (block.left - window.left)).ravel()
-
-
 def _tiles(image: EncodedImage, places: Places) -> Iterator[Number]:
     """The tiles that pixels may need."""
     size, edge = np.array(image.in_size), np.array(image.features.tile)
-    low, high = places.within(np.full(2, -0.5), size - 0.5).box()
+    low, high = places.near(image.in_size).box()
     if len(low):
         first, last = (
             ((at + 0.5).clip(0, size - 1) // edge).astype(np.int64) for at in (low.min(axis=0), high.max(axis=0))

@@ -14,10 +14,15 @@ from liif_basicsr.rendering.homographies import check_matrix, scaling
 from liif_basicsr.rendering.tiles import Window, check_size
 from liif_basicsr.utils.errors import LIIFError
 
-# A pixel may cover so much more than one input pixel along an axis before it is queried twice.
+# A pixel that covers more of an input pixel along an axis is queried at least twice there: between the centres of the
+# input's pixels, networks sharpen what they show at its own resolution.
+SINGLE = 0.6
+# A pixel may cover so much more than a whole number of input pixels before it is queried once more.
 SLACK = 0.1
 # Queries of a pixel along one of its axes: enough for a reduction by 64.
 MOST = 64
+# Pixels that a query counts for, to each side of its own: the support of the bicubic kernel.
+REACH = 2
 # Queries that are handed out at a time.
 QUERIES = 1 << 17
 # Two neighbours of a pixel, of which one lies so many times as far as the other, are parted by a seam of the map.
@@ -40,15 +45,19 @@ class Places(NamedTuple):
         """Some of them, by an index or a mask."""
         return Places(self.number[part], self.position[part], self.jacobian[part])
 
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """The least and the greatest (y, x) (N, 2) that each pixel covers."""
-        half = np.abs(self.jacobian).sum(-1) / 2
+    def box(self, reach: float = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the greatest (y, x) (N, 2) that each pixel covers, with `reach` pixels to each side of it."""
+        half = np.abs(self.jacobian).sum(-1) * (0.5 + reach)
         return self.position - half, self.position + half
 
-    def within(self, low: np.ndarray, high: np.ndarray) -> Places:
+    def within(self, low: np.ndarray, high: np.ndarray, reach: float = 0) -> Places:
         """Those that may reach into a rectangle of the input, from (y, x) to (y, x)."""
-        own_low, own_high = self.box()
+        own_low, own_high = self.box(reach)
         return self.take(np.all((own_high > low) & (own_low < high), axis=-1))
+
+    def near(self, in_size: tuple[int, int]) -> Places:
+        """Those whose queries count for a pixel that lies, at least in part, in an input of `in_size` (h, w)."""
+        return self.within(np.full(2, -0.5), np.array(in_size) - 0.5, REACH)
 
 
 class Warp(Protocol):
@@ -155,36 +164,57 @@ class Queries(NamedTuple):
     """Where a network is asked for the colour of output pixels.
 
     number: (M,) int64, which pixel, as in `Places`.
-    position: (M, 2) float64, (y, x), some of them beyond the input.
+    offset: (M, 2) float64, where in the pixel, along its rows and columns, from -0.5 to 0.5.
+    position: (M, 2) float64, (y, x) in the input, some of them beyond it.
     extent: (M, 2) float64, how far each reaches along y and x, in input pixels.
-    share: (M,) float64, what it is of its pixel; less where it reaches beyond the input.
+    share: (M,) float64, what it is of its pixel.
+    inside: (M,) float64, what lies in the input of that, from 0 to 1.
     """
 
     number: np.ndarray
+    offset: np.ndarray
     position: np.ndarray
     extent: np.ndarray
     share: np.ndarray
+    inside: np.ndarray
 
     def take(self, part: np.ndarray) -> Queries:
         """Some of them, by an index or a mask."""
         return Queries(*(values[part] for values in self))
 
 
-def counts(jacobian: np.ndarray) -> np.ndarray:
-    """How often a pixel is queried along its rows and its columns, (N, 2): once for each input pixel that it covers."""
-    return np.ceil(np.linalg.norm(jacobian, axis=1) - SLACK).clip(1, MOST).astype(np.int64)
+def counts(places: Places) -> np.ndarray:
+    """How often pixels are queried along their rows and their columns, (N, 2), such that each sees half a pixel to one.
+
+    Those that are pixels of the input, only turned or moved, are queried once.
+    """
+    covered = np.linalg.norm(places.jacobian, axis=1)
+    often = np.maximum(2, np.ceil(covered - SLACK).clip(1, MOST))
+    whole = np.abs(places.position - places.position.round()).max(-1) < 1e-6
+    steps = np.sort(np.abs(places.jacobian), axis=1)
+    straight = np.abs(steps - [[0], [1]]).max((1, 2)) < 1e-6
+    return np.where((whole & straight)[:, None] | (covered <= SINGLE), 1, often).astype(np.int64)
+
+
+def bicubic(distance: np.ndarray) -> np.ndarray:
+    """The weight of a query at a distance in output pixels; the kernel (a = -0.5) with which Pillow reduces images.
+
+    Source: Keys, Cubic convolution interpolation for digital image processing, 1981, equation 4.
+    """
+    x = np.abs(distance)
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
 def queries(places: Places, in_size: tuple[int, int]) -> Iterator[Queries]:
-    """The queries of pixels, some pixels at a time; none for what lies wholly outside an input of `in_size` (h, w)."""
-    places = places.within(np.full(2, -0.5), np.array(in_size) - 0.5)
-    number_of = counts(places.jacobian)
+    """The queries of pixels, some pixels at a time; none for what lies far outside an input of `in_size` (h, w)."""
+    places = places.near(in_size)
+    number_of = counts(places)
     total = number_of.prod(-1)
     group = (np.cumsum(total) - 1) // QUERIES
     for part in np.split(np.arange(len(total)), np.flatnonzero(np.diff(group)) + 1):
         if len(part):
-            found = _spread(places.take(part), number_of[part], total[part], in_size)
-            yield found.take(found.share > 0)
+            yield _spread(places.take(part), number_of[part], total[part], in_size)
 
 
 def _spread(places: Places, number_of: np.ndarray, total: np.ndarray, in_size: tuple[int, int]) -> Queries:
@@ -199,4 +229,4 @@ def _spread(places: Places, number_of: np.ndarray, total: np.ndarray, in_size: t
     extent = np.linalg.norm(jacobian / of_each[:, None], axis=-1).clip(1e-6)
     low, high = (position - extent / 2).clip(-0.5), (position + extent / 2).clip(None, np.array(in_size) - 0.5)
     inside = ((high - low) / extent).clip(0, 1).prod(-1)
-    return Queries(places.number[pixel], position, extent, inside / total[pixel])
+    return Queries(places.number[pixel], offset, position, extent, 1 / total[pixel], inside)
