@@ -19,6 +19,7 @@ COMMANDS = {
     "export": ("liif_basicsr.cli.export", "write a network as an ONNX graph"),
     "upscale": ("liif_basicsr.cli.upscale", "enlarge an image, a folder, or all images that match a pattern"),
     "view": ("liif_basicsr.cli.view", "zoom into an image in the browser, at any scale"),
+    "warp": ("liif_basicsr.cli.warp", "turn an image, straighten a page or a façade, or warp it by a matrix"),
 }
 # command -> (module, help); the module parses the remaining arguments itself, as under `python -m module`
 LAUNCHERS = {

@@ -150,9 +150,9 @@ class Warper(Engine):
     def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
         """About how much memory an output of `size` takes; `whole`: kept in memory, and copied to be encoded."""
         layers = 2 if pixels.shape[2] in (2, 4) else 1
-        rows = min(size[0], _band_rows(size))
-        held = (4 if whole else 0) * size[0] * size[1] * pixels.shape[2] * pixels.itemsize
-        return held + rows * size[1] * 40 * layers + pixels.shape[0] * pixels.shape[1] * 12 * layers
+        rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])
+        held = (4 * size[0] if whole else 2 * rows) * size[1] * pixels.shape[2] * pixels.itemsize
+        return held + rows * cols * 60 * layers + pixels.shape[0] * pixels.shape[1] * 12 * layers
 
     def whole(self, pixels: np.ndarray, warp: Warp, fill: Fill) -> np.ndarray:
         """All strips as one array."""
@@ -186,19 +186,23 @@ class Warper(Engine):
         if alpha is not None:
             veil = float(alpha.flat[0]) / most if alpha.min() == alpha.max() else self._encoded(alpha)
         height, width = warp.size
-        for top in range(0, height, _band_rows(warp.size)):
-            window = Window(top, 0, min(_band_rows(warp.size), height - top), width)
-            with torch.inference_mode(), autocast(self.device, precision):
-                part = render_warped(image, warp, window, done)
-                seen, inside = part[:3], part[3]
-                seen = seen.mean(0, keepdim=True) if colours.shape[2] == 1 else seen
-                opacity = inside * veil if isinstance(veil, float) else None
-                if isinstance(veil, EncodedImage):
-                    opacity = inside * render_warped(veil, warp, window)[:3].mean(0)
-                band = _filled(seen, inside, opacity, fill.to(self.device))
-                self.check_finite(band, precision)
-                made = band.clamp_(0, 1).mul_(most).round_().permute(1, 2, 0).cpu().numpy().astype(pixels.dtype)
-            yield from (made[row : row + ROWS] for row in range(0, len(made), ROWS))
+        rows, cols = _band(warp.size)
+        for top in range(0, height, rows):
+            band = np.empty((min(rows, height - top), width, pixels.shape[2]), pixels.dtype)
+            for left in range(0, width, cols):
+                window = Window(top, left, len(band), min(cols, width - left))
+                with torch.inference_mode(), autocast(self.device, precision):
+                    part = render_warped(image, warp, window, done)
+                    seen, inside = part[:3], part[3]
+                    seen = seen.mean(0, keepdim=True) if colours.shape[2] == 1 else seen
+                    opacity = inside * veil if isinstance(veil, float) else None
+                    if isinstance(veil, EncodedImage):
+                        opacity = inside * render_warped(veil, warp, window)[:3].mean(0)
+                    made = _filled(seen, inside, opacity, fill.to(self.device))
+                    self.check_finite(made, precision)
+                    made = made.clamp_(0, 1).mul_(most).round_().permute(1, 2, 0)
+                    band[:, left : left + window.width] = made.cpu().numpy()
+            yield from (band[row : row + ROWS] for row in range(0, len(band), ROWS))
 
     def _encoded(self, plane: np.ndarray) -> EncodedImage:
         # A tile is needed once for a band: nothing is kept.
@@ -239,6 +243,7 @@ def check_fill(fill: object, pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.broadcast_to(values, (channels,)) / np.float32(most))
 
 
-def _band_rows(size: tuple[int, int]) -> int:
-    """Rows that are made at a time."""
-    return max(1, BAND // size[1] // ROWS) * ROWS
+def _band(size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns that are made at a time, of an output of `size` (H, W)."""
+    rows = max(1, BAND // size[1] // ROWS) * ROWS
+    return rows, max(1, BAND // rows)
