@@ -25,6 +25,7 @@ COMMANDS = {
 LAUNCHERS = {
     "train": ("liif_basicsr.train", "BasicSR's training, as `python -m liif_basicsr.train`"),
     "test": ("liif_basicsr.test", "BasicSR's testing, as `python -m liif_basicsr.test`"),
+    "install-basicsr": ("liif_basicsr.plugin.install_basicsr", "install BasicSR, on Python 3.13 and newer, too"),
 }
 
 

@@ -17,24 +17,41 @@ activate_environment() {
     if [ -z "${VIRTUAL_ENV:-}" ]; then
         [ -x .venv/bin/python ] || make_environment
         . .venv/bin/activate
+        check_that_it_is_the_one_asked_for
     fi
-    say "Environment: $VIRTUAL_ENV"
+    check_version python
+    say "Environment: $VIRTUAL_ENV ($(python --version))"
 }
 
 make_environment() {
     local python=${PYTHON:-python3}
-    "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' ||
-        fail "BasicSR 1.4.2 builds on Python 3.10 to 3.12; name one of these, such as PYTHON=python3.12 bash $0"
+    check_version "$python"
     "$python" -m venv .venv || {
         rm -rf .venv
         fail "$python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"
     }
 }
 
-# install_plugin WHAT: WHAT is `.` or `.[extra]`; BasicSR comes as source and takes a minute or two to build.
+# What is too new is told by install-basicsr, which asks pip.
+check_version() {
+    local version
+    version=$("$1" -c 'import platform; print(platform.python_version())' 2>/dev/null) ||
+        fail "there is no Python called $1; name one of 3.10 or newer, such as PYTHON=python3.13 bash $0"
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "$1 is Python $version, which is too old; name one of 3.10 or newer, such as PYTHON=python3.13 bash $0"
+}
+
+check_that_it_is_the_one_asked_for() {
+    local version='import sys; print(*sys.version_info[:2], sep=".")' has asked
+    [ -n "${PYTHON:-}" ] || return 0
+    has=$(python -c "$version") asked=$("$PYTHON" -c "$version" 2>/dev/null) || return 0
+    [ "$has" = "$asked" ] || fail ".venv holds Python $has, PYTHON names $asked; remove .venv to have it made again"
+}
+
+# install_plugin WHAT: WHAT is `.` or `.[extra]`.
 install_plugin() {
-    say "Installing $1 (minutes at first: torch is large, and BasicSR is built from source)"
-    python -m pip install --disable-pip-version-check ${CI:+-qq} --editable "$1"
+    say "Installing $1 (minutes at first: torch is large)"
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_QUIET=${CI:+2} python -m liif_basicsr install-basicsr --editable "$1"
     python -m compileall -q liif_basicsr  # as pip does for a wheel: the hook then starts in a third of a millisecond
 }
 

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from liif_basicsr import __file__ as package_file
 from liif_basicsr import __version__
-from liif_basicsr.plugin import startup
+from liif_basicsr.plugin import startup, versions
 
 # distribution -> its main module
 NEEDED = {
@@ -30,7 +30,7 @@ NEEDED = {
     "pyyaml": "yaml",
     "tqdm": "tqdm",
 }
-STARTUP_LINE = "liif_basicsr-startup.pth"
+STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start")  # for Pythons up to 3.14, and from 3.15 on
 
 
 class Report:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _versions(report: Report) -> dict[str, ModuleType | None]:
     print("Versions")
-    report.say("python", f"{platform.python_version()}  {sys.executable}")
+    report.say("python", f"{with_tested('python', platform.python_version())}  {sys.executable}")
     report.say("liif_basicsr", f"{__version__}  {Path(package_file).parent}")
     return {module: _load(report, name, module) for name, module in NEEDED.items()}
 
@@ -91,14 +91,28 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
     except PackageNotFoundError:  # a source tree, or a variant such as opencv-python-headless
         number = getattr(loaded, "__version__", "version unknown")
     place = getattr(loaded, "__file__", None)
-    report.say(distribution, f"{number}  {Path(place).parent if place else 'a folder without code'}")
+    where = Path(place).parent if place else "a folder without code"
+    report.say(distribution, f"{with_tested(distribution, number)}  {where}")
+    if versions.is_too_old(distribution, number):
+        lowest = versions.TESTED[distribution][0]
+        report.problem(f"{distribution} {number} is too old", f"pip install '{distribution}>={lowest}'")
     return loaded
+
+
+def with_tested(distribution: str, number: str) -> str:
+    """A version, and those that were tested."""
+    tested = versions.tested(distribution)
+    return f"{number} (tested: {tested})" if tested else number
 
 
 def _remedy(error: Exception, distribution: str, module: str) -> str:
     if "libGL" in str(error):
         return "install your system's libgl1, or opencv-python-headless in place of opencv-python"
     if isinstance(error, ModuleNotFoundError):
+        if error.name == "basicsr":
+            return "python -m liif_basicsr install-basicsr"
+        if error.name == "distutils":  # of Python until 3.11, which BasicSR imports
+            return "pip install setuptools"
         return f"pip install {distribution if error.name == module else error.name}"
     return f"pip install --force-reinstall {distribution}"
 
@@ -106,10 +120,11 @@ def _remedy(error: Exception, distribution: str, module: str) -> str:
 def _hook(report: Report) -> None:
     print("\nStart-up hook")
     folders = [sysconfig.get_paths()["purelib"], *site.getsitepackages(), site.getusersitepackages()]
-    line = next((path for folder in folders if (path := Path(folder, STARTUP_LINE)).is_file()), None)
-    report.say("start-up line", line or "not installed")
-    if line is None:
-        report.problem("the start-up line is not installed, so BasicSR does not find the plugin by itself",
+    name = STARTUP_FILES[sys.version_info >= (3, 15)]
+    file = next((path for folder in folders if (path := Path(folder, name)).is_file()), None)
+    report.say("start-up file", file or "not installed")
+    if file is None:
+        report.problem("the start-up file is not installed, so BasicSR does not find the plugin by itself",
                        "pip install the plugin, or `import liif_basicsr` before basicsr")
     switched_off = os.environ.get("LIIF_BASICSR_DISABLE", "0") not in ("", "0")
     report.say("LIIF_BASICSR_DISABLE", os.environ.get("LIIF_BASICSR_DISABLE", "not set"))
@@ -145,6 +160,8 @@ def _devices(report: Report, torch: ModuleType) -> None:
             report.say(f"GPU {index}", torch.cuda.get_device_name(index))
     else:
         report.say("GPU", "none usable by torch; everything runs on the CPU")
-        if torch.version.cuda and Path("/proc/driver/nvidia/version").exists():
-            report.problem("torch cannot use the NVIDIA GPU of this machine",
-                           "compare `nvidia-smi` with `python -c 'import torch; print(torch.version.cuda)'`")
+        from liif_basicsr.utils.gpu import unfit_driver
+
+        cause = unfit_driver()
+        if cause:
+            report.problem("torch cannot use the NVIDIA GPU of this machine", cause)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from liif_basicsr.archs import ARCHS
-from liif_basicsr.plugin import excepthook
+from liif_basicsr.plugin import excepthook, versions
 from liif_basicsr.plugin.startup import warn
 
 # registry in basicsr.utils.registry -> name -> the module that defines it
@@ -43,7 +43,12 @@ def register() -> None:
     """Enter the plugin's architectures, datasets, models and metrics in BasicSR's registries.
 
     Any number of calls is harmless. A name that somebody else owns is left to its owner, with a warning.
+
+    Raises:
+        LIIFError: a BasicSR or a torch that is too old.
     """
+    for distribution in ("torch", "basicsr"):
+        versions.check(distribution, getattr(import_module(distribution), "__version__", ""))
     for registry, name, module in entries():
         if owner(registry, name) is None:
             thing = getattr(import_module(module), name)

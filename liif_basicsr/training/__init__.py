@@ -13,6 +13,7 @@ from importlib import import_module
 
 from liif_basicsr.plugin.excepthook import error_line, tell
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.needs import import_basicsr
 
 
 def main(is_train: bool) -> int:
@@ -38,6 +39,7 @@ def main(is_train: bool) -> int:
 
 def _run(is_train: bool) -> None:
     # All that is heavy is imported here, where an interrupt is reported in one line.
+    import_basicsr()
     from liif_basicsr.training import distributed, options
 
     # A checkpoint reports a full disk and ends the run; the log need not add a traceback for each line.

@@ -1,6 +1,7 @@
 """Several processes, with or without GPUs."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -20,9 +21,10 @@ def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
     """As BasicSR's, and with gloo where there is no GPU.
 
     Raises:
-        LIIFError: slurm, which BasicSR starts by GPUs, without one; or not started by torchrun.
+        LIIFError: slurm, which BasicSR starts by GPUs, without one; not started by torchrun; more processes than GPUs.
     """
     if torch.cuda.is_available():
+        check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         dist_util.init_dist(launcher, backend, **kwargs)
         return
     if launcher != "pytorch":
@@ -31,6 +33,14 @@ def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
         dist.init_process_group("gloo", timeout=TIMEOUT)
     except ValueError as error:  # a variable of the environment is missing
         raise LIIFError(f"--launcher {launcher}: start it by torchrun ({error})") from None
+
+
+def check_gpus(processes: int) -> None:
+    """Raise LIIFError where not each process that runs on this machine would have a GPU of its own."""
+    count = torch.cuda.device_count()
+    if processes > count:
+        have = "is 1" if count == 1 else f"are {count}"
+        raise LIIFError(f"{processes} processes here need a GPU each, there {have}: --nproc_per_node={count}")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from basicsr.utils.options import _postprocess_yml_value
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.gpu import unfit_driver
 from liif_basicsr.utils.options import (
     REQUIRED,
     Field,
@@ -46,7 +47,8 @@ def gpus(value: Any) -> int | str:
     except ValueError:
         raise ValueError("must be auto, or a number of GPUs, 0 for the CPU") from None
     if number and not torch.cuda.is_available():
-        raise ValueError("must be auto or 0, for the CPU, where there is no GPU that torch can use")
+        cause = unfit_driver() or "there is no GPU that torch can use"
+        raise ValueError(f"must be auto or 0, for the CPU, as {cause}")
     return number
 
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import Environment, clean_environ
 
 from liif_basicsr import __version__
+from liif_basicsr.plugin import versions
 from liif_basicsr.plugin.registry import entries
 
 DOCTOR = ("-m", "liif_basicsr", "doctor")
@@ -24,7 +25,7 @@ def test_a_healthy_installation_has_no_problem(installed: Environment) -> None:
     seen = lines(done.stdout)
     assert done.stdout.endswith("\nNo problem found.\n")
     assert seen["liif_basicsr"] == f"{__version__}  {installed.site / 'liif_basicsr'}"
-    assert str(installed.site / "liif_basicsr-startup.pth") in done.stdout
+    assert seen["start-up"].startswith(f"file                {installed.site / 'liif_basicsr-startup'}")
     assert {seen[name] for _, name, _ in entries()} == {"by the plugin"}
     assert {"python", "torch", "torchvision", "basicsr", "numpy", "lmdb", "CPU"} <= seen.keys()
 
@@ -34,15 +35,34 @@ def test_a_hook_that_is_off_is_a_problem(environment: Environment) -> None:
     done = environment.run(*DOCTOR, status=1, LIIF_BASICSR_DISABLE="1")
     problems = done.stdout.partition("\nProblems\n")[2]
     assert "unset LIIF_BASICSR_DISABLE" in problems
-    assert "the start-up line is not installed" in problems
+    assert "the start-up file is not installed" in problems
     assert problems.count("\n") == 2
 
 
 def test_missing_packages_are_named_with_the_install_command(installed: Environment) -> None:
     installed.outer.unlink()
     problems = installed.run(*DOCTOR, status=1).stdout.partition("\nProblems\n")[2]
-    for distribution in ("torch", "torchvision", "basicsr", "opencv-python", "pyyaml"):
+    for distribution in ("torch", "torchvision", "opencv-python", "pyyaml"):
         assert f"pip install {distribution}\n" in problems
+    assert "No module named 'basicsr'): python -m liif_basicsr install-basicsr\n" in problems
+
+
+def test_versions_are_told_with_those_that_were_tested(installed: Environment) -> None:
+    seen = lines(installed.run(*DOCTOR).stdout)
+    for distribution, tested in versions.TESTED.items():
+        assert f" (tested: {tested[0]} to {tested[1]})  " in seen[distribution]
+
+
+def test_a_version_that_is_too_old_is_a_problem(installed: Environment) -> None:
+    installed.outer.unlink()
+    for name, version in (("torchvision", "0.15.2+cu118"), ("pillow", "10.0.1")):
+        info = installed.site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+        (installed.site / f"{'PIL' if name == 'pillow' else name}.py").touch()
+    problems = installed.run(*DOCTOR, status=1).stdout.partition("\nProblems\n")[2]
+    assert "  torchvision 0.15.2+cu118 is too old: pip install 'torchvision>=0.18'\n" in problems
+    assert "  pillow 10.0.1 is too old: pip install 'pillow>=10.1'\n" in problems
 
 
 @pytest.mark.parametrize(
@@ -51,6 +71,7 @@ def test_missing_packages_are_named_with_the_install_command(installed: Environm
         ("torch", "raise OSError('libcudart.so: cannot open shared object file')", "--force-reinstall torch"),
         ("cv2", "raise ImportError('libGL.so.1: cannot open shared object file')", "libgl1"),
         ("lmdb", "import cffi_that_is_not_there", "pip install cffi_that_is_not_there"),
+        ("basicsr", "import sys; sys.modules['distutils'] = None; import distutils", "pip install setuptools"),
     ],
 )
 def test_packages_that_cannot_be_imported_are_named_with_cause_and_remedy(

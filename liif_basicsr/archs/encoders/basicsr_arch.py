@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.needs import import_basicsr
 from liif_basicsr.utils.options import suggest
 
 # How the first module of an upsampler is called, and how much larger than the features its input already is
@@ -133,7 +134,7 @@ def build_arch(block: Mapping[str, Any], where: str = "encoder BasicSRArch") -> 
     Raises:
         LIIFError: it does not exist, or does not take these arguments; `where` goes before it.
     """
-    import basicsr.archs  # noqa: F401  fills the registry
+    import_basicsr()  # fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 
     if not isinstance(block, Mapping):

@@ -1,0 +1,95 @@
+"""BasicSR is built as it was released, quickly, and leaves nothing behind but itself."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from liif_basicsr.plugin import install_basicsr
+from liif_basicsr.utils.errors import LIIFError
+
+
+@pytest.fixture(scope="module")
+def index() -> None:
+    """A package index, or the test is skipped."""
+    if not install_basicsr.has_wheel("setuptools"):
+        pytest.skip("pip reaches no package index")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """What pip is asked for; it is not run."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(install_basicsr, "pip", lambda *args, **variables: asked.append(args))
+    monkeypatch.setattr(install_basicsr, "build", lambda requirement, folder: folder / f"{requirement}.whl")
+    return asked
+
+
+def pip_list() -> str:
+    return subprocess.run([sys.executable, "-m", "pip", "list"], text=True, capture_output=True, check=True).stdout
+
+
+def test_the_wheel_holds_the_source_as_it_was_released(index: None, tmp_path: Path) -> None:
+    before = pip_list()
+    wheel = zipfile.ZipFile(install_basicsr.build(install_basicsr.BASICSR, tmp_path))
+    source = tmp_path / "source"
+    install_basicsr.pip(
+        "download", "-q", "--no-deps", "--no-build-isolation", "--no-binary=basicsr", "--dest", str(source),
+        install_basicsr.BASICSR, PYTHONPATH=f"{tmp_path / 'hook'}:{tmp_path / 'tools'}", PIP_USE_PEP517="1",
+    )  # fmt: skip
+    with tarfile.open(next(source.glob("*.tar.gz"))) as released:
+        for member in released:
+            name = member.name.partition("/")[2]
+            if name.startswith("basicsr/") and name.endswith(".py") and name != "basicsr/version.py":
+                assert wheel.read(name) == released.extractfile(member).read(), name
+    assert b"__version__ = '1.4.2'" in wheel.read("basicsr/version.py")
+    assert pip_list() == before
+
+
+def test_basicsr_and_what_else_is_asked_for_are_installed_in_one_go(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install_basicsr, "installed", lambda name: None if name == "basicsr" else "2.1")
+    install_basicsr.install(None, ["--editable", ".[test]"])
+    [(command, wheel, *rest)] = calls
+    assert (command, Path(wheel).name, rest) == ("install", "basicsr==1.4.2.whl", ["--editable", ".[test]"])
+
+
+def test_a_basicsr_that_is_there_stays(calls: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+    install_basicsr.install(None, ["."])
+    assert calls == [("install", ".")]
+    install_basicsr.install(None, [])
+    assert calls == [("install", ".")]
+    assert "is installed already" in capsys.readouterr().out
+    install_basicsr.install("basicsr==1.3.4.9", [])
+    assert Path(calls[1][1]).name == "basicsr==1.3.4.9.whl"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"version_info": (3, 9, 18)}, "is too old; use 3.10 or newer"),
+        ({"find_spec": lambda name: None}, "has no pip; add it with"),
+        ({"has_wheel": lambda name: False, "installed": lambda name: None}, "too new for torch, or pip reaches no"),
+    ],
+)
+def test_a_python_that_does_not_fit_is_told_before_anything_is_installed(
+    calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], line: str
+) -> None:
+    python = SimpleNamespace(version_info=changes.pop("version_info", sys.version_info), executable="python")
+    for name, value in {"sys": python, **changes}.items():
+        monkeypatch.setattr(install_basicsr, name, value)
+    with pytest.raises(LIIFError, match=line):
+        install_basicsr.install(None, ["."])
+    assert calls == []
+
+
+def test_a_pip_that_fails_is_told_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(LIIFError, match=r"^pip install failed \(status 1\); what it says is above$"):
+        install_basicsr.pip("install", "--no-index", "no-such-distribution")
+    assert "no-such-distribution" in capfd.readouterr().err

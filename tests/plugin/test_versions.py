@@ -1,0 +1,54 @@
+"""The versions that are needed are those that setup.cfg names, and what is older is refused in one line."""
+from __future__ import annotations
+
+from configparser import ConfigParser
+
+import pytest
+from conftest import ROOT, Environment
+from packaging.requirements import Requirement
+
+from liif_basicsr.plugin import install_basicsr, versions
+from liif_basicsr.utils.errors import LIIFError
+
+
+def test_the_lowest_versions_are_those_that_setup_cfg_names() -> None:
+    config = ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    wanted = [Requirement(line) for line in config["options"]["install_requires"].split("\n") if line]
+    lowest: dict[str, str] = {"python": config["options"]["python_requires"].removeprefix(">=")}
+    for requirement in wanted:
+        for specifier in requirement.specifier:
+            lowest.setdefault(requirement.name.lower(), specifier.version)
+    for distribution, (oldest, _) in versions.TESTED.items():
+        assert lowest[distribution] == oldest, distribution
+    assert versions.TESTED["python"][0] == ".".join(map(str, install_basicsr.MINIMUM))
+
+
+@pytest.mark.parametrize("version", ["2.2.1", "2.2.1+cu118", "1.13", "2.2.0a0+git123"])
+def test_an_old_version_is_refused_in_a_line(version: str) -> None:
+    with pytest.raises(LIIFError) as caught:
+        versions.check("torch", version)
+    assert str(caught.value) == f"torch {version} is too old; 2.3 or newer is needed"
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.3.0+cpu", "2.14.1", "3.0.0rc1", "unknown", ""])
+def test_all_others_pass(version: str) -> None:
+    versions.check("torch", version)
+
+
+def test_basicsr_works_without_the_plugin_where_it_is_too_old(installed: Environment) -> None:
+    (installed.site / "basicsr").mkdir()
+    (installed.site / "basicsr" / "__init__.py").write_text("__version__ = '1.3.3.11'")
+    done = installed.run("-c", "import basicsr; print(basicsr.__version__)")
+    assert done.stdout.strip() == "1.3.3.11"
+    assert done.stderr.count("\n") == 1
+    assert "basicsr 1.3.3.11 is too old; 1.3.4.9 or newer is needed" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["train", "test"])
+def test_without_basicsr_the_launchers_say_how_to_install_it(installed: Environment, module: str) -> None:
+    installed.outer.unlink()
+    done = installed.run("-m", f"liif_basicsr.{module}", "-opt", "options.yml", status=2)
+    assert done.stderr == (
+        "liif_basicsr: error: BasicSR is not installed; `python -m liif_basicsr install-basicsr` does it\n"
+    )

@@ -1,0 +1,55 @@
+"""GPUs that are missing, or that torch cannot use, are told in one line; without a GPU, on what torch says of one."""
+from __future__ import annotations
+
+import pytest
+import torch
+
+from liif_basicsr.training import distributed, options
+from liif_basicsr.utils import gpu
+from liif_basicsr.utils.errors import LIIFError
+
+VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 2021\nGCC version: 9.3.0\n"
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A machine whose driver torch cannot use."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
+    gpu.DRIVER.write_text(VERSION)
+    return gpu.DRIVER
+
+
+def test_a_driver_that_does_not_fit_is_named_with_what_to_do(driver):
+    text = gpu.unfit_driver()
+    assert text.startswith(f"the NVIDIA driver 470.82.01 does not fit torch {torch.__version__}, made for CUDA 13.0;")
+    with pytest.raises(ValueError, match="must be auto or 0, for the CPU, as the NVIDIA driver 470.82.01 does not fit"):
+        options.gpus(1)
+
+
+def test_a_torch_without_cuda_is_named_where_there_is_a_driver(driver, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    said = f"torch {torch.__version__} is made for no NVIDIA GPU; install one that is, see pytorch.org"
+    assert gpu.unfit_driver() == said
+
+
+def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert gpu.unfit_driver() is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    driver.unlink()
+    assert gpu.unfit_driver() is None
+    with pytest.raises(ValueError, match="as there is no GPU that torch can use"):
+        options.gpus(1)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(1, "there is 1: --nproc_per_node=1"), (2, "there are 2: --nproc_per_node=2")]
+)
+def test_a_process_without_a_gpu_is_refused_before_any_waits_for_it(monkeypatch, count, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(LIIFError, match=f"4 processes here need a GPU each, {said}"):
+        distributed.init_dist("pytorch")
