@@ -1,13 +1,13 @@
-"""Ships the start-up line beside the package; all else is in setup.cfg."""
+"""Ships what Python runs at its start beside the package; all else is in setup.cfg."""
 from setuptools import Distribution, setup  # first: it provides distutils where Python no longer does
 
 from distutils.command.install_data import install_data  # isort: skip
 
 
 class InstallBesidePackage(install_data):
-    """Installs `data_files` into site-packages itself, the one place where Python reads `.pth` files.
+    """Installs `data_files` into site-packages itself, where Python reads `.pth` and `.start` files.
 
-    A wheel and an editable wheel both run this command, so both record the file and pip removes it.
+    A wheel and an editable wheel both run this command, so both record the files and pip removes them.
     """
 
     def finalize_options(self):
@@ -25,5 +25,5 @@ class WithData(Distribution):
 setup(
     distclass=WithData,
     cmdclass={"install_data": InstallBesidePackage},
-    data_files=[("", ["liif_basicsr-startup.pth"])],
+    data_files=[("", ["liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py"])],
 )

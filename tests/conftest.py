@@ -23,6 +23,7 @@ from experiment import make_images, model_options  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py")
 
 settings.register_profile("liif", deadline=None, max_examples=25)
 settings.load_profile("liif")
@@ -72,9 +73,10 @@ class Environment:
         shutil.copytree(ROOT / "liif_basicsr", self.site / "liif_basicsr", ignore=shutil.ignore_patterns("__pycache__"))
 
     def add_plugin(self) -> None:
-        """The plugin's package and its start-up line."""
+        """The plugin's package and what Python runs of it at its start."""
         self.add_package()
-        shutil.copy(ROOT / "liif_basicsr-startup.pth", self.site)
+        for name in STARTUP_FILES:
+            shutil.copy(ROOT / name, self.site)
 
     def run(self, *args: str | Path, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the environment's Python in its empty folder; the exit status must be `status`."""
@@ -92,7 +94,7 @@ def environment(tmp_path: Path) -> Environment:
 
 @pytest.fixture
 def installed(environment: Environment) -> Environment:
-    """A new virtual environment with the plugin and its start-up line."""
+    """A new virtual environment with the plugin and what Python runs of it at its start."""
     environment.add_plugin()
     return environment
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Environment, clean_environ
+from conftest import ROOT, STARTUP_FILES, Environment, clean_environ
 
 from liif_basicsr import __version__
 
@@ -61,12 +61,12 @@ def installed_files(environment: Environment) -> set[Path]:
     return {path for path in files if "__pycache__" not in path.parts}
 
 
-def test_the_wheel_holds_the_package_and_the_startup_line_only(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_and_the_startup_files_only(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"liif_basicsr", f"liif_basicsr-{__version__}.dist-info", "liif_basicsr-startup.pth"}
+    assert tops == {"liif_basicsr", f"liif_basicsr-{__version__}.dist-info", *STARTUP_FILES}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "liif_basicsr").rglob("*.py")}
-    assert modules == {name for name in names if name.endswith(".py")}
+    assert modules == {name for name in names if name.startswith("liif_basicsr/") and name.endswith(".py")}
     assert "liif_basicsr/py.typed" in names
 
 
@@ -80,6 +80,7 @@ def test_a_wheel_installs_the_hook_and_uninstalls_without_a_trace(
         __version__,
     ]
     assert (environment.python.parent / "liif-basicsr").is_file()
+    assert all((environment.site / name).is_file() for name in STARTUP_FILES)
     pip("uninstall", "-y", "liif_basicsr")
     assert installed_files(environment) == before
 
@@ -91,6 +92,7 @@ def test_an_editable_install_does_the_same(
     pip("install", "--no-deps", editable_wheel)
     done = environment.run("-c", HOOKED)
     assert done.stdout.split() == [str(source / "liif_basicsr" / "__init__.py"), __version__]
+    assert all((environment.site / name).is_file() for name in STARTUP_FILES)
     assert "pathlib" not in environment.run("-c", "import sys; print(*sys.modules)").stdout.split()
     pip("uninstall", "-y", "liif_basicsr")
     assert installed_files(environment) == before

@@ -21,6 +21,7 @@ def test_a_start_runs_the_hook_and_loads_nothing_else(installed: Environment) ->
     with_hook = set(installed.run("-c", modules).stdout.split())
     without = set(installed.run("-c", modules, LIIF_BASICSR_DISABLE="1").stdout.split())
     assert with_hook - without == {"liif_basicsr", "liif_basicsr.plugin", "liif_basicsr.plugin.startup"}
+    assert "_liif_basicsr_startup" in without
 
 
 @pytest.mark.parametrize(("value", "hooked"), [("1", False), ("yes", False), ("0", True), ("", True)])
