@@ -51,14 +51,33 @@ def load(
         LIIFError: no such file or name, a file that is no checkpoint, or one that does not say of which network.
     """
     path = find(name_or_path)
-    checkpoint = read(path, plain_too=network_g is not None)
+    return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)
+
+
+def network_of(
+    data: Any,
+    path: str | Path,
+    size: int,
+    param_key: str | None = None,
+    scale: int | None = None,
+    network_g: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """As `load`, from what was read from a file already.
+
+    Args:
+        data: a checkpoint of ours or an official one; with `network_g`, nothing but parameters will do.
+        path: how to call it in messages.
+        size: bytes of the file.
+        param_key, scale, network_g: see `load`.
+    """
+    checkpoint = _converted(data, path, size, plain_too=network_g is not None)
     block = network_g or checkpoint.get("network_g")
     if block is None:
         raise LIIFError(
             f"{path}: does not say which network it holds (no network_g); train with model_type LIIFModel, give "
             "network_g to load, or load it in an options file with pretrain_network_g"
         )
-    with _no_larger_than(path):
+    with _no_larger_than(size, path):
         wrapped = fixed_scale_block(block, scale)
         net = build_network(wrapped)
     prefix = "" if wrapped["type"] == block["type"] else "encoder.arch."
@@ -67,10 +86,10 @@ def load(
 
 
 @contextmanager
-def _no_larger_than(path: str | Path) -> Iterator[None]:
-    """Refuse to build a network much larger than the file that describes it; errors name the file."""
+def _no_larger_than(size: int, path: str | Path) -> Iterator[None]:
+    """Refuse to build a network much larger than the file of `size` bytes that describes it; errors name the file."""
     thread = threading.get_ident()  # the hook is called for modules of all threads
-    room = Path(path).stat().st_size + ROOM
+    room = size + ROOM
 
     def count(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
         nonlocal room
@@ -89,19 +108,20 @@ def _no_larger_than(path: str | Path) -> Iterator[None]:
         hook.remove()
 
 
-def read(path: str | Path, plain_too: bool = False) -> dict[str, Any]:
+def read(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of ours or an official one (converted) onto the CPU, without running code from it.
-
-    Args:
-        plain_too: whether a file of nothing but parameters will do.
 
     Raises:
         LIIFError: it cannot be read, is damaged, or is no checkpoint of a network.
     """
-    data = read_tensors(path)
+    return _converted(read_tensors(path), path, Path(path).stat().st_size)
+
+
+def _converted(data: Any, path: str | Path, size: int, plain_too: bool = False) -> dict[str, Any]:
+    """A checkpoint of ours; an official one is converted, and nothing but parameters accepted if they will do."""
     if is_official(data):
         _check_params(data["model"]["sd"], "sd", path)
-        with _no_larger_than(path):
+        with _no_larger_than(size, path):
             return from_official(data, str(path))
     if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
         _check_parts(data, path)

@@ -1,7 +1,7 @@
 """The start-up hook: BasicSR finds the plugin without knowing it, and old BasicSR finds new torchvision.
 
-`install` puts one finder in front of Python's own. It answers for two names only:
-- `basicsr`: loaded by its own loader; when that is done, the plugin registers itself;
+`install` puts one finder in front of Python's own. It answers for three names only:
+- `basicsr`, `spandrel`: loaded by their own loaders; when that is done, the plugin registers itself in them;
 - `torchvision.transforms.functional_tensor`: gone since torchvision 0.17, still imported by BasicSR 1.4.2.
 
 This runs at every start of the interpreter, hence imports nothing that is not loaded already.
@@ -9,16 +9,21 @@ This runs at every start of the interpreter, hence imports nothing that is not l
 import sys
 from _thread import get_ident
 
-BASICSR = "basicsr"
+# Package -> what to call once it has been imported: module and function.
+HOSTS = {
+    "basicsr": ("liif_basicsr.plugin.registry", "register"),
+    "spandrel": ("liif_basicsr.integrations.spandrel", "install"),
+}
 SHIMMED = "torchvision.transforms.functional_tensor"
 
 
 def install() -> None:
-    """Put the finder in place, once; where BasicSR is loaded already, register at once."""
+    """Put the finder in place, once; in hosts that are loaded already, register at once."""
     if not any(type(finder).__name__ == Finder.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder())
-        if BASICSR in sys.modules:
-            register_or_warn()
+        for host in HOSTS:
+            if host in sys.modules:
+                register_or_warn(host)
 
 
 def warn(message: str) -> None:
@@ -27,19 +32,20 @@ def warn(message: str) -> None:
         print(f"liif_basicsr: warning: {message}", file=sys.stderr)
 
 
-def register_or_warn() -> None:
-    """Register the plugin in BasicSR; a failure is told in one line, and BasicSR works without it."""
+def register_or_warn(host: str) -> None:
+    """Register the plugin in a host; a failure is reported in one line, and the host works without it."""
     try:
-        from liif_basicsr.plugin.registry import register
+        from importlib import import_module
 
-        register()
+        module, function = HOSTS[host]
+        getattr(import_module(module), function)()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        warn(f"BasicSR goes without the plugin ({cause}); see: python -m liif_basicsr doctor")
+        warn(f"{host} goes without the plugin ({cause}); see: python -m liif_basicsr doctor")
 
 
 class Finder:
-    """Meta-path finder for `basicsr` and for torchvision's missing module."""
+    """Meta-path finder for HOSTS and for torchvision's missing module."""
 
     def __init__(self) -> None:
         # Other finders of this kind ask all of sys.meta_path too: who asks again while asked gets no answer.
@@ -47,7 +53,7 @@ class Finder:
 
     def find_spec(self, fullname, path=None, target=None):
         """The spec that the other finders give, with what this module adds to it; see importlib.abc."""
-        if fullname not in (BASICSR, SHIMMED):
+        if fullname not in HOSTS and fullname != SHIMMED:
             return None
         question = (get_ident(), fullname)
         if question in self._asked:
@@ -60,7 +66,7 @@ class Finder:
         if fullname == SHIMMED:
             return spec or _shim_spec()
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = RegisterAfter(spec.loader)
+            spec.loader = RegisterAfter(spec.loader, fullname)
         return spec
 
     def _ask_others(self, fullname, path, target):
@@ -73,10 +79,11 @@ class Finder:
 
 
 class RegisterAfter:
-    """Loader of `basicsr`: its own loader in all, and the registration after it."""
+    """Loader of a host: its own loader in all, and the registration after it."""
 
-    def __init__(self, loader) -> None:
+    def __init__(self, loader, host: str) -> None:
         self.loader = loader
+        self.host = host
 
     def __getattr__(self, name: str):
         if name == "loader":  # a copy that is still empty
@@ -84,10 +91,10 @@ class RegisterAfter:
         return getattr(self.loader, name)
 
     def exec_module(self, module) -> None:
-        """Execute BasicSR as if nothing stood between, then register."""
+        """Execute the host as if nothing stood between, then register."""
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        register_or_warn()
+        register_or_warn(self.host)
 
 
 class ShimLoader:

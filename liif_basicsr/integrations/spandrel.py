@@ -1,0 +1,113 @@
+"""spandrel (chaiNNer, ComfyUI) loads our networks: `spandrel.ModelLoader().load_from_file("net_g_latest.pth")`.
+
+spandrel finds out what a file holds by the names of its parameters alone, and drops the rest of the file before any
+architecture is asked. Ours say in `network_g`, beside their parameters, what they are; so that this is kept,
+`canonicalize_state_dict`, which drops it, is exchanged in spandrel's two modules that call it. For files of other
+networks it does what it did.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from liif_basicsr.utils.errors import LIIFError
+
+try:
+    import spandrel
+except ImportError as error:
+    raise LIIFError(f"spandrel cannot be imported ({error}); pip install 'liif_basicsr[spandrel]'") from error
+
+from liif_basicsr.archs import ARCHS
+
+NAME = "canonicalize_state_dict"
+_scale: int | None = None
+
+
+class Described(dict):
+    """Parameters that have kept the `network_g` block that they were saved with."""
+
+    network_g: Mapping[str, Any]
+
+
+def install(scale: int | None = None) -> list[Any]:
+    """Add our networks to spandrel's registry. Any number of calls is harmless.
+
+    Args:
+        scale: what networks that are loaded from now on enlarge by, a whole number; None: by the scale of their own.
+
+    Returns:
+        The `spandrel.ArchSupport` of each that was added now. A name that somebody else owns is left to its owner.
+
+    Raises:
+        LIIFError: a spandrel that reads files in a way that is not known here.
+    """
+    global _scale
+    _scale = None if scale is None else _whole(scale)
+    registry = spandrel.MAIN_REGISTRY
+    _keep_descriptions()
+    others = tuple(support.architecture.id for support in registry if not isinstance(support.architecture, OurNetwork))
+    ours = [spandrel.ArchSupport.from_architecture(OurNetwork(name), before=others) for name in ARCHS]
+    return registry.add(*ours, ignore_duplicates=True)
+
+
+class OurNetwork(spandrel.Architecture):
+    """One of our networks, as spandrel describes an architecture."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=name, detect=self._is_mine)
+
+    def _is_mine(self, state_dict: Mapping[str, Any]) -> bool:
+        if isinstance(state_dict, Described):
+            return state_dict.network_g.get("type") == self.id
+        # An official checkpoint, of which spandrel has left what lay under `model`.
+        return {"name", "args", "sd"} <= state_dict.keys() and state_dict["name"] == self.id.lower()
+
+    def load(self, state_dict: Mapping[str, Any]) -> spandrel.ImageModelDescriptor:
+        """Make the network and put the parameters into it."""
+        from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
+        from liif_basicsr.hub.checkpoint import network_of
+
+        if isinstance(state_dict, Described):
+            params, data = state_dict, {"network_g": state_dict.network_g, "params": state_dict}
+        else:
+            params, data = state_dict["sd"], {"model": state_dict}
+        net: Any = network_of(data, self.name, sum(value.nbytes for value in params.values()))
+        net.scale = _whole(net.scale) if _scale is None else _scale
+        half = not isinstance(net.encoder, BasicSRArch)  # BasicSR's architectures, SwinIR too, make float32 inside
+        return spandrel.ImageModelDescriptor(
+            net, net.state_dict(), architecture=self, purpose="SR" if net.scale > 1 else "Restoration",
+            tags=[type(net.encoder).__name__], supports_half=half, supports_bfloat16=half, scale=net.scale,
+            input_channels=3, output_channels=3, tiling=spandrel.ModelTiling.INTERNAL,
+        )  # fmt: skip
+
+
+def _whole(scale: float) -> int:
+    if scale != int(scale) or scale < 1:
+        raise LIIFError(f"scale {scale}: spandrel knows whole numbers only; choose one: spandrel.install(scale=4)")
+    return int(scale)
+
+
+def _keep_descriptions() -> None:
+    """Exchange the function that drops them, in the modules that call it."""
+    callers = [vars(sys.modules[cls.__module__]) for cls in (spandrel.ModelLoader, spandrel.ArchRegistry)]
+    if any(NAME not in names for names in callers):
+        raise LIIFError(f"spandrel {spandrel.__version__} reads files as 0.4 did not; pip install 'spandrel<0.5'")
+    for names in callers:
+        if names[NAME].__module__ != __name__:
+            names[NAME] = _keeping(names[NAME])
+
+
+def _keeping(original: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def canonicalize_state_dict(state_dict: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(state_dict, Described):
+            return state_dict
+        block = state_dict.get("network_g")
+        canonical = original(state_dict)
+        if not isinstance(block, Mapping) or block.get("type") not in ARCHS:
+            return canonical
+        described = Described(canonical)
+        described.network_g = block
+        return described
+
+    return canonicalize_state_dict
