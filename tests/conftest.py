@@ -66,6 +66,9 @@ class Environment:
         self.work.mkdir()
         outer = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
         self.outer = self.site / "outer.pth"
+        # From Python 3.12 on, setuptools provides the distutils that BasicSR imports, by a start-up line of its own.
+        if sys.version_info >= (3, 12):
+            outer.append("import _distutils_hack; _distutils_hack.add_shim()")
         self.outer.write_text("\n".join(outer) + "\n")
 
     def add_package(self) -> None:

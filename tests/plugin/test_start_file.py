@@ -15,7 +15,10 @@ from conftest import ROOT, Environment
 BY_PEP_829 = """
 import os, pkgutil, sys, traceback
 folder = sys.argv.pop(1)
-sys.path += [folder, *open(os.path.join(folder, "outer.pth")).read().split()]
+lines = open(os.path.join(folder, "outer.pth")).read().splitlines()
+sys.path += [folder, *(line for line in lines if not line.startswith("import "))]
+for line in lines:
+    exec(line if line.startswith("import ") else "")
 for name in sorted(name for name in os.listdir(folder) if name.endswith(".start")):
     with open(os.path.join(folder, name), encoding="utf-8-sig") as file:
         lines = [line.strip() for line in file]

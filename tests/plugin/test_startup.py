@@ -163,25 +163,3 @@ def test_the_hook_gets_along_with_other_hooks(installed: Environment) -> None:
         "print(pickle.loads(pickle.dumps(loader)).path == copy.copy(loader).path == loader.get_filename('basicsr'))\n",
     )
     assert done.stdout.split() == ["True", "False", "True", "False", "True"]
-
-
-@pytest.mark.parametrize("failing", ["main", "worker"])
-def test_basicsr_scripts_tell_bad_input_in_one_line(installed: Environment, failing: str) -> None:
-    script = installed.work / "basicsr" / "train.py"
-    script.parent.mkdir()
-    script.write_text(
-        "import basicsr, sys, torch\n"
-        "from liif_basicsr import LIIFError\n"
-        "class Broken(torch.utils.data.Dataset):\n"
-        "    def __len__(self): return 1\n"
-        "    def __getitem__(self, index): raise LIIFError('photo.png: is corrupt')\n"
-        f"next(iter(torch.utils.data.DataLoader(Broken(), num_workers={int(failing == 'worker')})))\n"
-    )
-    assert installed.run(script, status=1).stderr == "liif_basicsr: error: photo.png: is corrupt\n"
-
-
-def test_basicsr_scripts_keep_the_traceback_of_all_other_errors(installed: Environment) -> None:
-    script = installed.work / "basicsr" / "test.py"
-    script.parent.mkdir()
-    script.write_text("import basicsr\n1 / 0\n")
-    assert installed.run(script, status=1).stderr.startswith("Traceback")
