@@ -57,7 +57,7 @@ def train(variant: str, options: Mapping[str, Any]) -> Path:
     own = {**changed(options, VARIANTS[variant]), "name": f"{options['name']}_{variant}"}
     folder, path = Path("experiments", own["name"]), Path("experiments", f"{own['name']}.yml")
     text = yaml.safe_dump(own, sort_keys=False)
-    if folder.exists() and not (path.exists() and path.read_text() == text):
+    if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == text):
         raise LIIFError(f"{folder}: was not trained with these options; move it away to train it again")
     trained = folder / "models" / "net_g_latest.pth"
     if not trained.exists():

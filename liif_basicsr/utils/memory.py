@@ -36,8 +36,9 @@ def available() -> int:
 def _left(limit: str, used: str, statistics: str, cache: str) -> int | None:
     """Bytes that a container has left, None where it has no limit."""
     try:
-        lines = (line.split() for line in Path(statistics).read_text().splitlines())
+        texts = [Path(file).read_text(encoding="utf-8") for file in (limit, used, statistics)]
+        lines = (line.split() for line in texts[2].splitlines())
         reclaimable = next((int(value) for name, value in lines if name == cache), 0)
-        return max(1, int(Path(limit).read_text()) - int(Path(used).read_text()) + reclaimable)
+        return max(1, int(texts[0]) - int(texts[1]) + reclaimable)
     except (OSError, ValueError):
         return None

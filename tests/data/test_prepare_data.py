@@ -123,6 +123,7 @@ def many_photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_run_leaves_no_data_set_and_can_be_repeated(many_photos: Path) -> None:
     process = start_and_wait(many_photos)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -174,7 +174,7 @@ def test_only_what_has_changed_is_measured_again(tmp_path: Path, data: Path, tab
     assert measured_again() == {("mine", "net"), ("mine", "bicubic")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [getattr(signal, "SIGKILL", signal.SIGTERM), signal.SIGINT])
 def test_an_ended_run_continues_to_the_same_table(tmp_path: Path, data: Path, table_of, number: int) -> None:
     args = [data / "a.pth", data / "b.pth", "--sets", "photos", "--scales", "1:4:0.05"]
     kept, log = tmp_path / "ended" / "tables.json", tmp_path / "log"

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
     assert last.startswith("liif_basicsr: error: another process of this run has ended or does not respond")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path, alone):
     opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
     path = write_options(tmp_path / "options.yml", opt)
