@@ -92,6 +92,7 @@ def has_wheel(distribution: str) -> bool:
 
 def build(requirement: str, folder: Path) -> Path:
     """Build BasicSR's wheel into a folder, which is then full of build tools, too."""
+    folder.mkdir(exist_ok=True)
     tools, hook, wheels = folder / "tools", folder / "hook", folder / "wheels"
     pip("install", "--quiet", "--target", str(tools), *BUILD_TOOLS)
     hook.mkdir()
