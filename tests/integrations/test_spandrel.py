@@ -169,7 +169,7 @@ def test_a_checkpoint_that_lies_is_refused_in_a_line(tmp_path: Path) -> None:
     save(tmp_path / "net.pth", network())
     data = torch.load(tmp_path / "net.pth", weights_only=True)
     for block, said in (
-        ({**network(), "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}}, "of another network"),
+        ({**network(), "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}}, "another network than network_g"),
         ({**network(), "hidden_dims": [9000, 9000]}, "much larger than what the file holds"),
     ):
         torch.save({**data, "network_g": block}, tmp_path / "lies.pth")
