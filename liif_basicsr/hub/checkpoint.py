@@ -55,13 +55,9 @@ def load(
 
 
 def network_of(
-    data: Any,
-    path: str | Path,
-    size: int,
-    param_key: str | None = None,
-    scale: int | None = None,
-    network_g: Mapping[str, Any] | None = None,
-) -> nn.Module:
+    data: Any, path: str | Path, size: int, param_key: str | None = None,
+    scale: int | None = None, network_g: Mapping[str, Any] | None = None,
+) -> nn.Module:  # fmt: skip
     """As `load`, from what was read from a file already.
 
     Args:
