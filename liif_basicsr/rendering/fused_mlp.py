@@ -8,20 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def fused_mlp(layers: Sequence[nn.Linear], like: Tensor) -> Callable[[Tensor], Tensor]:
-    """Pack linear layers into one function, each with the ReLU before it; equal to the plain form to rounding.
+def fused_mlp(layers: Sequence[nn.Linear], like: Tensor, relu_first: bool = True) -> Callable[[Tensor], Tensor]:
+    """Pack linear layers into one function, with ReLUs between them; equal to the plain form to rounding.
 
     Args:
-        layers: what follows the first layer, in order.
+        layers: all of an MLP's, or what follows its first one, in order.
         like: of the dtype and on the device of what will be fed.
+        relu_first: there is a ReLU before the first of them, too.
 
     Returns:
-        A function of (N, D) before the first ReLU, which it overwrites, to (N, D_out).
+        A function of (N, D), which it overwrites if relu_first, to (N, D_out).
     """
     steps = [_step(layer, like, relu=k < len(layers) - 1) for k, layer in enumerate(layers)]
 
     def run(x: Tensor) -> Tensor:
-        if steps:
+        if steps and relu_first:
             relu_(x)
         for step in steps:
             x = step(x)
