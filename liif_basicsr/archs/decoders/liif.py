@@ -6,12 +6,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.decoders.base import Colours, Decoder
-from liif_basicsr.rendering.coordinates import corner_index
+from liif_basicsr.archs.decoders.ensemble import (
+    SIDES,
+    cell_in_features,
+    look_up,
+    look_up_queries,
+    mean_of_corners,
+    pick,
+)
+from liif_basicsr.archs.decoders.unfolding import unfolded_linear
 from liif_basicsr.rendering.fused_mlp import fused_mlp
 from liif_basicsr.rendering.tiles import Tile, View
-
-# What the official code adds to a corner's area, so that the four never sum to nothing.
-EPS_AREA = 1e-9
 
 
 class LIIFDecoder(Decoder):
@@ -40,8 +45,7 @@ class LIIFDecoder(Decoder):
         cell_decode: bool = True,
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        self.sides = (-1, 1) if local_ensemble else (0,)
+        self.sides = SIDES if local_ensemble else (0,)
         self.prepare_halo = 1 if feat_unfold else 0
         self.cell_decode = cell_decode
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
@@ -57,68 +61,29 @@ class LIIFDecoder(Decoder):
 
     def prepare(self, feat: Tensor) -> Tensor:
         """The features' part of the first layer, with its bias: (B, C, h, w) to (B, D, h, w)."""
-        k = 2 * self.prepare_halo + 1
-        # Official unfolding is channel-major, (c, ky, kx): a convolution's weight, flattened.
-        weight = self.layers[0].weight[:, : self.num_feat_in].unflatten(1, (self.in_channels, k, k))
-        weight = weight.contiguous(memory_format=torch.channels_last)
-        feat = feat.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(feat, weight, self.layers[0].bias, padding=k // 2)
-
-    def corners(self, coord: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        """Features around coordinates along one axis of `n`: (...) to index and relative coordinate, (sides, ...)."""
-        index, rel = zip(*(corner_index(coord, n, side) for side in self.sides), strict=True)
-        return torch.stack(index), torch.stack(rel)
-
-    @staticmethod
-    def ensemble(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
-        """The corners' mean, each weighted by the area of the diagonally opposite one (paper, equation 4).
-
-        Args:
-            outputs: (sides, sides, ..., 3).
-            rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), of shapes that broadcast to those of outputs.
-
-        Returns:
-            (..., 3).
-        """
-        area = (rel_y * rel_x).abs() + EPS_AREA
-        weight = area.flip(0, 1) / area.sum((0, 1))
-        return (outputs * weight[..., None]).sum((0, 1))
+        first = self.layers[0]
+        return unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
 
     def query(self, prepared: Tensor, coord: Tensor, cell: Tensor, tile: Tile | None = None) -> Tensor:
         """Colours at coordinates, see `Decoder.query`."""
-        batch, _, th, tw = prepared.shape
-        (h, w), (top, left) = tile or ((th, tw), (0, 0))
-        sides = len(self.sides)
-        (index_y, rel_y), (index_x, rel_x) = self.corners(coord[..., 0], h), self.corners(coord[..., 1], w)
-        rel_y, rel_x = rel_y[:, None], rel_x[None]  # (sides, 1, B, Q), (1, sides, B, Q)
+        size = (prepared.shape[-2], prepared.shape[-1])
+        index, rel_y, rel_x = look_up_queries(coord, size, self.sides, tile)
         rel = torch.stack(torch.broadcast_tensors(rel_y, rel_x), dim=-1)
         if self.cell_decode:
-            rel_cell = torch.stack([cell[..., 0] * h, cell[..., 1] * w], dim=-1)
-            rel = torch.cat([rel, rel_cell.expand(sides, sides, *coord.shape)], dim=-1)
-
-        grid = prepared.permute(0, 2, 3, 1).flatten(0, 2)
-        first_row = torch.arange(batch, device=grid.device)[:, None] * th
-        index = (first_row + index_y[:, None] - top) * tw + index_x[None] - left
-        hidden = torch.addmm(
-            grid.index_select(0, index.flatten()), rel.flatten(0, 3).to(grid.dtype), self.coord_weight.T.to(grid.dtype)
-        )
-        rest = list(self.layers)[1:]
-        if torch.is_grad_enabled():
-            for layer in rest:
-                hidden = layer(F.relu(hidden, inplace=True))
-        else:
-            # Fused ReLUs make 0 of what is not a number; adding this keeps it visible.
-            nan_mark = (hidden * 0).sum()
-            hidden = fused_mlp(rest, hidden)(hidden) + nan_mark
-        return self.ensemble(hidden.view(sides, sides, *coord.shape[:2], 3), rel_y, rel_x)
+            rel = torch.cat([rel, cell_in_features(cell, size, tile).expand(rel.shape)], dim=-1)
+        picked = pick(prepared.permute(0, 2, 3, 1), index).flatten(0, 3)
+        hidden = torch.addmm(picked, rel.flatten(0, 3).to(picked.dtype), self.coord_weight.T.to(picked.dtype))
+        for layer in list(self.layers)[1:]:
+            hidden = layer(F.relu(hidden, inplace=True))
+        return mean_of_corners(hidden.view(*index.shape, 3), rel_y, rel_x)
 
     def decode(self, prepared: Tensor, view: View) -> Colours:
         """Colours of whole rows and columns: what depends on one axis alone is added there, the MLP is fused."""
         grid = prepared[0].permute(1, 2, 0)
         mlp = fused_mlp(list(self.layers)[1:], grid)
-        (h, w), (y, x) = view.tile.in_size, view.coord()
-        (index_y, rel_y), (index_x, rel_x) = self.corners(y, h), self.corners(x, w)
-        index_y, index_x = index_y - view.tile.origin[0], index_x - view.tile.origin[1]
+        (in_size, origin), (y, x) = view.tile, view.coord()
+        index_y, rel_y = look_up(y, in_size[0], self.sides, origin[0])
+        index_x, rel_x = look_up(x, in_size[1], self.sides, origin[1])
         weight_y, weight_x, *weight_cell = self.coord_weight.T
         # All pixels have the same cell, so that its part joins that of the rows.
         shared: Tensor | float = sum(weight * c for weight, c in zip(weight_cell, view.rel_cell(), strict=False))
@@ -134,7 +99,7 @@ class LIIFDecoder(Decoder):
                     torch.index_select(strip, 1, col, out=hidden[a, b])
             hidden += along_x[:, None, cols]
             outputs = mlp(hidden.flatten(0, 3)).view(*hidden.shape[:-1], 3)
-            return self.ensemble(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)
+            return mean_of_corners(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)
 
         return colours
 
