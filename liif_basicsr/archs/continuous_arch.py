@@ -84,7 +84,8 @@ class ContinuousNetwork(nn.Module):
         if not torch.is_grad_enabled() or not (self.training or lq.requires_grad):
             return self.render(lq, size)
         coord = make_coord(size, lq.device).expand(len(lq), -1, -1)
-        output = self.query(lq, coord, make_cell(size, lq.device).expand(len(lq), 1, -1))
+        cell = self.decoder.image_cell(make_cell(size, lq.device), (lq.shape[-2], lq.shape[-1]))
+        output = self.query(lq, coord, cell.expand(len(lq), 1, -1))
         return output.mT.unflatten(2, size)
 
     def query(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:

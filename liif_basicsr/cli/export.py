@@ -46,7 +46,7 @@ class Graph(nn.Module):
         torch._check(width > 0)
         y, x = pixel_centers(height), pixel_centers(width)
         coord = torch.stack(torch.broadcast_tensors(y[:, None], x[None]), dim=-1).reshape(1, -1, 2)
-        cell = (2 / size.float()).view(1, 1, 2)
+        cell = self.net.decoder.image_cell(2 / size.float(), (lq.shape[-2], lq.shape[-1])).view(1, 1, 2)
         return self.net.query(lq, coord, cell).mT.reshape(1, 3, height, width)
 
 

@@ -65,7 +65,7 @@ class Decoder(nn.Module):
             view: where the tile and the output pixels lie.
         """
         y, x = view.coord()
-        cell = make_cell(view.size, view.device)[None, None]
+        cell = self.image_cell(make_cell(view.size, view.device), view.tile.in_size)[None, None]
 
         def colours(rows: slice, cols: slice) -> Tensor:
             coord = torch.stack(torch.meshgrid(y[rows], x[cols], indexing="ij"), dim=-1)
@@ -73,6 +73,15 @@ class Decoder(nn.Module):
             return out[0].mT.unflatten(1, coord.shape[:2])
 
         return colours
+
+    def image_cell(self, cell: Tensor, in_size: tuple[int, int]) -> Tensor:
+        """The cell that a whole image is decoded with; cells that are given with coordinates are taken as they are.
+
+        Args:
+            cell: (..., 2), the size of the image's pixels.
+            in_size: (h, w) of the input.
+        """
+        return cell
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """How many of `prepare`'s features beyond the four around a coordinate an output of size (H, W) depends on."""
