@@ -1,6 +1,6 @@
-"""LIIF's decoder in plain float64 NumPy, written from the paper (section 3), one query at a time.
+"""Decoders in plain float64 NumPy, written from their papers, one query at a time: LIIF (its section 3), LTE, LM-LIIF.
 
-It shares no code and no idea of the fast form with the product: no projection, no gathering, no blocks.
+They share no code and no idea of the fast form with the product: no projection, no gathering, no blocks.
 """
 import numpy as np
 
@@ -23,9 +23,9 @@ def mlp(x, layers):
     return x
 
 
-def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell_decode=True):
-    """The answer (3,) at `point` (y, x) of a feature grid (C, h, w), for a pixel of size `cell` (height, width)."""
-    _, h, w = feat.shape
+def ensemble(colour, shape, point, local_ensemble=True):
+    """The mean of `colour(i, j, rel)` of the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
+    h, w = shape
     shifts = [(a, b) for a in (-1, 1) for b in (-1, 1)] if local_ensemble else [(0, 0)]
     answers, areas = [], []
     for a, b in shifts:
@@ -36,14 +36,58 @@ def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell
         i = int(np.argmin(np.abs(centers(h) - corner[0])))
         j = int(np.argmin(np.abs(centers(w) - corner[1])))
         rel = (np.array(point) - [centers(h)[i], centers(w)[j]]) * [h, w]
-        feature = unfolded(feat, i, j) if feat_unfold else feat[:, i, j]
-        inputs = [feature, rel] + ([np.array(cell) * [h, w]] if cell_decode else [])
-        answers.append(mlp(np.concatenate(inputs), layers))
+        answers.append(colour(i, j, rel))
         areas.append(abs(rel[0] * rel[1]) + 1e-9)
-    # Each corner is weighted by the area of the one diagonally opposite (equation 4).
+    # Each corner is weighted by the area of the one diagonally opposite (LIIF, equation 4).
     return sum(answer * area for answer, area in zip(answers, areas[::-1], strict=True)) / sum(areas)
 
 
+def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell_decode=True):
+    """LIIF's colour (3,) at `point` (y, x) of a feature grid (C, h, w), for a pixel of size `cell` (height, width)."""
+    _, h, w = feat.shape
+
+    def colour(i, j, rel):
+        feature = unfolded(feat, i, j) if feat_unfold else feat[:, i, j]
+        return mlp(np.concatenate([feature, rel] + ([np.array(cell) * [h, w]] if cell_decode else [])), layers)
+
+    return ensemble(colour, (h, w), point, local_ensemble)
+
+
+def lte_query(feat, coef, freq, phase, layers, point, cell):
+    """LTE's colour (3,); coef and freq are (weight (D, C * 9), bias), phase is (D / 2, 2)."""
+    _, h, w = feat.shape
+
+    def colour(i, j, rel):
+        amplitude, frequency = (weight @ unfolded(feat, i, j) + bias for weight, bias in (coef, freq))
+        angle = np.pi * (frequency.reshape(-1, 2) @ rel + phase @ (np.array(cell) * [h, w]))
+        return mlp(amplitude * np.concatenate([np.cos(angle), np.sin(angle)]), layers)
+
+    return ensemble(colour, (h, w), point)
+
+
+def lmliif_query(feat, latent, layers, point, cell, **switches):
+    """LM-LIIF's colour (3,); the latent MLP gives scales, shifts (layer by layer) and the render MLP's input, if so."""
+    _, h, w = feat.shape
+    on = {"local_ensemble": True, "feat_unfold": True, "cell_decode": True,
+          "mod_input": True, "mod_scale": True, "mod_shift": True, **switches}  # fmt: skip
+    rel_cell = [np.array(cell) * [h, w]] if on["cell_decode"] else []
+
+    def colour(i, j, rel):
+        feature = unfolded(feat, i, j) if on["feat_unfold"] else feat[:, i, j]
+        modulation = list(mlp(np.concatenate([feature, *rel_cell]), latent))
+        hidden = [len(bias) for _, bias in layers[:-1]]
+        scales, shifts = (
+            [np.array([modulation.pop(0) for _ in range(n)]) if on[kind] else np.zeros(n) for n in hidden]
+            for kind in ("mod_scale", "mod_shift")
+        )
+        x = np.concatenate([modulation if on["mod_input"] else feat[:, i, j], rel, *rel_cell])
+        for (weight, bias), scale, shift in zip(layers, scales, shifts, strict=False):
+            x = np.maximum((weight @ x + bias) * (1 + scale) + shift, 0)
+        return layers[-1][0] @ x + layers[-1][1]
+
+    return ensemble(colour, (h, w), point, on["local_ensemble"])
+
+
 def decode(feat, layers, coord, cell, **switches):
-    """Answers (Q, 3) at coord (Q, 2) with cells (Q, 2)."""
+    """LIIF's colours (Q, 3) at coord (Q, 2) with cells (Q, 2)."""
     return np.stack([query(feat, layers, p, c, **switches) for p, c in zip(coord, cell, strict=True)])

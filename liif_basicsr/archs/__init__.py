@@ -15,6 +15,8 @@ from liif_basicsr.utils.options import check_arguments, suggest
 # Name in the options -> module in this folder, imported when asked for. BasicSR's registry is filled from it.
 ARCHS = {
     "LIIF": "liif_arch",
+    "LMLIIF": "lmliif_arch",
+    "LTE": "lte_arch",
     "MetaSR": "metasr_arch",
     "ContinuousShuffleSR": "continuous_shuffle_arch",
     "PixelShuffleSR": "pixelshuffle_arch",

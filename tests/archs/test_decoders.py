@@ -18,6 +18,8 @@ ENCODER = {"type": "EDSR", "num_feat": 6, "num_block": 1}
 # A small network of each architecture that answers coordinates with what it renders.
 NETWORKS = {
     "LIIF": {"hidden_dims": [16, 16]},
+    "LMLIIF": {"latent_dims": [16], "render_dim": 8, "render_depth": 3},
+    "LTE": {"hidden_dims": [16, 16], "num_freq": 8},
     "MetaSR": {"hidden_dim": 12},
     "ContinuousShuffleSR": {"num_feat": 16, "num_layer": 2, "num_basis": 3},
     "PixelShuffleSR": {"scale": 2},

@@ -26,6 +26,8 @@ NETWORKS = {
     **{name: {**NETWORK, "encoder": encoder} for name, encoder in ENCODERS.items()},
     "paper": {"type": "LIIF", "encoder": ENCODERS["EDSR"], "hidden_dims": [16, 16]},
     "plain": {**NETWORK, "local_ensemble": False, "feat_unfold": False, "cell_decode": False},
+    "LTE": {"type": "LTE", "encoder": ENCODERS["EDSR"], "hidden_dims": [16], "num_freq": 8, "max_scale": 4},
+    "LMLIIF": {"type": "LMLIIF", "encoder": ENCODERS["EDSR"], "max_scale": 4},
     "MetaSR": {"type": "MetaSR", "encoder": ENCODERS["EDSR"]},
 }
 SWINIR = {"type": "SwinIR", "embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 4}

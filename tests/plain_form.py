@@ -1,0 +1,52 @@
+"""A decoder against its plain form in NumPy: outputs, and gradients by central differences of the plain form."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+# (features (C, h, w), point (y, x), cell (height, width)) to a colour (3,), with a decoder's parameters as they are.
+Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (D, everything else) and bias of a layer, which share its memory."""
+    return module.weight.detach().flatten(1).numpy(), module.bias.detach().numpy()
+
+
+def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int, int], seed: int) -> None:
+    """Random features of `size` (h, w), 3 channels, two images, a cell for each query, then one for all."""
+    torch.manual_seed(seed)
+    feat, coord = torch.randn(2, 3, *size).double(), torch.rand(2, 5, 2).double() * 2 - 1
+    for cell in (torch.rand(2, 5, 2).double(), torch.rand(2, 1, 2).double()):
+        output, cells = decoder(feat, coord, cell).detach().numpy(), cell.expand(2, 5, 2)
+        for k, q in np.ndindex(2, 5):
+            expected = plain(feat[k].numpy(), coord[k, q].numpy(), cells[k, q].numpy())
+            np.testing.assert_allclose(output[k, q], expected, rtol=1e-9, atol=1e-9)
+
+
+def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
+    """Of a few numbers of the features and of each parameter."""
+    torch.manual_seed(0)
+    feat = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+    coord, direction = torch.rand(6, 2).double() * 2 - 1, torch.randn(6, 3).double()
+    for cell in (torch.rand(6, 2).double(), torch.rand(1, 2).double().expand(6, 2)):
+        feat.grad = None
+        decoder.zero_grad()
+        (decoder(feat, coord[None], cell[None]) * direction).sum().backward()
+
+        def loss(cell: torch.Tensor = cell) -> float:
+            grid, queries = feat.detach()[0].numpy(), zip(coord.numpy(), cell.numpy(), strict=True)
+            return float((np.stack([plain(grid, *query) for query in queries]) * direction.numpy()).sum())
+
+        for tensor in (feat, *decoder.parameters()):
+            numbers, grad, step = tensor.data.view(-1), tensor.grad.view(-1), 1e-6
+            for k in np.random.default_rng(0).choice(len(numbers), min(4, len(numbers)), replace=False):
+                numbers[k] += step
+                above = loss()
+                numbers[k] -= 2 * step
+                below = loss()
+                numbers[k] += step
+                assert grad[k].item() == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-7)
