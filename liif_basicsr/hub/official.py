@@ -1,4 +1,8 @@
-"""Checkpoints of the official LIIF code (github.com/yinboc/liif) to ours, and back."""
+"""Checkpoints of the official codes to ours, and back.
+
+LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF. They share
+a form, `{'model': {'name', 'args', 'sd'}}`, and their encoders.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,7 +15,13 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.options import suggest
 
+# Official name -> ours.
+NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF"}
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
+# The cells that official LTE and LM-LIIF are tested with are none smaller than at this scale, the largest of training.
+MAX_SCALE = 4
+# Official name of a part of a decoder; other parts are called the same.
+PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
 
 
 class Official(NamedTuple):
@@ -74,10 +84,11 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
         LIIFError: a network that this plugin does not have, or parameters that are not that network's.
     """
     model = data["model"]
-    if model["name"] not in ("liif", "metasr"):
-        raise LIIFError(f"{path}: an official checkpoint of {model['name']!r}, not of 'liif' or 'metasr'")
+    if model["name"] not in NETWORKS:
+        known = " or ".join(map(repr, NETWORKS))
+        raise LIIFError(f"{path}: an official checkpoint of {model['name']!r}, not of {known}")
     try:
-        network = _network_from_official(model["name"], model["args"])
+        network = _network_from_official(NETWORKS[model["name"]], model["args"])
     except (KeyError, TypeError, AttributeError) as error:
         raise LIIFError(f"{path}: an official checkpoint whose arguments cannot be read ({error!r})") from None
     net = build_network(network)
@@ -90,7 +101,30 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    spec = args["encoder_spec"]
+    """The `network_g` block of an official network; `name` is ours."""
+    network: dict[str, Any] = {"type": name, "encoder": _encoder_from_official(args["encoder_spec"])}
+    if name == "MetaSR":
+        return network
+    render = args["imnet_spec"]["args"]
+    if name == "LTE":
+        num_freq = args.get("hidden_dim", 256) // 2
+        return {**network, "hidden_dims": list(render["hidden_list"]), "num_freq": num_freq, "max_scale": MAX_SCALE}
+    network |= {switch: bool(args.get(switch, True)) for switch in SWITCHES}
+    if name == "LIIF":
+        return {**network, "hidden_dims": list(render["hidden_list"])}
+    return {
+        **network,
+        "latent_dims": list(args["hypernet_spec"]["args"]["hidden_list"]),
+        "render_dim": render["hidden_dim"],
+        "render_depth": render["hidden_depth"],
+        "mod_input": bool(args.get("mod_input", False)),
+        "mod_scale": bool(render["mod_scale"]),
+        "mod_shift": bool(render["mod_shift"]),
+        "max_scale": MAX_SCALE,
+    }
+
+
+def _encoder_from_official(spec: Mapping[str, Any]) -> dict[str, Any]:
     if spec["name"] not in ENCODERS:
         raise LIIFError(f"official encoder {spec['name']!r} is not supported{suggest(spec['name'], ENCODERS)}")
     known = ENCODERS[spec["name"]]
@@ -101,11 +135,7 @@ def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]
     encoder = {"type": known.type, **{ours: given.get(key, default) for key, (ours, default) in known.args.items()}}
     if known.configs:
         encoder |= known.configs[given.get("RDNconfig", list(known.configs)[-1])]
-    if name == "metasr":
-        return {"type": "MetaSR", "encoder": encoder}
-    hidden_dims = list(args["imnet_spec"]["args"]["hidden_list"])
-    switches = {switch: bool(args.get(switch, True)) for switch in SWITCHES}
-    return {"type": "LIIF", "encoder": encoder, "hidden_dims": hidden_dims, **switches}
+    return encoder
 
 
 def official_key(net: nn.Module, key: str) -> str:
@@ -113,8 +143,10 @@ def official_key(net: nn.Module, key: str) -> str:
     part, rest = key.split(".", 1)
     if part == "encoder":
         return f"encoder.{net.encoder.official_key(rest)}"
-    _, index, kind = rest.split(".")  # layers.1.weight; the official layers alternate with activations
-    return f"imnet.layers.{2 * int(index)}.{kind}"
+    part, *index, kind = rest.split(".")
+    if not index:
+        return rest
+    return f"{PARTS[part]}.{2 * int(index[0])}.{kind}"  # official layers alternate with activations
 
 
 def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -124,19 +156,45 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
         LIIFError: a network that the official code does not have.
     """
     network = checkpoint["network_g"]
-    net = build_network(network)
-    if network.get("input_skip"):
-        raise LIIFError(f"{path}: the official code has no input_skip")
-    args: dict[str, Any] = {"encoder_spec": _official_encoder(network["encoder"], path)}
-    if network["type"] == "LIIF":
-        hidden_dims = [layer.out_features for layer in net.decoder.layers[:-1]]
-        args["imnet_spec"] = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden_dims}}
-        args |= {switch: network.get(switch, True) for switch in SWITCHES}
+    net: Any = build_network(network)
+    names = {ours: name for name, ours in NETWORKS.items()}
+    if network["type"] not in names:
+        raise LIIFError(f"{path}: the official code has no {network['type']}")
+    if net.input_skip != ("bilinear" if network["type"] == "LTE" else None):
+        raise LIIFError(f"{path}: the official code has no {network['type']} with input_skip {net.input_skip}")
+    args = {"encoder_spec": _official_encoder(network["encoder"], path), **_official_decoder(net)}
     params = checkpoint.get("params_ema", checkpoint.get("params", {}))
     sd = {official_key(net, key): value for key, value in params.items()}
     if ENCODERS[args["encoder_spec"]["name"]].mean_shift:
         sd |= _mean_shifts()
-    return {"model": {"name": network["type"].lower(), "args": args, "sd": sd}}
+    return {"model": {"name": names[network["type"]], "args": args, "sd": sd}}
+
+
+def _official_decoder(net: Any) -> dict[str, Any]:
+    """The official arguments of our network's decoder."""
+    name, decoder = type(net).__name__, net.decoder
+    if name == "MetaSR":
+        return {}
+    hidden_dims = [layer.out_features for layer in decoder.layers[:-1]]
+    plain = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden_dims}}
+    if name == "LTE":
+        return {"imnet_spec": plain, "hidden_dim": 2 * decoder.num_freq}
+    switches = {
+        "local_ensemble": len(decoder.sides) > 1,
+        "feat_unfold": decoder.prepare_halo > 0,
+        "cell_decode": decoder.cell_decode,
+    }
+    if name == "LIIF":
+        return {"imnet_spec": plain, **switches}
+    render = {"out_dim": 3, "hidden_dim": decoder.render_dim, "hidden_depth": decoder.render_depth}
+    render |= {"mod_scale": decoder.mod_scale, "mod_shift": decoder.mod_shift}
+    *latent_dims, num_latent = [layer.out_features for layer in decoder.latent]
+    return {
+        "imnet_spec": {"name": "lmmlp", "args": render},
+        "hypernet_spec": {"name": "mlp", "args": {"out_dim": num_latent, "hidden_list": latent_dims}},
+        **switches,
+        "mod_input": decoder.mod_input,
+    }
 
 
 def _mean_shifts() -> dict[str, Tensor]:

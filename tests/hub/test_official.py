@@ -19,6 +19,15 @@ NETWORKS = {
     "rcan": {"type": "LIIF", "encoder": {"type": "RCAN", "num_feat": 16, "num_group": 2, "num_block": 1},
              "hidden_dims": [6]},
     "metasr": {"type": "MetaSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}},
+    "lte": {"type": "LTE", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "hidden_dims": [6, 5],
+            "num_freq": 3},
+    "lmliif": {"type": "LMLIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "latent_dims": [6, 7],
+               "render_dim": 5, "render_depth": 2},
+    "lmliif, switches off": {
+        "type": "LMLIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "latent_dims": [6],
+        "render_dim": 5, "render_depth": 3, "local_ensemble": False, "feat_unfold": False, "cell_decode": False,
+        "mod_input": False, "mod_shift": False,
+    },
 }  # fmt: skip
 
 
@@ -40,8 +49,58 @@ def test_official_names_are_those_of_the_official_code():
     assert {"imnet.layers.0.weight", "imnet.layers.4.bias"} <= names
 
 
+def official(name):
+    net = build_network(NETWORKS[name])
+    return to_official({"network_g": NETWORKS[name], "params": net.state_dict()}, "ours.pth")["model"]
+
+
+def test_an_official_lte_has_the_names_and_arguments_of_its_code():
+    model = official("lte")
+    assert model["name"] == "lte"
+    assert model["args"] == {
+        "encoder_spec": {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 1, "n_feats": 4}},
+        "imnet_spec": {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [6, 5]}},
+        "hidden_dim": 6,
+    }
+    decoder = {key: tuple(value.shape) for key, value in model["sd"].items() if not key.startswith("encoder.")}
+    assert decoder == {
+        "coef.weight": (6, 4, 3, 3), "coef.bias": (6,), "freq.weight": (6, 4, 3, 3), "freq.bias": (6,),
+        "phase.weight": (3, 2), "imnet.layers.0.weight": (6, 6), "imnet.layers.0.bias": (6,),
+        "imnet.layers.2.weight": (5, 6), "imnet.layers.2.bias": (5,),
+        "imnet.layers.4.weight": (3, 5), "imnet.layers.4.bias": (3,),
+    }  # fmt: skip
+
+
+def test_an_official_lmliif_has_the_names_and_arguments_of_its_code():
+    model = official("lmliif")
+    assert model["name"] == "lmliif"
+    assert model["args"] == {
+        "encoder_spec": {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 1, "n_feats": 4}},
+        "imnet_spec": {
+            "name": "lmmlp",
+            "args": {"out_dim": 3, "hidden_dim": 5, "hidden_depth": 2, "mod_scale": True, "mod_shift": True},
+        },
+        "hypernet_spec": {"name": "mlp", "args": {"out_dim": 25, "hidden_list": [6, 7]}},
+        "local_ensemble": True, "feat_unfold": True, "cell_decode": True, "mod_input": True,
+    }  # fmt: skip
+    decoder = {key: tuple(value.shape) for key, value in model["sd"].items() if key.endswith("net.layers.0.weight")}
+    assert decoder == {"hypernet.layers.0.weight": (6, 38), "imnet.layers.0.weight": (5, 9)}
+    assert {"hypernet.layers.4.bias", "imnet.layers.4.bias"} <= set(model["sd"])
+
+
+@pytest.mark.parametrize("name", ["lte", "lmliif"])
+def test_official_networks_whose_tests_clip_the_cell_do_so_here(name):
+    assert from_official({"model": official(name)}, "official.pth")["network_g"]["max_scale"] == 4
+
+
+def test_what_an_official_checkpoint_leaves_out_has_the_official_default():
+    model = official("lmliif, switches off")
+    del model["args"]["mod_input"]
+    assert from_official({"model": model}, "official.pth")["network_g"]["mod_input"] is False
+
+
 @pytest.mark.parametrize("harm, says", [
-    (lambda model: model.update(name="lte"), "'lte'"),
+    (lambda model: model.update(name="ciaosr"), "'ciaosr', not of 'liif' or"),
     (lambda model: model["args"]["encoder_spec"].update(name="rdnn"), "did you mean 'rdn'"),
     (lambda model: model["args"]["encoder_spec"]["args"].update(n_feat=3), "'n_feat'"),
     (lambda model: model["args"].pop("imnet_spec"), "cannot be read"),
@@ -58,6 +117,8 @@ def test_official_checkpoints_that_do_not_fit_are_refused(harm, says):
 
 @pytest.mark.parametrize("network", [
     {**NETWORKS["edsr"], "input_skip": "bilinear"},
+    {**NETWORKS["lte"], "input_skip": None},
+    {"type": "PixelShuffleSR", "encoder": NETWORKS["edsr"]["encoder"], "scale": 2},
     {**NETWORKS["rdn"], "encoder": {"type": "RDN", "num_feat": 2, "num_block": 3, "num_layer": 6, "num_grow_ch": 32}},
 ])
 def test_networks_that_the_official_code_lacks_are_refused(network):
