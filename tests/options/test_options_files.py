@@ -16,6 +16,18 @@ ROWS: dict[str, dict[str, Any]] = {
     "train_liif_rdn": {"network_g:encoder": RDN},
     "train_metasr_edsr": {"network_g": {"type": "MetaSR", "encoder": EDSR, "hidden_dim": 256}},
     "train_metasr_rdn": {"network_g": {"type": "MetaSR", "encoder": RDN, "hidden_dim": 256}},
+    "train_lte_edsr": {
+        "network_g": {"type": "LTE", "encoder": EDSR, "hidden_dims": [256] * 3, "num_freq": 128, "max_scale": 4}
+    },
+    "train_lmliif_edsr": {
+        "network_g": {
+            "type": "LMLIIF", "encoder": EDSR, "latent_dims": [208], "render_dim": 16, "render_depth": 6,
+            "local_ensemble": True, "feat_unfold": True, "cell_decode": True,
+            "mod_input": True, "mod_scale": True, "mod_shift": True, "max_scale": 4,
+        },
+        "train:total_iter": 1_200_000,
+        "train:scheduler:milestones": [200_000, 400_000, 600_000, 800_000, 1_000_000],
+    },
     "ablation/train_liif_edsr_c": {"network_g:cell_decode": False},
     "ablation/train_liif_edsr_u": {"network_g:feat_unfold": False},
     "ablation/train_liif_edsr_e": {"network_g:local_ensemble": False},
@@ -23,7 +35,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "ablation/train_liif_edsr_x2": {"datasets:train:scale_range": [2, 2]},
     "ablation/train_liif_edsr_x3": {"datasets:train:scale_range": [3, 3]},
     "ablation/train_liif_edsr_x4": {"datasets:train:scale_range": [4, 4]},
-}
+}  # fmt: skip
 
 
 def baseline(encoder: dict[str, Any], scale: int) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from liif_basicsr.hub import BUNDLED, DOWNLOADS, cached, checkpoint
 
 # Stands in for a model that would be downloaded.
 TEACHER = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "hidden_dims": [8]}
-SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidden_dim": 8}
+SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidden_dim": 8, "num_freq": 4}
 # Parameters at full size: those of the official code, less the mean shifts that it does not use.
 COUNTS = {
     "train_liif_edsr": 1_567_299, "train_liif_rdn": 22_320_835,
+    "train_lte_edsr": 1_714_243, "train_lmliif_edsr": 1_386_067,
     "train_metasr_edsr": 1_665_536, "train_metasr_rdn": 22_419_072,
     "baseline/train_edsr_x2": 1_369_859, "baseline/train_rdn_x4": 22_271_107,
     "celeba_hq/train_liif_32to256": 1_567_299, "celeba_hq/train_upsampling_32to256": 1_665_283,
@@ -75,7 +76,7 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
     if weights not in BUNDLED:  # whose size is what it is
         for block in (net, net["encoder"]):
             block |= {key: value for key, value in SMALL.items() if key in block}
-        if net["type"] == "LIIF":
+        if net["type"] in ("LIIF", "LTE"):
             net["hidden_dims"] = [8] * len(net.get("hidden_dims", [256]))
     if "train" in opt:
         train_set = opt["datasets"]["train"]
