@@ -31,6 +31,7 @@ class Download(NamedTuple):
 # Name -> file in the folder `weights`.
 BUNDLED = {
     "liif-light": "liif-light.pth",
+    "liif-fast": "liif-fast.pth",
 }
 DOWNLOADS = {
     "edsr-baseline-liif": Download(

@@ -1,0 +1,53 @@
+"""The bundled models are those that their cards describe."""
+import hashlib
+
+import numpy as np
+import pytest
+import skimage
+import torch
+from PIL import Image
+
+import liif_basicsr
+from liif_basicsr.hub import checkpoint, find
+from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+
+SHA256 = {
+    "liif-light": "2f92e39c1b38ac3d4b6838c73e62daac4dc0b28ea234ba94fd3060c67442fe13",
+    "liif-fast": "9b1ef4180c83aca970f6f2ba059cc9f90dce368590eeb4b737b2cb855e35c309",
+}
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_the_file_is_the_one_that_was_measured_and_small(name):
+    content = find(name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == SHA256[name]
+    assert len(content) <= 4e6
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("liif-light", 942_835), ("liif-fast", 1_624_592)])
+def test_it_describes_its_network_and_its_training(name, parameters):
+    data = checkpoint.read(find(name))
+    assert "iterations" in data["about"]
+    assert sum(p.numel() for p in liif_basicsr.load(name).parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "psnr", "psnr_bicubic"),
+    [
+        ("liif-light", "chelsea.png", 31.66, 30.85),
+        ("liif-light", "coffee.png", 36.04, 31.44),
+        ("liif-fast", "chelsea.png", 31.78, 30.85),
+        ("liif-fast", "coffee.png", 36.61, 31.44),
+    ],
+)
+def test_its_scores_on_two_photographs_are_those_measured(model, name, psnr, psnr_bicubic):
+    gt = Image.open(f"{skimage.__path__[0]}/data/{name}").convert("RGB").crop((100, 60, 340, 240))
+    low = gt.resize((80, 60), Image.Resampling.BICUBIC)
+    ours = liif_basicsr.load(model).render(to_tensor(low), (180, 240))
+    bicubic = to_tensor(low.resize(gt.size, Image.Resampling.BICUBIC))
+    scores = [calculate_psnr_liif(image, to_tensor(gt), 3, True) for image in (ours, bicubic)]
+    assert scores == pytest.approx([psnr, psnr_bicubic], abs=0.02)
