@@ -42,6 +42,7 @@ run_cell() {
         "$python" -m venv "$folder/env"
         . "$folder/env/bin/activate"
         install_cell "$column" "$folder"
+        unset PIP_CONSTRAINT
         python -m pytest -q -n auto --dist loadfile -p no:cacheprovider "$@"
     ) >"$log" 2>&1 || status=$?
     row=$("$folder/env/bin/python" scripts/lowest_versions.py --installed $PACKAGES) || row=?

@@ -179,8 +179,10 @@ class ContinuousNetwork(nn.Module):
     @staticmethod
     def _skip(lq: Tensor, coord: Tensor) -> Tensor:
         """The bilinearly enlarged input at coord (B, R, C, 2): (B, 3, R, C)."""
-        grid = coord.flip(-1).to(lq.dtype)
-        return F.grid_sample(lq, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        exact = torch.promote_types(lq.dtype, torch.float32)  # in half precision coordinates would be pixels off
+        grid = coord.flip(-1).to(exact)
+        skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return skip.to(lq.dtype)
 
     def _render_one(
         self, lq: Tensor, size: tuple[int, int], window: Window, features: FeatureTiles | None = None

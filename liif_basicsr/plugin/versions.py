@@ -8,8 +8,8 @@ from liif_basicsr.utils.errors import LIIFError
 # Distribution -> lowest and newest version of `scripts/test_matrix.sh`; the lowest are those of setup.cfg.
 TESTED = {
     "python": ("3.10", "3.13"),
-    "torch": ("2.3", "2.14.1"),
-    "torchvision": ("0.18", "0.29.1"),
+    "torch": ("2.4", "2.14.1"),
+    "torchvision": ("0.19", "0.29.1"),
     "basicsr": ("1.3.4.9", "1.4.2"),
     "numpy": ("1.24", "2.5.5"),
     "opencv-python": ("4.8.0.74", "5.0.0.93"),

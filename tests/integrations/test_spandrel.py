@@ -97,7 +97,7 @@ def test_half_precision_is_declared_and_close(tmp_path: Path, encoder: str, dtyp
     output = found.to(dtype)(image().to(dtype))
     assert output.dtype == dtype
     difference = (output.float() - net.render(image(), (52, 72)).clamp(0, 1)).abs().max()
-    assert difference < (0.01 if dtype == torch.float16 else 0.06)
+    assert difference < (0.002 if dtype == torch.float16 else 0.02)
 
 
 def test_tiles_of_the_program_are_not_needed_but_allowed(tmp_path: Path) -> None:

@@ -165,8 +165,8 @@ def test_what_basicsr_reads_unasked_in_val_is_asked_for(opt, key):
 
 
 def test_a_network_without_coordinates_is_reported(opt):
-    opt["network_g"] = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 2, "num_conv": 1}
-    with pytest.raises(LIIFError, match="network_g: SRVGGNetCompact cannot be queried at coordinates"):
+    opt["network_g"] = {"type": "MSRResNet", "num_feat": 2, "num_block": 1}
+    with pytest.raises(LIIFError, match="network_g: MSRResNet cannot be queried at coordinates"):
         build_model(opt)
 
 

@@ -24,14 +24,14 @@ def test_the_lowest_versions_are_those_that_setup_cfg_names() -> None:
     assert versions.TESTED["python"][0] == ".".join(map(str, install_basicsr.MINIMUM))
 
 
-@pytest.mark.parametrize("version", ["2.2.1", "2.2.1+cu118", "1.13", "2.2.0a0+git123"])
+@pytest.mark.parametrize("version", ["2.3.1", "2.3.1+cu118", "1.13", "2.2.0a0+git123"])
 def test_an_old_version_is_refused_in_a_line(version: str) -> None:
     with pytest.raises(LIIFError) as caught:
         versions.check("torch", version)
-    assert str(caught.value) == f"torch {version} is too old; 2.3 or newer is needed"
+    assert str(caught.value) == f"torch {version} is too old; 2.4 or newer is needed"
 
 
-@pytest.mark.parametrize("version", ["2.3", "2.3.0+cpu", "2.14.1", "3.0.0rc1", "unknown", ""])
+@pytest.mark.parametrize("version", ["2.4", "2.4.0+cpu", "2.14.1", "3.0.0rc1", "unknown", ""])
 def test_all_others_pass(version: str) -> None:
     versions.check("torch", version)
 
