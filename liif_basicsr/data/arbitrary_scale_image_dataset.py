@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.data import fields
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
-from liif_basicsr.utils.options import Field, anything
+from liif_basicsr.utils.schema import IMAGE_DATASET
 
 
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
@@ -27,8 +26,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     same crop, scale, transform and pixels are drawn.
     """
 
-    train_fields = {**fields.TRAIN, "scale_range": Field(fields.scale_range), "degradation": Field(anything, None)}
-    val_fields = {**fields.VAL, "degradation": Field(anything, None)}
+    train_fields, val_fields = IMAGE_DATASET
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)

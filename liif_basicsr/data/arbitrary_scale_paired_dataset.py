@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.data import fields
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.sampling import crop, downsample_part, random_corner, scaled_size
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.data.taught import check_taught
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, anything, optional, scale_text, text
-
-PAIRED = {"dataroot_lq": Field(text), "filename_tmpl": Field(fields.name_template, "{}")}
-REDUCED = {"scale_range": Field(optional(fields.scale_range), None), "teacher": Field(anything, None)}
+from liif_basicsr.utils.options import scale_text
+from liif_basicsr.utils.schema import PAIRED_DATASET
 
 
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
@@ -34,8 +31,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     Source: `sr-implicit-paired` of the official code, which takes one scale.
     """
 
-    train_fields = {**fields.TRAIN, **PAIRED, **REDUCED, "scales": Field(optional(fields.scales), None)}
-    val_fields = {**fields.VAL, **PAIRED}
+    train_fields, val_fields = PAIRED_DATASET
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)

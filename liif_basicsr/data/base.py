@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from liif_basicsr.data import fields
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.sampling import DihedralTransform, generator, sample_patch, sample_pixels, scaled_size
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.rendering.coordinates import make_cell
+from liif_basicsr.utils.checks import enlarging_scale
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.options import Field, check_block, scale_text
+from liif_basicsr.utils.schema import DATASET
 
 logger = logging.getLogger("basicsr")
 
@@ -53,8 +54,8 @@ class ArbitraryScaleDataset(Dataset):
             small.
     """
 
-    train_fields: Mapping[str, Field] = fields.TRAIN
-    val_fields: Mapping[str, Field] = fields.VAL
+    train_fields: Mapping[str, Field] = DATASET.train
+    val_fields: Mapping[str, Field] = DATASET.test
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
@@ -153,7 +154,7 @@ class ArbitraryScaleDataset(Dataset):
         if self.settings["scale"] is None:
             raise LIIFError(f"{self.where}: option 'scales' is missing, such as scales: [2, 3, 4]")
         try:
-            return [fields.scale(self.settings["scale"])]
+            return [enlarging_scale(self.settings["scale"])]
         except ValueError as error:
             raise LIIFError(f"{self.where}: scale: {error}, not {self.settings['scale']!r}") from None
 

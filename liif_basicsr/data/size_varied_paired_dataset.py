@@ -7,25 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.data import fields
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, integer, optional, suggest, text
-
-SPLIT = {
-    "dataroot_lq": Field(text),
-    "split_file": Field(text),
-    "split_key": Field(text),
-    "first_k": Field(optional(integer(1)), None),
-}
-VARIED = {
-    "size_min": Field(integer(1)),
-    "size_max": Field(integer(1)),
-    "gt_size": Field(optional(integer(1)), None),
-}
+from liif_basicsr.utils.options import suggest
+from liif_basicsr.utils.schema import SIZE_VARIED_DATASET
 
 
 class SizeVariedPairedDataset(ArbitraryScaleDataset):
@@ -43,8 +31,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
     same flip and pixels are drawn.
     """
 
-    train_fields = {**fields.DRAWN, **SPLIT, **VARIED}
-    val_fields = {**fields.COMMON, **SPLIT, "protocol": fields.PROTOCOL}
+    train_fields, val_fields = SIZE_VARIED_DATASET
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)

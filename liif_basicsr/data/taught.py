@@ -11,10 +11,9 @@ from typing import Any
 
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, anything, check_block, integer, optional, text
+from liif_basicsr.utils.options import check_block
+from liif_basicsr.utils.schema import TAUGHT
 
-# What the option `teacher` of a dataset may ask for.
-WANTED = {"path": Field(text), "scale": Field(optional(integer(1)), None), "degradation": Field(anything, None)}
 KINDS = ("lq", "teacher", "gt")
 RECORD = "teach.json"
 
@@ -48,7 +47,7 @@ def check_taught(folder: Path, teacher: Any, scales: Sequence[tuple[float, float
     """
     wanted: dict[str, Any] = {}
     if teacher is not None:
-        block = check_block(teacher, WANTED, f"{where}: teacher")
+        block = check_block(teacher, TAUGHT, f"{where}: teacher")
         wanted = {"teacher": block["path"], "scale": block["scale"]}
         if block["degradation"] is not None:
             wanted["degradation"] = Degradation(block["degradation"], f"{where}: teacher: degradation").settings

@@ -5,10 +5,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from liif_basicsr.data.fields import scale as checked_scale
 from liif_basicsr.evaluation.methods import Method, open_methods
 from liif_basicsr.evaluation.results import Results, measure_all
 from liif_basicsr.evaluation.sets import Scale, Subject, open_subjects
+from liif_basicsr.utils.checks import enlarging_scale
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import PRECISIONS
 
@@ -68,7 +68,7 @@ def scales(text: str) -> list[Scale]:
         argparse.ArgumentTypeError: it is not a scale.
     """
     try:
-        return [checked_scale(value) for value in _numbers(text)]
+        return [enlarging_scale(value) for value in _numbers(text)]
     except ValueError:
         message = f"{text!r} is not a scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25"
         raise argparse.ArgumentTypeError(message) from None

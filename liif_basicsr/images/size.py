@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from liif_basicsr.utils import options
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.errors import LIIFError
 
 
@@ -29,9 +29,9 @@ class OutputSize(NamedTuple):
             raise LIIFError("give one of scale, size and long edge")
         try:
             return cls(
-                None if scale is None else options.scale(scale),
+                None if scale is None else checks.scale(scale),
                 None if size is None else _size(size),
-                None if long_edge is None else options.integer(1)(long_edge),
+                None if long_edge is None else checks.integer(1)(long_edge),
             )
         except ValueError as error:
             given = next(value for value in (scale, size, long_edge) if value is not None)
@@ -67,7 +67,7 @@ class OutputSize(NamedTuple):
 
 def _size(value: tuple[int, int]) -> tuple[int, int]:
     try:
-        height, width = map(options.integer(1), value)
+        height, width = map(checks.integer(1), value)
     except (TypeError, ValueError):
         raise ValueError("must be (H, W), two whole numbers of at least 1") from None
     return height, width

@@ -16,7 +16,7 @@ from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table, Warp
-from liif_basicsr.utils import options
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.memory import check_memory
 from liif_basicsr.utils.precision import autocast
@@ -133,7 +133,7 @@ def rotate(
 def check_scale(scale: object) -> tuple[float, float]:
     """A factor, or two along y and x, as a pair; LIIFError for what is none."""
     try:
-        return options.scale(scale)
+        return checks.scale(scale)
     except ValueError as error:
         raise LIIFError(f"scale {scale!r}: {error}") from None
 

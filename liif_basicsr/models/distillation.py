@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, check_block, number, suggest, text
-
-FIELDS = {"path": Field(text), "weight": Field(number(0), 1.0)}
+from liif_basicsr.utils.options import check_block, suggest
+from liif_basicsr.utils.schema import TEACHER
 
 
 class Teacher:
@@ -50,7 +49,7 @@ def make_teacher(block: Any, opt: Mapping[str, Any], device: torch.device) -> Te
     """
     if block is None:
         return None
-    settings = check_block(block, FIELDS, "train: teacher")
+    settings = check_block(block, TEACHER, "train: teacher")
     if "sample_q" not in (opt.get("datasets") or {}).get("train", {}):
         kind = (opt.get("datasets") or {}).get("train", {}).get("type")
         raise LIIFError(f"train: teacher: is asked at coordinates, which a dataset of type {kind} does not give")

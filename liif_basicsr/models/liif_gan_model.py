@@ -13,6 +13,7 @@ from torch import Tensor
 from liif_basicsr.models import model_options
 from liif_basicsr.models.liif_model import LIIFModel
 from liif_basicsr.models.patches import of_patches
+from liif_basicsr.utils import schema
 from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.precision import autocast
 
@@ -29,8 +30,8 @@ class LIIFGANModel(LIIFModel):
         LIIFError: as LIIFModel, or a discriminator that does not exist or does not take the windows.
     """
 
-    train_fields = model_options.TRAIN_GAN
-    path_fields = model_options.PATH_GAN
+    train_fields = schema.TRAIN_GAN
+    path_fields = schema.PATH_GAN
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

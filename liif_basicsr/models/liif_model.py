@@ -15,6 +15,7 @@ from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
 from liif_basicsr.models.patches import as_images, check_perceptual, of_patches
 from liif_basicsr.models.validated_model import ValidatedModel
+from liif_basicsr.utils import schema
 from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.options import check_block
 from liif_basicsr.utils.precision import autocast
@@ -36,10 +37,10 @@ class LIIFModel(ValidatedModel):
 
     gt: Tensor
     # What these blocks may say; a subclass with options of its own extends them.
-    train_fields = model_options.TRAIN
-    val_fields = model_options.VAL
-    path_fields = model_options.PATH
-    logger_fields = model_options.LOGGER
+    train_fields = schema.TRAIN
+    val_fields = schema.VAL
+    path_fields = schema.PATH
+    logger_fields = schema.LOGGER
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

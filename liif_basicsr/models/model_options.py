@@ -1,4 +1,4 @@
-"""What an options file may say to LIIFModel."""
+"""Checks of what an options file says to LIIFModel that go beyond its tables in `liif_basicsr.utils.schema`."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -10,79 +10,8 @@ from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import (
-    Field,
-    anything,
-    boolean,
-    check_block,
-    choice,
-    integer,
-    list_of,
-    number,
-    optional,
-    suggest,
-    text,
-)
+from liif_basicsr.utils.options import Field, check_block, suggest
 from liif_basicsr.utils.precision import best_precision, bfloat16_is_fast
-
-
-def loss(value: Any) -> Any:
-    """Nothing, or a block of a loss; its weight is used in every step only."""
-    if not isinstance(value, (Mapping, type(None))):
-        raise ValueError("must be a block of options")
-    number(0)((value or {}).get("loss_weight", 1))
-    return value
-
-
-AMP = Field(optional(choice("auto", "bfloat16", "float16")), None)
-
-TRAIN = {
-    **dict.fromkeys(("optim_g", "scheduler"), Field(anything)),
-    "pixel_opt": Field(loss, None),
-    "perceptual_opt": Field(anything, None),
-    "teacher": Field(anything, None),
-    "freeze": Field(list_of(text), []),
-    "total_iter": Field(integer(1)),
-    "warmup_iter": Field(integer(-1), -1),
-    "ema_decay": Field(number(0, 1), 0),
-    "amp": AMP,
-    "skip_nonfinite": Field(integer(0), 0),
-}
-# What LIIFGANModel adds.
-TRAIN_GAN = {
-    **TRAIN,
-    **dict.fromkeys(("optim_d", "gan_opt"), Field(anything)),
-    "net_d_iters": Field(integer(1), 1),
-    "net_d_init_iters": Field(integer(0), 0),
-}
-LOGGER = {
-    **dict.fromkeys(("print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"), Field(anything, None)),
-    "keep_checkpoints": Field(optional(integer(1)), None),
-    "keep_checkpoint_freq": Field(optional(number(1)), None),
-}
-VAL = {
-    "val_freq": Field(number(1), None),
-    "save_img": Field(boolean),  # BasicSR reads it unasked, at the first validation
-    "pbar": Field(boolean, False),
-    "suffix": Field(optional(text), None),
-    "metrics": Field(anything, None),
-    "amp": AMP,
-}
-PATH = {
-    **dict.fromkeys(("pretrain_network_g", "resume_state"), Field(optional(text), None)),
-    "param_key_g": Field(optional(choice("params", "params_ema")), "params"),
-    "strict_load_g": Field(boolean, True),
-    "ignore_resume_networks": Field(anything, None),
-    # BasicSR fills these in; its git master takes the first two from the file, too.
-    **dict.fromkeys(("experiments_root", "results_root"), Field(optional(text), None)),
-    **dict.fromkeys(("models", "training_states", "log", "visualization"), Field(optional(text), None)),
-}
-PATH_GAN = {
-    **PATH,
-    "pretrain_network_d": Field(optional(text), None),
-    "param_key_d": Field(optional(choice("params", "params_ema")), "params"),
-    "strict_load_d": Field(boolean, True),
-}
 
 
 def check_network_block(block: Any, where: str = "network_g") -> None:

@@ -10,82 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import yaml
 from basicsr.utils.options import _postprocess_yml_value
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.gpu import unfit_driver
-from liif_basicsr.utils.options import (
-    REQUIRED,
-    Field,
-    boolean,
-    choice,
-    integer,
-    missing,
-    number,
-    optional,
-    suggest,
-    text,
-)
-
-
-def block(value: Any) -> Mapping[str, Any]:
-    """A block of options."""
-    if not isinstance(value, Mapping):
-        raise ValueError("must be a block of options")
-    return value
-
-
-def gpus(value: Any) -> int | str:
-    """A number of GPUs, or auto."""
-    if value == "auto":
-        return value
-    try:
-        number = integer(0)(value)
-    except ValueError:
-        raise ValueError("must be auto, or a number of GPUs, 0 for the CPU") from None
-    if number and not torch.cuda.is_available():
-        cause = unfit_driver() or "there is no GPU that torch can use"
-        raise ValueError(f"must be auto or 0, for the CPU, as {cause}")
-    return number
-
-
-# What BasicSR's pipelines themselves read; the rest of each block is the business of the dataset and the model.
-COMMON = {
-    "name": Field(text),
-    "model_type": Field(text),
-    "num_gpu": Field(gpus),
-    "manual_seed": Field(optional(integer(0, 2**31 - 1)), None),
-    **dict.fromkeys(("datasets", "network_g", "path"), Field(block)),
-}
-TOP = {
-    True: {**COMMON, **dict.fromkeys(("train", "logger"), Field(block)), "val": Field(optional(block), None)},
-    False: {**COMMON, "val": Field(block)},
-}
-TRAIN = {"total_iter": Field(number(1)), "scheduler": Field(block), "optim_g": Field(block)}
-LOGGER = {
-    "print_freq": Field(integer(1)),
-    "save_checkpoint_freq": Field(number(1)),
-    "use_tb_logger": Field(boolean),
-    "wandb": Field(optional(block), None),
-}
-VAL = {
-    True: {"val_freq": Field(number(1)), "save_img": Field(boolean)},
-    False: {"save_img": Field(boolean)},
-}
-DATASET = {
-    **dict.fromkeys(("name", "type"), Field(text)),
-    **dict.fromkeys(("dataroot_gt", "dataroot_lq"), Field(optional(text), None)),
-}
-TRAIN_SET = {
-    **DATASET,
-    "batch_size_per_gpu": Field(integer(1)),
-    "num_worker_per_gpu": Field(integer(0, 256)),
-    "dataset_enlarge_ratio": Field(number(1e-3), 1),
-    "prefetch_mode": Field(optional(choice("cpu", "cuda")), None),
-}
+from liif_basicsr.utils.options import missing, require, suggest
+from liif_basicsr.utils.schema import PIPELINE_DATASET, PIPELINE_LOGGER, PIPELINE_TOP, PIPELINE_TRAIN, PIPELINE_VAL
 
 
 def check(argv: list[str], is_train: bool) -> None:
@@ -157,12 +88,12 @@ def force(opt: dict[str, Any], entry: str) -> None:
 
 def check_blocks(opt: dict[str, Any], is_train: bool) -> None:
     """Raise LIIFError for the first thing that BasicSR's pipeline needs and the options lack."""
-    require(opt, TOP[is_train], "")
+    require(opt, PIPELINE_TOP.of(is_train), "")
     if is_train:
-        require(opt["train"], TRAIN, "train: ")
-        require(opt["logger"], LOGGER, "logger: ")
+        require(opt["train"], PIPELINE_TRAIN, "train: ")
+        require(opt["logger"], PIPELINE_LOGGER, "logger: ")
     if opt.get("val") is not None:
-        require(opt["val"], VAL[is_train], "val: ")
+        require(opt["val"], PIPELINE_VAL.of(is_train), "val: ")
     check_datasets(opt["datasets"], is_train)
     name = opt["model_type"]
     if name not in MODEL_REGISTRY:
@@ -184,20 +115,7 @@ def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:
             raise LIIFError(f"{where}: must be called {' or '.join(phases)}, or such as {phases[-1]}_1")
         if not isinstance(dataset, Mapping):
             raise LIIFError(f"{where}: must be a block of options, not {dataset!r}")
-        require(dataset, TRAIN_SET if phase == "train" else DATASET, f"{where}: ")
+        require(dataset, PIPELINE_DATASET.of(phase == "train"), f"{where}: ")
         if dataset["type"] not in DATASET_REGISTRY:
             known = suggest(dataset["type"], DATASET_REGISTRY.keys())
             raise LIIFError(f"{where}: no dataset {dataset['type']!r}{known}")
-
-
-def require(options: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
-    """Check those options of a block that `fields` names; the block may hold others."""
-    for key, field in fields.items():
-        if key not in options:
-            if field.default is REQUIRED:
-                raise LIIFError(f"{where}{missing(key, options)}")
-            continue
-        try:
-            field.check(options[key])
-        except ValueError as error:
-            raise LIIFError(f"{where}{key}: {error}, not {options[key]!r}") from None

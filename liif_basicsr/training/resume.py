@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.plugin.startup import warn
-from liif_basicsr.training.options import block, require
+from liif_basicsr.utils.checks import block, integer, list_of
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, integer, list_of
+from liif_basicsr.utils.options import Field, require
 
 STATE = {
     **dict.fromkeys(("epoch", "iter"), Field(integer(0))),

@@ -1,21 +1,20 @@
 """Checks the blocks of an options file that the plugin owns, before any time is spent.
 
-A block is described by a table, `{key: Field(...)}`. Unknown keys are errors, with a 'did you mean'.
+A block is described by a table, `{key: Field(...)}`; all of them stand in `liif_basicsr.utils.schema`. Unknown keys are
+errors, with a 'did you mean'.
 """
 from __future__ import annotations
 
 import difflib
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from liif_basicsr.utils.checks import LARGEST_ARGUMENT, boolean, bounded, integer, list_of, number, optional, text
 from liif_basicsr.utils.errors import LIIFError
 
 REQUIRED = object()
-# No width, depth or count of a network is larger; one that is would take all memory, or for ever to make.
-LARGEST_ARGUMENT = 10_000
 
 
 class Field(NamedTuple):
@@ -71,6 +70,25 @@ def check_block(block: Mapping[str, Any], fields: Mapping[str, Field], where: st
     return values
 
 
+def require(options: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> None:
+    """Raise LIIFError unless a block has those options that `fields` names, as they must be; it may hold others.
+
+    Args:
+        options: the block.
+        fields: what is needed.
+        where: what stands before an option in messages, such as `train: `.
+    """
+    for key, field in fields.items():
+        if key not in options:
+            if field.default is REQUIRED:
+                raise LIIFError(f"{where}{missing(key, options)}")
+            continue
+        try:
+            field.check(options[key])
+        except ValueError as error:
+            raise LIIFError(f"{where}{key}: {error}, not {options[key]!r}") from None
+
+
 def check_arguments(cls: type, given: Mapping[str, Any], where: str) -> None:
     """Raise LIIFError for an argument that `cls` lacks, has not got, or that is not what its annotation says."""
     known = inspect.signature(cls).parameters
@@ -97,96 +115,6 @@ def check_of(hint: Any) -> Callable[[Any], Any]:
         return list_of(check_of(kinds[0]))
     checks = {int: integer(1, LARGEST_ARGUMENT), float: number(0, LARGEST_ARGUMENT), bool: boolean, str: text}
     return checks.get(hint, bounded)
-
-
-def bounded(value: Any) -> Any:
-    """Anything, but for numbers at any depth that are absurd or not finite."""
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    for part in parts:
-        bounded(part)
-    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:
-        raise ValueError(f"must hold no number above {LARGEST_ARGUMENT}")
-    return value
-
-
-def anything(value: Any) -> Any:
-    """For keys that BasicSR itself reads."""
-    return value
-
-
-def boolean(value: Any) -> bool:
-    """true or false."""
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def text(value: Any) -> str:
-    """A string with something in it."""
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be a text")
-    return value
-
-
-def integer(minimum: int, maximum: int = 10**9) -> Callable[[Any], int]:
-    """A whole number from `minimum` to `maximum`."""
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ValueError(f"must be a whole number of at least {minimum}")
-        if value > maximum:
-            raise ValueError(f"must be a whole number of at most {maximum}")
-        return value
-
-    return check
-
-
-def number(minimum: float, maximum: float = sys.float_info.max) -> Callable[[Any], float]:
-    """A finite number from `minimum` to `maximum`."""
-
-    def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value < float("inf"):
-            raise ValueError(f"must be a number of at least {minimum}")
-        if value > maximum:
-            raise ValueError(f"must be a number of at most {maximum:g}")
-        return value
-
-    return check
-
-
-def choice(*names: str) -> Callable[[Any], str]:
-    """One of `names`."""
-
-    def check(value: Any) -> str:
-        if value not in names:
-            raise ValueError(f"must be one of {', '.join(names)}")
-        return value
-
-    return check
-
-
-def optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """What `check` takes, or nothing (`~`)."""
-    return lambda value: None if value is None else check(value)
-
-
-def list_of(check: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
-    """A list of what `check` takes."""
-
-    def check_all(value: Any) -> list[Any]:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError("must be a list")
-        return [check(item) for item in value]
-
-    return check_all
-
-
-def scale(value: Any) -> tuple[float, float]:
-    """A scale, or a pair of scales along y and x; each above 0. Returns the pair."""
-    pair = value if isinstance(value, (list, tuple)) else (value, value)
-    if len(pair) != 2 or any(isinstance(s, bool) or not isinstance(s, (int, float)) or not 0 < s < 1e4 for s in pair):
-        raise ValueError("must be a scale above 0 and below 10000, or a pair of them (along y, along x)")
-    return pair[0], pair[1]
 
 
 def scale_text(pair: tuple[float, float]) -> str:

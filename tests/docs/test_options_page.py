@@ -14,9 +14,8 @@ from pages import tables_of
 from liif_basicsr.archs import ARCHS
 from liif_basicsr.archs.encoders import ENCODERS
 from liif_basicsr.data.degradations import DEGRADATIONS, fields_of
-from liif_basicsr.models import distillation
 from liif_basicsr.plugin.registry import TABLE
-from liif_basicsr.training import options as pipeline
+from liif_basicsr.utils import schema
 from liif_basicsr.utils.options import REQUIRED, Field
 
 PAGE = tables_of(ROOT / "docs" / "options.md")
@@ -76,17 +75,16 @@ def test_datasets(name, column, fields):
 def test_blocks_of_models(name):
     """What a model adds to a block stands below a heading such as 'train of LIIFModel'."""
     cls = part("MODEL_REGISTRY", name)
-    for block, required in {"path": {}, "train": pipeline.TRAIN, "logger": pipeline.LOGGER}.items():
-        fields = {**getattr(cls, f"{block}_fields"), **required}
-        assert documented(block, f"{block} of {name}") == defaults(fields)
-    for column, is_train in enumerate((True, False)):
-        fields = {**cls.val_fields, **pipeline.VAL[is_train]}
+    for block in ("path", "train", "logger"):
+        assert documented(block, f"{block} of {name}") == defaults(getattr(cls, f"{block}_fields"))
+    for column, required in enumerate(schema.PIPELINE_VAL):
+        fields = {**cls.val_fields, **required}
         assert documented("val", f"val of {name}", column=column) == defaults(fields)
 
 
-@pytest.mark.parametrize(("column", "is_train"), [(0, True), (1, False)])
-def test_top_level(column, is_train):
-    assert documented("Top level", column=column) == defaults(pipeline.TOP[is_train])
+@pytest.mark.parametrize(("column", "fields"), list(enumerate(schema.PIPELINE_TOP)))
+def test_top_level(column, fields):
+    assert documented("Top level", column=column) == defaults(fields)
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
@@ -95,4 +93,4 @@ def test_degradations(name):
 
 
 def test_blocks_in_blocks():
-    assert documented("teacher") == defaults(distillation.FIELDS)
+    assert documented("teacher") == defaults(schema.TEACHER)

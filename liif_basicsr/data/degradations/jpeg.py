@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from liif_basicsr.data.degradations import checks
 from liif_basicsr.data.sampling import downsample
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.options import Field
 
 
 class JPEG:
     """Pillow's bicubic reduction, then a JPEG file of a whole quality from `jpeg_range`."""
 
-    fields: Mapping[str, Field] = {"jpeg_range": Field(checks.quality_range, [30, 95])}
+    fields: Mapping[str, Field] = {"jpeg_range": Field(checks.pair(1, 100), [30, 95])}
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
         self.range = settings["jpeg_range"]

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.data.degradations import Degradation, checks
+from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, anything
+from liif_basicsr.utils.options import Field
 
 
 class Mix:
     """`parts`, a list of degradations, each a block or its short form, with the probabilities `part_prob`."""
 
-    fields: Mapping[str, Field] = {"parts": Field(anything), "part_prob": Field(checks.weights)}
+    fields: Mapping[str, Field] = {"parts": Field(checks.anything), "part_prob": Field(checks.weights)}
 
     def __init__(self, settings: dict[str, Any], where: str) -> None:
         parts, self.prob = settings["parts"], settings["part_prob"]

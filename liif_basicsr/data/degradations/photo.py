@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from liif_basicsr.data.degradations import checks, steps
+from liif_basicsr.data.degradations import steps
 from liif_basicsr.data.degradations.jpeg import draw_quality, stored
 from liif_basicsr.data.sampling import downsample
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.options import Field
 
 
@@ -24,7 +25,7 @@ class Photo:
         "blur_prob": Field(checks.probability, 0.7),
         **steps.blur_fields("", (0.2, 1.0), sinc_prob=0.05, size=9),
         **steps.noise_fields("", (0, 6), (0.02, 0.4)),
-        "jpeg_range": Field(checks.quality_range, [60, 95]),
+        "jpeg_range": Field(checks.pair(1, 100), [60, 95]),
     }
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:

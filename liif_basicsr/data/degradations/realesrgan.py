@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.data.degradations import checks, steps
+from liif_basicsr.data.degradations import steps
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.options import Field
 
 
@@ -26,13 +27,13 @@ class RealESRGAN:
         "resize_prob": Field(checks.three_weights, [0.2, 0.7, 0.1]),
         "resize_range": Field(checks.around_one(0.01, 10), [0.15, 1.5]),
         **steps.noise_fields("", (1, 30), (0.05, 3)),
-        "jpeg_range": Field(checks.quality_range, [30, 95]),
+        "jpeg_range": Field(checks.pair(1, 100), [30, 95]),
         "second_blur_prob": Field(checks.probability, 0.8),
         **steps.blur_fields("2", (0.2, 1.5), sinc_prob=0.1),
         "resize_prob2": Field(checks.three_weights, [0.3, 0.4, 0.3]),
         "resize_range2": Field(checks.around_one(0.01, 10), [0.3, 1.2]),
         **steps.noise_fields("2", (1, 25), (0.05, 2.5)),
-        "jpeg_range2": Field(checks.quality_range, [30, 95]),
+        "jpeg_range2": Field(checks.pair(1, 100), [30, 95]),
         "final_sinc_prob": Field(checks.probability, 0.8),
     }
 

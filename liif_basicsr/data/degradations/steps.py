@@ -25,7 +25,7 @@ from basicsr.utils.img_process_util import filter2D
 from torch import Tensor
 
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.data.degradations import checks
+from liif_basicsr.utils import checks
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.options import Field
 
