@@ -85,7 +85,7 @@ class LIIFGANModel(LIIFModel):
             losses.clear()
         else:
             self.net_d.requires_grad_(False)
-            losses["l_g_gan"] = self.cri_gan(self._judge(self.output), True, is_disc=False)
+            losses["l_g_gan"] = self.cri_gan(self._judge(self.judged[0]), True, is_disc=False)
             self.scaler.scale(sum(losses.values())).backward()
             optimizers.append(self.optimizer_g)
         losses.update(self._train_discriminator())
@@ -95,7 +95,7 @@ class LIIFGANModel(LIIFModel):
         """Gradients of the discriminator, on true windows and then on the generator's; its losses."""
         self.net_d.requires_grad_(True)
         losses = OrderedDict()
-        for name, images, is_real in (("real", self.gt, True), ("fake", self.output.detach(), False)):
+        for name, images, is_real in (("real", self.judged[1], True), ("fake", self.judged[0].detach(), False)):
             judged = self._judge(images)
             losses[f"l_d_{name}"] = self.cri_gan(judged, is_real, is_disc=True)
             self.scaler.scale(losses[f"l_d_{name}"]).backward()

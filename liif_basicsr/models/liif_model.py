@@ -36,6 +36,7 @@ class LIIFModel(ValidatedModel):
     """
 
     gt: Tensor
+    judged: tuple[Tensor, Tensor]
     # What these blocks may say; a subclass with options of its own extends them.
     train_fields = schema.TRAIN
     val_fields = schema.VAL
@@ -126,15 +127,16 @@ class LIIFModel(ValidatedModel):
         self.finish_step(current_iter, losses, [self.optimizer_g])
 
     def generator_losses(self) -> OrderedDict[str, Tensor]:
-        """Run the network, and the teacher, on the batch; `output` and `gt` become images where samples are patches."""
+        """Run network and teacher on the batch; `judged` becomes output and gt, as images where samples are patches."""
         with autocast(self.device, self.precision):
             output = self.net_g(self.lq, *self.query)
             target = self.teacher(self.lq, *self.query) if self.teacher else None
-        output = output.float()
-        self.output, self.gt = map(as_images, (output, self.gt)) if of_patches(self.opt) else (output, self.gt)
-        losses = self.losses(self.output, self.gt)
+        self.output = output.float()
+        pair = self.output, self.gt
+        self.judged = (as_images(pair[0]), as_images(pair[1])) if of_patches(self.opt) else pair
+        losses = self.losses(*self.judged)
         if self.teacher and target is not None:
-            losses["l_teacher"] = self.teacher.loss(output, target)
+            losses["l_teacher"] = self.teacher.loss(self.output, target)
         return losses
 
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:

@@ -85,9 +85,8 @@ def test_packages_that_cannot_be_imported_are_named_with_cause_and_remedy(
 
 
 def test_a_name_registered_by_another_package_is_a_problem(installed: Environment) -> None:
-    registry = installed.site / "liif_basicsr" / "plugin" / "registry.py"
-    text = registry.read_text()
-    registry.write_text(text.replace('"LIIF":', '"EDSR": "liif_basicsr.archs.liif_arch", "LIIF":'))
+    table = installed.site / "liif_basicsr" / "archs" / "__init__.py"
+    table.write_text(table.read_text().replace('"LIIF":', '"EDSR": "liif_arch", "LIIF":'))
     done = installed.run(*DOCTOR, status=1)
     assert lines(done.stdout)["EDSR"] == "by basicsr.archs.edsr_arch"
     assert "EDSR belongs to basicsr.archs.edsr_arch" in done.stdout

@@ -13,6 +13,9 @@ import pytest
 from liif_basicsr.plugin import install_basicsr
 from liif_basicsr.utils.errors import LIIFError
 
+# Where BasicSR was imported before, by another test.
+pytestmark = pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def index() -> None:
