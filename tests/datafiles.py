@@ -29,6 +29,16 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
 
 
+def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """uint8 RGB with content at all frequencies."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3))
+    for step in (1, 4, 16):
+        small = rng.normal(0, 25, (-(-height // step), -(-width // step), 3))
+        image += small.repeat(step, 0).repeat(step, 1)[:height, :width]
+    return (image + 128).clip(0, 255).astype(np.uint8)
+
+
 def save(path: Path, image: np.ndarray) -> Path:
     """Write an image, and make its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +12,9 @@ import torch
 from basicsr.data import degradations as theirs
 from basicsr.models.realesrgan_model import RealESRGANModel
 from basicsr.utils import DiffJPEG
-from datafiles import build, refused, save, train_block, val_block
+from datafiles import smooth_image
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
 
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import DEGRADATIONS, Degradation, seed_of, seeded
@@ -26,16 +24,6 @@ from liif_basicsr.utils.errors import LIIFError
 
 MIX = {"type": "mix", "parts": ["photo", {"type": "realesrgan", "clean_prob": 0.5}, "jpeg:40"], "part_prob": [3, 1, 1]}
 BLOCKS: list[Any] = [*(name for name in DEGRADATIONS if name != "mix"), MIX]
-
-
-def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 RGB with content at all frequencies."""
-    rng = np.random.default_rng(seed)
-    image = np.zeros((height, width, 3))
-    for step in (1, 4, 16):
-        small = rng.normal(0, 25, (-(-height // step), -(-width // step), 3))
-        image += small.repeat(step, 0).repeat(step, 1)[:height, :width]
-    return (image + 128).clip(0, 255).astype(np.uint8)
 
 
 # BasicSR's own ------------------------------------------------------------------------------------------------
@@ -219,65 +207,3 @@ def test_short_forms_stand_for_blocks():
     assert Degradation("jpeg:60").settings == Degradation({"type": "jpeg", "jpeg_range": [60, 60]}).settings
     assert Degradation("jpeg:30-90").settings["jpeg_range"] == [30, 90]
     assert Degradation("photo").settings == Degradation({"type": "photo"}).settings
-
-
-# In the datasets ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    for name in ("a", "b"):
-        save(tmp_path / "photos" / f"{name}.png", smooth_image(64, 60, ord(name)))
-    return tmp_path / "photos"
-
-
-def items(block: dict[str, Any], workers: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Those of an epoch, as a loader gives them."""
-    loader = DataLoader(
-        build(block), batch_size=None, num_workers=workers, generator=torch.Generator().manual_seed(seed)
-    )
-    torch.manual_seed(seed)
-    return list(loader)
-
-
-@pytest.mark.parametrize("kind", ["realesrgan", "photo"])
-def test_training_degrades_the_crop_that_is_taught(photos, kind):
-    block = train_block(photos, degradation={"type": kind}, use_hflip=False, use_rot=False, scale_range=[2, 2])
-    torch.manual_seed(0)
-    degraded = build(block)[0]
-    torch.manual_seed(0)
-    clean = build({**block, "degradation": {"type": kind, "clean_prob": 1}})[0]
-    torch.manual_seed(0)
-    plain = build({key: value for key, value in block.items() if key != "degradation"})[0]
-    assert torch.equal(clean["lq"], plain["lq"]) and not torch.equal(degraded["lq"], clean["lq"])
-    assert degraded["lq"].shape == (3, 12, 12) and degraded["gt"].shape == (100, 3)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_what_training_draws_follows_from_torchs_seed_in_any_worker(photos, workers):
-    block = train_block(photos, degradation="realesrgan")
-    first, again, other = (items(block, workers, seed) for seed in (3, 3, 4))
-    assert all(torch.equal(a["lq"], b["lq"]) for a, b in zip(first, again, strict=True))
-    assert not any(torch.equal(a["lq"], b["lq"]) for a, b in zip(first, other, strict=True))
-
-
-def test_validation_follows_from_the_names_alone(photos, tmp_path):
-    block = val_block(photos, degradation={"type": "photo"})
-    first, again = build(block), build(block)
-    torch.manual_seed(1)
-    np.random.seed(1)
-    assert len(first) == 4
-    for index in (3, 0, 1, 2):
-        item = again[index]
-        assert torch.equal(first[index]["lq"], item["lq"])
-        name, k = ("a", "b")[index % 2], index // 2
-        image = smooth_image(64, 60, ord(name))[: 64 // (k + 2) * (k + 2), : 60 // (k + 2) * (k + 2)]
-        size = (64 // (k + 2), 60 // (k + 2))
-        expected = Degradation("photo")(np.ascontiguousarray(image), size, seed_of(name))
-        assert torch.equal(item["lq"], to_image_tensor(expected))
-
-
-@pytest.mark.parametrize("make", [train_block, val_block])
-def test_a_degradation_that_does_not_fit_is_refused_by_the_dataset(photos, make):
-    refused(lambda: build(make(photos, degradation={"type": "foto"})), "datasets: Photos: degradation: ", "'photo'")
-    refused(lambda: build(make(photos, degradation={"type": "jpeg", "jpeg_range": [90, 60]})), "jpeg_range", "order")
