@@ -38,6 +38,8 @@ def register_or_warn(host: str) -> None:
         from importlib import import_module
 
         module, function = HOSTS[host]
+        if module in sys.modules and not hasattr(sys.modules[module], function):
+            return  # that module is what imports the host just now; whoever imports it calls it
         getattr(import_module(module), function)()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())

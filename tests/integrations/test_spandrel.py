@@ -193,6 +193,9 @@ def test_the_hook_installs_where_spandrel_is_imported(installed_plugin: Environm
     code = "import spandrel; print('LIIF' in spandrel.MAIN_REGISTRY)"
     assert installed_plugin.run("-c", code).stdout == "True\n"
     assert installed_plugin.run("-c", code, LIIF_BASICSR_DISABLE="1").stdout == "False\n"
+    by_hand = "from liif_basicsr.integrations.spandrel import install; print(len(install()) > 3)"
+    done = installed_plugin.run("-c", by_hand)
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 @pytest.fixture
