@@ -1,7 +1,7 @@
 "use strict";
 
-// Requests of a layer that the server holds at a time: one is decoded, the next waits for it.
-const RUNNING = 2;
+// Requests of a layer that the server holds at a time; a browser sends six. The other tiles wait on the page.
+const RUNNING = 3;
 // In milliseconds, both doubled with each attempt: the pause after a failure, and how long a tile may take.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
@@ -50,9 +50,10 @@ class Connection {
  * leaves the screen is given up; the tiles of the last zoom level stay until those of the new one are complete.
  */
 const TileLayer = L.GridLayer.extend({
-  initialize(method, connection, isVisible, options) {
+  /** `methods`: the numbers of the method above level 0 and of that below, where all give the image itself. */
+  initialize(methods, connection, isVisible, options) {
     L.GridLayer.prototype.initialize.call(this, { keepBuffer: 0, updateWhenZooming: false, ...options });
-    this._method = method;
+    this._methods = methods;
     this._connection = connection;
     this._isVisible = isVisible;
     this._requests = new Map(); // by tile; those in the middle first, as Leaflet adds them
@@ -62,7 +63,8 @@ const TileLayer = L.GridLayer.extend({
   createTile({ x, y, z }, done) {
     const tile = document.createElement("img");
     tile.alt = "";
-    tile.dataset.path = `tile/${this._method}/${z + this.options.zoomOffset}/${y}/${x}.png`;
+    const level = z + this.options.zoomOffset;
+    tile.dataset.path = `tile/${this._methods[level > 0 ? 0 : 1]}/${level}/${y}/${x}.png`;
     this._requests.set(tile, { tile, done, state: "waiting", attempt: 0, controller: null });
     queueMicrotask(() => this._start()); // when all tiles are in their places
     return tile;
@@ -88,7 +90,10 @@ const TileLayer = L.GridLayer.extend({
     try {
       const response = await fetch(tile.dataset.path, { signal: controller.signal });
       if (!response.ok) throw new Error(response.statusText);
-      await show(tile, await response.blob());
+      const blob = await response.blob();
+      request.state = "shown";
+      this._start();
+      await show(tile, blob);
       this._requests.delete(tile);
       this._connection.works();
       done(null, tile);
@@ -137,11 +142,11 @@ const TileLayer = L.GridLayer.extend({
 });
 
 /** Show an image in a tile. */
-async function show(tile, blob) {
-  tile.src = URL.createObjectURL(blob);
-  try {
-    await tile.decode();
-  } finally {
-    URL.revokeObjectURL(tile.src);
-  }
+function show(tile, blob) {
+  const url = URL.createObjectURL(blob);
+  return new Promise((resolve, reject) => {
+    tile.onload = resolve;
+    tile.onerror = reject;
+    tile.src = url;
+  }).finally(() => URL.revokeObjectURL(url));
 }

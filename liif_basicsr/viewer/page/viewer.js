@@ -28,7 +28,7 @@ function makeMap(image, connection) {
   const layers = SIDES.map((pane, method) => {
     map.createPane(pane);
     const isVisible = (tile) => overlaps(tile.getBoundingClientRect(), shares(map)[method]);
-    return new TileLayer(method, connection, isVisible, {
+    return new TileLayer([method, image.methods.length - 1], connection, isVisible, {
       ...levels, bounds, pane, tileSize: image.tile / density, zoomOffset: offset,
     }).addTo(map);
   });
@@ -39,7 +39,6 @@ function makeMap(image, connection) {
 
 /** If CSS pixels are not whole numbers of device pixels, tiles may begin between these: let them overlap by a pixel. */
 function overlapTiles(map, layers) {
-  map.getContainer().classList.add("overlap");
   for (const layer of layers) {
     layer.on("tileloadstart", ({ tile }) => {
       tile.style.width = tile.style.height = `${layer.getTileSize().x + 1}px`;
