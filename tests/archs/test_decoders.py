@@ -34,7 +34,7 @@ class FirstChannels(Decoder):
     def forward(self, feat, coord, cell):
         grid = coord[:, None].flip(-1).to(feat.dtype)
         near = torch.nn.functional.grid_sample(feat, grid, align_corners=False, padding_mode="border")[:, :3, 0].mT
-        return near * (1 + cell[..., :1] * feat.shape[-2]).to(feat.dtype)
+        return near / (1 + cell[..., :1] * feat.shape[-2]).to(feat.dtype)
 
 
 def small_network(name: str, seed: int = 0) -> ContinuousNetwork:
