@@ -17,8 +17,8 @@ from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.version import Version
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-SOURCE_ONLY = ("basicsr",)
-FOLLOWS = ("torch",)  # each torchvision asks for the one torch that it was built with
+# Each torchvision asks for the one torch that it was built with; other versions of BasicSR have a test of their own.
+LEFT_OUT = ("torch", "basicsr")
 
 
 def requirements() -> list[Requirement]:
@@ -37,8 +37,6 @@ def lowest(requirement: Requirement) -> Version:
     [line] = (line for line in printed.splitlines() if line.startswith("Available versions:"))
     known = (Version(number) for number in line.partition(":")[2].split(","))
     allowed = sorted(number for number in known if number in requirement.specifier)
-    if requirement.name in SOURCE_ONLY:
-        return allowed[0]
     # From some version on there are wheels for this Python.
     return allowed[bisect_left(allowed, True, key=lambda number: has_wheel(requirement.name, number))]
 
@@ -65,7 +63,7 @@ def main() -> None:
     if args.installed:
         print(" | ".join(map(installed, args.installed)))
         return
-    for requirement in (r for r in requirements() if r.name not in FOLLOWS):
+    for requirement in (r for r in requirements() if r.name not in LEFT_OUT):
         print(f"{requirement.name}=={lowest(requirement)}", flush=True)
 
 

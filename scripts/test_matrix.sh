@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
 OUT=results/matrix
-PACKAGES="torch torchvision numpy pillow opencv-python basicsr"
+PACKAGES="torch torchvision numpy pillow opencv-python"
 
 main() {
     local cells=() python column status=0
@@ -58,9 +58,8 @@ install_cell() {
     if [ "$1" = lowest ]; then
         python scripts/lowest_versions.py >"$2/lowest.txt"
         export PIP_CONSTRAINT=$2/lowest.txt
-        python -m pip install torchvision setuptools  # the lowest BasicSR is built with torch at hand
     fi
-    python -m liif_basicsr install-basicsr --basicsr "$(grep -s basicsr "$2/lowest.txt" || echo basicsr)" -e '.[test]'
+    python -m liif_basicsr install-basicsr --editable '.[test]'
     python -m pip install --no-deps realesrgan
 }
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ import pytest  # noqa: E402
 from experiment import make_images, model_options  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from liif_basicsr.plugin.versions import numbers  # noqa: E402
-
 # How processes are started: fork, spawn or forkserver; by default as this Python does it.
 if os.environ.get("LIIF_TEST_START_METHOD"):
     multiprocessing.set_start_method(os.environ["LIIF_TEST_START_METHOD"], force=True)
@@ -35,10 +32,6 @@ collect_ignore = []
 if os.name != "posix":
     collect_ignore += ["cli/test_upscale_failing.py", "hub/test_checkpoint_written.py", "images/test_hostile_files.py"]
     collect_ignore += ["scripts/test_faults.py", "training/test_resume.py"]
-# What these need came with BasicSR 1.4: Real-ESRGAN's model, network and discriminator.
-if numbers(version("basicsr")) < [1, 4]:
-    collect_ignore += ["archs/test_fixed_scale.py", "data/test_degradations.py", "hub/test_fixed_scale_files.py"]
-    collect_ignore += ["models/test_gan.py"]
 
 ROOT = Path(__file__).parents[1]
 STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py")
