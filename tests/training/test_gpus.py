@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from liif_basicsr.training import distributed, options
-from liif_basicsr.utils import gpu
+from liif_basicsr.training import distributed
+from liif_basicsr.utils import checks, gpu
 from liif_basicsr.utils.errors import LIIFError
 
 VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 2021\nGCC version: 9.3.0\n"
@@ -25,7 +25,7 @@ def test_a_driver_that_does_not_fit_is_named_with_what_to_do(driver):
     text = gpu.unfit_driver()
     assert text.startswith(f"the NVIDIA driver 470.82.01 does not fit torch {torch.__version__}, made for CUDA 13.0;")
     with pytest.raises(ValueError, match="must be auto or 0, for the CPU, as the NVIDIA driver 470.82.01 does not fit"):
-        options.gpus(1)
+        checks.gpus(1)
 
 
 def test_a_torch_without_cuda_is_named_where_there_is_a_driver(driver, monkeypatch):
@@ -41,7 +41,7 @@ def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
     driver.unlink()
     assert gpu.unfit_driver() is None
     with pytest.raises(ValueError, match="as there is no GPU that torch can use"):
-        options.gpus(1)
+        checks.gpus(1)
 
 
 @pytest.mark.parametrize(
