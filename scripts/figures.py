@@ -126,7 +126,7 @@ def write_sheet(panels: dict[str, Image.Image], args: argparse.Namespace) -> Non
 def run_curve(args: argparse.Namespace) -> None:
     """Measure what the results lack, and draw PSNR against scale."""
     check_curve(args.out, scales_of(args))
-    draw_curve(args.out, *measured(args))
+    draw_curve(args.out, *measured(args)[:3])
     print(args.out)
 
 

@@ -1,6 +1,8 @@
 """One table of networks on sets at scales: PSNR and SSIM by the paper's protocols, with the paper's numbers.
 
     python scripts/tables.py bicubic liif-light mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
+    python scripts/tables.py bicubic liif-photo --sets Kodak24 --scales 4 --degradation jpeg:60 --protocol div2k \
+        --metrics psnr niqe --reference realesrgan-x4plus
 
 Sets are those of `prepare_data.py benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each result
 is saved as soon as it is measured: an interrupted run continues, and only what has changed is measured again.
@@ -22,7 +24,7 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.evaluation.command import add_arguments, measured
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
-from liif_basicsr.evaluation.results import METRICS, Values
+from liif_basicsr.evaluation.results import METRICS, TO_REFERENCE, Values
 from liif_basicsr.evaluation.table import FORMS, make_rows, markdown
 from liif_basicsr.hub.official import to_official
 from liif_basicsr.utils.errors import LIIFError, run_script
@@ -55,19 +57,23 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write the tables, and print one."""
     for path in args.out:
         check_output(path, FORMS)
-    methods, subjects, results = measured(args)
+    methods, subjects, results, reference = measured(args, args.metrics, args.reference)
     times = measure_times(methods, args.official, args.runs) if args.time or args.official else {}
-    rows = make_rows(methods, subjects, results, times)
-    print(markdown(rows, args.metrics))
+    rows = make_rows(methods, subjects, results, times, reference)
+    metrics = [*args.metrics, *([TO_REFERENCE] if reference else [])]
+    print(markdown(rows, metrics))
     for path in args.out:
-        write(path, FORMS[path.suffix](rows, args.metrics).encode())
+        write(path, FORMS[path.suffix](rows, metrics).encode())
 
 
 def main() -> int:
     """Parse the command line and make the table; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="default: both")
+    parser.add_argument(
+        "--metrics", nargs="+", choices=METRICS, default=["psnr", "ssim"], help="default: psnr ssim",
+    )  # fmt: skip
+    parser.add_argument("--reference", metavar="NETWORK", help="also PSNR to what it makes, last in each cell")
     parser.add_argument("--time", action="store_true", help="also measure the time per megapixel of output")
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif to compare times with")
     parser.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")

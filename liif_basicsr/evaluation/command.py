@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from liif_basicsr.evaluation.methods import Method, open_methods
-from liif_basicsr.evaluation.results import Results, measure_all
-from liif_basicsr.evaluation.sets import Scale, Subject, open_subjects
+from liif_basicsr.evaluation.methods import Method, open_method, open_methods
+from liif_basicsr.evaluation.results import Reference, Results, measure_all
+from liif_basicsr.evaluation.sets import NIQE_BLOCK, PROTOCOLS, Scale, Subject, check_sizes, open_subjects
 from liif_basicsr.utils.checks import enlarging_scale
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import PRECISIONS
@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scales", nargs="+", type=scales, required=True, metavar="SCALE",
         help="such as 2 2.5, 2x3.5 (along y, along x), or 2:8:0.25 (from, to, step)",
     )  # fmt: skip
+    parser.add_argument(
+        "--degradation", metavar="TYPE",
+        help="how low resolution is made of the ground truth, such as jpeg:60, photo, realesrgan (default: clean)",
+    )  # fmt: skip
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="border and colour, see docs/evaluation.md (the set's)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     parser.add_argument(
         "--results", type=Path, default=Path("results/tables.json"),
@@ -33,20 +38,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def measured(args: argparse.Namespace) -> tuple[list[Method], list[Subject], Results]:
+def measured(
+    args: argparse.Namespace, metrics: Sequence[str] = ("psnr", "ssim"), reference: str | None = None
+) -> tuple[list[Method], list[Subject], Results, Reference | None]:
     """Open what the arguments name, and measure what the results file lacks.
+
+    Args:
+        metrics: of METRICS.
+        reference: the method whose outputs are compared with, too.
 
     Raises:
         LIIFError: bad input, found before anything is measured unless it is a corrupt image.
     """
     wanted = scales_of(args)
-    subjects = [subject for text in args.sets for subject in open_subjects(text, args.data, wanted)]
+    made = {"degradation": args.degradation, "protocol": args.protocol}
+    subjects = [subject for text in args.sets for subject in open_subjects(text, args.data, wanted, **made)]
     if len({subject.name for subject in subjects}) < len(args.sets):
         raise LIIFError("--sets: two of them have the same name; rename one with NAME=FOLDER")
+    if "niqe" in metrics:
+        for subject in subjects:
+            check_sizes(subject, NIQE_BLOCK, "NIQE")
     methods = open_methods(args.methods, args.precision)
+    compared = Reference(open_method(reference, args.precision)) if reference else None
     results = Results(args.results)
-    measure_all(methods, subjects, results)
-    return methods, subjects, results
+    measure_all(methods, subjects, results, metrics, compared)
+    return methods, subjects, results, compared
 
 
 def scales_of(args: argparse.Namespace) -> list[Scale]:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
+from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.sets import Subject
@@ -16,8 +19,34 @@ from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
 from liif_basicsr.utils.options import scale_text
 
-METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
+METRICS = {
+    "psnr": {"type": "calculate_psnr_liif"},
+    "ssim": {"type": "calculate_ssim"},
+    "niqe": {"type": "calculate_niqe"},  # needs no ground truth; lower is better
+}
+# What PSNR to another method's output is called in a table.
+TO_REFERENCE = "psnr_to"
 Values = dict[str, float]
+
+
+class Reference:
+    """Another method, whose outputs are compared with: rendered once for each image, and kept as 8-bit images."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.kept: dict[tuple[str, int], np.ndarray] = {}
+
+    @property
+    def metric(self) -> str:
+        """What PSNR to it is called in the results."""
+        return f"{TO_REFERENCE} {self.method.key}"
+
+    def output(self, subject: Subject, index: int, lq: Tensor, size: tuple[int, int]) -> Tensor:
+        """(1, 3, H, W) for image `index` of a subject."""
+        key = subject.key, index
+        if key not in self.kept:
+            self.kept[key] = to_pixels(self.method.render(lq, size)[0])
+        return to_image_tensor(self.kept[key])[None]
 
 
 class Results:
@@ -38,24 +67,24 @@ class Results:
         self.path = path
         self.kept = self._read()
 
-    def __contains__(self, pair: tuple[Method, Subject]) -> bool:
-        return _key(*pair) in self.kept
-
     def __getitem__(self, pair: tuple[Method, Subject]) -> Values:
-        row = self.kept[_key(*pair)]
-        return {metric: row[metric] for metric in METRICS}
+        """What was measured, by metric."""
+        return {metric: value for metric, value in self.kept.get(_key(*pair), {}).items() if _is_metric(metric)}
 
     def __setitem__(self, pair: tuple[Method, Subject], values: Values) -> None:
         method, subject = pair
         about = {"method": method.label, "set": subject.name, "scale": scale_text(subject.scale)}
         # Another process may have written in the meantime.
-        self.kept = {**self._read(), **self.kept, _key(method, subject): {**about, "images": len(subject), **values}}
+        known = {**self._read(), **self.kept}
+        row = {**known.get(_key(method, subject), {}), **about, "images": len(subject), **values}
+        self.kept = {**known, _key(method, subject): row}
         write(self.path, json.dumps(self.kept, indent=1).encode())
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             kept = json.loads(self.path.read_text()) if self.path.exists() else {}
-            if not all(isinstance(row[metric], (int, float)) for row in kept.values() for metric in METRICS):
+            rows = [{metric: value for metric, value in row.items() if _is_metric(metric)} for row in kept.values()]
+            if not all(row and all(isinstance(value, (int, float)) for value in row.values()) for row in rows):
                 raise ValueError
         except OSError as error:
             raise LIIFError(f"{self.path}: cannot be read: {error.strerror}") from None
@@ -64,20 +93,50 @@ class Results:
         return kept
 
 
-def measure_all(methods: Sequence[Method], subjects: Iterable[Subject], results: Results) -> None:
-    """Measure what the results lack, with a progress bar of images."""
-    missing = [(method, subject) for subject in subjects for method in methods if (method, subject) not in results]
-    total = sum(len(subject) for _, subject in missing)
+def measure_all(
+    methods: Sequence[Method],
+    subjects: Iterable[Subject],
+    results: Results,
+    metrics: Sequence[str],
+    reference: Reference | None = None,
+) -> None:
+    """Measure what the results lack, with a progress bar of images.
+
+    Args:
+        metrics: of METRICS.
+        reference: also measure PSNR to its outputs.
+    """
+    wanted = {*metrics, *([reference.metric] if reference else [])}
+    pairs = [(method, subject) for subject in subjects for method in methods]
+    missing = [(*pair, lacking) for pair in pairs if (lacking := wanted - results[pair].keys())]
+    total = sum(len(subject) for _, subject, _ in missing)
     with tqdm(total=total, unit="image", disable=None if total else True) as bar:
-        for method, subject in missing:
+        for method, subject, lacking in missing:
             bar.set_description(f"{method.label}, {subject.name} x{scale_text(subject.scale)}")
             rows = []
-            for item in subject.pairs():
-                lq, gt = item["lq"][None], item["gt"][None]
-                rows.append(measure(method.render(lq, tuple(gt.shape[-2:])), gt, METRICS, subject.protocol))
+            for index, item in enumerate(subject.pairs()):
+                rows.append(_measured(method, subject, index, item, lacking, reference))
                 bar.update()
-            means = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-            results[method, subject] = dict(zip(METRICS, means, strict=True))
+            results[method, subject] = {metric: sum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
+
+
+def _measured(
+    method: Method, subject: Subject, index: int, item: Any, names: set[str], reference: Reference | None
+) -> Values:
+    """The metrics of a method on one image."""
+    lq, gt = item["lq"][None], item["gt"][None]
+    size = gt.shape[-2], gt.shape[-1]
+    output = method.render(lq, size)
+    metrics = {name: option for name, option in METRICS.items() if name in names}
+    values = dict(zip(metrics, measure(output, gt, metrics, subject.protocol), strict=True))
+    if reference and reference.metric in names:
+        target = reference.output(subject, index, lq, size)
+        (values[reference.metric],) = measure(output, target, {"psnr": METRICS["psnr"]}, subject.protocol)
+    return values
+
+
+def _is_metric(name: str) -> bool:
+    return name in METRICS or name.startswith(TO_REFERENCE)
 
 
 def _key(method: Method, subject: Subject) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,9 @@ from liif_basicsr.utils.options import scale_text, suggest
 
 Scale = tuple[float, float]
 SUPPLIED = (2, 3, 4)
+PROTOCOLS = ("benchmark", "div2k")
 SSIM_WINDOW = 11
+NIQE_BLOCK = 96
 
 
 class Layout(NamedTuple):
@@ -61,7 +64,9 @@ class Subject(NamedTuple):
     def key(self) -> str:
         """Identifies its results; derived from the images, the scale and the protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
-        digest = hashlib.sha256("".join(map(_digest, sources)).encode()).hexdigest()[:16]
+        degradation = getattr(self.dataset, "degradation", None)
+        made = json.dumps(degradation.settings, sort_keys=True) if degradation else ""
+        digest = hashlib.sha256("".join([*map(_digest, sources), made]).encode()).hexdigest()[:16]
         return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"
 
     def __len__(self) -> int:
@@ -72,7 +77,9 @@ class Subject(NamedTuple):
         return (self.dataset[self.k * len(self) + index] for index in range(len(self)))
 
 
-def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[Subject]:
+def open_subjects(
+    text: str, root: str | Path, scales: Sequence[Scale], *, degradation: str | None = None, protocol: str | None = None
+) -> list[Subject]:
     """A set at each of `scales`, in that order.
 
     Low resolution is read where it is supplied (x2, x3, x4 of the benchmark sets and of DIV2K); at other scales, and
@@ -80,15 +87,17 @@ def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[
 
     Args:
         text: the name of a folder in `root`, or NAME=FOLDER.
+        degradation: makes all low resolution from the ground truth, see `liif_basicsr.data.degradations`.
+        protocol: of PROTOCOLS; None: that of the set.
 
     Raises:
-        LIIFError: no such set, images that are missing or corrupt, or too small for a scale.
+        LIIFError: no such set or degradation, images that are missing or corrupt, or too small for a scale.
     """
     name, folder = _find(text, Path(root))
     layout = next(layout for member, layout in LAYOUTS.items() if (folder / member).is_dir())
-    supplied = [s for s in scales if layout.lq and s[0] == s[1] and s[0] in SUPPLIED]
+    supplied = [s for s in scales if layout.lq and not degradation and s[0] == s[1] and s[0] in SUPPLIED]
     other = [s for s in scales if s not in supplied]
-    block = {"name": name, "phase": "test", "io_backend": {"type": "disk"}, "protocol": layout.protocol}
+    block = {"name": name, "phase": "test", "io_backend": {"type": "disk"}, "protocol": protocol or layout.protocol}
     subjects: dict[Scale, Subject] = {}
     if supplied:
         places = {"dataroot_gt": str(folder / layout.gt_of_supplied), "dataroot_lq": str(folder / str(layout.lq))}
@@ -96,25 +105,26 @@ def open_subjects(text: str, root: str | Path, scales: Sequence[Scale]) -> list[
         dataset: Any = ArbitraryScalePairedDataset({**opt, "type": "ArbitraryScalePairedDataset"})
         subjects |= {scale: Subject(name, dataset, k) for k, scale in enumerate(supplied)}
     if other:
-        opt = {**block, "dataroot_gt": str(folder / layout.gt), "scales": other}
-        dataset = ArbitraryScaleImageDataset({**opt, "type": "ArbitraryScaleImageDataset"})
+        given = {"dataroot_gt": str(folder / layout.gt), "scales": other, "degradation": degradation}
+        dataset = ArbitraryScaleImageDataset({**block, **given, "type": "ArbitraryScaleImageDataset"})
         subjects |= {scale: Subject(name, dataset, k) for k, scale in enumerate(other)}
     ordered = [subjects[scale] for scale in scales]
     for subject in ordered:
-        check_sizes(subject)
+        check_sizes(subject, SSIM_WINDOW, "SSIM")
     return ordered
 
 
-def check_sizes(subject: Subject) -> None:
-    """Raise LIIFError for the first image that is smaller than SSIM's window without the protocol's border."""
+def check_sizes(subject: Subject, smallest: int, metric: str) -> None:
+    """Raise LIIFError for the first image that is too small for a metric without the protocol's border."""
     gt, border = subject.dataset.gt[subject.k], subject.protocol["crop_border"]
     for index in range(len(subject)):
         size = gt.size(index)
         kept = scaled_size(floor_size(size, subject.scale), subject.scale)
-        if min(kept) - 2 * border < SSIM_WINDOW:
+        if min(kept) - 2 * border < smallest:
             raise LIIFError(
                 f"{subject.name}: {gt.path(index)} is {size[0]}x{size[1]}, too small for x{scale_text(subject.scale)}: "
-                f"{kept[0]}x{kept[1]} less a border of {border} is below {SSIM_WINDOW}; leave out that scale or image"
+                f"{kept[0]}x{kept[1]} less a border of {border} is below the {smallest} of {metric}; leave "
+                "out that scale or image"
             )
 
 

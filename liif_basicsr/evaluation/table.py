@@ -7,14 +7,14 @@ from typing import NamedTuple
 from liif_basicsr.evaluation.formats import csv_rows, latex_rows, markdown_rows
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.published import PUBLISHED
-from liif_basicsr.evaluation.results import Results, Values
+from liif_basicsr.evaluation.results import TO_REFERENCE, Reference, Results, Values
 from liif_basicsr.evaluation.sets import Subject
 from liif_basicsr.utils.options import scale_text
 
 PAPER = " (paper)"
 # Times, which do not depend on a set -> their headings in the table.
 TIMES = {"seconds": "s / megapixel", "ratio": "x official"}
-DIGITS = {"psnr": 2, "ssim": 4}
+DIGITS = {"psnr": 2, "ssim": 4, "niqe": 2, TO_REFERENCE: 2}
 
 
 class Row(NamedTuple):
@@ -28,25 +28,35 @@ class Row(NamedTuple):
 
 
 def make_rows(
-    methods: Sequence[Method], subjects: Sequence[Subject], results: Results, times: Mapping[str, Values]
+    methods: Sequence[Method],
+    subjects: Sequence[Subject],
+    results: Results,
+    times: Mapping[str, Values],
+    reference: Reference | None = None,
 ) -> list[Row]:
     """The results set by set, each followed by the paper's for that set and these scales.
 
     Args:
         results: must contain all methods on all subjects.
         times: by label; see TIMES.
+        reference: PSNR to its outputs stands in the rows as TO_REFERENCE.
     """
     rows = []
     for name in dict.fromkeys(subject.name for subject in subjects):
         own = [subject for subject in subjects if subject.name == name]
         for method in methods:
-            values = {scale_text(subject.scale): results[method, subject] for subject in own}
+            values = {scale_text(subject.scale): _named(results[method, subject], reference) for subject in own}
             rows.append(Row(name, method.label, method.parameters, values, times.get(method.label, {})))
         scales = [scale_text(subject.scale) for subject in own]
-        for label, psnr in PUBLISHED.get(name, {}).items():
+        clean = all(getattr(subject.dataset, "degradation", None) is None for subject in own)
+        for label, psnr in PUBLISHED.get(name, {}).items() if clean else ():
             known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
             rows += [Row(name, label + PAPER, None, known, {})] if known else []
     return rows
+
+
+def _named(values: Values, reference: Reference | None) -> Values:
+    return {**values, TO_REFERENCE: values[reference.metric]} if reference else values
 
 
 def markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
