@@ -18,6 +18,7 @@ from liif_basicsr.cli.files import (
     shown,
     terminated_like_interrupted,
 )
+from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import Enlarger
@@ -36,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--size", metavar="HxW", help="height and width in pixels")
     size.add_argument("--long-edge", metavar="N", help="pixels along the longer edge")
     add_engine_arguments(parser)
+    parser.add_argument(
+        "--strength", type=float, default=1.0, metavar="0..1",
+        help=f"of the model; the rest is what {CLEAN} makes, which keeps grain and damage (default: 1)",
+    )  # fmt: skip
     parser.add_argument("--self-ensemble", action="store_true", help="slightly better, eight times as slow")
 
 
@@ -50,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         jobs = _jobs(args.input, Path(args.output))
     except OSError as error:  # such as a parent folder without access, or a name that is too long
         raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
-    enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble)
+    enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble, args.strength)
     note_slow_precision(enlarger)
 
     def plan(image: LoadedImage) -> Output:

@@ -51,7 +51,9 @@ DOWNLOADS = {
         {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 23, "num_grow_ch": 32},
     ),
 }
+# What enlarges unless another one is asked for; and what is faithful to every pixel, for clean images.
 DEFAULT = "liif-light"
+CLEAN = "liif-light"
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:

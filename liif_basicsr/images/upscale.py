@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,10 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.hub import DEFAULT
+from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
 from liif_basicsr.images.engine import Engine, in_kind, planes
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.rendering.tiles import Window
+from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.memory import check_memory
 from liif_basicsr.utils.precision import autocast
 
@@ -35,6 +37,7 @@ def upscale(
     device: str | None = None,
     precision: str | None = None,
     self_ensemble: bool = False,
+    strength: float = 1.0,
 ) -> Image.Image | np.ndarray:
     """Enlarge an image.
 
@@ -48,16 +51,18 @@ def upscale(
         precision: float32, bfloat16 or float16; by default the fastest that is exact enough, see
             `liif_basicsr.utils.precision`.
         self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
+        strength: of the model, 0 to 1; the rest is what the network for clean images makes of it. Less of `liif-photo`
+            keeps more of the grain, and of the damage.
 
     Returns:
         A Pillow image for a Pillow image, an array of the same dtype and number of dimensions for an array. An image
         keeps its mode, ICC profile and EXIF; palettes and CMYK become RGB, and the EXIF orientation is applied.
 
     Raises:
-        LIIFError: an image, size, model or device that cannot be used, or an output that does not fit in memory.
+        LIIFError: an image, size, model, device or strength that cannot be used, or an output beyond the memory.
     """
     wanted = OutputSize.of(scale, size)
-    enlarger = Enlarger(model, device, precision, self_ensemble)
+    enlarger = Enlarger(model, device, precision, self_ensemble, strength)
     return in_kind(image, lambda pixels: _enlarge(pixels, wanted, enlarger))
 
 
@@ -66,7 +71,10 @@ class Enlarger(Engine):
 
     Args:
         model, device, precision: see `Engine`.
-        self_ensemble: see `upscale`.
+        self_ensemble, strength: see `upscale`.
+
+    Raises:
+        LIIFError: see `Engine`, or a strength beyond 0 to 1.
     """
 
     def __init__(
@@ -75,14 +83,21 @@ class Enlarger(Engine):
         device: str | None = None,
         precision: str | None = None,
         self_ensemble: bool = False,
+        strength: float = 1.0,
     ) -> None:
+        if not 0 <= strength <= 1:
+            raise LIIFError(f"strength: must lie between 0 and 1, not {strength:g}")
         super().__init__(model, device, precision)
-        self.self_ensemble = self_ensemble
+        self.turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self_ensemble else [Turn()]
+        self.shares = [(self.net, strength)]
+        if strength < 1:
+            clean = cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device))
+            self.shares = [(net, share) for net, share in ((self.net, strength), (clean, 1 - strength)) if share > 0]
 
     def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
         """Estimate the memory for an output of `size` (H, W); `whole`: kept in memory, and copied to be encoded."""
         held = 4 * size[0] if whole else min(size[0], 2 * ROWS)
-        views = (8 if self.self_ensemble else 1) * (2 if pixels.shape[2] in (2, 4) else 1)
+        views = len(self.turns) * len(self.shares) * (2 if pixels.shape[2] in (2, 4) else 1)
         return held * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
 
     def strips(
@@ -134,10 +149,12 @@ class Enlarger(Engine):
     def _view(self, plane: np.ndarray) -> View:
         """Pixels (h, w, 1 or 3) as a function of the output size and a window to (3, rows, columns)."""
         lq = self.lq(plane)
-        turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self.self_ensemble else [Turn()]
+        kept = FEATURE_BYTES // (len(self.turns) * len(self.shares))
         with torch.inference_mode():
-            views = [turn.view(self.net, lq, FEATURE_BYTES // len(turns)) for turn in turns]
-        return lambda size, window: torch.stack([view(size, window) for view in views]).mean(0)
+            views = [
+                (turn.view(net, lq, kept), share / len(self.turns)) for net, share in self.shares for turn in self.turns
+            ]
+        return lambda size, window: torch.stack([view(size, window) * weight for view, weight in views]).sum(0)
 
 
 class Turn:

@@ -117,29 +117,6 @@ def test_progress_counts_all_pixels(enlarger):
     assert sum(made) == (ROWS + 3) * (COLS + 5) and len(made) == 4
 
 
-def test_self_ensemble_equals_the_mean_over_eight_orientations(model):
-    enlarger = Enlarger(model, "cpu", "float32", self_ensemble=True)
-    pixels, size = ramp(7, 10, 3, np.uint16), (15, 31)
-    total = 0.0
-    for turn in range(8):
-        turned = pixels[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
-        turned = turned.swapaxes(0, 1) if turn & 4 else turned
-        output = liif_basicsr.upscale(
-            np.ascontiguousarray(turned), size=size[::-1] if turn & 4 else size, model=model, precision="float32"
-        ).astype(float)
-        output = output.swapaxes(0, 1) if turn & 4 else output
-        total = total + output[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
-    assert np.abs(np.concatenate(list(enlarger.strips(pixels, size))) - total / 8).max() <= 1
-
-
-def test_self_ensemble_has_no_seam(model, monkeypatch):
-    whole = liif_basicsr.upscale(ramp(12, 14), size=(40, 50), model=model, precision="float32", self_ensemble=True)
-    monkeypatch.setattr(upscale, "ROWS", 17)
-    monkeypatch.setattr(upscale, "COLS", 9)
-    parts = liif_basicsr.upscale(ramp(12, 14), size=(40, 50), model=model, precision="float32", self_ensemble=True)
-    assert np.abs(whole.astype(int) - parts).max() <= 1
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_equals_pillows_exif_transpose(model, orientation):
     loaded = image("RGB")
