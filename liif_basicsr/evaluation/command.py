@@ -7,7 +7,7 @@ from pathlib import Path
 
 from liif_basicsr.evaluation.methods import Method, open_method, open_methods
 from liif_basicsr.evaluation.results import Reference, Results, measure_all
-from liif_basicsr.evaluation.sets import NIQE_BLOCK, PROTOCOLS, Scale, Subject, check_sizes, open_subjects
+from liif_basicsr.evaluation.sets import NIQE_SIDE, PROTOCOLS, Scale, Subject, check_sizes, open_subjects
 from liif_basicsr.utils.checks import enlarging_scale
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import PRECISIONS
@@ -57,7 +57,7 @@ def measured(
         raise LIIFError("--sets: two of them have the same name; rename one with NAME=FOLDER")
     if "niqe" in metrics:
         for subject in subjects:
-            check_sizes(subject, NIQE_BLOCK, "NIQE")
+            check_sizes(subject, NIQE_SIDE, "NIQE")
     methods = open_methods(args.methods, args.precision)
     compared = Reference(open_method(reference, args.precision)) if reference else None
     results = Results(args.results)

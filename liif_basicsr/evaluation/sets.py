@@ -21,7 +21,7 @@ Scale = tuple[float, float]
 SUPPLIED = (2, 3, 4)
 PROTOCOLS = ("benchmark", "div2k")
 SSIM_WINDOW = 11
-NIQE_BLOCK = 96
+NIQE_SIDE = 2 * 96  # two of its blocks, whose covariance it takes
 
 
 class Layout(NamedTuple):

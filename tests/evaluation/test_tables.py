@@ -288,7 +288,7 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path, data: Path) -> None:
 
 def test_the_command_reports_bad_output_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
     line = run("bicubic", "--sets", "photos", "--scales", 2, "--metrics", "niqe", status=1)
-    assert "p0.png is 48x52" in line and "below the 96 of NIQE" in line and line.count("\n") == 1
+    assert "p0.png is 48x52" in line and "below the 192 of NIQE" in line and line.count("\n") == 1
     args = [data / "a.pth", "--sets", "photos", "--scales", 2, "--out"]
     for wrong, said in ("t.doc", "t.doc: cannot be written as '.doc'"), ("/proc/none/t.md", "/proc/none/t.md: cannot"):
         line = run(*args, wrong, status=1)

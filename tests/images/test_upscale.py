@@ -12,7 +12,6 @@ from image_files import SRGB, exif_of, image, model, ramp
 from PIL import ImageOps
 
 import liif_basicsr
-from liif_basicsr.images import upscale
 from liif_basicsr.images.engine import includes
 from liif_basicsr.images.reading import TURNS, from_image
 from liif_basicsr.images.size import OutputSize

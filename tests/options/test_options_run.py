@@ -1,6 +1,7 @@
 """Every options file, but small, through BasicSR's own pipelines: two iterations and a validation, or a test."""
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images(root / "benchmark" / name, 40, count=1)
     sets.benchmark(root / "benchmark", data)
     for name in ("Kodak24", "quickstart/val"):
-        images(data / name, 40, count=1)
+        images(data / name, 240, count=1)  # two blocks of NIQE
+    teacher = {"teacher": "realesrgan-x4plus", "scale": 4}
+    for kind, size in (("lq", 12), ("teacher", 48)):
+        store(open_any(images(data / "made" / kind, size)), data / "photo_pairs" / f"{kind}.lmdb", one)
+    (data / "photo_pairs" / "teach.json").write_text(json.dumps(teacher))
     celeba_hq(images(data / "data1024x1024", 256, count=3), data / "CelebA-HQ", 1)
     return root
 
@@ -89,6 +94,8 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
         opt["logger"] |= {"print_freq": 1, "save_checkpoint_freq": 2, "use_tb_logger": False}
         if opt.get("val"):
             opt["val"]["val_freq"] = 2
+        if "network_d" in opt:
+            opt["network_d"]["num_feat"] = 4
         if opt["train"].get("perceptual_opt"):
             opt["train"]["perceptual_opt"] |= {"vgg_type": "vgg11", "layer_weights": {"conv1_1": 1}}
     return opt
