@@ -5,8 +5,9 @@
     python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
 `sheet` downsamples an image and upscales it again: low resolution, bicubic, each model, and the image itself, side by
-side; `--degradation` degrades it, too. `curve` draws PSNR against scale, with the arguments, the measurements and the
-saved results of `tables.py`. `degradations` shows several draws of each degradation in a row.
+side, in a row for each `--scale`; `--degradation` degrades it, too. `curve` draws PSNR against scale, with the
+arguments, the measurements and the saved results of `tables.py`. `degradations` shows several draws of each degradation
+in a row.
 """
 from __future__ import annotations
 
@@ -85,42 +86,53 @@ def region_of(text: str) -> tuple[int, int, int, int]:
 def read_image(args: argparse.Namespace) -> Image.Image:
     """The image that a sheet is of, when all else that its arguments say is right."""
     check_output(args.out, SHEETS)
-    if not 1 <= args.scale < 1e4:
-        raise LIIFError(f"--scale {args.scale:g}: must be at least 1")
+    for scale in args.scale:
+        if not 1 <= scale < 1e4:
+            raise LIIFError(f"--scale {scale:g}: must be at least 1")
     gt = read_srgb(args.image)
     check_window((gt.height, gt.width), args.region)
     return gt
 
 
 def run_sheet(args: argparse.Namespace) -> None:
-    """Make a sheet and write it."""
+    """Make a sheet, with a row for each scale, and write it."""
     gt = read_image(args)
     degradation = Degradation(args.degradation, "--degradation") if args.degradation else None
-    low = downscaled(gt, args.scale, degradation, seed_of(args.image))
-    write_sheet(upscale_all(gt, low, args.scale, open_methods(["bicubic", *args.model], args.precision)), args)
+    methods = open_methods(["bicubic", *args.model], args.precision)
+    rows = []
+    for scale in args.scale:
+        low = downscaled(gt, scale, degradation, seed_of(args.image))
+        rows.append(upscale_all(gt, low, scale, methods))
+    write_sheet(rows, args)
 
 
 def run_degradations(args: argparse.Namespace) -> None:
     """Degrade an image again and again."""
-    gt, panels = read_image(args), dict[str, Image.Image]()
+    gt = read_image(args)
+    panels: dict[str, Image.Image] = {}
     made = [(text, Degradation(text, f"degradation {text}")) for text in args.degradation]
     args.columns = args.draws
     for text, degradation in made:
         for seed in range(args.draws):
-            low = downscaled(gt, args.scale, degradation, seed)
+            low = downscaled(gt, args.scale[0], degradation, seed)
             panels[f"{text}, {seed + 1}"] = low.resize(gt.size, Image.Resampling.NEAREST)
-    write_sheet(panels, args)
+    write_sheet([panels], args)
 
 
-def write_sheet(panels: dict[str, Image.Image], args: argparse.Namespace) -> None:
+def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace) -> None:
     """Crop the panels to the region, and write them."""
-    whole = next(iter(panels.values()))
+    whole = next(iter(rows[0].values()))
     top, left, height, width = check_window((whole.height, whole.width), args.region)
-    panels = {label: p.crop((left, top, left + width, top + height)) for label, p in panels.items()}
+    box = left, top, left + width, top + height
+    pages = [
+        np.asarray(sheet({label: panel.crop(box) for label, panel in panels.items()}, args.zoom, args.columns))
+        for panels in rows
+    ]
     content = BytesIO()
-    sheet(panels, args.zoom, args.columns).save(content, SHEETS[args.out.suffix], quality=90)
+    Image.fromarray(np.concatenate(pages)).save(content, SHEETS[args.out.suffix], quality=90)
     write(args.out, content.getvalue())
-    print(f"{args.out}: {', '.join(panels)}")
+    for panels in rows:
+        print(f"{args.out}: {', '.join(panels)}")
 
 
 def run_curve(args: argparse.Namespace) -> None:
@@ -130,10 +142,14 @@ def run_curve(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-def add_sheet_arguments(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
-    """What all sheets are made of."""
+def add_sheet_arguments(
+    command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], scales: int | str
+) -> None:
+    """What all sheets are made of; `scales`: how many the command takes."""
     command.add_argument("--image", required=True, help="the image, in full resolution")
-    command.add_argument("--scale", type=float, default=4, help="how much it is downsampled (default: 4)")
+    command.add_argument(
+        "--scale", type=float, nargs=scales, default=[4], metavar="S", help="how much it is downsampled (default: 4)",
+    )  # fmt: skip
     command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
     command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
     command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
@@ -145,13 +161,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("sheet", help="one image, downsampled and upscaled again by each model")
-    add_sheet_arguments(command, run_sheet)
+    add_sheet_arguments(command, run_sheet, "+")
     command.add_argument("--model", action="append", default=[], help="a NETWORK as in `curve`; may be repeated")
     command.add_argument("--degradation", help="such as photo or jpeg:60 (default: clean)")
     command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels in a row (default: all)")
     command = commands.add_parser("degradations", help="what degradations make of an image")
-    add_sheet_arguments(command, run_degradations)
+    add_sheet_arguments(command, run_degradations, 1)
     command.add_argument(
         "degradation", nargs="*", default=["photo", "jpeg", "realesrgan"],
         help="such as photo or jpeg:60 (default: %(default)s)",

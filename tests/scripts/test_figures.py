@@ -71,6 +71,17 @@ def test_a_sheet_of_a_degraded_image_shows_what_the_validation_set_would_hold(fi
     assert np.array_equal(np.asarray(Image.open("sheet.png"))[22 : 22 + HEIGHT, :WIDTH], low)
 
 
+def test_a_sheet_has_a_row_for_each_scale(figures: Figures) -> None:
+    save(Path("photo.png"), noise_image(HEIGHT, WIDTH))
+    args = ["sheet", "--image", "photo.png", "--model", "net.pth", "--degradation", "jpeg:60"]
+    figures(*args, "--scale", 2, 3.5, "--out", "both.png")
+    pages = []
+    for scale in (2, 3.5):
+        figures(*args, "--scale", scale, "--out", "one.png")
+        pages.append(np.asarray(Image.open("one.png")))
+    assert np.array_equal(np.asarray(Image.open("both.png")), np.concatenate(pages))
+
+
 def test_degradations_are_drawn_in_rows_by_their_seeds(figures: Figures) -> None:
     gt = noise_image(HEIGHT, WIDTH)
     save(Path("photo.png"), gt)
