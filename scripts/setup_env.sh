@@ -32,7 +32,7 @@ make_environment() {
     }
 }
 
-# What is too new is told by install-basicsr, which asks pip.
+# A Python that is too new is reported by install-basicsr, which asks pip.
 check_version() {
     local version
     version=$("$1" -c 'import platform; print(platform.python_version())' 2>/dev/null) ||

@@ -27,7 +27,7 @@ def ensemble(colour, shape, point, local_ensemble=True):
     """The mean of `colour(i, j, rel)` of the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
     h, w = shape
     shifts = [(a, b) for a in (-1, 1) for b in (-1, 1)] if local_ensemble else [(0, 0)]
-    answers, areas = [], []
+    colours, areas = [], []
     for a, b in shifts:
         corner = np.array([point[0] + a / h, point[1] + b / w])
         if local_ensemble:
@@ -36,10 +36,10 @@ def ensemble(colour, shape, point, local_ensemble=True):
         i = int(np.argmin(np.abs(centers(h) - corner[0])))
         j = int(np.argmin(np.abs(centers(w) - corner[1])))
         rel = (np.array(point) - [centers(h)[i], centers(w)[j]]) * [h, w]
-        answers.append(colour(i, j, rel))
+        colours.append(colour(i, j, rel))
         areas.append(abs(rel[0] * rel[1]) + 1e-9)
     # Each corner is weighted by the area of the one diagonally opposite (LIIF, equation 4).
-    return sum(answer * area for answer, area in zip(answers, areas[::-1], strict=True)) / sum(areas)
+    return sum(corner * area for corner, area in zip(colours, areas[::-1], strict=True)) / sum(areas)
 
 
 def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell_decode=True):

@@ -168,7 +168,7 @@ class Warper(Engine):
             pixels: uint8 or uint16 (h, w, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
             warp: where output pixels lie in the input.
             fill: see `liif_basicsr.warp`.
-            done: is told the number of pixels that have been made since it was last called.
+            done: called with the number of pixels made since the last call.
 
         Returns:
             Strips (up to ROWS, W, C) of the dtype of `pixels`.

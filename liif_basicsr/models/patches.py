@@ -1,4 +1,4 @@
-"""Answers of contiguous windows as images, which is what losses that look at more than a pixel take."""
+"""Outputs of contiguous windows as images, which is what losses that look at more than a pixel take."""
 from __future__ import annotations
 
 import math

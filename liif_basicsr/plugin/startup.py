@@ -50,7 +50,7 @@ class Finder:
     """Meta-path finder for HOSTS and for torchvision's missing module."""
 
     def __init__(self) -> None:
-        # Other finders of this kind ask all of sys.meta_path too: who asks again while asked gets no answer.
+        # Other finders of this kind ask all of sys.meta_path too: who asks again while being asked finds nothing.
         self._asked: set[tuple[int, str]] = set()
 
     def find_spec(self, fullname, path=None, target=None):

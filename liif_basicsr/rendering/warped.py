@@ -30,7 +30,7 @@ def render_warped(
     is reduced by a bicubic kernel as wide as four pixels, with which networks learn what a reduced image is.
 
     Args:
-        done: is told the number of pixels that have been made since it was last called.
+        done: called with the number of pixels made since the last call.
 
     Returns:
         (4, height, width) float32: RGB in [0, 1] (not clamped), and how much of a pixel lies in the image.

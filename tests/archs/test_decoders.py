@@ -15,7 +15,7 @@ from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.tiles import Tile, Tiling, View, Window
 
 ENCODER = {"type": "EDSR", "num_feat": 6, "num_block": 1}
-# A small network of each architecture that answers coordinates with what it renders.
+# A small network of each architecture whose colours at coordinates are those that it renders.
 NETWORKS = {
     "LIIF": {"hidden_dims": [16, 16]},
     "LMLIIF": {"latent_dims": [16], "render_dim": 8, "render_depth": 3},

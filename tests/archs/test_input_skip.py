@@ -10,7 +10,7 @@ from liif_basicsr.rendering.coordinates import make_coord
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_in_half_precision_only_the_colours_are_rounded(dtype: torch.dtype) -> None:
-    """In bfloat16 alone, columns of 500 would be told apart by eights."""
+    """In bfloat16 alone, only every eighth of 500 columns could be told apart."""
     lq = (torch.arange(500) % 2).expand(1, 3, 4, 500).to(dtype)
     coord = make_coord((4, 1000)).unflatten(0, (1, 4, 1000))
     skip = ContinuousNetwork._skip(lq, coord)

@@ -38,10 +38,10 @@ def test_outputs_equal_the_plain_form(switches, hidden_dims, h, w, seed):
     feat = torch.randn(2, 3, h, w, dtype=torch.float64)
     coord = torch.rand(2, 5, 2, dtype=torch.float64) * 2 - 1
     cell = torch.rand(2, 5, 2, dtype=torch.float64)
-    answer = decoder(feat, coord, cell).detach().numpy()
+    output = decoder(feat, coord, cell).detach().numpy()
     for one in range(2):
         plain = oracle.decode(feat[one].numpy(), layers_of(decoder), coord[one].numpy(), cell[one].numpy(), **switches)
-        np.testing.assert_allclose(answer[one], plain, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(output[one], plain, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)

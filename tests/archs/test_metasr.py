@@ -12,7 +12,7 @@ from liif_basicsr.utils.errors import LIIFError
 
 
 def plain(feat, layers, point, cell):
-    """Meta-SR's answer (3,) at `point` in float64, from the paper: a filter for each query, told by the MLP."""
+    """Meta-SR's colour (3,) at `point` in float64, from the paper: the MLP gives each query a filter of its own."""
     _, h, w = feat.shape
     edge = [(p - c / 2 + 1) / 2 * n for p, c, n in zip(point, cell, (h, w), strict=True)]  # in features
     i, j = (int(np.clip(np.floor(e + 1e-6), 0, n - 1)) for e, n in zip(edge, (h, w), strict=True))
@@ -32,11 +32,11 @@ def test_outputs_equal_the_plain_form(h, w, seed):
     decoder = MetaDecoder(3, 7).double()
     feat = torch.randn(2, 3, h, w, dtype=torch.float64)
     coord, cell = torch.rand(2, 5, 2, dtype=torch.float64) * 2 - 1, torch.rand(2, 5, 2, dtype=torch.float64)
-    answer = decoder(feat, coord, cell).detach().numpy()
+    output = decoder(feat, coord, cell).detach().numpy()
     layers = [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in decoder.layers]
     for b, q in np.ndindex(2, 5):
         expected = plain(feat[b].numpy(), layers, coord[b, q].numpy(), cell[b, q].numpy())
-        np.testing.assert_allclose(answer[b, q], expected, rtol=1e-5, atol=1e-5)  # centres are float32
+        np.testing.assert_allclose(output[b, q], expected, rtol=1e-5, atol=1e-5)  # centres are float32
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -54,10 +54,10 @@ def test_gradients_are_those_of_its_own_function():
     feat = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
     names, values = zip(*decoder.named_parameters(), strict=True)
 
-    def answer(feat, *values):
+    def output(feat, *values):
         return torch.func.functional_call(decoder, dict(zip(names, values, strict=True)), (feat, coord, cell))
 
-    assert torch.autograd.gradcheck(answer, (feat, *values))
+    assert torch.autograd.gradcheck(output, (feat, *values))
 
 
 @pytest.mark.parametrize("kwargs, says", [

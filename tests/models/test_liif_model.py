@@ -42,8 +42,8 @@ def test_amp_follows_what_the_processor_has_and_warns_of_what_is_slow(
         model = build_model(opt)
         expected = auto if amp == "auto" else amp
         assert (model.precision, model.val_precision) == (expected, expected)
-    told = [record.message for record in caplog.records if "no instructions for bfloat16" in record.message]
-    assert [line.split(": this")[0] for line in told] == ["train: amp", "val: amp"][:warnings]
+    warned = [record.message for record in caplog.records if "no instructions for bfloat16" in record.message]
+    assert [line.split(": this")[0] for line in warned] == ["train: amp", "val: amp"][:warnings]
 
 
 def test_a_step_is_adam_on_the_official_loss(opt):

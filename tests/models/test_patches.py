@@ -84,9 +84,9 @@ def test_basicsrs_perceptual_loss_looks_at_the_window_and_teaches(options: dict[
     batch = {key: torch.stack([item[key] for item in items]) for key in ("lq", "coord", "cell", "gt")}
     model.feed_data(batch)
     model.optimize_parameters(1)
-    answer = model.output.detach().unflatten(1, (8, 8)).permute(0, 3, 1, 2)
+    output = model.output.detach().unflatten(1, (8, 8)).permute(0, 3, 1, 2)
     gt = batch["gt"].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
-    loss = model.cri_perceptual(answer, gt)[0]
+    loss = model.cri_perceptual(output, gt)[0]
     assert model.get_current_log()["l_percep"] == pytest.approx(loss.item(), rel=1e-5)
     assert "l_pix" in model.get_current_log()
     model.cri_pix = None

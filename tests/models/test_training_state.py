@@ -1,4 +1,4 @@
-"""A training state that lies about its run is told when it is taken up, not stumbled over later."""
+"""A training state that lies about its run is refused when the run resumes, not stumbled over later."""
 import math
 
 import pytest

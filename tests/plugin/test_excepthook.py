@@ -79,7 +79,7 @@ def change(block: str, **values: Any) -> Callable[[dict[str, Any]], None]:
 def test_a_mistake_in_the_options_is_one_line_and_status_2(
     tmp_path: Path, mistake: Callable[[dict[str, Any]], None], said: str
 ) -> None:
-    opt = train_options(make_images(tmp_path / "pictures", 2))
+    opt = train_options(make_images(tmp_path / "images", 2))
     mistake(opt)
     status, printed = run(tmp_path, opt)
     assert status == 2, printed
@@ -96,7 +96,7 @@ def test_an_options_file_that_is_no_yaml_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_model_of_theirs_fails_as_ever(tmp_path: Path) -> None:
-    opt = train_options(make_images(tmp_path / "pictures", 2), model_type="TheirModel")
+    opt = train_options(make_images(tmp_path / "images", 2), model_type="TheirModel")
     opt["datasets"]["train"]["type"] = "NoSuchDataset"
     status, printed = run(tmp_path, opt)
     assert status == 1
@@ -107,7 +107,7 @@ def test_a_model_of_theirs_fails_as_ever(tmp_path: Path) -> None:
 def test_an_error_in_their_own_code_keeps_its_traceback(tmp_path: Path) -> None:
     shutil.copytree(PROJECT, tmp_path, dirs_exist_ok=True)
     (tmp_path / "failing.py").write_text((tmp_path / "train.py").read_text() + "    1 / 0\n")
-    opt = train_options(make_images(tmp_path / "pictures", 2), total_iter=1)
+    opt = train_options(make_images(tmp_path / "images", 2), total_iter=1)
     shutil.copy(tmp_path / "failing.py", tmp_path / "train_failing.py")
     status, printed = run(tmp_path, opt, "train_failing.py")
     assert status == 1

@@ -46,7 +46,7 @@ def outer():
 outer()
 print([sorted(locals()) for k in range(1)])
 try:
-    exec("raise KeyError('told')")
+    exec("raise KeyError('raised')")
 except KeyError as error:
     print(error)
 try:
@@ -86,5 +86,5 @@ def test_get_version_sees_what_exec_assigned(python: str, hook: Path) -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 def test_all_other_code_sees_no_difference(python: str, hook: Path) -> None:
     without = run(python, EVERYTHING_ELSE, None)
-    assert without.endswith("told'\nno namespace\n")
+    assert without.endswith("raised'\nno namespace\n")
     assert run(python, EVERYTHING_ELSE, hook) == without

@@ -80,8 +80,8 @@ def enlarged(tmp_path_factory):
 def rendered(net, pixels, scale=4):
     """What the network makes of pixels (h, w, 3), BGR as OpenCV has them."""
     lq = torch.from_numpy(pixels[..., ::-1].astype(np.float32) / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
-    answer = net.render(lq, (scale * SIZE[0], scale * SIZE[1]))[0].clamp(0, 1) * np.iinfo(pixels.dtype).max
-    return answer.round().permute(1, 2, 0).numpy()[..., ::-1]
+    output = net.render(lq, (scale * SIZE[0], scale * SIZE[1]))[0].clamp(0, 1) * np.iinfo(pixels.dtype).max
+    return output.round().permute(1, 2, 0).numpy()[..., ::-1]
 
 
 def differ(output, expected):
@@ -120,9 +120,9 @@ def test_realesrgan_keeps_gray_alpha_and_16_bits(enlarged):
     assert mode == "RGBA" and output.dtype == np.uint8
     assert differ(output[..., :3], rendered(net, sources["rgba"][..., :3])) <= 1
     planes = {"rgba": sources["rgba"][..., 3:], "gray": sources["gray"]}
-    for (kind, plane), answer in zip(planes.items(), (output[..., 3], outputs["gray"][0]), strict=True):
+    for (kind, plane), own in zip(planes.items(), (output[..., 3], outputs["gray"][0]), strict=True):
         colours = rendered(net, plane.repeat(3, axis=2)).astype(np.float32)
-        assert differ(answer, cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)) <= 1, kind
+        assert differ(own, cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)) <= 1, kind
     output, _ = outputs["deep"]
     assert output.dtype == np.uint16
     assert differ(output, rendered(net, sources["deep"])) <= 2

@@ -1,4 +1,4 @@
-"""GPUs that are missing, or that torch cannot use, are told in one line; without a GPU, on what torch says of one."""
+"""GPUs that are missing, or that torch cannot use, are reported in one line; tested with a torch that says so."""
 from __future__ import annotations
 
 import pytest

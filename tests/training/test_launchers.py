@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr.train` and `.test`: BasicSR's pipelines, with mistakes told in a line before they start."""
+"""`python -m liif_basicsr.train` and `.test`: BasicSR's pipelines, whose mistakes are reported before they start."""
 import copy
 import os
 import signal

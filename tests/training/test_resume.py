@@ -112,8 +112,8 @@ SPOIL = {
 def test_a_spoilt_checkpoint_is_passed_over(opt, tmp_path, capsys, name, spoil, reason):
     spoil(tmp_path / name)
     assert newest_state(opt)["iter"] == 9
-    told = capsys.readouterr().err
-    assert told.startswith("liif_basicsr: warning: passed over: ") and reason in told and told.count("\n") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("liif_basicsr: warning: passed over: ") and reason in said and said.count("\n") == 1
 
 
 def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
