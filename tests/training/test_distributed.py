@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiment import command, environ, launch, make_images, train_options, val_set, write_options
+from experiment import NETWORK, command, environ, launch, make_images, train_options, val_set, write_options
 
+from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.training.distributed import init_dist
 from liif_basicsr.utils.errors import LIIFError
@@ -28,9 +29,12 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, images):
-    """A training by one process."""
+    """A training by one process, which also learns from a teacher."""
     folder = tmp_path_factory.mktemp("alone")
     opt = train_options(images[0], total_iter=10, save_every=100)
+    torch.manual_seed(1)
+    checkpoint.save(folder / "teacher.pth", {"network_g": NETWORK, "params": build_network(NETWORK).state_dict()})
+    opt["train"]["teacher"] = {"path": str(folder / "teacher.pth"), "weight": 0.5}
     opt["datasets"]["val_1"] = val_set("A", images[0], [2, [3, 2.5]])
     opt["val"] = {"val_freq": 100, "save_img": False, "metrics": METRICS}
     return folder, opt, launch("train", write_options(folder / "options.yml", opt))
