@@ -19,7 +19,7 @@ def fused_mlp(layers: Sequence[nn.Linear], like: Tensor, relu_first: bool = True
     Returns:
         A function of (N, D), which it overwrites if relu_first, to (N, D_out).
     """
-    steps = [_step(layer, like, relu=k < len(layers) - 1) for k, layer in enumerate(layers)]
+    steps = [fused_linear(layer, like, relu=k < len(layers) - 1) for k, layer in enumerate(layers)]
 
     def run(x: Tensor) -> Tensor:
         if steps and relu_first:
@@ -31,6 +31,11 @@ def fused_mlp(layers: Sequence[nn.Linear], like: Tensor, relu_first: bool = True
     return run
 
 
+def can_fuse(like: Tensor) -> bool:
+    """Whether what follows may be fused: on a CPU, where neither gradients nor a graph of operations are wanted."""
+    return like.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 def relu_(x: Tensor) -> Tensor:
     """ReLU in place. A bfloat16 is negative where its bits, read as an integer, are: five times as fast on a CPU."""
     if x.dtype == torch.bfloat16:
@@ -39,9 +44,9 @@ def relu_(x: Tensor) -> Tensor:
     return x.relu_()
 
 
-def _step(layer: nn.Linear, like: Tensor, relu: bool) -> Callable[[Tensor], Tensor]:
-    """One layer and, if wanted, the ReLU after it."""
-    weight, bias = layer.weight.detach().to(like.dtype), layer.bias.detach().to(like.dtype)
+def fused_linear(layer: nn.Linear | nn.Conv2d, like: Tensor, relu: bool = False) -> Callable[[Tensor], Tensor]:
+    """Pack one layer, linear or a 1x1 convolution, and, if wanted, the ReLU after it: (N, D) to (N, D_out)."""
+    weight, bias = layer.weight.detach().flatten(1).to(like.dtype), layer.bias.detach().to(like.dtype)
     if not _onednn_has(like):
         return lambda x: relu_(F.linear(x, weight, bias)) if relu else F.linear(x, weight, bias)
     # oneDNN, weights packed once and the ReLU inside: torch's own F.linear runs float32 on MKL, which some processors
