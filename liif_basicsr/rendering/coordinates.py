@@ -5,6 +5,7 @@ pixel is 2 / n wide (paper, section 3; `make_coord` in the official code).
 """
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,3 +78,23 @@ def corner_index(coord: Tensor, n: int, side: int) -> tuple[Tensor, Tensor]:
     index = nearest_index(corner.clamp(-1 + EPS_SHIFT, 1 - EPS_SHIFT), n)
     center = -1 + 1 / n + (2 / n) * index.to(coord.dtype)
     return index, (coord - center) * n
+
+
+def corners_of_pixels(span: range, n_out: int, n: int, sides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """`corner_index` of the pixels `span` of `n_out` along one axis, to the bit, without a device to wait for.
+
+    Args:
+        n: features along the axis.
+        sides: of `corner_index`.
+
+    Returns:
+        index, rel: (sides, pixels) int64 and float32.
+    """
+    one = np.float32
+    coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.asarray(span, one)
+    corner = coord + np.array([side / n + EPS_SHIFT if side else 0 for side in sides], one)[:, None]
+    inside = corner.clip(one(-1 + EPS_SHIFT), one(1 - EPS_SHIFT))
+    position = ((inside + one(1)).astype(np.float64) * (n / 2) - 0.5).astype(one)
+    index = position.round().clip(0, n - 1).astype(np.int64)
+    center = one(-1 + 1 / n) + one(2 / n) * index.astype(one)
+    return index, (coord - center) * one(n)

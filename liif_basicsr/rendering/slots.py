@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,23 +21,27 @@ class Slots(NamedTuple):
     place: Tensor
 
 
-def sort_by_feature(index: Tensor, rel: Tensor) -> Slots:
+def sort_by_feature(index: np.ndarray, rel: np.ndarray, device: torch.device) -> Slots:
     """Give each feature that is seen the coordinates that see it.
+
+    How many there are decides shapes, so it is counted here and not on the device, which would be waited for.
 
     Args:
         index: (sides, R) int64, the features that R coordinates see.
-        rel: (sides, R), how far they are.
+        rel: (sides, R) float32, how far they are.
+        device: of the result.
     """
-    pairs = index.flatten()
-    feature, group, count = torch.unique(pairs, return_inverse=True, return_counts=True)
+    pairs = index.ravel()
+    feature, group, count = np.unique(pairs, return_inverse=True, return_counts=True)
     slots = int(count.max())
-    order = group.argsort(stable=True)
-    within = torch.arange(len(pairs), device=pairs.device) - (count.cumsum(0) - count)[group[order]]
-    place = torch.empty_like(pairs)
+    order = np.argsort(group, kind="stable")
+    within = np.arange(len(pairs)) - np.repeat(count.cumsum() - count, count)
+    place = np.empty_like(pairs)
     place[order] = group[order] * slots + within
-    sorted_rel = rel.new_zeros(len(feature) * slots)
-    sorted_rel[place] = rel.flatten()
-    return Slots(feature, sorted_rel.view(-1, slots), place.view_as(index))
+    sorted_rel = np.zeros(len(feature) * slots, rel.dtype)
+    sorted_rel[place] = rel.ravel()
+    tensors = feature, sorted_rel.reshape(-1, slots), place.reshape(index.shape)
+    return Slots(*(torch.from_numpy(array).to(device) for array in tensors))
 
 
 def from_slots(values: Tensor, y: Slots, x: Slots) -> Tensor:

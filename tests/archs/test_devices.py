@@ -15,8 +15,6 @@ pytestmark = pytest.mark.skipif(
 )
 # Their queries read one value back: as many pixels are resampled as the largest cell asks for.
 READS = {"PixelShuffleSR", "FixedScaleSR"}
-# It sorts pixels by the features around them, and waits for how many there are.
-WAITS = {"LMLIIF"}
 
 
 def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
@@ -33,7 +31,7 @@ def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("skip", [None, "bilinear"])
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in WAITS])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_images_and_queries_stay_on_their_device_and_wait_for_nothing(name, skip, dtype):
     net = small_network(name)
     net.input_skip = skip
@@ -47,7 +45,7 @@ def test_images_and_queries_stay_on_their_device_and_wait_for_nothing(name, skip
         ]
         if name not in READS:
             coord, cell = torch.rand(2, 30, 2, device="cuda"), torch.rand(2, 1, 2, device="cuda")
-            outputs.append(net(lq, coord, cell))
-    shapes = [(2, 3, 50, 41), (2, 3, 20, 30), (1, 3, 5, 6), (2, 30, 3)]
+            outputs += [net(lq, coord, cell), net(lq, coord, cell.repeat(1, 30, 1))]
+    shapes = [(2, 3, 50, 41), (2, 3, 20, 30), (1, 3, 5, 6), (2, 30, 3), (2, 30, 3)]
     assert [tuple(output.shape) for output in outputs] == shapes[: len(outputs)]
     assert {output.device.type for output in outputs} == {"cuda"}

@@ -6,7 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liif_basicsr.rendering.coordinates import corner_index, make_cell, make_coord, nearest_index, pixel_centers
+from liif_basicsr.rendering.coordinates import (
+    corner_index,
+    corners_of_pixels,
+    make_cell,
+    make_coord,
+    nearest_index,
+    pixel_centers,
+)
 
 sizes = st.integers(1, 300)
 
@@ -62,3 +69,15 @@ def test_corners_are_the_features_on_both_sides(n, coord):
 def test_rel_is_the_distance_to_the_corner_in_half_features(side, n, coord):
     index, rel = corner_index(torch.tensor([coord], dtype=torch.float64), n, side)
     assert rel.item() == pytest.approx((coord - oracle.centers(n)[index.item()]) * n, abs=1e-9)
+
+
+@given(st.integers(1, 3000), st.integers(1, 6000), st.data())
+def test_corners_of_pixels_are_those_of_their_coordinates_to_the_bit(n, n_out, data):
+    start = data.draw(st.integers(0, n_out - 1))
+    stop = data.draw(st.integers(start + 1, n_out))
+    index, rel = corners_of_pixels(range(start, stop), n_out, n, (-1, 0, 1))
+    coord = pixel_centers(n_out, start, stop)
+    for k, side in enumerate((-1, 0, 1)):
+        own_index, own_rel = corner_index(coord, n, side)
+        assert torch.equal(torch.from_numpy(index[k]), own_index)
+        assert torch.equal(torch.from_numpy(rel[k]), own_rel)

@@ -16,7 +16,7 @@ axes = st.integers(1, 2).flatmap(
 def test_each_coordinate_has_a_slot_of_its_own_in_each_of_its_features(index):
     index = torch.tensor(index)
     rel = torch.arange(1, index.numel() + 1).float().view(index.shape)
-    feature, slots, place = sort_by_feature(index, rel)
+    feature, slots, place = sort_by_feature(index.numpy(), rel.numpy(), torch.device("cpu"))
     assert torch.equal(feature, index.unique())
     assert place.unique().numel() == index.numel()
     assert torch.equal(feature[place // slots.shape[1]], index)
@@ -27,7 +27,9 @@ def test_each_coordinate_has_a_slot_of_its_own_in_each_of_its_features(index):
 @given(rows=axes, cols=axes)
 def test_values_come_back_to_the_coordinates(rows, cols):
     rows, cols = torch.tensor(rows), torch.tensor(cols)
-    y, x = (sort_by_feature(index, index.float()) for index in (rows, cols))
+    y, x = (
+        sort_by_feature(index.numpy(), index.float().numpy(), torch.device("cpu")) for index in (rows, cols)
+    )
     values = torch.stack(
         torch.broadcast_tensors(y.rel[:, None, :, None], x.rel[None, :, None], torch.ones(())), dim=-1
     )

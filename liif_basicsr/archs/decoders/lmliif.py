@@ -13,14 +13,13 @@ from liif_basicsr.archs.decoders.ensemble import (
     cell_in_features,
     limit_cell,
     linear_of_two,
-    look_up,
     look_up_queries,
     mean_of_corners,
     pick,
 )
 from liif_basicsr.archs.decoders.feature_mlps import FeatureMLPs
 from liif_basicsr.archs.decoders.unfolding import unfolded_linear
-from liif_basicsr.rendering.coordinates import make_cell
+from liif_basicsr.rendering.coordinates import corners_of_pixels, make_cell
 from liif_basicsr.rendering.fused_mlp import fused_mlp
 from liif_basicsr.rendering.slots import from_slots, sort_by_feature
 from liif_basicsr.rendering.tiles import Tile, View
@@ -145,12 +144,13 @@ class LMLIIFDecoder(Decoder):
         """Colours at coordinates, see `Decoder.query`.
 
         Where the queries of an image have one cell, as in training, the latent MLP runs once for each feature, else
-        once for each query and corner. (The official code shows a feature the cell of some query.)
+        once for each query and corner. (The official code shows a feature the cell of some query.) On a GPU, cells are
+        not compared, for that would be waited for; one cell is given as (B, 1, 2).
         """
         size = (prepared.shape[-2], prepared.shape[-1])
         index, rel_y, rel_x = look_up_queries(coord, size, self.sides, tile)
         grid, rel_cell = prepared.permute(0, 2, 3, 1), cell_in_features(cell, size, tile)
-        if cell.shape[1] == 1 or bool((cell == cell[:, :1]).all()):
+        if cell.shape[1] == 1 or (cell.device.type == "cpu" and bool((cell == cell[:, :1]).all())):
             picked = pick(self.modulate(grid, rel_cell[:, :1, None], self.latent_rest), index)
         else:
             picked = self.modulate(pick(grid, index), rel_cell, self.latent_rest)
@@ -163,19 +163,24 @@ class LMLIIFDecoder(Decoder):
 
     def decode(self, prepared: Tensor, view: View) -> Colours:
         """Colours of whole rows and columns: each feature's MLP is given all coordinates that see it together."""
-        grid, (in_size, origin), (y, x) = prepared[0].permute(1, 2, 0).flatten(0, 1), view.tile, view.coord()
-        rel_cell = cell_in_features(self.image_cell(make_cell(view.size, view.device), in_size), in_size)
+        grid, (in_size, origin), device = prepared[0].permute(1, 2, 0).flatten(0, 1), view.tile, view.device
+        rel_cell = cell_in_features(self.image_cell(make_cell(view.size, device), in_size), in_size)
         rest = fused_mlp(list(self.latent)[1:], grid)
         # In parts, for what is between takes as much memory again, several times.
         modulated = torch.cat([self.modulate(part, rel_cell, rest) for part in grid.split(FEATURES)])
         mlps = FeatureMLPs(list(self.layers), self.coord_weight, *self.split(modulated))
-        rows, cols = look_up(y, in_size[0], self.sides, origin[0]), look_up(x, in_size[1], self.sides, origin[1])
+        found = [
+            corners_of_pixels(span, n_out, n_in, self.sides)
+            for span, n_out, n_in in zip(view.spans, view.size, in_size, strict=True)
+        ]
 
         def colours(i: slice, j: slice) -> Tensor:
-            row, col = rows.part(i), cols.part(j)
-            slots = sort_by_feature(*row), sort_by_feature(*col)
+            slots, rel = [], []
+            for (index, distance), first, part in zip(found, origin, (i, j), strict=True):
+                slots.append(sort_by_feature(index[:, part] - first, distance[:, part], device))
+                rel.append(torch.from_numpy(distance[:, part]).to(device))
             outputs = from_slots(mlps(*slots, prepared.shape[-1]), *slots)
-            return mean_of_corners(outputs, row.rel[:, None, :, None], col.rel[None, :, None]).movedim(-1, 0)
+            return mean_of_corners(outputs, rel[0][:, None, :, None], rel[1][None, :, None]).movedim(-1, 0)
 
         return colours
 
