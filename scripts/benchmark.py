@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from benchmarking.cases import HIGH, LOW, NETWORK
 from benchmarking.data import measure_data, measure_validation
+from benchmarking.decoders import measure_decoders, measure_fast
 from benchmarking.memory import peak_memory
 from benchmarking.official import load_official, official_render
 from benchmarking.timing import row, seconds
@@ -145,11 +146,13 @@ def measure(args: argparse.Namespace) -> None:
         print("bfloat16 is not measured: this processor has no instructions for it")
     print("\n| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
+    measure_fast(theirs, args.runs)
     measure_training(net, theirs, args.runs)
     measure_data(args.official, args.runs)
     measure_validation(NETWORK)
     if args.memory:
         measure_memory()
+    measure_decoders(args.runs)
 
 
 if __name__ == "__main__":
