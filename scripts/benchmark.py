@@ -2,6 +2,7 @@
 
     git clone https://github.com/yinboc/liif official
     python scripts/benchmark.py --official official
+    python scripts/benchmark.py --networks   # what networks cost and what PSNR they have on Set5, as Markdown
 
 Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
 `--official` only our own times are printed. Close other programs: they disturb the measurement.
@@ -22,6 +23,7 @@ from benchmarking.cases import HIGH, LOW, NETWORK
 from benchmarking.data import measure_data, measure_validation
 from benchmarking.decoders import measure_decoders, measure_fast
 from benchmarking.memory import peak_memory
+from benchmarking.networks import measure_networks
 from benchmarking.official import load_official, official_render
 from benchmarking.timing import row, seconds
 
@@ -126,6 +128,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
     parser.add_argument("--short", action="store_true", help="one pair for each row, to check that it runs")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images (minutes)")
+    parser.add_argument("--networks", action="store_true", help="print only a table of networks: cost, time, PSNR")
+    parser.add_argument("--data", type=Path, default=Path("datasets"), help="where Set5 is (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results/tables.json"), help="where PSNR is kept")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
@@ -138,6 +143,9 @@ def main() -> int:
 def measure(args: argparse.Namespace) -> None:
     """Measure row by row and print the table."""
     torch.manual_seed(0)
+    if args.networks:
+        measure_networks(args.data, args.results, args.runs)
+        return
     net = build_network(NETWORK).eval()
     checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
     theirs = load_official(args.official, checkpoint) if args.official else None

@@ -2,12 +2,13 @@
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
     python scripts/figures.py curve bicubic liif-light --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
+    python scripts/figures.py times bicubic liif-light liif-fast --sets Set5 --scales 2 4 8 --out times.png
     python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
 `sheet` downsamples an image and upscales it again: low resolution, bicubic, each model, and the image itself, side by
 side, in a row for each `--scale`; `--degradation` degrades it, too. `curve` draws PSNR against scale, with the
-arguments, the measurements and the saved results of `tables.py`. `degradations` shows several draws of each degradation
-in a row.
+arguments, the measurements and the saved results of `tables.py`; `times` draws it against the time per megapixel of
+output, which it measures each time. `degradations` shows several draws of each degradation in a row.
 """
 from __future__ import annotations
 
@@ -18,13 +19,14 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from benchmarking.timing import per_megapixel
 from PIL import Image, ImageDraw, ImageFont
 
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
-from liif_basicsr.evaluation.curve import check_curve, draw_curve
+from liif_basicsr.evaluation.curve import check_curve, draw_curve, draw_times
 from liif_basicsr.evaluation.methods import Method, open_methods
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS
@@ -142,6 +144,19 @@ def run_curve(args: argparse.Namespace) -> None:
     print(args.out)
 
 
+def run_times(args: argparse.Namespace) -> None:
+    """Measure what the results lack and all times, and draw PSNR against time."""
+    check_curve(args.out, scales_of(args))
+    methods, subjects, results, _ = measured(args, ["psnr"])
+    times = {
+        (method.label, scale): per_megapixel(method.render, scale[0], args.runs)
+        for method in methods
+        for scale in scales_of(args)
+    }
+    draw_times(args.out, methods, subjects, results, times)
+    print(args.out)
+
+
 def add_sheet_arguments(
     command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], scales: int | str
 ) -> None:
@@ -153,6 +168,13 @@ def add_sheet_arguments(
     command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
     command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
     command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
+    command.set_defaults(run=run)
+
+
+def add_curve_arguments(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
+    """What is drawn of results."""
+    add_arguments(command)
+    command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")
     command.set_defaults(run=run)
 
 
@@ -173,10 +195,10 @@ def main() -> int:
         help="such as photo or jpeg:60 (default: %(default)s)",
     )  # fmt: skip
     command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="of each, in a row (4)")
-    command = commands.add_parser("curve", help="PSNR against scale")
-    add_arguments(command)
-    command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")
-    command.set_defaults(run=run_curve)
+    command = commands.add_parser("times", help="PSNR against time per megapixel")
+    command.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")
+    add_curve_arguments(command, run_times)
+    add_curve_arguments(commands.add_parser("curve", help="PSNR against scale"), run_curve)
     args = parser.parse_args()
     return run_script("figures.py", lambda: args.run(args), "run it again to continue")
 

@@ -1,10 +1,11 @@
-"""PSNR against scale: a line for each network, a panel for each set."""
+"""PSNR against scale, a line for each network; PSNR against time, a point for each."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
@@ -12,9 +13,10 @@ from liif_basicsr.evaluation.results import Results
 from liif_basicsr.evaluation.sets import Scale, Subject
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
+from liif_basicsr.utils.options import scale_text
 
 KINDS = (".png", ".svg", ".pdf")
-PANEL = (6.4, 4.2)
+PANEL, TIMES_PANEL = (6.4, 4.2), (4, 3.6)
 
 
 def check_curve(path: Path, scales: Sequence[Scale]) -> None:
@@ -49,6 +51,41 @@ def draw_curve(path: Path, methods: Sequence[Method], subjects: Sequence[Subject
         axes.set(title=name, xlabel="scale", ylabel="PSNR (dB)")
         axes.grid(alpha=0.3)
         axes.legend()
+    _save(figure, path)
+
+
+def draw_times(
+    path: Path,
+    methods: Sequence[Method],
+    subjects: Sequence[Subject],
+    results: Results,
+    times: Mapping[tuple[str, Scale], float],
+) -> None:
+    """Draw PSNR against time, a panel for each set at each scale, and write it in the format of the file's suffix.
+
+    Args:
+        results: must contain all methods on all subjects.
+        times: seconds for a megapixel of output, by a method's label and a scale.
+
+    Raises:
+        LIIFError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure((TIMES_PANEL[0] * len(subjects), TIMES_PANEL[1]), dpi=110, layout="constrained")
+    for subject, axes in zip(subjects, figure.subplots(1, len(subjects), squeeze=False)[0], strict=True):
+        for method in methods:
+            point = times[method.label, subject.scale], results[method, subject]["psnr"]
+            axes.plot(*point, marker="o", linestyle="none", label=method.label)
+        axes.set(title=f"{subject.name} x{scale_text(subject.scale)}", xscale="log", xlabel="s / megapixel")
+        axes.margins(0.15)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("PSNR (dB)")
+    figure.axes[-1].legend(loc="lower right")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     content = BytesIO()
     figure.savefig(content, format=path.suffix[1:])
     write(path, content.getvalue())

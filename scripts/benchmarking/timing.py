@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
+from benchmarking.cases import LOW
+
 Work = Callable[[], Any]
 
 
@@ -42,3 +46,11 @@ def row(
     line += f"{statistics.median(ratios):.1f} | {ratios[0]:.1f} to {ratios[-1]:.1f} |" if theirs else "| |"
     print(line, flush=True)
     return own
+
+
+def per_megapixel(render: Callable[[torch.Tensor, tuple[int, int]], Any], scale: float, runs: int) -> float:
+    """Seconds for a megapixel of output of an image of LOW, enlarged by a scale: the median, after an uncounted one."""
+    lq, size = torch.rand(1, 3, *LOW), (round(scale * LOW[0]), round(scale * LOW[1]))
+    with torch.no_grad():
+        taken = [own for _, own in pairs(None, lambda: render(lq, size), runs)]
+    return statistics.median(taken) / (size[0] * size[1] / 1e6)

@@ -1,7 +1,8 @@
-"""scripts/benchmark.py: memory is measured in bytes on any system."""
+"""scripts/benchmark.py: memory is measured in bytes on any system; what networks cost is in one table."""
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,6 +11,11 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT
+from experiment import NETWORK, make_images
+
+from liif_basicsr.archs import build_network
+from liif_basicsr.evaluation.cost import multiply_adds
+from liif_basicsr.hub import checkpoint
 
 
 @pytest.fixture
@@ -54,3 +60,29 @@ def test_private_memory_counts_allocated_but_not_mapped_pages(memory: ModuleType
     after_mapping = memory.private_memory()
     allocated = np.ones(2**28, np.uint8)  # more than the allocator can have at hand
     assert after_mapping - before < 2**23 and memory.private_memory() - after_mapping > len(allocated) - 2**23
+
+
+def test_a_table_shows_what_each_network_costs_and_the_psnr_of_those_with_weights(
+    memory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    networks = importlib.import_module("benchmarking.networks")
+    make_images(tmp_path / "Set5", 2, (48, 52))
+    checkpoint.save(tmp_path / "net.pth", {"params": build_network(NETWORK).state_dict(), "network_g": NETWORK})
+    monkeypatch.setattr(networks, "SCALES", (2, 3))
+    monkeypatch.setattr(networks, "TRAINED", {"bicubic": "bicubic", "mine": str(tmp_path / "net.pth")})
+    monkeypatch.setattr(networks, "UNTRAINED", {"untrained": {"type": "LMLIIF"}})
+    monkeypatch.setattr(networks, "NETWORK", NETWORK)
+    monkeypatch.setattr(networks, "per_megapixel", lambda render, scale, runs: runs * scale)
+    networks.measure_networks(tmp_path, tmp_path / "results.json", runs=5)
+    kept = json.loads((tmp_path / "results.json").read_text()).values()
+    psnr = {
+        name: " / ".join(f"{row['psnr']:.2f}" for row in kept if row["method"] == name) for name in ("bicubic", "mine")
+    }
+    net = build_network(NETWORK)
+    cost = " / ".join(f"{multiply_adds(net, scale) / 1e3:.0f}" for scale in (2, 3))
+    count = f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f}M"
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert "x2, x3" in head
+    assert rows[0] == f"| bicubic |  |  | 10 / 15 | {psnr['bicubic']} |"
+    assert rows[1] == f"| mine | {count} | {cost} | 10 / 15 | {psnr['mine']} |"
+    assert rows[2].startswith("| untrained | ") and rows[2].endswith(" | 10 / 15 |  |") and len(rows) == 3
