@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liif_basicsr.archs.continuous_shuffle_arch import ContinuousShuffleSR
+from liif_basicsr.archs.decoders import continuous_shuffle
 from liif_basicsr.archs.decoders.continuous_shuffle import ContinuousShuffleDecoder
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.utils.errors import LIIFError
@@ -82,6 +83,35 @@ def test_at_a_whole_scale_it_is_a_convolution_and_a_pixel_shuffle(scale):
         shuffled = F.pixel_shuffle(F.conv2d(coefficients, weight), scale)
         queries = decoder(feat, make_coord(size)[None], make_cell(size)[None, None])
     torch.testing.assert_close(queries.mT.unflatten(2, size), shuffled, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_coefficients_are_those_of_plain_convolutions_with_and_without_gradients(dtype, monkeypatch):
+    monkeypatch.setattr(continuous_shuffle, "PIXELS", 7)  # the last part is smaller
+    decoder, feat = small_decoder().float(), torch.randn(2, 5, 4, 6)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        x = decoder.conv_first(feat)
+        for layer in decoder.body:
+            x = x + layer(F.relu(x))
+        expected = decoder.conv_last(F.relu(x))
+        with torch.no_grad():
+            fused = decoder.prepare(feat)
+        plain = decoder.prepare(feat)
+    assert plain.requires_grad and plain.dtype == fused.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float32 else 2e-2
+    for output in (plain, fused):
+        torch.testing.assert_close(output, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_not_a_number_reaches_the_coefficients_of_its_feature(precision):
+    decoder, feat = small_decoder().float(), torch.randn(1, 5, 4, 6)
+    feat[0, 2, 1, 3] = torch.nan
+    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        found = decoder.prepare(feat)[0].isnan()
+    near = torch.zeros(4, 6, dtype=torch.bool)
+    near[:3, 2:5] = True
+    assert torch.equal(found, near.expand_as(found))
 
 
 def test_the_functions_stay_in_float32_under_autocast():

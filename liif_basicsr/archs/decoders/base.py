@@ -1,7 +1,7 @@
 """What a decoder is: the module that turns a feature grid and coordinates into colours."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -86,3 +86,8 @@ class Decoder(nn.Module):
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """How many of `prepare`'s features beyond the four around a coordinate an output of size (H, W) depends on."""
         return 2
+
+
+def linear_layers(dims: Sequence[int]) -> nn.ModuleList:
+    """The linear layers of an MLP, of these widths from its input to its output."""
+    return nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(dims, dims[1:], strict=False))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.archs.decoders.base import Colours, Decoder
+from liif_basicsr.archs.decoders.base import Colours, Decoder, linear_layers
 from liif_basicsr.rendering.bands import Bands
 from liif_basicsr.rendering.fused_mlp import can_fuse, fused_linear
 from liif_basicsr.rendering.tiles import Tile, View
@@ -28,7 +28,7 @@ class AxisBasis(nn.Module):
     def __init__(self, num_basis: int, hidden_dim: int) -> None:
         super().__init__()
         dims = [2, hidden_dim, hidden_dim, num_basis]
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(dims, dims[1:], strict=False))
+        self.layers = linear_layers(dims)
         for layer in self.layers:
             nn.init.kaiming_normal_(layer.weight)  # the default would make functions that are nearly constant
         nn.init.uniform_(self.layers[0].bias, -1, 1)

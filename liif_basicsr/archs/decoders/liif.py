@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from liif_basicsr.archs.decoders.base import Colours, Decoder
+from liif_basicsr.archs.decoders.base import Colours, Decoder, linear_layers
 from liif_basicsr.archs.decoders.ensemble import (
     SIDES,
     cell_in_features,
@@ -50,7 +50,7 @@ class LIIFDecoder(Decoder):
         self.cell_decode = cell_decode
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         dims = [self.num_feat_in + (4 if cell_decode else 2), *hidden_dims, 3]
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(dims, dims[1:], strict=False))
+        self.layers = linear_layers(dims)
         # Hidden units of a pixel's corners, and about 16 more for each.
         self.floats_per_pixel = len(self.sides) ** 2 * (max(dims[1:]) + 16)
 

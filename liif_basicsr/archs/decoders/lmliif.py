@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.archs.decoders.base import Colours, Decoder
+from liif_basicsr.archs.decoders.base import Colours, Decoder, linear_layers
 from liif_basicsr.archs.decoders.ensemble import (
     SIDES,
     cell_in_features,
@@ -79,9 +79,11 @@ class LMLIIFDecoder(Decoder):
         self.num_render_in = render_dim if mod_input else in_channels
         self.num_mod = render_dim * render_depth * (mod_scale + mod_shift)
         cell = 2 if cell_decode else 0
-        self.latent = _mlp(self.num_feat_in + cell, latent_dims, self.num_mod + (render_dim if mod_input else 0))
+        self.latent = linear_layers(
+            [self.num_feat_in + cell, *latent_dims, self.num_mod + (render_dim if mod_input else 0)]
+        )
         self.num_hidden = self.latent[0].out_features
-        self.layers = _mlp(self.num_render_in + 2 + cell, [render_dim] * render_depth, 3)
+        self.layers = linear_layers([self.num_render_in + 2 + cell, *[render_dim] * render_depth, 3])
 
     @property
     def coord_weight(self) -> Tensor:
@@ -187,8 +189,3 @@ class LMLIIFDecoder(Decoder):
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """None: an output depends on the four features around it."""
         return 0
-
-
-def _mlp(n_in: int, hidden_dims: Sequence[int], n_out: int) -> nn.ModuleList:
-    dims = [n_in, *hidden_dims, n_out]
-    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(dims, dims[1:], strict=False))

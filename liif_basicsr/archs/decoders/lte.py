@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.archs.decoders.base import Colours, Decoder
+from liif_basicsr.archs.decoders.base import Colours, Decoder, linear_layers
 from liif_basicsr.archs.decoders.ensemble import (
     cell_in_features,
     limit_cell,
@@ -52,7 +52,7 @@ class LTEDecoder(Decoder):
         self.freq = nn.Conv2d(in_channels, 2 * num_freq, 3, padding=1)
         self.phase = nn.Linear(2, num_freq, bias=False)
         dims = [2 * num_freq, *hidden_dims, 3]
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(dims, dims[1:], strict=False))
+        self.layers = linear_layers(dims)
         # Of four corners: amplitudes, cosines and sines, frequencies and angles, and hidden units.
         self.floats_per_pixel = 4 * (6 * num_freq + max(dims))
 

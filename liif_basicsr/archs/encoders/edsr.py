@@ -4,6 +4,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liif_basicsr.archs.encoders.trunk import ResidualTrunk
+
 
 class ResidualBlock(nn.Module):
     """conv, ReLU, conv, and the input added; no batch normalisation."""
@@ -19,7 +21,7 @@ class ResidualBlock(nn.Module):
         return x + res if self.res_scale == 1 else x + res * self.res_scale
 
 
-class EDSR(nn.Module):
+class EDSR(ResidualTrunk):
     """EDSR's residual trunk as an encoder; the defaults are EDSR-baseline, the paper's smaller encoder.
 
     Differs from BasicSR's EDSR: no upsampler, no mean shift (the official LIIF leaves it out), PyTorch's default
@@ -33,18 +35,5 @@ class EDSR(nn.Module):
     """
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 16, res_scale: float = 1.0) -> None:
-        super().__init__()
-        self.out_channels = num_feat
-        self.receptive_radius = 2 * num_block + 2
-        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlock(num_feat, res_scale) for _ in range(num_block)))
-        self.conv_after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_first(x)
-        return x + self.conv_after_body(self.body(x))
-
-    def official_key(self, key: str) -> str:
-        """The name of a parameter of ours in the official LIIF code."""
-        key = key.replace("conv_first.", "head.0.").replace("conv_after_body.", f"body.{len(self.body)}.")
-        return key.replace(".conv1.", ".body.0.").replace(".conv2.", ".body.2.")
+        blocks = (ResidualBlock(num_feat, res_scale) for _ in range(num_block))
+        super().__init__(num_in_ch, num_feat, blocks, 2 * num_block + 2)

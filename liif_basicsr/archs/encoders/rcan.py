@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liif_basicsr.archs.encoders.trunk import ResidualTrunk
 from liif_basicsr.utils.errors import LIIFError
 
 
@@ -45,7 +46,7 @@ class ResidualGroup(nn.Module):
         return x + self.conv(self.blocks(x))
 
 
-class RCAN(nn.Module):
+class RCAN(ResidualTrunk):
     """RCAN's trunk as an encoder; the defaults are those of the official LIIF code.
 
     Its channel attention depends on the whole image, so there is no `receptive_radius`.
@@ -65,24 +66,15 @@ class RCAN(nn.Module):
     def __init__(
         self, num_in_ch: int = 3, num_feat: int = 64, num_group: int = 10, num_block: int = 20, squeeze_factor: int = 16
     ) -> None:
-        super().__init__()
         if num_feat < squeeze_factor:
             raise LIIFError(f"encoder RCAN: squeeze_factor {squeeze_factor} must not exceed num_feat {num_feat}")
-        self.out_channels = num_feat
-        self.receptive_radius = None
-        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualGroup(num_feat, num_block, squeeze_factor) for _ in range(num_group)))
-        self.conv_after_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_first(x)
-        return x + self.conv_after_body(self.body(x))
+        groups = (ResidualGroup(num_feat, num_block, squeeze_factor) for _ in range(num_group))
+        super().__init__(num_in_ch, num_feat, groups, None)
 
     def official_key(self, key: str) -> str:
         """The name of a parameter of ours in the official LIIF code."""
-        key = key.replace("conv_first.", "head.0.").replace("conv_after_body.", f"body.{len(self.body)}.")
+        key = super().official_key(key)
         key = key.replace(".conv.", f".body.{len(self.body[0].blocks)}.").replace(".blocks.", ".body.")
-        key = key.replace(".conv1.", ".body.0.").replace(".conv2.", ".body.2.")
         return key.replace(".attention.squeeze.", ".body.3.conv_du.0.").replace(
             ".attention.excite.", ".body.3.conv_du.2."
         )
