@@ -177,12 +177,12 @@ class LMLIIFDecoder(Decoder):
         ]
 
         def colours(i: slice, j: slice) -> Tensor:
-            slots, rel = [], []
-            for (index, distance), first, part in zip(found, origin, (i, j), strict=True):
-                slots.append(sort_by_feature(index[:, part] - first, distance[:, part], device))
-                rel.append(torch.from_numpy(distance[:, part]).to(device))
-            outputs = from_slots(mlps(*slots, prepared.shape[-1]), *slots)
-            return mean_of_corners(outputs, rel[0][:, None, :, None], rel[1][None, :, None]).movedim(-1, 0)
+            (y, rel_y), (x, rel_x) = (
+                (sort_by_feature(index[:, part] - first, rel[:, part], device), torch.from_numpy(rel[:, part]).to(device))
+                for (index, rel), first, part in zip(found, origin, (i, j), strict=True)
+            )
+            outputs = from_slots(mlps(y, x, prepared.shape[-1]), y, x)
+            return mean_of_corners(outputs, rel_y[:, None, :, None], rel_x[None, :, None]).movedim(-1, 0)
 
         return colours
 
