@@ -171,18 +171,18 @@ class LMLIIFDecoder(Decoder):
         # In parts, for what is between takes as much memory again, several times.
         modulated = torch.cat([self.modulate(part, rel_cell, rest) for part in grid.split(FEATURES)])
         mlps = FeatureMLPs(list(self.layers), self.coord_weight, *self.split(modulated))
-        found = [
+        rows, cols = (
             corners_of_pixels(span, n_out, n_in, self.sides)
             for span, n_out, n_in in zip(view.spans, view.size, in_size, strict=True)
-        ]
+        )
 
         def colours(i: slice, j: slice) -> Tensor:
-            (y, rel_y), (x, rel_x) = (
-                (sort_by_feature(index[:, part] - first, rel[:, part], device), torch.from_numpy(rel[:, part]).to(device))
-                for (index, rel), first, part in zip(found, origin, (i, j), strict=True)
-            )
+            (index_y, rel_y), (index_x, rel_x) = ([a[:, i] for a in rows], [a[:, j] for a in cols])
+            y = sort_by_feature(index_y - origin[0], rel_y, device)
+            x = sort_by_feature(index_x - origin[1], rel_x, device)
+            far_y, far_x = (torch.from_numpy(rel).to(device) for rel in (rel_y, rel_x))
             outputs = from_slots(mlps(y, x, prepared.shape[-1]), y, x)
-            return mean_of_corners(outputs, rel_y[:, None, :, None], rel_x[None, :, None]).movedim(-1, 0)
+            return mean_of_corners(outputs, far_y[:, None, :, None], far_x[None, :, None]).movedim(-1, 0)
 
         return colours
 
