@@ -36,14 +36,18 @@ class Tiles:
     Args:
         image: RGB.
         networks: each a `ContinuousNetwork` in evaluation mode, by the names that the page shows; all on one device.
+        right: the method that the page shows on its right side at first; on its left side it shows the first network.
 
     Attributes:
         methods: the names of the networks, then `bicubic`. Tiles are asked for by the number of a method.
+        sides: the numbers of the methods that the page shows at first, left and right.
     """
 
-    def __init__(self, image: Image.Image, networks: Mapping[str, Any]) -> None:
+    def __init__(self, image: Image.Image, networks: Mapping[str, Any], right: str = BICUBIC) -> None:
         self.methods = [*networks, BICUBIC]
-        self.device = next(next(iter(networks.values())).parameters()).device
+        self.sides = (0, self.methods.index(right))
+        self.networks = list(networks.values())
+        self.device = next(self.networks[0].parameters()).device
         self.precision = best_precision(self.device, 8)
         edge = max(image.size)
         self.image = image
@@ -51,7 +55,8 @@ class Tiles:
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
         # Divided in place: a large image takes gigabytes as floats.
         lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-        self._encoded = [net.encode_image(lq) for net in networks.values()]
+        # The features of the methods that were shown last, one a side, are kept: gigabytes for a large image.
+        self._encoded = lru_cache(len(self.sides))(lambda method: self.networks[method].encode_image(lq))
         self.png = lru_cache(MAX_TILES)(self._png)
 
     def size(self, level: int) -> tuple[int, int]:
@@ -92,7 +97,7 @@ class Tiles:
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         with autocast(self.device, self.precision):
-            colours = self._encoded[method].render(size, window)[0].float()
+            colours = self._encoded(method).render(size, window)[0].float()
         return Image.fromarray(colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
 
     def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
