@@ -175,9 +175,9 @@ class Handler(BaseHTTPRequestHandler):
             tile = self.server.workers[method].submit(self._tile, method, *place).result()
             return None if tile is None else Response("image/png", BytesIO(tile))
         if match := REGION_PATH.fullmatch(path):
-            kind, method, corners, scale = match.groups()
-            places = [tuple(map(float, corner.split(","))) for corner in corners.split("/")[:-1]]
-            region = Region(int(method), places, float(scale))
+            kind, number, corners, scale = match.groups()
+            x_y = [float(n) for n in re.split("[,/]", corners)[:-1]]
+            region = Region(int(number), list(zip(x_y[::2], x_y[1::2], strict=True)), float(scale))
             if region.method >= len(self.server.rectifier.warpers):
                 return None
             return self.server.rectifying.submit(self._rectified, kind, region).result()

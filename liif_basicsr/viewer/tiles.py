@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from liif_basicsr.images.png import write_png
 from liif_basicsr.utils.precision import autocast, best_precision
 
 # Device pixels along an edge of a tile.
@@ -21,7 +22,7 @@ STEPS = 4
 MAX_LEVEL = 8 * STEPS
 # Longest edge of the whole enlarged image: up to it, float32 coordinates distinguish neighbouring pixels.
 MAX_EDGE = 1 << 23
-# Tiles that are cached, of at most 200 kB each.
+# Tiles that are cached, of about 200 kB each.
 MAX_TILES = 512
 BICUBIC = "bicubic"
 # Longest edge of the overview.
@@ -91,8 +92,9 @@ class Tiles:
             whole = Image.new("RGBA", (TILE, TILE))
             whole.paste(part)
             part = whole
-        file = io.BytesIO()
-        part.save(file, "PNG", compress_level=1)
+        file, pixels = io.BytesIO(), np.asarray(part)
+        # Not compressed: it goes to this machine's browser, and compressing would take as long as decoding.
+        write_png(file, iter([pixels]), pixels.shape, pixels.dtype, None, b"", level=0)
         return file.getvalue()
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:

@@ -115,9 +115,8 @@ class ContinuousShuffleDecoder(Decoder):
     def decode(self, prepared: Tensor, view: View) -> Colours:
         """Colours of whole rows and columns: rows are contracted first, for there are few, then columns."""
         r = self.num_basis
-        grid = repeat_border(repeat_border(prepared[0], 1), 2)
         # (rows, R, colour, columns, R), so that what two neighbours contribute lies side by side.
-        grid = grid.unflatten(0, (r, 3, r)).permute(3, 0, 1, 4, 2).contiguous()
+        grid = with_border(prepared[0].unflatten(0, (r, 3, r)).permute(3, 0, 1, 4, 2))
         bands = []
         for axis, functions in enumerate((self.basis_y, self.basis_x)):
             position = view.feature_position()[axis]
@@ -139,6 +138,12 @@ class ContinuousShuffleDecoder(Decoder):
         return 0
 
 
-def repeat_border(x: Tensor, axis: int) -> Tensor:
-    """A tensor with its first and last entries along an axis once more."""
-    return torch.cat([x.narrow(axis, 0, 1), x, x.narrow(axis, -1, 1)], dim=axis)
+def with_border(grid: Tensor) -> Tensor:
+    """A grid (h, R, 3, w, R) with its first and last rows and columns once more, contiguous; copied once."""
+    h, r, colours, w, _ = grid.shape
+    whole = grid.new_empty(h + 2, r, colours, w + 2, r)
+    whole[1:-1, :, :, 1:-1] = grid
+    for axis, last in ((0, h + 1), (3, w + 1)):
+        whole.select(axis, 0).copy_(whole.select(axis, 1))
+        whole.select(axis, last).copy_(whole.select(axis, last - 1))
+    return whole
