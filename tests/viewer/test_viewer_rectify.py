@@ -45,9 +45,10 @@ def saved(rectifier, region):
     return pixels_of(file.getvalue())
 
 
-def test_a_small_preview_is_the_saved_region(model):
-    rectifier = make(from_image(Image.fromarray(ramp(44, 60))), model)
-    region = Region(0, QUAD, 2)
+@pytest.mark.parametrize("left, top", [(0, 0), (200, 150)])  # at the image's corner, and far from it
+def test_a_small_preview_is_the_saved_region(model, left, top):
+    rectifier = make(from_image(Image.fromarray(ramp(300, 400))), model)
+    region = Region(0, [(x + left, y + top) for x, y in QUAD], 2)
     preview = pixels_of(rectifier.preview(region, lambda count: None))
     difference = np.abs(preview - saved(rectifier, region))
     assert difference.max() <= 1 and (difference > 0).mean() < 0.01
