@@ -3,6 +3,7 @@ import base64
 import io
 import re
 import shutil
+import threading
 import time
 from contextlib import contextmanager
 
@@ -10,8 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liif_basicsr.images.reading import from_image
+from liif_basicsr.viewer.rectify import Rectifier
+from liif_basicsr.viewer.server import Server
+
 pytest.importorskip("js_lib_leaflet", reason="Leaflet is not installed: pip install 'liif_basicsr[view]'")
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+Select = pytest.importorskip("selenium.webdriver.support.ui").Select
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 if not CHROMIUM or not DRIVER:
     pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver", allow_module_level=True)
@@ -20,6 +26,24 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+
+
+@contextmanager
+def serving(tiles, source=None):
+    """The address of a server of these tiles, in a thread; a function to stop it as if it were killed."""
+    with Server(tiles, Rectifier(tiles, source or from_image(tiles.image)), "photo.png") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+
+        def stop():
+            server.shutdown()
+            server.socket.close()
+
+        try:
+            yield server.url, stop
+        finally:
+            stop()
+            thread.join()
 
 
 @contextmanager
@@ -46,6 +70,11 @@ def element(page, name):
 
 def status(page):
     return element(page, "status").text
+
+
+def method(page, side):
+    """The list in which the method of a side is chosen."""
+    return Select(element(page, side).find_element("tag name", "select"))
 
 
 def wait_until(true, seconds=60):

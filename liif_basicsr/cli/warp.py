@@ -26,12 +26,12 @@ from liif_basicsr.rendering.homographies import (
     natural_size,
     rectification,
     rotation,
+    scaled_size,
     scaling,
 )
 from liif_basicsr.rendering.warps import Homography
 from liif_basicsr.utils.errors import LIIFError
 
-Pair = tuple[float, float]
 Size = tuple[int, int]
 
 
@@ -58,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-expand", action="store_true", help="--rotate: keep the size, and cut the corners off")
     parser.add_argument("--fill", default="0", metavar="V", help="what lies outside: a number, or R,G,B (default: 0)")
     add_engine_arguments(parser)
+    # argparse takes -2,35 for an option: to it, only what is one number is a negative number.
+    parser._negative_number_matcher = re.compile(r"-[\d.]")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,15 +115,11 @@ class _WarpOf:
 
     def __call__(self, in_size: Size) -> Homography:
         if self.matrix is not None:
-            return Homography(scaling(self.scale) @ self.matrix, self.size or _scaled(in_size, self.scale))
+            return Homography(scaling(self.scale) @ self.matrix, self.size or scaled_size(in_size, self.scale))
         if self.corners is not None:
-            size = self.size or _scaled(natural_size(self.corners), self.scale)
+            size = self.size or scaled_size(natural_size(self.corners), self.scale)
             return Homography(rectification(self.corners, size), size)
         return Homography(*rotation(in_size, self.degrees, self.expand, self.scale))
-
-
-def _scaled(size: Size, scale: Pair) -> Size:
-    return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
 
 
 def _point(text: str) -> list[float]:

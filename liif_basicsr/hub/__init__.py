@@ -28,7 +28,8 @@ class Download(NamedTuple):
     network_g: dict[str, Any] | None = None
 
 
-# Name -> file in the folder `weights`.
+WEIGHTS = Path(__file__).parent / "weights"
+# Name -> file in the folder WEIGHTS.
 BUNDLED = {
     "liif-light": "liif-light.pth",
     "liif-fast": "liif-fast.pth",
@@ -75,6 +76,11 @@ def cached(name: str) -> Path:
     return Path(folder, "liif_basicsr", f"{name}.pth")
 
 
+def bundled() -> list[str]:
+    """The names of the bundled models that are in this installation."""
+    return [name for name, file in BUNDLED.items() if (WEIGHTS / file).is_file()]
+
+
 def find(name_or_path: str | Path) -> Path:
     """The file of a model: of one known by name, else the path itself.
 
@@ -83,7 +89,7 @@ def find(name_or_path: str | Path) -> Path:
     """
     name = str(name_or_path)
     if name in BUNDLED:
-        path = Path(__file__).parent / "weights" / BUNDLED[name]
+        path = WEIGHTS / BUNDLED[name]
         if not path.is_file():
             raise LIIFError(f"model {name!r}: is not in this installation; name a .pth file or {', '.join(DOWNLOADS)}")
         return path

@@ -73,7 +73,19 @@ def read(path: Path) -> LoadedImage:
 
 
 def read_srgb(path: str | Path) -> Image.Image:
-    """Read an image file for the screen: 8-bit sRGB, with transparent parts on white.
+    """Read an image file for the screen, see `to_srgb`.
+
+    Warns:
+        UserWarning: the file has a harmless fault.
+
+    Raises:
+        LIIFError: as `read`; the message starts with the path.
+    """
+    return to_srgb(read_named(path))
+
+
+def read_named(path: str | Path) -> LoadedImage:
+    """Read an image file; what is wrong with it starts with its path.
 
     Warns:
         UserWarning: the file has a harmless fault.
@@ -82,18 +94,28 @@ def read_srgb(path: str | Path) -> Image.Image:
         LIIFError: as `read`; the message starts with the path.
     """
     try:
-        pixels, profile, _, notes = read(Path(path))
+        loaded = read(Path(path))
     except LIIFError as error:
         raise LIIFError(f"{path}: {error}") from None
-    for note in notes:
+    for note in loaded.notes:
         warnings.warn(note, stacklevel=2)
+    return loaded
+
+
+def to_srgb(loaded: LoadedImage) -> Image.Image:
+    """An image for the screen: 8-bit sRGB, with transparent parts on white.
+
+    Warns:
+        UserWarning: its colour profile is damaged.
+    """
+    pixels = loaded.pixels
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round().astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if "A" in image.getbands():
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return _to_srgb(image.convert("RGB"), profile if pixels.shape[2] > 2 else None)
+    return _to_srgb(image.convert("RGB"), loaded.icc if pixels.shape[2] > 2 else None)
 
 
 def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage:

@@ -113,17 +113,22 @@ class FeatureTiles:
 
     def __getitem__(self, part: tuple[slice, slice, slice, slice]) -> Tensor:
         rows, cols = part[2:]
-        return torch.cat([self._row_of_tiles(row, rows, cols) for row in self._firsts(rows, 0)], dim=2)
+        return _joined([self._row_of_tiles(row, rows, cols) for row in self._firsts(rows, 0)], 2)
 
     def _row_of_tiles(self, row: int, rows: slice, cols: slice) -> Tensor:
         own_rows = slice(max(0, rows.start - row), rows.stop - row)
         tiles = ((self._encoded(row, col), col) for col in self._firsts(cols, 1))
-        return torch.cat([feat[:, :, own_rows, max(0, cols.start - c) : cols.stop - c] for feat, c in tiles], dim=3)
+        return _joined([feat[:, :, own_rows, max(0, cols.start - c) : cols.stop - c] for feat, c in tiles], 3)
 
     def _firsts(self, part: slice, axis: int) -> range:
         """The first pixels of the tiles that hold this part of an axis, 0 for rows and 1 for columns."""
         tile = self.tile[axis]
         return range(part.start // tile * tile, part.stop, tile)
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    """Parts side by side; one alone as it is, not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
 
 
 class BlendedTiles(FeatureTiles):

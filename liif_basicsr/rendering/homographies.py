@@ -42,6 +42,11 @@ def check_matrix(matrix: object) -> np.ndarray:
     return found
 
 
+def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
+    """(H, W) of an image of `size` that is enlarged by a factor along y and one along x: at least a pixel."""
+    return max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1]))
+
+
 def scaling(scale: tuple[float, float]) -> np.ndarray:
     """Enlarge by a factor along y and one along x, as `render` does: what an image spans is scaled, not its centres."""
     sy, sx = scale
@@ -76,7 +81,7 @@ def rotation(
         )
     (y, x), (center_y, center_x) = ((n - 1) / 2 for n in in_size), ((n - 1) / 2 for n in size)
     turn = np.array([[cos, sin, center_x - cos * x - sin * y], [-sin, cos, center_y + sin * x - cos * y], [0, 0, 1]])
-    return scaling(scale) @ turn, (max(1, round(size[0] * scale[0])), max(1, round(size[1] * scale[1])))
+    return scaling(scale) @ turn, scaled_size(size, scale)
 
 
 def check_quad(quad: object) -> np.ndarray:

@@ -9,23 +9,34 @@ import json
 import re
 import secrets
 import select
+import shutil
 import socket
 import sys
+import tempfile
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
+from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
-from liif_basicsr.utils.errors import LIIFError
+import torch
+
+from liif_basicsr.utils.errors import LIIFError, brief
+from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles
 
 # Requests that are served at a time; a browser sends six.
 MAX_REQUESTS = 32
 # method/level/row/column
 TILE_PATH = re.compile(r"tile/([0-9])/(-?[0-9]{1,3})/([0-9]{1,6})/([0-9]{1,6})\.png")
+# preview or saved/method/four corners x,y/scale
+REGION_PATH = re.compile(
+    r"(preview|saved)/([0-9])/((?:-?[0-9]{1,7}(?:\.[0-9]{1,3})?,-?[0-9]{1,7}(?:\.[0-9]{1,3})?/){4})"
+    r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\.png"
+)
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -48,10 +59,19 @@ def page_files() -> dict[str, tuple[str, bytes]]:
     leaflet = Path(spec.origin).parent / "static" / "js_lib_leaflet"
     page = Path(__file__).parent / "page"
     files = [leaflet / "leaflet.js", leaflet / "leaflet.css"]
-    files += [page / name for name in ("tiles.js", "viewer.js", "viewer.css", "index.html")]
+    files += [page / name for name in ("tiles.js", "corners.js", "viewer.js", "viewer.css", "index.html")]
     content = {file.name: (CONTENT_TYPES[file.suffix], file.read_bytes()) for file in files}
     content[""] = content.pop("index.html")
     return content
+
+
+class Response(NamedTuple):
+    """What is sent for a request; `lasting` where it is always the same."""
+
+    content_type: str
+    content: IO[bytes]
+    lasting: bool = True
+    status: HTTPStatus = HTTPStatus.OK
 
 
 class Server(ThreadingHTTPServer):
@@ -59,6 +79,7 @@ class Server(ThreadingHTTPServer):
 
     Args:
         tiles: the image.
+        rectifier: makes rectangles of its regions.
         name: the name that the page shows.
         port: 0 for any free one.
 
@@ -68,17 +89,21 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, tiles: Tiles, name: str, port: int = 0) -> None:
-        self.tiles = tiles
+    def __init__(self, tiles: Tiles, rectifier: Rectifier, name: str, port: int = 0) -> None:
+        self.tiles, self.rectifier = tiles, rectifier
         info = {"name": name, "width": tiles.image.width, "height": tiles.image.height, "tile": TILE}
-        info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level, methods=tiles.methods)
+        info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level)
+        info.update(methods=tiles.methods, sides=tiles.sides)
         self.files = {**page_files(), "image.json": ("application/json", json.dumps(info).encode())}
         self.files["image.jpg"] = ("image/jpeg", tiles.overview())
         self.prefix = f"/{secrets.token_urlsafe(16)}/"
+        self.closed = threading.Event()
         self.slots = threading.BoundedSemaphore(MAX_REQUESTS)
         # One thread for all networks: torch itself uses all cores. Bicubic tiles need not wait for it.
         *networks, bicubic = tiles.methods
         self.workers = [ThreadPoolExecutor(1)] * len(networks) + [ThreadPoolExecutor(1, bicubic)]
+        # Another one, for a saved region takes minutes.
+        self.rectifying = ThreadPoolExecutor(1, "rectifying")
         try:
             super().__init__(("127.0.0.1", port), Handler)
         except (OSError, OverflowError) as error:
@@ -110,9 +135,10 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:
-        """Stop without starting the tiles that are still queued."""
+        """Stop without starting the tiles that are still queued, and without finishing a region."""
         super().server_close()
-        for worker in self.workers:
+        self.closed.set()
+        for worker in (*self.workers, self.rectifying):
             worker.shutdown(cancel_futures=True)
 
 
@@ -129,32 +155,67 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.removeprefix(self.server.prefix)
         if path == self.path or (found := self._find(path)) is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
-        content_type, content = found
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(content)))
-        # Each start has a new secret path, so nothing cached can be stale.
-        self.send_header("Cache-Control", "private, max-age=86400")
-        self.end_headers()
-        self.wfile.write(content)
+        with found.content as content:
+            length = content.seek(0, SEEK_END)
+            content.seek(0)
+            self.send_response(found.status)
+            self.send_header("Content-Type", found.content_type)
+            self.send_header("Content-Length", str(length))
+            # Each start has a new secret path, so nothing cached can be stale.
+            self.send_header("Cache-Control", "private, max-age=86400" if found.lasting else "no-store")
+            self.end_headers()
+            shutil.copyfileobj(content, self.wfile)
 
-    def _find(self, path: str) -> tuple[str, bytes] | None:
-        """The content type and content of a path; None if there is nothing."""
-        match = TILE_PATH.fullmatch(path)
-        if not match:
-            return self.server.files.get(path)
-        method, level, row, col = map(int, match.groups())
-        if method >= len(self.server.workers) or not self.server.tiles.has(level, row, col):
-            return None
-        content = self.server.workers[method].submit(self._tile, method, level, row, col).result()
-        return None if content is None else ("image/png", content)
+    def _find(self, path: str) -> Response | None:
+        """What is sent for a path; None if there is nothing."""
+        if match := TILE_PATH.fullmatch(path):
+            method, *place = map(int, match.groups())
+            if method >= len(self.server.workers) or not self.server.tiles.has(*place):
+                return None
+            tile = self.server.workers[method].submit(self._tile, method, *place).result()
+            return None if tile is None else Response("image/png", BytesIO(tile))
+        if match := REGION_PATH.fullmatch(path):
+            kind, number, corners, scale = match.groups()
+            x_y = [float(n) for n in re.split("[,/]", corners)[:-1]]
+            region = Region(int(number), list(zip(x_y[::2], x_y[1::2], strict=True)), float(scale))
+            if region.method >= len(self.server.rectifier.warpers):
+                return None
+            return self.server.rectifying.submit(self._rectified, kind, region).result()
+        file = self.server.files.get(path)
+        return None if file is None else Response(file[0], BytesIO(file[1]))
 
     def _tile(self, *key: Any) -> bytes | None:
-        """Make a tile, unless the browser has given it up meanwhile and closed the connection."""
+        """Make a tile, unless the browser has given it up meanwhile."""
+        return None if self._given_up() else self.server.tiles.png(*key)
+
+    def _rectified(self, kind: str, region: Region) -> Response:
+        """Rectify a region, or say in one line why not."""
+        file: IO[bytes] | None = None
+        try:
+            self._check_wanted(0)
+            if kind == "preview":
+                file = BytesIO(self.server.rectifier.preview(region, self._check_wanted))
+            else:
+                file = tempfile.TemporaryFile()  # no content before it is whole, and a region may be large
+                self.server.rectifier.save(region, file, self._check_wanted)
+            return Response("image/png", file, lasting=False)
+        except (LIIFError, MemoryError, OSError, torch.cuda.OutOfMemoryError) as error:
+            if file is not None:
+                file.close()
+            if isinstance(error, ConnectionError):
+                raise
+            line = BytesIO(brief(error).encode())
+            return Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+    def _check_wanted(self, pixels: int) -> None:
+        """Raise ConnectionAbortedError if the browser has given up its request, or the server is closed."""
+        if self.server.closed.is_set() or self._given_up():
+            raise ConnectionAbortedError
+
+    def _given_up(self) -> bool:
+        """Whether the browser has closed the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
-        if readable and not self.connection.recv(1, socket.MSG_PEEK):
-            return None
-        return self.server.tiles.png(*key)
+        return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def end_headers(self) -> None:
         """Add the security headers to every response, including errors."""

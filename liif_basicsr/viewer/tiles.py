@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from liif_basicsr.images.png import write_png
 from liif_basicsr.utils.precision import autocast, best_precision
 
 # Device pixels along an edge of a tile.
@@ -21,7 +22,7 @@ STEPS = 4
 MAX_LEVEL = 8 * STEPS
 # Longest edge of the whole enlarged image: up to it, float32 coordinates distinguish neighbouring pixels.
 MAX_EDGE = 1 << 23
-# Tiles that are cached, of at most 200 kB each.
+# Tiles that are cached, of about 200 kB each.
 MAX_TILES = 512
 BICUBIC = "bicubic"
 # Longest edge of the overview.
@@ -36,14 +37,18 @@ class Tiles:
     Args:
         image: RGB.
         networks: each a `ContinuousNetwork` in evaluation mode, by the names that the page shows; all on one device.
+        right: the method that the page shows on its right side at first; on its left side it shows the first network.
 
     Attributes:
         methods: the names of the networks, then `bicubic`. Tiles are asked for by the number of a method.
+        sides: the numbers of the methods that the page shows at first, left and right.
     """
 
-    def __init__(self, image: Image.Image, networks: Mapping[str, Any]) -> None:
+    def __init__(self, image: Image.Image, networks: Mapping[str, Any], right: str = BICUBIC) -> None:
         self.methods = [*networks, BICUBIC]
-        self.device = next(next(iter(networks.values())).parameters()).device
+        self.sides = (0, self.methods.index(right))
+        self.networks = list(networks.values())
+        self.device = next(self.networks[0].parameters()).device
         self.precision = best_precision(self.device, 8)
         edge = max(image.size)
         self.image = image
@@ -51,7 +56,8 @@ class Tiles:
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
         # Divided in place: a large image takes gigabytes as floats.
         lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-        self._encoded = [net.encode_image(lq) for net in networks.values()]
+        # The features of the methods that were shown last, one a side, are kept: gigabytes for a large image.
+        self._encoded = lru_cache(len(self.sides))(lambda method: self.networks[method].encode_image(lq))
         self.png = lru_cache(MAX_TILES)(self._png)
 
     def size(self, level: int) -> tuple[int, int]:
@@ -86,13 +92,14 @@ class Tiles:
             whole = Image.new("RGBA", (TILE, TILE))
             whole.paste(part)
             part = whole
-        file = io.BytesIO()
-        part.save(file, "PNG", compress_level=1)
+        file, pixels = io.BytesIO(), np.asarray(part)
+        # Not compressed: it goes to this machine's browser, and compressing would take as long as decoding.
+        write_png(file, iter([pixels]), pixels.shape, pixels.dtype, None, b"", level=0)
         return file.getvalue()
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         with autocast(self.device, self.precision):
-            colours = self._encoded[method].render(size, window)[0].float()
+            colours = self._encoded(method).render(size, window)[0].float()
         return Image.fromarray(colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
 
     def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:

@@ -68,6 +68,11 @@ def test_a_quad_becomes_a_rectangle(warp, flags, size):
     assert pixels("out.png").shape == (*size, 3)
 
 
+def test_a_corner_may_lie_beyond_the_image(warp):
+    assert warp("in.png", "out.png", "--quad", "-2,1", "14,2", "15,10", "-.5,9") == 0
+    assert pixels("out.png").shape == (9, 17, 3)
+
+
 def test_a_quad_of_the_whole_image_is_the_image_enlarged(warp, model):
     assert warp("in.png", "out.png", "--quad", "0,0", "16,0", "16,11", "0,11", "--scale", "2") == 0
     expected = liif_basicsr.upscale(image("RGB"), scale=2, model=model, precision="float32")

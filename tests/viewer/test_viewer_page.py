@@ -9,14 +9,14 @@ import time
 import numpy as np
 import pytest
 import torch
-from browser import browser, decoded, drag, element, tiles, wait_until, wheel, without_overlays
+from browser import browser, decoded, drag, element, method, tiles, wait_until, wheel, without_overlays
 from conftest import ROOT
 from experiment import NETWORK, make_images
 from PIL import Image
 
 import liif_basicsr
 from liif_basicsr.archs import build_network
-from liif_basicsr.hub import checkpoint
+from liif_basicsr.hub import BUNDLED, checkpoint
 
 SIZE = (60, 80)
 
@@ -108,7 +108,8 @@ def test_drag_zoom_compare_and_save_show_the_rendered_pixels(page, folder, tmp_p
     decoded(page)
     share = float(element(page, "divider").get_attribute("value"))
     assert share == pytest.approx(50 - 100 * 200 / page.execute_script("return innerWidth"), abs=0.5)
-    assert element(page, "left").text == "net" and element(page, "right").text == "bicubic"
+    chosen = [method(page, side).first_selected_option.text for side in ("left", "right")]
+    assert chosen == ["net", "bicubic"]
 
     # save
     element(page, "save").click()
@@ -144,6 +145,11 @@ def test_the_last_level_shows_a_pixel_per_tile_without_seams(page):
     middle = screen.shape[1] // 2  # where both sides meet
     for part in (screen[:, : middle - 2], screen[:, middle + 2 :]):
         assert max(np.abs(np.diff(part, axis=0)).max(), np.abs(np.diff(part, axis=1)).max()) <= 6
+
+
+def test_all_bundled_models_are_offered_beside_the_one_that_is_named(page):
+    for side in ("left", "right"):
+        assert [option.text for option in method(page, side).options] == ["net", *BUNDLED, "bicubic"]
 
 
 def test_the_name_is_shown_as_text(page):

@@ -1,22 +1,27 @@
 """The server of the viewer serves its page and its tiles, and nothing else."""
 import concurrent.futures
 import http.client
+import io
 import json
 import socket
 import threading
 import time
 
 import pytest
+from PIL import Image
 from test_viewer import make_tiles
 
+from liif_basicsr.images.reading import from_image
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.viewer.rectify import Rectifier
 from liif_basicsr.viewer.server import MAX_REQUESTS, Handler, Server
 
 
 @pytest.fixture
 def server():
     pytest.importorskip("js_lib_leaflet", reason="Leaflet is not installed: pip install 'liif_basicsr[view]'")
-    with Server(make_tiles(), "photo.png") as server:
+    tiles = make_tiles()
+    with Server(tiles, Rectifier(tiles, from_image(tiles.image)), "photo.png") as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -75,6 +80,8 @@ def test_nothing_is_served_without_the_secret(server, path):
     "tile/0/3/999999/999999.png", "tile/0/3/99999999999999999999/0.png", f"tile/0/{'9' * 5000}/0/0.png",
     "tile/0/1e1/0/0.png", "tile/0/3/0x0/0.png", "tile/0/3/ 0/0.png", "tile/0/nan/0/0.png",
     "tile/0/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
+    "preview/1/1,1/9,1/9,9/1,9/1.png", "preview/0/1,1/9,1/9,9/1.png", "preview/0/1,1/9,1/9,9/1,9/1,5/1.png",
+    "saved/0/1,1/9,1/9,9/1,nan/1.png", "saved/0/1,1/9,1/9,9/1,9/-1.png", "saved/0/1,1/9,1/9,9/1,99999999/1.png",
 ])  # fmt: skip
 def test_anything_else_is_refused_and_computes_nothing(server, path):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
@@ -142,6 +149,55 @@ def test_a_tile_whose_request_was_closed_is_not_computed(server):
     assert server.tiles.png.cache_info().currsize == 0
 
 
+QUAD = "3,2/60.5,4/61,50/2,55"
+
+
+def test_a_region_is_previewed_and_saved_and_not_cached(server):
+    for kind in ("preview", "saved"):
+        response, content = ask(server, f"{kind}/0/{QUAD}/1.png")
+        assert response.status == 200 and response.headers["Content-Type"] == "image/png"
+        assert response.headers["Cache-Control"] == "no-store"
+        assert Image.open(io.BytesIO(content)).size == (60, 54)
+
+
+@pytest.mark.parametrize("path, says", [
+    ("3,2/60,4/2,55/61,50/1", "cross"), ("3,2/60,2/30,2/2,55/1", "line"), ("2,55/61,50/60,4/3,2/1", "mirror"),
+    ("0,0/9000,0/9000,9000/0,9000/1", "too large"), (f"{QUAD}/999", "too large"), (f"{QUAD}/0", "scale"),
+])  # fmt: skip
+def test_what_cannot_be_rectified_is_one_line(server, path, says):
+    for kind in ("preview", "saved"):
+        response, content = ask(server, f"{kind}/0/{path}.png")
+        assert response.status == 422 and response.headers["Content-Type"].startswith("text/plain")
+        assert says in content.decode() and "\n" not in content.decode()
+
+
+def test_a_region_that_is_given_up_or_in_the_way_of_the_end_is_not_finished(server, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def save(region, file, done):
+        begun.set()
+        try:
+            while True:
+                time.sleep(0.01)
+                done(1)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(server.rectifier, "save", save)
+    request = f"GET {server.prefix}saved/0/{QUAD}/1.png HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
+    for close in (True, False):
+        begun.clear()
+        ended.clear()
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+            connection.sendall(request.encode())
+            assert begun.wait(60)
+            if not close:
+                assert not ended.wait(0.2)
+                server.closed.set()
+                assert ended.wait(60)
+        assert ended.wait(60)
+
+
 def test_many_at_once_get_the_right_tiles(server):
     level = 9  # 2 x 2 tiles
     keys = [(method, row, col) for method in (0, 1) for row in (0, 1) for col in (0, 1)] * 3
@@ -155,4 +211,4 @@ def test_many_at_once_get_the_right_tiles(server):
 def test_a_port_that_cannot_be_used_is_named(server):
     for port in (server.server_port, 70000):
         with pytest.raises(LIIFError, match=f"--port {port}: "):
-            Server(server.tiles, "photo.png", port)
+            Server(server.tiles, server.rectifier, "photo.png", port)

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from browser import browser, decoded, drag, element, status, tiles, wait_until, wheel, without_overlays
+from browser import browser, decoded, drag, element, serving, status, tiles, wait_until, wheel, without_overlays
 from experiment import NETWORK
 from PIL import Image
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.viewer.server import Server
 from liif_basicsr.viewer.tiles import Tiles
 
 GONE = "no answer; is the viewer still running?"
@@ -40,29 +39,20 @@ class SlowTiles(Tiles):
 
 
 @contextmanager
-def serving(tiles):
-    """A server of these tiles, in a thread; a function to stop it as if it were killed."""
-    with Server(tiles, "photo.png") as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-
-        def stop():
-            server.shutdown()
-            server.socket.close()
-
+def serving_slowly(tiles):
+    """See `serving`; no tile waits at the end."""
+    with serving(tiles) as both:
         try:
-            yield server.url, stop
+            yield both
         finally:
             tiles.open.set()
-            stop()
-            thread.join()
 
 
 @pytest.fixture
 def slow(tmp_path):
     """The page of an image of 300x400, none of whose tiles are there yet."""
     tiles = SlowTiles(300, 400)
-    with serving(tiles) as (url, stop), browser(tmp_path) as page:
+    with serving_slowly(tiles) as (url, stop), browser(tmp_path) as page:
         page.get(url)
         yield page, tiles, stop
 
@@ -122,7 +112,7 @@ def test_the_page_says_so_when_the_server_is_gone_and_only_then(slow):
 
 def test_tiles_that_have_left_the_screen_are_given_up(tmp_path):
     made = SlowTiles(3000, 4000)
-    with serving(made) as (url, _), browser(tmp_path) as page:
+    with serving_slowly(made) as (url, _), browser(tmp_path) as page:
         page.get(url)
         wait_until(lambda: made.begun)  # all other tiles wait for this one
         wheel(page, -4000)
@@ -140,7 +130,7 @@ def test_tiles_that_have_left_the_screen_are_given_up(tmp_path):
 def test_below_level_0_both_sides_share_their_tiles(tmp_path):
     made = SlowTiles(3000, 4000)
     made.open.set()
-    with serving(made) as (url, _), browser(tmp_path) as page:
+    with serving_slowly(made) as (url, _), browser(tmp_path) as page:
         page.get(url)
         decoded(page)
         assert {*tiles(page, "left")} | {*tiles(page, "right")} == {key[1:] for _, key in made.begun}

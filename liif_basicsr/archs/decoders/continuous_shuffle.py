@@ -127,7 +127,7 @@ class ContinuousShuffleDecoder(Decoder):
         """Colours of whole rows and columns: rows are contracted first, for there are few, then columns."""
         r = self.num_basis
         # (rows, R, colour, columns, R), so that what two neighbours contribute lies side by side.
-        grid = with_border(prepared[0].unflatten(0, (r, 3, r)).permute(3, 0, 1, 4, 2), (0, 3))
+        grid = with_border(prepared[0].unflatten(0, (r, 3, r)).permute(3, 0, 1, 4, 2))
         bands = []
         for axis, functions in enumerate((self.basis_y, self.basis_x)):
             position = view.feature_position()[axis]
@@ -154,15 +154,12 @@ def linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return F.linear(x, layer.weight.flatten(1), layer.bias)
 
 
-def with_border(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """A contiguous copy whose first and last entries along axes are there once more."""
-    out = x.new_empty([n + 2 * (axis in axes) for axis, n in enumerate(x.shape)])
-    inner = out
-    for axis in axes:
-        inner = inner.narrow(axis, 1, x.shape[axis])
-    inner.copy_(x)
-    for axis in axes:
-        last = x.shape[axis] + 1
-        out.select(axis, 0).copy_(out.select(axis, 1))
-        out.select(axis, last).copy_(out.select(axis, last - 1))
-    return out
+def with_border(grid: Tensor) -> Tensor:
+    """A grid (h, R, 3, w, R) with its first and last rows and columns once more, contiguous; copied once."""
+    h, r, colours, w, _ = grid.shape
+    whole = grid.new_empty(h + 2, r, colours, w + 2, r)
+    whole[1:-1, :, :, 1:-1] = grid
+    for axis, last in ((0, h + 1), (3, w + 1)):
+        whole.select(axis, 0).copy_(whole.select(axis, 1))
+        whole.select(axis, last).copy_(whole.select(axis, last - 1))
+    return whole

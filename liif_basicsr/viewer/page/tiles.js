@@ -60,6 +60,12 @@ const TileLayer = L.GridLayer.extend({
     this.on("tileunload", ({ tile }) => this._giveUp(tile));
   },
 
+  /** Show another method above level 0. */
+  setMethod(method) {
+    this._methods[0] = method;
+    this.redraw();
+  },
+
   createTile({ x, y, z }, done) {
     const tile = document.createElement("img");
     tile.alt = "";

@@ -1,6 +1,7 @@
 "use strict";
 
-const SIDES = ["left", "right"]; // panes, and labels; the first two methods of the server
+const GONE = "no answer; is the viewer still running?";
+const SIDES = ["left", "right"]; // panes, and labels
 
 const byId = (id) => document.getElementById(id);
 
@@ -24,11 +25,12 @@ function makeMap(image, connection) {
     wheelDebounceTime: 20, maxBounds: bounds.pad(0.5), attributionControl: false,
   });
   map.createPane("image").style.zIndex = 100;
+  map.createPane("outline").style.zIndex = 500; // above the tiles, below the corners
   L.imageOverlay("image.jpg", bounds, { pane: "image" }).addTo(map);
-  const layers = SIDES.map((pane, method) => {
+  const layers = SIDES.map((pane, side) => {
     map.createPane(pane);
-    const isVisible = (tile) => overlaps(tile.getBoundingClientRect(), shares(map)[method]);
-    return new TileLayer([method, image.methods.length - 1], connection, isVisible, {
+    const isVisible = (tile) => overlaps(tile.getBoundingClientRect(), shares(map)[side]);
+    return new TileLayer([image.sides[side], image.methods.length - 1], connection, isVisible, {
       ...levels, bounds, pane, tileSize: image.tile / density, zoomOffset: offset,
     }).addTo(map);
   });
@@ -73,9 +75,17 @@ function showShares(map) {
 function showZoom(image, factor) {
   byId("zoom").value = `×${Number(factor.toPrecision(3))}`;
   byId("size").value = [image.width, image.height].map((n) => Math.ceil(n * factor - 1e-6)).join(" × ");
-  SIDES.forEach((side, method) => {
-    byId(side).textContent = factor > 1 ? image.methods[method] : "image";
-  });
+  for (const side of SIDES) {
+    byId(side).querySelector("span").textContent = factor > 1 ? "" : "the image itself up to ×1";
+  }
+}
+
+/** Let the method of a side be chosen. */
+function makeChoice(image, side, layer) {
+  const choice = byId(SIDES[side]).querySelector("select");
+  choice.append(...image.methods.map((name, method) => new Option(name, method)));
+  choice.value = image.sides[side];
+  choice.addEventListener("change", () => layer.setMethod(Number(choice.value)));
 }
 
 /** Draw the tiles at their places on the screen, in their own resolution. */
@@ -103,22 +113,45 @@ function drawScreen(map) {
   return canvas;
 }
 
-function saveScreen(map, name) {
-  drawScreen(map).toBlob((blob) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = name;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  });
+/** Have the browser save a file. */
+function download(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+/** The first side's method that is a network, else the first network: the last method, bicubic, is none. */
+function networkShown(image) {
+  const shown = SIDES.map((side) => Number(byId(side).querySelector("select").value));
+  return shown.find((method) => method < image.methods.length - 1) ?? 0;
+}
+
+/** Show whether tiles are waited for; saving waits for them, and for Leaflet to have removed those of the last level. */
+function makeStatus(layers, connection) {
+  const showBusy = () => {
+    const busy = layers.some((layer) => layer.isLoading());
+    byId("save").disabled = busy;
+    byId("status").value = connection.gone ? GONE : busy ? "decoding…" : "";
+  };
+  for (const layer of layers) {
+    layer.on("loading", showBusy);
+    layer.on("load", () => requestAnimationFrame(() => requestAnimationFrame(showBusy)));
+  }
+  showBusy();
+  return showBusy;
 }
 
 async function main() {
   const image = await (await fetch("image.json")).json();
   byId("name").textContent = document.title = image.name;
+  let showBusy = () => {};
   const connection = new Connection(() => showBusy());
   const { map, layers, factor } = makeMap(image, connection);
+  showBusy = makeStatus(layers, connection);
 
+  layers.forEach((layer, side) => makeChoice(image, side, layer));
   const show = () => showShares(map);
   map.on("move zoom viewreset resize", show);
   byId("divider").addEventListener("input", show);
@@ -126,19 +159,12 @@ async function main() {
   show();
   showZoom(image, factor());
 
-  // Saving waits for all tiles, and for Leaflet to have removed those of the last level.
-  const showBusy = () => {
-    const busy = layers.some((layer) => layer.isLoading());
-    byId("save").disabled = busy;
-    byId("status").value = connection.gone ? "no answer; is the viewer still running?" : busy ? "decoding…" : "";
-  };
-  for (const layer of layers) {
-    layer.on("loading", showBusy);
-    layer.on("load", () => requestAnimationFrame(() => requestAnimationFrame(showBusy)));
-  }
-  showBusy();
   const stem = image.name.replace(/\.[^.]*$/, "");
-  byId("save").addEventListener("click", () => saveScreen(map, `${stem}-x${Number(factor().toPrecision(3))}.png`));
+  byId("save").addEventListener("click", () => {
+    const name = `${stem}-x${Number(factor().toPrecision(3))}.png`;
+    drawScreen(map).toBlob((blob) => download(blob, name));
+  });
+  new Corners(map, stem, () => networkShown(image));
 }
 
 main();

@@ -1,0 +1,30 @@
+"""scripts/viewer_drive.py drives the viewer as a person does, and says how long that took."""
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from image_files import image, model
+
+pytest.importorskip("browser")  # skips where there is no browser
+__all__ = ["model"]
+
+
+def test_each_counted_step_is_timed_and_the_median_is_between_them(model, tmp_path):
+    image("RGB", 90, 120).save(tmp_path / "in.png")
+    command = [sys.executable, ROOT / "scripts" / "viewer_drive.py", "--image", tmp_path / "in.png", "--places", "1"]
+    done = subprocess.run([*command, "--steps", "2", "--model", model], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"×.*: asked for after (\d+) ms, sharp after (\d+)", done.stdout)
+    steps = [tuple(map(int, pair)) for pair in found]
+    asked, sharp = map(int, re.search(r"2 steps: asked for after (\d+) ms, sharp after (\d+) ms", done.stdout).groups())
+    assert len(steps) == 2 and all(20 <= a <= s for a, s in steps)
+    assert min(s for _, s in steps) - 1 <= sharp <= max(s for _, s in steps) + 1 and asked <= sharp
+    assert int(re.search(r"the image itself is seen after (\d+) ms", done.stdout)[1]) > 0
+
+
+def test_a_model_that_does_not_exist_is_two_lines(tmp_path):
+    command = [sys.executable, ROOT / "scripts" / "viewer_drive.py", "--model", "none.pth"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "none.pth" in done.stderr and done.stderr.count("\n") == 2
