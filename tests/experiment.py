@@ -110,13 +110,22 @@ def environ() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
+def torchrun(processes: int) -> list[str]:
+    """What to put before a script, or before `-m module`, to run it in several processes."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process of one thread has started, on Linux."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def command(module: str, options: Path, *args: str, processes: int = 0) -> list[str]:
     """`python -m liif_basicsr.<module>` or, for several processes, the same by torchrun."""
-    run = [sys.executable, "-m"]
+    run = [sys.executable]
     if processes:
-        run += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-        args = (*args, "--launcher", "pytorch")
-    return [*run, f"liif_basicsr.{module}", "-opt", str(options), *args]
+        run, args = torchrun(processes), (*args, "--launcher", "pytorch")
+    return [*run, "-m", f"liif_basicsr.{module}", "-opt", str(options), *args]
 
 
 def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0) -> str:
