@@ -35,7 +35,9 @@ class Ranks:
         self._calls = 0
         if self.count > 1:
             with _errors_of_store():
-                self._store = next(dist.rendezvous("env://"))[0]
+                store = next(dist.rendezvous("env://"))[0]
+            # After a restart (torchrun --max-restarts) the store still holds what the killed processes left in it.
+            self._store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
     def take_gpu(self, device: str | None = None) -> None:
         """Let `cuda` stand for the GPU that has this process's number on its machine.

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from experiment import (
-    NETWORK, children, command, environ, launch, make_images, train_options, val_set, write_options,
+    NETWORK,
+    children,
+    command,
+    environ,
+    launch,
+    make_images,
+    train_options,
+    val_set,
+    write_options,
 )  # fmt: skip
 
 from liif_basicsr.archs import build_network
