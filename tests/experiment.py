@@ -75,8 +75,8 @@ def model_options(folder: Path, images: Path) -> dict[str, Any]:
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
-    """A batch as the data loader gives it; the gt is a function of coord, so that it can be learned."""
-    generator = torch.Generator().manual_seed(seed)
+    """A batch as the data loader gives it, on the default device; its gt is a function of coord, to be learned."""
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
     return {
         "lq": torch.rand(size, 3, 6, 6, generator=generator),
