@@ -5,7 +5,8 @@
     python scripts/benchmark.py --networks   # what networks cost and what PSNR they have on Set5, as Markdown
 
 Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
-`--official` only our own times are printed. Close other programs: they disturb the measurement.
+`--official` only our own times are printed. Close other programs: they disturb the measurement. `--device cuda`
+measures networks on a GPU, and not what runs on the CPU: the official code, samples and validation.
 """
 from __future__ import annotations
 
@@ -25,22 +26,26 @@ from benchmarking.decoders import measure_decoders, measure_fast
 from benchmarking.memory import peak_memory
 from benchmarking.networks import measure_networks
 from benchmarking.official import load_official, official_render
-from benchmarking.timing import row, seconds
+from benchmarking.timing import row, seconds, use_device
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub.official import to_official
-from liif_basicsr.utils.errors import run_script
+from liif_basicsr.utils.errors import LIIFError, run_script
 from liif_basicsr.utils.precision import autocast, best_precision, bfloat16_is_fast
 
 MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
-CPU = torch.device("cpu")
-PRECISIONS = {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if bfloat16_is_fast(CPU) else {})}
+
+
+def precisions() -> dict[str, torch.dtype]:
+    """The precisions to measure on the default device."""
+    fast = bfloat16_is_fast(torch.get_default_device())
+    return {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if fast else {})}
 
 
 def measure_products(runs: int) -> dict[str, float]:
     """The machine's best rate for a product of width 256, linear or 1x1 convolution: precision -> GFLOP/s."""
     best = {}
-    for precision, dtype in PRECISIONS.items():
+    for precision, dtype in precisions().items():
         rates = []
         for rows in (4096, 8192):
             x, weight = torch.rand(rows, 256, dtype=dtype), torch.rand(256, 256, dtype=dtype)
@@ -62,8 +67,8 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
     base = (lambda: official_render(theirs, lq, HIGH)) if theirs else None
     rates = measure_products(runs)
     encoder = {}
-    for precision in PRECISIONS:
-        with autocast(CPU, precision):
+    for precision in precisions():
+        with autocast(torch.get_default_device(), precision):
             encoder[precision] = statistics.median(seconds(lambda: net.encode(lq)) for _ in range(2 * runs))
             own = row(f"render {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}, {precision}", base,
                       lambda: net.render(lq, HIGH), runs)
@@ -78,7 +83,7 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
 
 def measure_training(net: Any, theirs: Any, runs: int) -> None:
     """Time one step of Adam on 4 x 48 x 48 with 2304 queries each, encoder included."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     lq = torch.rand(4, 3, 48, 48, generator=generator)
     coord = torch.rand(4, 2304, 2, generator=generator) * 2 - 1
     cell, gt = torch.full((4, 1, 2), 2 / 120), torch.rand(4, 2304, 3, generator=generator)
@@ -88,7 +93,7 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
 
         def run() -> None:
             optimizer.zero_grad()
-            with autocast(CPU, precision):
+            with autocast(torch.get_default_device(), precision):
                 output = forward()
             F.l1_loss(output.float(), gt).backward()
             optimizer.step()
@@ -99,14 +104,15 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
         return theirs((lq - 0.5) / 0.5, coord, cell.expand_as(coord)) * 0.5 + 0.5
 
     base = step(theirs.train(), official, "float32") if theirs else None
-    for precision in PRECISIONS:
+    for precision in precisions():
         row(f"training step, {precision}", base, step(net.train(), lambda: net(lq, coord, cell), precision), runs)
 
 
 def measure_memory() -> None:
     """Print the peak memory of processes that render one large image each."""
     for low, high in MEMORY_CASES:
-        command = [sys.executable, __file__, "--peak", *map(str, (*low, *high))]
+        device = torch.get_default_device().type
+        command = [sys.executable, __file__, "--device", device, "--peak", *map(str, (*low, *high))]
         print(subprocess.run(command, check=True, text=True, capture_output=True).stdout, end="", flush=True)
 
 
@@ -114,11 +120,12 @@ def print_peak(h: int, w: int, height: int, width: int) -> None:
     """Render in this process and print its peak memory."""
     torch.manual_seed(0)
     net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, h, w)
-    precision = best_precision(CPU, 8)
-    with autocast(CPU, precision):
+    precision = best_precision(torch.get_default_device(), 8)
+    with autocast(torch.get_default_device(), precision):
         took = seconds(lambda: net.render(lq, (height, width)))
     peak = peak_memory() / 2**30
-    print(f"| {w}x{h} to {width}x{height}, {precision} | {took:.0f} s | peak of the process: {peak:.2f} GiB | |")
+    of = "peak on the GPU" if torch.get_default_device().type == "cuda" else "peak of the process"
+    print(f"| {w}x{h} to {width}x{height}, {precision} | {took:.0f} s | {of}: {peak:.2f} GiB | |")
 
 
 def main() -> int:
@@ -131,17 +138,25 @@ def main() -> int:
     parser.add_argument("--networks", action="store_true", help="print only a table of networks: cost, time, PSNR")
     parser.add_argument("--data", type=Path, default=Path("datasets"), help="where Set5 is (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results/tables.json"), help="where PSNR is kept")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.peak:
-        print_peak(*args.peak)
-        return 0
     args.runs = 1 if args.short else args.runs
     return run_script("benchmark.py", lambda: measure(args), "results are not saved")
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Measure row by row and print the table."""
+    """Measure row by row and print the table, or for `--peak` its one row.
+
+    Raises:
+        LIIFError: there is no GPU, or what is asked for runs on the CPU alone.
+    """
+    use_device(args.device)
+    if args.peak:
+        print_peak(*args.peak)
+        return
+    if args.device == "cuda" and (args.official or args.networks):
+        raise LIIFError("--official and --networks: run on the CPU, not on --device cuda")
     torch.manual_seed(0)
     if args.networks:
         measure_networks(args.data, args.results, args.runs)
@@ -149,15 +164,17 @@ def measure(args: argparse.Namespace) -> None:
     net = build_network(NETWORK).eval()
     checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
     theirs = load_official(args.official, checkpoint) if args.official else None
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
-    if "bfloat16" not in PRECISIONS:
+    cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    print(f"torch {torch.__version__}, {cpu if args.device == 'cpu' else torch.cuda.get_device_name()}")
+    if "bfloat16" not in precisions():
         print("bfloat16 is not measured: this processor has no instructions for it")
     print("\n| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
     measure_fast(theirs, args.runs)
     measure_training(net, theirs, args.runs)
-    measure_data(args.official, args.runs)
-    measure_validation(NETWORK)
+    if args.device == "cpu":
+        measure_data(args.official, args.runs)
+        measure_validation(NETWORK)
     if args.memory:
         measure_memory()
     measure_decoders(args.runs)

@@ -140,8 +140,10 @@ def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace
 def run_curve(args: argparse.Namespace) -> None:
     """Measure what the results lack, and draw PSNR against scale."""
     check_curve(args.out, scales_of(args))
-    draw_curve(args.out, *measured(args)[:3])
-    print(args.out)
+    found = measured(args)
+    if found is not None:
+        draw_curve(args.out, *found[:3])
+        print(args.out)
 
 
 def run_times(args: argparse.Namespace) -> None:

@@ -5,7 +5,8 @@
         --metrics psnr niqe --reference realesrgan-x4plus
 
 Sets are those of `prepare_data.py benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each result
-is saved as soon as it is measured: an interrupted run continues, and only what has changed is measured again.
+is saved as soon as it is measured: an interrupted run continues, and only what has changed is measured again. Under
+torchrun the processes share the images.
 """
 from __future__ import annotations
 
@@ -57,7 +58,10 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write the tables, and print one."""
     for path in args.out:
         check_output(path, FORMS)
-    methods, subjects, results, reference = measured(args, args.metrics, args.reference)
+    found = measured(args, args.metrics, args.reference)
+    if found is None:
+        return
+    methods, subjects, results, reference = found
     times = measure_times(methods, args.official, args.runs) if args.time or args.official else {}
     rows = make_rows(methods, subjects, results, times, reference)
     metrics = [*args.metrics, *([TO_REFERENCE] if reference else [])]

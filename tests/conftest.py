@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
 from experiment import make_images, model_options  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
@@ -33,11 +34,37 @@ if os.name != "posix":
     collect_ignore += ["cli/test_upscale_failing.py", "hub/test_checkpoint_written.py", "images/test_hostile_files.py"]
     collect_ignore += ["scripts/test_faults.py", "training/test_resume.py"]
 
+# Where the networks are in the tests of these folders: cpu, cuda or mps.
+DEVICE = os.environ.get("LIIF_TEST_DEVICE", "cpu")
+ON_DEVICE = ("archs", "models", "rendering")
+
 ROOT = Path(__file__).parents[1]
 STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py")
 
 settings.register_profile("liif", deadline=None, max_examples=25)
 settings.load_profile("liif")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a LIIF_TEST_DEVICE that is unknown or not there."""
+    config.addinivalue_line("markers", "cpu: what it tests is on the CPU, whatever LIIF_TEST_DEVICE says")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(DEVICE):
+        problem = "there is none that torch can use" if DEVICE in there else f"must be one of {', '.join(there)}"
+        raise pytest.UsageError(f"LIIF_TEST_DEVICE={DEVICE}: {problem}")
+
+
+@pytest.fixture(autouse=True)
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """The device of a test's networks: the default one during the test, on which they and their inputs are made."""
+    on_cpu = request.path.parent.name not in ON_DEVICE or request.node.get_closest_marker("cpu")
+    chosen = torch.device("cpu" if on_cpu else DEVICE)
+    if chosen.type == "cpu":
+        yield chosen
+        return
+    torch.backends.cudnn.allow_tf32 = False  # whose rounding is beyond the tests' tolerances
+    with chosen:
+        yield chosen
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +74,9 @@ def images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def opt(tmp_path, images) -> dict[str, Any]:
+def opt(tmp_path, images, device) -> dict[str, Any]:
     """Options of a training on `images`, as the model gets them."""
-    return model_options(tmp_path, images)
+    return {**model_options(tmp_path, images), "num_gpu": int(device.type == "cuda")}
 
 
 @pytest.fixture(scope="session")

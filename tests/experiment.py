@@ -75,8 +75,8 @@ def model_options(folder: Path, images: Path) -> dict[str, Any]:
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
-    """A batch as the data loader gives it; the gt is a function of coord, so that it can be learned."""
-    generator = torch.Generator().manual_seed(seed)
+    """A batch as the data loader gives it, on the default device; its gt is a function of coord, to be learned."""
+    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
     return {
         "lq": torch.rand(size, 3, 6, 6, generator=generator),
@@ -110,13 +110,22 @@ def environ() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
+def torchrun(processes: int) -> list[str]:
+    """What to put before a script, or before `-m module`, to run it in several processes."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process of one thread has started, on Linux."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def command(module: str, options: Path, *args: str, processes: int = 0) -> list[str]:
     """`python -m liif_basicsr.<module>` or, for several processes, the same by torchrun."""
-    run = [sys.executable, "-m"]
+    run = [sys.executable]
     if processes:
-        run += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-        args = (*args, "--launcher", "pytorch")
-    return [*run, f"liif_basicsr.{module}", "-opt", str(options), *args]
+        run, args = torchrun(processes), (*args, "--launcher", "pytorch")
+    return [*run, "-m", f"liif_basicsr.{module}", "-opt", str(options), *args]
 
 
 def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0) -> str:

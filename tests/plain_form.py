@@ -13,7 +13,7 @@ Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
     """Weight (D, everything else) and bias of a layer, which share its memory."""
-    return module.weight.detach().flatten(1).numpy(), module.bias.detach().numpy()
+    return module.weight.detach().flatten(1).numpy(force=True), module.bias.numpy(force=True)
 
 
 def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int, int], seed: int) -> None:
@@ -21,9 +21,9 @@ def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int
     torch.manual_seed(seed)
     feat, coord = torch.randn(2, 3, *size).double(), torch.rand(2, 5, 2).double() * 2 - 1
     for cell in (torch.rand(2, 5, 2).double(), torch.rand(2, 1, 2).double()):
-        output, cells = decoder(feat, coord, cell).detach().numpy(), cell.expand(2, 5, 2)
+        output, cells = decoder(feat, coord, cell).numpy(force=True), cell.expand(2, 5, 2)
         for k, q in np.ndindex(2, 5):
-            expected = plain(feat[k].numpy(), coord[k, q].numpy(), cells[k, q].numpy())
+            expected = plain(feat[k].numpy(force=True), coord[k, q].numpy(force=True), cells[k, q].numpy(force=True))
             np.testing.assert_allclose(output[k, q], expected, rtol=1e-9, atol=1e-9)
 
 
@@ -38,8 +38,9 @@ def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
         (decoder(feat, coord[None], cell[None]) * direction).sum().backward()
 
         def loss(cell: torch.Tensor = cell) -> float:
-            grid, queries = feat.detach()[0].numpy(), zip(coord.numpy(), cell.numpy(), strict=True)
-            return float((np.stack([plain(grid, *query) for query in queries]) * direction.numpy()).sum())
+            grid = feat[0].numpy(force=True)
+            queries = zip(coord.numpy(force=True), cell.numpy(force=True), strict=True)
+            return float((np.stack([plain(grid, *query) for query in queries]) * direction.numpy(force=True)).sum())
 
         for tensor in (feat, *decoder.parameters()):
             numbers, grad, step = tensor.data.view(-1), tensor.grad.view(-1), 1e-6

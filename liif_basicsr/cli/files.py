@@ -37,15 +37,24 @@ class Output(NamedTuple):
     strips: Callable[[Callable[[int], object]], Iterator[np.ndarray]]
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments for the network, its device and precision, and for existing files."""
+Plan = Callable[[LoadedImage], Output]
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Declare the arguments for the network, its device and precision, and for existing files.
+
+    Returns:
+        The group of what is done about existing files, of which only one argument may be given.
+    """
     add_model_argument(parser)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,
         help="default: bfloat16 for 8-bit images if the processor has instructions for it, else float32",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace existing images")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing images")
+    return existing
 
 
 def note_slow_precision(engine: Engine) -> None:
@@ -56,12 +65,12 @@ def note_slow_precision(engine: Engine) -> None:
 
 
 def make_file(
-    source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
+    source: Path, target: Path, overwrite: bool, count: str | None, engine: Engine, plan: Plan
 ) -> str | None:
     """Read an image, process it and write the output; report an error on stderr.
 
     Args:
-        count: stands before the name in the progress bar, such as `1/3`.
+        count: stands before the name in the progress bar, such as `1/3`; None for no bar.
         plan: says what to make of the image.
 
     Returns:
@@ -81,7 +90,7 @@ def make_file(
 
 
 def _make_file(
-    source: Path, target: Path, overwrite: bool, count: str, engine: Engine, plan: Callable[[LoadedImage], Output]
+    source: Path, target: Path, overwrite: bool, count: str | None, engine: Engine, plan: Plan
 ) -> None:
     if target.exists() and target.samefile(source):
         raise LIIFError("would be overwritten by its own output; give another output")
@@ -98,7 +107,8 @@ def _make_file(
     needed = output.bytes_needed(not kind.streamed)
     check_memory(shown(target), needed, "write a .tif or .png, which need not be whole in memory")
     name, shape = f"{count} {shown(source.name)}".strip(), (*size, image.pixels.shape[2])
-    with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=None, leave=False) as bar:
+    silent = True if count is None else None  # None: where there is no terminal
+    with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=silent, leave=False) as bar:
         try:
             with collect_notes() as notes, atomic_write(target) as file:
                 kind.write(file, output.strips(bar.update), shape, image)

@@ -24,6 +24,7 @@ from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import Enlarger
 from liif_basicsr.images.writing import BY_SUFFIX
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.ranks import Ranks
 
 Job = tuple[Path, Path]
 
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--scale", metavar="S", help="a factor such as 3.7, or two along y and x such as 2x3.5")
     size.add_argument("--size", metavar="HxW", help="height and width in pixels")
     size.add_argument("--long-edge", metavar="N", help="pixels along the longer edge")
-    add_engine_arguments(parser)
+    existing = add_engine_arguments(parser)
+    existing.add_argument("--skip-existing", action="store_true", help="make only the images that do not exist yet")
     parser.add_argument(
         "--strength", type=float, default=1.0, metavar="0..1",
         help=f"of the model; the rest is what {CLEAN} makes, which keeps grain and damage (default: 1)",
@@ -47,16 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Enlarge the images; errors with one are reported, and listed again at the end, while the others are made.
 
+    Processes that torchrun started share the images, each of which is made by whichever process is free.
+
     Returns:
         Exit status: 0, or 1 if an image was not made.
     """
     wanted = OutputSize.parse(args.scale, args.size, args.long_edge)
-    try:
-        jobs = _jobs(args.input, Path(args.output))
-    except OSError as error:  # such as a parent folder without access, or a name that is too long
-        raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
+    ranks = Ranks()
+    ranks.take_gpu(args.device)
+    # Of one process, for another would find what the first has written in the meantime.
+    jobs = ranks.from_first(lambda: _wanted_jobs(args))
     enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble, args.strength)
-    note_slow_precision(enlarger)
+    if ranks.rank == 0:
+        note_slow_precision(enlarger)
 
     def plan(image: LoadedImage) -> Output:
         size = wanted.size_of(image.pixels)
@@ -66,15 +71,33 @@ def run(args: argparse.Namespace) -> int:
             lambda done: enlarger.strips(image.pixels, size, done),
         )
 
+    def make(index: int) -> str | None:
+        count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None
+        source, target = map(Path, jobs[index])
+        return make_file(source, target, args.overwrite, count, enlarger, plan)
+
     with terminated_like_interrupted():
-        outcomes = [
-            make_file(source, target, args.overwrite, f"{number}/{len(jobs)}", enlarger, plan)
-            for number, (source, target) in enumerate(jobs, start=1)
-        ]
-    failed = [line for line in outcomes if line]
-    if failed and len(jobs) > 1:
-        print(f"\n{len(failed)} of {len(jobs)} images were not made:", *failed, sep="\n  ", file=sys.stderr)
-    return 1 if failed else 0
+        failed = [line for line in ranks.map(make, len(jobs)) if line]
+        if failed and len(jobs) > 1:
+            print(f"\n{len(failed)} of {len(jobs)} images were not made:", *failed, sep="\n  ", file=sys.stderr)
+        return ranks.end(1 if failed else 0)
+
+
+def _wanted_jobs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The paths of each image to make and of its output; with `--skip-existing` those whose output does not exist."""
+    try:
+        jobs = _jobs(args.input, Path(args.output))
+        new = [job for job in jobs if not (args.skip_existing and _exists(*job))]
+    except OSError as error:  # such as a parent folder without access, or a name that is too long
+        raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
+    if len(new) < len(jobs):
+        print(f"{len(jobs) - len(new)} of {len(jobs)} images exist already")
+    return [(str(source), str(target)) for source, target in new]
+
+
+def _exists(source: Path, target: Path) -> bool:
+    """Whether an output exists, and is not the image itself."""
+    return target.exists() and not (source.exists() and target.samefile(source))
 
 
 def _jobs(inputs: list[str], output: Path) -> list[Job]:

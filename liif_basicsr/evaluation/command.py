@@ -11,6 +11,7 @@ from liif_basicsr.evaluation.sets import NIQE_SIDE, PROTOCOLS, Scale, Subject, c
 from liif_basicsr.utils.checks import enlarging_scale
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.precision import PRECISIONS
+from liif_basicsr.utils.ranks import Ranks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measured(
     args: argparse.Namespace, metrics: Sequence[str] = ("psnr", "ssim"), reference: str | None = None
-) -> tuple[list[Method], list[Subject], Results, Reference | None]:
+) -> tuple[list[Method], list[Subject], Results, Reference | None] | None:
     """Open what the arguments name, and measure what the results file lacks.
 
     Args:
         metrics: of METRICS.
         reference: the method whose outputs are compared with, too.
+
+    Returns:
+        None in all but the first of the processes that torchrun started to share the images.
 
     Raises:
         LIIFError: bad input, found before anything is measured unless it is a corrupt image.
@@ -58,11 +62,14 @@ def measured(
     if "niqe" in metrics:
         for subject in subjects:
             check_sizes(subject, NIQE_SIDE, "NIQE")
+    ranks = Ranks()
+    ranks.take_gpu()
     methods = open_methods(args.methods, args.precision)
     compared = Reference(open_method(reference, args.precision)) if reference else None
     results = Results(args.results)
-    measure_all(methods, subjects, results, metrics, compared)
-    return methods, subjects, results, compared
+    measure_all(methods, subjects, results, ranks, metrics, compared)
+    ranks.end(0)
+    return (methods, subjects, results, compared) if ranks.rank == 0 else None
 
 
 def scales_of(args: argparse.Namespace) -> list[Scale]:

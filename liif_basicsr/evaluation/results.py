@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from liif_basicsr.evaluation.validation import measure
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.utils.files import write
 from liif_basicsr.utils.options import scale_text
+from liif_basicsr.utils.ranks import Ranks
 
 METRICS = {
     "psnr": {"type": "calculate_psnr_liif"},
@@ -95,12 +96,15 @@ class Results:
 
 def measure_all(
     methods: Sequence[Method],
-    subjects: Iterable[Subject],
+    subjects: Sequence[Subject],
     results: Results,
+    ranks: Ranks,
     metrics: Sequence[str],
     reference: Reference | None = None,
 ) -> None:
     """Measure what the results lack, with a progress bar of images.
+
+    Each image is measured once, in whichever process is free; the results are complete in process 0 alone.
 
     Args:
         metrics: of METRICS.
@@ -108,22 +112,34 @@ def measure_all(
     """
     wanted = {*metrics, *([reference.metric] if reference else [])}
     pairs = [(method, subject) for subject in subjects for method in methods]
-    missing = [(*pair, lacking) for pair in pairs if (lacking := wanted - results[pair].keys())]
-    total = sum(len(subject) for _, subject, _ in missing)
-    with tqdm(total=total, unit="image", disable=None if total else True) as bar:
-        for method, subject, lacking in missing:
+    missing = ranks.from_first(lambda: [sorted(wanted - results[pair].keys()) for pair in pairs])
+    items = [
+        (method, subject, index, set(lacking))
+        for (method, subject), lacking in zip(pairs, missing, strict=True) if lacking
+        for index in range(len(subject))
+    ]  # fmt: skip
+    with tqdm(total=len(items), unit="image", disable=None if items and ranks.rank == 0 else True) as bar:
+
+        def work(number: int) -> Values:
+            method, subject, index, lacking = items[number]
             bar.set_description(f"{method.label}, {subject.name} x{scale_text(subject.scale)}")
-            rows = []
-            for index, item in enumerate(subject.pairs()):
-                rows.append(_measured(method, subject, index, item, lacking, reference))
-                bar.update()
-            results[method, subject] = {metric: sum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
+            return _measured(method, subject, index, lacking, reference)
+
+        rows: list[Values] = []
+        for number, row in enumerate(ranks.map(work, len(items))):
+            rows.append(row)
+            bar.update()
+            method, subject, index, _ = items[number]
+            if index + 1 == len(subject):
+                results[method, subject] = {metric: sum(row[metric] for row in rows) / len(rows) for metric in row}
+                rows = []
 
 
 def _measured(
-    method: Method, subject: Subject, index: int, item: Any, names: set[str], reference: Reference | None
+    method: Method, subject: Subject, index: int, names: set[str], reference: Reference | None
 ) -> Values:
     """The metrics of a method on one image."""
+    item = subject.pair(index)
     lq, gt = item["lq"][None], item["gt"][None]
     size = gt.shape[-2], gt.shape[-1]
     output = method.render(lq, size)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,9 +72,9 @@ class Subject(NamedTuple):
     def __len__(self) -> int:
         return self.dataset.num_images
 
-    def pairs(self) -> Iterator[dict[str, Any]]:
-        """The items of the dataset."""
-        return (self.dataset[self.k * len(self) + index] for index in range(len(self)))
+    def pair(self, index: int) -> dict[str, Any]:
+        """The item of the dataset that holds an image at this scale."""
+        return self.dataset[self.k * len(self) + index]
 
 
 def open_subjects(

@@ -1,4 +1,4 @@
-"""Several processes, with or without GPUs."""
+"""The start and the end of BasicSR's training in several processes, with or without GPUs."""
 from __future__ import annotations
 
 import os
@@ -12,6 +12,7 @@ import torch.distributed as dist
 from basicsr.utils import dist_util
 
 from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.ranks import check_gpus, others_ended
 
 # How long a process waits for the others before it gives up: longer than any one image of a validation takes.
 TIMEOUT = timedelta(minutes=30)
@@ -35,29 +36,16 @@ def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
         raise LIIFError(f"--launcher {launcher}: start it by torchrun ({error})") from None
 
 
-def check_gpus(processes: int) -> None:
-    """Raise LIIFError where not each process that runs on this machine would have a GPU of its own."""
-    count = torch.cuda.device_count()
-    if processes > count:
-        have = "is 1" if count == 1 else f"are {count}"
-        raise LIIFError(f"{processes} processes here need a GPU each, there {have}: --nproc_per_node={count}")
-
-
 @contextmanager
 def errors_when_others_end() -> Iterator[None]:
     """Where a process of the run has ended or hangs, the others end with a line that says so."""
     try:
         yield
     except dist.DistError as error:
-        raise _others_ended(error) from error
+        raise others_ended(error) from error
     except RuntimeError as error:
         if not dist.is_initialized() or "gloo" not in str(error):
             raise
-        raise _others_ended(error) from error
+        raise others_ended(error) from error
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def _others_ended(error: Exception) -> LIIFError:
-    reason = str(error).splitlines()[0]
-    return LIIFError(f"another process of this run has ended or does not respond, see its own message ({reason})")

@@ -38,7 +38,7 @@ def measure_decoders(runs: int) -> None:
     lq = torch.rand(1, 3, *LOW)
     exact = decoding_alone(build_network(NETWORK).eval(), lq)
     others = {
-        "ContinuousShuffleSR": load("liif-fast"),
+        "ContinuousShuffleSR": load("liif-fast").to(lq.device),
         "LMLIIF": build_network({**NETWORK, "type": "LMLIIF"}).eval(),
     }
     print("\n| decoding alone, float32 | time | times as fast as LIIF's, ours | from, to |\n|---|---|---|---|")
@@ -50,7 +50,8 @@ def measure_decoders(runs: int) -> None:
 
 def measure_fast(theirs: Any, runs: int) -> None:
     """Time whole images, encoder included, with `liif-fast`."""
-    net, lq = load("liif-fast"), torch.rand(1, 3, *LOW)
+    lq = torch.rand(1, 3, *LOW)
+    net = load("liif-fast").to(lq.device)
     for scale in (2, 4):
         size = (scale * LOW[0], scale * LOW[1])
         base = (lambda size=size: official_render(theirs, lq, size)) if theirs else None

@@ -1,9 +1,10 @@
-"""Memory of this process, on any system."""
+"""Memory of this process, on any system, or on the GPU that is the default device."""
 from __future__ import annotations
 
 import sys
 
 import psutil
+import torch
 
 try:
     import resource
@@ -12,7 +13,9 @@ except ImportError:  # Windows
 
 
 def peak_memory() -> int:
-    """The largest resident size so far, in bytes."""
+    """The largest resident size so far, or the most that tensors took on the GPU, in bytes."""
+    if torch.get_default_device().type == "cuda":
+        return torch.cuda.max_memory_allocated()
     if resource is None:
         return psutil.Process().memory_info().peak_wset
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -14,6 +14,7 @@ from liif_basicsr.evaluation.methods import open_method
 from liif_basicsr.evaluation.results import Results, measure_all
 from liif_basicsr.evaluation.sets import open_subjects
 from liif_basicsr.hub.checkpoint import load
+from liif_basicsr.utils.ranks import Ranks
 
 SCALES = (2, 4, 8)
 TRAINED = {
@@ -39,7 +40,7 @@ def measure_networks(data: Path, results: Path, runs: int) -> None:
     methods = {label: open_method(f"{label}={name}") for label, name in TRAINED.items()}
     subjects = open_subjects("Set5", data, [(scale, scale) for scale in SCALES])
     kept = Results(results)
-    measure_all(list(methods.values()), subjects, kept, ["psnr"])
+    measure_all(list(methods.values()), subjects, kept, Ranks(), ["psnr"])
     scales = ", ".join(f"x{scale}" for scale in SCALES)
     rows = [["network", "parameters", f"thousand multiply-adds a pixel, {scales}", f"s / megapixel, {scales}",
              f"PSNR on Set5, {scales}"]]  # fmt: skip

@@ -9,15 +9,35 @@ from typing import Any
 import torch
 
 from benchmarking.cases import LOW
+from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.gpu import unfit_driver
 
 Work = Callable[[], Any]
 
 
+def use_device(name: str) -> None:
+    """Make a device the default one, on which tensors and networks are made, and calls are timed.
+
+    Raises:
+        LIIFError: there is no such device.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LIIFError(f"--device cuda: {unfit_driver() or 'there is no GPU that torch can use'}")
+    torch.set_default_device(name)
+
+
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that one call takes."""
-    start = clock()
+    """Seconds that one call takes; where the default device is a GPU, between two events on it."""
+    if torch.get_default_device().type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1000
+    begun = clock()
     work()
-    return clock() - start
+    return clock() - begun
 
 
 def pairs(

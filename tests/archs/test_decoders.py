@@ -76,7 +76,7 @@ def test_decode_equals_the_default_that_is_built_on_queries(name, data):
     if any(stop <= start for start, stop in zip(first, last, strict=True)):
         return
     window = Window(first[0], first[1], last[0] - first[0], last[1] - first[1])
-    view = View(Tile((h, w), (2, 2)), size, window, torch.device("cpu"))
+    view = View(Tile((h, w), (2, 2)), size, window, torch.get_default_device())
     part = slice(0, window.height), slice(0, window.width)
     with torch.no_grad():
         fast, plain = decoder.decode(prepared, view)(*part), Decoder.decode(decoder, prepared, view)(*part)
@@ -125,7 +125,7 @@ def test_other_precisions_are_close(name, dtype, atol):
     if dtype == torch.float64:
         output = net.double().render(lq.double(), size)
     else:
-        with torch.autocast("cpu", dtype):
+        with torch.autocast(torch.get_default_device().type, dtype):
             output = net.render(lq, size)
     torch.testing.assert_close(output.float(), expected, rtol=0, atol=atol)
 
@@ -134,7 +134,7 @@ def test_other_precisions_are_close(name, dtype, atol):
 def test_an_encoded_image_serves_every_precision(name):
     net, lq = small_network(name), torch.rand(1, 3, 9, 8)
     encoded = net.encode_image(lq)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         half = encoded.render((20, 17))
     whole = encoded.render((20, 17))
     torch.testing.assert_close(whole, net.render(lq, (20, 17)), rtol=0, atol=3e-6)
@@ -164,7 +164,7 @@ def test_features_that_are_not_numbers_are_seen_in_the_image(name, precision, sk
     net.input_skip = skip
     with torch.no_grad():
         list(net.encoder.parameters())[-1][:] = torch.nan
-    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+    with torch.autocast(torch.get_default_device().type, precision, enabled=precision != torch.float32):
         assert net.render(torch.rand(1, 3, 6, 6), (12, 12)).isnan().all()
 
 

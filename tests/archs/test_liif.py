@@ -18,8 +18,12 @@ SWITCHES = [dict(zip(("local_ensemble", "feat_unfold", "cell_decode"), s, strict
             for s in itertools.product((True, False), repeat=3)]
 
 
+def array(tensor):
+    return tensor.numpy(force=True)
+
+
 def layers_of(decoder):
-    return [(m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in decoder.layers]
+    return [tuple(array(param.double()) for param in (m.weight, m.bias)) for m in decoder.layers]
 
 
 def small_liif(seed=0, **kwargs):
@@ -38,9 +42,9 @@ def test_outputs_equal_the_plain_form(switches, hidden_dims, h, w, seed):
     feat = torch.randn(2, 3, h, w, dtype=torch.float64)
     coord = torch.rand(2, 5, 2, dtype=torch.float64) * 2 - 1
     cell = torch.rand(2, 5, 2, dtype=torch.float64)
-    output = decoder(feat, coord, cell).detach().numpy()
+    output = array(decoder(feat, coord, cell))
     for one in range(2):
-        plain = oracle.decode(feat[one].numpy(), layers_of(decoder), coord[one].numpy(), cell[one].numpy(), **switches)
+        plain = oracle.decode(array(feat[one]), layers_of(decoder), array(coord[one]), array(cell[one]), **switches)
         np.testing.assert_allclose(output[one], plain, rtol=1e-9, atol=1e-9)
 
 
@@ -54,9 +58,9 @@ def test_gradients_equal_those_of_the_plain_form(switches):
     (decoder(feat, coord, cell) * direction).sum().backward()
 
     def plain_loss(value):  # central differences of the oracle, nudged in place
-        inputs = (feat.detach()[0].numpy(), layers_of(decoder), coord[0].numpy(), cell[0].numpy())
+        inputs = (array(feat[0]), layers_of(decoder), array(coord[0]), array(cell[0]))
         plain = oracle.decode(*inputs, **switches)
-        return (plain * direction[0].numpy()).sum()
+        return (plain * array(direction[0])).sum()
 
     rng = np.random.default_rng(0)
     for tensor in (feat, *decoder.parameters()):

@@ -71,7 +71,7 @@ def test_gradients_equal_those_of_the_plain_form(switches):
 def test_an_image_decoded_feature_by_feature_equals_its_queries(switches, data):
     decoder = small_decoder(switches)
     h, w, height, width = (data.draw(st.integers(1, n)) for n in (6, 6, 20, 20))
-    view = View(Tile((h, w), (0, 0)), (height, width), Window(0, 0, height, width), torch.device("cpu"))
+    view = View(Tile((h, w), (0, 0)), (height, width), Window(0, 0, height, width), torch.get_default_device())
     part = slice(0, height), slice(0, width)
     with torch.no_grad():
         prepared = decoder.prepare(torch.randn(1, 3, h, w).double())

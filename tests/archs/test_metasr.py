@@ -32,10 +32,10 @@ def test_outputs_equal_the_plain_form(h, w, seed):
     decoder = MetaDecoder(3, 7).double()
     feat = torch.randn(2, 3, h, w, dtype=torch.float64)
     coord, cell = torch.rand(2, 5, 2, dtype=torch.float64) * 2 - 1, torch.rand(2, 5, 2, dtype=torch.float64)
-    output = decoder(feat, coord, cell).detach().numpy()
-    layers = [(m.weight.detach().numpy(), m.bias.detach().numpy()) for m in decoder.layers]
+    output = decoder(feat, coord, cell).numpy(force=True)
+    layers = [(m.weight.numpy(force=True), m.bias.numpy(force=True)) for m in decoder.layers]
     for b, q in np.ndindex(2, 5):
-        expected = plain(feat[b].numpy(), layers, coord[b, q].numpy(), cell[b, q].numpy())
+        expected = plain(feat[b].numpy(force=True), layers, coord[b, q].numpy(force=True), cell[b, q].numpy(force=True))
         np.testing.assert_allclose(output[b, q], expected, rtol=1e-5, atol=1e-5)  # centres are float32
 
 

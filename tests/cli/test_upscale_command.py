@@ -140,6 +140,23 @@ def test_existing_output_is_kept_without_the_flag(upscale, capsys):
     assert size("out.png") == (34, 24)
 
 
+def test_only_images_that_do_not_exist_are_made_on_request(upscale, capsys):
+    os.mkdir("in")
+    for name in ("in/a.png", "in/b.png", "in/c.png"):
+        image("L").save(name)
+    os.mkdir("out")
+    Path("out/b.png").write_text("mine")
+    assert upscale("in", "out", "--scale", "2", "--skip-existing") == 0
+    assert capsys.readouterr().out.startswith("1 of 3 images exist already\n") and size("out/c.png") == (34, 24)
+    assert Path("out/b.png").read_text() == "mine"
+    assert upscale("in", "out", "--scale", "2", "--skip-existing") == 0
+    assert capsys.readouterr().out == "3 of 3 images exist already\n"
+    assert upscale("in", "in", "--scale", "2", "--skip-existing") == 1  # those are the images themselves
+    with pytest.raises(SystemExit):
+        upscale("in", "out", "--scale", "2", "--skip-existing", "--overwrite")
+    assert "--overwrite: not allowed with argument --skip-existing" in capsys.readouterr().err
+
+
 def test_an_image_never_replaces_itself(upscale, capsys):
     image("L").save("in.png")
     os.link("in.png", "same.png")

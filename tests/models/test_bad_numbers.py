@@ -54,7 +54,7 @@ def test_a_gradient_that_is_not_finite_stops(opt, amp):
     """Also under float16, once its scaler has no lower scale to go to."""
     opt["train"]["amp"] = amp
     model = build_model(opt)
-    model.scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=amp == "float16")
+    model.scaler = torch.amp.GradScaler(model.device.type, init_scale=4.0, enabled=amp == "float16")
     model.net_g.decoder.layers[0].weight.register_hook(lambda gradient: gradient * math.inf)
     before = copy.deepcopy(model.net_g.state_dict())
     steps(model, 2 if amp == "float16" else 0)

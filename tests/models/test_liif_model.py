@@ -3,9 +3,11 @@ import copy
 
 import pytest
 import torch
+from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
 from experiment import NETWORK, batch, steps
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import liif_basicsr
 from liif_basicsr.hub import checkpoint
@@ -74,6 +76,33 @@ def test_the_average_follows_its_formula_and_is_what_is_validated(opt, images):
     model.test((9, 7))
     assert torch.equal(model.output, model.net_g_ema.render(lq, (9, 7)))
     assert model.net_g.training
+
+
+@pytest.mark.parametrize("kind", ["training", "validation"])
+def test_a_batch_is_copied_to_the_device_once_and_without_waiting(opt, kind):
+    """`meta` stands for a GPU, to which copies from the loader's pinned memory do not wait."""
+    model, copies = build_model(opt), []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default:
+                copies.append(kwargs)
+            return function(*args, **kwargs or {})
+
+    model.device = torch.device("meta")
+    data = batch() if kind == "training" else {"lq": torch.rand(1, 3, 4, 5), "gt": torch.rand(1, 3, 8, 10)}
+    with Copies():
+        model.feed_data(data)
+    assert len(copies) == sum(isinstance(value, torch.Tensor) for value in data.values())
+    assert all(made["device"].type == "meta" and made["non_blocking"] for made in copies)
+    assert {tensor.device.type for tensor in (model.lq, model.gt, *model.query)} == {"meta"}
+
+
+def test_the_loader_pins_memory_where_the_options_say_so(opt):
+    for pinned in (False, True):
+        block = {**opt["datasets"]["train"], "phase": "train", "pin_memory": pinned}
+        loader = build_dataloader(build_dataset(block), block, num_gpu=0, sampler=None, seed=0)
+        assert loader.pin_memory is pinned
 
 
 # Checkpoints ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from liif_basicsr.data.sampling import generator, sample_patch
 from liif_basicsr.models.patches import as_images
 from liif_basicsr.rendering.coordinates import make_coord
 
+pytestmark = pytest.mark.cpu  # the items of datasets are
 PERCEPTUAL = {"type": "PerceptualLoss", "layer_weights": {"conv1_1": 1.0, "conv2_1": 0.5}, "vgg_type": "vgg11"}
 
 

@@ -1,8 +1,10 @@
-"""scripts/benchmark.py: memory is measured in bytes on any system; what networks cost is in one table."""
+"""scripts/benchmark.py: memory in bytes, on any system or a GPU; what networks cost is in one table."""
 from __future__ import annotations
 
 import importlib
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,8 +12,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+import torch
 from conftest import ROOT
-from experiment import NETWORK, make_images
+from experiment import NETWORK, environ, make_images
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.evaluation.cost import multiply_adds
@@ -86,3 +89,51 @@ def test_a_table_shows_what_each_network_costs_and_the_psnr_of_those_with_weight
     assert rows[0] == f"| bicubic |  |  | 10 / 15 | {psnr['bicubic']} |"
     assert rows[1] == f"| mine | {count} | {cost} | 10 / 15 | {psnr['mine']} |"
     assert rows[2].startswith("| untrained | ") and rows[2].endswith(" | 10 / 15 |  |") and len(rows) == 3
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The default device is said to be a GPU, on which a millisecond passes between any two events."""
+    events: list[float] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            events.append(len(events))
+            self.at = events[-1]
+
+        def synchronize(self) -> None:
+            self.waited = True
+
+        def elapsed_time(self, end: Event) -> float:
+            assert end.waited
+            return end.at - self.at
+
+    monkeypatch.setattr(torch, "get_default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
+    return monkeypatch
+
+
+def test_on_a_gpu_time_is_that_between_events_and_memory_that_of_its_tensors(memory, gpu) -> None:
+    timing = importlib.import_module("benchmarking.timing")
+    calls: list[int] = []
+    assert timing.seconds(lambda: calls.append(1)) == 0.001 and calls == [1]
+    assert memory.peak_memory() == 7
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("more", [[], ["--peak", "8", "8", "16", "16"]])
+def test_a_gpu_that_is_not_there_is_told_in_a_line(more: list[str]) -> None:
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--device", "cuda", *more]
+    done = subprocess.run(command, env=environ(), text=True, capture_output=True, check=False)
+    assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("benchmark.py: error: --device cuda: ")
+
+
+def test_the_peak_of_a_rendering_is_a_row() -> None:
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--peak", "8", "8", "16", "16"]
+    done = subprocess.run(command, env=environ(), text=True, capture_output=True, check=True)
+    assert re.fullmatch(r"\| 8x8 to 16x16, \w+ \| \d+ s \| peak of the process: [\d.]+ GiB \| \|\n", done.stdout)

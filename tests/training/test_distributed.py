@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiment import NETWORK, command, environ, launch, make_images, train_options, val_set, write_options
+from experiment import (
+    NETWORK,
+    children,
+    command,
+    environ,
+    launch,
+    make_images,
+    train_options,
+    val_set,
+    write_options,
+)  # fmt: skip
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
@@ -118,12 +128,11 @@ def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path
         torchrun = subprocess.Popen(
             command("train", path, processes=2), cwd=tmp_path, env=environ(), stdout=said, stderr=said
         )
-    processes = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children")
     try:
         while "iter:      20" not in (tmp_path / "said").read_text():
             assert torchrun.poll() is None
             time.sleep(0.05)
-        dies, other = (int(pid) for pid in processes.read_text().split())
+        dies, other = children(torchrun.pid)
         os.kill(dies, signal.SIGKILL)
         assert torchrun.wait(60) == 1
     finally:

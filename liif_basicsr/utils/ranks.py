@@ -1,0 +1,136 @@
+"""Several processes that torchrun started, on one machine or more, share the items of one task."""
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from liif_basicsr.utils.errors import LIIFError
+
+# Seconds between two looks at what other processes have stored.
+INTERVAL = 0.05
+
+
+class Ranks:
+    """The processes of a run, which torchrun names in the environment; without it, this one alone.
+
+    They share a store, no more: there are no collectives, and it makes no difference whether there are GPUs. All of
+    them must call the same methods in the same order.
+
+    Attributes:
+        rank: number of this process; process 0 reports for all.
+        count: how many processes there are.
+    """
+
+    def __init__(self) -> None:
+        here = os.environ if "TORCHELASTIC_RUN_ID" in os.environ else {}
+        self.rank, self.count = int(here.get("RANK", 0)), int(here.get("WORLD_SIZE", 1))
+        self._store: Any = None
+        self._calls = 0
+        if self.count > 1:
+            with _errors_of_store():
+                store = next(dist.rendezvous("env://"))[0]
+            # After a restart (torchrun --max-restarts) the store still holds what the killed processes left in it.
+            self._store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+
+    def take_gpu(self, device: str | None = None) -> None:
+        """Let `cuda` stand for the GPU that has this process's number on its machine.
+
+        Args:
+            device: what was asked for; nothing is done where that is not `cuda` or None.
+
+        Raises:
+            LIIFError: there are more processes than GPUs on this machine.
+        """
+        if self.count > 1 and device in (None, "cuda") and torch.cuda.is_available():
+            check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """What `make` returns in process 0, in all processes; it must be JSON's."""
+        if self._store is None:
+            return make()
+        self._calls += 1
+        key = f"value {self._calls}"
+        if self.rank == 0:
+            self._put(key, make())
+        while not self._has(key):
+            time.sleep(INTERVAL)
+        return self._get(key)
+
+    def map(self, work: Callable[[int], Any], total: int) -> Iterator[Any]:
+        """Call `work(index)` once for each index below `total`, in whichever process is free.
+
+        Yields:
+            In process 0 the results, which must be JSON's, in the order of their indices; in others nothing.
+        """
+        if self._store is None:
+            yield from map(work, range(total))
+            return
+        self._calls += 1
+        name, busy, done = f"map {self._calls}", True, 0
+        while busy or (self.rank == 0 and done < total):
+            if busy:
+                index = self._add(name, 1) - 1
+                busy = index < total
+                if busy:
+                    self._put(f"{name}: {index}", work(index))
+            else:
+                time.sleep(INTERVAL)
+            while self.rank == 0 and done < total and self._has(f"{name}: {done}"):
+                yield self._get(f"{name}: {done}")
+                done += 1
+
+    def end(self, status: int) -> int:
+        """The exit status of process 0, in all processes, once all of them have come here: the last call."""
+        status = self.from_first(lambda: status)
+        if self._store is not None:
+            self._add("ended", 1)
+            while self.rank == 0 and self._add("ended", 0) < self.count:  # the store may live in this process
+                time.sleep(INTERVAL)
+        return status
+
+    def _put(self, key: str, value: Any) -> None:
+        with _errors_of_store():
+            self._store.set(key, json.dumps(value))
+        self._add(f"{key} is set", 1)
+
+    def _has(self, key: str) -> bool:
+        return self._add(f"{key} is set", 0) > 0
+
+    def _get(self, key: str) -> Any:
+        with _errors_of_store():
+            return json.loads(self._store.get(key))
+
+    def _add(self, key: str, value: int) -> int:
+        with _errors_of_store():
+            return self._store.add(key, value)
+
+
+def check_gpus(processes: int) -> None:
+    """Raise LIIFError where not each process that runs on this machine would have a GPU of its own."""
+    count = torch.cuda.device_count()
+    if processes > count:
+        have = "is 1" if count == 1 else f"are {count}"
+        raise LIIFError(f"{processes} processes here need a GPU each, there {have}: --nproc_per_node={count}")
+
+
+@contextmanager
+def _errors_of_store() -> Iterator[None]:
+    """The store is gone, with the process that held it: what torch says of that becomes a line."""
+    try:
+        yield
+    except dist.DistError as error:
+        raise others_ended(error) from error
+
+
+def others_ended(error: Exception) -> LIIFError:
+    """What to tell where communication with another process failed."""
+    reason = str(error).splitlines()[0]
+    return LIIFError(f"another process of this run has ended or does not respond, see its own message ({reason})")

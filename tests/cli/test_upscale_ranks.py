@@ -1,0 +1,99 @@
+"""`upscale` in processes that torchrun started, one of which may be killed; then only what is missing is made."""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from experiment import children, environ, make_images, torchrun
+from image_files import model
+
+__all__ = ["model"]
+COUNT = 6
+
+
+def command(model: Path, processes: int, *words: str) -> list[str]:
+    """The command by torchrun, or as one process."""
+    run = torchrun(processes) if processes else [sys.executable]
+    options = ["--model", str(model), "--device", "cpu", "--precision", "float32", "--size", "1000x1100"]
+    return [*run, "-m", "liif_basicsr", "upscale", "in", "out", *options, *words]
+
+
+def upscale(folder: Path, model: Path, processes: int, *words: str, status: int = 0) -> tuple[list[str], str]:
+    """Run it to its end; the names of the images that it says it has made, and all that it says on stderr."""
+    run = command(model, processes, *words)
+    done = subprocess.run(run, cwd=folder, env=environ(), text=True, capture_output=True, check=False, timeout=240)
+    assert done.returncode == status, done.stderr
+    return re.findall(r"^out/(\w+\.png): \d+x28 to", done.stdout, re.MULTILINE), done.stderr
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, model: Path) -> dict[str, bytes]:
+    """The files that one process makes."""
+    folder = tmp_path_factory.mktemp("expected")
+    make_images(folder / "in", COUNT)
+    assert sorted(upscale(folder, model, 0)[0]) == [f"p{k}.png" for k in range(COUNT)]
+    return files(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_images(tmp_path / "in", COUNT)
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The images that were written, by their names."""
+    return {path.name: path.read_bytes() for path in (folder / "out").glob("*.png")}
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_each_image_is_made_once_and_what_fails_is_listed_once(folder, model, expected, processes) -> None:
+    for name in ("a.png", "z.png"):
+        (folder / "in" / name).write_bytes(b"no image")
+    made, said = upscale(folder, model, processes, status=1)
+    assert sorted(made) == sorted(expected) and files(folder) == expected
+    listed = said.partition(f"2 of {COUNT + 2} images were not made:")[2].splitlines()[1:3]
+    assert [line.split(":")[0].strip() for line in listed] == ["in/a.png", "in/z.png"]
+    assert said.count("were not made") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_after_a_kill_files_are_whole_and_only_what_is_missing_is_made(folder, model, expected) -> None:
+    with open(folder / "said", "w") as said:
+        run = subprocess.Popen(command(model, 2), cwd=folder, env=environ(), stdout=said, stderr=said)
+    try:
+        while not files(folder):
+            assert run.poll() is None, (folder / "said").read_text()
+            time.sleep(0.01)
+        os.kill(children(run.pid)[1], signal.SIGKILL)
+        assert run.wait(60) == 1
+    finally:
+        run.kill()
+        run.wait()
+    before = {path: path.stat().st_mtime_ns for path in (folder / "out").glob("*.png")}
+    assert 0 < len(before) < COUNT and files(folder).items() <= expected.items()
+    made, _ = upscale(folder, model, 3, "--skip-existing")
+    assert sorted(made) == sorted(expected.keys() - {path.name for path in before})
+    assert files(folder) == expected and all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_a_torchrun_that_may_restart_goes_on_where_a_process_was_killed(folder, model, expected) -> None:
+    run = command(model, 2, "--skip-existing")
+    run.insert(run.index("-m", 2), "--max-restarts=1")
+    with open(folder / "said", "w") as said:
+        restarting = subprocess.Popen(run, cwd=folder, env=environ(), stdout=said, stderr=said)
+    try:
+        while not files(folder):
+            time.sleep(0.01)
+        os.kill(children(restarting.pid)[0], signal.SIGKILL)
+        assert restarting.wait(240) == 0, (folder / "said").read_text()
+    finally:
+        restarting.kill()
+        restarting.wait()
+    assert files(folder) == expected
