@@ -1,0 +1,66 @@
+"""Tables on degraded images: the same ones as in a validation, BasicSR's NIQE, PSNR to another method."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from basicsr.metrics import calculate_niqe
+from basicsr.utils import tensor2img
+from experiment import make_images, val_set
+from test_tables import Run, data, run, table_of
+
+from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
+from liif_basicsr.evaluation import methods
+from liif_basicsr.evaluation.sets import open_subjects
+from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+
+__all__ = ["data", "run", "table_of"]
+
+
+def test_degraded_images_are_those_of_a_validation(data: Path, table_of) -> None:
+    """The same low resolution as in a dataset with that `degradation`; results of clean images are kept apart."""
+    args = ["bicubic", "--sets", "photos", "--scales", 2]
+    subject = open_subjects("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]
+    block = {**val_set("photos", data / "photos", [2], protocol="div2k"), "phase": "val", "degradation": "jpeg:20"}
+    for ours, theirs in zip(map(subject.pair, range(len(subject))), ArbitraryScaleImageDataset(block), strict=True):
+        assert torch.equal(ours["lq"], theirs["lq"])
+    degraded = table_of(*args, "--degradation", "jpeg:20", "--protocol", "div2k")
+    clean = table_of(*args, "--protocol", "div2k")
+    ((key, row),) = degraded.items()
+    assert float(row["psnr"]) < float(clean[key]["psnr"]) - 0.5
+
+
+def test_niqe_is_basicsrs_and_a_reference_is_compared_with(tmp_path: Path, table_of) -> None:
+    make_images(tmp_path / "large", 2, (200, 220))
+    rows = table_of("bicubic", "lanczos", "--sets", f"large={tmp_path}/large", "--scales", 2, "--metrics", "niqe",
+                    "--reference", "bicubic")  # fmt: skip
+    subject = open_subjects(f"large={tmp_path}/large", tmp_path, [(2, 2)])[0]
+    expected: dict[str, list[list[float]]] = {"bicubic": [], "lanczos": []}
+    for item in map(subject.pair, range(len(subject))):
+        lq, size = item["lq"][None], tuple(item["gt"].shape[-2:])
+        outputs = {name: methods.open_method(name).render(lq, size) for name in expected}
+        for name, output in outputs.items():
+            pixels = tensor2img([output])
+            psnr = calculate_psnr_liif(output, outputs["bicubic"], **subject.protocol)
+            expected[name].append([calculate_niqe(pixels, subject.protocol["crop_border"]), psnr])
+    for (_, name, _), row in rows.items():
+        found = [float(row["niqe"]), float(row["psnr_to"])]
+        assert found == pytest.approx(list(np.mean(expected[name], axis=0)), abs=1e-9)
+
+
+def test_a_metric_that_is_asked_for_later_is_added(tmp_path: Path, table_of) -> None:
+    make_images(tmp_path / "large", 1, (200, 220))
+    args = ["bicubic", "--sets", f"large={tmp_path}/large", "--scales", 2]
+    first = table_of(*args)
+    both = table_of(*args, "--metrics", "psnr", "niqe")
+    (row,) = json.loads((tmp_path / "results" / "tables.json").read_text()).values()
+    assert {"psnr", "ssim", "niqe"} <= row.keys()
+    assert [line["psnr"] for line in first.values()] == [line["psnr"] for line in both.values()]
+
+
+def test_images_below_two_blocks_of_niqe_are_refused_in_a_line(run: Run) -> None:
+    line = run("bicubic", "--sets", "photos", "--scales", 2, "--metrics", "niqe", status=1)
+    assert "p0.png is 48x52" in line and "below the 192 of NIQE" in line and line.count("\n") == 1
