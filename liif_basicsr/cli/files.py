@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from liif_basicsr.hub import add_model_argument
+from liif_basicsr.hub import DEFAULT, add_model_argument
 from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.notes import collect_notes
 from liif_basicsr.images.reading import LoadedImage, read
@@ -40,13 +40,13 @@ class Output(NamedTuple):
 Plan = Callable[[LoadedImage], Output]
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+def add_engine_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT) -> argparse._MutuallyExclusiveGroup:
     """Declare the arguments for the network, its device and precision, and for existing files.
 
     Returns:
         The group of what is done about existing files, of which only one argument may be given.
     """
-    add_model_argument(parser)
+    add_model_argument(parser, model)
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,

@@ -17,6 +17,7 @@ from liif_basicsr.cli.files import (
     shown,
     terminated_like_interrupted,
 )
+from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.warp import Fill, Warper, check_fill
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--no-expand", action="store_true", help="--rotate: keep the size, and cut the corners off")
     parser.add_argument("--fill", default="0", metavar="V", help="what lies outside: a number, or R,G,B (default: 0)")
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, CLEAN)
     # argparse takes -2,35 for an option: to it, only what is one number is a negative number.
     parser._negative_number_matcher = re.compile(r"-[\d.]")
 

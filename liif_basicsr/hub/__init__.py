@@ -52,15 +52,15 @@ DOWNLOADS = {
         {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 23, "num_grow_ch": 32},
     ),
 }
-# What enlarges unless another one is asked for; and what is faithful to every pixel, for clean images.
+# What enlarges unless another one is asked for; and what keeps to each pixel: it warps, and enlarges clean images.
 DEFAULT = "liif-light"
 CLEAN = "liif-light"
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
+def add_model_argument(parser: argparse.ArgumentParser, default: str = DEFAULT) -> None:
     """Declare the argument `--model` of a command."""
     names = ", ".join([*BUNDLED, *DOWNLOADS])
-    parser.add_argument("--model", default=DEFAULT, help=f"{names}, or a .pth file (default: %(default)s)")
+    parser.add_argument("--model", default=default, help=f"{names}, or a .pth file (default: %(default)s)")
 
 
 def name_of(model: str) -> str:

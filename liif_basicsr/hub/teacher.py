@@ -45,7 +45,7 @@ class Teacher:
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         """uint8 (h, w, 3) to uint8 (h * scale, w * scale, 3), RGB."""
         size = lq.shape[0] * self.scale, lq.shape[1] * self.scale
-        image = torch.from_numpy(lq).permute(2, 0, 1)[None].float() / 255
+        image = torch.tensor(lq).permute(2, 0, 1)[None].float() / 255  # copied: what is read from a file is read-only
         net: Any = _load(self.name)
         with torch.no_grad(), autocast(CPU, self.precision):
             output = net.render(image, size)[0]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.hub import DEFAULT
+from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.engine import Engine, in_kind, planes
 from liif_basicsr.rendering.encoded_image import EncodedImage
 from liif_basicsr.rendering.homographies import rotation
@@ -33,7 +33,7 @@ def warp(
     matrix: np.ndarray | Sequence[Sequence[float]],
     size: tuple[int, int],
     *,
-    model: str | Path | nn.Module = DEFAULT,
+    model: str | Path | nn.Module = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
@@ -69,7 +69,7 @@ def remap(
     map_x: np.ndarray,
     map_y: np.ndarray,
     *,
-    model: str | Path | nn.Module = DEFAULT,
+    model: str | Path | nn.Module = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
@@ -99,7 +99,7 @@ def rotate(
     *,
     expand: bool = True,
     scale: float | tuple[float, float] = 1,
-    model: str | Path | nn.Module = DEFAULT,
+    model: str | Path | nn.Module = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
