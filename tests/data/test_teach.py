@@ -13,7 +13,7 @@ from datafiles import build, paired_train_block, refused, save
 
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.data.prepare.teach import Lessons, teach
+from liif_basicsr.data.prepare.teach import Lessons, teach, with_colours_of
 from liif_basicsr.data.sampling import downsample, downsample_part
 from liif_basicsr.data.source import open_source
 from liif_basicsr.data.taught import KINDS, check_record, read_record
@@ -69,6 +69,20 @@ def test_pairs_are_what_they_say(tmp_path, photos):
         assert np.array_equal(taught.read(index), lq.read(index).repeat(2, 0).repeat(2, 1))
         assert any(holds(original, gt.read(index)) for original in originals)
         assert np.array_equal(made_with.degradation(gt.read(index), (8, 8), 0), lq.read(index))  # of jpeg:50, any seed
+
+
+def test_what_is_taught_has_the_colours_of_the_input_and_the_details_of_the_teacher():
+    rng = np.random.default_rng(0)
+    lq = np.uint8(rng.integers(60, 180, (40, 50, 3)))
+    made = lq.repeat(4, 0).repeat(4, 1)
+    made[::2, ::2] += 9
+    made[1::2, 1::2] -= 9  # details that a mean over an input pixel does not see
+    assert np.array_equal(with_colours_of(lq, made), made)
+    y, _ = np.indices(made.shape[:2])
+    drifted = np.uint8(np.rint(made + np.stack([y / 40, 5 + 0 * y, -7 + 0 * y], axis=-1)))
+    mended = with_colours_of(lq, drifted).astype(float)
+    assert np.abs(mended - made).max() <= 2
+    assert np.abs((mended - made).mean((0, 1))).max() < 0.3
 
 
 def holds(image: np.ndarray, part: np.ndarray) -> bool:
