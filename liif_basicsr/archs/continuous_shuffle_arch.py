@@ -16,9 +16,8 @@ class ContinuousShuffleSR(ContinuousNetwork):
     """The continuous form of a network that ends in a pixel shuffle; for speed, see `ContinuousShuffleDecoder`.
 
     Args:
-        encoder: `type` (see `liif_basicsr.archs.encoders`) and its arguments.
+        encoder, input_skip, scale: see `LIIF`.
         num_feat, num_layer, num_basis, basis_dim: see `ContinuousShuffleDecoder`.
-        input_skip, scale: see `ContinuousNetwork`.
 
     Raises:
         LIIFError: an encoder or an argument that does not exist, or a value that it refuses.

@@ -4,6 +4,10 @@ What the options mean stands in docs/options.md. Two kinds of blocks have no tab
 the arguments in `network_g` and of an encoder are read from the signature of the class (`check_arguments`), and those
 of a `degradation` are the `fields` of its class in `liif_basicsr.data.degradations`.
 
+Where a block is checked: a dataset's when it is built (`liif_basicsr.data.base`); `path`, `train`, `val`, `logger` and
+`network_g` in `LIIFModel.check_options`, of which the last is handed on to `liif_basicsr.archs`. The launchers
+(`liif_basicsr.training.options`) do the latter before a run.
+
 The tables `PIPELINE_...` are what BasicSR's own pipelines read unasked, of any model and dataset: the launchers require
 it before a run. The plugin's own tables include it, and refuse all that they do not name.
 """

@@ -1,10 +1,13 @@
 """Every decoder keeps the contract: its fast path equals its own queries, in tiles, windows, dtypes and gradients."""
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import blocks
 from tiling import assert_tiling_is_exact
 
 from liif_basicsr.archs import ARCHS, build_network
@@ -37,15 +40,25 @@ class FirstChannels(Decoder):
         return near / (1 + cell[..., :1] * feat.shape[-2]).to(feat.dtype)
 
 
+def documented_network() -> ContinuousNetwork:
+    """The example of a decoder in docs/architecture.md."""
+    (example,) = [block for block in blocks("python") if "class BilinearSR" in block.text]
+    names: dict[str, Any] = {}
+    exec(compile(example.text, example.label, "exec"), names)
+    return names["BilinearSR"](ENCODER)
+
+
 def small_network(name: str, seed: int = 0) -> ContinuousNetwork:
     torch.manual_seed(seed)
+    if name == "documented":
+        return documented_network()
     if name == "forward alone":
         return ContinuousNetwork(build_encoder(ENCODER), FirstChannels(), "bilinear", 4)
     encoder = {} if "arch" in NETWORKS[name] else {"encoder": ENCODER}
     return build_network({"type": name, **encoder, **NETWORKS[name]})
 
 
-each_decoder = pytest.mark.parametrize("name", [*NETWORKS, "forward alone"])
+each_decoder = pytest.mark.parametrize("name", [*NETWORKS, "forward alone", "documented"])
 
 
 def test_each_architecture_is_held_to_the_contract():

@@ -28,7 +28,8 @@ each_switch = pytest.mark.parametrize("switches", SWITCHES, ids=lambda switches:
 
 def small_decoder(switches, latent_dims=(9,), depth=3):
     torch.manual_seed(0)
-    return LMLIIFDecoder(3, latent_dims, 5, depth, **switches).double()
+    switches = {**dict.fromkeys(NAMES, True), **switches}
+    return LMLIIFDecoder(3, latent_dims, 5, depth, **switches, max_scale=None).double()
 
 
 def plain_form(decoder, switches):

@@ -60,13 +60,13 @@ class LMLIIFDecoder(Decoder):
         latent_dims: Sequence[int],
         render_dim: int,
         render_depth: int,
-        local_ensemble: bool = True,
-        feat_unfold: bool = True,
-        cell_decode: bool = True,
-        mod_input: bool = True,
-        mod_scale: bool = True,
-        mod_shift: bool = True,
-        max_scale: float | None = None,
+        local_ensemble: bool,
+        feat_unfold: bool,
+        cell_decode: bool,
+        mod_input: bool,
+        mod_scale: bool,
+        mod_shift: bool,
+        max_scale: float | None,
     ) -> None:
         super().__init__()
         self.sides = SIDES if local_ensemble else (0,)
