@@ -87,6 +87,15 @@ def test_the_generator_waits_for_the_discriminator(gan):
         assert ("l_g_gan" in log) == learns
 
 
+def test_the_discriminator_computes_in_float32_beside_a_generator_in_bfloat16(gan):
+    gan["train"]["amp"] = "bfloat16"
+    model, seen = build_model(gan), {}
+    for name, layer in (("net_g", model.net_g.encoder), ("net_d", model.net_d.conv1)):
+        layer.register_forward_hook(lambda layer, args, output, name=name: seen.update({name: output.dtype}))
+    step(model)
+    assert seen == {"net_g": torch.bfloat16, "net_d": torch.float32}
+
+
 @pytest.mark.parametrize("which", ["net_g", "net_d"])
 def test_a_number_that_is_not_finite_stops_both(gan, which):
     model = build_model(gan)
