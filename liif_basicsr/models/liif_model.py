@@ -5,7 +5,6 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 from liif_basicsr.models import model_options
 from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
-from liif_basicsr.models.patches import as_images, check_patch_losses, of_patches
+from liif_basicsr.models.patches import as_images, check_perceptual, of_patches
 from liif_basicsr.models.validated_model import ValidatedModel
 from liif_basicsr.utils import schema
 from liif_basicsr.utils.errors import LIIFError, errors_in
@@ -57,7 +56,7 @@ class LIIFModel(ValidatedModel):
         if opt["is_train"]:
             model_options.check_logger(opt["logger"], cls.logger_fields)
             model_options.check_schedule(train)
-            check_patch_losses(train, opt)
+            check_perceptual(train, opt)
         # In training BasicSR validates only where there is such a block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = check_block(block, cls.val_fields, "val")
@@ -88,7 +87,7 @@ class LIIFModel(ValidatedModel):
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
-        """As BasicSR does it, with the teacher and `spectral_opt`; errors of its losses name the block `train`."""
+        """As BasicSR does it, and the teacher; errors of its losses name the block `train`."""
         self.teacher = make_teacher(self.train_opt["teacher"], self.opt, self.device)
         opt, alone = self.opt, self.teacher and not (self.train_opt["pixel_opt"] or self.train_opt["perceptual_opt"])
         if alone:  # BasicSR refuses to train without a loss of its own
@@ -97,9 +96,6 @@ class LIIFModel(ValidatedModel):
             super().init_training_settings()
         if alone:
             self.opt, self.cri_pix = opt, None
-        spectral = self.train_opt["spectral_opt"]
-        with errors_in("train: spectral_opt", RuntimeError):
-            self.cri_spectral = build_loss(spectral).to(self.device) if spectral else None
 
     def setup_optimizers(self) -> None:
         """As BasicSR does it; `encoder_lr_mul` in `optim_g` gives the encoder a learning rate of its own."""
@@ -171,8 +167,6 @@ class LIIFModel(ValidatedModel):
         if self.cri_perceptual:
             percep, style = self.cri_perceptual(output, gt)
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
-        if self.cri_spectral:
-            losses["l_spectral"] = self.cri_spectral(output, gt)
         return losses
 
     def _gradients_to_check(self, optimizers: list[Optimizer]) -> list[Tensor]:

@@ -24,13 +24,12 @@ def as_images(colours: Tensor) -> Tensor:
     return colours.mT.unflatten(2, (side, side))
 
 
-def check_patch_losses(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
-    """Raise LIIFError if a loss of images would look at single pixels, or VGG's weights are missing or damaged."""
-    for name in ("perceptual_opt", "spectral_opt"):
-        if train[name] and not of_patches(opt):
-            raise LIIFError(f"train: {name}: looks at more than a pixel; set datasets: train: sample: patch for it")
+def check_perceptual(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
+    """Raise LIIFError if a perceptual loss would look at single pixels, or its VGG's weights are missing or damaged."""
     if not train["perceptual_opt"]:
         return
+    if not of_patches(opt):
+        raise LIIFError("train: perceptual_opt: looks at more than a pixel; set datasets: train: sample: patch for it")
     if not osp.isfile(VGG_PRETRAIN_PATH):
         raise LIIFError(
             f"train: perceptual_opt: the weights of VGG are not in {VGG_PRETRAIN_PATH}; "

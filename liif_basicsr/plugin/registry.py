@@ -23,9 +23,6 @@ TABLE = {
     "METRIC_REGISTRY": {
         "calculate_psnr_liif": "liif_basicsr.metrics.psnr_liif",
     },
-    "LOSS_REGISTRY": {
-        "SpectralLoss": "liif_basicsr.losses.spectral_loss",
-    },
 }
 
 
@@ -43,7 +40,7 @@ def owner(registry: str, name: str) -> str | None:
 
 
 def register() -> None:
-    """Enter the plugin's architectures, datasets, models, metrics and losses in BasicSR's registries.
+    """Enter the plugin's architectures, datasets, models and metrics in BasicSR's registries.
 
     Any number of calls is harmless. A name that somebody else owns is left to its owner, with a warning.
 

@@ -157,7 +157,7 @@ _AMP = Field(optional(choice("auto", "bfloat16", "float16")), None)
 TRAIN: Table = {
     **PIPELINE_TRAIN,
     "pixel_opt": Field(loss, None),
-    **dict.fromkeys(("perceptual_opt", "spectral_opt"), Field(anything, None)),
+    "perceptual_opt": Field(anything, None),
     "teacher": Field(anything, None),  # a block of TEACHER
     "freeze": Field(list_of(text), []),
     "total_iter": Field(integer(1)),

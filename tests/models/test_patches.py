@@ -1,7 +1,6 @@
-"""Samples that are windows: their pixels, and the losses that look at more than one of them."""
+"""Samples that are windows: their pixels, and BasicSR's perceptual loss on them."""
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from liif_basicsr.data.decode import to_tensor
 from liif_basicsr.data.sampling import generator, sample_patch
-from liif_basicsr.losses.spectral_loss import SpectralLoss
 from liif_basicsr.models.patches import as_images
 from liif_basicsr.rendering.coordinates import make_coord
 
@@ -98,23 +96,6 @@ def test_basicsrs_perceptual_loss_looks_at_the_window_and_teaches(options: dict[
         model.feed_data(batch)
         model.optimize_parameters(k)
     assert model.get_current_log()["l_percep"] < first
-
-
-def test_the_spectral_loss_looks_at_the_window_and_needs_one(options: dict[str, Any]) -> None:
-    from liif_basicsr.models.liif_model import LIIFModel
-
-    options["train"] |= {"perceptual_opt": None, "spectral_opt": {"type": "SpectralLoss", "size": 8}}
-    model = LIIFModel(copy.deepcopy(options))
-    items = [build(options["datasets"]["train"])[k] for k in (0, 1)]
-    batch = {key: torch.stack([item[key] for item in items]) for key in ("lq", "coord", "cell", "gt")}
-    model.feed_data(batch)
-    model.optimize_parameters(1)
-    images = [x.detach().unflatten(1, (8, 8)).permute(0, 3, 1, 2) for x in (model.output, batch["gt"])]
-    assert model.get_current_log()["l_spectral"] == pytest.approx(SpectralLoss(size=8)(*images).item(), rel=1e-5)
-    options["train"]["spectral_opt"] = {"type": "SpectralLoss", "size": 3}
-    refused(lambda: LIIFModel(copy.deepcopy(options)), "SpectralLoss: size", "an even number")
-    options["datasets"]["train"]["sample"] = "pixels"
-    refused(lambda: LIIFModel.check_options(options), "train: spectral_opt", "sample: patch")
 
 
 @pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning", "ignore:.*weight enum.*:UserWarning")
