@@ -31,6 +31,7 @@ class Download(NamedTuple):
 WEIGHTS = Path(__file__).parent / "weights"
 # Name -> file in the folder WEIGHTS.
 BUNDLED = {
+    "liif-photo": "liif-photo.pth",
     "liif-light": "liif-light.pth",
     "liif-fast": "liif-fast.pth",
 }
@@ -53,7 +54,7 @@ DOWNLOADS = {
     ),
 }
 # What enlarges unless another one is asked for; and what keeps to each pixel: it warps, and enlarges clean images.
-DEFAULT = "liif-light"
+DEFAULT = "liif-photo"
 CLEAN = "liif-light"
 
 

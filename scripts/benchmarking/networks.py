@@ -18,8 +18,13 @@ from liif_basicsr.utils.ranks import Ranks
 
 SCALES = (2, 4, 8)
 TRAINED = {
-    "bicubic": "bicubic", "LIIF (official)": "edsr-baseline-liif", "liif-light": "liif-light", "liif-fast": "liif-fast"
-}  # fmt: skip
+    "bicubic": "bicubic",
+    "LIIF (official)": "edsr-baseline-liif",
+    "liif-light": "liif-light",
+    "liif-fast": "liif-fast",
+    "liif-photo": "liif-photo",
+    "Real-ESRGAN x4plus": "realesrgan-x4plus",
+}
 # Those of which no weights are known here, on EDSR-baseline with their own settings.
 UNTRAINED = {
     "ContinuousShuffleSR": {"type": "ContinuousShuffleSR"},

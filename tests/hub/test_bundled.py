@@ -12,6 +12,7 @@ from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
+    "liif-photo": "45203463c1818ef3be1acde48809468cb995058549b737b728efb95a060cfd7a",
     "liif-light": "2f92e39c1b38ac3d4b6838c73e62daac4dc0b28ea234ba94fd3060c67442fe13",
     "liif-fast": "9b1ef4180c83aca970f6f2ba059cc9f90dce368590eeb4b737b2cb855e35c309",
 }
@@ -28,7 +29,9 @@ def test_the_file_is_the_one_that_was_measured_and_small(name):
     assert len(content) <= 4e6
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("liif-light", 942_835), ("liif-fast", 1_624_592)])
+@pytest.mark.parametrize(("name", "parameters"), [
+    ("liif-photo", 1_624_592), ("liif-light", 942_835), ("liif-fast", 1_624_592),
+])
 def test_it_describes_its_network_and_its_training(name, parameters):
     data = checkpoint.read(find(name))
     assert "iterations" in data["about"]

@@ -1,0 +1,71 @@
+"""What the bundled models make of images of which one knows what should come out: flat ones, gradients, noise."""
+import pytest
+import torch
+import torch.nn.functional as F
+
+import liif_basicsr
+from liif_basicsr.hub import BUNDLED
+
+SCALES = [1.3, 2.7, 4, 7]
+SIDE = 48
+STEP = 1 / 255
+
+
+@pytest.fixture(scope="module", params=BUNDLED)
+def net(request):
+    return liif_basicsr.load(request.param)
+
+
+def enlarged(net, lq, scale):
+    size = round(SIDE * scale)
+    return net.render(lq, (size, size)).clamp(0, 1)
+
+
+def inner(scale):
+    """All but a border of six input pixels."""
+    border = round(6 * scale)
+    return ..., slice(border, -border), slice(border, -border)
+
+
+def flat(red, green, blue):
+    return torch.tensor([red, green, blue]).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE).contiguous()
+
+
+def gradient():
+    y, x = torch.meshgrid(torch.linspace(0.1, 0.9, SIDE), torch.linspace(0.1, 0.9, SIDE), indexing="ij")
+    return torch.stack([x, y, (x + y) / 2])[None]
+
+
+def noise():
+    """Of a sensor at high sensitivity."""
+    generator = torch.Generator().manual_seed(0)
+    return (0.5 + 0.04 * torch.randn(1, 3, SIDE, SIDE, generator=generator)).clamp(0, 1)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("make", "steps"), [
+    (lambda: flat(0.2, 0.5, 0.7), 1), (gradient, 1), (noise, 1),
+    (lambda: flat(0.9, 0.4, 0.1), 1.5),  # more saturated than photographs are
+])  # fmt: skip
+def test_the_mean_colour_is_kept(net, make, steps, scale):
+    lq = make()
+    shift = enlarged(net, lq, scale).mean((2, 3)) - lq.mean((2, 3))
+    assert shift.abs().max() <= steps * STEP
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_flat_image_stays_flat_without_a_checkerboard(net, scale):
+    output = enlarged(net, flat(0.2, 0.5, 0.7), scale)
+    for part, steps in ((output, 4), (output[inner(scale)], 1)):  # along the border encoders see their padding
+        assert (part.amax((2, 3)) - part.amin((2, 3))).max() <= steps * STEP
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_gradient_stays_smooth_without_seams(net, scale):
+    lq = gradient()
+    output = enlarged(net, lq, scale)
+    expected = F.interpolate(lq, size=output.shape[-2:], mode="bilinear", align_corners=False)
+    rest = (output - expected)[inner(scale)]
+    assert rest.abs().max() <= 4 * STEP
+    # From one pixel to the next: a seam or a checkerboard would be a jump.
+    assert max((rest.diff(dim=axis)).abs().max() for axis in (2, 3)) <= 2.5 * STEP
