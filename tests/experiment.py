@@ -150,5 +150,5 @@ def write_vgg() -> None:
         key: torch.randn(shape) / 10 if key.startswith("features") else torch.zeros(()).expand(shape)
         for key, shape in shapes.items()
     }
-    Path(VGG).parent.mkdir(parents=True)
+    Path(VGG).parent.mkdir(parents=True, exist_ok=True)
     torch.save(weights, VGG)

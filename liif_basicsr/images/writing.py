@@ -61,7 +61,8 @@ def _pillow(name: str, **how: Any) -> Write:
             image.save(encoded, name, icc_profile=source.icc, exif=source.exif_bytes(shape[:2]), **how)
         except ValueError as error:  # such as more EXIF than the format can hold
             raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
-        file.write(encoded.getbuffer())
+        with encoded.getbuffer() as content:  # released on errors too, else Python 3.13 complains of it afterwards
+            file.write(content)
 
     return write
 

@@ -42,7 +42,7 @@ def test_csv_is_unrounded() -> None:
     assert {len(row) for row in rows} == {7}
 
 
-NO_RESULTS = ["", "[1]", "{", '{"a": {"psnr": 3}}', '{"a": 3}', '{"a": {"psnr": "3", "ssim": 1}}']
+NO_RESULTS = ["", "[1]", "{", '{"a": {"scale": "2"}}', '{"a": 3}', '{"a": {"psnr": "3", "ssim": 1}}']
 
 
 @pytest.mark.parametrize("content", NO_RESULTS)
