@@ -141,15 +141,19 @@ def run_curve(args: argparse.Namespace) -> None:
     """Measure what the results lack, and draw PSNR against scale."""
     check_curve(args.out, scales_of(args))
     found = measured(args)
-    if found is not None:
-        draw_curve(args.out, *found[:3])
-        print(args.out)
+    if found is None:
+        return
+    draw_curve(args.out, *found[:3])
+    print(args.out)
 
 
 def run_times(args: argparse.Namespace) -> None:
     """Measure what the results lack and all times, and draw PSNR against time."""
     check_curve(args.out, scales_of(args))
-    methods, subjects, results, _ = measured(args, ["psnr"])
+    found = measured(args, ["psnr"])
+    if found is None:
+        return
+    methods, subjects, results, _ = found
     times = {
         (method.label, scale): per_megapixel(method.render, scale[0], args.runs)
         for method in methods

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 import torch
@@ -64,6 +64,11 @@ def note_slow_precision(engine: Engine) -> None:
               file=sys.stderr)  # fmt: skip
 
 
+def _say(line: str, file: TextIO | None = None) -> None:
+    """Print a line above the progress bar, in one piece: other processes that torchrun started print as well."""
+    tqdm.write(f"{line}\n", file=file, end="")
+
+
 def make_file(
     source: Path, target: Path, overwrite: bool, count: str | None, engine: Engine, plan: Plan
 ) -> str | None:
@@ -85,7 +90,7 @@ def make_file(
         failed = f"{shown(source)}: {shown(error.filename)}: {error.strerror}"
     except (MemoryError, torch.cuda.OutOfMemoryError):
         failed = f"{shown(source)}: does not fit in memory; ask for a smaller output"
-    tqdm.write(failed, file=sys.stderr)
+    _say(failed, file=sys.stderr)
     return failed
 
 
@@ -98,12 +103,12 @@ def _make_file(
         raise LIIFError(f"{shown(target)} already exists; give another output or --overwrite")
     image = without_needless_alpha(target, read(source))
     for note in image.notes:
-        tqdm.write(f"{shown(source)}: {shown(note)}", file=sys.stderr)
+        _say(f"{shown(source)}: {shown(note)}", file=sys.stderr)
     output = plan(image)
     size = output.size
     kind = check_format(target, image, size)
     if not kind.metadata and (image.icc or image.exif):
-        tqdm.write(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
+        _say(f"{shown(target)}: {kind.name} does not keep the colour profile and EXIF", file=sys.stderr)
     needed = output.bytes_needed(not kind.streamed)
     check_memory(shown(target), needed, "write a .tif or .png, which need not be whole in memory")
     name, shape = f"{count} {shown(source.name)}".strip(), (*size, image.pixels.shape[2])
@@ -115,10 +120,10 @@ def _make_file(
         except LIIFError as error:
             raise LIIFError(f"{shown(target)}: {error}") from None
     for note in notes:
-        tqdm.write(f"{shown(target)}: {shown(note)}", file=sys.stderr)
+        _say(f"{shown(target)}: {shown(note)}", file=sys.stderr)
     h, w = image.pixels.shape[:2]
     precision = engine.precision_for(image.pixels)
-    tqdm.write(f"{shown(target)}: {h}x{w} to {size[0]}x{size[1]} (height x width), {engine.device}, {precision}")
+    _say(f"{shown(target)}: {h}x{w} to {size[0]}x{size[1]} (height x width), {engine.device}, {precision}")
 
 
 def check_target(path: Path) -> None:

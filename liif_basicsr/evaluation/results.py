@@ -126,12 +126,11 @@ def measure_all(
             return _measured(method, subject, index, lacking, reference)
 
         rows: list[Values] = []
-        for number, row in enumerate(ranks.map(work, len(items))):
-            rows.append(row)
+        for (method, subject, index, _), values in zip(items, ranks.map(work, len(items)), strict=False):
+            rows.append(values)
             bar.update()
-            method, subject, index, _ = items[number]
             if index + 1 == len(subject):
-                results[method, subject] = {metric: sum(row[metric] for row in rows) / len(rows) for metric in row}
+                results[method, subject] = {name: sum(row[name] for row in rows) / len(rows) for name in values}
                 rows = []
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.sampling import floor_size, scaled_size
 from liif_basicsr.data.source import DiskSource
@@ -61,11 +62,15 @@ class Subject(NamedTuple):
         return protocol_options(self.dataset.protocol, self.scale)
 
     @property
+    def degradation(self) -> Degradation | None:
+        """What makes its low resolution; None where that is clean."""
+        return getattr(self.dataset, "degradation", None)
+
+    @property
     def key(self) -> str:
-        """Identifies its results; derived from the images, the scale and the protocol."""
+        """Identifies its results; derived from the images, the degradation, the scale and the protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
-        degradation = getattr(self.dataset, "degradation", None)
-        made = json.dumps(degradation.settings, sort_keys=True) if degradation else ""
+        made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
         digest = hashlib.sha256("".join([*map(_digest, sources), made]).encode()).hexdigest()[:16]
         return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"
 

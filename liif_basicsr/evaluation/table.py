@@ -48,8 +48,8 @@ def make_rows(
             values = {scale_text(subject.scale): _named(results[method, subject], reference) for subject in own}
             rows.append(Row(name, method.label, method.parameters, values, times.get(method.label, {})))
         scales = [scale_text(subject.scale) for subject in own]
-        clean = all(getattr(subject.dataset, "degradation", None) is None for subject in own)
-        for label, psnr in PUBLISHED.get(name, {}).items() if clean else ():
+        published = {} if any(subject.degradation for subject in own) else PUBLISHED.get(name, {})
+        for label, psnr in published.items():
             known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
             rows += [Row(name, label + PAPER, None, known, {})] if known else []
     return rows

@@ -103,7 +103,7 @@ class LIIFGANModel(LIIFModel):
         return losses
 
     def _judge(self, images: Tensor) -> Tensor:
-        """What the discriminator says, in float32: in bfloat16 it learns half as fast, for textures round away."""
+        """What the discriminator says, in float32: in bfloat16 textures round away, and it hardly learns."""
         with autocast(self.device, "float32"):
             return self.net_d(images)
 

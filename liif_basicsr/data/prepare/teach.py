@@ -119,7 +119,7 @@ def teach(lessons: Lessons, target: Path, count: int, processes: int) -> int:
 
 
 def with_colours_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """What a teacher made, uint8 (H, W, 3), with the colours of its input at large: Real-ESRGAN's drift by up to 10."""
+    """What a teacher made, uint8 (H, W, 3), with the colours of its input at large: Real-ESRGAN's drift."""
     small = cv2.resize(output.astype(np.float32), lq.shape[1::-1], interpolation=cv2.INTER_AREA)
     drift = cv2.GaussianBlur(lq - small, (0, 0), COLOUR_SIGMA, borderType=cv2.BORDER_REFLECT)
     mended = output + cv2.resize(drift, output.shape[1::-1], interpolation=cv2.INTER_LINEAR)
