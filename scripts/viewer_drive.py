@@ -2,8 +2,8 @@
 
     python scripts/viewer_drive.py --model liif-fast
 
-It zooms into several places of an image, two levels at a time, as a notch of a wheel does. The first step at a place
-computes features and is not counted; each later one needs tiles that were never made, of features that are known. Sharp
+It zooms into several places of an image, two levels at a time, as a notch of a wheel does. The first four steps at a
+place compute features and are not counted; each later one needs tiles that were never made, of features that are known. Sharp
 is when the zoom has ended and every tile on the screen is there, LIIF's and the other side's.
 """
 from __future__ import annotations
@@ -28,6 +28,8 @@ from liif_basicsr.hub import DEFAULT
 from liif_basicsr.utils.errors import LIIFError, run_script
 
 ROOT = Path(__file__).parents[1]
+# Steps at a place before the features that are needed are known.
+UNCOUNTED = 4
 # Where on the screen the wheel is turned: parts of its width and height.
 PLACES = [(0.4, 0.45), (0.25, 0.3), (0.7, 0.35), (0.3, 0.7), (0.7, 0.7)]
 # Runs before the page's own scripts: when the stretched image was first there, since the navigation.
@@ -92,14 +94,14 @@ def drive(page: Any, url: str, place: tuple[float, float], steps: int) -> list[t
     page.get(url)
     x, y = (part * n for part, n in zip(place, page.execute_script("return [innerWidth, innerHeight]"), strict=True))
     times = []
-    for step in range(steps + 4):
+    for step in range(UNCOUNTED + steps):
         asked, sharp, _ = page.execute_async_script(TURN, x, y, -100)
         # Those hidden by the other side are made last, and a person looks before turning on.
         time.sleep(0.3)
         while page.execute_script("return document.getElementById('status').textContent"):
             time.sleep(0.1)
         factor = page.execute_script("return document.getElementById('zoom').textContent")
-        if step >= 4:
+        if step >= UNCOUNTED:
             print(f"{factor}: asked for after {asked:.0f} ms, sharp after {sharp:.0f} ms", flush=True)
             times.append((asked, sharp))
     return times
