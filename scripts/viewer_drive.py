@@ -3,8 +3,8 @@
     python scripts/viewer_drive.py --model liif-fast
 
 It zooms into several places of an image, two levels at a time, as a notch of a wheel does. The first four steps at a
-place compute features and are not counted; each later one needs tiles that were never made, of features that are known. Sharp
-is when the zoom has ended and every tile on the screen is there, LIIF's and the other side's.
+place compute features and are not counted; each later one needs tiles that were never made, of features that are
+known. Sharp is when the zoom has ended and every tile on the screen is there, LIIF's and the other side's.
 """
 from __future__ import annotations
 
