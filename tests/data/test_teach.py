@@ -71,6 +71,16 @@ def test_pairs_are_what_they_say(tmp_path, photos):
         assert np.array_equal(made_with.degradation(gt.read(index), (8, 8), 0), lq.read(index))  # of jpeg:50, any seed
 
 
+def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
+    teach(lessons(photos, degradation=Degradation({"type": "jpeg", "clean_prob": 0.5})), tmp_path / "pairs", 20, 1)
+    lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
+    clean = [np.array_equal(lq.read(index), downsample(gt.read(index), (8, 8))) for index in range(20)]
+    assert 3 < sum(clean) < 17
+    for index in range(20):
+        target = gt.read(index) if clean[index] else lq.read(index).repeat(2, 0).repeat(2, 1)
+        assert np.array_equal(taught.read(index), target)
+
+
 def test_what_is_taught_has_the_colours_of_the_input_and_the_details_of_the_teacher():
     rng = np.random.default_rng(0)
     lq = np.uint8(rng.integers(60, 180, (40, 50, 3)))

@@ -68,10 +68,14 @@ class Degradation:
         Returns:
             uint8 (h, w, 3); with the probability `clean_prob`, what Pillow's bicubic makes of the image.
         """
-        if np.random.default_rng(seed).random() < self.settings["clean_prob"]:
+        if self.is_clean(seed):
             return downsample(image, size)
         with seeded(seed):
             return self._degrade(image, size)
+
+    def is_clean(self, seed: int) -> bool:
+        """Whether an image of this seed is one of the share `clean_prob`, which is reduced and no more."""
+        return bool(np.random.default_rng(seed).random() < self.settings["clean_prob"])
 
 
 def fields_of(name: str) -> dict[str, Field]:

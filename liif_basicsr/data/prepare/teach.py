@@ -60,8 +60,8 @@ class Lessons(NamedTuple):
     @property
     def record(self) -> dict[str, Any]:
         """What the pairs are made with."""
-        own = {"degradation": self.degradation.settings, "lq_size": self.lq_size, "seed": self.seed, "colours": "input"}
-        return {**self.teacher.record, "scale": self.teacher.scale, **own}
+        own = {"degradation": self.degradation.settings, "lq_size": self.lq_size, "seed": self.seed}
+        return {**self.teacher.record, "scale": self.teacher.scale, **own, "colours": "input", "clean": "original"}
 
     @property
     def gt_size(self) -> int:
@@ -81,12 +81,17 @@ class Lessons(NamedTuple):
         return counts
 
     def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
-        """Pair `number` as PNG files, in the order of KINDS; each pixel of the photographs is as likely as any."""
+        """Pair `number` as PNG files, in the order of KINDS; each pixel of the photographs is as likely as any.
+
+        For a clean input the original is what is to be learned: the teacher would change what nothing ails.
+        """
         rng, side = np.random.default_rng((self.seed, number)), self.gt_size
         index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
         gt = self.photos.crop(index, random_corner(self.photos.size(index), (side, side), rng), (side, side))
-        lq = self.degradation(gt, (self.lq_size, self.lq_size), int(rng.integers(2**62)))
-        return [encode_png(image, PNG_LEVEL) for image in (lq, with_colours_of(lq, self.teacher(lq)), gt)]
+        seed = int(rng.integers(2**62))
+        lq = self.degradation(gt, (self.lq_size, self.lq_size), seed)
+        target = gt if self.degradation.is_clean(seed) else with_colours_of(lq, self.teacher(lq))
+        return [encode_png(image, PNG_LEVEL) for image in (lq, target, gt)]
 
 
 def teach(lessons: Lessons, target: Path, count: int, processes: int) -> int:
