@@ -42,13 +42,13 @@ look();
 # were sharp.
 TURN = """
 const [x, y, delta, done] = arguments, start = performance.now();
-const levelOf = (tile) => Number(tile.dataset.path.split("/")[2]);
-const before = levelOf([...document.querySelectorAll(".leaflet-left-pane img")].at(-1));
+const levelOf = (tile) => Number(tile.dataset.level.split("/")[1]);
+const before = levelOf([...document.querySelectorAll(".leaflet-left-pane canvas")].at(-1));
 let asked = null;
 const look = () => {
   const split = innerWidth * document.getElementById("divider").value / 100;
   const seen = [["left", 0, split], ["right", split, innerWidth]].map(([side, from, to]) =>
-      [...document.querySelectorAll(`.leaflet-${side}-pane img`)].filter((tile) => {
+      [...document.querySelectorAll(`.leaflet-${side}-pane canvas`)].filter((tile) => {
         const box = tile.getBoundingClientRect();
         return levelOf(tile) > before && box.left < to && box.right > from && box.top < innerHeight && box.bottom > 0;
       }));
@@ -119,7 +119,7 @@ def measure(args: argparse.Namespace) -> None:
         image = args.image or folder / "made.jpg"
         if args.image is None:
             make_image(image, (1500, 2000))
-        with viewer(image, ["--model", args.model]) as url, browser(folder) as page:
+        with viewer(image, ["--model", args.model]) as url, browser(folder, logs=False) as page:
             metrics = {"width": 1200, "height": 800, "deviceScaleFactor": 1, "mobile": False}
             page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
             page.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": FIRST_SEEN})

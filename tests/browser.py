@@ -47,15 +47,19 @@ def serving(tiles, source=None):
 
 
 @contextmanager
-def browser(folder, density=1, window=(900, 700)):
-    """A browser of its own, with `density` device pixels per CSS pixel; downloads go to `folder / "saved"`."""
+def browser(folder, density=1, window=(900, 700), logs=True):
+    """A browser of its own, with `density` device pixels per CSS pixel; downloads go to `folder / "saved"`.
+
+    `logs`: it keeps what it logs and asks for, which slows each request.
+    """
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     flags = [*FLAGS.split(), f"--user-data-dir={folder / 'profile'}", f"--force-device-scale-factor={density}"]
     for flag in [*flags, f"--window-size={window[0]},{window[1]}"]:
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(folder / "saved")})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    if logs:
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
         driver.density = density
@@ -93,11 +97,10 @@ def decoded(page):
 
 def tiles(page, side):
     """Tile to place: ((level, row, col) to (left, top, width) in CSS pixels) of the loaded tiles."""
-    script = """return [...document.querySelectorAll('.leaflet-' + arguments[0] + '-pane img.leaflet-tile-loaded')]
-        .map(tile => [tile.dataset.path, tile.getBoundingClientRect()])
-        .map(([path, box]) => [path, box.left, box.top, box.width])"""
-    numbers = re.compile(r"/(-?\d+)/(\d+)/(\d+)\.png$")
-    return {tuple(map(int, numbers.search(path).groups())): place for path, *place in page.execute_script(script, side)}
+    script = """return [...document.querySelectorAll('.leaflet-' + arguments[0] + '-pane .leaflet-tile-loaded')]
+        .map(tile => [`${tile.dataset.level}/${tile.dataset.place}`, tile.getBoundingClientRect()])
+        .map(([key, box]) => [key, box.left, box.top, box.width])"""
+    return {tuple(map(int, re.split("[/,]", key)[1:])): place for key, *place in page.execute_script(script, side)}
 
 
 def wheel(page, delta, place=(450, 300)):

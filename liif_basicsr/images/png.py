@@ -15,11 +15,9 @@ FILTER_UP = 2  # each byte minus the one above: compresses photographs well, for
 
 def write_png(
     file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype,
-    icc: bytes | None, exif: bytes, level: int = 6,
+    icc: bytes | None, exif: bytes,
 ) -> None:  # fmt: skip
     """Write an image of `shape` (H, W, C) from its strips (rows, W, C) of uint8 or uint16, one at a time.
-
-    `level`: how much it is compressed, see zlib; at 0 writing takes a fraction of a millisecond a tile.
 
     Source: PNG specification, third edition, sections 5, 9 and 11.
     """
@@ -31,7 +29,7 @@ def write_png(
         _chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
     if exif:
         _chunk(file, b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    compressor = zlib.compressobj(level)
+    compressor = zlib.compressobj()
     above = np.zeros((1, width * channels * dtype.itemsize), np.uint8)
     for strip in strips:
         rows = strip.astype(dtype.newbyteorder(">")).reshape(len(strip), -1).view(np.uint8)

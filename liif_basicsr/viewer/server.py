@@ -30,8 +30,8 @@ from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles
 
 # Requests that are served at a time; a browser sends six.
 MAX_REQUESTS = 32
-# method/level/row/column
-TILE_PATH = re.compile(r"tile/([0-9])/(-?[0-9]{1,3})/([0-9]{1,6})/([0-9]{1,6})\.png")
+# method/level/row,column;row,column
+TILES_PATH = re.compile(r"tiles/([0-9])/(-?[0-9]{1,3})/([0-9]{1,6},[0-9]{1,6}(?:;[0-9]{1,6},[0-9]{1,6}){0,999})")
 # preview or saved/method/four corners x,y/scale
 REGION_PATH = re.compile(
     r"(preview|saved)/([0-9])/((?:-?[0-9]{1,7}(?:\.[0-9]{1,3})?,-?[0-9]{1,7}(?:\.[0-9]{1,3})?/){4})"
@@ -153,7 +153,11 @@ class Handler(BaseHTTPRequestHandler):
             # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own name.
             return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         path = self.path.removeprefix(self.server.prefix)
-        if path == self.path or (found := self._find(path)) is None:
+        if path == self.path:
+            return self.send_error(HTTPStatus.NOT_FOUND)
+        if match := TILES_PATH.fullmatch(path):
+            return self._send_tiles(*match.groups())
+        if (found := self._find(path)) is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
         with found.content as content:
             length = content.seek(0, SEEK_END)
@@ -166,14 +170,23 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             shutil.copyfileobj(content, self.wfile)
 
+    def _send_tiles(self, method: str, level: str, places: str) -> None:
+        """Send the pixels of tiles, each when it is made: in one answer, for an answer takes longer than a tile."""
+        keys = [(int(method), int(level), *map(int, place.split(","))) for place in places.split(";")]
+        if int(method) >= len(self.server.workers) or not all(self.server.tiles.has(*place) for _, *place in keys):
+            return self.send_error(HTTPStatus.NOT_FOUND)
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        for key in keys:
+            tile = self.server.workers[int(method)].submit(self._tile, *key).result()
+            if tile is None:
+                return
+            self.wfile.write(tile)
+
     def _find(self, path: str) -> Response | None:
         """What is sent for a path; None if there is nothing."""
-        if match := TILE_PATH.fullmatch(path):
-            method, *place = map(int, match.groups())
-            if method >= len(self.server.workers) or not self.server.tiles.has(*place):
-                return None
-            tile = self.server.workers[method].submit(self._tile, method, *place).result()
-            return None if tile is None else Response("image/png", BytesIO(tile))
         if match := REGION_PATH.fullmatch(path):
             kind, number, corners, scale = match.groups()
             x_y = [float(n) for n in re.split("[,/]", corners)[:-1]]
@@ -186,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _tile(self, *key: Any) -> bytes | None:
         """Make a tile, unless the browser has given it up meanwhile."""
-        return None if self._given_up() else self.server.tiles.png(*key)
+        return None if self._given_up() else self.server.tiles.rgba(*key)
 
     def _rectified(self, kind: str, region: Region) -> Response:
         """Rectify a region, or say in one line why not."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from liif_basicsr.images.png import write_png
 from liif_basicsr.utils.precision import autocast, best_precision
 
 # Device pixels along an edge of a tile.
@@ -22,7 +21,7 @@ STEPS = 4
 MAX_LEVEL = 8 * STEPS
 # Longest edge of the whole enlarged image: up to it, float32 coordinates distinguish neighbouring pixels.
 MAX_EDGE = 1 << 23
-# Tiles that are cached, of about 200 kB each.
+# Tiles that are cached, of 256 kB each.
 MAX_TILES = 512
 BICUBIC = "bicubic"
 # Longest edge of the overview.
@@ -58,7 +57,7 @@ class Tiles:
         lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
         # The features of the methods that were shown last, one a side, are kept: gigabytes for a large image.
         self._encoded = lru_cache(len(self.sides))(lambda method: self.networks[method].encode_image(lq))
-        self.png = lru_cache(MAX_TILES)(self._png)
+        self.rgba = lru_cache(MAX_TILES)(self._rgba)
 
     def size(self, level: int) -> tuple[int, int]:
         """(H, W) of the whole image at a level, rounded up: the page asks for every tile that it shows a part of."""
@@ -81,31 +80,27 @@ class Tiles:
         self.image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2).save(file, "JPEG", quality=90)
         return file.getvalue()
 
-    def _png(self, method: int, level: int, row: int, col: int) -> bytes:
-        """A tile as a PNG file; beyond the right and lower border of the image it is transparent."""
+    def _rgba(self, method: int, level: int, row: int, col: int) -> bytes:
+        """The pixels of a tile, four bytes each, row by row; transparent beyond the right and lower border."""
         size = self.size(level)
         top, left = row * TILE, col * TILE
         window = (top, left, min(TILE, size[0] - top), min(TILE, size[1] - left))
         bicubic = level <= 0 or self.methods[method] == BICUBIC
         part = self._bicubic(size, window) if bicubic else self._render(method, size, window)
-        if part.size != (TILE, TILE):
-            whole = Image.new("RGBA", (TILE, TILE))
-            whole.paste(part)
-            part = whole
-        file, pixels = io.BytesIO(), np.asarray(part)
-        # Not compressed: it goes to this machine's browser, and compressing would take as long as decoding.
-        write_png(file, iter([pixels]), pixels.shape, pixels.dtype, None, b"", level=0)
-        return file.getvalue()
+        pixels = np.zeros((TILE, TILE, 4), np.uint8)
+        pixels[: window[2], : window[3], :3] = part
+        pixels[: window[2], : window[3], 3] = 255
+        return pixels.tobytes()
 
-    def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
+    def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
         with autocast(self.device, self.precision):
             colours = self._encoded(method).render(size, window)[0].float()
-        return Image.fromarray(colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
+        return colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
 
-    def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
+    def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
         top, left, height, width = window
         y, x = self.image.height / size[0], self.image.width / size[1]
         box = (left * x, top * y, (left + width) * x, (top + height) * y)
         # Rounding errors must not put the end of the box outside the image.
         box = (*box[:2], min(box[2], self.image.width), min(box[3], self.image.height))
-        return self.image.resize((width, height), Image.Resampling.BICUBIC, box)
+        return np.asarray(self.image.resize((width, height), Image.Resampling.BICUBIC, box))

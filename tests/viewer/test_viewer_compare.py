@@ -1,5 +1,4 @@
 """Each side of the viewer shows the method that is chosen for it."""
-import io
 from itertools import product
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from browser import browser, decoded, method, serving, tiles, wheel, without_overlays
 from experiment import NETWORK
 from PIL import Image
+from test_viewer import pixels_of
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.viewer.tiles import Tiles
@@ -30,7 +30,7 @@ def assert_shown(page, made, side, number):
     columns = slice(0, middle - 2) if side == "left" else slice(middle + 2, screen.shape[1])
     for key, (left, top, _) in tiles(page, side).items():
         expected = np.full((*screen.shape[:2], 4), 0, np.uint8)
-        tile = np.array(Image.open(io.BytesIO(made.png(number, *key))).convert("RGBA"))
+        tile = pixels_of(made, number, *key)
         y, x = max(0, round(top)), max(0, round(left))
         part = tile[y - round(top) :, x - round(left) :][: screen.shape[0] - y, : screen.shape[1] - x]
         expected[y : y + part.shape[0], x : x + part.shape[1]] = part

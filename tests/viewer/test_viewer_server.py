@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from itertools import permutations
 
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from liif_basicsr.images.reading import from_image
 from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.viewer.rectify import Rectifier
 from liif_basicsr.viewer.server import MAX_REQUESTS, Handler, Server
+from liif_basicsr.viewer.tiles import TILE
 
 
 @pytest.fixture
@@ -43,12 +45,12 @@ def ask(server, path="", method="GET", host=None, prefix=True):
 
 def test_the_page_its_files_and_tiles_are_served(server):
     kinds = {"": "text/html; charset=utf-8", "leaflet.js": "text/javascript", "image.jpg": "image/jpeg"}
-    for path, kind in {**kinds, "tile/0/3/0/0.png": "image/png"}.items():
+    for path, kind in {**kinds, "tiles/0/3/0,0": "application/octet-stream"}.items():
         response, content = ask(server, path)
         assert response.status == 200 and response.headers["Content-Type"] == kind and content
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert json.loads(ask(server, "image.json")[1])["name"] == "photo.png"
-    assert ask(server, "tile/0/3/0/0.png")[1] == server.tiles.png(0, 3, 0, 0)
+    assert ask(server, "tiles/0/3/0,0")[1] == server.tiles.rgba(0, 3, 0, 0)
 
 
 def test_it_listens_on_loopback_only(server):
@@ -65,21 +67,21 @@ def test_localhost_by_name_is_accepted(server):
     assert ask(server, host=[f"localhost:{server.server_port}"])[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/image.json", "/tile/0/3/0/0.png", "*", "//", "/x/",
-                                  "image.json", "tile/0/3/0/0.png"])
+@pytest.mark.parametrize("path", ["/", "/image.json", "/tiles/0/3/0,0", "*", "//", "/x/",
+                                  "image.json", "tiles/0/3/0,0"])
 def test_nothing_is_served_without_the_secret(server, path):
     assert ask(server, path, prefix=False)[0].status == 404
 
 
 @pytest.mark.parametrize("path", [
     "index.html", "server.py", "../server.py", "..%2f..%2fsetup.cfg", "%2e%2e/%2e%2e/etc/passwd", "//etc/passwd",
-    "tile", "tile/", "tile/0/3/0/0.png/../../../../../etc/passwd", "tile/0/3/0/0.png?x=/etc/passwd",
-    "tile/0/3/0/0.png%00", "tile/2/3/0/0.png", "tile/0/3/0/0.jpg", "tile/0/3/0/0.png%0a",
-    "tile/0/3/-1/0.png", "tile/0/3/0/-1.png", "tile/0/3/0/1.png", "tile/0/3/1/0.png",
-    "tile/0/33/0/0.png", "tile/0/999/0/0.png", "tile/0/-99/0/0.png", "tile/0/--1/0/0.png",
-    "tile/0/3/999999/999999.png", "tile/0/3/99999999999999999999/0.png", f"tile/0/{'9' * 5000}/0/0.png",
-    "tile/0/1e1/0/0.png", "tile/0/3/0x0/0.png", "tile/0/3/ 0/0.png", "tile/0/nan/0/0.png",
-    "tile/0/\u0663/0/0.png".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
+    "tiles", "tiles/", "tiles/0/3/0,0/../../../../../etc/passwd", "tiles/0/3/0,0?x=/etc/passwd",
+    "tiles/0/3/0,0%00", "tiles/2/3/0,0", "tiles/0/3/0,0.png", "tiles/0/3/0,0%0a", "tiles/0/3/", "tiles/0/3/0,0;",
+    "tiles/0/3/-1,0", "tiles/0/3/0,-1", "tiles/0/3/0,1", "tiles/0/3/1,0", "tiles/0/3/0,0;0,1", "tiles/0/3/;0,0",
+    "tiles/0/33/0,0", "tiles/0/999/0,0", "tiles/0/-99/0,0", "tiles/0/--1/0,0", "tiles/0/3/0,0,0", "tiles/0/3/0;0",
+    "tiles/0/3/999999,999999", "tiles/0/3/99999999999999999999,0", f"tiles/0/{'9' * 5000}/0,0",
+    f"tiles/0/3/0,0{';0,0' * 1000}", "tiles/0/1e1/0,0", "tiles/0/3/0x0,0", "tiles/0/3/ 0,0", "tiles/0/nan/0,0",
+    "tiles/0/\u0663/0,0".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
     "preview/1/1,1/9,1/9,9/1,9/1.png", "preview/0/1,1/9,1/9,9/1.png", "preview/0/1,1/9,1/9,9/1,9/1,5/1.png",
     "saved/0/1,1/9,1/9,9/1,nan/1.png", "saved/0/1,1/9,1/9,9/1,9/-1.png", "saved/0/1,1/9,1/9,9/1,99999999/1.png",
 ])  # fmt: skip
@@ -89,7 +91,7 @@ def test_anything_else_is_refused_and_computes_nothing(server, path):
         raw.sendall(request.encode("latin-1"))
         status = int(raw.makefile("rb").readline().split()[1])
     assert status == 404 or (" " in path and status == 400)
-    assert server.tiles.png.cache_info().currsize == 0
+    assert server.tiles.rgba.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
@@ -140,13 +142,13 @@ def test_a_tile_whose_request_was_closed_is_not_computed(server):
     worker = server.workers[0]
     worker.submit(busy.wait)
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as gone:
-        path = f"{server.prefix}tile/0/3/0/0.png"
+        path = f"{server.prefix}tiles/0/3/0,0"
         gone.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
         wait_until(lambda: worker._work_queue.qsize() == 1)
     worker.submit(done.set)
     busy.set()
     assert done.wait(60)
-    assert server.tiles.png.cache_info().currsize == 0
+    assert server.tiles.rgba.cache_info().currsize == 0
 
 
 QUAD = "3,2/60.5,4/61,50/2,55"
@@ -200,12 +202,34 @@ def test_a_region_that_is_given_up_or_in_the_way_of_the_end_is_not_finished(serv
 
 def test_many_at_once_get_the_right_tiles(server):
     level = 9  # 2 x 2 tiles
-    keys = [(method, row, col) for method in (0, 1) for row in (0, 1) for col in (0, 1)] * 3
+    places = [(row, col) for row in (0, 1) for col in (0, 1)]
+    asked = [(method, order) for method in (0, 1) for order in permutations(places, 3)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        got = pool.map(lambda key: ask(server, f"tile/{key[0]}/{level}/{key[1]}/{key[2]}.png"), keys)
-        for (method, row, col), (response, content) in zip(keys, got, strict=True):
-            assert response.status == 200 and content == server.tiles.png(method, level, row, col)
-    assert server.tiles.png.cache_info().currsize == 8
+        paths = [f"tiles/{method}/{level}/{';'.join(f'{r},{c}' for r, c in order)}" for method, order in asked]
+        got = pool.map(lambda path: ask(server, path), paths)
+        for (method, order), (response, content) in zip(asked, got, strict=True):
+            expected = b"".join(server.tiles.rgba(method, level, *place) for place in order)
+            assert response.status == 200 and content == expected
+    assert server.tiles.rgba.cache_info().currsize == 8
+
+
+def test_tiles_are_sent_as_they_are_made(server):
+    made, go_on = server.tiles.rgba, threading.Event()
+
+    def rgba(*key):
+        assert key[-1] == 0 or go_on.wait(60)
+        return made(*key)
+
+    server.tiles.rgba = rgba
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
+        host = f"Host: 127.0.0.1:{server.server_port}"
+        raw.sendall(f"GET {server.prefix}tiles/0/9/0,0;0,1 HTTP/1.0\r\n{host}\r\n\r\n".encode())
+        answer = raw.makefile("rb")
+        while answer.readline().strip():
+            pass
+        assert answer.read(TILE * TILE * 4) == made(0, 9, 0, 0)
+        go_on.set()
+        assert answer.read() == made(0, 9, 0, 1)
 
 
 def test_a_port_that_cannot_be_used_is_named(server):

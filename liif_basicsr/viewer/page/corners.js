@@ -119,3 +119,13 @@ class Corners {
     else byId("save-region").disabled = false;
   }
 }
+
+/** Show a file in an image. */
+function show(image, blob) {
+  const url = URL.createObjectURL(blob);
+  return new Promise((resolve, reject) => {
+    image.onload = resolve;
+    image.onerror = reject;
+    image.src = url;
+  }).finally(() => URL.revokeObjectURL(url));
+}

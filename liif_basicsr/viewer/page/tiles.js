@@ -1,7 +1,5 @@
 "use strict";
 
-// Requests of a layer that the server holds at a time; a browser sends six. The other tiles wait on the page.
-const RUNNING = 3;
 // In milliseconds, both doubled with each attempt: the pause after a failure, and how long a tile may take.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
@@ -45,18 +43,42 @@ class Connection {
   }
 }
 
+/** The bytes of an answer, in pieces of equal length as they arrive; what is left at the end is dropped. */
+async function* pieces(body, length) {
+  const reader = body.getReader();
+  let piece = new Uint8ClampedArray(length), filled = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    for (let at = 0; at < value.length;) {
+      const part = value.subarray(at, at + length - filled);
+      piece.set(part, filled);
+      at += part.length;
+      filled += part.length;
+      if (filled < length) continue;
+      yield piece;
+      piece = new Uint8ClampedArray(length);
+      filled = 0;
+    }
+  }
+}
+
 /**
- * A layer of tiles that are fetched a few at a time, the visible ones first, and again until they arrive. A tile that
- * leaves the screen is given up; the tiles of the last zoom level stay until those of the new one are complete.
+ * A layer of tiles that arrive in batches, one at a time, the visible ones first, and are asked for until they do. A
+ * tile that leaves the screen is given up; the tiles of the last zoom level stay until those of the new one are complete.
  */
 const TileLayer = L.GridLayer.extend({
-  /** `methods`: the numbers of the method above level 0 and of that below, where all give the image itself. */
+  /**
+   * `methods`: the numbers of the method above level 0 and of that below, where all give the image itself;
+   * `options.pixels`: along an edge of a tile.
+   */
   initialize(methods, connection, isVisible, options) {
     L.GridLayer.prototype.initialize.call(this, { keepBuffer: 0, updateWhenZooming: false, ...options });
     this._methods = methods;
     this._connection = connection;
     this._isVisible = isVisible;
     this._requests = new Map(); // by tile; those in the middle first, as Leaflet adds them
+    this._batch = null;
     this.on("tileunload", ({ tile }) => this._giveUp(tile));
   },
 
@@ -67,57 +89,92 @@ const TileLayer = L.GridLayer.extend({
   },
 
   createTile({ x, y, z }, done) {
-    const tile = document.createElement("img");
-    tile.alt = "";
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = this.options.pixels;
     const level = z + this.options.zoomOffset;
-    tile.dataset.path = `tile/${this._methods[level > 0 ? 0 : 1]}/${level}/${y}/${x}.png`;
-    this._requests.set(tile, { tile, done, state: "waiting", attempt: 0, controller: null });
+    tile.dataset.level = `${this._methods[level > 0 ? 0 : 1]}/${level}`;
+    tile.dataset.place = `${y},${x}`;
+    this._requests.set(tile, { tile, done, state: "waiting", attempt: 0 });
     queueMicrotask(() => this._start()); // when all tiles are in their places
     return tile;
   },
 
+  /** Ask for the next batch, tiles of one level: the visible ones, then, when no layer waits for such, hidden ones. */
   _start() {
-    const requests = [...this._requests.values()];
-    let free = RUNNING - requests.filter(({ state }) => state === "running").length;
-    const waiting = requests.filter(({ state }) => state === "waiting");
+    if (this._batch && !this._batch.hidden) return;
+    const waiting = [...this._requests.values()].filter(({ state }) => state === "waiting");
     const visible = waiting.filter(({ tile }) => this._isVisible(tile));
-    for (const request of new Set([...visible, ...waiting])) {
-      if (free-- <= 0) break;
-      this._fetch(request);
-    }
+    const hidden = !visible.length;
+    if (!waiting.length || (hidden && this._layers().some(({ _batch }) => _batch))) return;
+    for (const layer of this._layers()) layer._batch?.hidden && layer._batch.controller.abort();
+    const next = hidden ? waiting : visible;
+    const { level } = next[0].tile.dataset;
+    const requests = next.filter(({ tile }) => tile.dataset.level === level);
+    this._batch = { requests, hidden, late: false, controller: new AbortController() };
+    this._fetch(this._batch);
   },
 
-  async _fetch(request) {
-    const { tile, done, attempt } = request;
-    const controller = new AbortController();
-    let late = false;
-    const timer = setTimeout(() => { late = true; controller.abort(); }, growing(PATIENCE, attempt));
-    Object.assign(request, { state: "running", controller });
+  /** All layers of the map that are like this one. */
+  _layers() {
+    const layers = [];
+    this._map?.eachLayer((layer) => layer instanceof TileLayer && layers.push(layer));
+    return layers;
+  },
+
+  async _fetch(batch) {
+    const { requests, controller: { signal } } = batch;
+    const patience = growing(PATIENCE, requests[0].attempt);
+    let timer = null;
+    const wait = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => { batch.late = true; batch.controller.abort(); }, patience);
+    };
+    for (const request of requests) request.state = "running";
     try {
-      const response = await fetch(tile.dataset.path, { signal: controller.signal });
+      wait();
+      const places = requests.map(({ tile }) => tile.dataset.place).join(";");
+      const response = await fetch(`tiles/${requests[0].tile.dataset.level}/${places}`, { signal });
       if (!response.ok) throw new Error(response.statusText);
-      const blob = await response.blob();
-      request.state = "shown";
-      this._start();
-      await show(tile, blob);
-      this._requests.delete(tile);
-      this._connection.works();
-      done(null, tile);
+      const rest = requests.values();
+      for await (const piece of pieces(response.body, 4 * this.options.pixels ** 2)) {
+        wait();
+        this._connection.works();
+        this._show(rest.next().value, piece);
+      }
     } catch {
-      if (!this._requests.has(tile)) return;
-      if (!late) this._connection.failed();
-      Object.assign(request, { state: "paused", attempt: attempt + 1 });
-      setTimeout(() => { request.state = "waiting"; this._start(); }, growing(PAUSE, attempt));
+      // Given up, late or failed: see below.
     } finally {
       clearTimeout(timer);
-      this._start();
+      this._end(batch);
     }
   },
 
+  _show({ tile, done }, piece) {
+    if (!this._requests.delete(tile)) return;
+    tile.getContext("2d").putImageData(new ImageData(piece, this.options.pixels), 0, 0);
+    done(null, tile);
+  },
+
+  /** What has not arrived is asked for again: at once if the batch was given up, else after a pause. */
+  _end(batch) {
+    const missing = batch.requests.filter(({ tile }) => this._requests.has(tile));
+    const givenUp = batch.controller.signal.aborted && !batch.late;
+    if (missing.length && !givenUp && !batch.late) this._connection.failed();
+    for (const request of missing) {
+      request.state = givenUp ? "waiting" : "paused";
+      if (givenUp) continue;
+      setTimeout(() => { request.state = "waiting"; this._start(); }, growing(PAUSE, request.attempt));
+      request.attempt++;
+    }
+    if (this._batch === batch) this._batch = null;
+    for (const layer of this._layers()) layer._start();
+  },
+
+  /** The rest of its batch is asked for anew, lest the server makes a tile that nobody sees. */
   _giveUp(tile) {
     const request = this._requests.get(tile);
     this._requests.delete(tile);
-    request?.controller?.abort();
+    if (request?.state === "running") this._batch.controller.abort();
   },
 
   // What follows overrides Leaflet 1.9.
@@ -146,13 +203,3 @@ const TileLayer = L.GridLayer.extend({
     if (!this._loading) L.GridLayer.prototype._pruneTiles.call(this);
   },
 });
-
-/** Show an image in a tile. */
-function show(tile, blob) {
-  const url = URL.createObjectURL(blob);
-  return new Promise((resolve, reject) => {
-    tile.onload = resolve;
-    tile.onerror = reject;
-    tile.src = url;
-  }).finally(() => URL.revokeObjectURL(url));
-}

@@ -31,7 +31,7 @@ function makeMap(image, connection) {
     map.createPane(pane);
     const isVisible = (tile) => overlaps(tile.getBoundingClientRect(), shares(map)[side]);
     return new TileLayer([image.sides[side], image.methods.length - 1], connection, isVisible, {
-      ...levels, bounds, pane, tileSize: image.tile / density, zoomOffset: offset,
+      ...levels, bounds, pane, pixels: image.tile, tileSize: image.tile / density, zoomOffset: offset,
     }).addTo(map);
   });
   if (!Number.isInteger(window.devicePixelRatio)) overlapTiles(map, layers);
@@ -67,8 +67,7 @@ function showShares(map) {
   document.documentElement.style.setProperty("--split", `${byId("divider").value}%`);
   const { x, y } = map.containerPointToLayerPoint([0, 0]);
   for (const { pane, left, right, height } of shares(map)) {
-    const corners = [[left, 0], [right, 0], [right, height], [left, height]];
-    pane.style.clipPath = `polygon(${corners.map(([cx, cy]) => `${x + cx}px ${y + cy}px`).join(",")})`;
+    pane.style.clip = `rect(${y}px ${x + right}px ${y + height}px ${x + left}px)`;
   }
 }
 
@@ -103,9 +102,9 @@ function drawScreen(map) {
     context.beginPath();
     context.rect(left, 0, right - left, height);
     context.clip();
-    for (const tile of pane.querySelectorAll("img.leaflet-tile-loaded")) {
+    for (const tile of pane.querySelectorAll(".leaflet-tile-loaded")) {
       const place = tile.getBoundingClientRect();
-      const size = tile.naturalWidth / density;
+      const size = tile.width / density;
       context.drawImage(tile, place.left - box.left, place.top - box.top, size, size);
     }
     context.restore();
