@@ -86,7 +86,8 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
     if "train" in opt:
         train_set = opt["datasets"]["train"]
         if "lq_size" in train_set:
-            train_set |= {"sample_q": 64 * train_set["sample_q"] // train_set["lq_size"] ** 2, "lq_size": 8}
+            count = 64 * train_set["sample_q"] // train_set["lq_size"] ** 2
+            train_set |= {"sample_q": 64 if train_set.get("sample") == "patch" else count, "lq_size": 8}
         if train_set.get("scale_range"):  # the images have six times the sides of such an input
             train_set["scale_range"] = [min(scale, 6) for scale in train_set["scale_range"]]
         train_set |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": 2}
@@ -96,6 +97,7 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
             opt["val"]["val_freq"] = 2
         if "network_d" in opt:
             opt["network_d"]["num_feat"] = 4
+            opt["train"]["net_d_init_iters"] = 0  # more than there are
         if opt["train"].get("perceptual_opt"):
             opt["train"]["perceptual_opt"] |= {"vgg_type": "vgg11", "layer_weights": {"conv1_1": 1}}
     return opt

@@ -174,7 +174,7 @@ const TileLayer = L.GridLayer.extend({
   _giveUp(tile) {
     const request = this._requests.get(tile);
     this._requests.delete(tile);
-    if (request?.state === "running") this._batch.controller.abort();
+    if (request?.state === "running") this._batch?.controller.abort();
   },
 
   // What follows overrides Leaflet 1.9.

@@ -63,6 +63,7 @@ function overlaps({ left, right, top, bottom }, share) {
   return left < share.right && right > share.left && top < share.height && bottom > 0;
 }
 
+/** Show each pane in its share alone. By `clip`, which is a rectangle: a `clip-path` is a mask, drawn in each frame. */
 function showShares(map) {
   document.documentElement.style.setProperty("--split", `${byId("divider").value}%`);
   const { x, y } = map.containerPointToLayerPoint([0, 0]);
