@@ -30,7 +30,7 @@ def write_png(
     if exif:
         _chunk(file, b"eXIf", exif.removeprefix(b"Exif\0\0"))
     compressor = zlib.compressobj()
-    above = np.zeros((1, width * channels * dtype.itemsize), np.uint8)
+    above: np.ndarray = np.zeros((1, width * channels * dtype.itemsize), np.uint8)
     for strip in strips:
         rows = strip.astype(dtype.newbyteorder(">")).reshape(len(strip), -1).view(np.uint8)
         filtered = rows - np.concatenate([above, rows[:-1]])

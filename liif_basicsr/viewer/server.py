@@ -14,17 +14,18 @@ import socket
 import sys
 import tempfile
 import threading
+from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from io import SEEK_END, BytesIO
-from pathlib import Path
+from itertools import islice
 from typing import IO, Any, NamedTuple
 
 import torch
 
 from liif_basicsr.utils.errors import LIIFError, brief
+from liif_basicsr.viewer.page_files import page_files
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles
 
@@ -37,7 +38,8 @@ REGION_PATH = re.compile(
     r"(preview|saved)/([0-9])/((?:-?[0-9]{1,7}(?:\.[0-9]{1,3})?,-?[0-9]{1,7}(?:\.[0-9]{1,3})?/){4})"
     r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\.png"
 )
-CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
+# Tiles of an answer that are begun before the browser has taken the one before them.
+AHEAD = 4
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -45,24 +47,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-def page_files() -> dict[str, tuple[str, bytes]]:
-    """The page's files and Leaflet's, path to (content type, content).
-
-    Raises:
-        LIIFError: Leaflet is not installed.
-    """
-    spec = find_spec("js_lib_leaflet")  # found, not imported: a Django application, only its files are used
-    if spec is None or spec.origin is None:
-        raise LIIFError("view needs Leaflet, which shows the tiles: pip install 'liif_basicsr[view]'")
-    leaflet = Path(spec.origin).parent / "static" / "js_lib_leaflet"
-    page = Path(__file__).parent / "page"
-    files = [leaflet / "leaflet.js", leaflet / "leaflet.css"]
-    files += [page / name for name in ("tiles.js", "corners.js", "viewer.js", "viewer.css", "index.html")]
-    content = {file.name: (CONTENT_TYPES[file.suffix], file.read_bytes()) for file in files}
-    content[""] = content.pop("index.html")
-    return content
 
 
 class Response(NamedTuple):
@@ -179,8 +163,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        for key in keys:
-            tile = self.server.workers[int(method)].submit(self._tile, *key).result()
+        worker = self.server.workers[int(method)]
+        rest = iter(keys)
+        begun = deque(worker.submit(self._tile, *key) for key in islice(rest, AHEAD))
+        while begun:
+            tile = begun.popleft().result()
+            begun.extend(worker.submit(self._tile, *key) for key in islice(rest, 1))
             if tile is None:
                 return
             self.wfile.write(tile)

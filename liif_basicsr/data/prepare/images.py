@@ -92,7 +92,7 @@ def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> li
         for top in starts(image.shape[0], crop, step)
         for left in starts(image.shape[1], crop, step)
     ]
-    return [(window.shape[:2], encode_png(window, level)) for window in windows]
+    return [((window.shape[0], window.shape[1]), encode_png(window, level)) for window in windows]
 
 
 def encode_png(image: np.ndarray, level: int) -> bytes:

@@ -22,7 +22,7 @@ function makeMap(image, connection) {
   const levels = { minZoom: image.min_level, maxZoom: image.max_level - offset };
   const map = L.map("map", {
     ...levels, crs, zoomDelta: 2, zoomAnimationThreshold: 4 * image.steps, fadeAnimation: false,
-    wheelDebounceTime: 20, maxBounds: bounds.pad(0.5), attributionControl: false,
+    wheelDebounceTime: 10, maxBounds: bounds.pad(0.5), attributionControl: false,
   });
   map.createPane("image").style.zIndex = 100;
   map.createPane("outline").style.zIndex = 500; // above the tiles, below the corners
