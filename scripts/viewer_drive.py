@@ -42,20 +42,23 @@ look();
 # were sharp.
 TURN = """
 const [x, y, delta, done] = arguments, start = performance.now();
+const tilesOf = (side) => [...document.querySelectorAll(`.leaflet-${side}-pane canvas`)];
 const levelOf = (tile) => Number(tile.dataset.level.split("/")[1]);
-const before = levelOf([...document.querySelectorAll(".leaflet-left-pane canvas")].at(-1));
-let asked = null;
+const before = levelOf(tilesOf("left").at(-1));
+const onScreen = (side, from, to) => tilesOf(side).filter((tile) => {
+  const box = tile.getBoundingClientRect();
+  return levelOf(tile) > before && box.left < to && box.right > from && box.top < innerHeight && box.bottom > 0;
+});
+let asked = null, seen = null; // what is on the screen when the zoom has ended
 const look = () => {
-  const split = innerWidth * document.getElementById("divider").value / 100;
-  const seen = [["left", 0, split], ["right", split, innerWidth]].map(([side, from, to]) =>
-      [...document.querySelectorAll(`.leaflet-${side}-pane canvas`)].filter((tile) => {
-        const box = tile.getBoundingClientRect();
-        return levelOf(tile) > before && box.left < to && box.right > from && box.top < innerHeight && box.bottom > 0;
-      }));
-  const all = seen.every((tiles) => tiles.length);
-  if (all) asked ??= performance.now() - start;
-  const sharp = all && seen.flat().every((tile) => tile.classList.contains("leaflet-tile-loaded"));
-  if (!sharp || document.querySelector(".leaflet-zoom-anim")) return requestAnimationFrame(look);
+  if (!asked && levelOf(tilesOf("left").at(-1)) > before) asked = performance.now() - start;
+  if (asked && !seen && !document.querySelector(".leaflet-zoom-anim")) {
+    const split = innerWidth * document.getElementById("divider").value / 100;
+    seen = [onScreen("left", 0, split), onScreen("right", split, innerWidth)];
+  }
+  if (!seen || !seen.flat().every((tile) => tile.classList.contains("leaflet-tile-loaded"))) {
+    return requestAnimationFrame(look);
+  }
   done([asked, performance.now() - start, seen[0].length]);
 };
 document.getElementById("map").dispatchEvent(new WheelEvent("wheel",

@@ -75,16 +75,25 @@ def test_the_image_is_shown_while_no_tile_is_there_and_the_page_is_patient(slow)
     assert tiles(page, "left") and tiles(page, "right") and status(page) == ""
 
 
-def test_a_failed_tile_is_asked_for_again_with_growing_pauses(slow):
+def test_a_failed_tile_is_asked_for_again_with_growing_pauses_and_holds_up_no_other(slow):
     page, made, _ = slow
     failed = []
-    made.fails = lambda key: key[0] == 0 and len(failed) < 12 and not failed.append(key)
+
+    def fails(key):
+        if key[0] or len(failed) == 3 or key not in (failed or [key]):
+            return False
+        failed.append(key)
+        return True
+
+    made.fails = fails
     made.open.set()
     decoded(page)
-    assert status(page) == ""
+    assert status(page) == "" and len(set(failed)) == 1
     times = [time for time, key in made.begun if key == failed[0]]
     pauses = np.diff(times)
-    assert len(times) >= 3 and (pauses > 0.4).all() and pauses[-1] > 1.5 * pauses[0]
+    assert len(times) == 4 and (pauses > 0.4).all() and pauses[-1] > 1.5 * pauses[0]
+    others = {key: time for time, key in reversed(made.begun) if key != failed[0]}  # when each was begun first
+    assert len(others) > 8 and max(others.values()) < times[-1]
 
 
 def test_a_late_tile_is_asked_for_again(slow):

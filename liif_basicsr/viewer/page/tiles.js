@@ -155,16 +155,15 @@ const TileLayer = L.GridLayer.extend({
     done(null, tile);
   },
 
-  /** What has not arrived is asked for again: at once if the batch was given up, else after a pause. */
+  /** What has not arrived is asked for again at once; the tile that was late or failed, after a pause. */
   _end(batch) {
     const missing = batch.requests.filter(({ tile }) => this._requests.has(tile));
-    const givenUp = batch.controller.signal.aborted && !batch.late;
-    if (missing.length && !givenUp && !batch.late) this._connection.failed();
-    for (const request of missing) {
-      request.state = givenUp ? "waiting" : "paused";
-      if (givenUp) continue;
-      setTimeout(() => { request.state = "waiting"; this._start(); }, growing(PAUSE, request.attempt));
-      request.attempt++;
+    for (const request of missing) request.state = "waiting";
+    if (missing.length && (batch.late || !batch.controller.signal.aborted)) {
+      if (!batch.late) this._connection.failed();
+      const [failed] = missing; // they arrive in order
+      failed.state = "paused";
+      setTimeout(() => { failed.state = "waiting"; this._start(); }, growing(PAUSE, failed.attempt++));
     }
     if (this._batch === batch) this._batch = null;
     for (const layer of this._layers()) layer._start();
