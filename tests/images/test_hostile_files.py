@@ -104,7 +104,7 @@ add("alpha.webp", TWICE._replace(mode="RGBA"), lambda p: RGBA.save(p, lossless=T
 add("alpha.tif", TWICE._replace(mode="RGBA"), lambda p: RGBA.save(p))
 add("cmyk.jpg", TWICE, lambda p: image("CMYK").save(p))
 add("cmyk.tif", TWICE, lambda p: image("CMYK").save(p))
-add("ycbcr.tif", TWICE, lambda p: image("YCbCr").save(p))
+add("ycbcr.tif", TWICE, lambda p: image("YCbCr").save(p, compression="jpeg"))
 add("lab.tif", "cannot be enlarged", lambda p: image("LAB").save(p))
 add("float.tif", "cannot be enlarged", lambda p: image("F").save(p))
 add("int32.tif", "cannot be enlarged", lambda p: image("I").save(p))
