@@ -3,6 +3,8 @@
 // In milliseconds, both doubled with each attempt: the pause after a failure, and how long a tile may take.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
+// Why a batch is aborted that is not given up.
+const LATE = "late";
 
 /** The value for an attempt, counted from 0. */
 const growing = ({ first, longest }, attempt) => Math.min(first * 2 ** attempt, longest);
@@ -106,11 +108,13 @@ const TileLayer = L.GridLayer.extend({
     const visible = waiting.filter(({ tile }) => this._isVisible(tile));
     const hidden = !visible.length;
     if (!waiting.length || (hidden && this._layers().some(({ _batch }) => _batch))) return;
-    for (const layer of this._layers()) layer._batch?.hidden && layer._batch.controller.abort();
+    for (const { _batch } of this._layers()) {
+      if (_batch?.hidden) _batch.controller.abort();
+    }
     const next = hidden ? waiting : visible;
     const { level } = next[0].tile.dataset;
     const requests = next.filter(({ tile }) => tile.dataset.level === level);
-    this._batch = { requests, hidden, late: false, controller: new AbortController() };
+    this._batch = { requests, hidden, controller: new AbortController() };
     this._fetch(this._batch);
   },
 
@@ -122,18 +126,18 @@ const TileLayer = L.GridLayer.extend({
   },
 
   async _fetch(batch) {
-    const { requests, controller: { signal } } = batch;
+    const { requests, controller } = batch;
     const patience = growing(PATIENCE, requests[0].attempt);
     let timer = null;
     const wait = () => {
       clearTimeout(timer);
-      timer = setTimeout(() => { batch.late = true; batch.controller.abort(); }, patience);
+      timer = setTimeout(() => controller.abort(LATE), patience);
     };
     for (const request of requests) request.state = "running";
     try {
       wait();
       const places = requests.map(({ tile }) => tile.dataset.place).join(";");
-      const response = await fetch(`tiles/${requests[0].tile.dataset.level}/${places}`, { signal });
+      const response = await fetch(`tiles/${requests[0].tile.dataset.level}/${places}`, { signal: controller.signal });
       if (!response.ok) throw new Error(response.statusText);
       const rest = requests.values();
       for await (const piece of pieces(response.body, 4 * this.options.pixels ** 2)) {
@@ -158,9 +162,10 @@ const TileLayer = L.GridLayer.extend({
   /** What has not arrived is asked for again at once; the tile that was late or failed, after a pause. */
   _end(batch) {
     const missing = batch.requests.filter(({ tile }) => this._requests.has(tile));
+    const { aborted, reason } = batch.controller.signal, late = reason === LATE;
     for (const request of missing) request.state = "waiting";
-    if (missing.length && (batch.late || !batch.controller.signal.aborted)) {
-      if (!batch.late) this._connection.failed();
+    if (missing.length && (late || !aborted)) {
+      if (!late) this._connection.failed();
       const [failed] = missing; // they arrive in order
       failed.state = "paused";
       setTimeout(() => { failed.state = "waiting"; this._start(); }, growing(PAUSE, failed.attempt++));
@@ -173,7 +178,7 @@ const TileLayer = L.GridLayer.extend({
   _giveUp(tile) {
     const request = this._requests.get(tile);
     this._requests.delete(tile);
-    if (request?.state === "running") this._batch?.controller.abort();
+    if (this._batch?.requests.includes(request)) this._batch.controller.abort();
   },
 
   // What follows overrides Leaflet 1.9.
