@@ -85,6 +85,7 @@ def test_a_failed_tile_is_asked_for_again_with_growing_pauses_and_holds_up_no_ot
         failed.append(key)
         return True
 
+    page.execute_script("PAUSE.first = 1000")  # time enough for all others
     made.fails = fails
     made.open.set()
     decoded(page)
@@ -93,7 +94,7 @@ def test_a_failed_tile_is_asked_for_again_with_growing_pauses_and_holds_up_no_ot
     pauses = np.diff(times)
     assert len(times) == 4 and (pauses > 0.4).all() and pauses[-1] > 1.5 * pauses[0]
     others = {key: time for time, key in reversed(made.begun) if key != failed[0]}  # when each was begun first
-    assert len(others) > 8 and max(others.values()) < times[-1]
+    assert len(others) > 8 and max(others.values()) < times[1]
 
 
 def test_a_late_tile_is_asked_for_again(slow):
