@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.decoders.base import Colours, Decoder
 from liif_basicsr.rendering import tiles
+from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.encoded_image import EncodedImage
 from liif_basicsr.rendering.features import FeatureTiles, encode_tiles
@@ -197,20 +198,21 @@ class ContinuousNetwork(nn.Module):
             colours = self.decoder.decode(prepared, view)
             pixel_bytes = self.decoder.floats_per_pixel * prepared.element_size()
             # Fused ReLUs make 0 of what is not a number; adding this keeps it visible.
-            nan_mark = (prepared * 0).sum()
+            nan_mark = prepared.sum(dtype=torch.float32) * 0
             if self.input_skip is None:
                 return (lambda rows, cols: colours(rows, cols) * 0.5 + (0.5 + nan_mark)), pixel_bytes
-            y, x = view.coord()
+            origin, (th, tw) = view.tile.origin, tile.shape[-2:]
+            exact = torch.promote_types(lq.dtype, torch.float32)
+            skip = bilinear(lq[0, :, origin[0] : origin[0] + th, origin[1] : origin[1] + tw].to(exact) + nan_mark, view)
 
             def added(rows: slice, cols: slice) -> Tensor:
-                coord = torch.stack(torch.meshgrid(y[rows], x[cols], indexing="ij"), dim=-1)
-                return colours(rows, cols) * 0.5 + self._skip(lq, coord[None])[0] + nan_mark
+                return skip(rows, cols).add_(colours(rows, cols), alpha=0.5)
 
             return added, pixel_bytes
 
-        source: Any = lq if features is None else features
-        halo += radius or 0 if features is None else 0
-        return tiles.render(source, size, window, decode_tile, halo, self.tiling)
+        if features is not None:
+            return tiles.render(features, size, window, decode_tile, halo, self.tiling, features.along)
+        return tiles.render(lq, size, window, decode_tile, halo + (radius or 0), self.tiling)
 
     def _sample_one(self, lq: Tensor, prepared: Tensor, coord: Tensor, cell: Tensor, tile: Tile) -> Tensor:
         """Colours (1, Q, 3) at places whose features lie in a tile."""

@@ -60,6 +60,9 @@ class FeatureTiles:
         tile: the longest edge of a tile.
         halo: pixels around a tile that are encoded with it: the radius of the receptive field.
         max_bytes: features that are kept; the least recently used go first. One tile is always kept.
+
+    Attributes:
+        along: what is kept for the views of the image, see `View`.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class FeatureTiles:
         self.shape, self.dtype, self.device = (1, None, *lq.shape[-2:]), lq.dtype, lq.device
         self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in lq.shape[-2:])
         self._kept: OrderedDict[tuple[Any, ...], Tensor] = OrderedDict()
+        self.along: OrderedDict[Any, Any] = OrderedDict()
 
     def around(self, row: int, col: int, margin: int) -> tuple[Tensor, tuple[int, int]]:
         """The features of a tile and of `margin` pixels around it, in one piece; and the first pixel of that.

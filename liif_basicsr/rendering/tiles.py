@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from operator import index as as_int
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ from liif_basicsr.utils.errors import LIIFError
 
 # What the activations of a block may take: they stay in a processor's cache. A GPU is filled instead.
 CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
+# What an image keeps along its axes, some dozen kilobytes each.
+MOST_KEPT = 256
+
+Made = TypeVar("Made")
 
 
 class Tiling(NamedTuple):
@@ -59,12 +64,33 @@ class Tile(NamedTuple):
 
 
 class View(NamedTuple):
-    """A window of an output image, of size (H, W) as a whole, and the tile of the input that it is decoded from."""
+    """A window of an output image, of size (H, W) as a whole, and the tile of the input that it is decoded from.
+
+    kept: what `along` has made for other views of the same image; None where there are no others.
+    """
 
     tile: Tile
     size: tuple[int, int]
     window: Window
     device: torch.device
+    kept: OrderedDict[Any, Any] | None = None
+
+    def along(self, axis: int, what: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, or has given for a view that is the same along an axis: that may not depend on the other.
+
+        Args:
+            axis: 0 or 1.
+            what: tells it from all else that is made along this axis.
+        """
+        if self.kept is None:
+            return make()
+        key = (what, axis, self.tile.in_size[axis], self.tile.origin[axis], self.size[axis], self.spans[axis])
+        if key not in self.kept:
+            self.kept[key] = make()
+            if len(self.kept) > MOST_KEPT:
+                self.kept.popitem(last=False)
+        self.kept.move_to_end(key)
+        return self.kept[key]
 
     @property
     def spans(self) -> tuple[range, range]:
@@ -87,6 +113,13 @@ class View(NamedTuple):
             for span, n_in, n_out in zip(self.spans, self.tile.in_size, self.size, strict=True)
         )
         return y, x
+
+    def neighbours(self, axis: int) -> tuple[np.ndarray, Tensor]:
+        """The feature below each row or column, counted from the tile's first, and how far above it that is: [0, 1)."""
+        position = self.feature_position()[axis]
+        lower = np.floor(position)
+        above = torch.from_numpy(position - lower).float().to(self.device)
+        return lower.astype(np.int64) - self.tile.origin[axis], above
 
     def rel_cell(self) -> tuple[float, float]:
         """Height and width of an output pixel relative to the features, of which each is 2 wide."""
@@ -154,6 +187,7 @@ def render(
     decode_tile: Callable[[Tensor, View], tuple[Callable[[slice, slice], Tensor], int]],
     halo: int,
     tiling: Tiling,
+    kept: OrderedDict[Any, Any] | None = None,
 ) -> Tensor:
     """Enlarge one image.
 
@@ -167,6 +201,7 @@ def render(
         decode_tile: takes a tile (1, C, th, tw) and its view; returns a function of a slice of the view's rows and a
             slice of its columns to their colours (3, r, c), and the bytes that a pixel takes in it.
         halo: how many input pixels beyond the four around an output it depends on.
+        kept: see `View`.
 
     Returns:
         (1, 3, height, width) of lq's dtype.
@@ -177,7 +212,7 @@ def render(
         for cols in spans(size[1], in_size[1], window.left, window.width, tiling.tile, halo):
             tile = lq[:, :, rows.first : rows.last, cols.first : cols.last]
             part = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
-            view = View(Tile(in_size, (rows.first, cols.first)), size, part, lq.device)
+            view = View(Tile(in_size, (rows.first, cols.first)), size, part, lq.device, kept)
             colours, pixel_bytes = decode_tile(tile, view)
             top, left = part.top - window.top, part.left - window.left
             target = out[0, :, top : top + part.height, left : left + part.width]

@@ -45,6 +45,17 @@ def test_a_window_is_that_of_render(network, encoder, data):
         torch.testing.assert_close(image.render(size, window), net.render(lq, size, window), rtol=1e-5, atol=1e-5)
 
 
+def test_what_is_kept_along_an_axis_serves_that_axis_size_and_span_alone():
+    net, lq = make("ContinuousShuffleSR"), torch.rand(1, 3, 9, 9)
+    image = net.encode_image(lq)
+    for size, window in [((27, 27), (0, 4, 6, 6)), ((27, 27), (0, 0, 6, 6)), ((31, 31), (0, 4, 6, 6))]:
+        expected = net.render(lq, size, window)
+        for _ in range(2):
+            torch.testing.assert_close(image.render(size, window), expected, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(image.render(size, window), expected, rtol=0.1, atol=0.1)
+
+
 def test_features_are_computed_once_and_only_where_needed(monkeypatch):
     net = make()
     encoded = count_encoding(net, monkeypatch)

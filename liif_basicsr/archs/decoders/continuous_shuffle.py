@@ -3,13 +3,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.decoders.base import Colours, Decoder, linear_layers
-from liif_basicsr.rendering.bands import Bands
+from liif_basicsr.rendering.bands import Bands, with_border
 from liif_basicsr.rendering.fused_mlp import can_fuse, fused_linear
 from liif_basicsr.rendering.tiles import Tile, View
 
@@ -77,7 +76,7 @@ class ContinuousShuffleDecoder(Decoder):
     """
 
     prepare_halo = 1
-    floats_per_pixel = 64  # its part of the strip of contracted rows
+    floats_per_pixel = 32  # its part of the strip of contracted rows
 
     def __init__(
         self, in_channels: int, num_feat: int = 256, num_layer: int = 3, num_basis: int = 8, basis_dim: int = 64
@@ -128,14 +127,7 @@ class ContinuousShuffleDecoder(Decoder):
         r = self.num_basis
         # (rows, R, colour, columns, R), so that what two neighbours contribute lies side by side.
         grid = with_border(prepared[0].unflatten(0, (r, 3, r)).permute(3, 0, 1, 4, 2))
-        bands = []
-        for axis, functions in enumerate((self.basis_y, self.basis_x)):
-            position = view.feature_position()[axis]
-            lower = np.floor(position)
-            above = torch.from_numpy(position - lower).float().to(view.device)
-            rel_cell = torch.full((), view.rel_cell()[axis], device=view.device)
-            weight = functions(above, rel_cell).to(grid.dtype)
-            bands.append(Bands(lower.astype(np.int64) + 1 - view.tile.origin[axis], weight))
+        bands = [view.along(k, grid.dtype, partial(self._bands, view, k, grid.dtype)) for k in (0, 1)]
 
         def colours(rows: slice, cols: slice) -> Tensor:
             strip = bands[0].contract(grid.flatten(2), rows)
@@ -143,6 +135,12 @@ class ContinuousShuffleDecoder(Decoder):
             return block.unflatten(0, (-1, 3)).transpose(0, 1)
 
         return colours
+
+    def _bands(self, view: View, axis: int, dtype: torch.dtype) -> Bands:
+        """What outputs of a view are of the features along an axis."""
+        lower, above = view.neighbours(axis)
+        rel_cell = torch.full((), view.rel_cell()[axis], device=view.device)
+        return Bands(lower + 1, (self.basis_y, self.basis_x)[axis](above, rel_cell).to(dtype))
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """None: an output depends on the four features around it."""
@@ -152,14 +150,3 @@ class ContinuousShuffleDecoder(Decoder):
 def linear(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """A 1x1 convolution as a product of matrices, several times as fast on a CPU: (..., C) to (..., D)."""
     return F.linear(x, layer.weight.flatten(1), layer.bias)
-
-
-def with_border(grid: Tensor) -> Tensor:
-    """A grid (h, R, 3, w, R) with its first and last rows and columns once more, contiguous; copied once."""
-    h, r, colours, w, _ = grid.shape
-    whole = grid.new_empty(h + 2, r, colours, w + 2, r)
-    whole[1:-1, :, :, 1:-1] = grid
-    for axis, last in ((0, h + 1), (3, w + 1)):
-        whole.select(axis, 0).copy_(whole.select(axis, 1))
-        whole.select(axis, last).copy_(whole.select(axis, last - 1))
-    return whole
