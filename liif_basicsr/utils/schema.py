@@ -171,6 +171,7 @@ TRAIN_GAN: Table = {  # of LIIFGANModel
     **dict.fromkeys(("optim_d", "gan_opt"), Field(anything)),
     "net_d_iters": Field(integer(1), 1),
     "net_d_init_iters": Field(integer(0), 0),
+    "grid_weight": Field(number(0), 0.0),
 }
 TEACHER: Table = {"path": Field(text), "weight": Field(number(0), 1.0)}
 
