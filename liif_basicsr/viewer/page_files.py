@@ -21,7 +21,8 @@ def page_files() -> dict[str, tuple[str, bytes]]:
     leaflet = Path(spec.origin).parent / "static" / "js_lib_leaflet"
     page = Path(__file__).parent / "page"
     files = [leaflet / "leaflet.js", leaflet / "leaflet.css"]
-    files += [page / name for name in ("tiles.js", "corners.js", "viewer.js", "viewer.css", "index.html")]
+    scripts = ("overview.js", "tiles.js", "corners.js", "viewer.js")
+    files += [page / name for name in (*scripts, "viewer.css", "index.html")]
     content = {file.name: (CONTENT_TYPES[file.suffix], file.read_bytes()) for file in files}
     content[""] = content.pop("index.html")
     return content

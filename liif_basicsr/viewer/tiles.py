@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from liif_basicsr.rendering.encoded_image import EncodedImage
 from liif_basicsr.utils.precision import autocast, best_precision
+from liif_basicsr.utils.threads import on_threads
 
 # Device pixels along an edge of a tile.
 TILE = 256
@@ -24,6 +27,8 @@ MAX_EDGE = 1 << 23
 # Tiles that are cached, of 256 kB each.
 MAX_TILES = 512
 BICUBIC = "bicubic"
+# Numbers that a pixel takes in a decoder for which one thread is enough: the browser has use for the other cores.
+FEW = 64
 # Longest edge of the overview.
 OVERVIEW = 4096
 
@@ -56,7 +61,7 @@ class Tiles:
         # Divided in place: a large image takes gigabytes as floats.
         lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
         # The features of the methods that were shown last, one a side, are kept: gigabytes for a large image.
-        self._encoded = lru_cache(len(self.sides))(lambda method: self.networks[method].encode_image(lq))
+        self._encoded = lru_cache(len(self.sides))(lambda method: self._encode(self.networks[method], lq))
         self.rgba = lru_cache(MAX_TILES)(self._rgba)
 
     def size(self, level: int) -> tuple[int, int]:
@@ -87,20 +92,27 @@ class Tiles:
         window = (top, left, min(TILE, size[0] - top), min(TILE, size[1] - left))
         bicubic = level <= 0 or self.methods[method] == BICUBIC
         part = self._bicubic(size, window) if bicubic else self._render(method, size, window)
-        pixels = np.zeros((TILE, TILE, 4), np.uint8)
-        pixels[: window[2], : window[3], :3] = part
-        pixels[: window[2], : window[3], 3] = 255
-        return pixels.tobytes()
+        if part.size != (TILE, TILE):
+            part = part.crop((0, 0, TILE, TILE))
+        return part.tobytes()
 
-    def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
-        with autocast(self.device, self.precision):
-            colours = self._encoded(method).render(size, window)[0].float()
-        return colours.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    def _encode(self, net: Any, lq: Tensor) -> EncodedImage:
+        """The image in a network, whose features are computed by all threads, whatever decodes them."""
+        encoded = net.encode_image(lq)
+        encoded.features.encode = on_threads(torch.get_num_threads())(encoded.features.encode)
+        return encoded
 
-    def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
+    def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
+        encoded, few = self._encoded(method), self.networks[method].decoder.floats_per_pixel <= FEW
+        with autocast(self.device, self.precision), on_threads(1 if few else torch.get_num_threads()):
+            colours = encoded.render(size, window)[0].float()
+        planes = colours.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
+        return Image.merge("RGBA", [*map(Image.fromarray, planes), Image.new("L", window[:1:-1], 255)])
+
+    def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         top, left, height, width = window
         y, x = self.image.height / size[0], self.image.width / size[1]
         box = (left * x, top * y, (left + width) * x, (top + height) * y)
         # Rounding errors must not put the end of the box outside the image.
         box = (*box[:2], min(box[2], self.image.width), min(box[3], self.image.height))
-        return np.asarray(self.image.resize((width, height), Image.Resampling.BICUBIC, box))
+        return self.image.resize((width, height), Image.Resampling.BICUBIC, box).convert("RGBA")

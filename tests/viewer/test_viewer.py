@@ -10,13 +10,16 @@ from PIL import Image
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.utils.precision import autocast
+from liif_basicsr.utils.threads import on_threads
 from liif_basicsr.viewer.tiles import MAX_LEVEL, OVERVIEW, TILE, Tiles
 
+SHUFFLE = {"type": "ContinuousShuffleSR", "encoder": NETWORK["encoder"]}
 
-def make_tiles(height=70, width=100):
+
+def make_tiles(height=70, width=100, network=NETWORK):
     torch.manual_seed(0)
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Tiles(Image.fromarray(noise), {"mine": build_network(NETWORK).eval()})
+    return Tiles(Image.fromarray(noise), {"mine": build_network(network).eval()})
 
 
 def pixels_of(tiles, *key):
@@ -46,6 +49,19 @@ def assembled(tiles, method, level):
     beyond = np.array(whole)
     assert not beyond[height:, :, 3].any() and not beyond[:, width:, 3].any()
     return beyond[:height, :width]
+
+
+@pytest.mark.parametrize("network, decoding", [(NETWORK, 2), (SHUFFLE, 1)], ids=["many", "few"])
+def test_features_are_computed_by_all_threads_and_few_numbers_a_pixel_decoded_by_one(network, decoding):
+    tiles, used = make_tiles(network=network), []
+    net = tiles.networks[0]
+    for part, name in ((net.encoder, "forward"), (net.decoder, "decode")):
+        whole = getattr(part, name)
+        setattr(part, name, lambda *args, whole=whole: used.append(torch.get_num_threads()) or whole(*args))
+    with on_threads(2):
+        tiles.rgba(0, 4, 0, 0)
+        assert torch.get_num_threads() == 2
+    assert used == [2, decoding]
 
 
 @pytest.mark.parametrize("level", [1, 7, 13])

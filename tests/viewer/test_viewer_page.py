@@ -130,6 +130,12 @@ def test_drag_zoom_compare_and_save_show_the_rendered_pixels(page, folder, tmp_p
     assert page.get_log("browser") == []
 
 
+def test_the_whole_image_is_shown_and_nothing_beyond_it(page, folder):
+    screen = without_overlays(page).astype(int)
+    assert (screen[[0, -1]] == 0x1B).all()
+    assert (np.abs(screen - expected(page, folder, screen.shape)) > 2).any(2).mean() < 2e-3
+
+
 @pytest.mark.parametrize("page", [1, 1.5], ids=["screen", "odd-screen"], indirect=True)
 def test_the_last_level_shows_a_pixel_per_tile_without_seams(page):
     button = page.find_element("class name", "leaflet-control-zoom-in")

@@ -153,9 +153,13 @@ const TileLayer = L.GridLayer.extend({
     }
   },
 
+  /** What a `2d` context has drawn, Chromium hands on anew in each frame; a bitmap, once. */
   _show({ tile, done }, piece) {
     if (!this._requests.delete(tile)) return;
-    tile.getContext("2d").putImageData(new ImageData(piece, this.options.pixels), 0, 0);
+    this._drawing ??= new OffscreenCanvas(tile.width, tile.height);
+    this._drawing.getContext("2d").putImageData(new ImageData(piece, tile.width), 0, 0);
+    const alpha = piece.at(-1) === 0; // it reaches beyond the image; what is opaque hides what lies below it
+    tile.getContext("bitmaprenderer", { alpha }).transferFromImageBitmap(this._drawing.transferToImageBitmap());
     done(null, tile);
   },
 

@@ -26,7 +26,7 @@ function makeMap(image, connection) {
   });
   map.createPane("image").style.zIndex = 100;
   map.createPane("outline").style.zIndex = 500; // above the tiles, below the corners
-  L.imageOverlay("image.jpg", bounds, { pane: "image" }).addTo(map);
+  new Overview("image.jpg", bounds, L.point(image.width, image.height), { pane: "image" }).addTo(map);
   const layers = SIDES.map((pane, side) => {
     map.createPane(pane);
     const isVisible = (tile) => overlaps(tile.getBoundingClientRect(), shares(map)[side]);
@@ -65,7 +65,6 @@ function overlaps({ left, right, top, bottom }, share) {
 
 /** Show each pane in its share alone. By `clip`, which is a rectangle: a `clip-path` is a mask, drawn in each frame. */
 function showShares(map) {
-  document.documentElement.style.setProperty("--split", `${byId("divider").value}%`);
   const { x, y } = map.containerPointToLayerPoint([0, 0]);
   for (const { pane, left, right, height } of shares(map)) {
     pane.style.clip = `rect(${y}px ${x + right}px ${y + height}px ${x + left}px)`;
@@ -154,7 +153,10 @@ async function main() {
   layers.forEach((layer, side) => makeChoice(image, side, layer));
   const show = () => showShares(map);
   map.on("move zoom viewreset resize", show);
-  byId("divider").addEventListener("input", show);
+  byId("divider").addEventListener("input", () => {
+    document.documentElement.style.setProperty("--split", `${byId("divider").value}%`);
+    show();
+  });
   map.on("zoomend", () => showZoom(image, factor()));
   show();
   showZoom(image, factor());
