@@ -14,7 +14,7 @@ from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 SHA256 = {
     "liif-photo": "49b26f3280ca77b90fb83c7c730fbbf35d5a2bad2e385bcc67eb45774b01ef30",
     "liif-light": "2f92e39c1b38ac3d4b6838c73e62daac4dc0b28ea234ba94fd3060c67442fe13",
-    "liif-fast": "2b34ffe774048a64bae02f789b5bf65e4d2158b54b5bab2bc7ffbf4deb7f614a",
+    "liif-fast": "61af1ad4c57f05d26fe67b6ba40ee231bcc1282471901b87dd264e395bea3a4d",
 }
 
 
@@ -44,7 +44,7 @@ def test_it_describes_its_network_and_its_training(name, parameters):
         ("liif-light", "chelsea.png", 31.66, 30.85),
         ("liif-light", "coffee.png", 36.04, 31.44),
         ("liif-fast", "chelsea.png", 31.81, 30.85),
-        ("liif-fast", "coffee.png", 36.90, 31.44),
+        ("liif-fast", "coffee.png", 36.92, 31.44),
     ],
 )
 def test_its_scores_on_two_photographs_are_those_measured(model, name, psnr, psnr_bicubic):
