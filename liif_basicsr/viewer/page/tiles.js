@@ -81,6 +81,7 @@ const TileLayer = L.GridLayer.extend({
     this._isVisible = isVisible;
     this._requests = new Map(); // by tile; those in the middle first, as Leaflet adds them
     this._batch = null;
+    this._drawings = {}; // canvases that all tiles are drawn on, by whether they are transparent somewhere
     this.on("tileunload", ({ tile }) => this._giveUp(tile));
   },
 
@@ -156,10 +157,10 @@ const TileLayer = L.GridLayer.extend({
   /** What a `2d` context has drawn, Chromium hands on anew in each frame; a bitmap, once. */
   _show({ tile, done }, piece) {
     if (!this._requests.delete(tile)) return;
-    this._drawing ??= new OffscreenCanvas(tile.width, tile.height);
-    this._drawing.getContext("2d").putImageData(new ImageData(piece, tile.width), 0, 0);
     const alpha = piece.at(-1) === 0; // it reaches beyond the image; what is opaque hides what lies below it
-    tile.getContext("bitmaprenderer", { alpha }).transferFromImageBitmap(this._drawing.transferToImageBitmap());
+    const drawing = (this._drawings[alpha] ??= new OffscreenCanvas(tile.width, tile.height));
+    drawing.getContext("2d", { alpha }).putImageData(new ImageData(piece, tile.width), 0, 0);
+    tile.getContext("bitmaprenderer", { alpha }).transferFromImageBitmap(drawing.transferToImageBitmap());
     done(null, tile);
   },
 
