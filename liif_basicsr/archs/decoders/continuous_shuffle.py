@@ -62,10 +62,10 @@ class ContinuousShuffleDecoder(Decoder):
     border being those at it. The cell enters the functions alone, for a pixel's mean of a sum of products of functions
     is that sum with each function averaged; so an image needs its coefficients once, whatever is asked of it.
 
-    A pixel costs about 50 multiply-adds in `decode`, and at a whole scale the whole is a convolution and a pixel
-    shuffle. In OPE-SR (Song et al., CVPR 2023) the functions are fixed, orthogonal cosines and there is no cell; in CUF
-    (Vasconcelos et al., CVPR 2023) a hyper-network gives each output position filters over neighbouring features,
-    which are not separable.
+    A pixel needs about 50 multiply-adds in `decode`, beside zeros that cost less than leaving them out; and at a whole
+    scale the whole is a convolution and a pixel shuffle. In OPE-SR (Song et al., CVPR 2023) the functions are fixed,
+    orthogonal cosines and there is no cell; in CUF (Vasconcelos et al., CVPR 2023) a hyper-network gives each output
+    position filters over neighbouring features, which are not separable.
 
     Args:
         in_channels: channels of the feature grid.
