@@ -27,6 +27,7 @@ const Overview = L.ImageOverlay.extend({
   },
 
   _place(box) {
-    L.DomUtil.setTransform(this._image, box.min, box.getSize().x / this._size.x);
+    const longest = ({ x, y }) => Math.max(x, y); // which is rounded the least
+    L.DomUtil.setTransform(this._image, box.min, longest(box.getSize()) / longest(this._size));
   },
 });

@@ -153,12 +153,13 @@ async function main() {
   layers.forEach((layer, side) => makeChoice(image, side, layer));
   const show = () => showShares(map);
   map.on("move zoom viewreset resize", show);
-  byId("divider").addEventListener("input", () => {
+  const split = () => {
     document.documentElement.style.setProperty("--split", `${byId("divider").value}%`);
     show();
-  });
+  };
+  byId("divider").addEventListener("input", split);
   map.on("zoomend", () => showZoom(image, factor()));
-  show();
+  split();
   showZoom(image, factor());
 
   const stem = image.name.replace(/\.[^.]*$/, "");
