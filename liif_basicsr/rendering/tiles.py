@@ -106,17 +106,14 @@ class View(NamedTuple):
         )
         return y, x
 
-    def feature_position(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where rows and columns lie, in features from the centre of the whole input's first: float64 (R,) and (C,)."""
-        y, x = (
-            (np.arange(span.start, span.stop) + 0.5) * n_in / n_out - 0.5
-            for span, n_in, n_out in zip(self.spans, self.tile.in_size, self.size, strict=True)
-        )
-        return y, x
+    def feature_position(self, axis: int) -> np.ndarray:
+        """Where rows or columns lie, in features from the centre of the whole input's first: float64 (R,) or (C,)."""
+        span = self.spans[axis]
+        return (np.arange(span.start, span.stop) + 0.5) * self.tile.in_size[axis] / self.size[axis] - 0.5
 
     def neighbours(self, axis: int) -> tuple[np.ndarray, Tensor]:
         """The feature below each row or column, counted from the tile's first, and how far above it that is: [0, 1)."""
-        position = self.feature_position()[axis]
+        position = self.feature_position(axis)
         lower = np.floor(position)
         above = torch.from_numpy(position - lower).float().to(self.device)
         return lower.astype(np.int64) - self.tile.origin[axis], above

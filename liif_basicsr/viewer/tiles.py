@@ -27,8 +27,6 @@ MAX_EDGE = 1 << 23
 # Tiles that are cached, of 256 kB each.
 MAX_TILES = 512
 BICUBIC = "bicubic"
-# Numbers that a pixel takes in a decoder for which one thread is enough: the browser has use for the other cores.
-FEW = 64
 # Longest edge of the overview.
 OVERVIEW = 4096
 
@@ -103,8 +101,10 @@ class Tiles:
         return encoded
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
-        encoded, few = self._encoded(method), self.networks[method].decoder.floats_per_pixel <= FEW
-        with autocast(self.device, self.precision), on_threads(1 if few else torch.get_num_threads()):
+        encoded = self._encoded(method)
+        # Where one thread is enough, the browser has use for the other cores.
+        threads = torch.get_num_threads() if self.networks[method].decoder.uses_threads else 1
+        with autocast(self.device, self.precision), on_threads(threads):
             colours = encoded.render(size, window)[0].float()
         planes = colours.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
         return Image.merge("RGBA", [*map(Image.fromarray, planes), Image.new("L", window[:1:-1], 255)])

@@ -51,8 +51,8 @@ def assembled(tiles, method, level):
     return beyond[:height, :width]
 
 
-@pytest.mark.parametrize("network, decoding", [(NETWORK, 2), (SHUFFLE, 1)], ids=["many", "few"])
-def test_features_are_computed_by_all_threads_and_few_numbers_a_pixel_decoded_by_one(network, decoding):
+@pytest.mark.parametrize("network, decoding", [(NETWORK, 2), (SHUFFLE, 1)], ids=["LIIF", "ContinuousShuffleSR"])
+def test_all_threads_compute_features_and_one_decodes_where_that_is_enough(network, decoding):
     tiles, used = make_tiles(network=network), []
     net = tiles.networks[0]
     for part, name in ((net.encoder, "forward"), (net.decoder, "decode")):

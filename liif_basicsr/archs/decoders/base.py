@@ -23,10 +23,12 @@ class Decoder(nn.Module):
         prepare_halo: how many features around it each of `prepare`'s depends on.
         floats_per_pixel: about how many numbers a pixel of `decode` takes while it is computed; it sets the size of a
             block.
+        uses_threads: whether `decode` is worth more than one thread where a small window is waited for.
     """
 
     prepare_halo = 0
     floats_per_pixel = 4096
+    uses_threads = True
 
     def forward(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
         """Colours at coordinates.

@@ -77,6 +77,7 @@ class ContinuousShuffleDecoder(Decoder):
 
     prepare_halo = 1
     floats_per_pixel = 32  # its part of the strip of contracted rows
+    uses_threads = False
 
     def __init__(
         self, in_channels: int, num_feat: int = 256, num_layer: int = 3, num_basis: int = 8, basis_dim: int = 64

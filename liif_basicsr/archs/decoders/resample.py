@@ -65,7 +65,7 @@ class ResampleDecoder(Decoder):
         lows, axes = [], []
         for axis, (n_in, n_out, first) in enumerate(zip(view.tile.in_size, view.size, view.tile.origin, strict=True)):
             n, begin = n_in * self.scale, first * self.scale
-            center = (view.feature_position()[axis] + 0.5) * self.scale - 0.5
+            center = (view.feature_position(axis) + 0.5) * self.scale - 0.5
             stretch = max(1.0, n / n_out)
             lows.append(np.maximum(np.ceil(center - 2 * stretch).astype(int) - begin, 0))
             on_device = torch.from_numpy(center).to(view.device, torch.float32 if view.device.type == "mps" else None)
