@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from liif_basicsr.plugin.excepthook import error_line, tell
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError, OthersEnded
 from liif_basicsr.utils.needs import import_basicsr
 
 
@@ -24,6 +24,10 @@ def main(is_train: bool) -> int:
     """
     try:
         _run(is_train)
+    except OthersEnded as error:
+        tell(error_line(error))
+        logging.shutdown()
+        os._exit(2)  # without destructors: a thread of gloo that has lost its peer may abort the process in them
     except LIIFError as error:
         tell(error_line(error))
         return 2

@@ -16,6 +16,10 @@ class LIIFError(ValueError):
     """Bad input: one line that names the file, key or option and says what to do."""
 
 
+class OthersEnded(LIIFError):
+    """Communication with another process of the run failed."""
+
+
 @contextmanager
 def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
     """What BasicSR and torch say about a block's options, as one line that names the block.

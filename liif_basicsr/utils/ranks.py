@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.utils.errors import LIIFError, OthersEnded
 
 # Seconds between two looks at what other processes have stored.
 INTERVAL = 0.05
@@ -130,7 +130,7 @@ def _errors_of_store() -> Iterator[None]:
         raise others_ended(error) from error
 
 
-def others_ended(error: Exception) -> LIIFError:
+def others_ended(error: Exception) -> OthersEnded:
     """What to tell where communication with another process failed."""
     reason = str(error).splitlines()[0]
-    return LIIFError(f"another process of this run has ended or does not respond, see its own message ({reason})")
+    return OthersEnded(f"another process of this run has ended or does not respond, see its own message ({reason})")

@@ -120,6 +120,25 @@ def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
     assert last.startswith("liif_basicsr: error: another process of this run has ended or does not respond")
 
 
+def test_a_process_that_has_lost_another_ends_without_the_destructors_of_gloo():
+    """They abort it now and then, which cannot be had at will: here, one that always does stands in for them."""
+    script = """
+import atexit, os, sys
+from liif_basicsr import training
+from liif_basicsr.utils.ranks import others_ended
+
+def lost(is_train):
+    raise others_ended(RuntimeError("Connection closed by peer"))
+
+atexit.register(os.abort)
+training._run = lost
+sys.exit(training.main(is_train=True))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ())
+    assert done.returncode == 2
+    assert done.stderr.startswith("liif_basicsr: error: another process of this run has ended or does not respond")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path, alone):
     opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
