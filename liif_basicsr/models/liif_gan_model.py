@@ -11,7 +11,6 @@ from basicsr.losses import build_loss
 from torch import Tensor
 
 from liif_basicsr.models import model_options
-from liif_basicsr.models.grid import grid_loss
 from liif_basicsr.models.liif_model import LIIFModel
 from liif_basicsr.models.patches import of_patches
 from liif_basicsr.utils import schema
@@ -23,8 +22,7 @@ class LIIFGANModel(LIIFModel):
     """Trains a LIIF (or another network of this plugin) with a discriminator that judges windows of any scale.
 
     All that LIIFModel does, and SRGANModel's options: `network_d`, `train: gan_opt, optim_d, net_d_iters,
-    net_d_init_iters`, `path: pretrain_network_d`; and `train: grid_weight`, see `grid_loss`. Samples must be windows
-    (`datasets: train: sample: patch`).
+    net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows (`datasets: train: sample: patch`).
 
     Differs from SRGANModel: both optimizers step at the end, and neither does where a number is not finite.
 
@@ -75,14 +73,6 @@ class LIIFGANModel(LIIFModel):
             options = dict(self.opt["train"]["optim_d"])
             self.optimizer_d = self.get_optimizer(options.pop("type"), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
-
-    def generator_losses(self) -> OrderedDict[str, Tensor]:
-        """As LIIFModel; and what keeps the discriminator from bringing in a grid."""
-        losses, weight = super().generator_losses(), self.train_opt["grid_weight"]
-        if weight:
-            error, (height, width) = self.output - self.gt, self.lq.shape[-2:]
-            losses["l_grid"] = weight * grid_loss(error, self.query[0], (height, width))
-        return losses
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of both networks on the batch that was fed; the generator's every `net_d_iters` iterations."""

@@ -1,19 +1,22 @@
 """LIIFModel: BasicSR's SRModel for networks that are queried at coordinates."""
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
 import torch
+from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from liif_basicsr.losses.grid_loss import grid_loss
 from liif_basicsr.models import model_options
 from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
-from liif_basicsr.models.patches import as_images, check_perceptual, of_patches
+from liif_basicsr.models.patches import as_images, check_window_losses, input_pixel, of_patches
 from liif_basicsr.models.validated_model import ValidatedModel
 from liif_basicsr.utils import schema
 from liif_basicsr.utils.errors import LIIFError, errors_in
@@ -56,7 +59,7 @@ class LIIFModel(ValidatedModel):
         if opt["is_train"]:
             model_options.check_logger(opt["logger"], cls.logger_fields)
             model_options.check_schedule(train)
-            check_perceptual(train, opt)
+            check_window_losses(train, opt)
         # In training BasicSR validates only where there is such a block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = check_block(block, cls.val_fields, "val")
@@ -96,6 +99,18 @@ class LIIFModel(ValidatedModel):
             super().init_training_settings()
         if alone:
             self.opt, self.cri_pix = opt, None
+        self.cri_texture = self._texture_loss(self.train_opt["texture_opt"])
+
+    def _texture_loss(self, block: dict[str, Any] | None) -> nn.Module | None:
+        """The loss that `train: texture_opt` names, which must take the windows; None where there is no such block."""
+        if not block:
+            return None
+        side = math.isqrt(self.opt["datasets"]["train"]["sample_q"])
+        window = torch.zeros(1, 3, side, side, device=self.device)
+        with errors_in("train: texture_opt", RuntimeError):
+            criterion = build_loss(block).to(self.device)
+            criterion(window, window)
+        return criterion
 
     def setup_optimizers(self) -> None:
         """As BasicSR does it; `encoder_lr_mul` in `optim_g` gives the encoder a learning rate of its own."""
@@ -137,6 +152,9 @@ class LIIFModel(ValidatedModel):
         losses = self.losses(*self.judged)
         if self.teacher and target is not None:
             losses["l_teacher"] = self.teacher.loss(self.output, target)
+        if weight := self.train_opt["grid_weight"]:
+            height, width = self.lq.shape[-2:]
+            losses["l_grid"] = weight * grid_loss(*self.judged, input_pixel(self.query[0], (height, width)))
         return losses
 
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
@@ -167,6 +185,8 @@ class LIIFModel(ValidatedModel):
         if self.cri_perceptual:
             percep, style = self.cri_perceptual(output, gt)
             losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
+        if self.cri_texture:
+            losses["l_texture"] = self.cri_texture(output, gt)
         return losses
 
     def _gradients_to_check(self, optimizers: list[Optimizer]) -> list[Tensor]:

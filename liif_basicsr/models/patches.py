@@ -10,6 +10,7 @@ from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from torch import Tensor
 
 from liif_basicsr.hub.checkpoint import read_tensors
+from liif_basicsr.losses.grid_loss import SMALLEST
 from liif_basicsr.utils.errors import LIIFError
 
 
@@ -24,12 +25,24 @@ def as_images(colours: Tensor) -> Tensor:
     return colours.mT.unflatten(2, (side, side))
 
 
-def check_perceptual(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
-    """Raise LIIFError if a perceptual loss would look at single pixels, or its VGG's weights are missing or damaged."""
-    if not train["perceptual_opt"]:
-        return
-    if not of_patches(opt):
-        raise LIIFError("train: perceptual_opt: looks at more than a pixel; set datasets: train: sample: patch for it")
+def input_pixel(coord: Tensor, in_size: tuple[int, int]) -> Tensor:
+    """Height and width of a pixel of inputs (h, w), in pixels of square windows at `coord` (B, p * p, 2): (B, 2)."""
+    side = math.isqrt(coord.shape[1])
+    return 2 / coord.new_tensor(in_size) / (coord[:, side + 1] - coord[:, 0])
+
+
+def check_window_losses(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
+    """Raise LIIFError if a loss on windows would see single pixels or too few, or a VGG's weights are missing."""
+    asked = [name for name in ("perceptual_opt", "texture_opt", "grid_weight") if train[name]]
+    if asked and not of_patches(opt):
+        raise LIIFError(f"train: {asked[0]}: looks at more than a pixel; set datasets: train: sample: patch for it")
+    if train["grid_weight"] and math.isqrt(opt["datasets"]["train"]["sample_q"]) < SMALLEST:
+        raise LIIFError(f"train: grid_weight: needs windows of {SMALLEST}x{SMALLEST}: sample_q: {SMALLEST**2} or more")
+    if train["perceptual_opt"]:
+        _check_vgg()
+
+
+def _check_vgg() -> None:
     if not osp.isfile(VGG_PRETRAIN_PATH):
         raise LIIFError(
             f"train: perceptual_opt: the weights of VGG are not in {VGG_PRETRAIN_PATH}; "

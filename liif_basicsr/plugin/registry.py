@@ -20,6 +20,9 @@ TABLE = {
         "LIIFModel": "liif_basicsr.models.liif_model",
         "LIIFGANModel": "liif_basicsr.models.liif_gan_model",
     },
+    "LOSS_REGISTRY": {
+        "TextureLoss": "liif_basicsr.losses.texture_loss",
+    },
     "METRIC_REGISTRY": {
         "calculate_psnr_liif": "liif_basicsr.metrics.psnr_liif",
     },
@@ -40,7 +43,7 @@ def owner(registry: str, name: str) -> str | None:
 
 
 def register() -> None:
-    """Enter the plugin's architectures, datasets, models and metrics in BasicSR's registries.
+    """Enter the plugin's architectures, datasets, models, losses and metrics in BasicSR's registries.
 
     Any number of calls is harmless. A name that somebody else owns is left to its owner, with a warning.
 

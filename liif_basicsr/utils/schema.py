@@ -158,6 +158,8 @@ TRAIN: Table = {
     **PIPELINE_TRAIN,
     "pixel_opt": Field(loss, None),
     "perceptual_opt": Field(anything, None),
+    "texture_opt": Field(loss, None),
+    "grid_weight": Field(number(0), 0.0),
     "teacher": Field(anything, None),  # a block of TEACHER
     "freeze": Field(list_of(text), []),
     "total_iter": Field(integer(1)),
@@ -171,7 +173,6 @@ TRAIN_GAN: Table = {  # of LIIFGANModel
     **dict.fromkeys(("optim_d", "gan_opt"), Field(anything)),
     "net_d_iters": Field(integer(1), 1),
     "net_d_init_iters": Field(integer(0), 0),
-    "grid_weight": Field(number(0), 0.0),
 }
 TEACHER: Table = {"path": Field(text), "weight": Field(number(0), 1.0)}
 

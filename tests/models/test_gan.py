@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from basicsr.losses import build_loss
@@ -74,17 +73,6 @@ def test_a_step_is_that_of_srgan(gan):
     for own, plain in ((model.net_g, net_g), (model.net_d, net_d)):
         for a, b in zip(own.parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-6)
-
-
-def test_errors_that_repeat_with_the_inputs_pixels_cost(gan):
-    gan["train"]["grid_weight"] = 5.0
-    model, data = build_model(gan), windows()
-    log = step(model)
-    error = (model.output.detach() - data["gt"]).double().numpy()
-    y, x = (np.floor((data["coord"][0, :, k].double().numpy() + 1) * 4 % 1 * 4) for k in (0, 1))
-    means = [abs(error[:, (y == i) & (x == j)].mean(axis=1)) if ((y == i) & (x == j)).any() else np.zeros((2, 3))
-             for i in range(4) for j in range(4)]  # fmt: skip
-    assert log["l_grid"] == pytest.approx(5 * np.mean(means), rel=1e-4)
 
 
 def test_the_generator_waits_for_the_discriminator(gan):

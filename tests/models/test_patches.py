@@ -1,6 +1,7 @@
-"""Samples that are windows: their pixels, and BasicSR's perceptual loss on them."""
+"""Samples that are windows: their pixels, and the losses that look at more than a pixel of them."""
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from liif_basicsr.data.decode import to_tensor
 from liif_basicsr.data.sampling import generator, sample_patch
+from liif_basicsr.losses.grid_loss import grid_loss
+from liif_basicsr.losses.texture_loss import TextureLoss
 from liif_basicsr.models.patches import as_images
 from liif_basicsr.rendering.coordinates import make_coord
 
@@ -110,3 +113,49 @@ def test_a_perceptual_loss_on_single_pixels_or_without_weights_is_reported(optio
     refused(lambda: LIIFModel(options), "train: pixel_opt, perceptual_opt: Error(s) in loading state_dict for VGG")
     options["datasets"]["train"]["sample"] = "pixels"
     refused(lambda: LIIFModel.check_options(options), "train: perceptual_opt", "sample: patch")
+
+
+# Losses on texture and on the grid of the input's pixels -----------------------------------------------------
+
+
+@pytest.fixture
+def textured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of a training on windows of 22x22 from inputs of 11x11, with both losses."""
+    monkeypatch.chdir(tmp_path)
+    opt = model_options(tmp_path, make_images(tmp_path / "images", 2, (60, 60)))
+    opt["datasets"]["train"] |= {"sample": "patch", "phase": "train", "lq_size": 11, "sample_q": 484}
+    opt["datasets"]["train"]["scale_range"] = [2.2, 4]
+    opt["train"] |= {"texture_opt": {"type": "TextureLoss", "loss_weight": 3.0}, "grid_weight": 5.0}
+    return opt
+
+
+def test_texture_and_grid_of_windows_are_among_the_losses(textured: dict[str, Any]) -> None:
+    from liif_basicsr.models.liif_model import LIIFModel
+
+    model, dataset = LIIFModel(textured), build(textured["datasets"]["train"])
+    items = [dataset[0], dataset[1]]
+    model.feed_data({key: torch.stack([item[key] for item in items]) for key in ("lq", "coord", "cell", "gt")})
+    model.optimize_parameters(1)
+    images, log = [as_images(each.detach()) for each in (model.output, model.gt)], model.get_current_log()
+    # A cell is 2 / H high, and an image of height H is one of 11 pixels, enlarged.
+    pitch = 2 / torch.stack([item["cell"].view(-1, 2)[0] for item in items]) / 11
+    assert log["l_texture"] == pytest.approx(TextureLoss(3.0)(*images).item(), rel=1e-5)
+    assert log["l_grid"] == pytest.approx(5 * grid_loss(*images, pitch).item(), rel=1e-3)
+    assert log["l_grid"] > 0
+
+
+def test_losses_on_windows_that_do_not_fit_are_reported(textured: dict[str, Any]) -> None:
+    from liif_basicsr.models.liif_model import LIIFModel
+
+    def refuses(*parts: str) -> None:
+        refused(lambda: LIIFModel(copy.deepcopy(textured)), *parts)
+
+    train, data = textured["train"], textured["datasets"]["train"]
+    data["sample_q"] = 400
+    refuses("train: grid_weight: needs windows of 21x21", "sample_q: 441 or more")
+    train["grid_weight"], train["texture_opt"]["windows"] = 0, [3, 9]
+    refuses("train: texture_opt: windows of 9 pixels need images of at least 22x22")
+    train["texture_opt"] = {"type": "TextureLos"}
+    refuses("train: texture_opt", "TextureLos")
+    data["sample"] = "pixels"
+    refuses("train: texture_opt: looks at more than a pixel", "sample: patch")

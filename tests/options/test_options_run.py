@@ -67,7 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("Kodak24", "quickstart/val"):
         images(data / name, 240, count=1)  # two blocks of NIQE
     teacher = {"teacher": "realesrgan-x4plus", "scale": 4}
-    for kind, size in (("lq", 12), ("teacher", 48)):
+    for kind, size in (("lq", 16), ("teacher", 64)):
         store(open_any(images(data / "made" / kind, size)), data / "photo_pairs" / f"{kind}.lmdb", one)
     (data / "photo_pairs" / "teach.json").write_text(json.dumps(teacher))
     celeba_hq(images(data / "data1024x1024", 256, count=3), data / "CelebA-HQ", 1)
@@ -88,6 +88,8 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
         if "lq_size" in train_set:
             count = 64 * train_set["sample_q"] // train_set["lq_size"] ** 2
             train_set |= {"sample_q": 64 if train_set.get("sample") == "patch" else count, "lq_size": 8}
+        if opt["train"].get("grid_weight"):  # which needs larger windows
+            train_set |= {"sample_q": 21**2, "lq_size": 16}
         if train_set.get("scale_range"):  # the images have six times the sides of such an input
             train_set["scale_range"] = [min(scale, 6) for scale in train_set["scale_range"]]
         train_set |= {"num_worker_per_gpu": 0, "batch_size_per_gpu": 2}

@@ -1,0 +1,155 @@
+"""TextureLoss and grid_loss against plain forms in NumPy, and what they do and do not mind."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from basicsr.losses import build_loss
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+
+from liif_basicsr.losses.grid_loss import grid_loss
+from liif_basicsr.losses.texture_loss import TextureLoss
+
+LEVEL, EDGE, SPOT = np.array([1, 2, 1]) / 4, np.array([-1, 0, 1]) / 2, np.array([-1, 2, -1]) / 2
+SECOND = [(LEVEL, SPOT), (SPOT, LEVEL), (EDGE, EDGE), (SPOT, SPOT)]
+MASKS = [(LEVEL, EDGE), (EDGE, LEVEL), *SECOND]
+SIDE = 32
+
+
+def images(seed: int, count: int = 2, side: int = SIDE) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# Plain forms, of arrays (3, H, W) ---------------------------------------------------------------------------
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    return 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
+
+
+def detail(image: np.ndarray, masks: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    around = sliding_window_view(image, (3, 3))
+    return np.stack([(around * np.outer(y, x)).sum((2, 3)) for y, x in masks])
+
+
+def means(values: np.ndarray, side: int, step: int) -> np.ndarray:
+    return sliding_window_view(values, (side, side), axis=(-2, -1))[..., ::step, ::step, :, :].mean((-2, -1))
+
+
+def plain_texture(output: np.ndarray, gt: np.ndarray, windows: tuple[int, ...]) -> float:
+    def energies(image: np.ndarray) -> list[np.ndarray]:
+        full = luma(image)
+        half = (full[::2, ::2] + full[1::2, ::2] + full[::2, 1::2] + full[1::2, 1::2]) / 4
+        return [np.sqrt(means(detail(y, MASKS) ** 2, side, 2) + 1e-6) for y in (full, half) for side in windows]
+
+    return sum(np.abs(a - b).mean() for a, b in zip(energies(output), energies(gt), strict=True))
+
+
+def correlation(fine: np.ndarray, step: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    height, width = fine.shape[1:]
+    further, inside = np.zeros_like(fine), np.zeros((1, height, width))
+    for i, j in np.ndindex(height, width):
+        y, x = i + step[0], j + step[1]
+        if y <= height - 1 and x <= width - 1:
+            inside[0, i, j] = 1
+            top, left = min(int(y), height - 2), min(int(x), width - 2)
+            for di, dj in np.ndindex(2, 2):
+                weight = (1 - abs(y - top - di)) * (1 - abs(x - left - dj))
+                further[:, i, j] += weight * fine[:, top + di, left + dj]
+    here = fine * inside
+    size = np.sqrt(means(here**2, 19, 4) * means(further**2, 19, 4) + 1e-12)
+    return means(here * further, 19, 4) / size, means(inside, 19, 4)
+
+
+def plain_grid(
+    output: np.ndarray, gt: np.ndarray, pitch: tuple[float, float], strength: np.ndarray | None = None
+) -> float:
+    if min(pitch) <= 2:
+        return 0.0
+    fine, true, total = detail(luma(output), SECOND), detail(luma(gt), SECOND), 0.0
+    strength = np.sqrt(means(fine**2, 19, 4)) if strength is None else strength
+    for lag in ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2)):
+        step = lag[0] * pitch[0], lag[1] * pitch[1]
+        own, share = correlation(fine, step)
+        excess = np.maximum(np.abs(own) - np.abs(correlation(true, step)[0]), 0)
+        total += (strength * share * excess).mean()
+    return total
+
+
+# ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("windows", [(3, 5), (4,), (9, 3, 7)])
+def test_texture_loss_is_its_plain_form(windows: tuple[int, ...]) -> None:
+    output, gt = images(0), images(1) / 2
+    expected = np.mean([plain_texture(a, b, windows) for a, b in zip(output.numpy(), gt.numpy(), strict=True)])
+    loss = build_loss({"type": "TextureLoss", "loss_weight": 3.0, "windows": list(windows)})
+    assert loss(output, gt).item() == pytest.approx(3 * expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("pitch", [(4.0, 4.0), (2.5, 3.75), (7.3, 2.2), (1.9, 4.0)])
+def test_grid_loss_is_its_plain_form(pitch: tuple[float, float]) -> None:
+    output, gt = images(2), images(3)
+    output[0, :, ::4] += 0.3  # something to find
+    pitches = [pitch, (3.0, 5.5)]
+    expected = np.mean([plain_grid(a, b, p) for a, b, p in zip(output.numpy(), gt.numpy(), pitches, strict=True)])
+    loss = grid_loss(output, gt, torch.tensor(pitches, dtype=torch.float64))
+    assert loss.item() == pytest.approx(expected, rel=1e-8)
+
+
+def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.ndarray], float]) -> None:
+    """Gradients of a loss at a few places of an output (1, 3, H, W) against central differences of its plain form."""
+    loss.backward()
+    values = output[0].numpy(force=True)
+    for place in ((0, 5, 6), (1, 20, 31), (2, 31, 0), (1, 16, 16)):
+        step = np.zeros_like(values)
+        step[place] = 1e-6
+        slope = (plain(values + step) - plain(values - step)) / 2e-6
+        assert output.grad[(0, *place)].item() == pytest.approx(slope, rel=1e-4, abs=1e-9)
+
+
+def test_texture_loss_has_the_gradients_of_its_plain_form() -> None:
+    output, gt = images(4, 1).requires_grad_(), images(5, 1)
+    assert_slopes(TextureLoss()(output, gt), output, lambda values: plain_texture(values, gt[0].numpy(), (3, 5)))
+
+
+def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
+    """How strong detail is only weighs them: a grid is not paid for by less detail."""
+    output, gt, pitch = images(6, 1), images(7, 1), (3.2, 4.0)
+    output[:, :, ::4] += 0.5
+    output.requires_grad_()
+    strength = np.sqrt(means(detail(luma(output[0].numpy(force=True)), SECOND) ** 2, 19, 4))
+    loss = grid_loss(output, gt, torch.tensor([pitch]).double())
+    assert_slopes(loss, output, lambda values: plain_grid(values, gt[0].numpy(), pitch, strength))
+
+
+@given(seed=st.integers(0, 99), shift=st.integers(-3, 3), brighter=st.floats(-0.2, 0.2))
+def test_texture_loss_minds_missing_detail_more_than_misplaced(seed: int, shift: int, brighter: float) -> None:
+    """A pixel loss prefers the mean of a texture to the texture in the wrong place."""
+    gt, loss = images(seed), TextureLoss()
+    misplaced, smooth = gt.roll(shift, 3) + brighter, gt.mean((2, 3), keepdim=True).expand_as(gt)
+    assert loss(misplaced, gt) < 0.5 * loss(smooth, gt)
+    if shift:
+        assert (misplaced - gt).abs().mean() > (smooth - gt).abs().mean()
+
+
+@given(seed=st.integers(0, 99), pitch=st.floats(2.5, 6), sign=st.booleans())
+def test_a_grid_of_the_inputs_pixels_costs_and_gts_own_does_not(seed: int, pitch: float, sign: bool) -> None:
+    """Also one whose sign changes from pixel to pixel, whose mean is nothing at any place."""
+    gt = 0.1 * images(seed, 1, 56)
+    place = torch.arange(56, dtype=torch.float64) / pitch
+    wave = torch.cos((2 + sign) * np.pi * place)
+    grid, both = 0.2 * wave[:, None] * wave, torch.tensor([[pitch, pitch]], dtype=torch.float64)
+    costs = [grid_loss(image, target, both).item() for image, target in ((gt, gt), (gt + grid, gt), (gt, gt + grid))]
+    assert costs[0] == 0
+    assert costs[1] > 10 * costs[2]
+
+
+def test_windows_that_are_too_small_are_reported() -> None:
+    with pytest.raises(ValueError, match="windows of 9 pixels need images of at least 22x22"):
+        TextureLoss(windows=(3, 9))(images(0, 1, 21), images(1, 1, 21))
+    assert TextureLoss(windows=(3, 9))(images(0, 1, 22), images(1, 1, 22)) > 0
