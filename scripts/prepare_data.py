@@ -70,7 +70,7 @@ def teach(args: argparse.Namespace) -> int:
     """Pairs to learn from a teacher: degraded crops, what it makes of them, and the originals."""
     degradation = Degradation(yaml_of(args.degradation), "--degradation")
     teacher = Teacher(args.teacher, args.precision)
-    lessons = Lessons(images.open_any(args.folder), teacher, degradation, args.lq_size, args.seed)
+    lessons = Lessons(images.open_any(args.folder), teacher, degradation, args.lq_size, args.seed, args.plain)
     made = make_pairs(lessons, args.out, args.count, args.processes)
     print(f"{made} pairs made, {args.out} is ready. In an options file:")
     print(f"    type: ArbitraryScalePairedDataset\n    dataroot_lq: {args.out}/lq.lmdb")
@@ -153,6 +153,8 @@ def add_teach_options(sub: argparse.ArgumentParser) -> None:
                      help="a type or a block, such as '{type: photo, clean_prob: 0.1}' (%(default)s)")
     sub.add_argument("--count", type=positive, default=1000, help="pairs in all (%(default)s)")
     sub.add_argument("--lq_size", type=positive, default=64, help="side of the inputs (%(default)s)")
+    sub.add_argument("--plain", type=share, default=0.0, metavar="SHARE",
+                     help="share of pairs of one colour or gradient, to be left as they are (%(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="another one makes other pairs (%(default)s)")
     sub.add_argument("--precision", choices=PRECISIONS, default=best_precision(torch.device("cpu"), 8),
                      help="(%(default)s, the fastest here)")
@@ -174,6 +176,14 @@ def add_store_options(sub: argparse.ArgumentParser) -> None:
 def add_processes(sub: argparse.ArgumentParser) -> None:
     """Add the option of the number of processes."""
     sub.add_argument("--processes", type=positive, default=CORES, help="number of worker processes (%(default)s)")
+
+
+def share(value: str) -> float:
+    """A number from 0 to 1."""
+    number = float(value)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
 
 
 def positive(value: str) -> int:

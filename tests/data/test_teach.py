@@ -81,6 +81,23 @@ def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
         assert np.array_equal(taught.read(index), target)
 
 
+def test_plain_images_are_to_be_left_as_they_are(tmp_path, photos):
+    """Whatever the degradation and the teacher make of them; all other pairs are as ever."""
+    teach(lessons(photos, plain=0.4, lq_size=12), tmp_path / "pairs", 60, processes=1)
+    lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
+    flat = gradient = 0
+    for index in range(60):
+        image = gt.read(index).astype(float)
+        bends = max(np.abs(np.diff(image, 2, axis)).max() for axis in (0, 1))
+        if bends > 30:  # noise
+            assert np.array_equal(taught.read(index), lq.read(index).repeat(2, 0).repeat(2, 1))
+            continue
+        assert np.array_equal(taught.read(index), gt.read(index))
+        varies = bool(np.ptp(image, (0, 1)).any())
+        flat, gradient = flat + (not varies), gradient + varies
+    assert min(flat, gradient) > 3 and flat + gradient < 36
+
+
 def test_what_is_taught_has_the_colours_of_the_input_and_the_details_of_the_teacher():
     rng = np.random.default_rng(0)
     lq = np.uint8(rng.integers(60, 180, (40, 50, 3)))

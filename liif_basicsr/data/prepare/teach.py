@@ -17,6 +17,7 @@ import numpy as np
 
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare.images import encode_png
+from liif_basicsr.data.prepare.plain import plain_image
 from liif_basicsr.data.prepare.stores import LmdbFile
 from liif_basicsr.data.sampling import random_corner
 from liif_basicsr.data.source import ImageSource
@@ -48,7 +49,8 @@ class Teacher(Protocol):
 class Lessons(NamedTuple):
     """All pairs that can be made of photographs, by number.
 
-    lq_size: side of the inputs; seed: another one makes other pairs of the same photographs.
+    lq_size: side of the inputs; seed: another one makes other pairs of the same photographs;
+    plain: the share of pairs of a colour or a gradient, see `plain_image`, which the teacher is not asked about.
     """
 
     photos: ImageSource
@@ -56,12 +58,14 @@ class Lessons(NamedTuple):
     degradation: Degradation
     lq_size: int
     seed: int
+    plain: float = 0.0
 
     @property
     def record(self) -> dict[str, Any]:
         """What the pairs are made with."""
         own = {"degradation": self.degradation.settings, "lq_size": self.lq_size, "seed": self.seed}
-        return {**self.teacher.record, "scale": self.teacher.scale, **own, "colours": "input", "clean": "original"}
+        targets = {"colours": "input", "clean": "original", "plain": self.plain}
+        return {**self.teacher.record, "scale": self.teacher.scale, **own, **targets}
 
     @property
     def gt_size(self) -> int:
@@ -85,13 +89,18 @@ class Lessons(NamedTuple):
 
         For a clean input the original is what is to be learned: the teacher would change what nothing ails.
         """
-        rng, side = np.random.default_rng((self.seed, number)), self.gt_size
-        index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
-        gt = self.photos.crop(index, random_corner(self.photos.size(index), (side, side), rng), (side, side))
+        rng = np.random.default_rng((self.seed, number))
+        plain = self.plain > 0 and rng.random() < self.plain
+        gt = plain_image(self.gt_size, rng) if plain else self._crop(rng, pixels)
         seed = int(rng.integers(2**62))
         lq = self.degradation(gt, (self.lq_size, self.lq_size), seed)
-        target = gt if self.degradation.is_clean(seed) else with_colours_of(lq, self.teacher(lq))
+        target = gt if plain or self.degradation.is_clean(seed) else with_colours_of(lq, self.teacher(lq))
         return [encode_png(image, PNG_LEVEL) for image in (lq, target, gt)]
+
+    def _crop(self, rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
+        index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
+        size = (self.gt_size, self.gt_size)
+        return self.photos.crop(index, random_corner(self.photos.size(index), size, rng), size)
 
 
 def teach(lessons: Lessons, target: Path, count: int, processes: int) -> int:
