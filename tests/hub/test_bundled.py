@@ -12,7 +12,7 @@ from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
-    "liif-photo": "49b26f3280ca77b90fb83c7c730fbbf35d5a2bad2e385bcc67eb45774b01ef30",
+    "liif-photo": "92c6306daf57e2c5316b5026859b55a1446d46da45897f827e857b8c6b3ddefd",
     "liif-light": "2f92e39c1b38ac3d4b6838c73e62daac4dc0b28ea234ba94fd3060c67442fe13",
     "liif-fast": "61af1ad4c57f05d26fe67b6ba40ee231bcc1282471901b87dd264e395bea3a4d",
 }
