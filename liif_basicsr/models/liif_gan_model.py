@@ -1,7 +1,6 @@
 """LIIFGANModel: to LIIFModel what BasicSR's SRGANModel is to SRModel."""
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from liif_basicsr.models import model_options
 from liif_basicsr.models.liif_model import LIIFModel
-from liif_basicsr.models.patches import of_patches
+from liif_basicsr.models.patches import of_patches, window_side
 from liif_basicsr.utils import schema
 from liif_basicsr.utils.errors import LIIFError, errors_in
 from liif_basicsr.utils.precision import autocast
@@ -60,7 +59,7 @@ class LIIFGANModel(LIIFModel):
 
     def _check_windows(self) -> None:
         """Raise LIIFError unless the discriminator takes windows of `sample_q` pixels."""
-        side = math.isqrt(self.opt["datasets"]["train"]["sample_q"])
+        side = window_side(self.opt)
         self.net_d.eval()
         with errors_in(f"network_d: does not take the windows of {side}x{side} that sample_q asks for", RuntimeError):
             with torch.no_grad():

@@ -1,7 +1,6 @@
 """LIIFModel: BasicSR's SRModel for networks that are queried at coordinates."""
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from typing import Any
 
@@ -16,7 +15,7 @@ from liif_basicsr.losses.grid_loss import grid_loss
 from liif_basicsr.models import model_options
 from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
-from liif_basicsr.models.patches import as_images, check_window_losses, input_pixel, of_patches
+from liif_basicsr.models.patches import as_images, check_window_losses, of_patches, window_side
 from liif_basicsr.models.validated_model import ValidatedModel
 from liif_basicsr.utils import schema
 from liif_basicsr.utils.errors import LIIFError, errors_in
@@ -105,7 +104,7 @@ class LIIFModel(ValidatedModel):
         """The loss that `train: texture_opt` names, which must take the windows; None where there is no such block."""
         if not block:
             return None
-        side = math.isqrt(self.opt["datasets"]["train"]["sample_q"])
+        side = window_side(self.opt)
         window = torch.zeros(1, 3, side, side, device=self.device)
         with errors_in("train: texture_opt", RuntimeError):
             criterion = build_loss(block).to(self.device)
@@ -153,8 +152,8 @@ class LIIFModel(ValidatedModel):
         if self.teacher and target is not None:
             losses["l_teacher"] = self.teacher.loss(self.output, target)
         if weight := self.train_opt["grid_weight"]:
-            height, width = self.lq.shape[-2:]
-            losses["l_grid"] = weight * grid_loss(*self.judged, input_pixel(self.query[0], (height, width)))
+            cell = self.query[1][:, 0]
+            losses["l_grid"] = weight * grid_loss(*self.judged, 2 / cell.new_tensor(self.lq.shape[-2:]) / cell)
         return losses
 
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:

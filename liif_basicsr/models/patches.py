@@ -25,10 +25,9 @@ def as_images(colours: Tensor) -> Tensor:
     return colours.mT.unflatten(2, (side, side))
 
 
-def input_pixel(coord: Tensor, in_size: tuple[int, int]) -> Tensor:
-    """Height and width of a pixel of inputs (h, w), in pixels of square windows at `coord` (B, p * p, 2): (B, 2)."""
-    side = math.isqrt(coord.shape[1])
-    return 2 / coord.new_tensor(in_size) / (coord[:, side + 1] - coord[:, 0])
+def window_side(opt: Mapping[str, Any]) -> int:
+    """Height and width of the windows that a training draws."""
+    return math.isqrt(opt["datasets"]["train"]["sample_q"])
 
 
 def check_window_losses(train: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
@@ -36,7 +35,7 @@ def check_window_losses(train: Mapping[str, Any], opt: Mapping[str, Any]) -> Non
     asked = [name for name in ("perceptual_opt", "texture_opt", "grid_weight") if train[name]]
     if asked and not of_patches(opt):
         raise LIIFError(f"train: {asked[0]}: looks at more than a pixel; set datasets: train: sample: patch for it")
-    if train["grid_weight"] and math.isqrt(opt["datasets"]["train"]["sample_q"]) < SMALLEST:
+    if train["grid_weight"] and window_side(opt) < SMALLEST:
         raise LIIFError(f"train: grid_weight: needs windows of {SMALLEST}x{SMALLEST}: sample_q: {SMALLEST**2} or more")
     if train["perceptual_opt"]:
         _check_vgg()

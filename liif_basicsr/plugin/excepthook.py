@@ -36,7 +36,7 @@ def tell(line: str) -> None:
     """Print a line on stderr; where stdout goes to the same file, below what was printed there before."""
     with suppress(OSError):  # a full disk; the line is what matters
         sys.stdout.flush()
-    print(line, file=sys.stderr, flush=True)
+    print(line, file=sys.stderr)
 
 
 def install() -> None:

@@ -26,7 +26,6 @@ def main(is_train: bool) -> int:
         _run(is_train)
     except OthersEnded as error:
         tell(error_line(error))
-        logging.shutdown()
         os._exit(2)  # without destructors: a thread of gloo that has lost its peer may abort the process in them
     except LIIFError as error:
         tell(error_line(error))

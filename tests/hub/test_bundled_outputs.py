@@ -12,13 +12,8 @@ STEP = 1 / 255
 
 
 @pytest.fixture(scope="module", params=BUNDLED)
-def name(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def net(name):
-    return liif_basicsr.load(name)
+def net(request):
+    return liif_basicsr.load(request.param)
 
 
 def enlarged(net, lq, scale):
