@@ -9,16 +9,16 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # `typing` itself would double the cost of importing this package
 if TYPE_CHECKING:
+    from liif_basicsr.errors import LIIFError as LIIFError
     from liif_basicsr.hub.checkpoint import load as load
     from liif_basicsr.images.upscale import upscale as upscale
     from liif_basicsr.images.warp import remap as remap
     from liif_basicsr.images.warp import rotate as rotate
     from liif_basicsr.images.warp import warp as warp
     from liif_basicsr.plugin.registry import register as register
-    from liif_basicsr.utils.errors import LIIFError as LIIFError
 
 _PUBLIC = {
-    "LIIFError": "liif_basicsr.utils.errors",
+    "LIIFError": "liif_basicsr.errors",
     "load": "liif_basicsr.hub.checkpoint",
     "register": "liif_basicsr.plugin.registry",
     "remap": "liif_basicsr.images.warp",

@@ -8,8 +8,8 @@ import sys
 from importlib import import_module
 
 from liif_basicsr import __version__
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.plugin.excepthook import error_line, tell
-from liif_basicsr.utils.errors import LIIFError
 
 # command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
 COMMANDS = {

@@ -1,7 +1,7 @@
-"""`python -m liif_basicsr.test -opt options.yml`: BasicSR's testing, see `liif_basicsr.training`."""
+"""`python -m liif_basicsr.test -opt options.yml`: BasicSR's testing, see `liif_basicsr.launch`."""
 import sys
 
-from liif_basicsr.training import main
+from liif_basicsr.launch import main
 
 if __name__ == "__main__":
     sys.exit(main(is_train=False))

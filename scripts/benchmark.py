@@ -29,9 +29,9 @@ from benchmarking.official import load_official, official_render
 from benchmarking.timing import row, seconds, use_device
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.devices import autocast, best_precision, bfloat16_is_fast
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.hub.official import to_official
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.precision import autocast, best_precision, bfloat16_is_fast
 
 MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
 

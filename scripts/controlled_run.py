@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.output import check_output
-from liif_basicsr.training.options import read
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.files import write
+from liif_basicsr.files import write
+from liif_basicsr.launch.options import read
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "options" / "train_controlled.yml"

@@ -25,17 +25,17 @@ from PIL import Image, ImageDraw, ImageFont
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import downsample
+from liif_basicsr.devices import PRECISIONS
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
 from liif_basicsr.evaluation.curve import check_curve, draw_curve, draw_times
 from liif_basicsr.evaluation.methods import Method, open_methods
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS
 from liif_basicsr.evaluation.validation import measure, protocol_options
+from liif_basicsr.files import write
 from liif_basicsr.images.reading import read_srgb
 from liif_basicsr.rendering.tiles import check_window
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.precision import PRECISIONS
 
 LABEL_HEIGHT = 22
 GAP = 6

@@ -28,9 +28,9 @@ from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
 from liif_basicsr.data.prepare.teach import Lessons
 from liif_basicsr.data.prepare.teach import teach as make_pairs
 from liif_basicsr.data.source import ImageSource
+from liif_basicsr.devices import PRECISIONS, best_precision
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.hub.teacher import Teacher
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.precision import PRECISIONS, best_precision
 
 # Those that this process may use, where the system knows.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

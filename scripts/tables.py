@@ -22,14 +22,14 @@ from benchmarking.official import load_official, official_render
 from benchmarking.timing import pairs
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.command import add_arguments, measured
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS, TO_REFERENCE, Values
 from liif_basicsr.evaluation.table import FORMS, make_rows, markdown
+from liif_basicsr.files import write
 from liif_basicsr.hub.official import to_official
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.files import write
 
 
 def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -> dict[str, Values]:

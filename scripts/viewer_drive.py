@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.hub import DEFAULT
-from liif_basicsr.utils.errors import LIIFError, run_script
 
 ROOT = Path(__file__).parents[1]
 # Steps at a place before the features that are needed are known.

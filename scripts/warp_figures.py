@@ -18,7 +18,9 @@ import numpy as np
 from figures import SHEETS, region_of, sheet
 from PIL import Image, ImageDraw, ImageFont
 
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.output import check_output
+from liif_basicsr.files import write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.warp import Warper, check_scale
 from liif_basicsr.rendering.homographies import (
@@ -30,8 +32,6 @@ from liif_basicsr.rendering.homographies import (
 )
 from liif_basicsr.rendering.tiles import check_window
 from liif_basicsr.rendering.warps import Homography
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.files import write
 
 TEXT = Path(__file__).parents[1] / "LICENSE"
 PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # (H, W); how much finer the page is drawn than the camera sees it

@@ -26,14 +26,14 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
+from liif_basicsr.devices import PRECISIONS
+from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.output import check_output
+from liif_basicsr.files import write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.warps import Homography
-from liif_basicsr.utils.errors import LIIFError, run_script
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.precision import PRECISIONS
 
 LUMA = np.array([65.738, 129.057, 25.064]) / 256
 BORDER = 8

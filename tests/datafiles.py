@@ -12,7 +12,7 @@ from PIL import Image
 
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePairedDataset)}
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from liif_basicsr.archs.encoders import check_encoder
-from liif_basicsr.utils.errors import LIIFError, errors_in
-from liif_basicsr.utils.options import check_arguments, suggest
+from liif_basicsr.config.options import check_arguments, suggest
+from liif_basicsr.errors import LIIFError, errors_in
 
 # Name in the options -> module in this folder, imported when asked for. BasicSR's registry is filled from it.
 ARCHS = {

@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.decoders.base import Colours, Decoder
+from liif_basicsr.config.checks import choice, number, optional
+from liif_basicsr.config.options import Field, check_block
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import tiles
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.encoded_image import EncodedImage
 from liif_basicsr.rendering.features import FeatureTiles, encode_tiles
+from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.tiles import Tile, Tiling, View, Window, check_size, check_window
-from liif_basicsr.utils.checks import choice, number, optional
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.memory import check_memory
-from liif_basicsr.utils.options import Field, check_block
 
 FIELDS = {
     "input_skip": Field(optional(choice("bilinear"))),

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.resample import ResampleDecoder
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch, pad_to_multiple
+from liif_basicsr.config.checks import integer, optional
+from liif_basicsr.config.options import Field, check_block
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.rendering.tiles import Tiling
-from liif_basicsr.utils.checks import integer, optional
-from liif_basicsr.utils.errors import LIIFError, brief
-from liif_basicsr.utils.options import Field, check_block
 
 # What the sides of an input may have to be a multiple of, in windows of the architecture; tried in this order.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)

@@ -6,8 +6,8 @@ from typing import Any
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.metasr import MetaDecoder
 from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.utils.checks import integer
-from liif_basicsr.utils.options import Field, check_block
+from liif_basicsr.config.checks import integer
+from liif_basicsr.config.options import Field, check_block
 
 
 class MetaSR(ContinuousNetwork):

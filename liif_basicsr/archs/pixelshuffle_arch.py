@@ -6,7 +6,7 @@ from typing import Any
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.pixelshuffle import PixelShuffleDecoder, upsampler_scale
 from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.utils.options import Field, check_block
+from liif_basicsr.config.options import Field, check_block
 
 
 class PixelShuffleSR(ContinuousNetwork):

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.hub.official import to_official
-from liif_basicsr.utils.errors import LIIFError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

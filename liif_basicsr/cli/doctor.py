@@ -160,7 +160,7 @@ def _devices(report: Report, torch: ModuleType) -> None:
             report.say(f"GPU {index}", torch.cuda.get_device_name(index))
     else:
         report.say("GPU", "none usable by torch; everything runs on the CPU")
-        from liif_basicsr.utils.gpu import unfit_driver
+        from liif_basicsr.devices import unfit_driver
 
         cause = unfit_driver()
         if cause:

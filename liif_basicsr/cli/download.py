@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import argparse
 
+from liif_basicsr.config.options import suggest
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, cached, find
 from liif_basicsr.hub.download import download, is_downloaded
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import suggest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

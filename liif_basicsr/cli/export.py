@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.hub import add_model_argument
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.rendering.coordinates import pixel_centers
-from liif_basicsr.utils.errors import LIIFError, brief
 
 # Sizes for tracing: all sizes and ratios differ, so that the exporter cannot take one for another.
 TRACED_LQ, TRACED_SIZE = (20, 24), (33, 50)

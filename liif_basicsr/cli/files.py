@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from liif_basicsr.devices import PRECISIONS, bfloat16_is_fast
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import DEFAULT, add_model_argument
 from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.notes import collect_notes
 from liif_basicsr.images.reading import LoadedImage, read
 from liif_basicsr.images.writing import check_format, format_of, without_needless_alpha
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import atomic_write
-from liif_basicsr.utils.memory import check_memory
-from liif_basicsr.utils.precision import PRECISIONS, bfloat16_is_fast
+from liif_basicsr.rendering.memory import check_memory
 
 
 class Output(NamedTuple):

@@ -18,13 +18,13 @@ from liif_basicsr.cli.files import (
     shown,
     terminated_like_interrupted,
 )
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import Enlarger
 from liif_basicsr.images.writing import BY_SUFFIX
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.launch.ranks import Ranks
 
 Job = tuple[Path, Path]
 

@@ -17,6 +17,7 @@ from liif_basicsr.cli.files import (
     shown,
     terminated_like_interrupted,
 )
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.size import OutputSize
@@ -31,7 +32,6 @@ from liif_basicsr.rendering.homographies import (
     scaling,
 )
 from liif_basicsr.rendering.warps import Homography
-from liif_basicsr.utils.errors import LIIFError
 
 Size = tuple[int, int]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from liif_basicsr.config.schema import IMAGE_DATASET
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
-from liif_basicsr.utils.schema import IMAGE_DATASET
 
 
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from liif_basicsr.config.options import scale_text
+from liif_basicsr.config.schema import PAIRED_DATASET
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.sampling import crop, downsample_part, random_corner, scaled_size
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.data.taught import check_taught
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import scale_text
-from liif_basicsr.utils.schema import PAIRED_DATASET
+from liif_basicsr.errors import LIIFError
 
 
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):

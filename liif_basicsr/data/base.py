@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from liif_basicsr.config.checks import enlarging_scale
+from liif_basicsr.config.options import Field, check_block, scale_text
+from liif_basicsr.config.schema import DATASET
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.sampling import DihedralTransform, generator, sample_patch, sample_pixels, scaled_size
 from liif_basicsr.data.source import ImageSource, open_source
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell
-from liif_basicsr.utils.checks import enlarging_scale
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, check_block, scale_text
-from liif_basicsr.utils.schema import DATASET
 
 logger = logging.getLogger("basicsr")
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.image_files import open_image
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.formats import open_image
 
 
 def decode(content: bytes, name: str) -> np.ndarray:

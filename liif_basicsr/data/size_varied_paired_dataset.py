@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from liif_basicsr.config.options import suggest
+from liif_basicsr.config.schema import SIZE_VARIED_DATASET
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import suggest
-from liif_basicsr.utils.schema import SIZE_VARIED_DATASET
+from liif_basicsr.errors import LIIFError
 
 
 class SizeVariedPairedDataset(ArbitraryScaleDataset):

@@ -21,8 +21,8 @@ from liif_basicsr.data.decode import decode, size_of
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.png import crop_png
 from liif_basicsr.data.sampling import crop
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.image_files import SUFFIXES
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.formats import SUFFIXES
 
 # 'name.png (480,480,3) 1', as BasicSR writes it; the size and all after it may be missing
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")

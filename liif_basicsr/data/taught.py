@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from liif_basicsr.config.options import check_block
+from liif_basicsr.config.schema import TAUGHT
 from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import check_block
-from liif_basicsr.utils.schema import TAUGHT
+from liif_basicsr.errors import LIIFError
 
 KINDS = ("lq", "teacher", "gt")
 RECORD = "teach.json"

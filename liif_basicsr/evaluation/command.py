@@ -5,13 +5,13 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from liif_basicsr.config.checks import enlarging_scale
+from liif_basicsr.devices import PRECISIONS
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method, open_method, open_methods
 from liif_basicsr.evaluation.results import Reference, Results, measure_all
 from liif_basicsr.evaluation.sets import NIQE_SIDE, PROTOCOLS, Scale, Subject, check_sizes, open_subjects
-from liif_basicsr.utils.checks import enlarging_scale
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.precision import PRECISIONS
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.launch.ranks import Ranks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,13 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from liif_basicsr.config.options import scale_text
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import Results
 from liif_basicsr.evaluation.sets import Scale, Subject
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.options import scale_text
+from liif_basicsr.files import write
 
 KINDS = (".png", ".svg", ".pdf")
 PANEL, TIMES_PANEL = (6.4, 4.2), (4, 3.6)

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from liif_basicsr.config.options import suggest
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, find, name_of
 from liif_basicsr.hub.checkpoint import load
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import suggest
-from liif_basicsr.utils.precision import autocast
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
@@ -60,7 +60,7 @@ def open_method(text: str, precision: str = "float32") -> Method:
     Args:
         text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group of networks, separated by
             commas, of which the one with the `scale` nearest to the requested one renders. `LABEL=` may precede it.
-        precision: of networks, see `liif_basicsr.utils.precision`.
+        precision: of networks, see `liif_basicsr.devices`.
 
     Raises:
         LIIFError: no such file or name, an unusable checkpoint, or a group with two networks of one scale.

@@ -10,15 +10,15 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from liif_basicsr.config.options import scale_text
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.sets import Subject
 from liif_basicsr.evaluation.validation import measure
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.options import scale_text
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.files import write
+from liif_basicsr.launch.ranks import Ranks
 
 METRICS = {
     "psnr": {"type": "calculate_psnr_liif"},

@@ -8,15 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from liif_basicsr.config.options import scale_text, suggest
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.sampling import floor_size, scaled_size
 from liif_basicsr.data.source import DiskSource
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.validation import protocol_options
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import scale_text, suggest
 
 Scale = tuple[float, float]
 SUPPLIED = (2, 3, 4)

@@ -4,12 +4,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from liif_basicsr.config.options import scale_text
 from liif_basicsr.evaluation.formats import csv_rows, latex_rows, markdown_rows
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.published import PUBLISHED
 from liif_basicsr.evaluation.results import TO_REFERENCE, Reference, Results, Values
 from liif_basicsr.evaluation.sets import Subject
-from liif_basicsr.utils.options import scale_text
 
 PAPER = " (paper)"
 # Times, which do not depend on a set -> their headings in the table.

@@ -12,10 +12,10 @@ from basicsr.utils import tensor2img
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from liif_basicsr.config.options import scale_text
 from liif_basicsr.evaluation.formats import csv_rows, markdown_rows
+from liif_basicsr.files import write
 from liif_basicsr.plugin.registry import TABLE
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.options import scale_text
 
 # Metrics that take floats: the plugin's, and two of BasicSR's, whose others take 8-bit images.
 FLOAT_METRICS = (*TABLE["METRIC_REGISTRY"], "calculate_psnr_pt", "calculate_ssim_pt")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import suggest
+from liif_basicsr.config.options import suggest
+from liif_basicsr.errors import LIIFError
 
 
 class Download(NamedTuple):

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from liif_basicsr.archs import build_network, fixed_scale_block
+from liif_basicsr.errors import LIIFError, brief
+from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
 from liif_basicsr.hub.official import from_official, is_official
-from liif_basicsr.utils.errors import LIIFError, brief
-from liif_basicsr.utils.files import atomic_write
 
 # A file may describe a network of as many numbers as it has bytes, and ROOM more: an encoder that is tapped out of an
 # architecture drops the rest of it. A parameter costs some numbers besides, for its module takes time to make.

@@ -9,9 +9,9 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import DOWNLOADS, Download, cached
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import atomic_write
 
 
 def is_downloaded(name: str) -> bool:

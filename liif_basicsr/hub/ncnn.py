@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import read_tensors
-from liif_basicsr.utils.errors import LIIFError
 
 MAGIC = "7767517"
 HALF = 0x01306B47  # stands before weights in half precision

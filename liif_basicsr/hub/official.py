@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import suggest
+from liif_basicsr.config.options import suggest
+from liif_basicsr.errors import LIIFError
 
 # Official name -> ours.
 NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF"}

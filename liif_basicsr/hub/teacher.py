@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import load
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.precision import autocast
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ class Teacher:
 
     Args:
         name: what `load` takes.
-        precision: see `liif_basicsr.utils.precision`.
+        precision: see `liif_basicsr.devices`.
 
     Raises:
         LIIFError: no such network, or one whose scale is no whole number.

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.config.options import suggest
+from liif_basicsr.devices import PRECISIONS, best_precision
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.images.reading import LoadedImage, from_image
-from liif_basicsr.utils.errors import LIIFError, brief
-from liif_basicsr.utils.options import suggest
-from liif_basicsr.utils.precision import PRECISIONS, best_precision
 
 
 class Engine:

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.formats import open_image
 from liif_basicsr.images.notes import collect_notes
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.image_files import open_image
 
 ORIENTATION, EXIF_IFD, GPS_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0x8769, 0x8825, 0xA002, 0xA003
 # The tags of the first directory that describe the image; in a TIFF, others describe how its pixels are stored.

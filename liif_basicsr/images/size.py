@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.config import checks
+from liif_basicsr.errors import LIIFError
 
 
 class OutputSize(NamedTuple):

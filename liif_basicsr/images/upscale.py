@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
 from liif_basicsr.images.engine import Engine, in_kind, planes
 from liif_basicsr.images.size import OutputSize
+from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.tiles import Window
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.memory import check_memory
-from liif_basicsr.utils.precision import autocast
 
 # Rows of a strip, which are also the rows of a tile in a TIFF; columns that are rendered at a time.
 ROWS, COLS = 256, 2048
@@ -49,7 +49,7 @@ def upscale(
         model: a network, or a name or file that `liif_basicsr.load` accepts.
         device: such as `cuda` or `cpu`; by default the network's own, or for a name or file the GPU if there is one.
         precision: float32, bfloat16 or float16; by default the fastest that is exact enough, see
-            `liif_basicsr.utils.precision`.
+            `liif_basicsr.devices`.
         self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
         strength: of the model, 0 to 1; the rest is what the network for clean images makes of it. Less of `liif-photo`
             keeps more of the grain, and of the damage.

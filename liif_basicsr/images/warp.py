@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from liif_basicsr.config import checks
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.engine import Engine, in_kind, planes
 from liif_basicsr.rendering.encoded_image import EncodedImage
 from liif_basicsr.rendering.homographies import rotation
+from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table, Warp
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.memory import check_memory
-from liif_basicsr.utils.precision import autocast
 
 # Rows of a strip, also the edge of a tile in a TIFF; output pixels of a band, for which each tile is encoded once.
 ROWS, BAND = 256, 1 << 24

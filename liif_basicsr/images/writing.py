@@ -9,10 +9,10 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.png import write_png
 from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.tiff import write_tiff
-from liif_basicsr.utils.errors import LIIFError
 
 Shape = tuple[int, int, int]
 Write = Callable[[IO[bytes], Iterator[np.ndarray], Shape, LoadedImage], None]

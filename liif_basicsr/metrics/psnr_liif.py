@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 # Luma of ITU-R BT.601 in [0, 255], without the offset, which cancels in a difference.
 LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)

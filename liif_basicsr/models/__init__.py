@@ -1,4 +1,4 @@
 """The model class that BasicSR trains and validates."""
-from liif_basicsr.utils.needs import import_basicsr
+from liif_basicsr.optional import import_basicsr
 
 import_basicsr()

@@ -11,10 +11,10 @@ from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 
+from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.models.pruning import prune, remove_partial
 from liif_basicsr.models.state import check_state
-from liif_basicsr.utils.errors import LIIFError, errors_in
 
 
 class CheckpointedModel(SRModel):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liif_basicsr.config.options import check_block, suggest
+from liif_basicsr.config.schema import TEACHER
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import load
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import check_block, suggest
-from liif_basicsr.utils.schema import TEACHER
 
 
 class Teacher:

@@ -9,12 +9,12 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from torch import Tensor
 
+from liif_basicsr.config import schema
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.models import model_options
 from liif_basicsr.models.liif_model import LIIFModel
 from liif_basicsr.models.patches import of_patches, window_side
-from liif_basicsr.utils import schema
-from liif_basicsr.utils.errors import LIIFError, errors_in
-from liif_basicsr.utils.precision import autocast
 
 
 class LIIFGANModel(LIIFModel):

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from liif_basicsr.config import schema
+from liif_basicsr.config.options import check_block
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.losses.grid_loss import grid_loss
 from liif_basicsr.models import model_options
 from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
 from liif_basicsr.models.patches import as_images, check_window_losses, of_patches, window_side
 from liif_basicsr.models.validated_model import ValidatedModel
-from liif_basicsr.utils import schema
-from liif_basicsr.utils.errors import LIIFError, errors_in
-from liif_basicsr.utils.options import check_block
-from liif_basicsr.utils.precision import autocast
 
 
 class LIIFModel(ValidatedModel):

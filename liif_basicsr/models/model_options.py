@@ -1,4 +1,4 @@
-"""Checks of what an options file says to LIIFModel that go beyond its tables in `liif_basicsr.utils.schema`."""
+"""Checks of what an options file says to LIIFModel that go beyond its tables in `liif_basicsr.config.schema`."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, check_block, suggest
-from liif_basicsr.utils.precision import best_precision, bfloat16_is_fast
+from liif_basicsr.config.options import Field, check_block, suggest
+from liif_basicsr.devices import best_precision, bfloat16_is_fast
+from liif_basicsr.errors import LIIFError
 
 
 def check_network_block(block: Any, where: str = "network_g") -> None:

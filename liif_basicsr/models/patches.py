@@ -9,9 +9,9 @@ from typing import Any
 from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from torch import Tensor
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import read_tensors
 from liif_basicsr.losses.grid_loss import SMALLEST
-from liif_basicsr.utils.errors import LIIFError
 
 
 def of_patches(opt: Mapping[str, Any]) -> bool:

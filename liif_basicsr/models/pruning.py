@@ -35,7 +35,7 @@ def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed while writing has left, see `liif_basicsr.utils.files`."""
+    """Remove what a process that was killed while writing has left, see `liif_basicsr.files`."""
     _remove(*folder.glob(".*.part"))
 
 

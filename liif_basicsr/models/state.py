@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from liif_basicsr.utils.checks import integer
+from liif_basicsr.config.checks import integer
 
 
 def check_form(value: Any, own: Any, where: str) -> None:

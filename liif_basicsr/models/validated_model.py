@@ -11,10 +11,10 @@ from basicsr.utils.dist_util import master_only
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from liif_basicsr.devices import autocast
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation import validation as val
 from liif_basicsr.models.checkpointed_model import CheckpointedModel
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.precision import autocast
 
 
 class ValidatedModel(CheckpointedModel):

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from types import FrameType, TracebackType
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 SCRIPTS = ("train", "test")
 MODEL_TYPE = re.compile(r"^\s*model_type\s*:\s*[\"']?(\w+)", re.MULTILINE)
@@ -78,7 +78,7 @@ def bad_input(error: BaseException, passed: list[FrameType]) -> LIIFError | None
     if isinstance(error, OSError) and error.filename:  # of BasicSR's own files: its log, its copy of the options
         return LIIFError(f"{error.filename}: {error.strerror}")
     try:
-        import_module("liif_basicsr.training.options").check(sys.argv[1:], PIPELINES[pipeline.f_code.co_name])
+        import_module("liif_basicsr.launch.options").check(sys.argv[1:], PIPELINES[pipeline.f_code.co_name])
     except LIIFError as mistake:
         return mistake
     return None

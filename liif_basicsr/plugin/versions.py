@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 # Distribution -> lowest and newest version of `scripts/test_matrix.sh`; the lowest are those of setup.cfg.
 TESTED = {

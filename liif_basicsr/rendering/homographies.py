@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 # A matrix, or four corners, is singular where some direction is shrunk so many times as much as another.
 SINGULAR = 1e10

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import pixel_centers
-from liif_basicsr.utils.errors import LIIFError
 
 # What the activations of a block may take: they stay in a processor's cache. A GPU is filled instead.
 CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20

@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.homographies import check_matrix, scaling
 from liif_basicsr.rendering.tiles import Window, check_size
-from liif_basicsr.utils.errors import LIIFError
 
 # A pixel that covers more of an input pixel along an axis is queried at least twice there: between the centres of the
 # input's pixels, networks sharpen what they show at its own resolution.

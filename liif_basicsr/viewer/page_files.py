@@ -4,7 +4,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 

@@ -9,13 +9,13 @@ from typing import IO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.reading import LoadedImage
 from liif_basicsr.images.warp import Warper, check_scale
 from liif_basicsr.images.writing import BY_SUFFIX
 from liif_basicsr.rendering.homographies import check_quad, natural_size, rectification, scaled_size, scaling
+from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.warps import Homography
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.memory import check_memory
 from liif_basicsr.viewer.tiles import Tiles
 
 # The most pixels of a preview, which take a processor seconds, and of a file that the page saves.

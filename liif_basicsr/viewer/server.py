@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from liif_basicsr.utils.errors import LIIFError, brief
+from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.viewer.page_files import page_files
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles

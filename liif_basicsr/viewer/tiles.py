@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from liif_basicsr.devices import autocast, best_precision, on_threads
 from liif_basicsr.rendering.encoded_image import EncodedImage
-from liif_basicsr.utils.precision import autocast, best_precision
-from liif_basicsr.utils.threads import on_threads
 
 # Device pixels along an edge of a tile.
 TILE = 256

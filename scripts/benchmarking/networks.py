@@ -14,7 +14,7 @@ from liif_basicsr.evaluation.methods import open_method
 from liif_basicsr.evaluation.results import Results, measure_all
 from liif_basicsr.evaluation.sets import open_subjects
 from liif_basicsr.hub.checkpoint import load
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.launch.ranks import Ranks
 
 SCALES = (2, 4, 8)
 TRAINED = {

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from benchmarking.cases import LOW
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.gpu import unfit_driver
+from liif_basicsr.devices import unfit_driver
+from liif_basicsr.errors import LIIFError
 
 Work = Callable[[], Any]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from liif_basicsr.archs.continuous_shuffle_arch import ContinuousShuffleSR
 from liif_basicsr.archs.decoders import continuous_shuffle
 from liif_basicsr.archs.decoders.continuous_shuffle import ContinuousShuffleDecoder
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.utils.errors import LIIFError
 
 
 def small_decoder(num_basis: int = 3) -> ContinuousShuffleDecoder:

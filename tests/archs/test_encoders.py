@@ -5,8 +5,8 @@ import torch.nn.functional as F
 
 from liif_basicsr.archs.encoders import ENCODERS, build_encoder
 from liif_basicsr.archs.liif_arch import LIIF
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.tiles import Tiling
-from liif_basicsr.utils.errors import LIIFError
 
 # BasicSR's SwinIR calls meshgrid without `indexing`.
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")

@@ -11,8 +11,8 @@ from tiling import assert_tiling_is_exact
 
 from liif_basicsr.archs.decoders.liif import LIIFDecoder
 from liif_basicsr.archs.liif_arch import LIIF
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.utils.errors import LIIFError
 
 SWITCHES = [dict(zip(("local_ensemble", "feat_unfold", "cell_decode"), s, strict=True))
             for s in itertools.product((True, False), repeat=3)]

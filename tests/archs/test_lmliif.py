@@ -12,8 +12,8 @@ from liif_basicsr.archs.decoders import feature_mlps, lmliif
 from liif_basicsr.archs.decoders.base import Decoder
 from liif_basicsr.archs.decoders.lmliif import LMLIIFDecoder
 from liif_basicsr.archs.lmliif_arch import LMLIIF
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.tiles import Tile, View, Window
-from liif_basicsr.utils.errors import LIIFError
 
 NAMES = ("local_ensemble", "feat_unfold", "cell_decode", "mod_input", "mod_scale", "mod_shift")
 SWITCHES = [

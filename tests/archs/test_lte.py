@@ -10,8 +10,8 @@ from plain_form import arrays, assert_gradients_equal, assert_outputs_equal
 
 from liif_basicsr.archs.decoders.lte import LTEDecoder
 from liif_basicsr.archs.lte_arch import LTE
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.utils.errors import LIIFError
 
 
 def small_decoder(hidden_dims=(8, 7), num_freq=5):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from oracle import mlp, unfolded
 
 from liif_basicsr.archs.metasr_arch import MetaDecoder, MetaSR
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.utils.errors import LIIFError
 
 
 def plain(feat, layers, point, cell):

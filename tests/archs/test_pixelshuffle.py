@@ -9,9 +9,9 @@ from tiling import assert_tiling_is_exact
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.archs.pixelshuffle_arch import PixelShuffleSR
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.utils.errors import LIIFError
 
 SCALES = [2, 3, 4, 8]
 

@@ -10,8 +10,8 @@ import pytest
 
 from liif_basicsr import hub
 from liif_basicsr.__main__ import main
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 NAME = "edsr-baseline-liif"
 MEMBER = hub.DOWNLOADS[NAME].member

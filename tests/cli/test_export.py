@@ -6,8 +6,8 @@ from experiment import NETWORK
 
 from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'liif_basicsr[onnx]'")

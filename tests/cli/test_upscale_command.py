@@ -206,7 +206,7 @@ def test_outputs_too_large_are_refused_before_work(upscale, capsys):
         "out.jpg": ["--size", "3x70000"], "out.webp": ["--size", "20000x3"], "out.bmp": ["--size", "90000x90000"],
         "wide.jpg": ["--size", "65000x65000", "--overwrite"],
     }.items():  # fmt: skip
-        if name == "wide.jpg" and liif_basicsr.utils.memory.available() > 2 * 3 * 65000**2:
+        if name == "wide.jpg" and liif_basicsr.rendering.memory.available() > 2 * 3 * 65000**2:
             continue
         assert upscale("in.png", name, *words) == 1
         assert not Path(name).exists() and capsys.readouterr().err.count("\n") == 1

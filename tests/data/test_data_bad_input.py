@@ -13,7 +13,7 @@ from datafiles import build, make_lmdb, noise_image, paired_block, refused, save
 
 from liif_basicsr.data.decode import decode
 from liif_basicsr.data.prepare.images import Settings, open_any, store
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 @pytest.fixture

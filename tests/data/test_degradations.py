@@ -20,7 +20,7 @@ from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import DEGRADATIONS, Degradation, seed_of, seeded
 from liif_basicsr.data.degradations.jpeg import stored
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 MIX = {"type": "mix", "parts": ["photo", {"type": "realesrgan", "clean_prob": 0.5}, "jpeg:40"], "part_prob": [3, 1, 1]}
 BLOCKS: list[Any] = [*(name for name in DEGRADATIONS if name != "mix"), MIX]

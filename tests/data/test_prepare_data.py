@@ -23,7 +23,7 @@ from liif_basicsr.data.prepare import sets
 from liif_basicsr.data.prepare.images import Settings, keys, open_any, starts, store
 from liif_basicsr.data.prepare.stores import LmdbFile
 from liif_basicsr.data.source import open_source
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 COMMAND = [sys.executable, str(ROOT / "scripts" / "prepare_data.py")]
 

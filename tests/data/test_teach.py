@@ -17,7 +17,7 @@ from liif_basicsr.data.prepare.teach import Lessons, teach, with_colours_of
 from liif_basicsr.data.sampling import downsample, downsample_part
 from liif_basicsr.data.source import open_source
 from liif_basicsr.data.taught import KINDS, check_record, read_record
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 class Doubler:

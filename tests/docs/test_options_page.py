@@ -13,10 +13,10 @@ from pages import tables_of
 
 from liif_basicsr.archs import ARCHS
 from liif_basicsr.archs.encoders import ENCODERS
+from liif_basicsr.config import schema
+from liif_basicsr.config.options import REQUIRED, Field
 from liif_basicsr.data.degradations import DEGRADATIONS, fields_of
 from liif_basicsr.plugin.registry import TABLE
-from liif_basicsr.utils import schema
-from liif_basicsr.utils.options import REQUIRED, Field
 
 PAGE = tables_of(ROOT / "docs" / "options.md")
 NO_OPTION = "–"

@@ -19,9 +19,9 @@ from faultsuite.mutate import mutate
 from faultsuite.processes import run
 from faultsuite.report import Part, why_not_clean
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.hub.official import to_official
-from liif_basicsr.utils.errors import LIIFError
 
 ABSURD: list[Any] = ["x", "", -3, 0, 2.5, 1e20, 10**9, 10**25, float("nan"), None, [], [7], {}, {"a": 1}, ["x"]]
 WHERE = Path("experiments", "tiny")

@@ -26,8 +26,8 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.prepare.images import encode_png
 from liif_basicsr.data.source import open_source
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 BATCH = 25
 

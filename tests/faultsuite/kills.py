@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from faultsuite.processes import Ended, Running, train
 from faultsuite.report import Part
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 KEEP = 4
 # What it does when it is killed -> what it prints before, and how many seconds that lasts at most.

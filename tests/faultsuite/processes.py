@@ -16,7 +16,7 @@ from experiment import environ
 ADDRESS_SPACE = 24 << 30
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["basicsr.train", "basicsr.test", "liif_basicsr.training.resume", "liif_basicsr.images.upscale"]
+    ["basicsr.train", "basicsr.test", "liif_basicsr.launch.resume", "liif_basicsr.images.upscale"]
 )
 
 
@@ -82,7 +82,7 @@ def run(target: Callable[..., int], *args: Any, folder: Path, **variables: str) 
 
 def train(*args: str) -> int:
     """`python -m liif_basicsr.train` with these arguments."""
-    from liif_basicsr.training import main
+    from liif_basicsr.launch import main
 
     sys.argv = ["train", *args]
     return main(is_train=True)

@@ -9,9 +9,9 @@ from experiment import NETWORK
 
 import liif_basicsr
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.hub.official import to_official
-from liif_basicsr.utils.errors import LIIFError
 
 
 class Hostile:

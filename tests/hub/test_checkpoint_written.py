@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.mark.parametrize("limit", [0, 2000])

@@ -10,8 +10,8 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders import base
 from liif_basicsr.archs.encoders import build_encoder
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture

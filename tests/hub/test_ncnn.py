@@ -11,9 +11,9 @@ import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from torch import nn
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import load, read
 from liif_basicsr.hub.ncnn import converted, from_ncnn, made_from
-from liif_basicsr.utils.errors import LIIFError
 
 SIZES = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 6, "num_block": 2, "num_grow_ch": 3}
 BLOCK = {"type": "RRDBNet", **SIZES}

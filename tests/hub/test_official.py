@@ -4,9 +4,9 @@ import torch
 
 from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.hub.official import from_official, to_official
-from liif_basicsr.utils.errors import LIIFError
 
 NETWORKS = {
     "edsr": {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 2}, "hidden_dims": [6, 5]},

@@ -7,13 +7,13 @@ import tifffile
 from image_files import SRGB, exif_of, image, model, ramp
 from PIL import Image
 
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import atomic_write
 from liif_basicsr.images import tiff
 from liif_basicsr.images.reading import LoadedImage, from_image, read
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import ROWS, Enlarger
 from liif_basicsr.images.writing import BY_SUFFIX, check_format
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import atomic_write
 
 __all__ = ["model"]
 

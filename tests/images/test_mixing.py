@@ -6,10 +6,10 @@ import pytest
 from image_files import model, ramp
 
 import liif_basicsr
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images import upscale
 from liif_basicsr.images.upscale import Enlarger
-from liif_basicsr.utils.errors import LIIFError
 
 __all__ = ["model"]
 

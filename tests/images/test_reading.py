@@ -7,10 +7,10 @@ from image_files import ramp
 from PIL import Image, ImageCms
 
 from liif_basicsr.data.decode import decode
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.formats import FORMATS, SUFFIXES
 from liif_basicsr.images.reading import read, read_srgb
 from liif_basicsr.images.writing import BY_SUFFIX
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.image_files import FORMATS, SUFFIXES
 
 
 def test_all_formats_and_suffixes_are_read_for_people_and_for_training_and_written(tmp_path):

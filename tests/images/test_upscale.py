@@ -12,11 +12,11 @@ from image_files import SRGB, exif_of, image, model, ramp
 from PIL import ImageOps
 
 import liif_basicsr
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.engine import includes
 from liif_basicsr.images.reading import TURNS, from_image
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import COLS, ROWS, Enlarger
-from liif_basicsr.utils.errors import LIIFError
 
 __all__ = ["model"]
 

@@ -8,11 +8,11 @@ import torch
 from image_files import SRGB, exif_of, image, model, ramp
 
 import liif_basicsr
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.images import warp as module
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.warps import Homography
-from liif_basicsr.utils.errors import LIIFError
 
 __all__ = ["model"]
 

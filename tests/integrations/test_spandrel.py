@@ -15,8 +15,8 @@ from torch import nn
 
 import liif_basicsr
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint, find, official
-from liif_basicsr.utils.errors import LIIFError
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")  # by BasicSR's SwinIR
 spandrel = pytest.importorskip("spandrel", reason="spandrel is not installed: pip install spandrel")

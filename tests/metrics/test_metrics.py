@@ -8,8 +8,8 @@ from basicsr.metrics import calculate_metric
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
-from liif_basicsr.utils.errors import LIIFError
 
 
 def plain_psnr(img, img2, border, luma):

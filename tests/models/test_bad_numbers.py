@@ -11,8 +11,8 @@ from experiment import batch, steps, train_options
 from faultsuite.kills import weights
 from faultsuite.ranks import together
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 
 def bad_batch():

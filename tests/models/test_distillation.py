@@ -7,8 +7,8 @@ from basicsr.models import build_model
 from experiment import NETWORK, batch
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from basicsr.losses import build_loss
 from basicsr.models import build_model
 from experiment import NETWORK, launch, make_images, train_options, write_options
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.models.patches import as_images
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.utils.errors import LIIFError
 
 SIDE = 16
 DISCRIMINATOR = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 4}

@@ -10,8 +10,8 @@ from experiment import NETWORK, batch, steps
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import liif_basicsr
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 # Training ---------------------------------------------------------------------------------------------------
 

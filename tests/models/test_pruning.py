@@ -5,8 +5,8 @@ import pytest
 from basicsr.models import build_model
 from experiment import model_options, steps
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture

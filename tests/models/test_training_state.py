@@ -6,8 +6,8 @@ import torch
 from basicsr.models import build_model
 from experiment import make_images, model_options, steps
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.utils.errors import LIIFError
 
 
 @pytest.fixture(scope="module")

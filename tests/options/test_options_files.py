@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
-from liif_basicsr.training.options import read
+from liif_basicsr.launch.options import read
 
 OPTIONS = ROOT / "options"
 FILES = sorted(str(path.relative_to(OPTIONS).with_suffix("")) for path in OPTIONS.rglob("*.yml"))

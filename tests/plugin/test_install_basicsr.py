@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.plugin import install_basicsr
-from liif_basicsr.utils.errors import LIIFError
 
 # Where BasicSR was imported before, by another test.
 pytestmark = pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils:UserWarning")

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT, Environment
 from packaging.requirements import Requirement
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.plugin import install_basicsr, versions
-from liif_basicsr.utils.errors import LIIFError
 
 
 def test_the_lowest_versions_are_those_that_setup_cfg_names() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.homographies import check_matrix, check_quad, natural_size, rectification, rotation, scaling
-from liif_basicsr.utils.errors import LIIFError
 
 seeds = st.integers(0, 2**31)
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import warped, warps
 from liif_basicsr.rendering.coordinates import make_coord
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table
-from liif_basicsr.utils.errors import LIIFError
 
 EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
 seeds = st.integers(0, 2**31)

@@ -12,7 +12,7 @@ from conftest import ROOT
 from experiment import NETWORK, environ, make_images, train_options, write_options
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.training.options import read
+from liif_basicsr.launch.options import read
 
 Run = Callable[..., str]
 

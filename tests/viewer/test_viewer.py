@@ -9,8 +9,7 @@ from experiment import NETWORK
 from PIL import Image
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.utils.precision import autocast
-from liif_basicsr.utils.threads import on_threads
+from liif_basicsr.devices import autocast, on_threads
 from liif_basicsr.viewer.tiles import MAX_LEVEL, OVERVIEW, TILE, Tiles
 
 SHUFFLE = {"type": "ContinuousShuffleSR", "encoder": NETWORK["encoder"]}

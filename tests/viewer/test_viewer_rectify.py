@@ -73,7 +73,7 @@ def test_corners_beyond_the_image_leave_the_fill(model):
 
 
 def test_a_save_that_does_not_fit_memory_is_one_line(model, monkeypatch):
-    monkeypatch.setattr("liif_basicsr.utils.memory.available", lambda: 1000)
+    monkeypatch.setattr("liif_basicsr.rendering.memory.available", lambda: 1000)
     rectifier = make(from_image(Image.fromarray(ramp(44, 60))), model)
     with pytest.raises(rectify.LIIFError, match="rectangle: the output does not fit memory"):
         rectifier.save(Region(0, QUAD, 1), io.BytesIO(), lambda count: None)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from test_viewer import make_tiles
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.reading import from_image
-from liif_basicsr.utils.errors import LIIFError
 from liif_basicsr.viewer.rectify import Rectifier
 from liif_basicsr.viewer.server import MAX_REQUESTS, Handler, Server
 from liif_basicsr.viewer.tiles import TILE

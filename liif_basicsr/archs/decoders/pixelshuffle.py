@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.decoders.resample import ResampleDecoder
-from liif_basicsr.utils.checks import integer
+from liif_basicsr.config.checks import integer
 
 SCALES = (2, 3, 4, 8)
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.needs import import_basicsr
-from liif_basicsr.utils.options import suggest
+from liif_basicsr.config.options import suggest
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.optional import import_basicsr
 
 # How the first module of an upsampler is called, and how much larger than the features its input already is
 # (RRDBNet's first enlarges by repeating pixels, then convolves).

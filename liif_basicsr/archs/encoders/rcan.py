@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.encoders.trunk import ResidualTrunk
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 class ChannelAttention(nn.Module):

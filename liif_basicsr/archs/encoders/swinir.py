@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 class SwinIR(BasicSRArch):

@@ -1,7 +1,7 @@
 """Degradations: how a photograph becomes a small, blurred, noisy or compressed one.
 
 A degradation is a class with
-    fields: its options, see `liif_basicsr.utils.options`;
+    fields: its options, see `liif_basicsr.config.options`;
     __init__(settings, where): takes the checked options; `where` is how to call the block in messages;
     __call__(image, size): uint8 (H, W, 3) RGB to uint8 (h, w, 3), where size is (h, w).
 It draws from the generators of `random`, numpy and torch, as BasicSR's own functions do; `Degradation` seeds them.
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from liif_basicsr.config.checks import choice, probability
+from liif_basicsr.config.options import Field, check_block, suggest
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.utils.checks import choice, probability
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, check_block, suggest
+from liif_basicsr.errors import LIIFError
 
 # Type in the options -> module in this folder and class. Imported when asked for.
 DEGRADATIONS = {

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from liif_basicsr.config import checks
+from liif_basicsr.config.options import Field
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.options import Field
 
 
 class JPEG:

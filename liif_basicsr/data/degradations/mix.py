@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from liif_basicsr.config import checks
+from liif_basicsr.config.options import Field
 from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field
+from liif_basicsr.errors import LIIFError
 
 
 class Mix:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from liif_basicsr.config import checks
+from liif_basicsr.config.options import Field
 from liif_basicsr.data.degradations import steps
 from liif_basicsr.data.degradations.jpeg import draw_quality, stored
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.options import Field
 
 
 class Photo:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liif_basicsr.config import checks
+from liif_basicsr.config.options import Field
 from liif_basicsr.data.degradations import steps
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.options import Field
 
 
 class RealESRGAN:

@@ -24,10 +24,10 @@ from basicsr.utils.diffjpeg import DiffJPEG
 from basicsr.utils.img_process_util import filter2D
 from torch import Tensor
 
+from liif_basicsr.config import checks
+from liif_basicsr.config.options import Field
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.utils import checks
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field
+from liif_basicsr.errors import LIIFError
 
 MODES = ["area", "bilinear", "bicubic"]
 # Kernels below this size do not hold a sinc filter of the lowest frequencies.

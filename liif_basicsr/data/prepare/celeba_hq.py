@@ -8,12 +8,12 @@ from pathlib import Path
 
 from liif_basicsr.data.known import GET_CELEBA_HQ
 from liif_basicsr.data.prepare.images import encode_png, keys, open_any
+from liif_basicsr.data.prepare.parallel import parallel_map
 from liif_basicsr.data.prepare.stores import atomic_folder
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.parallel import parallel_map
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import write
 
 # The first is resized from the images, the others from the first.
 SIZES = (256, 128, 64, 32)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from liif_basicsr.data.prepare.parallel import Function, parallel_map
 from liif_basicsr.data.prepare.stores import LmdbFile, PixelFile, atomic_folder
 from liif_basicsr.data.source import ImageSource, open_source
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.parallel import Function, parallel_map
+from liif_basicsr.errors import LIIFError
 
 Piece = tuple[tuple[int, int], bytes]  # (H, W) and the bytes to store
 

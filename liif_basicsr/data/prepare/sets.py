@@ -14,7 +14,7 @@ from liif_basicsr.data.prepare.bicubic import reduce
 from liif_basicsr.data.prepare.images import Settings, encode_png, open_any, store
 from liif_basicsr.data.prepare.stores import atomic_folder
 from liif_basicsr.data.source import ImageSource, open_source
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 SCALES = (2, 3, 4)
 

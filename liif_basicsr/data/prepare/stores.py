@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lmdb
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 @contextmanager

@@ -17,14 +17,14 @@ import numpy as np
 
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare.images import encode_png
+from liif_basicsr.data.prepare.parallel import parallel_map
 from liif_basicsr.data.prepare.plain import plain_image
 from liif_basicsr.data.prepare.stores import LmdbFile
 from liif_basicsr.data.sampling import random_corner
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.data.taught import KINDS, RECORD, check_record, read_record
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.files import write
-from liif_basicsr.utils.parallel import parallel_map
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import write
 
 PNG_LEVEL = 3
 # Standard deviation, in input pixels, of what counts as the colour of a place.

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clean_environ
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.parallel import parallel_map
+from liif_basicsr.data.prepare.parallel import parallel_map
+from liif_basicsr.errors import LIIFError
 
 METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
 # Prints the ids of the workers, which then wait at a full pipe, and takes no result but the first.
 PROGRAM = """
 import multiprocessing, os, sys, time
-from liif_basicsr.utils.parallel import parallel_map
+from liif_basicsr.data.prepare.parallel import parallel_map
 
 def work(source, index):
     print(os.getpid(), flush=True)

@@ -1,6 +1,6 @@
 """Checks the blocks of an options file that the plugin owns, before any time is spent.
 
-A block is described by a table, `{key: Field(...)}`; all of them stand in `liif_basicsr.utils.schema`. Unknown keys are
+A block is described by a table, `{key: Field(...)}`; all tables are in `liif_basicsr.config.schema`. Unknown keys are
 errors, with a 'did you mean'.
 """
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from liif_basicsr.utils.checks import LARGEST_ARGUMENT, boolean, bounded, integer, list_of, number, optional, text
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.config.checks import LARGEST_ARGUMENT, boolean, bounded, integer, list_of, number, optional, text
+from liif_basicsr.errors import LIIFError
 
 REQUIRED = object()
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from liif_basicsr.utils.errors import LIIFError, OthersEnded
+from liif_basicsr.errors import LIIFError, OthersEnded
 
 # Seconds between two looks at what other processes have stored.
 INTERVAL = 0.05

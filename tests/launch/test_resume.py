@@ -13,9 +13,9 @@ from basicsr.data import build_dataloader
 from experiment import NETWORK, command, environ, launch, make_images, train_options, write_options
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.training.resume import EpochSampler, Resume, SeededDataset, newest_state
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.launch.resume import EpochSampler, Resume, SeededDataset, newest_state
 
 
 @pytest.fixture(scope="module")

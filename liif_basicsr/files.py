@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 @contextmanager

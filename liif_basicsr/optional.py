@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 
 def import_basicsr() -> None:

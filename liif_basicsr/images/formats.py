@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 # Only these are opened, whatever a file's name says: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")

@@ -23,9 +23,9 @@ from experiment import (
 )  # fmt: skip
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.training.distributed import init_dist
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.launch.distributed import init_dist
 
 METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
 
@@ -125,7 +125,7 @@ def test_a_process_that_has_lost_another_ends_without_the_destructors_of_gloo():
     script = """
 import atexit, os, sys
 from liif_basicsr import training
-from liif_basicsr.utils.ranks import others_ended
+from liif_basicsr.launch.ranks import others_ended
 
 def lost(is_train):
     raise others_ended(RuntimeError("Connection closed by peer"))

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
+from liif_basicsr.errors import LIIFError, OthersEnded
+from liif_basicsr.optional import import_basicsr
 from liif_basicsr.plugin.excepthook import error_line, tell
-from liif_basicsr.utils.errors import LIIFError, OthersEnded
-from liif_basicsr.utils.needs import import_basicsr
 
 
 def main(is_train: bool) -> int:
@@ -43,7 +43,7 @@ def main(is_train: bool) -> int:
 def _run(is_train: bool) -> None:
     # All that is heavy is imported here, where an interrupt is reported in one line.
     import_basicsr()
-    from liif_basicsr.training import distributed, options
+    from liif_basicsr.launch import distributed, options
 
     # A checkpoint reports a full disk and ends the run; the log need not add a traceback for each line.
     logging.raiseExceptions = False
@@ -55,8 +55,8 @@ def _run(is_train: bool) -> None:
 
 def _exchange(is_train: bool) -> Callable[[str], None]:
     """Put ours in the place of the few functions of BasicSR that need it; returns the pipeline to call."""
-    from liif_basicsr.training import distributed
-    from liif_basicsr.training.resume import EpochSampler, Resume
+    from liif_basicsr.launch import distributed
+    from liif_basicsr.launch.resume import EpochSampler, Resume
 
     vars(import_module("basicsr.utils.options"))["init_dist"] = distributed.init_dist
     if not is_train:

@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from basicsr.utils import dist_util
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.ranks import check_gpus, others_ended
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch.ranks import check_gpus, others_ended
 
 # How long a process waits for the others before it gives up: longer than any one image of a validation takes.
 TIMEOUT = timedelta(minutes=30)

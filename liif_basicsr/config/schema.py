@@ -6,7 +6,7 @@ of a `degradation` are the `fields` of its class in `liif_basicsr.data.degradati
 
 Where a block is checked: a dataset's when it is built (`liif_basicsr.data.base`); `path`, `train`, `val`, `logger` and
 `network_g` in `LIIFModel.check_options`, of which the last is handed on to `liif_basicsr.archs`. The launchers
-(`liif_basicsr.training.options`) do the latter before a run.
+(`liif_basicsr.launch.options`) do the latter before a run.
 
 The tables `PIPELINE_...` are what BasicSR's own pipelines read unasked, of any model and dataset: the launchers require
 it before a run. The plugin's own tables include it, and refuse all that they do not name.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from liif_basicsr.utils.checks import (
+from liif_basicsr.config.checks import (
     anything,
     block,
     boolean,
@@ -31,7 +31,7 @@ from liif_basicsr.utils.checks import (
     scales,
     text,
 )
-from liif_basicsr.utils.options import Field, check_block
+from liif_basicsr.config.options import Field, check_block
 
 Table = dict[str, Field]
 

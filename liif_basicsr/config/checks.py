@@ -1,6 +1,6 @@
 """The kinds of values in an options file: each takes a value, and returns it or raises ValueError with what it must be.
 
-`liif_basicsr.utils.schema` says which option is of which kind.
+`liif_basicsr.config.schema` says which option is of which kind.
 """
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def gpus(value: Any) -> int | str:
     """A number of GPUs, or auto."""
     import torch  # not above: whatever names an option imports this module, commands without networks, too
 
-    from liif_basicsr.utils.gpu import unfit_driver
+    from liif_basicsr.devices import unfit_driver
 
     if value == "auto":
         return value

@@ -2,8 +2,8 @@
 import psutil
 import pytest
 
-from liif_basicsr.utils import memory
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.rendering import memory
 
 
 def container(folder, limit, used, cache):

@@ -11,15 +11,15 @@ import torch
 import torch.distributed as dist
 from experiment import environ, torchrun
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch.ranks import Ranks
 
 # Item 0 waits for the end of all others, and these for the beginning of item 0: what is not shared out never ends.
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
-from liif_basicsr.utils.errors import run_script
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.errors import run_script
+from liif_basicsr.launch.ranks import Ranks
 
 def wait_for(name, count):
     while len(list(Path().glob(name))) < count:
@@ -45,8 +45,8 @@ sys.exit(run_script("script", main, ""))
 HELD = """
 import sys, time
 from pathlib import Path
-from liif_basicsr.utils.errors import run_script
-from liif_basicsr.utils.ranks import Ranks
+from liif_basicsr.errors import run_script
+from liif_basicsr.launch.ranks import Ranks
 
 def work(index):
     Path(f"begun{index}").touch()

@@ -14,9 +14,9 @@ import yaml
 from basicsr.utils.options import _postprocess_yml_value
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import missing, require, suggest
-from liif_basicsr.utils.schema import PIPELINE_DATASET, PIPELINE_LOGGER, PIPELINE_TOP, PIPELINE_TRAIN, PIPELINE_VAL
+from liif_basicsr.config.options import missing, require, suggest
+from liif_basicsr.config.schema import PIPELINE_DATASET, PIPELINE_LOGGER, PIPELINE_TOP, PIPELINE_TRAIN, PIPELINE_VAL
+from liif_basicsr.errors import LIIFError
 
 
 def check(argv: list[str], is_train: bool) -> None:

@@ -9,8 +9,8 @@ import pytest
 from experiment import command, environ, launch, make_images, train_options, val_set, write_options
 from faultsuite.processes import run, train
 
-from liif_basicsr.training import options as launch_options
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch import options as launch_options
 
 
 @pytest.fixture(scope="module")

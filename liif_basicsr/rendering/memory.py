@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.errors import LIIFError
 
 # Files of a container's limit, its use and its statistics, and what these call page cache that can be given back:
 # cgroup v2, then v1. Where there is no limit v2 says "max", and v1 a huge number.

@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from liif_basicsr.training import distributed
-from liif_basicsr.utils import checks, gpu
-from liif_basicsr.utils.errors import LIIFError
+from liif_basicsr.config import checks, gpu
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch import distributed
 
 VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 2021\nGCC version: 9.3.0\n"
 

@@ -18,11 +18,11 @@ from basicsr.utils import check_resume
 from basicsr.utils.dist_util import master_only
 from torch.utils.data import DataLoader, Dataset
 
+from liif_basicsr.config.checks import block, integer, list_of
+from liif_basicsr.config.options import Field, require
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.plugin.startup import warn
-from liif_basicsr.utils.checks import block, integer, list_of
-from liif_basicsr.utils.errors import LIIFError
-from liif_basicsr.utils.options import Field, require
 
 STATE = {
     **dict.fromkeys(("epoch", "iter"), Field(integer(0))),
