@@ -4,7 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from liif_basicsr.config import checks, gpu
+from liif_basicsr import devices
+from liif_basicsr.config import checks
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch import distributed
 
@@ -16,13 +17,13 @@ def driver(tmp_path, monkeypatch):
     """A machine whose driver torch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
-    gpu.DRIVER.write_text(VERSION)
-    return gpu.DRIVER
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")
+    devices.DRIVER.write_text(VERSION)
+    return devices.DRIVER
 
 
 def test_a_driver_that_does_not_fit_is_named_with_what_to_do(driver):
-    text = gpu.unfit_driver()
+    text = devices.unfit_driver()
     assert text.startswith(f"the NVIDIA driver 470.82.01 does not fit torch {torch.__version__}, made for CUDA 13.0;")
     with pytest.raises(ValueError, match="must be auto or 0, for the CPU, as the NVIDIA driver 470.82.01 does not fit"):
         checks.gpus(1)
@@ -31,15 +32,15 @@ def test_a_driver_that_does_not_fit_is_named_with_what_to_do(driver):
 def test_a_torch_without_cuda_is_named_where_there_is_a_driver(driver, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
     said = f"torch {torch.__version__} is made for no NVIDIA GPU; install one that is, see pytorch.org"
-    assert gpu.unfit_driver() == said
+    assert devices.unfit_driver() == said
 
 
 def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert gpu.unfit_driver() is None
+    assert devices.unfit_driver() is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     driver.unlink()
-    assert gpu.unfit_driver() is None
+    assert devices.unfit_driver() is None
     with pytest.raises(ValueError, match="as there is no GPU that torch can use"):
         checks.gpus(1)
 
