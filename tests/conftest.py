@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Shared fixtures, hypothesis profiles and the choice of device."""
 from __future__ import annotations
 
 import logging
@@ -13,56 +13,76 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Tiny tensors, and other work on the machine: threads only wait for each other. Before torch is imported.
+# The tensors are tiny: more threads would only wait for each other. Must be set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell's background jobs ignore interrupts, and so would the processes that the tests start and interrupt.
+# Background jobs of a shell ignore SIGINT, and the processes that tests start and interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from experiment import make_images, model_options  # noqa: E402
-from hypothesis import settings  # noqa: E402
+from hypothesis import HealthCheck, is_hypothesis_test, settings  # noqa: E402
 
-# How processes are started: fork, spawn or forkserver; by default as this Python does it.
+# fork, spawn or forkserver; the default is Python's own.
 if os.environ.get("LIIF_TEST_START_METHOD"):
     multiprocessing.set_start_method(os.environ["LIIF_TEST_START_METHOD"], force=True)
 
-# What these test is POSIX's: signals, rights, limits of resources, special files, and faults made with them.
+# These test POSIX features: signals, permissions, resource limits and special files.
 collect_ignore = []
 if os.name != "posix":
     collect_ignore += ["cli/test_upscale_failing.py", "hub/test_checkpoint_written.py", "images/test_hostile_files.py"]
-    collect_ignore += ["scripts/test_faults.py", "training/test_resume.py"]
+    collect_ignore += ["scripts/test_faults.py", "launch/test_resume.py"]
 
-# Where the networks are in the tests of these folders: cpu, cuda or mps.
+# Device (cpu, cuda or mps) of the networks in the tests of these folders.
 DEVICE = os.environ.get("LIIF_TEST_DEVICE", "cpu")
 ON_DEVICE = ("archs", "models", "rendering")
 
 ROOT = Path(__file__).parents[1]
 STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py")
 
-settings.register_profile("liif", deadline=None, max_examples=25)
-settings.load_profile("liif")
+# `default` runs the same examples every time. `search` draws new ones, many more, to look for counterexamples.
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+SEARCH_FACTOR = 40
+settings.register_profile("default", deadline=None, max_examples=25, derandomize=True, database=None)
+settings.register_profile(
+    "search", deadline=None, max_examples=25 * SEARCH_FACTOR, derandomize=False, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+if PROFILE not in ("default", "search"):
+    raise pytest.UsageError(f"HYPOTHESIS_PROFILE={PROFILE}: expected default or search")
+settings.load_profile(PROFILE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a LIIF_TEST_DEVICE that is unknown or not there."""
-    config.addinivalue_line("markers", "cpu: what it tests is on the CPU, whatever LIIF_TEST_DEVICE says")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(DEVICE):
-        problem = "there is none that torch can use" if DEVICE in there else f"must be one of {', '.join(there)}"
+    """Raise unless LIIF_TEST_DEVICE names a device that torch can use."""
+    config.addinivalue_line("markers", "cpu: run on the CPU even if LIIF_TEST_DEVICE names another device")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(DEVICE):
+        problem = "torch cannot use one" if DEVICE in available else f"expected one of {', '.join(available)}"
         raise pytest.UsageError(f"LIIF_TEST_DEVICE={DEVICE}: {problem}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep only property tests in the search profile, and scale the number of examples that each one sets."""
+    if PROFILE != "search":
+        return
+    items[:] = [item for item in items if is_hypothesis_test(item.obj)]
+    for test in {item.obj for item in items}:
+        own = test._hypothesis_internal_use_settings
+        if own.max_examples != settings.default.max_examples:
+            test._hypothesis_internal_use_settings = settings(own, max_examples=own.max_examples * SEARCH_FACTOR)
 
 
 @pytest.fixture(autouse=True)
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
-    """The device of a test's networks: the default one during the test, on which they and their inputs are made."""
+    """torch's default device during the test: networks and their inputs are created on it."""
     on_cpu = request.path.parent.name not in ON_DEVICE or request.node.get_closest_marker("cpu")
     chosen = torch.device("cpu" if on_cpu else DEVICE)
     if chosen.type == "cpu":
         yield chosen
         return
-    torch.backends.cudnn.allow_tf32 = False  # whose rounding is beyond the tests' tolerances
+    torch.backends.cudnn.allow_tf32 = False  # its rounding exceeds the tests' tolerances
     with chosen:
         yield chosen
 
@@ -75,26 +95,26 @@ def images(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def opt(tmp_path, images, device) -> dict[str, Any]:
-    """Options of a training on `images`, as the model gets them."""
+    """Options of a training on `images`, as BasicSR passes them to the model."""
     return {**model_options(tmp_path, images), "num_gpu": int(device.type == "cuda")}
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with the benchmark images and the official checkpoint; LIIF_SHARED_DATA names it."""
+    """Folder with the benchmark images and the official checkpoint, named by LIIF_SHARED_DATA."""
     folder = os.environ.get("LIIF_SHARED_DATA")
     if not folder:
-        pytest.skip("LIIF_SHARED_DATA does not name the folder with the benchmark images")
+        pytest.skip("LIIF_SHARED_DATA is not set to the folder with the benchmark images")
     return Path(folder)
 
 
 def clean_environ() -> dict[str, str]:
-    """The variables of this process without those that change how Python or the plugin starts."""
+    """Environment variables without those that change how Python or the plugin starts."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("LIIF_", "PYTHON"))}
 
 
 class Environment:
-    """A new virtual environment: sees the packages installed here, but runs none of their start-up lines."""
+    """A new virtual environment that sees the packages installed here without running their start-up lines."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder, symlinks=os.name == "posix")
@@ -104,23 +124,23 @@ class Environment:
         self.work.mkdir()
         outer = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
         self.outer = self.site / "outer.pth"
-        # From Python 3.12 on, setuptools provides the distutils that BasicSR imports, by a start-up line of its own.
+        # From Python 3.12 on, a start-up line of setuptools provides distutils, which BasicSR imports.
         if sys.version_info >= (3, 12):
             outer.append("import _distutils_hack; _distutils_hack.add_shim()")
         self.outer.write_text("\n".join(outer) + "\n")
 
     def add_package(self) -> None:
-        """The plugin's package, as a copy that a test may break, without the start-up line."""
+        """Copy the package, so that a test may break it, without the start-up line."""
         shutil.copytree(ROOT / "liif_basicsr", self.site / "liif_basicsr", ignore=shutil.ignore_patterns("__pycache__"))
 
     def add_plugin(self) -> None:
-        """The plugin's package and what Python runs of it at its start."""
+        """Copy the package and its start-up files."""
         self.add_package()
         for name in STARTUP_FILES:
             shutil.copy(ROOT / name, self.site)
 
     def run(self, *args: str | Path, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run the environment's Python in its empty folder; the exit status must be `status`."""
+        """Run the environment's Python in an empty folder and check its exit status."""
         command, variables = [self.python, *args], {**clean_environ(), **env}
         done = subprocess.run(command, cwd=self.work, env=variables, text=True, capture_output=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
@@ -135,21 +155,21 @@ def environment(tmp_path: Path) -> Environment:
 
 @pytest.fixture
 def installed(environment: Environment) -> Environment:
-    """A new virtual environment with the plugin and what Python runs of it at its start."""
+    """A new virtual environment with the plugin installed."""
     environment.add_plugin()
     return environment
 
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What BasicSR's logger says."""
-    said: list[str] = []
+    """Messages logged by BasicSR's logger."""
+    messages: list[str] = []
     logger = logging.getLogger("basicsr")
     handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())
+    handler.emit = lambda record: messages.append(record.getMessage())
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    yield said
+    yield messages
     logger.removeHandler(handler)
     logger.setLevel(level)
