@@ -1,8 +1,9 @@
 """The one exception for bad input, and what others say about it in its form."""
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 # What BasicSR and torch raise about options that they do not like.
@@ -60,3 +61,11 @@ def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -
     except KeyboardInterrupt:
         print(f"{name}: interrupted; {if_interrupted}", file=sys.stderr)
         return 130
+
+
+def suggest(name: object, known: Iterable[str]) -> str:
+    """End a message about an unknown name: the most similar known one, and all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {close[0]!r}? Available: " if close else "; available: "
+    return hint + ", ".join(names) if names else ""

@@ -6,7 +6,8 @@ from typing import Any
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.lmliif import LMLIIFDecoder
 from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.config.options import Field, boolean, check_block, integer, list_of, number, optional
+from liif_basicsr.config.checks import boolean, integer, list_of, number, optional
+from liif_basicsr.config.options import Field, check_block
 from liif_basicsr.errors import LIIFError
 
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode", "mod_input", "mod_scale", "mod_shift")

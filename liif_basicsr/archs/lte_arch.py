@@ -6,7 +6,8 @@ from typing import Any
 from liif_basicsr.archs.continuous_arch import ContinuousNetwork
 from liif_basicsr.archs.decoders.lte import LTEDecoder
 from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.config.options import Field, check_block, integer, list_of, number, optional
+from liif_basicsr.config.checks import integer, list_of, number, optional
+from liif_basicsr.config.options import Field, check_block
 
 FIELDS = {
     "hidden_dims": Field(list_of(integer(1))),

@@ -126,7 +126,7 @@ def test_good_options_pass(tmp_path, images, opt):
         ("datasets:train:batch_size_per_gpu", 0, "datasets: train: batch_size_per_gpu: must be a whole number"),
         ("datasets:train:num_worker_per_gpu", None, "datasets: train: option 'num_worker_per_gpu' is missing"),
         ("network_g", None, "option 'network_g' is missing"),
-        ("network_g:hidden_dim", [8], "network_g: LIIF has no argument 'hidden_dim'"),
+        ("network_g:hidden_dim", [8], "network_g: unknown option 'hidden_dim'"),
         ("path", None, "option 'path' is missing"),
         ("path:pretrain_networks_g", "x", "path: unknown option .*mean 'pretrain_network_g'"),
         ("train:total_iter", None, "train: option 'total_iter' is missing"),

@@ -173,7 +173,7 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         ("logger", {"keep_checkpoints": 0}, "logger: keep_checkpoints: must be a whole number of at least 1, not 0"),
         ("logger", {"keep_checkpoint_freq": 10}, "keep_checkpoint_freq: only works together with keep_checkpoints"),
         ("network_g", {"type": "LIFF"}, "network_g: no architecture 'LIFF'; did you mean 'LIIF'"),
-        ("network_g", {"hidden_dim": [3]}, "network_g: LIIF has no argument 'hidden_dim'; did you mean 'hidden_dims'"),
+        ("network_g", {"hidden_dim": [3]}, "network_g: unknown option 'hidden_dim'; did you mean 'hidden_dims'"),
         ("network_g", {"type": ["LIIF"]}, r"network_g: no architecture \['LIIF'\]"),
         ("network_g", {"encoder": {"type": "EDSR", "num_feat": 3.7}}, "network_g: "),
         ("path", {"pretrain_network_g": "none.pth"}, "model 'none.pth': no such file"),

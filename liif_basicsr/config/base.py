@@ -1,0 +1,440 @@
+"""Strict pydantic models for blocks of options, and their errors in one line.
+
+A block is a subclass of `Block`, or of `OpenBlock` if it shares its keys with BasicSR. Networks, losses and metrics
+need no model: `arguments_model` derives one from a constructor's signature and docstring.
+"""
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Le, Lt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
+
+from liif_basicsr.config.scales import LARGEST_SCALE, expected_scale, scale_pair
+from liif_basicsr.errors import LIIFError, suggest
+
+# Widths, depths and counts above this limit would exhaust the memory.
+LARGEST_ARGUMENT = 10_000
+LARGEST_INTEGER = 10**9
+NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+# --- types of fields
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """Validate a field with a function instead of its type.
+
+    Args:
+        check: return the value to use, or raise ValueError.
+        expected: accepted values, for error messages and docs/options.md.
+        schema: JSON schema of the accepted values.
+    """
+
+    check: Callable[[Any], Any]
+    expected: str
+    schema: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        def check(value: Any) -> Any:
+            try:
+                return self.check(value)
+            except ValueError:
+                raise PydanticCustomError("expected", "expected another value") from None
+
+        return core_schema.no_info_plain_validator_function(check)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**self.schema, "expected": self.expected}
+
+
+def number_range(lowest: float, highest: float, *, strict: bool = False, around: float | None = None) -> Checked:
+    """Check a pair [low, high] of numbers from `lowest` to `highest`.
+
+    Args:
+        strict: low must be below high instead of at most equal to it.
+        around: a number that must lie within the range.
+    """
+    item = {"type": "number", "minimum": lowest, "maximum": highest}
+    expected = f"a pair [lowest, highest] of numbers from {lowest:g} to {highest:g}"
+    if highest >= LARGEST_INTEGER:
+        item, expected = {**item, "maximum": None}, f"a pair [lowest, highest] of numbers of at least {lowest:g}"
+    if strict:
+        expected += ", the first below the second"
+    if around is not None:
+        expected += f" with {around:g} between them"
+
+    def check(value: Any) -> tuple[float, float]:
+        low, high = _numbers(value, 2)
+        inside = around is None or low <= around <= high
+        if not (lowest <= low <= high <= highest and inside) or (strict and low == high):
+            raise ValueError
+        return low, high
+
+    item = {key: bound for key, bound in item.items() if bound is not None}
+    return Checked(check, expected, {"type": "array", "items": item, "minItems": 2, "maxItems": 2})
+
+
+def probabilities(count: int | None = None, names: str = "") -> Checked:
+    """Check a list of relative frequencies: numbers of at least 0 with a positive sum."""
+
+    def check(value: Any) -> list[float]:
+        numbers = _numbers(value, count)
+        if not all(0 <= number <= 1e6 for number in numbers) or not sum(numbers):
+            raise ValueError
+        return numbers
+
+    many = f"{count} probabilities" if count else "a list of probabilities"
+    schema = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": count or 1}
+    return Checked(check, f"{many}{names}, at least one above 0", schema | ({"maxItems": count} if count else {}))
+
+
+def _numbers(value: Any, count: int | None) -> list[float]:
+    if not isinstance(value, (list, tuple)) or (count is not None and len(value) != count):
+        raise ValueError
+    if any(isinstance(item, bool) or not isinstance(item, (int, float)) for item in value):
+        raise ValueError
+    return list(value)
+
+
+def _upscaling(value: Any) -> tuple[float, float]:
+    return scale_pair(value, 1)
+
+
+def _scales(value: Any) -> list[tuple[float, float]]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError
+    pairs = [scale_pair(item, 1) for item in value]
+    if len(set(pairs)) < len(pairs):
+        raise ValueError
+    return pairs
+
+
+_SCALE_SCHEMA = {"type": "number", "minimum": 1, "exclusiveMaximum": LARGEST_SCALE}
+_SCALES_SCHEMA = {
+    "anyOf": [_SCALE_SCHEMA, {"type": "array", "items": _SCALE_SCHEMA, "minItems": 2, "maxItems": 2}]
+}  # fmt: skip
+
+Text = Annotated[str, Field(min_length=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+# BasicSR takes iteration counts as float, too: `!!float 1e4`.
+Iterations = Annotated[float, Field(ge=1)]
+Scale = Annotated[tuple[float, float], Checked(_upscaling, expected_scale(1), _SCALES_SCHEMA)]
+Scales = Annotated[
+    list[tuple[float, float]],
+    Checked(
+        _scales,
+        "a list of different scales, each a number of at least 1 or a pair [along y, along x]",
+        {"type": "array", "items": _SCALES_SCHEMA, "minItems": 1},
+    ),
+]
+ScaleRange = Annotated[tuple[float, float], number_range(1, LARGEST_SCALE)]
+
+
+# --- models
+
+
+class Block(BaseModel):
+    """A block of options.
+
+    Unknown options are errors. Types are strict: neither text nor booleans pass for numbers.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class OpenBlock(Block):
+    """A block with further options of BasicSR or another project.
+
+    Near misses of known options are errors, and so are numbers as text at any depth.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_near_misses(cls, block: Any) -> Any:
+        if isinstance(block, Mapping):
+            refuse_near_misses(block, cls.model_fields)
+        return block
+
+    @model_validator(mode="after")
+    def _refuse_text_numbers(self) -> Any:
+        refuse_text_numbers(self.model_extra)
+        return self
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], block: Any, where: str = "") -> Model:
+    """Validate a block of options and fill in its defaults.
+
+    Args:
+        model: model of the block.
+        block: the block as read from YAML.
+        where: name of the block in messages, such as `datasets: train`.
+
+    Raises:
+        LIIFError: an option is unknown, missing or invalid.
+    """
+    try:
+        return model.model_validate(block)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        # A misspelled option is usually missing as well: report the misspelling.
+        problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+        raise LIIFError(_explain(model, block, problems[0], where)) from None
+
+
+def refuse_near_misses(block: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise ValueError for the first key that resembles a known option without being one."""
+    known = list(known)
+    for key in block:
+        if key not in known and (name := _near_miss(str(key), known)):
+            raise ValueError(f"unknown option {key!r}; did you mean {name!r}?")
+
+
+def refuse_text_numbers(value: Any, where: str = "") -> None:
+    """Raise ValueError for the first number that YAML reads as text, at any depth."""
+    if isinstance(value, str) and NUMBER_TEXT.fullmatch(value.strip()):
+        raise ValueError(f"{where}expected a number, got {value!r}{_text_hint(value)}")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            refuse_text_numbers(item, f"{where}{key}: ")
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            refuse_text_numbers(item, where)
+
+
+def _near_miss(key: str, known: Sequence[str]) -> str | None:
+    lower = key.lower().replace("-", "_")
+    for name in known:
+        # such as `validation` for `val`
+        if len(name) > 2 and lower.startswith(name) and lower[len(name) :].isalpha():
+            return name
+    close = difflib.get_close_matches(lower, known, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
+# --- models of signatures
+
+
+def check_arguments(cls: Callable[..., Any], given: Mapping[str, Any], where: str) -> None:
+    """Raise LIIFError unless `given` are valid arguments of a class or function, see `arguments_model`."""
+    validate(arguments_model(cls), dict(given), where)
+
+
+@cache
+def arguments_model(cls: Callable[..., Any]) -> type[Block]:
+    """Derive the model of a constructor's (or function's) arguments from its signature and docstring.
+
+    `Annotated[int, Field(ge=0)]` sets a range. Plain integers are at least 1, plain numbers at least 0, both at most
+    10 000. Descriptions come from the `Args:` section. Arguments without annotation may be anything but numbers as
+    text.
+    """
+    hints = get_type_hints(cls.__init__ if isinstance(cls, type) else cls, include_extras=True)  # type: ignore[misc]
+    parameters = inspect.signature(cls).parameters.values()
+    descriptions = argument_descriptions(inspect.getdoc(cls) or "")
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        default = ... if parameter.default is parameter.empty else parameter.default
+        hint = _argument_hint(hints.get(parameter.name, Any))
+        fields[parameter.name] = (hint, Field(default, description=descriptions.get(parameter.name)))
+    takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return create_model(cls.__name__, __base__=OpenBlock if takes_more else Block, **fields)
+
+
+def argument_descriptions(doc: str) -> dict[str, str]:
+    """Parse the `Args:` section of a docstring: `{name: description}`."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", section[1].rstrip() if section else ""):
+        names, colon, text = entry.strip().partition(": ")
+        if colon:
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def _argument_hint(hint: Any) -> Any:
+    """A strict hint with the limits of `arguments_model`."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        bounded = any(isinstance(bound, (Le, Lt)) for extra in parts[1:] for bound in (extra, *_metadata_of(extra)))
+        return hint if bounded or parts[0] not in (int, float) else Annotated[(hint, Field(le=LARGEST_ARGUMENT))]
+    if origin in (Union, UnionType):
+        return Union[tuple(_argument_hint(part) for part in parts)]  # noqa: UP007
+    if origin in (list, tuple, Sequence):
+        return Annotated[list[_argument_hint(parts[0])], BeforeValidator(_as_list)]  # type: ignore[misc]
+    if hint is int:
+        return Annotated[int, Field(ge=1, le=LARGEST_ARGUMENT)]
+    if hint is float:
+        return Annotated[float, Field(ge=0, le=LARGEST_ARGUMENT)]
+    if hint is str:
+        return Text
+    if hint in (bool, NoneType) or origin is Literal or isinstance(hint, type) and issubclass(hint, BaseModel):
+        return hint
+    if origin in (dict, Mapping):
+        return Annotated[dict[str, Any], AfterValidator(_limited)]
+    return Annotated[Any, AfterValidator(_limited)]
+
+
+def _metadata_of(extra: Any) -> Iterable[Any]:
+    return getattr(extra, "metadata", ())
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _limited(value: Any) -> Any:
+    """Return `value`; raise ValueError for numbers in it that are text, above 10 000 or not finite."""
+    refuse_text_numbers(value)
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    for part in parts:
+        _limited(part)
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:
+        raise ValueError(f"expected numbers of at most {LARGEST_ARGUMENT}, got {value!r}")
+    return value
+
+
+# --- messages
+
+
+def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: str) -> str:
+    """Format a pydantic error as `<where>: <what is wrong>; <what to do>`."""
+    owner, field, value, path = _locate(model, block, problem)
+    prefix = "".join(f"{part}: " for part in (where, *path) if part)
+    kind, name = problem["type"], str(problem["loc"][-1]) if problem["loc"] else ""
+    if kind == "extra_forbidden":
+        return f"{prefix}unknown option {name!r}{suggest(name, owner.model_fields)}"
+    if kind == "missing":
+        unknown = [key for key in value if key not in owner.model_fields] if isinstance(value, Mapping) else []
+        return f"{prefix}option {name!r} is missing" + similar(name, unknown)
+    if kind == "value_error":
+        return prefix + str(problem["ctx"]["error"])
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        types = [str(tag) for union in _models_in(field) for tag in _tags(union)]
+        given = value.get("type") if isinstance(value, Mapping) else None
+        return f"{prefix}type: unknown type {given!r}{suggest(given, types)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{prefix}expected a block of options, got {value!r}"
+    schema = owner.model_json_schema()
+    accepted = schema["properties"][path[-1]]
+    if "anyOf" in accepted:
+        accepted = {"anyOf": [part for part in accepted["anyOf"] if part.get("type") != "null"]}
+    expected = describe(accepted, schema.get("$defs", {}))
+    return f"{prefix}expected {expected}, got {value!r}{_text_hint(value)}"
+
+
+def _locate(
+    model: type[BaseModel], block: Any, problem: ErrorDetails
+) -> tuple[type[BaseModel], Any, Any, list[str]]:
+    """Find the innermost named option of an error: its model, its annotation, its value and its path."""
+    annotation: Any = None
+    value, path = block, []
+    loc = problem["loc"][:-1] if problem["type"] in ("missing", "extra_forbidden") else problem["loc"]
+    for key in loc:
+        if isinstance(key, int) or not isinstance(value, Mapping):
+            break
+        if key in value:
+            value = value[key]
+            path.append(str(key))
+            field = model.model_fields.get(str(key))
+            if field is not None:
+                annotation = field.annotation
+        nested = _models_in(annotation)
+        tagged = [union for union in nested if key in _tags(union)]
+        if isinstance(value, Mapping) and (tagged or nested) and (problem["loc"][-1] != key or tagged):
+            model = (tagged or nested)[0]
+    return model, annotation, value, path
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Models in an annotation such as `dict[str, Model] | None`."""
+    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """Values of `type` that select a model of a union."""
+    field = model.model_fields.get("type")
+    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
+def similar(name: str, given: Iterable[Any]) -> str:
+    """End a message about a missing option with the given one that resembles it."""
+    close = difflib.get_close_matches(name, map(str, given), n=1)
+    return f"; is {close[0]!r} meant for it?" if close else ""
+
+
+def _text_hint(value: Any) -> str:
+    """End a message about a value that is, or holds, a number as text."""
+    if isinstance(value, str) and NUMBER_TEXT.fullmatch(value.strip()):
+        remedy = "remove the quotes" if value.strip().isdecimal() else f"write !!float {value.strip()}"
+        return f"; YAML reads this as text, {remedy}"
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return next((hint for part in parts if (hint := _text_hint(part))), "")
+
+
+def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, plural: bool = False) -> str:
+    """Describe the values that a JSON schema accepts, in words: 'an integer of at least 1'."""
+    if "expected" in schema:
+        return schema["expected"]
+    if "$ref" in schema:
+        return describe((defs or {}).get(schema["$ref"].rpartition("/")[2], {"type": "object"}), defs, plural)
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(describe(part, defs, plural) for part in schema["anyOf"]))
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        noun = f"{kind}s" if plural else f"an {kind}" if kind == "integer" else f"a {kind}"
+        return noun + _bounds(schema)
+    if kind == "array":
+        return ("lists of " if plural else "a list of ") + describe(schema.get("items", {}), defs, plural=True)
+    singular = {"boolean": "true or false", "string": "a text", "object": "a block of options", "null": "~"}
+    several = {"string": "texts", "object": "blocks of options"}
+    return (several if plural and kind in several else singular).get(str(kind), "values" if plural else "a value")
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    lowest, highest = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if highest is not None and highest >= LARGEST_INTEGER:
+        highest = None
+    if lowest is not None and highest is not None:
+        return f" from {lowest:g} to {highest:g}"
+    parts = [
+        f" above {above:g}" if above is not None else f" of at least {lowest:g}" if lowest is not None else "",
+        f" below {below:g}" if below is not None else f" of at most {highest:g}" if highest is not None else "",
+    ]
+    return " and".join(part for part in parts if part)
