@@ -182,7 +182,7 @@ def test_any_module_can_be_the_tap():
 @pytest.mark.parametrize("spec, says", [
     (tapped("RRDNet"), "'RRDNet' does not exist; did you mean 'RRDBNet'"),
     ({"type": "BasicSRArch", "arch": {}}, "arch type 'None' does not exist"),
-    ({"type": "BasicSRArch", "arch": "EDSR"}, "arch must be a block"),
+    ({"type": "BasicSRArch", "arch": "EDSR"}, "arch: expected a block"),
     (tapped("RRDBNet"), "arch RRDBNet: missing .*num_in_ch"),
     (tapped("RRDBNet", **IO, num_feats=3), "arch RRDBNet: .*num_feats"),
     (tapped("RRDBNet", **IO, num_feat=4, num_block=1, scale=2), r"tap 'conv_up1' makes \(1, 4, 8, 12\) of"),
