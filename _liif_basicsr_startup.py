@@ -1,14 +1,13 @@
-"""All that Python runs of liif_basicsr when it starts; `liif_basicsr-startup.start` and `.pth` name it.
+"""Run when Python starts, from `liif_basicsr-startup.start` (Python 3.15 and newer, PEP 829) or `.pth` (older).
 
-Python 3.15 and newer read the `.start` (PEP 829), older ones the `.pth`. Importing the package makes BasicSR find the
-plugin once BasicSR is imported, and does nothing else. LIIF_BASICSR_DISABLE=1 switches it off. A failure is passed
-over, for Python has to start.
+Importing the package installs the hook that registers the plugin when BasicSR is imported. LIIF_BASICSR_DISABLE=1
+disables it. Errors are ignored, so that Python always starts.
 """
 import os
 
 
 def start() -> None:
-    """Import the package, unless LIIF_BASICSR_DISABLE says not to."""
+    """Import the package unless LIIF_BASICSR_DISABLE is set."""
     if os.environ.get("LIIF_BASICSR_DISABLE", "0") not in ("", "0"):
         return
     try:

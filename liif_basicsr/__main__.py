@@ -8,8 +8,7 @@ import sys
 from importlib import import_module
 
 from liif_basicsr import __version__
-from liif_basicsr.errors import LIIFError
-from liif_basicsr.plugin.excepthook import error_line, tell
+from liif_basicsr.errors import LIIFError, print_error
 
 # command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
 COMMANDS = {
@@ -39,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv)
     except LIIFError as error:
-        tell(error_line(error))
+        print_error(error)
         return 2
     except KeyboardInterrupt:
         return 130

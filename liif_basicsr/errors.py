@@ -1,12 +1,12 @@
-"""The one exception for bad input, and what others say about it in its form."""
+"""The exception for bad input, and its messages."""
 from __future__ import annotations
 
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-# What BasicSR and torch raise about options that they do not like.
+# Raised by BasicSR and torch for invalid options.
 OF_OPTIONS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
     TypeError, ValueError,
@@ -14,7 +14,7 @@ OF_OPTIONS = (
 
 
 class LIIFError(ValueError):
-    """Bad input: one line that names the file, key or option and says what to do."""
+    """Bad input: one line that names the file, key or option and the remedy."""
 
 
 class OthersEnded(LIIFError):
@@ -23,11 +23,11 @@ class OthersEnded(LIIFError):
 
 @contextmanager
 def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
-    """What BasicSR and torch say about a block's options, as one line that names the block.
+    """Turn errors of BasicSR and torch about the options of a block into a LIIFError that names the block.
 
     Args:
-        where: how to call the block.
-        more: kinds of errors that are about the options too, beside `OF_OPTIONS`.
+        where: name of the block in the message.
+        more: further error types that concern options, in addition to `OF_OPTIONS`.
     """
     kinds: tuple[type[Exception], ...] = (*OF_OPTIONS, *more)
     try:
@@ -39,16 +39,31 @@ def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
 
 
 def brief(error: Exception) -> str:
-    """The first line of what an exception says, or its kind where it says nothing."""
+    """Return the first line of an exception's message, or its type if the message is empty."""
     text = str(error).strip()
     if isinstance(error, KeyError) and error.args:
-        # BasicSR's registries say a sentence; all others name the key alone.
+        # The message of BasicSR's registries is a sentence; otherwise it is the key alone.
         text = str(error.args[0]) if " " in str(error.args[0]) else f"option {error} is missing or unknown"
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
+def format_error(error: LIIFError) -> str:
+    """Format an error as one line. For an error raised in a data worker, use the last line of its traceback."""
+    text = str(error).strip()
+    if text.startswith("Caught "):
+        text = text.splitlines()[-1].partition(": ")[2]
+    return "liif_basicsr: error: " + " ".join(text.split())
+
+
+def print_error(error: LIIFError | str) -> None:
+    """Print an error, or a line, on stderr, after everything that was printed on stdout."""
+    with suppress(OSError):  # a full disk must not hide the error
+        sys.stdout.flush()
+    print(error if isinstance(error, str) else format_error(error), file=sys.stderr)
+
+
 def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -> int:
-    """Run a script and report bad input, or an interrupt, in one line.
+    """Run a script, and report bad input or an interrupt in one line.
 
     Returns:
         Exit status: the work's own (0 where it returns None), 1 for bad input, 130 when interrupted.

@@ -1,4 +1,4 @@
-"""What parts of the package need, and others do without."""
+"""Optional imports."""
 from __future__ import annotations
 
 from importlib import import_module
@@ -7,14 +7,14 @@ from liif_basicsr.errors import LIIFError
 
 
 def import_basicsr() -> None:
-    """Import BasicSR, first and whole: importing it registers what the plugin adds to it.
+    """Import BasicSR, which also registers the plugin.
 
     Raises:
-        LIIFError: it is not installed.
+        LIIFError: BasicSR is not installed.
     """
     try:
         import_module("basicsr")
     except ModuleNotFoundError as error:
         if error.name == "basicsr":
-            raise LIIFError("BasicSR is not installed; `python -m liif_basicsr install-basicsr` does it") from None
+            raise LIIFError("BasicSR is not installed; run `python -m liif_basicsr install-basicsr`") from None
         raise

@@ -153,13 +153,13 @@ def run_times(args: argparse.Namespace) -> None:
     found = measured(args, ["psnr"])
     if found is None:
         return
-    methods, subjects, results, _ = found
+    methods, eval_sets, results, _ = found
     times = {
         (method.label, scale): per_megapixel(method.render, scale[0], args.runs)
         for method in methods
         for scale in scales_of(args)
     }
-    draw_times(args.out, methods, subjects, results, times)
+    draw_times(args.out, methods, eval_sets, results, times)
     print(args.out)
 
 

@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> None:
     found = measured(args, args.metrics, args.reference)
     if found is None:
         return
-    methods, subjects, results, reference = found
+    methods, eval_sets, results, reference = found
     times = measure_times(methods, args.official, args.runs) if args.time or args.official else {}
-    rows = make_rows(methods, subjects, results, times, reference)
+    rows = make_rows(methods, eval_sets, results, times, reference)
     metrics = [*args.metrics, *([TO_REFERENCE] if reference else [])]
     print(markdown(rows, metrics))
     for path in args.out:

@@ -113,7 +113,8 @@ def _remedy(error: Exception, distribution: str, module: str) -> str:
             return "python -m liif_basicsr install-basicsr"
         if error.name == "distutils":  # of Python until 3.11, which BasicSR imports
             return "pip install setuptools"
-        return f"pip install {distribution if error.name == module else error.name}"
+        if error.name == module:
+            return f"pip install {distribution}"
     return f"pip install --force-reinstall {distribution}"
 
 
@@ -130,9 +131,9 @@ def _hook(report: Report) -> None:
     report.say("LIIF_BASICSR_DISABLE", os.environ.get("LIIF_BASICSR_DISABLE", "not set"))
     if switched_off:
         report.problem("the start-up hook is switched off", "unset LIIF_BASICSR_DISABLE")
-    spec = find_spec(startup.SHIMMED) if "torchvision.transforms" in sys.modules else None
+    spec = find_spec(startup.FUNCTIONAL_TENSOR) if "torchvision.transforms" in sys.modules else None
     own = "torchvision's own" if spec else "missing"
-    shimmed = spec is not None and isinstance(spec.loader, startup.ShimLoader)
+    shimmed = spec is not None and isinstance(spec.loader, startup.FunctionalTensorLoader)
     report.say("functional_tensor", "provided by the plugin, as torchvision lacks it" if shimmed else own)
 
 
@@ -140,9 +141,9 @@ def _registered(report: Report) -> None:
     from liif_basicsr.plugin.registry import entries, owner
 
     print("\nRegistered in BasicSR")
-    for registry, name, module in entries():
+    for registry, name, entry in entries():
         found = owner(registry, name)
-        if found == module:
+        if found == entry.__module__:
             report.say(name, "by the plugin")
         elif found is None:
             report.say(name, "missing")

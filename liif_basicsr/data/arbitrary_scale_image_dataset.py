@@ -10,8 +10,10 @@ from liif_basicsr.config.schema import IMAGE_DATASET
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
+from liif_basicsr.registration import register_in
 
 
+@register_in("DATASET_REGISTRY")
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     """Ground truth only, downsampled on the fly with Pillow's bicubic, or degraded.
 

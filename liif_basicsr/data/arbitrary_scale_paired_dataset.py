@@ -14,8 +14,10 @@ from liif_basicsr.data.sampling import crop, downsample_part, random_corner, sca
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.data.taught import check_taught
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.registration import register_in
 
 
+@register_in("DATASET_REGISTRY")
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     """Low-resolution images and their ground truth, at each of `scales`.
 

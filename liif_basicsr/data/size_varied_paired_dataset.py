@@ -14,8 +14,10 @@ from liif_basicsr.data.known import how_to_get
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.registration import register_in
 
 
+@register_in("DATASET_REGISTRY")
 class SizeVariedPairedDataset(ArbitraryScaleDataset):
     """Pairs of square images whose ground truth varies in size, the paper's CelebA-HQ task.
 

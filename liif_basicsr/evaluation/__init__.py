@@ -1,1 +1,1 @@
-"""Measures networks on sets at scales, and makes tables and curves of the results beside the paper's numbers."""
+"""Measure networks on test sets, and write tables and curves of the results next to the paper's numbers."""

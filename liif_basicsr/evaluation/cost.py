@@ -1,4 +1,4 @@
-"""The cost of a network: multiply-adds per output pixel, counted while it renders."""
+"""Count a network's multiply-adds per output pixel."""
 from __future__ import annotations
 
 import math
@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-# Side of the input image that is rendered for the count.
+# Side of the input image.
 SIDE = 64
 
 
 def multiply_adds(net: nn.Module, scale: float) -> float:
-    """Multiply-adds per output pixel at a scale, encoder included.
+    """Return the multiply-adds per output pixel at a scale, including the encoder.
 
     Counts convolutions and matrix products for an input of 64x64 decoded as one tile, including padding and partly
     filled blocks.
@@ -27,11 +27,11 @@ def multiply_adds(net: nn.Module, scale: float) -> float:
 
 
 def _fused_operators() -> dict[Any, Any]:
-    """Counters of operators that torch does not count by itself: oneDNN's linear layers with a fused ReLU."""
+    """Return counters of operators that torch does not count: oneDNN's linear layers with a fused ReLU."""
     operators = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     return {} if operators is None else {operators: _linear_flops}
 
 
 def _linear_flops(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """FLOPs of a product from (N, D) to (N, E); torch passes the shapes of its operands and output."""
+    """Return the FLOPs of a linear layer from (N, D) to (N, E); torch passes the shapes of operands and output."""
     return 2 * math.prod(x) * out_shape[-1]

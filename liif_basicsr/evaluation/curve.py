@@ -1,4 +1,4 @@
-"""PSNR against scale, a line for each network; PSNR against time, a point for each."""
+"""Plot PSNR against scale, one line per network, and PSNR against time, one point per network."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import Results
-from liif_basicsr.evaluation.sets import Scale, Subject
+from liif_basicsr.evaluation.sets import EvalSet, Scale
 from liif_basicsr.files import write
 
 KINDS = (".png", ".svg", ".pdf")
@@ -20,34 +20,34 @@ PANEL, TIMES_PANEL = (6.4, 4.2), (4, 3.6)
 
 
 def check_curve(path: Path, scales: Sequence[Scale]) -> None:
-    """Raise LIIFError unless a curve over these scales can be drawn and written to `path`."""
+    """Raise LIIFError unless a curve over these scales can be plotted and written to `path`."""
     check_output(path, KINDS)
     if any(y != x for y, x in scales):
-        raise LIIFError("--scales: a curve needs scales that are equal along y and x")
+        raise LIIFError("--scales: a curve needs equal scales along y and x; remove the others")
     if find_spec("matplotlib") is None:
-        raise LIIFError("a curve needs matplotlib: pip install 'liif_basicsr[figures]'")
+        raise LIIFError("a curve needs matplotlib; run pip install 'liif_basicsr[figures]'")
 
 
-def draw_curve(path: Path, methods: Sequence[Method], subjects: Sequence[Subject], results: Results) -> None:
-    """Draw the results and write them in the format of the file's suffix.
+def draw_curve(path: Path, methods: Sequence[Method], eval_sets: Sequence[EvalSet], results: Results) -> None:
+    """Plot PSNR against scale, one panel per set, in the format of the file's suffix.
 
-    A point that is not finite, such as a filter's at x1, is left out.
+    Infinite values, such as a filter's at x1, are omitted.
 
     Args:
-        results: must contain all methods on all subjects.
+        results: contains every method on every set.
 
     Raises:
         LIIFError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    sets = list(dict.fromkeys(subject.name for subject in subjects))
+    sets = list(dict.fromkeys(eval_set.name for eval_set in eval_sets))
     figure = Figure((PANEL[0] * len(sets), PANEL[1]), dpi=110, layout="constrained")
     for name, axes in zip(sets, figure.subplots(1, len(sets), squeeze=False)[0], strict=True):
-        own = sorted((s for s in subjects if s.name == name), key=lambda subject: subject.scale)
+        own = sorted((s for s in eval_sets if s.name == name), key=lambda eval_set: eval_set.scale)
         for method in methods:
-            psnr = [results[method, subject]["psnr"] for subject in own]
-            axes.plot([subject.scale[0] for subject in own], psnr, label=method.label, marker=".", linewidth=1.2)
+            psnr = [results[method, eval_set]["psnr"] for eval_set in own]
+            axes.plot([eval_set.scale[0] for eval_set in own], psnr, label=method.label, marker=".", linewidth=1.2)
         axes.set(title=name, xlabel="scale", ylabel="PSNR (dB)")
         axes.grid(alpha=0.3)
         axes.legend()
@@ -57,27 +57,27 @@ def draw_curve(path: Path, methods: Sequence[Method], subjects: Sequence[Subject
 def draw_times(
     path: Path,
     methods: Sequence[Method],
-    subjects: Sequence[Subject],
+    eval_sets: Sequence[EvalSet],
     results: Results,
     times: Mapping[tuple[str, Scale], float],
 ) -> None:
-    """Draw PSNR against time, a panel for each set at each scale, and write it in the format of the file's suffix.
+    """Plot PSNR against time, one panel per set and scale, in the format of the file's suffix.
 
     Args:
-        results: must contain all methods on all subjects.
-        times: seconds for a megapixel of output, by a method's label and a scale.
+        results: contains every method on every set.
+        times: seconds per megapixel of output, by label and scale.
 
     Raises:
         LIIFError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure((TIMES_PANEL[0] * len(subjects), TIMES_PANEL[1]), dpi=110, layout="constrained")
-    for subject, axes in zip(subjects, figure.subplots(1, len(subjects), squeeze=False)[0], strict=True):
+    figure = Figure((TIMES_PANEL[0] * len(eval_sets), TIMES_PANEL[1]), dpi=110, layout="constrained")
+    for eval_set, axes in zip(eval_sets, figure.subplots(1, len(eval_sets), squeeze=False)[0], strict=True):
         for method in methods:
-            point = times[method.label, subject.scale], results[method, subject]["psnr"]
+            point = times[method.label, eval_set.scale], results[method, eval_set]["psnr"]
             axes.plot(*point, marker="o", linestyle="none", label=method.label)
-        axes.set(title=f"{subject.name} x{scale_text(subject.scale)}", xscale="log", xlabel="s / megapixel")
+        axes.set(title=f"{eval_set.name} x{scale_text(eval_set.scale)}", xscale="log", xlabel="s / megapixel")
         axes.margins(0.15)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("PSNR (dB)")

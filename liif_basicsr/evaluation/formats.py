@@ -1,4 +1,4 @@
-"""Rows of cells, the head first, as text in Markdown, LaTeX or CSV."""
+"""Format rows of cells, header first, as Markdown, LaTeX or CSV."""
 from __future__ import annotations
 
 import csv
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     head, *body = [[cell.replace("|", r"\|") for cell in cells] for cells in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
 
 
 def latex_rows(rows: Sequence[Sequence[str]]) -> str:
-    """A LaTeX tabular with a rule wherever the first column changes; it needs the package booktabs."""
+    """Return a LaTeX tabular with a rule wherever the first column changes. Requires booktabs."""
     head, *body = [[escape_latex(cell) for cell in cells] for cells in rows]
     lines = [r"% \usepackage{booktabs}", rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}", r"\toprule"]
     for before, cells in zip([None, head, *body], [head, *body], strict=False):
@@ -25,14 +25,14 @@ def latex_rows(rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_rows(rows: Sequence[Sequence[Any]]) -> str:
-    """Comma-separated values; None is empty."""
+    """Return comma-separated values; None becomes an empty cell."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
 
 
 def escape_latex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
+    """Escape LaTeX's special characters."""
     special = {
         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
         **{c: f"\\{c}" for c in "&%$#_{}"},

@@ -1,4 +1,4 @@
-"""The upscaling methods that a table compares: networks, groups of networks of one scale each, Pillow's filters."""
+"""Upscaling methods to compare: networks, groups of fixed-scale networks, and Pillow's filters."""
 from __future__ import annotations
 
 import hashlib
@@ -28,10 +28,10 @@ class Method(NamedTuple):
     """An upscaling method.
 
     Attributes:
-        label: its name in a table.
-        key: identifies its results; derived from all that its output depends on.
-        parameters: their number, summed over a group; None for a filter.
-        render: (1, 3, h, w) RGB in [0, 1] and (H, W) to (1, 3, H, W), on the CPU.
+        label: name in tables.
+        key: identifies the results; a hash of everything that affects the output.
+        parameters: number of parameters, summed over a group; None for a filter.
+        render: maps an image (1, 3, h, w), RGB in [0, 1], and a size (H, W) to (1, 3, H, W), on the CPU.
     """
 
     label: str
@@ -41,10 +41,10 @@ class Method(NamedTuple):
 
 
 def open_methods(texts: Sequence[str], precision: str = "float32") -> list[Method]:
-    """Open the methods that texts name, see `open_method`.
+    """Open several methods; see `open_method`.
 
     Raises:
-        LIIFError: one cannot be opened, or two have the same label.
+        LIIFError: a method cannot be opened, or two have the same label.
     """
     methods = [open_method(text, precision) for text in texts]
     labels = [method.label for method in methods]
@@ -55,15 +55,15 @@ def open_methods(texts: Sequence[str], precision: str = "float32") -> list[Metho
 
 
 def open_method(text: str, precision: str = "float32") -> Method:
-    """Open the method that a text names.
+    """Open a method by its name on the command line.
 
     Args:
-        text: `bicubic` or `lanczos` (Pillow's); a network's file or known name; or a group of networks, separated by
-            commas, of which the one with the `scale` nearest to the requested one renders. `LABEL=` may precede it.
-        precision: of networks, see `liif_basicsr.devices`.
+        text: `bicubic` or `lanczos` (Pillow's filters), the file or known name of a network, or several networks
+            separated by commas, the one with the nearest `scale` renders. An optional prefix `LABEL=` sets the label.
+        precision: precision of networks, see `liif_basicsr.devices`.
 
     Raises:
-        LIIFError: no such file or name, an unusable checkpoint, or a group with two networks of one scale.
+        LIIFError: unknown file or name, invalid checkpoint, or two networks of equal scale in a group.
     """
     label, names = _parse(text)
     if names[0] in FILTERS and len(names) == 1:
@@ -72,7 +72,7 @@ def open_method(text: str, precision: str = "float32") -> Method:
     nets: list[Any] = [_load(name).to(device) for name in names]
     scales = [net.scale for net in nets]
     if len(set(scales)) < len(scales):
-        raise LIIFError(f"{text}: the networks of a group must differ in scale, they have {scales}")
+        raise LIIFError(f"{text}: networks of a group must differ in scale, got {scales}")
     digest = hashlib.sha256()
     for name in names:
         digest.update(hashlib.sha256(find(name).read_bytes()).digest())
@@ -85,12 +85,12 @@ def open_method(text: str, precision: str = "float32") -> Method:
 
 
 def nearest(nets: Sequence[Any], scale: float) -> Any:
-    """The network whose `scale` is nearest to a scale, by their ratio."""
+    """Return the network whose own `scale` has the smallest ratio to `scale`."""
     return min(nets, key=lambda net: abs(math.log(net.scale / scale)))
 
 
 def _parse(text: str) -> tuple[str, list[str]]:
-    """The label (empty where there is none) and the names that follow it."""
+    """Return the label, or an empty string, and the names."""
     label, equals, what = text.partition("=")
     if not equals or Path(text).exists():
         label, what = "", text
@@ -99,7 +99,7 @@ def _parse(text: str) -> tuple[str, list[str]]:
 
 def _load(name: str) -> nn.Module:
     if name in FILTERS:
-        raise LIIFError(f"{name}: is a filter and cannot be part of a group of networks")
+        raise LIIFError(f"{name}: a filter cannot be part of a group of networks; remove it")
     known = [*FILTERS, *BUNDLED, *DOWNLOADS]
     if name not in known and not Path(name).exists():
         raise LIIFError(f"{name!r}: no such file, network or filter{suggest(name, known)}")

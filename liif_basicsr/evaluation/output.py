@@ -1,4 +1,4 @@
-"""Checks output files before anything is measured."""
+"""Check output files before a long run."""
 from __future__ import annotations
 
 import os
@@ -10,10 +10,10 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_output(path: Path, suffixes: Iterable[str]) -> None:
-    """Check that a file can be written, and make its folder.
+    """Check that a file can be written, and create its folder.
 
     Raises:
-        LIIFError: the suffix is not one of `suffixes`, or the file cannot be written there.
+        LIIFError: the suffix is not in `suffixes`, or the file cannot be written.
     """
     if path.suffix not in (known := list(suffixes)):
         raise LIIFError(f"{path}: cannot be written as {path.suffix!r}{suggest(path.suffix, known)}")

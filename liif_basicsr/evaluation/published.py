@@ -1,7 +1,4 @@
-"""PSNR in dB from the LIIF paper, for comparison.
-
-Source: paper, section 4. DIV2K: RGB; the benchmark sets: luma.
-"""
+"""PSNR in dB from section 4 of the LIIF paper: RGB for DIV2K, luma for the benchmark sets."""
 from __future__ import annotations
 
 _DIV2K_SCALES = ("2", "3", "4", "6", "12", "18", "24", "30")

@@ -1,4 +1,4 @@
-"""Test sets at scales, by the paper's protocols: which files a set's folder supplies."""
+"""Test sets and their folder layouts."""
 from __future__ import annotations
 
 import hashlib
@@ -22,11 +22,11 @@ Scale = tuple[float, float]
 SUPPLIED = (2, 3, 4)
 PROTOCOLS = ("benchmark", "div2k")
 SSIM_WINDOW = 11
-NIQE_SIDE = 2 * 96  # two of its blocks, whose covariance it takes
+NIQE_SIDE = 2 * 96  # the smallest image with the two blocks that NIQE needs
 
 
 class Layout(NamedTuple):
-    """Where a set's images are within its folder; `lq` is None where low resolution is not supplied."""
+    """Subfolders of a set; `lq` is None without supplied low-resolution images."""
 
     gt_of_supplied: str
     lq: str | None
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     protocol: str
 
 
-# What a folder of that layout contains -> the layout; the last one is a plain folder of images.
+# Subfolder that identifies a layout -> layout. The last entry is a plain folder of images.
 LAYOUTS = {
     "GT_x2": Layout("GT_x{scale}", "LR_bicubic_x{scale}", "{}", "GT_x2", "benchmark"),
     "DIV2K_valid_HR": Layout("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X{scale}", "{}x{scale}", "DIV2K_valid_HR",
@@ -44,8 +44,8 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-class Subject(NamedTuple):
-    """A set at one scale: number `k` of the scales of a dataset."""
+class EvalSet(NamedTuple):
+    """A set at one scale, number `k` of the dataset's scales."""
 
     name: str
     dataset: Any
@@ -53,22 +53,22 @@ class Subject(NamedTuple):
 
     @property
     def scale(self) -> Scale:
-        """Along y and x."""
+        """Scale along y and x."""
         return self.dataset.scales[self.k]
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Border and colour, as options of a metric."""
+        """Border and color, as options of a metric."""
         return protocol_options(self.dataset.protocol, self.scale)
 
     @property
     def degradation(self) -> Degradation | None:
-        """What makes its low resolution; None where that is clean."""
+        """Degradation of the low-resolution images, or None."""
         return getattr(self.dataset, "degradation", None)
 
     @property
     def key(self) -> str:
-        """Identifies its results; derived from the images, the degradation, the scale and the protocol."""
+        """Identifies the results: a hash of images, degradation, scale and protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
         digest = hashlib.sha256("".join([*map(_digest, sources), made]).encode()).hexdigest()[:16]
@@ -78,63 +78,67 @@ class Subject(NamedTuple):
         return self.dataset.num_images
 
     def pair(self, index: int) -> dict[str, Any]:
-        """The item of the dataset that holds an image at this scale."""
+        """Return the dataset's item for an image at this scale."""
         return self.dataset[self.k * len(self) + index]
 
 
-def open_subjects(
+def open_sets(
     text: str, root: str | Path, scales: Sequence[Scale], *, degradation: str | None = None, protocol: str | None = None
-) -> list[Subject]:
-    """A set at each of `scales`, in that order.
+) -> list[EvalSet]:
+    """Open a set at several scales.
 
-    Low resolution is read where it is supplied (x2, x3, x4 of the benchmark sets and of DIV2K); at other scales, and
-    for a plain folder of images, the ground truth is cropped to a multiple of the scale and downsampled.
+    Low-resolution images are read if the set supplies them: at x2, x3 and x4 for DIV2K and the benchmark sets.
+    Otherwise the ground truth is cropped to a multiple of the scale and downsampled.
 
     Args:
-        text: the name of a folder in `root`, or NAME=FOLDER.
-        degradation: makes all low resolution from the ground truth, see `liif_basicsr.data.degradations`.
-        protocol: of PROTOCOLS; None: that of the set.
+        text: name of a folder in `root`, or NAME=FOLDER.
+        degradation: degrade the ground truth instead; see `liif_basicsr.data.degradations`.
+        protocol: name in PROTOCOLS; None selects the set's own.
+
+    Returns:
+        One entry per scale, in the order of `scales`.
 
     Raises:
-        LIIFError: no such set or degradation, images that are missing or corrupt, or too small for a scale.
+        LIIFError: unknown set or degradation, or an image is missing, corrupt or too small for a scale.
     """
     name, folder = _find(text, Path(root))
     layout = next(layout for member, layout in LAYOUTS.items() if (folder / member).is_dir())
     supplied = [s for s in scales if layout.lq and not degradation and s[0] == s[1] and s[0] in SUPPLIED]
     other = [s for s in scales if s not in supplied]
     block = {"name": name, "phase": "test", "io_backend": {"type": "disk"}, "protocol": protocol or layout.protocol}
-    subjects: dict[Scale, Subject] = {}
+    eval_sets: dict[Scale, EvalSet] = {}
     if supplied:
         places = {"dataroot_gt": str(folder / layout.gt_of_supplied), "dataroot_lq": str(folder / str(layout.lq))}
         opt = {**block, **places, "filename_tmpl": layout.filename_tmpl, "scales": supplied}
         dataset: Any = ArbitraryScalePairedDataset({**opt, "type": "ArbitraryScalePairedDataset"})
-        subjects |= {scale: Subject(name, dataset, k) for k, scale in enumerate(supplied)}
+        eval_sets |= {scale: EvalSet(name, dataset, k) for k, scale in enumerate(supplied)}
     if other:
         given = {"dataroot_gt": str(folder / layout.gt), "scales": other, "degradation": degradation}
         dataset = ArbitraryScaleImageDataset({**block, **given, "type": "ArbitraryScaleImageDataset"})
-        subjects |= {scale: Subject(name, dataset, k) for k, scale in enumerate(other)}
-    ordered = [subjects[scale] for scale in scales]
-    for subject in ordered:
-        check_sizes(subject, SSIM_WINDOW, "SSIM")
+        eval_sets |= {scale: EvalSet(name, dataset, k) for k, scale in enumerate(other)}
+    ordered = [eval_sets[scale] for scale in scales]
+    for eval_set in ordered:
+        check_sizes(eval_set, SSIM_WINDOW, "SSIM")
     return ordered
 
 
-def check_sizes(subject: Subject, smallest: int, metric: str) -> None:
-    """Raise LIIFError for the first image that is too small for a metric without the protocol's border."""
-    gt, border = subject.dataset.gt[subject.k], subject.protocol["crop_border"]
-    for index in range(len(subject)):
+def check_sizes(eval_set: EvalSet, smallest: int, metric: str) -> None:
+    """Raise LIIFError if an image without the protocol's border is too small for a metric."""
+    gt, border = eval_set.dataset.gt[eval_set.k], eval_set.protocol["crop_border"]
+    for index in range(len(eval_set)):
         size = gt.size(index)
-        kept = scaled_size(floor_size(size, subject.scale), subject.scale)
+        kept = scaled_size(floor_size(size, eval_set.scale), eval_set.scale)
         if min(kept) - 2 * border < smallest:
             raise LIIFError(
-                f"{subject.name}: {gt.path(index)} is {size[0]}x{size[1]}, too small for x{scale_text(subject.scale)}: "
-                f"{kept[0]}x{kept[1]} less a border of {border} is below the {smallest} of {metric}; leave "
-                "out that scale or image"
+                f"{eval_set.name}: {gt.path(index)}: {size[0]}x{size[1]} is too small for "
+                f"x{scale_text(eval_set.scale)}: "
+                f"{kept[0]}x{kept[1]} without a border of {border} is less than the {smallest} "
+                f"pixels that {metric} needs; remove the scale or the image"
             )
 
 
 def _find(text: str, root: Path) -> tuple[str, Path]:
-    """A set's name and folder."""
+    """Return a set's name and folder."""
     name, equals, path = text.partition("=")
     folder = Path(path) if equals else root / name
     if not name or not folder.is_dir():
@@ -145,7 +149,7 @@ def _find(text: str, root: Path) -> tuple[str, Path]:
 
 @cache
 def _digest(source: DiskSource) -> str:
-    """A hash of the names and bytes of a folder's images."""
+    """Return a hash of the names and bytes of a folder's images."""
     digest = hashlib.sha256()
     for index, name in enumerate(source.names):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""The table of results as Markdown, CSV or LaTeX: a row for each set and network, a column for each scale."""
+"""Table of results as Markdown, CSV or LaTeX: one row per set and network, one column per scale."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from liif_basicsr.evaluation.formats import csv_rows, latex_rows, markdown_rows
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.published import PUBLISHED
 from liif_basicsr.evaluation.results import TO_REFERENCE, Reference, Results, Values
-from liif_basicsr.evaluation.sets import Subject
+from liif_basicsr.evaluation.sets import EvalSet
 
 PAPER = " (paper)"
-# Times, which do not depend on a set -> their headings in the table.
+# Time, independent of the set -> its heading in the table.
 TIMES = {"seconds": "s / megapixel", "ratio": "x official"}
 DIGITS = {"psnr": 2, "ssim": 4, "niqe": 2, TO_REFERENCE: 2}
 
@@ -29,26 +29,26 @@ class Row(NamedTuple):
 
 def make_rows(
     methods: Sequence[Method],
-    subjects: Sequence[Subject],
+    eval_sets: Sequence[EvalSet],
     results: Results,
     times: Mapping[str, Values],
     reference: Reference | None = None,
 ) -> list[Row]:
-    """The results set by set, each followed by the paper's for that set and these scales.
+    """Return the rows of each set, followed by the paper's results for it.
 
     Args:
-        results: must contain all methods on all subjects.
-        times: by label; see TIMES.
-        reference: PSNR to its outputs stands in the rows as TO_REFERENCE.
+        results: contains every method on every set.
+        times: by label, with the keys of TIMES.
+        reference: include the PSNR to its outputs as TO_REFERENCE.
     """
     rows = []
-    for name in dict.fromkeys(subject.name for subject in subjects):
-        own = [subject for subject in subjects if subject.name == name]
+    for name in dict.fromkeys(eval_set.name for eval_set in eval_sets):
+        own = [eval_set for eval_set in eval_sets if eval_set.name == name]
         for method in methods:
-            values = {scale_text(subject.scale): _named(results[method, subject], reference) for subject in own}
+            values = {scale_text(eval_set.scale): _named(results[method, eval_set], reference) for eval_set in own}
             rows.append(Row(name, method.label, method.parameters, values, times.get(method.label, {})))
-        scales = [scale_text(subject.scale) for subject in own]
-        published = {} if any(subject.degradation for subject in own) else PUBLISHED.get(name, {})
+        scales = [scale_text(eval_set.scale) for eval_set in own]
+        published = {} if any(eval_set.degradation for eval_set in own) else PUBLISHED.get(name, {})
         for label, psnr in published.items():
             known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
             rows += [Row(name, label + PAPER, None, known, {})] if known else []
@@ -60,17 +60,17 @@ def _named(values: Values, reference: Reference | None) -> Values:
 
 
 def markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A table in Markdown."""
+    """Return a Markdown table."""
     return markdown_rows(_cells(rows, metrics))
 
 
 def latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A table in LaTeX, with a rule between sets."""
+    """Return a LaTeX table with a rule between sets."""
     return latex_rows(_cells(rows, metrics))
 
 
 def comma_separated(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """CSV with a line for each set, network and scale; numbers are unrounded, times have columns of their own."""
+    """Return CSV with one line per set, network and scale, unrounded numbers and a column per time."""
     timed = [time for time in TIMES if any(time in row.times for row in rows)]
     lines: list[list[object]] = [["set", "network", "parameters", "scale", *metrics, *timed]]
     for row in rows:
@@ -82,7 +82,7 @@ def comma_separated(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
-    """The cells of a table for reading, its head first."""
+    """Return the cells of a formatted table, header first."""
     scales = list(dict.fromkeys(scale for row in rows for scale in row.values))
     timed = [time for time in TIMES if any(time in row.times for row in rows)]
     table = [["set", "network", "parameters", *(f"x{scale}" for scale in scales), *(TIMES[time] for time in timed)]]
@@ -103,5 +103,5 @@ def _time(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-# Suffix of a file -> the function that makes such a table.
+# Suffix of a file -> function that formats the table.
 FORMS = {".md": markdown, ".csv": comma_separated, ".tex": latex}

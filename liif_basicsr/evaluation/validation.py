@@ -1,4 +1,4 @@
-"""Measures images by a protocol, divides a validation among ranks, and writes its table."""
+"""Measure images by a protocol, share a validation among ranks, and write its table."""
 from __future__ import annotations
 
 import math
@@ -13,30 +13,53 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from liif_basicsr.config.options import scale_text
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.formats import csv_rows, markdown_rows
 from liif_basicsr.files import write
-from liif_basicsr.plugin.registry import TABLE
+from liif_basicsr.registration import ENTRIES
 
-# Metrics that take floats: the plugin's, and two of BasicSR's, whose others take 8-bit images.
-FLOAT_METRICS = (*TABLE["METRIC_REGISTRY"], "calculate_psnr_pt", "calculate_ssim_pt")
+# The two metrics of BasicSR that take floats, as the plugin's do. BasicSR's other metrics take 8-bit images.
+FLOAT_METRICS = ("calculate_psnr_pt", "calculate_ssim_pt")
 
 
 def set_label(name: str, scale: tuple[float, float] | None) -> str:
-    """Name of a set at a scale in logs, folders and tables: 'Set5_x2'."""
+    """Return the name of a set at a scale in logs, folders and tables, such as 'Set5_x2'."""
     return name if scale is None else f"{name}_x{scale_text(scale)}"
 
 
+def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise LIIFError if two validation sets have the same name and a common scale, and thus the same row of results.
+
+    Args:
+        datasets: the `datasets` block of the options, with parsed scales.
+    """
+    owners: dict[str, str] = {}
+    for phase, block in datasets.items():
+        if phase.split("_")[0] not in ("val", "test"):
+            continue
+        scales = block.get("scales") or [None]
+        for scale in scales:
+            pair = (scale, scale) if isinstance(scale, (int, float)) else scale
+            label = set_label(str(block.get("name")), pair and tuple(pair))
+            if label in owners:
+                raise LIIFError(
+                    f"datasets: {phase}: name: {label} is also a set of {owners[label]}, and their results would "
+                    "overwrite each other; rename one"
+                )
+            owners[label] = phase
+
+
 def share_of(dataset: Dataset, rank: int, world_size: int) -> tuple[DataLoader, range]:
-    """A loader of the items that one rank validates, in batches of one, and their indices."""
+    """Return a loader of one rank's items, in batches of one, and their indices."""
     indices = range(rank, len(dataset), world_size)
-    # Its own generator, so that the samples of training do not depend on how often validation runs.
+    # With its own generator, validation does not affect the samples of training.
     return DataLoader(Subset(dataset, indices), batch_size=1, generator=torch.Generator()), indices
 
 
 def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[str, Any]:
-    """Border and colour space of a protocol, as options of a metric.
+    """Return the border and color space of a protocol as options of a metric.
 
-    Source: `calc_psnr` of the official code; a fractional scale is rounded up to the border.
+    Source: `calc_psnr` of the official code. For a fractional scale the border is rounded up.
     """
     if protocol is None:
         return {"crop_border": 0, "test_y_channel": False}
@@ -47,24 +70,29 @@ def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[s
 def measure(
     output: Tensor, gt: Tensor, metrics: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]
 ) -> list[float]:
-    """The metrics of one image.
+    """Measure one image.
 
     Args:
         output, gt: (1, 3, H, W) RGB in [0, 1].
-        metrics: `val: metrics` of the options; a metric's own options override the protocol.
+        metrics: the `val: metrics` block; its options override the protocol's.
+        protocol: see `protocol_options`.
+
+    Returns:
+        One value per metric.
     """
     floats = {"img": output.clamp(0, 1), "img2": gt}
     images = {key: tensor2img([value]) for key, value in floats.items()}
     values = []
     for opt in metrics.values():
         own = {key: value for key, value in opt.items() if key != "better"}
-        value = calculate_metric(floats if opt["type"] in FLOAT_METRICS else images, {**protocol, **own})
+        takes_floats = opt["type"] in FLOAT_METRICS or opt["type"] in ENTRIES["METRIC_REGISTRY"]
+        value = calculate_metric(floats if takes_floats else images, {**protocol, **own})
         values.append(float(value))
     return values
 
 
 def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> None:
-    """Write `results.md` and `results.csv`: a row for each set and scale, a column for each metric."""
+    """Write `results.md` and `results.csv`, one row per set and scale, one column per metric."""
     metrics = list(next(iter(rows.values())))
     head, folder = ["set", *metrics], Path(folder)
     rounded = [[label, *(f"{row[metric]:.4f}" for metric in metrics)] for label, row in rows.items()]
@@ -73,7 +101,7 @@ def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> 
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum a tensor over all ranks; exact, because each entry is zero on all ranks but one."""
+    """Sum a tensor over all ranks. Exact if each entry is nonzero on one rank only."""
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(values)
     return values

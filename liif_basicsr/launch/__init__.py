@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from liif_basicsr.errors import LIIFError, OthersEnded
+from liif_basicsr.errors import LIIFError, OthersEnded, print_error
 from liif_basicsr.optional import import_basicsr
-from liif_basicsr.plugin.excepthook import error_line, tell
 
 
 def main(is_train: bool) -> int:
@@ -25,17 +24,17 @@ def main(is_train: bool) -> int:
     try:
         _run(is_train)
     except OthersEnded as error:
-        tell(error_line(error))
+        print_error(error)
         os._exit(2)  # without destructors: a thread of gloo that has lost its peer may abort the process in them
     except LIIFError as error:
-        tell(error_line(error))
+        print_error(error)
         return 2
     except OSError as error:  # of BasicSR's own files: its log, its copy of the options
-        tell(error_line(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}")))
+        print_error(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}"))
         return 2
     except KeyboardInterrupt:
         again = "; --auto_resume goes on from the last checkpoint" if is_train else ""
-        tell(f"liif_basicsr: interrupted{again}")
+        print_error(f"liif_basicsr: interrupted{again}")
         return 130
     return 0
 

@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from liif_basicsr.config.checks import block, integer, list_of
 from liif_basicsr.config.options import Field, require
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, print_error
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.plugin.startup import warn
 
 STATE = {
     **dict.fromkeys(("epoch", "iter"), Field(integer(0))),
@@ -169,4 +168,4 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
 @master_only
 def report(message: str) -> None:
     """A warning of one line, from the first process; BasicSR's log is not open yet."""
-    warn(message)
+    print_error(f"liif_basicsr: warning: {message}")

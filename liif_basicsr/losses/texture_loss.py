@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
+from liif_basicsr.registration import register_in
+
 LUMA = (0.299, 0.587, 0.114)
 # Laws' masks of three pixels (Textured Image Segmentation, 1980), scaled to a derivative's: level, edge, spot.
 LEVEL, EDGE, SPOT = (0.25, 0.5, 0.25), (-0.5, 0.0, 0.5), (-0.5, 1.0, -0.5)
@@ -27,6 +29,7 @@ def detail(image: Tensor, masks: Sequence[tuple[Sequence[float], Sequence[float]
     return conv2d(image, torch.stack(kernels)[:, None])
 
 
+@register_in("LOSS_REGISTRY")
 class TextureLoss(nn.Module):
     """Mean absolute difference between how much detail output and gt have in the windows around each place.
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.registration import register_in
 
 # Luma of ITU-R BT.601 in [0, 255], without the offset, which cancels in a difference.
 LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
 
 
+@register_in("METRIC_REGISTRY")
 def calculate_psnr_liif(
     img: Tensor | np.ndarray,
     img2: Tensor | np.ndarray,

@@ -15,8 +15,10 @@ from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.models import model_options
 from liif_basicsr.models.liif_model import LIIFModel
 from liif_basicsr.models.patches import of_patches, window_side
+from liif_basicsr.registration import register_in
 
 
+@register_in("MODEL_REGISTRY")
 class LIIFGANModel(LIIFModel):
     """Trains a LIIF (or another network of this plugin) with a discriminator that judges windows of any scale.
 

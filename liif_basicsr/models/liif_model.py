@@ -21,8 +21,10 @@ from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
 from liif_basicsr.models.finite import find_nonfinite
 from liif_basicsr.models.patches import as_images, check_window_losses, of_patches, window_side
 from liif_basicsr.models.validated_model import ValidatedModel
+from liif_basicsr.registration import register_in
 
 
+@register_in("MODEL_REGISTRY")
 class LIIFModel(ValidatedModel):
     """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
 

@@ -1,1 +1,1 @@
-"""How BasicSR finds the package: the start-up hook, the registry of names, errors in one line."""
+"""Registration in BasicSR: the start-up hook, the registries, installing BasicSR."""

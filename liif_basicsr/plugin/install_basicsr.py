@@ -1,11 +1,11 @@
-"""`python -m liif_basicsr install-basicsr`: installs BasicSR as released, on Pythons too on which pip alone fails to.
+"""`python -m liif_basicsr install-basicsr`: install the released BasicSR, also where pip alone cannot.
 
-BasicSR comes as source, and what is in the way of building it is in its setup.py alone: since Python 3.13 it does not
-run (see `old_locals`), and on every Python it asks for torch, which pip would download a second time for the build
-although it is not used. So its wheel is built here without a build environment of pip's, from a temporary folder
-that holds setuptools; then pip installs the wheel. BasicSR's source stays as it is.
+BasicSR is released as source only, and its setup.py causes two problems. Since Python 3.13 it fails (see
+`old_locals`). On every Python it requires torch, so pip would download torch again for the build environment. This
+command therefore builds the wheel without pip's build environment, with setuptools in a temporary folder, and then
+has pip install the wheel. BasicSR's source is not changed.
 
-Needs nothing but Python and pip, so that it runs in a clone of which nothing is installed yet.
+Only Python and pip are needed: the command runs in a clone before anything is installed.
 """
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m liif_basicsr install-basicsr", allow_abbrev=False,
         usage="%(prog)s [--basicsr REQUIREMENT] [pip's arguments ...]",
-        description="Installs BasicSR, where it is not installed yet, and with it what pip's arguments name, such as "
-        "`.` or `--editable '.[test]'` in a clone of the plugin.",
+        description="Install BasicSR unless it is installed. Further arguments go to pip, such as `.` or "
+        "`--editable '.[test]'` in a clone of the plugin.",
     )  # fmt: skip
-    parser.add_argument("--basicsr", metavar="REQUIREMENT", help=f"which BasicSR, as pip names it (default: {BASICSR})")
+    parser.add_argument("--basicsr", metavar="REQUIREMENT", help=f"BasicSR as a pip requirement (default: {BASICSR})")
     args, rest = parser.parse_known_args()
     try:
         install(args.basicsr, rest)
@@ -46,19 +46,19 @@ def main() -> int:
 
 
 def install(basicsr: str | None, rest: list[str]) -> None:
-    """Install BasicSR and what else pip is asked for.
+    """Install BasicSR and the requirements in pip's arguments.
 
     Args:
-        basicsr: a requirement as pip takes it; None for `BASICSR`, unless there is one.
-        rest: pip's arguments.
+        basicsr: pip requirement; None installs `BASICSR` unless a BasicSR is installed.
+        rest: arguments for `pip install`.
 
     Raises:
-        LIIFError: no pip, a Python that does not fit, or pip failed.
+        LIIFError: pip is missing or fails, or this Python is not supported.
     """
     check_python()
     wanted = basicsr or (None if installed("basicsr") else BASICSR)
     if wanted is None and not rest:
-        print(f"basicsr {installed('basicsr')} is installed already; another one is named by --basicsr")
+        print(f"basicsr {installed('basicsr')} is already installed; use --basicsr to install another")
         return
     with tempfile.TemporaryDirectory(prefix="basicsr-") as folder:
         wheels = [] if wanted is None else [str(build(wanted, Path(folder)))]
@@ -66,7 +66,7 @@ def install(basicsr: str | None, rest: list[str]) -> None:
 
 
 def installed(distribution: str) -> str | None:
-    """The version of a distribution, or None."""
+    """Return the version of a distribution, or None if it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -74,42 +74,42 @@ def installed(distribution: str) -> str | None:
 
 
 def check_python() -> None:
-    """Raise LIIFError where the installation would fail for this Python, before anything large is downloaded."""
+    """Raise LIIFError if this Python cannot be used, before any large download."""
     this = f"Python {platform.python_version()} ({sys.executable})"
     if sys.version_info < MINIMUM:
-        raise LIIFError(f"{this} is too old; use {'.'.join(map(str, MINIMUM))} or newer")
+        raise LIIFError(f"{this} is too old; use Python {'.'.join(map(str, MINIMUM))} or newer")
     if find_spec("pip") is None:
-        raise LIIFError(f"{this} has no pip; add it with `{sys.executable} -m ensurepip`, or with `uv pip install pip`")
+        raise LIIFError(f"{this} has no pip; run `{sys.executable} -m ensurepip` or `uv pip install pip`")
     if installed("torch") is None and not has_wheel("torch"):
-        raise LIIFError(f"pip finds no torch for {this}: it is too new for torch, or pip reaches no package index")
+        raise LIIFError(f"pip finds no torch for {this}; use an older Python, or check pip's access to a package index")
 
 
 def has_wheel(distribution: str) -> bool:
-    """Whether pip finds a version of a distribution that fits this Python; takes a second, downloads nothing."""
+    """Return whether pip finds a wheel for this Python. Takes a second and downloads nothing."""
     command = [sys.executable, "-m", "pip", "index", "versions", "--only-binary=:all:", distribution]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def build(requirement: str, folder: Path) -> Path:
-    """Build BasicSR's wheel into a folder, which is then full of build tools, too."""
+    """Build BasicSR's wheel in a folder, which also receives the build tools, and return its path."""
     folder.mkdir(exist_ok=True)
     tools, hook, wheels = folder / "tools", folder / "hook", folder / "wheels"
     pip("install", "--quiet", "--target", str(tools), *BUILD_TOOLS)
     hook.mkdir()
     if sys.version_info >= (3, 13):
         shutil.copy(Path(__file__).with_name("old_locals.py"), hook / "sitecustomize.py")
-    # What a variable asks for and pip does not know, it passes over: newer ones build by PEP 517 in any case.
+    # PIP_USE_PEP517: newer versions of pip always use PEP 517 and ignore the variable.
     variables = {"PYTHONPATH": os.pathsep.join([str(hook), str(tools)]), "PIP_USE_PEP517": "1"}
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), requirement, **variables)
     return next(wheels.glob("*.whl"))
 
 
 def pip(*args: str, **variables: str) -> None:
-    """Run pip; what it prints is shown."""
+    """Run pip and show its output."""
     command = [sys.executable, "-m", "pip", *args]
     status = subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
     if status:
-        raise LIIFError(f"pip {args[0]} failed (status {status}); what it says is above")
+        raise LIIFError(f"pip {args[0]} failed with status {status}; see its output above")
 
 
 if __name__ == "__main__":

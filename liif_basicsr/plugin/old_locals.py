@@ -1,22 +1,21 @@
-"""Gives `exec` and `locals` their meaning of before Python 3.13 in functions called `get_version`, and nowhere else.
+"""Restore the behavior of `exec` and `locals` before Python 3.13, in functions named `get_version` only.
 
-BasicSR's setup.py reads its version as people used to: `exec(...)` in a function, then `locals()['__version__']`.
-Since PEP 667 (Python 3.13) the second does not see what the first assigned, and BasicSR 1.4.2 does not build. While
-it is built, and only then, a copy of this file is the `sitecustomize` of the processes that build it; see
-`install_basicsr`.
+BasicSR's setup.py reads its version by calling `exec(...)` in a function and then `locals()['__version__']`. Since
+PEP 667 (Python 3.13), `locals` does not see names that `exec` assigned, and BasicSR 1.4.2 does not build.
+`install_basicsr` copies this file as `sitecustomize` for the processes that build BasicSR, and for no others.
 """
 import builtins
 import sys
 
 OLD = "get_version"
-OPTIMIZED = 1  # inspect.CO_OPTIMIZED: the code of a function, of which locals() gives a copy since Python 3.13
+OPTIMIZED = 1  # inspect.CO_OPTIMIZED, set for functions, whose locals() is a copy since Python 3.13
 
 _exec = builtins.exec
-_assigned: dict = {}  # frame of a `get_version` -> what `exec` assigned in it
+_assigned: dict = {}  # frame of a `get_version` -> names that `exec` assigned in it
 
 
 def old_exec(source, globals=None, locals=None, /, **closure):
-    """`exec`; without namespaces, in a function called `get_version`, it keeps what is assigned for `locals`."""
+    """Run `exec`. Without explicit namespaces in `get_version`, keep the assigned names for `locals`."""
     frame = sys._getframe(1)
     if globals is None:
         globals = frame.f_globals
@@ -28,7 +27,7 @@ def old_exec(source, globals=None, locals=None, /, **closure):
 
 
 def old_locals():
-    """`locals`; in a function called `get_version` with what `exec` assigned there."""
+    """Return `locals`, in `get_version` including the names that `exec` assigned there."""
     frame = sys._getframe(1)
     return {**_names(frame), **_assigned.pop(frame, {})} if frame in _assigned else _names(frame)
 

@@ -1,66 +1,53 @@
-"""What the plugin adds to BasicSR's registries, under the names that options files use."""
+"""Enter the plugin's architectures, datasets, models, losses and metrics in BasicSR's registries."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
 from liif_basicsr.archs import ARCHS
 from liif_basicsr.plugin import excepthook, versions
 from liif_basicsr.plugin.startup import warn
+from liif_basicsr.registration import ENTRIES
 
-# registry in basicsr.utils.registry -> name -> the module that defines it
-TABLE = {
-    "ARCH_REGISTRY": {name: f"liif_basicsr.archs.{module}" for name, module in ARCHS.items()},
-    "DATASET_REGISTRY": {
-        "ArbitraryScaleImageDataset": "liif_basicsr.data.arbitrary_scale_image_dataset",
-        "ArbitraryScalePairedDataset": "liif_basicsr.data.arbitrary_scale_paired_dataset",
-        "SizeVariedPairedDataset": "liif_basicsr.data.size_varied_paired_dataset",
-    },
-    "MODEL_REGISTRY": {
-        "LIIFModel": "liif_basicsr.models.liif_model",
-        "LIIFGANModel": "liif_basicsr.models.liif_gan_model",
-    },
-    "LOSS_REGISTRY": {
-        "TextureLoss": "liif_basicsr.losses.texture_loss",
-    },
-    "METRIC_REGISTRY": {
-        "calculate_psnr_liif": "liif_basicsr.metrics.psnr_liif",
-    },
-}
+# Package -> suffix of the modules that it scans, as in BasicSR. Adding an entry takes one file with this suffix.
+SCANNED = {"data": "_dataset", "models": "_model", "losses": "_loss", "metrics": ""}
 
 
-def entries() -> Iterator[tuple[str, str, str]]:
-    """All of the table: (registry, name, module)."""
-    for registry, names in TABLE.items():
-        for name, module in names.items():
-            yield registry, name, module
+def entries() -> Iterator[tuple[str, str, Callable[..., Any]]]:
+    """Yield (registry in basicsr.utils.registry, name, class or function) of everything that the plugin adds."""
+    for package, suffix in SCANNED.items():
+        for module in iter_modules(import_module(f"liif_basicsr.{package}").__path__):
+            if module.name.endswith(suffix):
+                import_module(f"liif_basicsr.{package}.{module.name}")
+    for name, file in ARCHS.items():
+        yield "ARCH_REGISTRY", name, getattr(import_module(f"liif_basicsr.archs.{file}"), name)
+    for registry, named in ENTRIES.items():
+        for name, entry in named.items():
+            yield registry, name, entry
 
 
 def owner(registry: str, name: str) -> str | None:
-    """The module of what BasicSR has under a name, or None where it has nothing."""
-    known = _basicsr(registry)
+    """Return the module of the entry with this name in one of BasicSR's registries, or None."""
+    known = getattr(import_module("basicsr.utils.registry"), registry)
     return getattr(known.get(name), "__module__", "an unknown module") if name in known else None
 
 
 def register() -> None:
-    """Enter the plugin's architectures, datasets, models, losses and metrics in BasicSR's registries.
+    """Register everything that the plugin adds to BasicSR; calling it again is harmless.
 
-    Any number of calls is harmless. A name that somebody else owns is left to its owner, with a warning.
+    A name that belongs to another package stays with it, with a warning.
 
     Raises:
-        LIIFError: a BasicSR or a torch that is too old.
+        LIIFError: BasicSR or torch is too old.
     """
     for distribution in ("torch", "basicsr"):
         versions.check(distribution, getattr(import_module(distribution), "__version__", ""))
-    for registry, name, module in entries():
-        if owner(registry, name) is None:
-            thing = getattr(import_module(module), name)
-            if owner(registry, name) is None:  # that import may have loaded BasicSR, and so registered all
-                _basicsr(registry).register(thing)
-        elif owner(registry, name) != module:
-            warn(f"{name} in BasicSR's {registry} is from {owner(registry, name)}; the plugin's is left out")
+    for registry, name, entry in entries():
+        found = owner(registry, name)
+        if found is None:
+            getattr(import_module("basicsr.utils.registry"), registry).register(entry)
+        elif found != entry.__module__:
+            warn(f"{name}: BasicSR's {registry} has one from {found}; the plugin's is left out")
     excepthook.install()
-
-
-def _basicsr(registry: str):
-    return getattr(import_module("basicsr.utils.registry"), registry)

@@ -1,24 +1,25 @@
-"""The start-up hook: BasicSR finds the plugin without knowing it, and old BasicSR finds new torchvision.
+"""The start-up hook, which registers the plugin when BasicSR is imported and repairs two missing modules.
 
-`install` puts one finder in front of Python's own. It answers for three names only:
-- `basicsr`, `spandrel`: loaded by their own loaders; when that is done, the plugin registers itself in them;
-- `torchvision.transforms.functional_tensor`: gone since torchvision 0.17, still imported by BasicSR 1.4.2.
+`install` puts a finder in front of Python's own. It handles four names:
+- `basicsr`, `spandrel`: their own loaders load them, then the plugin registers itself;
+- `torchvision.transforms.functional_tensor`: removed in torchvision 0.17, imported by BasicSR 1.4.2;
+- `basicsr.version`: generated when BasicSR is built, missing in a fresh clone.
 
-This runs at every start of the interpreter, hence imports nothing that is not loaded already.
+Every start of the interpreter runs this module. It therefore imports only modules that Python has already loaded.
 """
 import sys
 from _thread import get_ident
 
-# Package -> what to call once it has been imported: module and function.
+# Package -> function to call after its import: module and name.
 HOSTS = {
     "basicsr": ("liif_basicsr.plugin.registry", "register"),
     "spandrel": ("liif_basicsr.integrations.spandrel", "install"),
 }
-SHIMMED = "torchvision.transforms.functional_tensor"
+FUNCTIONAL_TENSOR, BASICSR_VERSION = "torchvision.transforms.functional_tensor", "basicsr.version"
 
 
 def install() -> None:
-    """Put the finder in place, once; in hosts that are loaded already, register at once."""
+    """Install the finder, once, and register in hosts that have already been imported."""
     if not any(type(finder).__name__ == Finder.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder())
         for host in HOSTS:
@@ -27,35 +28,36 @@ def install() -> None:
 
 
 def warn(message: str) -> None:
-    """One line on stderr, if there is one."""
+    """Print a warning on stderr, if there is one."""
     if sys.stderr is not None:
         print(f"liif_basicsr: warning: {message}", file=sys.stderr)
 
 
 def register_or_warn(host: str) -> None:
-    """Register the plugin in a host; a failure is reported in one line, and the host works without it."""
+    """Register the plugin in a host. If that fails, print one line; the host works without the plugin."""
     try:
         from importlib import import_module
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            return  # that module is what imports the host just now; whoever imports it calls it
+            return  # that module is importing the host; its own importer calls the function
         getattr(import_module(module), function)()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        warn(f"{host} goes without the plugin ({cause}); see: python -m liif_basicsr doctor")
+        warn(f"{host}: the plugin cannot register ({cause}); run `python -m liif_basicsr doctor`")
 
 
 class Finder:
-    """Meta-path finder for HOSTS and for torchvision's missing module."""
+    """Meta-path finder for HOSTS and for the two modules that may be missing."""
 
     def __init__(self) -> None:
-        # Other finders of this kind ask all of sys.meta_path too: who asks again while being asked finds nothing.
+        # Other hooks of this kind also ask every finder. A repeated question from the same thread finds nothing.
         self._asked: set[tuple[int, str]] = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        """The spec that the other finders give, with what this module adds to it; see importlib.abc."""
-        if fullname not in HOSTS and fullname != SHIMMED:
+        """Return the spec of the other finders, with a loader that registers; see importlib.abc."""
+        missing = {FUNCTIONAL_TENSOR: FunctionalTensorLoader, BASICSR_VERSION: VersionLoader}.get(fullname)
+        if fullname not in HOSTS and missing is None:
             return None
         question = (get_ident(), fullname)
         if question in self._asked:
@@ -65,8 +67,8 @@ class Finder:
             spec = self._ask_others(fullname, path, target)
         finally:
             self._asked.discard(question)
-        if fullname == SHIMMED:
-            return spec or _shim_spec()
+        if missing is not None:
+            return spec or _spec_of(fullname, missing())
         if spec is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = RegisterAfter(spec.loader, fullname)
         return spec
@@ -81,45 +83,61 @@ class Finder:
 
 
 class RegisterAfter:
-    """Loader of a host: its own loader in all, and the registration after it."""
+    """Loader of a host: delegates to the host's own loader, then registers the plugin."""
 
     def __init__(self, loader, host: str) -> None:
         self.loader = loader
         self.host = host
 
     def __getattr__(self, name: str):
-        if name == "loader":  # a copy that is still empty
+        if name == "loader":  # a copy without attributes yet
             raise AttributeError(name)
         return getattr(self.loader, name)
 
     def exec_module(self, module) -> None:
-        """Execute the host as if nothing stood between, then register."""
+        """Execute the host with its own loader, then register."""
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         register_or_warn(self.host)
 
 
-class ShimLoader:
-    """Loader of an empty module that passes every name on to `torchvision.transforms.functional`."""
+class FunctionalTensorLoader:
+    """Loader of a module that forwards every name to `torchvision.transforms.functional`."""
 
     def create_module(self, spec) -> None:
-        """Python's usual module; see importlib.abc."""
+        """Return None for Python's default module; see importlib.abc."""
 
     def exec_module(self, module) -> None:
-        """Give the module its `__getattr__`."""
+        """Add the forwarding `__getattr__`."""
 
-        def delegate(name: str):
+        def forward(name: str):
             from torchvision.transforms import functional
 
             if name.startswith("__") or not hasattr(functional, name):
-                raise AttributeError(f"module {SHIMMED!r} has no attribute {name!r}")
+                raise AttributeError(f"module {FUNCTIONAL_TENSOR!r} has no attribute {name!r}")
             return getattr(functional, name)
 
-        module.__getattr__ = delegate
+        module.__getattr__ = forward
 
 
-def _shim_spec():
+class VersionLoader:
+    """Loader of the `basicsr.version` that BasicSR's setup.py would generate from the clone's VERSION file."""
+
+    def create_module(self, spec) -> None:
+        """Return None for Python's default module; see importlib.abc."""
+
+    def exec_module(self, module) -> None:
+        """Set the version, or "unknown" without a VERSION file."""
+        from pathlib import Path
+
+        file = Path(sys.modules["basicsr"].__path__[0]).parent / "VERSION"
+        module.__version__ = file.read_text().strip() if file.is_file() else "unknown"
+        module.__gitsha__ = "unknown"
+        module.version_info = tuple(int(part) for part in module.__version__.split(".") if part.isdigit())
+
+
+def _spec_of(name: str, loader):
     from importlib.machinery import ModuleSpec
 
-    # A Loader by what it does: importlib.abc, to derive from, is not loaded at start-up.
-    return ModuleSpec(SHIMMED, ShimLoader(), origin=__name__)  # type: ignore[arg-type]
+    # The loader does not derive from importlib.abc.Loader, whose module is not loaded at start-up.
+    return ModuleSpec(name, loader, origin=__name__)

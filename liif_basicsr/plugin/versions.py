@@ -1,11 +1,11 @@
-"""The versions that the plugin needs, and with which it was tested."""
+"""Lowest and newest versions that the plugin was tested with."""
 from __future__ import annotations
 
 import re
 
 from liif_basicsr.errors import LIIFError
 
-# Distribution -> lowest and newest version of `scripts/test_matrix.sh`; the lowest are those of setup.cfg.
+# Distribution -> lowest and newest version in `scripts/test_matrix.sh`. setup.cfg requires the lowest ones.
 TESTED = {
     "python": ("3.10", "3.13"),
     "torch": ("2.4", "2.14.1"),
@@ -18,21 +18,21 @@ TESTED = {
 
 
 def numbers(version: str) -> list[int]:
-    """The numbers of a version, `2.1.0+cu118` as [2, 1, 0]."""
+    """Return the numbers of a version: [2, 1, 0] for `2.1.0+cu118`."""
     return [int(number) for number in re.findall(r"\d+", version.split("+")[0])]
 
 
 def tested(distribution: str) -> str | None:
-    """The range of versions that was tested, for people."""
+    """Return the tested range as text, or None for an unknown distribution."""
     return " to ".join(TESTED[distribution]) if distribution in TESTED else None
 
 
 def is_too_old(distribution: str, version: str) -> bool:
-    """Whether a version is below the lowest that was tested; of one without numbers nothing is known."""
+    """Return whether a version is below the lowest tested one; False for a version without numbers."""
     return distribution in TESTED and [] < numbers(version) < numbers(TESTED[distribution][0])
 
 
 def check(distribution: str, version: str) -> None:
-    """Raise LIIFError for a version that is too old."""
+    """Raise LIIFError if the version is too old."""
     if is_too_old(distribution, version):
-        raise LIIFError(f"{distribution} {version} is too old; {TESTED[distribution][0]} or newer is needed")
+        raise LIIFError(f"{distribution} {version} is too old; install {TESTED[distribution][0]} or newer")

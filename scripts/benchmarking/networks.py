@@ -12,7 +12,7 @@ from liif_basicsr.evaluation.cost import multiply_adds
 from liif_basicsr.evaluation.formats import markdown_rows
 from liif_basicsr.evaluation.methods import open_method
 from liif_basicsr.evaluation.results import Results, measure_all
-from liif_basicsr.evaluation.sets import open_subjects
+from liif_basicsr.evaluation.sets import open_sets
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.launch.ranks import Ranks
 
@@ -43,15 +43,15 @@ def measure_networks(data: Path, results: Path, runs: int) -> None:
         results: where PSNR is kept, as in tables.py.
     """
     methods = {label: open_method(f"{label}={name}") for label, name in TRAINED.items()}
-    subjects = open_subjects("Set5", data, [(scale, scale) for scale in SCALES])
+    eval_sets = open_sets("Set5", data, [(scale, scale) for scale in SCALES])
     kept = Results(results)
-    measure_all(list(methods.values()), subjects, kept, Ranks(), ["psnr"])
+    measure_all(list(methods.values()), eval_sets, kept, Ranks(), ["psnr"])
     scales = ", ".join(f"x{scale}" for scale in SCALES)
     rows = [["network", "parameters", f"thousand multiply-adds a pixel, {scales}", f"s / megapixel, {scales}",
              f"PSNR on Set5, {scales}"]]  # fmt: skip
     for label, method in methods.items():
         net = None if label == "bicubic" else load(TRAINED[label])
-        psnr = [kept[method, subject]["psnr"] for subject in subjects]
+        psnr = [kept[method, eval_set]["psnr"] for eval_set in eval_sets]
         rows.append([label, *costs(net), joined([per_megapixel(method.render, s, runs) for s in SCALES]),
                      joined(psnr, ".2f")])  # fmt: skip
     for label, block in UNTRAINED.items():

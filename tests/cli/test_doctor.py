@@ -70,7 +70,7 @@ def test_a_version_that_is_too_old_is_a_problem(installed: Environment) -> None:
     [
         ("torch", "raise OSError('libcudart.so: cannot open shared object file')", "--force-reinstall torch"),
         ("cv2", "raise ImportError('libGL.so.1: cannot open shared object file')", "libgl1"),
-        ("lmdb", "import cffi_that_is_not_there", "pip install cffi_that_is_not_there"),
+        ("lmdb", "import cffi_that_is_not_there", "pip install --force-reinstall lmdb"),
         ("basicsr", "import sys; sys.modules['distutils'] = None; import distutils", "pip install setuptools"),
     ],
 )
@@ -85,11 +85,14 @@ def test_packages_that_cannot_be_imported_are_named_with_cause_and_remedy(
 
 
 def test_a_name_registered_by_another_package_is_a_problem(installed: Environment) -> None:
-    table = installed.site / "liif_basicsr" / "archs" / "__init__.py"
-    table.write_text(table.read_text().replace('"LIIF":', '"EDSR": "liif_arch", "LIIF":'))
+    file = installed.site / "liif_basicsr" / "losses" / "own_loss.py"
+    file.write_text(
+        "from liif_basicsr.registration import register_in\n"
+        "@register_in('LOSS_REGISTRY')\nclass PerceptualLoss: pass\n"
+    )
     done = installed.run(*DOCTOR, status=1)
-    assert lines(done.stdout)["EDSR"] == "by basicsr.archs.edsr_arch"
-    assert "EDSR belongs to basicsr.archs.edsr_arch" in done.stdout
+    assert lines(done.stdout)["PerceptualLoss"].startswith("by basicsr.losses.")
+    assert "PerceptualLoss belongs to basicsr.losses." in done.stdout
 
 
 def test_a_closed_output_pipe_is_not_an_error(installed: Environment) -> None:

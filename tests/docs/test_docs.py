@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from PIL import Image
 
 from liif_basicsr import hub
 from liif_basicsr.archs import check_network
-from liif_basicsr.plugin.registry import TABLE
+from liif_basicsr.plugin.registry import entries
 
+ENTRIES = {(registry, name): entry for registry, name, entry in entries()}
 OFFICIAL = "edsr-baseline-liif"
 # What is a path in the repository when it stands between backticks.
 PATH = re.compile(r"(?:liif_basicsr|options|scripts|tests|docs|assets)/[\w./-]+")
@@ -86,12 +86,12 @@ def test_options_that_are_shown_exist(block):
     if "network_g" in opt:
         check_network(opt["network_g"])
     kind = opt.get("model_type", "LIIFModel")
-    model = getattr(import_module(TABLE["MODEL_REGISTRY"][kind]), kind)
+    model = ENTRIES["MODEL_REGISTRY", kind]
     for name in ("train", "val", "logger", "path"):
         assert set(opt.get(name, {})) <= set(getattr(model, f"{name}_fields"))
     for phase, dataset in opt.get("datasets", {}).items():
         kind = dataset.get("type", "ArbitraryScaleImageDataset")
-        cls = getattr(import_module(TABLE["DATASET_REGISTRY"][kind]), kind)
+        cls = ENTRIES["DATASET_REGISTRY", kind]
         assert set(dataset) <= set(cls.train_fields if phase == "train" else cls.val_fields)
 
 

@@ -16,10 +16,13 @@ from liif_basicsr.archs.encoders import ENCODERS
 from liif_basicsr.config import schema
 from liif_basicsr.config.options import REQUIRED, Field
 from liif_basicsr.data.degradations import DEGRADATIONS, fields_of
-from liif_basicsr.plugin.registry import TABLE
+from liif_basicsr.plugin.registry import entries
 
 PAGE = tables_of(ROOT / "docs" / "options.md")
 NO_OPTION = "–"
+TABLE: dict[str, dict[str, Any]] = {}
+for _registry, _name, _entry in entries():
+    TABLE.setdefault(_registry, {})[_name] = _entry
 
 
 def shown(default: Any) -> str:
@@ -46,7 +49,7 @@ def documented(*headings: str, column: int = 0) -> dict[str, str]:
 
 
 def part(table: str, name: str) -> Any:
-    return getattr(import_module(TABLE[table][name]), name)
+    return TABLE[table][name]
 
 
 def signature(cls: type) -> dict[str, str]:

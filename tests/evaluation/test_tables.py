@@ -28,7 +28,7 @@ from liif_basicsr.evaluation import methods
 from liif_basicsr.evaluation.command import scales
 from liif_basicsr.evaluation.published import PUBLISHED
 from liif_basicsr.evaluation.results import Results
-from liif_basicsr.evaluation.sets import open_subjects
+from liif_basicsr.evaluation.sets import open_sets
 from liif_basicsr.hub import checkpoint
 
 METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
@@ -193,12 +193,12 @@ def test_an_ended_run_continues_to_the_same_table(tmp_path: Path, data: Path, ta
 
 
 def test_results_of_another_process_are_kept(tmp_path: Path, data: Path) -> None:
-    method, subjects = methods.open_method("bicubic"), open_subjects("photos", data, [(2, 2), (3, 3)])
+    method, eval_sets = methods.open_method("bicubic"), open_sets("photos", data, [(2, 2), (3, 3)])
     first, second = Results(tmp_path / "r.json"), Results(tmp_path / "r.json")
-    first[method, subjects[0]] = {"psnr": 1.5, "ssim": 0.5}
-    second[method, subjects[1]] = {"psnr": 2.5, "ssim": 0.25}
+    first[method, eval_sets[0]] = {"psnr": 1.5, "ssim": 0.5}
+    second[method, eval_sets[1]] = {"psnr": 2.5, "ssim": 0.25}
     whole = Results(tmp_path / "r.json")
-    assert [whole[method, subject]["psnr"] for subject in subjects] == [1.5, 2.5]
+    assert [whole[method, eval_set]["psnr"] for eval_set in eval_sets] == [1.5, 2.5]
 
 
 def test_the_papers_numbers_follow_those_of_the_same_set_and_scales(tmp_path: Path, data: Path, table_of) -> None:
@@ -233,12 +233,12 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path, data: Path) -> None:
     refused(lambda: methods.open_method(pair), "must differ in scale")
     refused(lambda: methods.open_method(f"{pair},bicubic"), "bicubic", "is a filter")
     refused(lambda: methods.open_methods(["bicubic", "bicubic"]), "bicubic", "LABEL=")
-    refused(lambda: open_subjects("photo", data, [(2, 2)]), "photo", "did you mean 'photos'")
-    refused(lambda: open_subjects("Set5", tmp_path / "none", [(2, 2)]), "Set5", "prepare_data.py benchmark")
-    refused(lambda: open_subjects(f"x={tmp_path}", data, [(2, 2)]), "no images")
-    refused(lambda: open_subjects("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
-    refused(lambda: open_subjects("photos", data, [(300, 300)]), "p0.png")
-    refused(lambda: open_subjects("photos", data, [(2, 2)], degradation="jpg:60"), "jpg:60", "no short form")
+    refused(lambda: open_sets("photo", data, [(2, 2)]), "photo", "did you mean 'photos'")
+    refused(lambda: open_sets("Set5", tmp_path / "none", [(2, 2)]), "Set5", "prepare_data.py benchmark")
+    refused(lambda: open_sets(f"x={tmp_path}", data, [(2, 2)]), "no images")
+    refused(lambda: open_sets("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
+    refused(lambda: open_sets("photos", data, [(300, 300)]), "p0.png")
+    refused(lambda: open_sets("photos", data, [(2, 2)], degradation="jpg:60"), "jpg:60", "no short form")
 
 
 def test_the_command_reports_bad_output_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:

@@ -14,7 +14,7 @@ from test_tables import Run, data, run, table_of
 
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.evaluation import methods
-from liif_basicsr.evaluation.sets import open_subjects
+from liif_basicsr.evaluation.sets import open_sets
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 __all__ = ["data", "run", "table_of"]
@@ -23,9 +23,9 @@ __all__ = ["data", "run", "table_of"]
 def test_degraded_images_are_those_of_a_validation(data: Path, table_of) -> None:
     """The same low resolution as in a dataset with that `degradation`; results of clean images are kept apart."""
     args = ["bicubic", "--sets", "photos", "--scales", 2]
-    subject = open_subjects("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]
+    eval_set = open_sets("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]
     block = {**val_set("photos", data / "photos", [2], protocol="div2k"), "phase": "val", "degradation": "jpeg:20"}
-    for ours, theirs in zip(map(subject.pair, range(len(subject))), ArbitraryScaleImageDataset(block), strict=True):
+    for ours, theirs in zip(map(eval_set.pair, range(len(eval_set))), ArbitraryScaleImageDataset(block), strict=True):
         assert torch.equal(ours["lq"], theirs["lq"])
     degraded = table_of(*args, "--degradation", "jpeg:20", "--protocol", "div2k")
     clean = table_of(*args, "--protocol", "div2k")
@@ -37,15 +37,15 @@ def test_niqe_is_basicsrs_and_a_reference_is_compared_with(tmp_path: Path, table
     make_images(tmp_path / "large", 2, (200, 220))
     rows = table_of("bicubic", "lanczos", "--sets", f"large={tmp_path}/large", "--scales", 2, "--metrics", "niqe",
                     "--reference", "bicubic")  # fmt: skip
-    subject = open_subjects(f"large={tmp_path}/large", tmp_path, [(2, 2)])[0]
+    eval_set = open_sets(f"large={tmp_path}/large", tmp_path, [(2, 2)])[0]
     expected: dict[str, list[list[float]]] = {"bicubic": [], "lanczos": []}
-    for item in map(subject.pair, range(len(subject))):
+    for item in map(eval_set.pair, range(len(eval_set))):
         lq, size = item["lq"][None], tuple(item["gt"].shape[-2:])
         outputs = {name: methods.open_method(name).render(lq, size) for name in expected}
         for name, output in outputs.items():
             pixels = tensor2img([output])
-            psnr = calculate_psnr_liif(output, outputs["bicubic"], **subject.protocol)
-            expected[name].append([calculate_niqe(pixels, subject.protocol["crop_border"]), psnr])
+            psnr = calculate_psnr_liif(output, outputs["bicubic"], **eval_set.protocol)
+            expected[name].append([calculate_niqe(pixels, eval_set.protocol["crop_border"]), psnr])
     for (_, name, _), row in rows.items():
         found = [float(row["niqe"]), float(row["psnr_to"])]
         assert found == pytest.approx(list(np.mean(expected[name], axis=0)), abs=1e-9)

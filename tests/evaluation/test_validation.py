@@ -12,6 +12,8 @@ from basicsr.utils import tensor2img
 from experiment import val_set
 from PIL import Image
 
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.evaluation.validation import check_labels
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 METRICS = {
@@ -133,3 +135,23 @@ def test_validation_does_not_change_what_training_draws(opt, images):
     state = torch.get_rng_state()
     model.validation(loader(images), 3, None, save_img=False)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"scales": [2, 3]}, {"scales": [3]}, "Set5_x3"),
+        ({"scales": [[2, 3]]}, {"scales": [[2.0, 3.0]]}, "Set5_x2x3"),
+        ({"scales": [2]}, {"scales": [[2, 2]]}, "Set5_x2"),
+        ({}, {}, "Set5"),
+        ({"scales": [2, 3]}, {"scales": [4]}, None),
+        ({"scales": [2]}, {"scales": [2], "name": "Set14"}, None),
+    ],
+)
+def test_sets_with_the_same_row_of_results_are_reported(first, second, same):
+    datasets = {"train": {"name": "Set5"}, "val_1": {"name": "Set5", **first}, "val_2": {"name": "Set5", **second}}
+    if same is None:
+        check_labels(datasets)
+        return
+    with pytest.raises(LIIFError, match=f"^datasets: val_2: name: {same} is also a set of val_1"):
+        check_labels(datasets)

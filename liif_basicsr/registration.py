@@ -1,0 +1,26 @@
+"""The decorator for everything that the plugin adds to BasicSR's registries, except architectures."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+# BasicSR's registry -> name -> class or function
+ENTRIES: dict[str, dict[str, Callable[..., Any]]] = {}
+
+Entry = TypeVar("Entry", bound=Callable[..., Any])
+
+
+def register_in(registry: str) -> Callable[[Entry], Entry]:
+    """Mark a class or function for one of BasicSR's registries, under its own name.
+
+    `plugin.registry.register` enters it when BasicSR has been imported. The decorator itself does not need BasicSR.
+
+    Args:
+        registry: DATASET_REGISTRY, MODEL_REGISTRY, LOSS_REGISTRY or METRIC_REGISTRY.
+    """
+
+    def mark(entry: Entry) -> Entry:
+        ENTRIES.setdefault(registry, {})[entry.__name__] = entry
+        return entry
+
+    return mark
