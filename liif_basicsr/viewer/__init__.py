@@ -1,1 +1,1 @@
-"""The viewer: a local page to zoom into an image, which is decoded at the resolution of the screen."""
+"""Viewer: a local web page that zooms into an image and decodes it at the resolution of the screen."""

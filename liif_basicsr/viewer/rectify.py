@@ -1,4 +1,4 @@
-"""A region of the image between four corners, made a rectangle: a preview for the page, and the file that it saves."""
+"""Rectify a quadrilateral of the image: a preview for the page, and the file that it saves."""
 from __future__ import annotations
 
 import io
@@ -18,20 +18,20 @@ from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.warps import Homography
 from liif_basicsr.viewer.tiles import Tiles
 
-# The most pixels of a preview, which take a processor seconds, and of a file that the page saves.
-PREVIEW, MOST = 1 << 17, 1 << 26
-# Pixels around the region that are encoded with it for a preview.
-AROUND = 32
+# Pixels of the largest preview, seconds of work for a processor, and of the largest file that the page saves.
+MAX_PREVIEW, MAX_SAVED = 1 << 17, 1 << 26
+# Pixels around the quadrilateral that are encoded with it for a preview.
+MARGIN = 32
 
-Done = Callable[[int], object]
+Progress = Callable[[int], object]
 
 
 class Region(NamedTuple):
-    """What is to be rectified.
+    """A quadrilateral to rectify.
 
-    method: the number of a network among the methods of `Tiles`.
+    method: index of a network in `Tiles.methods`.
     corners: four (x, y), as for the command `warp --quad`.
-    scale: by what the rectangle is enlarged.
+    scale: upscaling factor of the rectangle.
     """
 
     method: int
@@ -40,73 +40,71 @@ class Region(NamedTuple):
 
 
 class Rectifier:
-    """Rectifies regions of the image of some tiles, by their networks.
+    """Rectifies regions of an image.
 
     Args:
-        tiles: show the image; a preview is made of what they show.
-        source: the file's own pixels and metadata; a saved file is made of them.
+        tiles: the image on the screen, the source of previews, and the networks.
+        source: the file's own pixels and metadata, the source of saved files.
     """
 
     def __init__(self, tiles: Tiles, source: LoadedImage) -> None:
         self.image, self.source = tiles.image, source
-        self.warpers = [Warper(net) for net in tiles.networks]
+        self.warpers = [Warper(net) for net in tiles.networks.values()]
 
-    def preview(self, region: Region, done: Done) -> bytes:
-        """The rectangle as a PNG file, reduced to PREVIEW pixels where it has more.
+    def preview(self, region: Region, progress: Progress) -> bytes:
+        """Return the rectangle as a PNG file, reduced to MAX_PREVIEW pixels.
 
         Args:
-            done: is called now and then; what it raises ends the work.
+            progress: called during the work; an exception that it raises ends the work.
 
         Raises:
-            LIIFError: corners, a scale or a size that will not do.
+            LIIFError: corners, scale or size are invalid.
         """
-        corners, size = _checked(region)
-        share = min(1, math.sqrt(PREVIEW / (size[0] * size[1])))
+        corners, size = _check_region(region)
+        share = min(1, math.sqrt(MAX_PREVIEW / (size[0] * size[1])))
         size = max(1, int(size[0] * share)), max(1, int(size[1] * share))
-        # What is to be reduced by much is reduced before by a whole number, of which the network sees less.
+        # Reduce by an integer factor first, so that the network sees fewer pixels.
         natural = natural_size(corners)
         factor = max(1, min(natural[0] // size[0], natural[1] // size[1]))
-        left, top, right, bottom = self._around(corners, AROUND * factor)
+        left, top, right, bottom = self._bounding_box(corners, MARGIN * factor)
         pixels = np.asarray(self.image.reduce(factor, (left, top, right, bottom)))
         to_image = scaling((factor, factor)) + [[0, 0, left], [0, 0, top], [0, 0, 0]]
         warp = Homography(rectification(corners, size) @ to_image, size)
-        made = np.concatenate(list(self.warpers[region.method].strips(pixels, warp, 0, done)))
+        rectangle = np.concatenate(list(self.warpers[region.method].strips(pixels, warp, 0, progress)))
         file = io.BytesIO()
-        Image.fromarray(made).save(file, "PNG", compress_level=1)
+        Image.fromarray(rectangle).save(file, "PNG", compress_level=1)
         return file.getvalue()
 
-    def save(self, region: Region, file: IO[bytes], done: Done) -> None:
+    def save(self, region: Region, file: IO[bytes], progress: Progress) -> None:
         """Write the rectangle to a PNG file, as the command `warp --quad` does.
 
         Args:
-            done: see `preview`.
+            progress: see `preview`.
 
         Raises:
-            LIIFError: as `preview`, or a rectangle that does not fit memory.
+            LIIFError: as `preview`, or the rectangle does not fit into memory.
         """
-        corners, size = _checked(region)
+        corners, size = _check_region(region)
         warper, pixels = self.warpers[region.method], self.source.pixels
         check_memory("rectangle", warper.bytes_needed(pixels, size, whole=False), "take a smaller region")
-        strips = warper.strips(pixels, Homography(rectification(corners, size), size), 0, done)
+        strips = warper.strips(pixels, Homography(rectification(corners, size), size), 0, progress)
         BY_SUFFIX[".png"].write(file, strips, (*size, pixels.shape[2]), self.source)
 
-    def _around(self, corners: np.ndarray, margin: int) -> tuple[int, int, int, int]:
-        """The part of the image that holds corners and a margin: left, top, right, bottom; at least a pixel."""
+    def _bounding_box(self, corners: np.ndarray, margin: int) -> tuple[int, int, int, int]:
+        """Return (left, top, right, bottom) of the corners and a margin, clipped to the image, at least a pixel."""
         size = np.array(self.image.size)
         first = np.clip(np.floor(corners.min(axis=0)) - margin, 0, size - 1).astype(int)
         last = np.clip(np.ceil(corners.max(axis=0)) + margin, first + 1, size).astype(int)
         return int(first[0]), int(first[1]), int(last[0]), int(last[1])
 
 
-def _checked(region: Region) -> tuple[np.ndarray, tuple[int, int]]:
-    """The corners of a region and the size (H, W) of its rectangle.
-
-    Raises:
-        LIIFError: corners, a scale or a size that will not do.
-    """
+def _check_region(region: Region) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return a region's corners and the size (H, W) of its rectangle, or raise LIIFError."""
     corners = check_quad(region.corners)
     size = scaled_size(natural_size(corners), check_scale(region.scale))
-    if size[0] * size[1] > MOST:
-        raise LIIFError(f"{size[0]}x{size[1]} is too large for the page, {MOST >> 20} megapixels at most; "
-                        "take a smaller scale, or the command warp")  # fmt: skip
+    if size[0] * size[1] > MAX_SAVED:
+        raise LIIFError(
+            f"{size[0]}x{size[1]} is too large for the page, which saves {MAX_SAVED >> 20} megapixels at most; "
+            "choose a smaller scale, or use the command warp"
+        )
     return corners, size

@@ -1,7 +1,7 @@
-"""The viewer's server: serves one image on loopback, as the page and its tiles.
+"""Viewer's server: one image on loopback, as a page and its tiles.
 
-Python's own server is enough for one person and needs no installation. A request can name only what is in memory from
-the start, or a tile whose numbers are in bounds: none reaches a file.
+Python's own HTTP server is enough for one user and needs no installation. A request can name only content in memory
+or a tile within bounds; none reaches a file on disk.
 """
 from __future__ import annotations
 
@@ -15,32 +15,41 @@ import sys
 import tempfile
 import threading
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import SEEK_END, BytesIO
+from io import SEEK_END, BufferedIOBase, BytesIO
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
 
 import torch
 
 from liif_basicsr.errors import LIIFError, brief
-from liif_basicsr.viewer.page_files import page_files
+from liif_basicsr.images.notes import collect_notes
+from liif_basicsr.images.reading import LoadedImage, read, to_srgb
 from liif_basicsr.viewer.rectify import Rectifier, Region
-from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles
+from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot
 
-# Requests that are served at a time; a browser sends six.
+# Simultaneous requests. A browser sends six.
 MAX_REQUESTS = 32
-# method/level/row,column;row,column
-TILES_PATH = re.compile(r"tiles/([0-9])/(-?[0-9]{1,3})/([0-9]{1,6},[0-9]{1,6}(?:;[0-9]{1,6},[0-9]{1,6}){0,999})")
+# Bytes of an image file that the page may open.
+MAX_UPLOAD = 1 << 30
+# method/strength in percent/level/row,column;row,column
+TILES_PATH = re.compile(
+    r"tiles/([0-9])/([0-9]{1,3})/(-?[0-9]{1,3})/([0-9]{1,6},[0-9]{1,6}(?:;[0-9]{1,6},[0-9]{1,6}){0,999})"
+)
 # preview or saved/method/four corners x,y/scale
 REGION_PATH = re.compile(
     r"(preview|saved)/([0-9])/((?:-?[0-9]{1,7}(?:\.[0-9]{1,3})?,-?[0-9]{1,7}(?:\.[0-9]{1,3})?/){4})"
     r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\.png"
 )
-# Tiles of an answer that are begun before the browser has taken the one before them; more would hold up the other side,
-# whose network shares the thread. What Executor.map does with `buffersize`, from Python 3.14 on.
+# Tiles of a response that are queued ahead of the browser. More of them would delay the other side of the page, whose
+# network shares the thread. (Executor.map has `buffersize` for this from Python 3.14 on.)
 AHEAD = 4
+CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -50,44 +59,94 @@ HEADERS = {
 }
 
 
+class ImagePage:
+    """The page of one image, under a secret path that other users and other pages do not know.
+
+    Args:
+        tiles: the image on the screen.
+        source: the file's own pixels and metadata.
+        path: the image's path in the command that the page shows.
+        models: name in the page -> `--model` argument of that command. Defaults to the name.
+        notes: harmless faults of the file, one line each.
+    """
+
+    def __init__(
+        self,
+        tiles: Tiles,
+        source: LoadedImage,
+        path: str,
+        models: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.tiles, self.models = tiles, models or {}
+        self.rectifier = Rectifier(tiles, source)
+        self.prefix = f"/{secrets.token_urlsafe(16)}/"
+        methods = range(len(tiles.methods))
+        info = {
+            "name": Path(path).name, "path": path, "notes": notes,
+            "width": tiles.image.width, "height": tiles.image.height, "spot": detailed_spot(tiles.image),
+            "tile": TILE, "steps": STEPS, "min_level": tiles.min_level, "max_level": tiles.max_level,
+            "methods": tiles.methods, "sides": tiles.sides, "mixable": [tiles.mixable(method) for method in methods],
+            "models": [self.models.get(name, name) for name in tiles.methods],
+        }  # fmt: skip
+        self.files = {
+            file.name: (CONTENT_TYPES[file.suffix], file.read_bytes())
+            for file in (Path(__file__).parent / "page").iterdir()
+        }
+        self.files[""] = self.files.pop("index.html")
+        self.files["image.json"] = ("application/json", json.dumps(info).encode())
+        self.files["image.jpg"] = ("image/jpeg", tiles.overview())
+
+    def for_file(self, file: BufferedIOBase, size: int, name: str) -> ImagePage:
+        """Return the page of another image, read from the next `size` bytes of a file.
+
+        Raises:
+            LIIFError: the image cannot be read.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "image")
+            with copy.open("wb") as target:
+                for start in range(0, size, 1 << 20):
+                    target.write(file.read(min(1 << 20, size - start)))
+            try:
+                source = read(copy)
+            except LIIFError as error:
+                raise LIIFError(f"{name}: {error}") from None
+        with collect_notes() as notes:
+            image = to_srgb(source)
+        return ImagePage(self.tiles.for_image(image), source, name, self.models, (*source.notes, *notes))
+
+
 class Response(NamedTuple):
-    """What is sent for a request; `lasting` where it is always the same."""
+    """Content of a response. `cacheable`: it never changes."""
 
     content_type: str
     content: IO[bytes]
-    lasting: bool = True
+    cacheable: bool = True
     status: HTTPStatus = HTTPStatus.OK
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one image on 127.0.0.1 under a secret path, unknown to other users and other pages.
+    """Serves the page of one image on 127.0.0.1.
 
     Args:
-        tiles: the image.
-        rectifier: makes rectangles of its regions.
-        name: the name that the page shows.
-        port: 0 for any free one.
+        page: the first image. The page can open another one, which takes its place.
+        port: 0 for any free port.
 
     Raises:
-        LIIFError: the port is taken, or the page's files are not installed.
+        LIIFError: the port cannot be used.
     """
 
     daemon_threads = True
 
-    def __init__(self, tiles: Tiles, rectifier: Rectifier, name: str, port: int = 0) -> None:
-        self.tiles, self.rectifier = tiles, rectifier
-        info = {"name": name, "width": tiles.image.width, "height": tiles.image.height, "tile": TILE}
-        info.update(steps=STEPS, min_level=tiles.min_level, max_level=tiles.max_level)
-        info.update(methods=tiles.methods, sides=tiles.sides)
-        self.files = {**page_files(), "image.json": ("application/json", json.dumps(info).encode())}
-        self.files["image.jpg"] = ("image/jpeg", tiles.overview())
-        self.prefix = f"/{secrets.token_urlsafe(16)}/"
+    def __init__(self, page: ImagePage, port: int = 0) -> None:
+        self.page = page
         self.closed = threading.Event()
         self.slots = threading.BoundedSemaphore(MAX_REQUESTS)
-        # One thread for all networks: torch itself uses all cores. Bicubic tiles need not wait for it.
-        *networks, bicubic = tiles.methods
+        # One thread for all networks, because torch itself uses all cores. Bicubic tiles do not wait for it.
+        *networks, bicubic = page.tiles.methods
         self.workers = [ThreadPoolExecutor(1)] * len(networks) + [ThreadPoolExecutor(1, bicubic)]
-        # Another one, for a saved region takes minutes.
+        # A saved region takes minutes, so it has its own thread.
         self.rectifying = ThreadPoolExecutor(1, "rectifying")
         try:
             super().__init__(("127.0.0.1", port), Handler)
@@ -97,18 +156,18 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address of the page."""
-        return f"http://127.0.0.1:{self.server_port}{self.prefix}"
+        """Address of the page."""
+        return f"http://127.0.0.1:{self.server_port}{self.page.prefix}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a request in a thread, or close it if too many are being served."""
+        """Serve a request in a thread, or close it when too many are being served."""
         if self.slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a request, then make room for another."""
+        """Serve a request, then free its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -120,7 +179,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:
-        """Stop without starting the tiles that are still queued, and without finishing a region."""
+        """Stop, cancel queued tiles and abort a region that is being rectified."""
         super().server_close()
         self.closed.set()
         for worker in (*self.workers, self.rectifying):
@@ -128,93 +187,131 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the page's files and tiles to GET; everything else is refused."""
+    """Serves the page's files and tiles to GET, and opens an image by POST. Everything else is refused."""
 
     server: Server
     timeout = 10  # seconds for a request to arrive
 
     def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
-        if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
-            # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own name.
-            return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
-        path = self.path.removeprefix(self.server.prefix)
-        if path == self.path:
-            return self.send_error(HTTPStatus.NOT_FOUND)
+        if (found := self._page_and_path()) is None:
+            return
+        page, path = found
         if match := TILES_PATH.fullmatch(path):
-            return self._send_tiles(*match.groups())
-        if (found := self._find(path)) is None:
+            return self._send_tiles(page, *match.groups())
+        if match := REGION_PATH.fullmatch(path):
+            return self._send_region(page, *match.groups())
+        if path not in page.files:
             return self.send_error(HTTPStatus.NOT_FOUND)
-        with found.content as content:
+        content_type, content = page.files[path]
+        self._send(Response(content_type, BytesIO(content)))
+
+    def do_POST(self) -> None:  # noqa: N802 - the name is http.server's
+        """Open the image file in the request's body, and return the path of its page."""
+        if (found := self._page_and_path()) is None:
+            return
+        page, path = found
+        if not path.startswith("open/"):
+            return self.send_error(HTTPStatus.NOT_FOUND)
+        length = self.headers.get("Content-Length", "")
+        if not re.fullmatch("[0-9]{1,10}", length) or not 0 < int(length) <= MAX_UPLOAD:
+            return self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            self.server.page = page.for_file(self.rfile, int(length), unquote(path.removeprefix("open/")))
+        except (LIIFError, MemoryError, OSError) as error:
+            return self._send_failure(error)
+        self._send(Response("text/plain; charset=utf-8", BytesIO(self.server.page.prefix.encode()), cacheable=False))
+
+    def _page_and_path(self) -> tuple[ImagePage, str] | None:
+        """Return the page and the path below it. Refuse a foreign host or path, and return None."""
+        # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own name.
+        if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return None
+        page = self.server.page
+        path = self.path.removeprefix(page.prefix)
+        if path == self.path:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        return page, path
+
+    def _send(self, response: Response) -> None:
+        with response.content as content:
             length = content.seek(0, SEEK_END)
             content.seek(0)
-            self.send_response(found.status)
-            self.send_header("Content-Type", found.content_type)
+            self.send_response(response.status)
+            self.send_header("Content-Type", response.content_type)
             self.send_header("Content-Length", str(length))
-            # Each start has a new secret path, so nothing cached can be stale.
-            self.send_header("Cache-Control", "private, max-age=86400" if found.lasting else "no-store")
+            # Each image has a new secret path, so a cached file is never stale.
+            self.send_header("Cache-Control", "private, max-age=86400" if response.cacheable else "no-store")
             self.end_headers()
             shutil.copyfileobj(content, self.wfile)
 
-    def _send_tiles(self, method: str, level: str, places: str) -> None:
-        """Send the pixels of tiles, each when it is made: in one answer, for an answer takes longer than a tile."""
-        keys = [(int(method), int(level), *map(int, place.split(","))) for place in places.split(";")]
-        if int(method) >= len(self.server.workers) or not all(self.server.tiles.has(*place) for _, *place in keys):
+    def _send_failure(self, error: Exception) -> None:
+        """Send an error as one line, unless the connection itself has failed."""
+        if isinstance(error, ConnectionError):
+            raise error
+        line = BytesIO(brief(error).encode())
+        self._send(Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY))
+
+    def _send_tiles(self, page: ImagePage, method: str, strength: str, level: str, places: str) -> None:
+        """Send many tiles in one response, which costs more time than a tile. Each is sent when it is decoded."""
+        tiles, number = page.tiles, int(method)
+        keys = [(int(level), *map(int, place.split(","))) for place in places.split(";")]
+        if not (
+            number < len(tiles.methods)
+            and (strength == "100" or (int(strength) < 100 and tiles.mixable(number)))
+            and all(tiles.has(*key) for key in keys)
+        ):
             return self.send_error(HTTPStatus.NOT_FOUND)
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        worker = self.server.workers[int(method)]
+
+        def decode(key: tuple[int, ...]) -> bytes | None:
+            # The browser no longer needs the tile when the user has moved on.
+            return None if self._abandoned() else tiles.rgba(number, int(strength), *key)
+
+        worker = self.server.workers[number]
         rest = iter(keys)
-        begun = deque(worker.submit(self._tile, *key) for key in islice(rest, AHEAD))
-        while begun:
-            tile = begun.popleft().result()
-            begun.extend(worker.submit(self._tile, *key) for key in islice(rest, 1))
+        queued = deque(worker.submit(decode, key) for key in islice(rest, AHEAD))
+        while queued:
+            tile = queued.popleft().result()
+            queued.extend(worker.submit(decode, key) for key in islice(rest, 1))
             if tile is None:
                 return
             self.wfile.write(tile)
 
-    def _find(self, path: str) -> Response | None:
-        """What is sent for a path; None if there is nothing."""
-        if match := REGION_PATH.fullmatch(path):
-            kind, number, corners, scale = match.groups()
-            x_y = [float(n) for n in re.split("[,/]", corners)[:-1]]
-            region = Region(int(number), list(zip(x_y[::2], x_y[1::2], strict=True)), float(scale))
-            if region.method >= len(self.server.rectifier.warpers):
-                return None
-            return self.server.rectifying.submit(self._rectified, kind, region).result()
-        file = self.server.files.get(path)
-        return None if file is None else Response(file[0], BytesIO(file[1]))
-
-    def _tile(self, *key: Any) -> bytes | None:
-        """Make a tile, unless the browser has given it up meanwhile."""
-        return None if self._given_up() else self.server.tiles.rgba(*key)
-
-    def _rectified(self, kind: str, region: Region) -> Response:
-        """Rectify a region, or say in one line why not."""
-        file: IO[bytes] | None = None
+    def _send_region(self, page: ImagePage, kind: str, method: str, corners: str, scale: str) -> None:
+        """Rectify a region and send it as a PNG file."""
+        x_y = [float(n) for n in re.split("[,/]", corners)[:-1]]
+        region = Region(int(method), list(zip(x_y[::2], x_y[1::2], strict=True)), float(scale))
+        if region.method >= len(page.rectifier.warpers):
+            return self.send_error(HTTPStatus.NOT_FOUND)
         try:
-            self._check_wanted(0)
-            if kind == "preview":
-                file = BytesIO(self.server.rectifier.preview(region, self._check_wanted))
-            else:
-                file = tempfile.TemporaryFile()  # no content before it is whole, and a region may be large
-                self.server.rectifier.save(region, file, self._check_wanted)
-            return Response("image/png", file, lasting=False)
+            file = self.server.rectifying.submit(self._rectify, page.rectifier, kind, region).result()
         except (LIIFError, MemoryError, OSError, torch.cuda.OutOfMemoryError) as error:
-            if file is not None:
-                file.close()
-            if isinstance(error, ConnectionError):
-                raise
-            line = BytesIO(brief(error).encode())
-            return Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY)
+            return self._send_failure(error)
+        self._send(Response("image/png", file, cacheable=False))
+
+    def _rectify(self, rectifier: Rectifier, kind: str, region: Region) -> IO[bytes]:
+        self._check_wanted(0)
+        if kind == "preview":
+            return BytesIO(rectifier.preview(region, self._check_wanted))
+        file = tempfile.TemporaryFile()  # nothing is sent before the file is complete, and a region may be large
+        try:
+            rectifier.save(region, file, self._check_wanted)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def _check_wanted(self, pixels: int) -> None:
-        """Raise ConnectionAbortedError if the browser has given up its request, or the server is closed."""
-        if self.server.closed.is_set() or self._given_up():
+        """Raise ConnectionAbortedError if the browser has abandoned its request, or the server is closed."""
+        if self.server.closed.is_set() or self._abandoned():
             raise ConnectionAbortedError
 
-    def _given_up(self) -> bool:
+    def _abandoned(self) -> bool:
         """Whether the browser has closed the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
@@ -226,8 +323,8 @@ class Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def version_string(self) -> str:
-        """The value of the header Server, without Python's version."""
+        """Return the value of the Server header, without Python's version."""
         return "liif_basicsr"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: a line for every tile helps nobody."""
+        """Log nothing: there would be a line for every tile."""

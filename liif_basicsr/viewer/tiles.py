@@ -1,4 +1,4 @@
-"""An image as square tiles at any zoom level, by networks and by bicubic interpolation."""
+"""Square tiles of an image at any zoom level, by several networks and by bicubic interpolation."""
 from __future__ import annotations
 
 import io
@@ -7,62 +7,76 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from liif_basicsr.devices import autocast, best_precision, on_threads
 from liif_basicsr.rendering.encoded_image import EncodedImage
 
 # Device pixels along an edge of a tile.
 TILE = 256
-# Each level enlarges by 2 ** (1 / STEPS) times as much as the one before; level 0 is the image itself.
-STEPS = 4
-# The last level: a pixel of the image fills a tile.
+# Zoom levels per factor of two. Level 0 is the image itself.
+STEPS = 2
+# At the last level one pixel of the image fills a tile.
 MAX_LEVEL = 8 * STEPS
-# Longest edge of the whole enlarged image: up to it, float32 coordinates distinguish neighbouring pixels.
+# Longest edge of the upscaled image. Beyond it, float32 coordinates no longer distinguish neighboring pixels.
 MAX_EDGE = 1 << 23
-# Tiles that are cached, of 256 kB each.
+# Cached tiles, 256 kB each.
 MAX_TILES = 512
-BICUBIC = "bicubic"
 # Longest edge of the overview.
 OVERVIEW = 4096
+# `detailed_spot` reduces the image to this longest edge, and averages over windows of this edge.
+SEARCHED, SPOT = 256, 33
+BICUBIC = "bicubic"
 
 
 class Tiles:
-    """The tiles of one image, enlarged by any number of networks and by bicubic interpolation.
+    """Tiles of one image.
 
-    Up to level 0, all methods give the image itself, reduced by Pillow.
+    Up to level 0, every method returns the image itself, reduced by Pillow.
 
     Args:
         image: RGB.
-        networks: each a `ContinuousNetwork` in evaluation mode, by the names that the page shows; all on one device.
-        right: the method that the page shows on its right side at first; on its left side it shows the first network.
+        networks: name in the page -> `ContinuousNetwork` in evaluation mode. All are on one device.
+        right: method that the page shows on the right at first. On the left it shows the first network.
+        clean: network that is mixed into the others at a strength below 1, as by `upscale`. None: no mixing.
 
     Attributes:
-        methods: the names of the networks, then `bicubic`. Tiles are asked for by the number of a method.
-        sides: the numbers of the methods that the page shows at first, left and right.
+        methods: names of the networks, then `bicubic`. Requests use the index in this list.
+        sides: indices of the methods that the page shows at first, left and right.
     """
 
-    def __init__(self, image: Image.Image, networks: Mapping[str, Any], right: str = BICUBIC) -> None:
+    def __init__(
+        self, image: Image.Image, networks: Mapping[str, Any], right: str = BICUBIC, clean: str | None = None
+    ) -> None:
+        self.networks, self.right, self.clean = networks, right, clean
         self.methods = [*networks, BICUBIC]
         self.sides = (0, self.methods.index(right))
-        self.networks = list(networks.values())
-        self.device = next(self.networks[0].parameters()).device
+        first = next(iter(networks.values()))
+        self.device = next(first.parameters()).device
         self.precision = best_precision(self.device, 8)
         edge = max(image.size)
         self.image = image
         self.min_level = min(0, math.floor(STEPS * math.log2(TILE / edge)))
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
-        # Divided in place: a large image takes gigabytes as floats.
-        lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-        # The features of the methods that were shown last, one a side, are kept: gigabytes for a large image.
-        self._encoded = lru_cache(len(self.sides))(lambda method: self._encode(self.networks[method], lq))
+        # Divide in place: a large image takes gigabytes as floats.
+        self._lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
+        # Features can take gigabytes, so only two methods' are kept, one for each side of the page.
+        self._encoded = lru_cache(len(self.sides))(self._encode)
         self.rgba = lru_cache(MAX_TILES)(self._rgba)
 
+    def for_image(self, image: Image.Image) -> Tiles:
+        """Return tiles of another image, by the same methods."""
+        return Tiles(image, self.networks, self.right, self.clean)
+
+    def mixable(self, method: int) -> bool:
+        """Whether a method can be shown at a strength below 1."""
+        return self.clean is not None and self.methods[method] not in (self.clean, BICUBIC)
+
     def size(self, level: int) -> tuple[int, int]:
-        """(H, W) of the whole image at a level, rounded up: the page asks for every tile that it shows a part of."""
+        """Return (H, W) of the whole image at a level, rounded up because the page shows partial tiles."""
         scale = 2 ** (level / STEPS)
         height, width = (math.ceil(n * scale - 1e-6) for n in (self.image.height, self.image.width))
         return height, width
@@ -75,15 +89,26 @@ class Tiles:
         return 0 <= row * TILE < height and 0 <= col * TILE < width
 
     def overview(self) -> bytes:
-        """The whole image, reduced if it is large, as a JPEG file: what the page shows until tiles arrive."""
+        """Encode the whole image, reduced to OVERVIEW, as JPEG. The page shows it until tiles arrive."""
         scale = min(1, OVERVIEW / max(self.image.size))
         size = (max(1, round(self.image.width * scale)), max(1, round(self.image.height * scale)))
         file = io.BytesIO()
         self.image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2).save(file, "JPEG", quality=90)
         return file.getvalue()
 
-    def _rgba(self, method: int, level: int, row: int, col: int) -> bytes:
-        """The pixels of a tile, four bytes each, row by row; transparent beyond the right and lower border."""
+    def _rgba(self, method: int, strength: int, level: int, row: int, col: int) -> bytes:
+        """Return the pixels of a tile as RGBA rows, transparent beyond the right and the lower border of the image.
+
+        Args:
+            strength: of the method, in percent.
+        """
+        if strength < 100 and level > 0:
+            assert self.clean is not None
+            strong, clean = (
+                np.frombuffer(self.rgba(n, 100, level, row, col), np.uint8).astype(np.float32)
+                for n in (method, self.methods.index(self.clean))
+            )
+            return (clean + (strong - clean) * (strength / 100)).round().astype(np.uint8).tobytes()
         size = self.size(level)
         top, left = row * TILE, col * TILE
         window = (top, left, min(TILE, size[0] - top), min(TILE, size[1] - left))
@@ -93,25 +118,37 @@ class Tiles:
             part = part.crop((0, 0, TILE, TILE))
         return part.tobytes()
 
-    def _encode(self, net: Any, lq: Tensor) -> EncodedImage:
-        """The image in a network, whose features are computed by all threads, whatever decodes them."""
-        encoded = net.encode_image(lq)
+    def _encode(self, method: int) -> EncodedImage:
+        """Encode the image on all threads, even when a single thread decodes it."""
+        encoded = self.networks[self.methods[method]].encode_image(self._lq)
         encoded.features.encode = on_threads(torch.get_num_threads())(encoded.features.encode)
         return encoded
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         encoded = self._encoded(method)
-        # Where one thread is enough, the browser has use for the other cores.
-        threads = torch.get_num_threads() if self.networks[method].decoder.uses_threads else 1
-        with autocast(self.device, self.precision), on_threads(threads):
-            colours = encoded.render(size, window)[0].float()
-        planes = colours.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
+        # Where decoding gains nothing from threads, leave the other cores to the browser.
+        uses_threads = self.networks[self.methods[method]].decoder.uses_threads
+        with autocast(self.device, self.precision), on_threads(torch.get_num_threads() if uses_threads else 1):
+            colors = encoded.render(size, window)[0].float()
+        planes = colors.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
         return Image.merge("RGBA", [*map(Image.fromarray, planes), Image.new("L", window[:1:-1], 255)])
 
     def _bicubic(self, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         top, left, height, width = window
         y, x = self.image.height / size[0], self.image.width / size[1]
         box = (left * x, top * y, (left + width) * x, (top + height) * y)
-        # Rounding errors must not put the end of the box outside the image.
+        # Rounding errors must not move the end of the box beyond the image.
         box = (*box[:2], min(box[2], self.image.width), min(box[3], self.image.height))
         return self.image.resize((width, height), Image.Resampling.BICUBIC, box).convert("RGBA")
+
+
+def detailed_spot(image: Image.Image) -> tuple[float, float]:
+    """Return (x, y) in pixels of the most detailed spot of an image. Spots near the center are preferred."""
+    scale = min(1, SEARCHED / max(image.size))
+    width, height = (max(1, round(n * scale)) for n in image.size)
+    gray = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2).convert("L"), np.float32)
+    gradient = np.abs(np.diff(gray, axis=0, append=gray[-1:])) + np.abs(np.diff(gray, axis=1, append=gray[:, -1:]))
+    detail = cv2.blur(gradient, (SPOT, SPOT), borderType=cv2.BORDER_CONSTANT)  # less near the border
+    y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (height, width))
+    row, col = np.unravel_index(np.argmax((detail + 1e-3) * (2 - y[:, None] ** 2 - x**2)), detail.shape)
+    return (col + 0.5) / width * image.width, (row + 0.5) / height * image.height

@@ -1,7 +1,7 @@
-"""Four corners picked with the mouse are rectified, previewed and saved; what will not do is one line."""
+"""Four corners picked with the mouse are rectified, previewed and saved."""
 import numpy as np
 import pytest
-from browser import browser, decoded, element, serving, tiles, wait_until
+from browser import chromium, element, open_page, page, press, serving, wait_until
 from image_files import model, ramp
 from PIL import Image
 from selenium.webdriver import ActionChains
@@ -11,29 +11,28 @@ from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.images.reading import read, to_srgb
 from liif_basicsr.viewer.tiles import Tiles
 
-__all__ = ["model"]
+__all__ = ["chromium", "model", "page"]
 
 # On the screen, in CSS pixels, clockwise from the top left.
 PLACES = [(200, 150), (460, 180), (480, 480), (180, 450)]
 
 
 @pytest.fixture
-def page(model, tmp_path):
-    """The page of a photo with EXIF, in tmp_path."""
+def photo(page, model, tmp_path):
+    """The page of a photo with EXIF in tmp_path."""
     exif = Image.Exif()
     exif[0x010E] = "a test"
     Image.fromarray(ramp(90, 120)).save(tmp_path / "photo.jpg", exif=exif)
     source = read(tmp_path / "photo.jpg")
-    with serving(Tiles(to_srgb(source), {"tiny": load(model)}), source) as (url, _), browser(tmp_path) as driver:
-        driver.get(url)
-        decoded(driver)
-        yield driver
+    with serving(Tiles(to_srgb(source), {"tiny": load(model)}), source) as (server, _):
+        open_page(page, server.url)
+        yield page
 
 
 def click(page, place):
     body = page.find_element("tag name", "body")
     x, y = place[0] - body.size["width"] / 2, place[1] - body.size["height"] / 2
-    ActionChains(page).move_to_element_with_offset(body, round(x), round(y)).click().perform()
+    ActionChains(page, 0).move_to_element_with_offset(body, round(x), round(y)).click().perform()
 
 
 def pick(page, places=PLACES):
@@ -53,15 +52,14 @@ def rectified(page):
 
 
 def corners(page):
-    """The corners that the page shows, as the command takes them."""
+    """Return the corners that the page shows, as arguments of the command."""
     return element(page, "corners").text.removeprefix("--quad ").split()
 
 
 def pixel_at(page, place):
-    """The image's (x, y) at a place on the screen, from where a tile lies."""
-    (level, row, col), (left, top, _) = next(iter(tiles(page, "left").items()))
-    scale = 2 ** (level / 4)
-    return [(place[0] - left + 256 * col) / scale - 0.5, (place[1] - top + 256 * row) / scale - 0.5]
+    """Return the image's (x, y) at a place on the screen, with pixel centers at integers."""
+    left, top, scale = page.execute_script("return [...viewer.view.origin, viewer.view.scale]")
+    return [(place[0] - left) / scale - 0.5, (place[1] - top) / scale - 0.5]
 
 
 def save(page, tmp_path):
@@ -73,12 +71,13 @@ def save(page, tmp_path):
 
 
 def outlined(page):
-    """The number of points of the outline, and of handles."""
-    points = page.execute_script("return document.querySelector('.leaflet-outline-pane path')?.getAttribute('d')")
-    return (points or "").count("L") + 1 if points else 0, len(page.find_elements("class name", "corner"))
+    """Return the number of the outline's points and of handles."""
+    points = page.find_element("css selector", "#outline polygon").get_attribute("points")
+    return len(points.split()), len(page.find_elements("class name", "corner"))
 
 
-def test_four_corners_are_rectified_and_saved_as_by_the_command(page, model, tmp_path):
+def test_regions_are_saved_as_by_the_command(photo, model, tmp_path):
+    page = photo
     element(page, "rectify").click()
     for place, name in zip(PLACES, ("top left", "top right", "bottom right", "bottom left"), strict=True):
         assert said(page) == f"click the {name} corner"
@@ -96,7 +95,7 @@ def test_four_corners_are_rectified_and_saved_as_by_the_command(page, model, tmp
 
     # dragged, and enlarged
     handle = page.find_elements("class name", "corner")[2]
-    ActionChains(page).drag_and_drop_by_offset(handle, -70, -40).perform()
+    ActionChains(page, 0).drag_and_drop_by_offset(handle, -70, -40).perform()
     assert rectified(page) != size
     moved = [float(n) for n in corners(page)[2].split(",")]
     assert np.allclose(moved, pixel_at(page, (PLACES[2][0] - 70, PLACES[2][1] - 40)), atol=0.02)
@@ -106,28 +105,30 @@ def test_four_corners_are_rectified_and_saved_as_by_the_command(page, model, tmp
     assert page.get_log("browser") == []
 
 
-def test_corners_that_cross_are_a_line_and_can_be_mended(page):
-    page.find_element("tag name", "body").send_keys("r")
+def test_crossing_corners_are_reported_and_can_be_corrected(photo):
+    page = photo
+    press(page, "r")
     pick(page, [PLACES[0], PLACES[1], PLACES[3], PLACES[2]])
     wait_until(lambda: said(page).startswith("quad: its sides cross"))
     assert not element(page, "save-region").is_enabled() and outlined(page) == (4, 4)
     handles = page.find_elements("class name", "corner")
-    ActionChains(page).drag_and_drop_by_offset(handles[2], 300, 30).perform()
-    ActionChains(page).drag_and_drop_by_offset(handles[3], -300, -30).perform()
+    ActionChains(page, 0).drag_and_drop_by_offset(handles[2], 300, 30).perform()
+    ActionChains(page, 0).drag_and_drop_by_offset(handles[3], -300, -30).perform()
     rectified(page)
     assert said(page) == "" and outlined(page) == (4, 4)
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_escape_leaves_and_one_can_begin_again(page, count):
+def test_escape_removes_the_corners(photo, count):
+    page = photo
     element(page, "rectify").click()
     pick(page, PLACES[:count])
     assert element(page, "region").is_displayed()
-    page.find_element("tag name", "body").send_keys("\ue00c")
+    press(page, "Escape")
     assert not element(page, "region").is_displayed() and outlined(page) == (0, 0)
     pick(page)
     assert outlined(page) == (0, 0)
-    page.find_element("tag name", "body").send_keys("r")
+    press(page, "r")
     pick(page)
     rectified(page)
     assert outlined(page) == (4, 4)

@@ -1,4 +1,4 @@
-"""A region rectified for the viewer is what `warp --quad` writes, and its preview is that, reduced."""
+"""The viewer saves rectified regions as `warp --quad` does, and shows reduced previews."""
 import io
 
 import numpy as np
@@ -24,7 +24,7 @@ def make(source, model):
 
 @pytest.mark.parametrize("channels, dtype", [(3, np.uint8), (1, np.uint16), (4, np.uint8)])
 @pytest.mark.parametrize("scale", [1, 1.5])
-def test_the_saved_file_is_that_of_the_command(model, tmp_path, channels, dtype, scale):
+def test_saved_files_equal_the_command(model, tmp_path, channels, dtype, scale):
     pixels = ramp(44, 60, channels, dtype)
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     image.save(tmp_path / "in.png", icc_profile=SRGB if channels > 1 else None)
@@ -45,8 +45,8 @@ def saved(rectifier, region):
     return pixels_of(file.getvalue())
 
 
-@pytest.mark.parametrize("left, top", [(0, 0), (200, 150)])  # at the image's corner, and far from it
-def test_a_small_preview_is_the_saved_region(model, left, top):
+@pytest.mark.parametrize("left, top", [(0, 0), (200, 150)])  # at the image's corner and elsewhere
+def test_small_previews_equal_the_saved_region(model, left, top):
     rectifier = make(from_image(Image.fromarray(ramp(300, 400))), model)
     region = Region(0, [(x + left, y + top) for x, y in QUAD], 2)
     preview = pixels_of(rectifier.preview(region, lambda count: None))
@@ -55,8 +55,8 @@ def test_a_small_preview_is_the_saved_region(model, left, top):
 
 
 @pytest.mark.parametrize("most", [1600, 400])
-def test_a_large_region_is_previewed_reduced(model, monkeypatch, most):
-    monkeypatch.setattr(rectify, "PREVIEW", most)
+def test_previews_of_large_regions_are_reduced(model, monkeypatch, most):
+    monkeypatch.setattr(rectify, "MAX_PREVIEW", most)
     rectifier = make(from_image(Image.fromarray(ramp(300, 400))), model)
     region = Region(0, [(70, 30), (351, 42), (340, 260), (20, 290)], 1)
     preview = pixels_of(rectifier.preview(region, lambda count: None))
@@ -66,13 +66,13 @@ def test_a_large_region_is_previewed_reduced(model, monkeypatch, most):
     assert np.abs(preview - reduced)[1:-1, 1:-1].max() <= 2
 
 
-def test_corners_beyond_the_image_leave_the_fill(model):
+def test_beyond_the_image_the_region_is_black(model):
     rectifier = make(from_image(Image.fromarray(ramp(44, 60))), model)
     preview = pixels_of(rectifier.preview(Region(0, [(100, 0), (120, 0), (120, 20), (100, 20)], 1), lambda count: None))
     assert preview.shape == (21, 21, 3) and not preview.any()
 
 
-def test_a_save_that_does_not_fit_memory_is_one_line(model, monkeypatch):
+def test_regions_larger_than_memory_are_reported(model, monkeypatch):
     monkeypatch.setattr("liif_basicsr.rendering.memory.available", lambda: 1000)
     rectifier = make(from_image(Image.fromarray(ramp(44, 60))), model)
     with pytest.raises(rectify.LIIFError, match="rectangle: the output does not fit memory"):

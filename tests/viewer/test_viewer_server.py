@@ -1,4 +1,4 @@
-"""The server of the viewer serves its page and its tiles, and nothing else."""
+"""The viewer's server serves its page and tiles, opens images, and refuses everything else."""
 import concurrent.futures
 import http.client
 import io
@@ -14,16 +14,14 @@ from test_viewer import make_tiles
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.reading import from_image
-from liif_basicsr.viewer.rectify import Rectifier
-from liif_basicsr.viewer.server import MAX_REQUESTS, Handler, Server
+from liif_basicsr.viewer.server import MAX_REQUESTS, MAX_UPLOAD, Handler, ImagePage, Server
 from liif_basicsr.viewer.tiles import TILE
 
 
 @pytest.fixture
 def server():
-    pytest.importorskip("js_lib_leaflet", reason="Leaflet is not installed: pip install 'liif_basicsr[view]'")
     tiles = make_tiles()
-    with Server(tiles, Rectifier(tiles, from_image(tiles.image)), "photo.png") as server:
+    with Server(ImagePage(tiles, from_image(tiles.image), "photo.png")) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -31,29 +29,34 @@ def server():
         thread.join()
 
 
-def ask(server, path="", method="GET", host=None, prefix=True):
+def ask(server, path="", method="GET", host=None, prefix=True, body=None, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
-    connection.putrequest(method, (server.prefix if prefix else "") + path, skip_host=True)
+    connection.putrequest(method, (server.page.prefix if prefix else "") + path, skip_host=True)
     for value in [f"127.0.0.1:{server.server_port}"] if host is None else host:
         connection.putheader("Host", value)
-    connection.endheaders()
+    if body is not None:
+        headers.setdefault("Content_Length", len(body))
+    for name, value in headers.items():
+        connection.putheader(name.replace("_", "-"), value)
+    connection.endheaders(body)
     response = connection.getresponse()
     content = response.read()
     connection.close()
     return response, content
 
 
-def test_the_page_its_files_and_tiles_are_served(server):
-    kinds = {"": "text/html; charset=utf-8", "leaflet.js": "text/javascript", "image.jpg": "image/jpeg"}
-    for path, kind in {**kinds, "tiles/0/3/0,0": "application/octet-stream"}.items():
+def test_page_files_and_tiles_are_served(server):
+    kinds = {"": "text/html; charset=utf-8", "tiles.js": "text/javascript", "viewer.css": "text/css"}
+    kinds |= {"image.jpg": "image/jpeg", "tiles/0/100/2/0,0": "application/octet-stream"}
+    for path, kind in kinds.items():
         response, content = ask(server, path)
         assert response.status == 200 and response.headers["Content-Type"] == kind and content
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert json.loads(ask(server, "image.json")[1])["name"] == "photo.png"
-    assert ask(server, "tiles/0/3/0,0")[1] == server.tiles.rgba(0, 3, 0, 0)
+    assert ask(server, "tiles/0/100/2/0,0")[1] == server.page.tiles.rgba(0, 100, 2, 0, 0)
 
 
-def test_it_listens_on_loopback_only(server):
+def test_listens_on_loopback_only(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
@@ -67,34 +70,36 @@ def test_localhost_by_name_is_accepted(server):
     assert ask(server, host=[f"localhost:{server.server_port}"])[0].status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/image.json", "/tiles/0/3/0,0", "*", "//", "/x/",
-                                  "image.json", "tiles/0/3/0,0"])
+@pytest.mark.parametrize("path", ["/", "/image.json", "/tiles/0/100/2/0,0", "*", "//", "/x/",
+                                  "image.json", "tiles/0/100/2/0,0"])
 def test_nothing_is_served_without_the_secret(server, path):
     assert ask(server, path, prefix=False)[0].status == 404
 
 
 @pytest.mark.parametrize("path", [
     "index.html", "server.py", "../server.py", "..%2f..%2fsetup.cfg", "%2e%2e/%2e%2e/etc/passwd", "//etc/passwd",
-    "tiles", "tiles/", "tiles/0/3/0,0/../../../../../etc/passwd", "tiles/0/3/0,0?x=/etc/passwd",
-    "tiles/0/3/0,0%00", "tiles/2/3/0,0", "tiles/0/3/0,0.png", "tiles/0/3/0,0%0a", "tiles/0/3/", "tiles/0/3/0,0;",
-    "tiles/0/3/-1,0", "tiles/0/3/0,-1", "tiles/0/3/0,1", "tiles/0/3/1,0", "tiles/0/3/0,0;0,1", "tiles/0/3/;0,0",
-    "tiles/0/33/0,0", "tiles/0/999/0,0", "tiles/0/-99/0,0", "tiles/0/--1/0,0", "tiles/0/3/0,0,0", "tiles/0/3/0;0",
-    "tiles/0/3/999999,999999", "tiles/0/3/99999999999999999999,0", f"tiles/0/{'9' * 5000}/0,0",
-    f"tiles/0/3/0,0{';0,0' * 1000}", "tiles/0/1e1/0,0", "tiles/0/3/0x0,0", "tiles/0/3/ 0,0", "tiles/0/nan/0,0",
+    "tiles", "tiles/", "tiles/0/100/2/0,0/../../../../../etc/passwd", "tiles/0/100/2/0,0?x=/etc/passwd",
+    "tiles/0/100/2/0,0%00", "tiles/2/100/2/0,0", "tiles/0/100/2/0,0.png", "tiles/0/2/0,0", "tiles/0/99/2/0,0",
+    "tiles/0/101/2/0,0", "tiles/0/0100/2/0,0", "tiles/0/100/2/0,0%0a", "tiles/0/100/2/", "tiles/0/100/2/0,0;",
+    "tiles/0/100/2/-1,0", "tiles/0/100/2/0,-1", "tiles/0/100/2/0,1", "tiles/0/100/2/1,0", "tiles/0/100/2/0,0;0,1",
+    "tiles/0/100/2/;0,0", "tiles/0/100/33/0,0", "tiles/0/100/999/0,0", "tiles/0/100/-99/0,0", "tiles/0/100/--1/0,0",
+    "tiles/0/100/2/0,0,0", "tiles/0/100/2/0;0", "tiles/0/100/2/999999,999999", "tiles/0/100/2/99999999999999999999,0",
+    f"tiles/0/100/{'9' * 5000}/0,0", f"tiles/0/100/2/0,0{';0,0' * 1000}", "tiles/0/100/1e1/0,0",
+    "tiles/0/100/2/0x0,0", "tiles/0/100/2/ 0,0", "tiles/0/100/nan/0,0",
     "tiles/0/\u0663/0,0".encode().decode("latin-1"), "viewer.css/", "VIEWER.CSS", "image.json?",
     "preview/1/1,1/9,1/9,9/1,9/1.png", "preview/0/1,1/9,1/9,9/1.png", "preview/0/1,1/9,1/9,9/1,9/1,5/1.png",
     "saved/0/1,1/9,1/9,9/1,nan/1.png", "saved/0/1,1/9,1/9,9/1,9/-1.png", "saved/0/1,1/9,1/9,9/1,99999999/1.png",
 ])  # fmt: skip
-def test_anything_else_is_refused_and_computes_nothing(server, path):
+def test_other_paths_are_refused_without_work(server, path):
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
-        request = f"GET {server.prefix}{path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
+        request = f"GET {server.page.prefix}{path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
         raw.sendall(request.encode("latin-1"))
         status = int(raw.makefile("rb").readline().split()[1])
     assert status == 404 or (" " in path and status == 400)
-    assert server.tiles.rgba.cache_info().currsize == 0
+    assert server.page.tiles.rgba.cache_info().currsize == 0
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"])
 def test_other_methods_are_refused(server, method):
     assert ask(server, method=method)[0].status == 501
 
@@ -113,6 +118,43 @@ def test_malformed_requests_do_not_stop_the_server(server, request_line):
     assert ask(server)[0].status == 200
 
 
+def png(width, height):
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_is_opened_under_a_new_secret_path(server):
+    first = server.page
+    response, content = ask(server, "open/a%20%C3%A4.png", "POST", body=png(30, 20))
+    assert response.status == 200 and content.decode() == server.page.prefix != first.prefix
+    info = json.loads(ask(server, "image.json")[1])
+    assert [info[key] for key in ("name", "path", "width", "height")] == ["a ä.png", "a ä.png", 30, 20]
+    assert ask(server, "tiles/0/100/2/0,0")[1] == server.page.tiles.rgba(0, 100, 2, 0, 0)
+    assert server.page.tiles.methods == first.tiles.methods
+    assert ask(server, first.prefix, prefix=False)[0].status == 404
+
+
+@pytest.mark.parametrize("body", [b"no image", png(30, 20)[:-30], b"\x89PNG\r\n\x1a\n"])
+def test_invalid_images_are_reported_and_not_opened(server, body):
+    first = server.page
+    response, content = ask(server, "open/photo%0A.png", "POST", body=body)
+    assert response.status == 422 and content.startswith(b"photo") and len(content.splitlines()) == 1
+    assert server.page is first
+
+
+@pytest.mark.parametrize("request_, status", [
+    ({"host": ["evil.example"]}, 421), ({"prefix": False, "path": "/open/a.png"}, 404), ({"path": "a.png"}, 404),
+    ({"path": "tiles/0/100/2/0,0"}, 404), ({"body": None}, 413), ({"body": b""}, 413),
+    ({"Content_Length": MAX_UPLOAD + 1}, 413), ({"Content_Length": -1}, 413), ({"Content_Length": "x"}, 413),
+])  # fmt: skip
+def test_other_uploads_are_refused(server, request_, status):
+    first = server.page
+    request_ = {"path": "open/a.png", "body": png(30, 20), **request_}
+    assert ask(server, method="POST", **request_)[0].status == status
+    assert server.page is first
+
+
 def wait_until(true):
     end = time.monotonic() + 60
     while not true():
@@ -120,7 +162,7 @@ def wait_until(true):
         time.sleep(0.01)
 
 
-def test_the_number_of_simultaneous_requests_is_limited(server, monkeypatch):
+def test_simultaneous_requests_are_limited(server, monkeypatch):
     monkeypatch.setattr(Handler, "timeout", 120)  # longer than the test takes
     held = [socket.create_connection(("127.0.0.1", server.server_port), timeout=30) for _ in range(MAX_REQUESTS)]
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as one_more:
@@ -137,18 +179,18 @@ def test_the_number_of_simultaneous_requests_is_limited(server, monkeypatch):
     wait_until(serves)
 
 
-def test_a_tile_whose_request_was_closed_is_not_computed(server):
+def test_a_tile_of_a_closed_request_is_not_decoded(server):
     busy, done = threading.Event(), threading.Event()
     worker = server.workers[0]
     worker.submit(busy.wait)
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as gone:
-        path = f"{server.prefix}tiles/0/3/0,0"
+        path = f"{server.page.prefix}tiles/0/100/2/0,0"
         gone.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
         wait_until(lambda: worker._work_queue.qsize() == 1)
     worker.submit(done.set)
     busy.set()
     assert done.wait(60)
-    assert server.tiles.rgba.cache_info().currsize == 0
+    assert server.page.tiles.rgba.cache_info().currsize == 0
 
 
 QUAD = "3,2/60.5,4/61,50/2,55"
@@ -166,14 +208,14 @@ def test_a_region_is_previewed_and_saved_and_not_cached(server):
     ("3,2/60,4/2,55/61,50/1", "cross"), ("3,2/60,2/30,2/2,55/1", "line"), ("2,55/61,50/60,4/3,2/1", "mirror"),
     ("0,0/9000,0/9000,9000/0,9000/1", "too large"), (f"{QUAD}/999", "too large"), (f"{QUAD}/0", "scale"),
 ])  # fmt: skip
-def test_what_cannot_be_rectified_is_one_line(server, path, says):
+def test_invalid_regions_are_reported_in_one_line(server, path, says):
     for kind in ("preview", "saved"):
         response, content = ask(server, f"{kind}/0/{path}.png")
         assert response.status == 422 and response.headers["Content-Type"].startswith("text/plain")
         assert says in content.decode() and "\n" not in content.decode()
 
 
-def test_a_region_that_is_given_up_or_in_the_way_of_the_end_is_not_finished(server, monkeypatch):
+def test_a_region_is_aborted_with_its_request_and_with_the_server(server, monkeypatch):
     begun, ended = threading.Event(), threading.Event()
 
     def save(region, file, done):
@@ -185,8 +227,8 @@ def test_a_region_that_is_given_up_or_in_the_way_of_the_end_is_not_finished(serv
         finally:
             ended.set()
 
-    monkeypatch.setattr(server.rectifier, "save", save)
-    request = f"GET {server.prefix}saved/0/{QUAD}/1.png HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
+    monkeypatch.setattr(server.page.rectifier, "save", save)
+    request = f"GET {server.page.prefix}saved/0/{QUAD}/1.png HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
     for close in (True, False):
         begun.clear()
         ended.clear()
@@ -200,39 +242,39 @@ def test_a_region_that_is_given_up_or_in_the_way_of_the_end_is_not_finished(serv
         assert ended.wait(60)
 
 
-def test_many_at_once_get_the_right_tiles(server):
-    level = 9  # 2 x 2 tiles
+def test_parallel_requests_get_the_right_tiles(server):
+    level = 5  # 2 x 2 tiles
     places = [(row, col) for row in (0, 1) for col in (0, 1)]
     asked = [(method, order) for method in (0, 1) for order in permutations(places, 3)]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        paths = [f"tiles/{method}/{level}/{';'.join(f'{r},{c}' for r, c in order)}" for method, order in asked]
+        paths = [f"tiles/{method}/100/{level}/{';'.join(f'{r},{c}' for r, c in order)}" for method, order in asked]
         got = pool.map(lambda path: ask(server, path), paths)
         for (method, order), (response, content) in zip(asked, got, strict=True):
-            expected = b"".join(server.tiles.rgba(method, level, *place) for place in order)
+            expected = b"".join(server.page.tiles.rgba(method, 100, level, *place) for place in order)
             assert response.status == 200 and content == expected
-    assert server.tiles.rgba.cache_info().currsize == 8
+    assert server.page.tiles.rgba.cache_info().currsize == 8
 
 
-def test_tiles_are_sent_as_they_are_made(server):
-    made, go_on = server.tiles.rgba, threading.Event()
+def test_each_tile_is_sent_when_it_is_decoded(server):
+    made, go_on = server.page.tiles.rgba, threading.Event()
 
     def rgba(*key):
         assert key[-1] == 0 or go_on.wait(60)
         return made(*key)
 
-    server.tiles.rgba = rgba
+    server.page.tiles.rgba = rgba
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as raw:
         host = f"Host: 127.0.0.1:{server.server_port}"
-        raw.sendall(f"GET {server.prefix}tiles/0/9/0,0;0,1 HTTP/1.0\r\n{host}\r\n\r\n".encode())
+        raw.sendall(f"GET {server.page.prefix}tiles/0/100/5/0,0;0,1 HTTP/1.0\r\n{host}\r\n\r\n".encode())
         answer = raw.makefile("rb")
         while answer.readline().strip():
             pass
-        assert answer.read(TILE * TILE * 4) == made(0, 9, 0, 0)
+        assert answer.read(TILE * TILE * 4) == made(0, 100, 5, 0, 0)
         go_on.set()
-        assert answer.read() == made(0, 9, 0, 1)
+        assert answer.read() == made(0, 100, 5, 0, 1)
 
 
-def test_a_port_that_cannot_be_used_is_named(server):
+def test_invalid_ports_are_named(server):
     for port in (server.server_port, 70000):
         with pytest.raises(LIIFError, match=f"--port {port}: "):
-            Server(server.tiles, server.rectifier, "photo.png", port)
+            Server(server.page, port)

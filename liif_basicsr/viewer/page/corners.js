@@ -2,125 +2,143 @@
 
 const CORNERS = ["top left", "top right", "bottom right", "bottom left"];
 
-/**
- * Four corners that are picked with the mouse, dragged, and made a rectangle by the server: shown as a preview, and
- * saved in full quality.
- */
+/** Four corners of a region, picked on the image, which the server rectifies: a preview, and a file in full quality. */
 class Corners {
-  /** `method`: a function to the number of the network that is asked. */
-  constructor(map, name, method) {
-    this._map = map;
-    this._name = name;
+  /** `method`: returns the index of the network to use. */
+  constructor(view, stem, method) {
+    this._view = view;
+    this._stem = stem;
     this._method = method;
-    this._markers = [];
-    this._outline = L.polygon([], { pane: "outline", interactive: false, color: "#fd0", weight: 2, fill: false });
+    this._corners = []; // { point: [x, y] in image pixels, handle }
     this._controller = null;
-    map.on("click", ({ latlng }) => this._add(latlng));
+    this.picking = false;
     byId("rectify").addEventListener("click", () => this.begin());
     byId("cancel").addEventListener("click", () => this.end());
     byId("save-region").addEventListener("click", () => this._save());
     byId("scale").addEventListener("change", () => this._preview());
-    document.addEventListener("keydown", (event) => this._key(event));
   }
 
   begin() {
     this.end();
-    this._picking = true;
-    this._map.doubleClickZoom.disable(); // two corners may be picked quickly
-    this._map.getContainer().classList.add("picking");
+    this.picking = true;
+    this._view.canvas.classList.add("picking");
     byId("region").hidden = false;
-    this._outline.addTo(this._map);
-    this._ask();
+    this._prompt();
   }
 
   end() {
     this._controller?.abort();
-    for (const marker of this._markers) marker.remove();
-    this._markers = [];
-    this._draw();
-    this._outline.remove();
+    for (const { handle } of this._corners) handle.remove();
+    this._corners = [];
+    this.draw();
     this._stopPicking();
     byId("preview").removeAttribute("src");
     byId("save-region").disabled = true;
     byId("region").hidden = true;
   }
 
-  _stopPicking() {
-    this._picking = false;
-    this._map.doubleClickZoom.enable();
-    this._map.getContainer().classList.remove("picking");
-  }
-
-  _key({ key, target, ctrlKey, metaKey, altKey }) {
-    if (ctrlKey || metaKey || altKey || target.closest("select")) return;
-    if (key === "Escape") this.end();
-    if (key === "r" || key === "R") this.begin();
-  }
-
-  _ask() {
-    byId("region-status").value = `click the ${CORNERS[this._markers.length]} corner`;
-  }
-
-  _add(latlng) {
-    if (!this._picking) return;
-    const icon = L.divIcon({ className: "corner", iconSize: [16, 16] });
-    const marker = L.marker(latlng, { icon, draggable: true, keyboard: false }).addTo(this._map);
-    marker.on("drag", () => this._draw());
-    marker.on("dragend", () => this._preview());
-    this._markers.push(marker);
-    this._draw();
-    if (this._markers.length < CORNERS.length) return this._ask();
+  /** Pick the next corner. */
+  add(point) {
+    if (!this.picking) return;
+    const corner = { point, handle: document.createElement("button") };
+    corner.handle.className = "corner";
+    corner.handle.ariaLabel = `${CORNERS[this._corners.length]} corner`;
+    this._makeDraggable(corner);
+    document.body.insertBefore(corner.handle, byId("top"));
+    this._corners.push(corner);
+    this.draw();
+    if (this._corners.length < CORNERS.length) return this._prompt();
     this._stopPicking();
     this._preview();
   }
 
-  _draw() {
-    this._outline.setLatLngs(this._markers.map((marker) => marker.getLatLng()));
-    byId("corners").value = this._markers.length < CORNERS.length ? "" : `--quad ${this._places().join(" ")}`;
+  /** Draw the handles and the outline where the view is now. */
+  draw() {
+    const { ratio } = this._view;
+    const places = this._corners.map(({ point }) => this._view.toScreen(point).map((n) => n / ratio));
+    this._corners.forEach(({ handle }, k) => { handle.style.translate = places[k].map((n) => `${n}px`).join(" "); });
+    byId("outline").querySelector("polygon").setAttribute("points", places.map((place) => place.join(",")).join(" "));
+    byId("corners").value = this._corners.length < CORNERS.length ? "" : `--quad ${this._arguments().join(" ")}`;
   }
 
-  /** The corners as the command `warp` takes them: in pixels x,y whose centres are whole numbers. */
-  _places() {
-    return this._markers.map((marker) => {
-      const { lat, lng } = marker.getLatLng();
-      return [lng - 0.5, -lat - 0.5].map((n) => Number(n.toFixed(2))).join(",");
+  _stopPicking() {
+    this.picking = false;
+    this._view.canvas.classList.remove("picking");
+  }
+
+  _prompt() {
+    byId("region-status").value = `click the ${CORNERS[this._corners.length]} corner`;
+  }
+
+  _makeDraggable(corner) {
+    const { handle } = corner, view = this._view;
+    const move = (right, down) => {
+      corner.point = [corner.point[0] + right / view.scale, corner.point[1] + down / view.scale];
+      this.draw();
+    };
+    let last = null;
+    handle.addEventListener("pointerdown", (event) => {
+      handle.setPointerCapture(event.pointerId);
+      last = event;
+    });
+    handle.addEventListener("pointermove", (event) => {
+      if (!last) return;
+      move((event.clientX - last.clientX) * view.ratio, (event.clientY - last.clientY) * view.ratio);
+      last = event;
+    });
+    handle.addEventListener("pointerup", () => {
+      last = null;
+      this._preview();
+    });
+    handle.addEventListener("keydown", (event) => {
+      const step = ARROWS[event.key];
+      if (!step) return;
+      event.stopPropagation();
+      event.preventDefault();
+      move(...step);
+      this._preview();
     });
   }
 
+  /** The corners as the command `warp` takes them: x,y with pixel centers at integers. */
+  _arguments() {
+    return this._corners.map(({ point }) => point.map((n) => Number((n - 0.5).toFixed(2))).join(","));
+  }
+
   async _preview() {
-    if (this._markers.length < CORNERS.length) return;
+    if (this._corners.length < CORNERS.length) return;
     byId("save-region").disabled = true;
-    await this._get("preview", "rectifying…", (blob) => show(byId("preview"), blob));
+    await this._request("preview", "rectifying…", (blob) => show(byId("preview"), blob));
   }
 
   async _save() {
     byId("save-region").disabled = true;
-    await this._get("saved", "saving…", (blob) => download(blob, `${this._name}-rectified.png`));
+    await this._request("saved", "saving…", (blob) => download(blob, `${this._stem}-rectified.png`));
   }
 
-  /** Have the server make the rectangle, and use it; what went wrong is shown, and the corners stay. */
-  async _get(kind, doing, use) {
+  /** Request the rectangle and use it. An error is shown, and the corners remain. */
+  async _request(kind, progress, use) {
     this._controller?.abort();
     const controller = new AbortController();
     this._controller = controller;
-    byId("region-status").value = doing;
-    let said = "";
+    byId("region-status").value = progress;
+    let error = "";
     try {
-      const path = [kind, this._method(), ...this._places(), `${byId("scale").value}.png`].join("/");
+      const path = [kind, this._method(), ...this._arguments(), `${byId("scale").value}.png`].join("/");
       const response = await fetch(path, { signal: controller.signal });
       if (response.ok) await use(await response.blob());
-      else said = response.status === 422 ? await response.text() : `failed: ${response.statusText}`;
-    } catch (error) {
-      said = error instanceof TypeError ? GONE : `failed: ${error.message}`;
+      else error = await errorOf(response);
+    } catch (failure) {
+      error = failure instanceof TypeError ? GONE : `failed: ${failure.message}`;
     }
     if (controller.signal.aborted) return;
-    byId("region-status").value = said;
-    if (said && kind === "preview") byId("preview").removeAttribute("src");
+    byId("region-status").value = error;
+    if (error && kind === "preview") byId("preview").removeAttribute("src");
     else byId("save-region").disabled = false;
   }
 }
 
-/** Show a file in an image. */
+/** Show a file in an image element. */
 function show(image, blob) {
   const url = URL.createObjectURL(blob);
   return new Promise((resolve, reject) => {

@@ -1,20 +1,24 @@
 "use strict";
 
-// In milliseconds, both doubled with each attempt: the pause after a failure, and how long a tile may take.
+// Milliseconds, doubled with each attempt: the pause after a failure, and how long a tile may take.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
-// Why a batch is aborted that is not given up.
+// Tiles that the page keeps (256 kB each), and tiles of one request.
+const MAX_TILES = 600, MAX_BATCH = 500;
+// Reason to abort a request whose next tile takes too long.
 const LATE = "late";
+const GONE = "no answer; is the viewer still running?";
+const REPLACED = "another image has been opened in this viewer";
 
 /** The value for an attempt, counted from 0. */
 const growing = ({ first, longest }, attempt) => Math.min(first * 2 ** attempt, longest);
 const pause = (time) => new Promise((done) => setTimeout(done, time));
 
-/** Whether the server is gone, which is found out after a failed request by another one that needs no work. */
+/** Finds out after a failed request whether the server is gone, by a request that needs no work. */
 class Connection {
-  constructor(onChange) {
-    this.gone = false;
-    this._onChange = onChange;
+  constructor(changed) {
+    this.problem = "";
+    this._changed = changed;
     this._check = null;
   }
 
@@ -23,29 +27,29 @@ class Connection {
   }
 
   works() {
-    this._set(false);
+    this._set("");
   }
 
   async _find() {
     for (let attempt = 0; attempt < 3; attempt++) {
       try {
-        await fetch("image.json", { cache: "no-store" });
-        return this._set(false);
+        const { ok } = await fetch("image.json", { cache: "no-store" });
+        return this._set(ok ? "" : REPLACED);
       } catch {
         await pause(500);
       }
     }
-    return this._set(true);
+    return this._set(GONE);
   }
 
-  _set(gone) {
-    if (gone === this.gone) return;
-    this.gone = gone;
-    this._onChange();
+  _set(problem) {
+    if (problem === this.problem) return;
+    this.problem = problem;
+    this._changed();
   }
 }
 
-/** The bytes of an answer, in pieces of equal length as they arrive; what is left at the end is dropped. */
+/** Split the bytes of a response into pieces of equal length as they arrive. An incomplete last piece is dropped. */
 async function* pieces(body, length) {
   const reader = body.getReader();
   let piece = new Uint8ClampedArray(length), filled = 0;
@@ -65,150 +69,182 @@ async function* pieces(body, length) {
   }
 }
 
-/**
- * A layer of tiles that arrive in batches, one at a time, the visible ones first, and are asked for until they do. A
- * tile that leaves the screen is given up; the tiles of the last zoom level stay until those of the new one are complete.
- */
-const TileLayer = L.GridLayer.extend({
-  /**
-   * `methods`: the numbers of the method above level 0 and of that below, where all give the image itself;
-   * `options.pixels`: along an edge of a tile.
-   */
-  initialize(methods, connection, isVisible, options) {
-    L.GridLayer.prototype.initialize.call(this, { keepBuffer: 0, updateWhenZooming: false, ...options });
-    this._methods = methods;
-    this._connection = connection;
-    this._isVisible = isVisible;
-    this._requests = new Map(); // by tile; those in the middle first, as Leaflet adds them
-    this._batch = null;
-    this._drawings = {}; // canvases that all tiles are drawn on, by whether they are transparent somewhere
-    this.on("tileunload", ({ tile }) => this._giveUp(tile));
-  },
-
-  /** Show another method above level 0. */
-  setMethod(method) {
-    this._methods[0] = method;
-    this.redraw();
-  },
-
-  createTile({ x, y, z }, done) {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = this.options.pixels;
-    const level = z + this.options.zoomOffset;
-    tile.dataset.level = `${this._methods[level > 0 ? 0 : 1]}/${level}`;
-    tile.dataset.place = `${y},${x}`;
-    this._requests.set(tile, { tile, done, state: "waiting", attempt: 0 });
-    queueMicrotask(() => this._start()); // when all tiles are in their places
-    return tile;
-  },
-
-  /** Ask for the next batch, tiles of one level: the visible ones, then, when no layer waits for such, hidden ones. */
-  _start() {
-    if (this._batch && !this._batch.hidden) return;
-    const waiting = [...this._requests.values()].filter(({ state }) => state === "waiting");
-    const visible = waiting.filter(({ tile }) => this._isVisible(tile));
-    const hidden = !visible.length;
-    if (!waiting.length || (hidden && this._layers().some(({ _batch }) => _batch))) return;
-    for (const { _batch } of this._layers()) {
-      if (_batch?.hidden) _batch.controller.abort();
+/** Decoded tiles as bitmaps, by layer and place. The oldest are dropped first. */
+class TileCache extends Map {
+  add(key, pixels, edge) {
+    const alpha = pixels.at(-1) === 0; // the tile reaches beyond the image
+    const canvas = new OffscreenCanvas(edge, edge);
+    canvas.getContext("2d", { alpha }).putImageData(new ImageData(pixels, edge), 0, 0);
+    this.set(key, canvas.transferToImageBitmap());
+    for (const [oldest, bitmap] of this) {
+      if (this.size <= MAX_TILES) break;
+      this.delete(oldest);
+      bitmap.close();
     }
-    const next = hidden ? waiting : visible;
-    const { level } = next[0].tile.dataset;
-    const requests = next.filter(({ tile }) => tile.dataset.level === level);
-    this._batch = { requests, hidden, controller: new AbortController() };
-    this._fetch(this._batch);
-  },
+  }
+}
 
-  /** All layers of the map that are like this one. */
-  _layers() {
-    const layers = [];
-    this._map?.eachLayer((layer) => layer instanceof TileLayer && layers.push(layer));
-    return layers;
-  },
+/**
+ * One side of the screen: requests its tiles until they arrive, and draws them.
+ *
+ * Tiles are requested in batches, one at a time: visible tiles first, then, when no side waits for visible tiles, those
+ * covered by the other side. A batch is aborted when one of its tiles has left the screen; the rest is requested again.
+ */
+class Side {
+  /**
+   * `share`: returns the left and right edge of the visible part. `sides`: all sides, this one included. `changed`:
+   * called when a tile arrives or when waiting begins or ends.
+   */
+  constructor({ image, view, overview, cache, connection, method, share, sides, changed }) {
+    Object.assign(this, { image, view, overview, cache, connection, method, share, sides, changed });
+    this.strength = 100;
+    this.loading = false;
+    this._batch = null;
+    this._attempts = new Map(); // of tiles that failed or were late
+    this._paused = new Set();
+    this._complete = null; // the last layer whose tiles all arrived, drawn below the current one
+  }
 
-  async _fetch(batch) {
-    const { requests, controller } = batch;
-    const patience = growing(PATIENCE, requests[0].attempt);
+  /** Method, strength and level of the tiles. Up to level 0 all methods show the image itself, and share their tiles. */
+  get layer() {
+    const { level } = this.view;
+    const method = level > 0 ? this.method : this.image.methods.length - 1;
+    const strength = level > 0 && this.image.mixable[this.method] ? this.strength : 100;
+    return { level, path: `${method}/${strength}/${level}` };
+  }
+
+  /** Request the tiles that are missing. To be called after each change of the view or of the method. */
+  update() {
+    const { layer } = this;
+    const places = this._places(layer.level);
+    const keys = new Set(places.map(({ place }) => `${layer.path}/${place}`));
+    const missing = places.filter(({ place }) => !this.cache.has(`${layer.path}/${place}`));
+    if (!missing.length) this._complete = layer;
+    this.loading = missing.length > 0;
+    this.changed();
+    if (this._batch?.keys.some((key) => !keys.has(key))) return this._batch.controller.abort(); // then `_end` calls again
+    this._start(layer, missing);
+  }
+
+  _start(layer, missing) {
+    const waiting = missing.filter(({ place }) => !this._paused.has(`${layer.path}/${place}`));
+    const visible = waiting.filter(({ visible }) => visible);
+    const hidden = !visible.length;
+    if (!waiting.length || (this._batch && (hidden || !this._batch.hidden))) return;
+    if (hidden && this.sides.some(({ _batch }) => _batch)) return;
+    const aborted = this.sides.filter(({ _batch }) => _batch?.hidden);
+    for (const { _batch } of aborted) _batch.controller.abort();
+    if (aborted.includes(this)) return;
+    const chosen = (hidden ? waiting : visible).slice(0, MAX_BATCH).map(({ place }) => place);
+    const keys = chosen.map((place) => `${layer.path}/${place}`);
+    this._batch = { keys, hidden, controller: new AbortController() };
+    this._fetch(this._batch, `tiles/${layer.path}/${chosen.join(";")}`);
+  }
+
+  async _fetch(batch, path) {
+    const { keys, controller } = batch;
+    const patience = growing(PATIENCE, this._attempts.get(keys[0]) ?? 0);
+    const edge = this.image.tile;
     let timer = null;
     const wait = () => {
       clearTimeout(timer);
       timer = setTimeout(() => controller.abort(LATE), patience);
     };
-    for (const request of requests) request.state = "running";
     try {
       wait();
-      const places = requests.map(({ tile }) => tile.dataset.place).join(";");
-      const response = await fetch(`tiles/${requests[0].tile.dataset.level}/${places}`, { signal: controller.signal });
+      const response = await fetch(path, { signal: controller.signal });
       if (!response.ok) throw new Error(response.statusText);
-      const rest = requests.values();
-      for await (const piece of pieces(response.body, 4 * this.options.pixels ** 2)) {
+      for await (const pixels of pieces(response.body, 4 * edge ** 2)) {
         wait();
-        this._connection.works();
-        this._show(rest.next().value, piece);
+        this.connection.works();
+        const key = keys.shift();
+        this._attempts.delete(key);
+        this.cache.add(key, pixels, edge);
+        this.changed();
       }
     } catch {
-      // Given up, late or failed: see below.
+      // Aborted, late or failed, which `_end` distinguishes.
     } finally {
       clearTimeout(timer);
       this._end(batch);
     }
-  },
+  }
 
-  /** What a `2d` context has drawn, Chromium hands on anew in each frame; a bitmap, once. */
-  _show({ tile, done }, piece) {
-    if (!this._requests.delete(tile)) return;
-    const alpha = piece.at(-1) === 0; // it reaches beyond the image; what is opaque hides what lies below it
-    const drawing = (this._drawings[alpha] ??= new OffscreenCanvas(tile.width, tile.height));
-    drawing.getContext("2d", { alpha }).putImageData(new ImageData(piece, tile.width), 0, 0);
-    tile.getContext("bitmaprenderer", { alpha }).transferFromImageBitmap(drawing.transferToImageBitmap());
-    done(null, tile);
-  },
-
-  /** What has not arrived is asked for again at once; the tile that was late or failed, after a pause. */
-  _end(batch) {
-    const missing = batch.requests.filter(({ tile }) => this._requests.has(tile));
-    const { aborted, reason } = batch.controller.signal, late = reason === LATE;
-    for (const request of missing) request.state = "waiting";
-    if (missing.length && (late || !aborted)) {
-      if (!late) this._connection.failed();
-      const [failed] = missing; // they arrive in order
-      failed.state = "paused";
-      setTimeout(() => { failed.state = "waiting"; this._start(); }, growing(PAUSE, failed.attempt++));
+  /** Go on with the next batch. A tile that was late or failed pauses; tiles arrive in order, so it is the first. */
+  _end({ keys: [failed], controller }) {
+    const { aborted, reason } = controller.signal, late = reason === LATE;
+    if (failed && (late || !aborted)) {
+      if (!late) this.connection.failed();
+      const attempt = this._attempts.get(failed) ?? 0;
+      this._attempts.set(failed, attempt + 1);
+      this._paused.add(failed);
+      setTimeout(() => {
+        this._paused.delete(failed);
+        this.update();
+      }, growing(PAUSE, attempt));
     }
-    if (this._batch === batch) this._batch = null;
-    for (const layer of this._layers()) layer._start();
-  },
+    this._batch = null;
+    for (const side of this.sides) side.update();
+  }
 
-  /** The rest of its batch is asked for anew, lest the server makes a tile that nobody sees. */
-  _giveUp(tile) {
-    const request = this._requests.get(tile);
-    this._requests.delete(tile);
-    if (this._batch?.requests.includes(request)) this._batch.controller.abort();
-  },
-
-  // What follows overrides Leaflet 1.9.
-
-  /** During a zoom animation its final level counts, so that the tiles of that are fetched from the beginning. */
-  _clampZoom(zoom) {
-    const goal = this._map._animatingZoom ? this._map._animateToZoom : zoom;
-    return L.GridLayer.prototype._clampZoom.call(this, goal);
-  },
-
-  /** Give up the tiles that are no longer on the screen. */
-  _update(center) {
-    L.GridLayer.prototype._update.call(this, center);
-    for (const [key, tile] of Object.entries(this._tiles)) {
-      if (!tile.current && !tile.loaded) this._removeTile(key);
+  /** Tiles of a level on the screen, in the middle first. `visible`: not covered by the other side. */
+  _places(level) {
+    const { view, image } = this;
+    const [from, to] = this.share();
+    const stretch = 2 ** ((view.zoom - level) / image.steps);
+    const edge = image.tile * stretch;
+    const [left, top] = view.origin;
+    const last = (size) => Math.ceil((size * 2 ** (level / image.steps) - 1e-6) / image.tile) - 1;
+    const range = (start, length, size) => [
+      Math.max(0, Math.floor(-start / edge)), Math.min(last(size), Math.ceil((length - start) / edge) - 1),
+    ];
+    const [firstRow, lastRow] = range(top, view.height, image.height);
+    const [firstCol, lastCol] = range(left, view.width, image.width);
+    const places = [];
+    for (let row = firstRow; row <= lastRow; row++) {
+      for (let col = firstCol; col <= lastCol; col++) {
+        // Rounded, so that stretched tiles leave no seams.
+        const box = [left + col * edge, top + row * edge, left + (col + 1) * edge, top + (row + 1) * edge].map(Math.round);
+        const distance = Math.hypot(box[0] + box[2] - view.width, box[1] + box[3] - view.height);
+        places.push({ place: `${row},${col}`, box, distance, visible: box[0] < to && box[2] > from });
+      }
     }
-    if (this._loading && this._noTilesToLoad()) {
-      this._loading = false;
-      this.fire("load");
-      L.Util.requestAnimFrame(this._pruneTiles, this);
-    }
-  },
+    return places.sort((a, b) => a.distance - b.distance);
+  }
 
-  /** Keep the tiles of other levels until this one is complete. */
-  _pruneTiles() {
-    if (!this._loading) L.GridLayer.prototype._pruneTiles.call(this);
-  },
-});
+  /** The tiles of a layer that have arrived and are on the screen. */
+  arrived({ path, level } = this.layer) {
+    return this._places(level).map((tile) => ({ ...tile, level, bitmap: this.cache.get(`${path}/${tile.place}`) }))
+      .filter(({ bitmap }) => bitmap);
+  }
+
+  draw(context) {
+    if (this.loading) {
+      this._drawOverview(context);
+      if (this._complete) this._drawTiles(context, this._complete);
+    }
+    this._drawTiles(context, this.layer);
+  }
+
+  _drawTiles(context, layer) {
+    for (const { box: [left, top, right, bottom], bitmap } of this.arrived(layer)) {
+      context.drawImage(bitmap, left, top, right - left, bottom - top);
+    }
+  }
+
+  /** Draw the visible part of the image, stretched by the browser. */
+  _drawOverview(context) {
+    const { view, image, overview } = this;
+    if (!overview.complete || !overview.naturalWidth) return;
+    const [left, top] = view.toImage([0, 0]).map((n) => Math.max(0, n));
+    const [x, y] = view.toImage([view.width, view.height]);
+    const right = Math.min(x, image.width), bottom = Math.min(y, image.height);
+    if (right <= left || bottom <= top) return;
+    const reduced = overview.naturalWidth / image.width, reducedY = overview.naturalHeight / image.height;
+    const [to, down] = view.toScreen([left, top]);
+    context.drawImage(
+      overview, left * reduced, top * reducedY, (right - left) * reduced, (bottom - top) * reducedY,
+      to, down, (right - left) * view.scale, (bottom - top) * view.scale,
+    );
+  }
+}
