@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": ("liif_basicsr.cli.doctor", "report on the installation and its problems"),
     "download": ("liif_basicsr.cli.download", "get a model that is not bundled"),
     "export": ("liif_basicsr.cli.export", "write a network as an ONNX graph"),
+    "prepare": ("liif_basicsr.cli.prepare", "make data sets for training and validation"),
     "upscale": ("liif_basicsr.cli.upscale", "enlarge an image, a folder, or all images that match a pattern"),
     "view": ("liif_basicsr.cli.view", "zoom into an image in the browser, at any scale"),
     "warp": ("liif_basicsr.cli.warp", "turn an image, straighten a page or a façade, or warp it by a matrix"),

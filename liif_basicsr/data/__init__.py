@@ -1,4 +1,4 @@
-"""The datasets: where images come from, and which samples are drawn from them."""
+"""Datasets, the images they read and the samples they draw."""
 from liif_basicsr.optional import import_basicsr
 
 import_basicsr()

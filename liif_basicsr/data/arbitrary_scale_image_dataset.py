@@ -1,4 +1,4 @@
-"""ArbitraryScaleImageDataset: low resolution is made from the ground truth on the fly."""
+"""ArbitraryScaleImageDataset: makes low resolution from the ground truth on the fly."""
 from __future__ import annotations
 
 from math import ceil
@@ -17,15 +17,15 @@ from liif_basicsr.registration import register_in
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     """Ground truth only, downsampled on the fly with Pillow's bicubic, or degraded.
 
-    In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is shrunk to
-    `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and shrunk.
+    In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is downsampled to
+    `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and downsampled.
 
-    Items and options are those of ArbitraryScaleDataset, and `degradation`, see `liif_basicsr.data.degradations`: what
-    makes the low-resolution image instead. What it draws follows in training from torch's generator, as all else does,
-    and in validation from the name of the file.
+    Items and options are those of ArbitraryScaleDataset, and `degradation`, which replaces the plain downsampling: see
+    `liif_basicsr.data.degradations`. Its random choices follow from torch's generator in training, and from the file
+    name in validation.
 
-    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, to which items are equal where the
-    same crop, scale, transform and pixels are drawn.
+    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, which returns equal items for the same
+    crop, scale, flips and pixels.
     """
 
     train_fields, val_fields = IMAGE_DATASET
@@ -38,19 +38,22 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
             low, high = self.settings["scale_range"]
             self.check_sample_count((low, low))
             largest = round(self.settings["lq_size"] * high)
-            self.check_sizes(self.gt[0], (largest, largest), "lq_size and scale_range ask for")
+            self.check_sizes(self.gt[0], (largest, largest), "lq_size and scale_range")
         for k, scale in enumerate(self.scales):
-            self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales ask for")
+            self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        source, size = self.gt[0], self.settings["lq_size"]
-        side = round(size * rng.uniform(*self.settings["scale_range"]))
-        gt = source.crop(index, random_corner(source.size(index), (side, side), rng), (side, side))
+        """Crop image `index`; return its low-resolution form, the ground truth, and the image's path."""
+        size, path = (self.settings["lq_size"],) * 2, self.gt[0].path(index)
+        side = round(size[0] * rng.uniform(*self.settings["scale_range"]))
+        image = self.gt[0].read(index)
+        gt = crop(image, random_corner(image.shape[:2], (side, side), rng), (side, side))
         if self.degradation is None:
-            return downsample(gt, (size, size)), gt, source.path(index)
-        return self.degradation(gt, (size, size), int(rng.integers(2**62))), gt, source.path(index)
+            return downsample(gt, size), gt, path
+        return self.degradation(gt, size, int(rng.integers(2**62))), gt, path
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return image `index` at scale number `k`: its low-resolution form and the ground truth."""
         image = self.gt[k].read(index)
         size = floor_size(image.shape[:2], self.scales[k])
         gt = crop(image, (0, 0), scaled_size(size, self.scales[k]))

@@ -1,4 +1,4 @@
-"""What all datasets share: their options, and the items they yield."""
+"""ArbitraryScaleDataset: the options and items that all datasets share."""
 from __future__ import annotations
 
 import logging
@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from basicsr.utils.dist_util import get_dist_info
 from torch.utils.data import Dataset
 
 from liif_basicsr.config.checks import enlarging_scale
 from liif_basicsr.config.options import Field, check_block, scale_text
 from liif_basicsr.config.schema import DATASET
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.data.sampling import DihedralTransform, generator, sample_patch, sample_pixels, scaled_size
+from liif_basicsr.data.download_hints import PREPARE
+from liif_basicsr.data.prefetch import check_loader
+from liif_basicsr.data.sampling import augment, generator, sample_patch, sample_pixels, scaled_size
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell
@@ -25,33 +28,34 @@ logger = logging.getLogger("basicsr")
 class ArbitraryScaleDataset(Dataset):
     """Pairs of an image and its low-resolution form, at any scale.
 
-    In training an item is
+    A training item is a dict of
         lq: (3, h, w) float32, RGB in [0, 1];
-        coord: (Q, 2) float32, (y, x) in [-1, 1], centres of pixels drawn from the crop without replacement, or with
-            `sample: patch` of a square window of it, row by row;
-        cell: (1, 2) float32, size of one of the crop's pixels;
+        coord: (Q, 2) float32, (y, x) in [-1, 1]: centers of pixels drawn from the crop without replacement, or with
+            `sample: patch` of a square window, row by row;
+        cell: (1, 2) float32, size of one pixel of the crop;
         gt: (Q, 3) float32, RGB in [0, 1] at `coord`;
-        scale: (2,) float32, size of the crop over that of `lq`;
+        scale: (2,) float32, size of the crop divided by the size of `lq`;
         gt_path: path of the image.
-    In validation the items are all images at the first scale, then all at the second, and so on; each is
-        lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as given; lq_path, gt_path.
+    In validation the items are all images at the first scale, then all at the second, and so on; each is a dict of
+        lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as in the options; lq_path, gt_path.
 
     A corrupt image raises; with `on_corrupt: skip` it is logged, counted, and replaced by another one.
-    Randomness comes from torch's generator alone, so that it differs between epochs and workers, and is reproduced
-    by `manual_seed`.
+    Randomness comes from torch's generator alone, so it differs between epochs and workers, and `manual_seed`
+    reproduces it. With a `dataset_enlarge_ratio` that is not a whole number, every epoch takes another part of the
+    images, and all are drawn equally often.
 
     Attributes:
         opt: the block, as BasicSR passes it.
         scales: [(along y, along x)], the scales of validation; empty in training, where they are drawn.
         protocol: benchmark, div2k or None.
         num_images: number of images at one scale.
+        skipped: number of corrupt images skipped in this process.
 
     Args:
         opt: a block of `datasets` in an options file, with the `phase` that BasicSR adds.
 
     Raises:
-        LIIFError: an option that is unknown, missing or of the wrong type; data that is missing, corrupt or too
-            small.
+        LIIFError: an option is unknown, missing or of the wrong type; data is missing, corrupt or too small.
     """
 
     train_fields: Mapping[str, Field] = DATASET.train
@@ -63,30 +67,31 @@ class ArbitraryScaleDataset(Dataset):
         self.training = opt.get("phase") == "train"
         table = self.train_fields if self.training else self.val_fields
         self.settings = check_block(opt, table, self.where)
+        check_loader(self.settings, self.where)
         self.protocol = self.settings.get("protocol")
         self.scales = self._scales() if "scales" in table else []
         count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1
         if math.isqrt(count) ** 2 != count:
-            message = f"must be a square number for sample: patch, such as 2304, not {count}"
-            raise LIIFError(f"{self.where}: sample_q: {message}")
+            message = f"sample_q: must be a square number for sample: patch, such as 2304, not {count}"
+            raise LIIFError(f"{self.where}: {message}")
         self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
         self.num_images = len(self.gt[0])
         for source in self.gt:
             if len(source) != self.num_images:
                 counts = f"{self.gt[0].root} has {self.num_images} images, {source.root} has {len(source)}"
-                raise LIIFError(f"{self.where}: {counts}; all scales must have the same")
+                raise LIIFError(f"{self.where}: {counts}; all scales need the same images")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """A crop of image `index`: its low-resolution form (lq_size x lq_size), the ground truth, the image's path."""
+        """Crop image `index`; return its low-resolution form, the ground truth, and the image's path."""
         raise NotImplementedError
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Whole image `index` at scale number `k`: its low-resolution form and the ground truth."""
+        """Return image `index` at scale number `k`: its low-resolution form and the ground truth."""
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
-        """Path of the low-resolution image, or of the one that it is made from."""
+        """Path of the low-resolution image, or of the image that it is made from."""
         return self.gt[k].path(index)
 
     def __len__(self) -> int:
@@ -107,7 +112,7 @@ class ArbitraryScaleDataset(Dataset):
         }
 
     def open_all(self, key: str, with_meta: bool = True) -> list[ImageSource]:
-        """The sources that option `key` names: one for each scale where there are scales, else one."""
+        """Open the sources that option `key` names: one per scale if the dataset has scales, otherwise one."""
         root, kind = self.settings[key], self.settings["io_backend"]
         meta = self.settings["meta_info_file"] if with_meta else None
         roots = [root.replace("{scale}", scale_text(scale)) for scale in self.scales] or [root]
@@ -119,36 +124,51 @@ class ArbitraryScaleDataset(Dataset):
 
     def _training_item(self, index: int) -> dict[str, Any]:
         rng = generator()
+        if self.settings["dataset_enlarge_ratio"] != 1:
+            index = self._balanced(index, rng)
         lq, gt, path = self.training_pair(index, rng)
-        transform = DihedralTransform.draw(self.settings["use_hflip"], self.settings["use_rot"], rng)
-        lq, gt = transform.apply(lq), transform.apply(gt)
+        lq, gt = augment([lq, gt], self.settings["use_hflip"], self.settings["use_rot"], rng)
         sample = sample_patch if self.settings["sample"] == "patch" else sample_pixels
-        coord, rgb = sample(gt, self.settings["sample_q"], rng)
+        coord, colors = sample(gt, self.settings["sample_q"], rng)
         return {
             "lq": to_image_tensor(lq),
             "coord": coord,
             "cell": make_cell(gt.shape[:2])[None],
-            "gt": rgb,
+            "gt": colors,
             "scale": torch.tensor([gt.shape[0] / lq.shape[0], gt.shape[1] / lq.shape[1]]),
             "gt_path": path,
         }
 
+    def _balanced(self, index: int, rng: np.random.Generator) -> int:
+        """Replace an index of BasicSR's sampler so that all images are drawn equally often.
+
+        In every epoch the sampler yields each index `whole` times, and the first `extra` indices once more, always
+        the same ones. Each of these is given away with the probability that evens out the expected counts.
+        """
+        n, replicas = self.num_images, get_dist_info()[1]
+        total = math.ceil(n * self.settings["dataset_enlarge_ratio"] / replicas) * replicas  # as the sampler computes it
+        whole, extra = divmod(total, n)
+        if index >= extra or rng.random() * (whole + 1) < whole + extra / n:
+            return index
+        return extra + int((index + rng.random()) / extra * (n - extra))
+
     def _item_or_another(self, index: int) -> dict[str, Any]:
-        """An item; a corrupt image is logged, counted, and replaced by another one drawn at random."""
-        for candidate in self._candidates(index):
+        """Return an item; log and count a corrupt image, and replace it by another one drawn at random."""
+
+        def candidates() -> Iterator[int]:
+            yield index
+            yield from torch.randperm(self.num_images).tolist()
+
+        for candidate in candidates():
             try:
                 return self._training_item(candidate)
             except LIIFError as error:
                 self.skipped += 1
                 logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
-        raise LIIFError(f"{self.where}: all images are corrupt; prepare_data.py --check says why")
-
-    def _candidates(self, index: int) -> Iterator[int]:
-        yield index
-        yield from torch.randperm(self.num_images).tolist()
+        raise LIIFError(f"{self.where}: all images are corrupt; {PREPARE} folder --check lists why")
 
     def _scales(self) -> list[tuple[float, float]]:
-        """`scales`, or BasicSR's own `scale` where it is not given."""
+        """Return `scales`, or BasicSR's own `scale` if there are none."""
         if self.settings["scales"] is not None:
             return self.settings["scales"]
         if self.settings["scale"] is None:
@@ -159,7 +179,7 @@ class ArbitraryScaleDataset(Dataset):
             raise LIIFError(f"{self.where}: scale: {error}, not {self.settings['scale']!r}") from None
 
     def check_sample_count(self, smallest_scale: tuple[float, float]) -> None:
-        """Raise LIIFError if the smallest crop has fewer pixels than are drawn from it."""
+        """Raise if the smallest crop has fewer pixels than `sample_q`."""
         size, count = self.settings["lq_size"], self.settings["sample_q"]
         height, width = scaled_size((size, size), smallest_scale)
         patch = self.settings["sample"] == "patch"
@@ -171,7 +191,7 @@ class ArbitraryScaleDataset(Dataset):
             )
 
     def size(self, source: ImageSource, index: int) -> tuple[int, int] | None:
-        """(H, W) of an image; None for a corrupt one where these are skipped."""
+        """(H, W) of an image; None if it is corrupt and `on_corrupt` is skip."""
         try:
             return source.size(index)
         except LIIFError as error:
@@ -179,12 +199,12 @@ class ArbitraryScaleDataset(Dataset):
                 return None
             raise LIIFError(f"{self.where}: {error}") from None
 
-    def check_sizes(self, source: ImageSource, smallest: tuple[int, int], why: str) -> None:
-        """Raise LIIFError for the first image that is smaller than `smallest` (H, W)."""
+    def check_sizes(self, source: ImageSource, smallest: tuple[int, int], options: str) -> None:
+        """Raise for the first image that is smaller than `smallest` (H, W), the size that `options` need."""
         for index in range(len(source)):
             size = self.size(source, index)
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):
                 raise LIIFError(
-                    f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than the "
-                    f"{smallest[0]}x{smallest[1]} that {why}; remove it, or lower these"
+                    f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than "
+                    f"{smallest[0]}x{smallest[1]}, which {options} need; remove it or lower them"
                 )

@@ -1,13 +1,12 @@
-"""The steps from an image to a training sample: crop, downsample, transform, draw pixels or a patch of them.
+"""The steps from an image to a training sample: crop, downsample, flip, draw pixels or a patch.
 
 All randomness comes from torch's generator, through `generator()`. BasicSR seeds NumPy's and Python's generators with
-the same value at every epoch, so what they draw repeats; torch's seed differs between epochs and workers, and is
-reproduced by `manual_seed`.
+the same value at every epoch, so they would repeat; torch's seed differs between epochs and workers, and `manual_seed`
+reproduces it.
 """
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,17 +18,17 @@ from liif_basicsr.rendering.coordinates import pixel_centers
 
 
 def generator() -> np.random.Generator:
-    """A generator for one sample, seeded from torch's; its `choice` is faster than torch.randperm."""
+    """Return a generator for one sample, seeded from torch's; its `choice` is faster than torch.randperm."""
     return np.random.default_rng(int(torch.randint(2**62, ())))
 
 
 def random_corner(size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Draw the corner (top, left) of a crop of (h, w) in an image of (H, W), uniform over all that fit."""
+    """Draw the corner (top, left) of a crop of (h, w) in an image of (H, W), uniformly."""
     return int(rng.integers(size[0] - crop[0] + 1)), int(rng.integers(size[1] - crop[1] + 1))
 
 
 def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The part of `image` (H, W, 3) that starts at `corner` (top, left): a contiguous copy (h, w, 3)."""
+    """Copy the part of `image` (H, W, C) that starts at `corner` (top, left): contiguous (h, w, C)."""
     (top, left), (height, width) = corner, size
     return image[top : top + height, left : left + width].copy()
 
@@ -42,9 +41,9 @@ def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def downsample_part(
     image: np.ndarray, corner: tuple[int, int], part: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """The `part` (h, w) at `corner` (top, left) of a contiguous uint8 image, shrunk to `size` as `downsample` does.
+    """Shrink the `part` (h, w) at `corner` (top, left) of a contiguous uint8 image to `size`, as `downsample` does.
 
-    Equal to that part of the shrunk image: pixels around it count, too.
+    The result equals a crop of the whole downsampled image: pixels around the part count, too.
     """
     (top, left), (height, width) = corner, part
     box = (left, top, left + width, top + height)
@@ -52,32 +51,29 @@ def downsample_part(
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Size of the low-resolution form of an image of `size` (H, W), rounded as in the official code."""
+    """Divide `size` (H, W) by a scale, rounded down as in the official code."""
     return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """`size` (h, w) enlarged by a scale, rounded as in the official code."""
+    """Multiply `size` (h, w) by a scale, rounded as in the official code."""
     return round(size[0] * scale[0]), round(size[1] * scale[1])
 
 
-class DihedralTransform(NamedTuple):
-    """One of the eight symmetries of a square, shared by an image and its low-resolution form."""
+def augment(
+    images: list[np.ndarray], use_hflip: bool, use_rot: bool, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Flip images (H, W, C) horizontally, flip them vertically and transpose them, each with p = 0.5, all alike.
 
-    horizontal: bool
-    vertical: bool
-    transpose: bool
+    `use_hflip` enables the horizontal flip, `use_rot` the other two, as in BasicSR's `augment`.
 
-    @classmethod
-    def draw(cls, use_hflip: bool, use_rot: bool, rng: np.random.Generator) -> DihedralTransform:
-        """Draw each with p = 0.5 where it is enabled; `use_rot` enables the vertical flip and the transposition."""
-        horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
-        return cls(use_hflip and horizontal, use_rot and vertical, use_rot and transpose)
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """The transformed `image` (H, W, C), as a view."""
-        image = image[:: -1 if self.vertical else 1, :: -1 if self.horizontal else 1]
-        return image.swapaxes(0, 1) if self.transpose else image
+    Returns:
+        Views of the images.
+    """
+    horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
+    rows, cols = -1 if use_rot and vertical else 1, -1 if use_hflip and horizontal else 1
+    flipped = [image[::rows, ::cols] for image in images]
+    return [image.swapaxes(0, 1) for image in flipped] if use_rot and transpose else flipped
 
 
 def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -91,18 +87,18 @@ def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tup
     top, left = random_corner((height, width), (side, side), rng)
     y, x = pixel_centers(height, top, top + side), pixel_centers(width, left, left + side)
     coord = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1)
-    return coord.view(-1, 2), to_tensor(crop(image, (top, left), (side, side))).view(-1, 3)
+    return coord.view(-1, 2), to_tensor(crop(image, (top, left), (side, side))).flatten(0, 1)
 
 
 def sample_pixels(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Draw pixels without replacement.
 
     Args:
-        image: uint8 (H, W, 3), also a view with negative strides; H * W must be at least `count`.
+        image: uint8 (H, W, C), also a view with negative strides; H * W must be at least `count`.
 
     Returns:
-        coord: (count, 2) float32, (y, x) of their centres in [-1, 1].
-        rgb: (count, 3) float32 in [0, 1].
+        coord: (count, 2) float32, (y, x) of the pixel centers in [-1, 1].
+        colors: (count, C) float32 in [0, 1].
     """
     height, width = image.shape[:2]
     rows, columns = np.divmod(rng.choice(height * width, count, replace=False, shuffle=False), width)

@@ -10,7 +10,7 @@ import numpy as np
 from liif_basicsr.config.options import suggest
 from liif_basicsr.config.schema import SIZE_VARIED_DATASET
 from liif_basicsr.data.base import ArbitraryScaleDataset
-from liif_basicsr.data.known import how_to_get
+from liif_basicsr.data.download_hints import download_hint
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
@@ -22,15 +22,15 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
     """Pairs of square images whose ground truth varies in size, the paper's CelebA-HQ task.
 
     In training the ground truth of image `index` of n is resized with Pillow's bicubic to a side of
-    round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from it; `gt_size` resizes it
-    once more, to the one size that a network of a fixed scale needs. The low-resolution image is taken whole. In
-    validation both are taken whole; the scale is the ratio of their sizes.
+    round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from it. `gt_size` resizes it
+    again, to the one size that a network of a fixed scale needs. The low-resolution image is used whole. In
+    validation both images are used whole; the scale is the ratio of their sizes.
 
-    `split_file` is a JSON file of lists of file names; the images are those of its list `split_key`, in that order,
+    `split_file` is a JSON file of lists of file names. The images are those of its list `split_key`, in that order,
     or the first `first_k` of them. Items are those of ArbitraryScaleDataset.
 
-    Source: paper, section 4.3; `sr-implicit-uniform-varied` of the official code, to which items are equal where the
-    same flip and pixels are drawn.
+    Source: paper, section 4.3; `sr-implicit-uniform-varied` of the official code, which returns equal items for the
+    same flips and pixels.
     """
 
     train_fields, val_fields = SIZE_VARIED_DATASET
@@ -48,9 +48,11 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
             self.scales = [(side / lq_side, side / lq_side)]
 
     def lq_path(self, k: int, index: int) -> str:
+        """Path of the low-resolution image."""
         return self.lq[k].path(index)
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
+        """Return low resolution and resized ground truth of image `index`, and the ground truth's path."""
         low, high, final = (self.settings[key] for key in ("size_min", "size_max", "gt_size"))
         size = round(low + (high - low) * (index / max(self.num_images - 1, 1)))
         gt = downsample(self.gt[0].read(index), (size, size))
@@ -59,19 +61,20 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return self.lq[0].read(index), gt, self.gt[0].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return low resolution and ground truth of image `index`."""
         return self.lq[0].read(index), self.gt[0].read(index)
 
     def _names(self) -> list[str]:
-        """Names of the images to take, as the sources know them."""
+        """Return the names of the images of the split, as the sources know them."""
         path, key = self.settings["split_file"], self.settings["split_key"]
         where = f"{self.where}: split_file: {path}"
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 split = json.load(file)
         except OSError as error:
-            raise LIIFError(f"{where} cannot be read: {error.strerror}; {how_to_get(path)}") from None
+            raise LIIFError(f"{where} cannot be read: {error.strerror}; {download_hint(path)}") from None
         except ValueError as error:  # of JSON and of UTF-8
-            raise LIIFError(f"{where} is no JSON: {error}") from None
+            raise LIIFError(f"{where} is not JSON: {error}") from None
         if not isinstance(split, dict) or key not in split:
             raise LIIFError(f"{where}: has no list {key!r}{suggest(key, split if isinstance(split, dict) else ())}")
         names = split[key]
@@ -81,7 +84,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return names if self.settings["io_backend"] == "disk" else [osp.splitext(name)[0] for name in names]
 
     def _side(self, source: ImageSource) -> int:
-        """The side of the images, which must be squares of one size."""
+        """Return the side of the images, which must be squares of one size."""
         sizes = ((index, self.size(source, index)) for index in range(len(source)))
         known = [(index, size) for index, size in sizes if size is not None]
         if not known:

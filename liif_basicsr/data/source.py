@@ -1,13 +1,13 @@
-"""Where images come from: a folder or an LMDB, through BasicSR's file client, or decoded pixels.
+"""Read images from a folder or an LMDB through BasicSR's file client, or from a file of decoded pixels.
 
-Opening a source checks all that can be known without decoding. File handles are opened at first use, once per
-process, and are not part of the source, so that it can be pickled for workers.
+Opening a source checks everything that can be known without decoding. File handles are opened at first use, once per
+process, and are not part of the source, so a source can be pickled for data workers.
 """
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from functools import cache
 from os import path as osp
@@ -18,23 +18,21 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from liif_basicsr.data.decode import decode, size_of
-from liif_basicsr.data.known import how_to_get
-from liif_basicsr.data.png import crop_png
-from liif_basicsr.data.sampling import crop
+from liif_basicsr.data.download_hints import PREPARE, download_hint
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.formats import SUFFIXES
 
-# 'name.png (480,480,3) 1', as BasicSR writes it; the size and all after it may be missing
+# 'name.png (480,480,3) 1', as BasicSR writes it; the size and the rest are optional
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")
 
 
 class ImageSource:
-    """A sequence of images.
+    """A sequence of image files.
 
     Attributes:
         root: the folder, LMDB or pixel file.
-        names: the images' names in it.
-        sizes: (H, W) of those whose size the meta file gives; checked against what is read.
+        names: names of the images.
+        sizes: (H, W) of the images whose size is known.
     """
 
     def __init__(self, root: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> None:
@@ -46,118 +44,114 @@ class ImageSource:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """The name of an image in messages and results."""
+        """Name of an image in messages and results."""
         return osp.join(self.root, self.names[index])
 
+    def content(self, index: int) -> bytes:
+        """Bytes of an image file."""
+        raise NotImplementedError
+
     def size(self, index: int) -> tuple[int, int]:
-        """(H, W) of an image; does not decode it."""
+        """(H, W) of an image, without decoding it."""
         name = self.names[index]
         if name not in self.sizes:
             self.sizes[name] = size_of(self.path(index))
         return self.sizes[name]
 
     def read(self, index: int) -> np.ndarray:
-        """The pixels of an image: uint8 (H, W, 3), RGB, read-only.
+        """Decode an image.
+
+        Returns:
+            uint8 array (H, W, 3), RGB, read-only.
 
         Raises:
-            LIIFError: it is missing, corrupt, or of another size than the meta file says.
+            LIIFError: the image is missing, corrupt, or not as large as the meta file says.
         """
-        return self.checked(index, self._read(index))
-
-    def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        """The part of an image that starts at `corner` (top, left): a contiguous uint8 array of `size` (h, w, 3)."""
-        return crop(self.read(index), corner, size)
-
-    def checked(self, index: int, image: np.ndarray) -> np.ndarray:
-        """`image`; raises LIIFError unless it has the size that the meta file gives."""
-        expected = self.sizes.get(self.names[index])
+        image, expected = decode(self.content(index), self.path(index)), self.sizes.get(self.names[index])
         if expected not in (None, image.shape[:2]):
-            raise LIIFError(f"{self.path(index)} is {image.shape[:2]}, its meta file says {expected}; make that again")
+            found = f"is {image.shape[:2]}, but its meta file says {expected}"
+            raise LIIFError(f"{self.path(index)} {found}; make the meta file again")
         return image
 
-    def selected(self, names: Sequence[str], whose: str) -> ImageSource:
-        """The same source with only `names`, in that order; `whose` is what lists them, for messages."""
+    def has(self, name: str) -> bool:
+        """Whether the source holds an image of this name."""
+        return name in self.names
+
+    def selected(self, names: Sequence[str], origin: str) -> ImageSource:
+        """Return the same source with only `names`, in this order.
+
+        Raises:
+            LIIFError: a name is not in the source; `origin` says where the names come from.
+        """
         known = set(self.names)
         for name in names:
-            if name not in known:
-                raise LIIFError(f"{whose} asks for {name}, which is not in {self.root}")
+            if name not in known and not self.has(name):
+                raise LIIFError(f"{origin} names {name}, which is not in {self.root}")
         chosen = copy(self)
         chosen.names = list(names)
         return chosen
 
-    def _read(self, index: int) -> np.ndarray:
-        raise NotImplementedError
 
+class DiskSource(ImageSource):
+    """The image files of a folder, sorted. Other files, hidden files and subfolders are ignored.
 
-class EncodedSource(ImageSource):
-    """Images that are stored as image files."""
-
-    def content(self, index: int) -> bytes:
-        """The bytes of an image file."""
-        raise NotImplementedError
-
-    def _read(self, index: int) -> np.ndarray:
-        return decode(self.content(index), self.path(index))
-
-
-class DiskSource(EncodedSource):
-    """The image files of a folder, sorted; other files and subfolders are ignored."""
+    A meta file or a JSON list may also name files in subfolders.
+    """
 
     def __init__(self, root: str) -> None:
         names = sorted(e.name for e in os.scandir(root) if e.name.lower().endswith(SUFFIXES) and e.name[0] != ".")
         super().__init__(root, names, {})
 
+    def has(self, name: str) -> bool:
+        """Whether the folder or a subfolder holds an image file of this name."""
+        return name.lower().endswith(SUFFIXES) and osp.isfile(osp.join(self.root, name))
+
     def content(self, index: int) -> bytes:
+        """Bytes of an image file."""
         try:
             return _client("disk").get(self.path(index))
         except OSError as error:
             raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
 
 
-class LmdbSource(EncodedSource):
+class LmdbSource(ImageSource):
     """The images of an LMDB in BasicSR's layout: data.mdb, and meta_info.txt, which lists them."""
 
     def __init__(self, root: str) -> None:
-        names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
-        super().__init__(root, names, sizes)
         keys = _lmdb_keys(osp.realpath(root))
+        names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False, known=keys)
+        super().__init__(root, names, sizes)
         for name in names:
             if name not in keys:
-                raise LIIFError(f"{root}: meta_info.txt names {name!r}, which the LMDB does not hold; make it again")
+                raise LIIFError(f"{root}: meta_info.txt names {name!r}, which is not in the LMDB; make it again")
 
     def content(self, index: int) -> bytes:
+        """Bytes of an image file."""
         content = _client("lmdb", osp.realpath(self.root)).get(self.names[index])
         if content is None:
             raise LIIFError(f"{self.root} no longer holds {self.names[index]!r}; make it again")
         return content
 
-    def crop(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-        """As `ImageSource.crop`, decoding only what the crop needs of a PNG that `prepare_data.py` made."""
-        content = self.content(index)
-        part = crop_png(content, self.size(index), corner, size)
-        if part is None:
-            part = crop(self.checked(index, decode(content, self.path(index))), corner, size)
-        return part
-
 
 class PixelSource(ImageSource):
-    """Decoded images one after another in a memory-mapped file, of which a crop reads only its own pages.
+    """Decoded images in a memory-mapped file; a crop reads only its own pages.
 
-    `scripts/prepare_data.py --pixels` makes it: pixels.bin holds uint8 RGB, meta_info.txt the names and sizes.
+    `prepare --pixels` makes it: pixels.bin holds uint8 RGB, meta_info.txt the names and sizes.
     """
 
     def __init__(self, root: str) -> None:
         names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
         super().__init__(root, names, sizes)
         if len(sizes) < len(names):
-            raise LIIFError(f"{root}: meta_info.txt does not give the size of each image; make it again")
+            raise LIIFError(f"{root}: meta_info.txt lacks the size of an image; make it again")
         ends = np.cumsum([sizes[name][0] * sizes[name][1] * 3 for name in names])
         self.starts = dict(zip(names, [0, *ends.tolist()], strict=False))
         data = osp.join(root, "pixels.bin")
         if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
-            raise LIIFError(f"{data} is missing or cut short: meta_info.txt asks for {ends[-1]} bytes; make it again")
+            raise LIIFError(f"{data} is missing or cut short: it should hold {ends[-1]} bytes; make it again")
 
-    def _read(self, index: int) -> np.ndarray:
+    def read(self, index: int) -> np.ndarray:
+        """View of an image: uint8 (H, W, 3), RGB, read-only."""
         name = self.names[index]
         (height, width), start = self.sizes[name], self.starts[name]
         return _pixels(osp.realpath(self.root))[start : start + height * width * 3].reshape(height, width, 3)
@@ -167,38 +161,56 @@ KINDS: dict[str, Callable[[str], ImageSource]] = {"disk": DiskSource, "lmdb": Lm
 
 
 def open_source(root: str, kind: str, meta_info_file: str | None = None) -> ImageSource:
-    """Open a folder (`disk`), an `lmdb` or `pixels`; a meta file, if given, selects its images.
+    """Open a folder (`disk`), an `lmdb` or `pixels`.
+
+    Args:
+        root: the folder or LMDB.
+        kind: a key of KINDS.
+        meta_info_file: selects and orders the images.
 
     Raises:
-        LIIFError: it does not exist, is empty or corrupt, or lacks what the meta file names.
+        LIIFError: the source does not exist, is empty or corrupt, or lacks an image of the meta file.
     """
     if not osp.isdir(root):
-        raise LIIFError(f"{root} does not exist; {how_to_get(root)}")
+        raise LIIFError(f"{root} does not exist; {download_hint(root)}")
     source = KINDS[kind](root)
     if meta_info_file is not None:
-        names, sizes = read_meta(meta_info_file, suffix=kind == "disk")
+        names, sizes = read_meta(meta_info_file, suffix=kind == "disk", known=source.names)
         source = source.selected(names, meta_info_file)
         source.sizes |= sizes
     return source
 
 
-def read_meta(path: str, suffix: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
-    """Read a meta file of BasicSR: one line for each image, its name first.
+def read_meta(
+    path: str, suffix: bool, known: Collection[str] = ()
+) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Read a meta file of BasicSR: one line per image, starting with its name.
+
+    As in BasicSR, the name ends at the first space and the rest is a comment. A name may contain spaces if its size
+    follows or if it is in `known`. Empty lines and lines that start with '# ' are skipped.
 
     Args:
+        path: the meta file, UTF-8 with or without a byte order mark.
         suffix: keep the suffix of names; the keys of an LMDB have none.
+        known: names of the images in the source.
 
     Returns:
-        The names, and (H, W) where the line gives it.
+        The names, and (H, W) of the images whose line has it.
+
+    Raises:
+        LIIFError: the file cannot be read.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             lines = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
-        raise LIIFError(f"{path} cannot be read ({error}); scripts/prepare_data.py makes it with an LMDB") from None
-    names, sizes = [], {}
-    for match in filter(None, map(META_LINE.fullmatch, lines)):  # any line but an empty one matches
-        name = match["name"] if suffix else osp.splitext(match["name"])[0]
+        raise LIIFError(f"{path} cannot be read ({error}); {PREPARE} folder makes one with an LMDB") from None
+    names, sizes, known = [], {}, frozenset(known)
+    for match in (META_LINE.fullmatch(line) for line in lines if line and not line.startswith("# ")):
+        assert match is not None  # any line matches
+        full, first = match["name"], match["name"].split()[0]
+        full, first = (full, first) if suffix else (osp.splitext(full)[0], osp.splitext(first)[0])
+        name = full if match["h"] or full in known else first
         names.append(name)
         if match["h"]:
             sizes[name] = int(match["h"]), int(match["w"])
@@ -207,8 +219,10 @@ def read_meta(path: str, suffix: bool) -> tuple[list[str], dict[str, tuple[int, 
 
 @cache
 def _client(kind: str, root: str | None = None) -> Any:
-    """BasicSR's file client, one per process since an LMDB cannot be opened twice. A fork may keep using the
-    inherited one, which is read-only and takes no lock."""
+    """BasicSR's file client, one per process because an LMDB cannot be opened twice.
+
+    A forked worker may keep using the inherited client, which is read-only and takes no lock.
+    """
     try:
         return FileClient(kind) if root is None else FileClient(kind, db_paths=root)
     except lmdb.Error as error:
@@ -222,10 +236,10 @@ def _pixels(root: str) -> np.ndarray:
 
 @cache
 def _lmdb_keys(root: str) -> frozenset[str]:
-    """All keys of an LMDB; checks first that it is whole, since reading beyond the end of one kills the process."""
+    """All keys of an LMDB. Its length is checked first, because reading beyond its end kills the process."""
     data = osp.join(root, "data.mdb")
     if not osp.isfile(data):
-        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; scripts/prepare_data.py makes one")
+        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; {PREPARE} folder makes one")
     try:
         with lmdb.open(root, readonly=True, lock=False) as env:
             if osp.getsize(data) < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:

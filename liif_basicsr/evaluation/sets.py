@@ -12,7 +12,7 @@ from liif_basicsr.config.options import scale_text, suggest
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.data.known import how_to_get
+from liif_basicsr.data.download_hints import download_hint
 from liif_basicsr.data.sampling import floor_size, scaled_size
 from liif_basicsr.data.source import DiskSource
 from liif_basicsr.errors import LIIFError
@@ -143,7 +143,7 @@ def _find(text: str, root: Path) -> tuple[str, Path]:
     folder = Path(path) if equals else root / name
     if not name or not folder.is_dir():
         known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        raise LIIFError(f"set {text!r}: {folder} is not a folder{suggest(name, known)}; {how_to_get(str(folder))}")
+        raise LIIFError(f"set {text!r}: {folder} is not a folder{suggest(name, known)}; {download_hint(str(folder))}")
     return name, folder
 
 

@@ -19,7 +19,7 @@ from basicsr.models import build_model
 from benchmarking.memory import private_memory
 from benchmarking.official import import_official
 from benchmarking.timing import row
-from liif_basicsr.data.prepare import images, sets
+from liif_basicsr.data.prepare import sets, storing
 from liif_basicsr.data.source import open_source
 
 SIZE, COUNT = (1356, 2040), 6  # as in DIV2K
@@ -83,8 +83,8 @@ def measure_data(official: Path | None, runs: int) -> None:
         roots["disk"].mkdir()
         make_images(roots["disk"])
         source = open_source(str(roots["disk"]), "disk")
-        images.store(source, roots["lmdb"], images.Settings())
-        images.store(source, roots["pixels"], images.Settings(pixels=True))
+        storing.store(source, roots["lmdb"], storing.Settings())
+        storing.store(source, roots["pixels"], storing.Settings(pixels=True))
         for cache, kind, count in CASES:
             ours, held = grown(lambda kind=kind: after_use(open_ours(roots[kind], kind)))
             with redirect_stdout(None):

@@ -12,7 +12,7 @@ import pytest
 from datafiles import build, make_lmdb, noise_image, paired_block, refused, save, train_block, val_block
 
 from liif_basicsr.data.decode import decode
-from liif_basicsr.data.prepare.images import Settings, open_any, store
+from liif_basicsr.data.prepare.storing import Settings, open_any, store
 from liif_basicsr.errors import LIIFError
 
 
@@ -37,11 +37,11 @@ def corrupt_file(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
-        ("datasets/DIV2K/DIV2K_train_HR_sub.lmdb", "prepare_data.py div2k"),
+        ("datasets/DIV2K/DIV2K_train_HR_sub.lmdb", "prepare div2k"),
         ("datasets/DIV2K/DIV2K_valid_HR", "DIV2K_valid_HR.zip"),
-        ("datasets/Set5/GT_x2", "prepare_data.py benchmark"),
-        ("datasets/quickstart/val", "prepare_data.py quickstart"),
-        ("photographs", "prepare_data.py"),
+        ("datasets/Set5/GT_x2", "prepare benchmark"),
+        ("datasets/quickstart/val", "prepare quickstart"),
+        ("photographs", "prepare folder"),
     ],
 )
 def test_a_missing_folder_is_reported_with_how_to_get_it(tmp_path: Path, name: str, part: str) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
-from liif_basicsr.data.prepare.images import Settings, open_any, store
+from liif_basicsr.data.prepare.storing import Settings, open_any, store
 
 
 def tensor(image: np.ndarray) -> torch.Tensor:

@@ -20,12 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liif_basicsr.data.prepare import sets
-from liif_basicsr.data.prepare.images import Settings, keys, open_any, starts, store
-from liif_basicsr.data.prepare.stores import LmdbFile
+from liif_basicsr.data.prepare.storing import LmdbFile, Settings, keys, open_any, starts, store
 from liif_basicsr.data.source import open_source
 from liif_basicsr.errors import LIIFError
 
-COMMAND = [sys.executable, str(ROOT / "scripts" / "prepare_data.py")]
+COMMAND = [sys.executable, "-m", "liif_basicsr", "prepare"]
 
 
 def environ() -> dict[str, str]:
@@ -58,7 +57,7 @@ def test_basicsr_reads_the_lmdb_of_a_folder(tmp_path: Path, photos: Path) -> Non
     from basicsr.data.single_image_dataset import SingleImageDataset
 
     done = prepare(tmp_path, "folder", photos, "set", "--processes", 2)
-    assert "dataroot_gt: set.lmdb" in done.stdout and "9 images of 3 images" in done.stdout
+    assert "dataroot_gt: set.lmdb" in done.stdout and "9 images from 3 images" in done.stdout
     lines = (tmp_path / "set.lmdb" / "meta_info.txt").read_text().splitlines()
     assert lines[0] == "photo_0_s001.png (480,480,3) 1" and lines[6] == "photo_1_s001.png (100,90,3) 1"
     opt = {"dataroot_lq": str(tmp_path / "set.lmdb"), "io_backend": {"type": "lmdb"}}
@@ -84,9 +83,9 @@ def test_check_lists_corrupt_images_and_writes_nothing(tmp_path: Path, photos: P
     done = prepare(tmp_path, "folder", photos, "--check", status=1)
     assert str(path) in done.stdout and "1 of 3 images" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
-    done = prepare(tmp_path, "folder", photos, "set", status=1)
+    done = prepare(tmp_path, "folder", photos, "set", status=2)
     line = done.stderr.splitlines()[-1]
-    assert line.startswith("prepare_data: error:") and str(path) in line and "--check" in line
+    assert "error:" in line and str(path) in line and "--check" in line
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
 
 
@@ -96,11 +95,11 @@ def test_check_lists_corrupt_images_and_writes_nothing(tmp_path: Path, photos: P
         (["div2k"], "DIV2K_train_HR.zip"),
         (["benchmark"], "benchmark.tar"),
         (["folder", "nothing", "out"], "nothing does not exist"),
-        (["folder", "."], "name the data set"),
+        (["folder", "."], "name of the data set"),
     ],
 )
 def test_missing_data_is_reported_in_one_line(tmp_path: Path, args: list[str], part: str) -> None:
-    done = prepare(tmp_path, *args, status=1)
+    done = prepare(tmp_path, *args, status=2)
     assert len(done.stderr.splitlines()) == 1 and part in done.stderr
 
 
@@ -130,7 +129,7 @@ def test_a_killed_run_leaves_no_data_set_and_can_be_repeated(many_photos: Path) 
     process.kill()
     process.communicate(timeout=60)  # its workers hold the other end: this returns when they have ended
     assert not (many_photos / "set.lmdb").exists()
-    assert "180 images of 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
+    assert "180 images from 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
     store(open_any(many_photos / "photos"), many_photos / "whole.lmdb", Settings())
     assert contents(many_photos / "set.lmdb") == contents(many_photos / "whole.lmdb")
     assert not (many_photos / "set.lmdb.partial").exists()
@@ -148,7 +147,7 @@ def test_an_interrupted_run_leaves_nothing(many_photos: Path) -> None:
     process = start_and_wait(many_photos)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in errors.splitlines()[-1] and "Traceback" not in errors
+    assert process.returncode == 130 and "Traceback" not in errors
     assert [path.name for path in many_photos.iterdir()] == ["photos"]
 
 

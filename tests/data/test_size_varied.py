@@ -105,8 +105,8 @@ def test_bad_options_are_refused(data: Path, changes: dict[str, object], parts: 
 
 
 @pytest.mark.parametrize(("text", "part"), [
-    ("{", "is no JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a list of file names"),
-    ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "asks for p9.png"),
+    ("{", "is not JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a list of file names"),
+    ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "names p9.png"),
 ])  # fmt: skip
 def test_a_bad_split_is_refused(data: Path, tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "s.json").write_text(text)

@@ -15,7 +15,7 @@ from test_options_files import FILES, options_of
 from liif_basicsr.archs import build_network
 from liif_basicsr.data.prepare import sets
 from liif_basicsr.data.prepare.celeba_hq import celeba_hq
-from liif_basicsr.data.prepare.images import Settings, open_any, store
+from liif_basicsr.data.prepare.storing import Settings, open_any, store
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, cached, checkpoint
 
 # Stands in for a model that would be downloaded.

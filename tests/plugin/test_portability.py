@@ -39,10 +39,8 @@ USED = """
 from liif_basicsr.__main__ import main
 assert main(["upscale", sys.argv[1], sys.argv[2], "--scale", "2"]) == 0
 assert main(["doctor"]) in (0, 1)
-import prepare_data
 sizes = "--processes 1 --crop 16 --step 8".split()
-sys.argv[1:] = ["folder", str(pathlib.Path(sys.argv[1]).parent), sys.argv[2] + ".set", *sizes]
-sys.exit(prepare_data.main())
+sys.exit(main(["prepare", "folder", str(pathlib.Path(sys.argv[1]).parent), sys.argv[2] + ".set", *sizes]))
 """
 
 

@@ -1,4 +1,4 @@
-"""JPEG alone: a clean image that was reduced and stored."""
+"""Downsampling and JPEG compression."""
 from __future__ import annotations
 
 import random
@@ -11,11 +11,13 @@ from PIL import Image
 
 from liif_basicsr.config import checks
 from liif_basicsr.config.options import Field
+from liif_basicsr.data.degradations.degradation import register
 from liif_basicsr.data.sampling import downsample
 
 
+@register("jpeg")
 class JPEG:
-    """Pillow's bicubic reduction, then a JPEG file of a whole quality from `jpeg_range`."""
+    """Downsample with Pillow's bicubic, then compress at an integer quality from `jpeg_range`."""
 
     fields: Mapping[str, Field] = {"jpeg_range": Field(checks.pair(1, 100), [30, 95])}
 
@@ -23,21 +25,21 @@ class JPEG:
         self.range = settings["jpeg_range"]
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size`, see `Degradation`."""
-        return stored(downsample(image, size), draw_quality(self.range))
+        """Degrade an image to `size` (h, w)."""
+        return compress_jpeg(downsample(image, size), draw_quality(self.range))
 
 
 def draw_quality(quality_range: list[float]) -> int:
-    """A whole number within the range, or the one that is nearest to it."""
+    """Draw an integer quality from the range, or the nearest one to it."""
     return round(random.uniform(*quality_range))
 
 
-def stored(image: np.ndarray, quality: int) -> np.ndarray:
-    """What is read again of an image that was stored as JPEG: uint8 (H, W, 3), RGB.
+def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Compress uint8 (H, W, 3) RGB as JPEG and decode it again.
 
     Chroma has half the resolution, as in most JPEG files. Equal to BasicSR's `add_jpg_compression`, which takes BGR.
     """
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
-    with Image.open(file) as again:
-        return np.array(again)
+    with Image.open(file) as decoded:
+        return np.array(decoded)

@@ -1,4 +1,4 @@
-"""One of several degradations, drawn for each image."""
+"""A random choice of several degradations."""
 from __future__ import annotations
 
 import random
@@ -9,23 +9,24 @@ import numpy as np
 
 from liif_basicsr.config import checks
 from liif_basicsr.config.options import Field
-from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.degradations.degradation import Degradation, register
 from liif_basicsr.errors import LIIFError
 
 
+@register("mix")
 class Mix:
-    """`parts`, a list of degradations, each a block or its short form, with the probabilities `part_prob`."""
+    """Draw one of `parts`, a list of degradations (blocks or short forms), with the probabilities `part_prob`."""
 
     fields: Mapping[str, Field] = {"parts": Field(checks.anything), "part_prob": Field(checks.weights)}
 
     def __init__(self, settings: dict[str, Any], where: str) -> None:
         parts, self.prob = settings["parts"], settings["part_prob"]
         if not isinstance(parts, (list, tuple)) or len(parts) != len(self.prob):
-            raise LIIFError(f"{where}: parts: must be a list of as many degradations as part_prob has numbers")
+            raise LIIFError(f"{where}: parts: must be a list with one degradation for each number in part_prob")
         self.parts = [Degradation(part, f"{where}: parts: {number}") for number, part in enumerate(parts, start=1)]
         settings["parts"] = [part.settings for part in self.parts]
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size`, see `Degradation`."""
+        """Degrade an image to `size` (h, w)."""
         part = random.choices(self.parts, self.prob)[0]
         return part(image, size, random.getrandbits(32))

@@ -1,4 +1,4 @@
-"""Photographs as cameras and web pages have them: one mild round of blur, noise and JPEG."""
+"""One mild round of blur, noise and JPEG, as photographs from cameras and web pages have it."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -10,15 +10,17 @@ import torch
 from liif_basicsr.config import checks
 from liif_basicsr.config.options import Field
 from liif_basicsr.data.degradations import steps
-from liif_basicsr.data.degradations.jpeg import draw_quality, stored
+from liif_basicsr.data.degradations.degradation import register
+from liif_basicsr.data.degradations.jpeg import compress_jpeg, draw_quality
 from liif_basicsr.data.sampling import downsample
 
 
+@register("photo")
 class Photo:
-    """Pillow's bicubic reduction, slight blur, the noise of a sensor, and a JPEG file.
+    """Downsample with Pillow's bicubic, blur slightly, add sensor noise, and compress as JPEG.
 
-    Blur and noise are in pixels of the low-resolution image, and so the same at all scales. Options are those of the
-    first round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
+    Blur and noise are in low-resolution pixels, so they are the same at all scales. Options are those of the first
+    round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
     """
 
     fields: Mapping[str, Field] = {
@@ -34,10 +36,10 @@ class Photo:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size`, see `Degradation`."""
+        """Degrade an image to `size` (h, w)."""
         s = self.settings
         out = steps.to_float(downsample(image, size))
         if np.random.uniform() < s["blur_prob"]:
             out = steps.blur(out, steps.draw_kernel(s, ""))
         out = steps.add_noise(out, s, "")
-        return stored(steps.to_uint8(out), draw_quality(s["jpeg_range"]))
+        return compress_jpeg(steps.to_uint8(out), draw_quality(s["jpeg_range"]))

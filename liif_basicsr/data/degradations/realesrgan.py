@@ -11,13 +11,15 @@ from torch import Tensor
 from liif_basicsr.config import checks
 from liif_basicsr.config.options import Field
 from liif_basicsr.data.degradations import steps
+from liif_basicsr.data.degradations.degradation import register
 
 
+@register("realesrgan")
 class RealESRGAN:
-    """The second-order degradation of Real-ESRGAN, with the options and the defaults of BasicSR's x4plus.
+    """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's x4plus.
 
-    The same as BasicSR's RealESRGANDataset and RealESRGANModel do on a GPU, and equal to it, but for what follows from
-    any scale: the last resizing is to `size`, and the one before relative to it. Ground truth is not sharpened first.
+    The result equals BasicSR's RealESRGANDataset and RealESRGANModel, with two differences: the last resizing goes to
+    `size`, for any scale, and the one before is relative to it; the ground truth is not sharpened first.
 
     Source: Wang et al., Real-ESRGAN (ICCVW 2021), section 3; options/train/RealESRGAN of BasicSR.
     """
@@ -44,7 +46,7 @@ class RealESRGAN:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size`, see `Degradation`."""
+        """Degrade an image to `size` (h, w)."""
         s = self.settings
         kernels = [steps.draw_kernel(s, end) for end in ("", "2")]
         sinc = steps.draw_sinc(s["final_sinc_prob"])

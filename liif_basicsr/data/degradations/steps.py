@@ -1,7 +1,7 @@
 """The steps of a degradation, on BasicSR's own functions: blur, resizing, noise, JPEG.
 
-Images are (1, 3, H, W) float32, RGB in [0, 1]. What is drawn, and in what order, is as in BasicSR's RealESRGANDataset
-and RealESRGANModel; `end` is what the names of a round's options end with, '' or '2'.
+Images are (1, 3, H, W) float32, RGB in [0, 1]. Random numbers are drawn in the same order as in BasicSR's
+RealESRGANDataset and RealESRGANModel. `end` is the ending of a round's option names, '' or '2'.
 """
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.errors import LIIFError
 
 MODES = ["area", "bilinear", "bicubic"]
-# Kernels below this size do not hold a sinc filter of the lowest frequencies.
+# Smaller kernels cannot represent a sinc filter of the lowest frequencies.
 LARGE_KERNEL = 13
 
 
 def blur_fields(end: str, sigma: tuple[float, float], sinc_prob: float, size: int = 21) -> dict[str, Field]:
-    """The options of a round's blur; the sigmas are in pixels."""
+    """Options of a round's blur; sigmas are in pixels."""
     return {
         f"blur_kernel_size{end}": Field(checks.kernel_size, size),
         f"kernel_list{end}": Field(checks.kernel_names, list(checks.KERNELS)),
@@ -48,7 +48,7 @@ def blur_fields(end: str, sigma: tuple[float, float], sinc_prob: float, size: in
 
 
 def noise_fields(end: str, gaussian: tuple[float, float], poisson: tuple[float, float]) -> dict[str, Field]:
-    """The options of a round's noise; `noise_range` is in steps of 8 bits."""
+    """Options of a round's noise; `noise_range` is in 8-bit levels."""
     return {
         f"gaussian_noise_prob{end}": Field(checks.probability, 0.5),
         f"noise_range{end}": Field(checks.pair(0, 255), list(gaussian)),
@@ -58,14 +58,14 @@ def noise_fields(end: str, gaussian: tuple[float, float], poisson: tuple[float, 
 
 
 def check_kernels(settings: Mapping[str, Any], end: str, where: str) -> None:
-    """Raise LIIFError unless each kernel of a round has its probability."""
+    """Raise unless a round has one probability per kernel."""
     names, probs = len(settings[f"kernel_list{end}"]), len(settings[f"kernel_prob{end}"])
     if names != probs:
         raise LIIFError(f"{where}: kernel_prob{end}: has {probs} numbers, kernel_list{end} has {names} kernels")
 
 
 def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
-    """The blur kernel of a round: (1, k, k)."""
+    """Draw the blur kernel of a round: (1, k, k)."""
     largest = settings[f"blur_kernel_size{end}"]
     size = random.choice(range(checks.SMALLEST_KERNEL, largest + 1, 2))
     if np.random.uniform() < settings[f"sinc_prob{end}"]:
@@ -80,7 +80,7 @@ def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
 
 
 def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
-    """The sinc filter at the end (1, k, k), or with the probability 1 - `prob` none."""
+    """Draw the final sinc filter (1, k, k); None with probability 1 - `prob`."""
     if np.random.uniform() >= prob:
         return None
     size = random.choice(range(checks.SMALLEST_KERNEL, largest + 1, 2))
@@ -89,7 +89,7 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """BasicSR's `filter2D`; where the image is too small to be mirrored, its border is repeated."""
+    """Filter with BasicSR's `filter2D`; an image too small to be mirrored is extended by its border pixels."""
     reach, (h, w) = kernel.shape[-1] // 2, image.shape[-2:]
     if min(h, w) > reach:
         return filter2D(image, kernel)
@@ -98,26 +98,26 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def draw_scale(settings: Mapping[str, Any], end: str) -> float:
-    """How much a round's resizing enlarges."""
+    """Draw the factor of a round's resizing."""
     low, high = settings[f"resize_range{end}"]
     kind = random.choices(["up", "down", "keep"], settings[f"resize_prob{end}"])[0]
     return np.random.uniform(1, high) if kind == "up" else np.random.uniform(low, 1) if kind == "down" else 1
 
 
 def resize(image: Tensor, scale: float) -> Tensor:
-    """Resize by a scale, to at least one pixel, in a way that is drawn."""
+    """Resize by a factor with a random interpolation, to at least one pixel."""
     scale = max(scale, 1 / min(image.shape[-2:]))
     return F.interpolate(image, scale_factor=scale, mode=random.choice(MODES))
 
 
 def resize_to(image: Tensor, size: tuple[float, float]) -> Tensor:
-    """Resize to (h, w), to at least one pixel, in a way that is drawn."""
+    """Resize to (h, w) with a random interpolation, to at least one pixel."""
     height, width = (max(1, int(n)) for n in size)
     return F.interpolate(image, size=(height, width), mode=random.choice(MODES))
 
 
 def add_noise(image: Tensor, settings: Mapping[str, Any], end: str) -> Tensor:
-    """Gaussian or Poisson noise, gray or coloured."""
+    """Add Gaussian or Poisson noise, gray or colored."""
     gray = settings[f"gray_noise_prob{end}"]
     if np.random.uniform() < settings[f"gaussian_noise_prob{end}"]:
         return random_add_gaussian_noise_pt(image, settings[f"noise_range{end}"], gray, clip=True, rounds=False)
@@ -125,18 +125,18 @@ def add_noise(image: Tensor, settings: Mapping[str, Any], end: str) -> Tensor:
 
 
 def compress(image: Tensor, quality_range: list[float]) -> Tensor:
-    """BasicSR's own JPEG, at a quality that is drawn."""
+    """Compress with BasicSR's differentiable JPEG at a random quality."""
     quality = image.new_zeros(len(image)).uniform_(*quality_range)
     return _jpeger()(torch.clamp(image, 0, 1), quality=quality)
 
 
 def to_float(image: np.ndarray) -> Tensor:
-    """uint8 (H, W, 3) to (1, 3, H, W) float32 in [0, 1]."""
+    """Convert uint8 (H, W, 3) to float32 (1, 3, H, W) in [0, 1]."""
     return to_image_tensor(image)[None]
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [0, 1] to uint8 (H, W, 3), clamped and rounded."""
+    """Convert (1, 3, H, W) in [0, 1] to uint8 (H, W, 3), clamped and rounded."""
     pixels = (image[0] * 255).round().clamp(0, 255).byte()
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 

@@ -1,1 +1,1 @@
-"""Makes data sets on disk from images: the work of scripts/prepare_data.py."""
+"""Make data sets on disk: the work of `python -m liif_basicsr prepare`."""

@@ -6,34 +6,34 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from liif_basicsr.data.known import GET_CELEBA_HQ
-from liif_basicsr.data.prepare.images import encode_png, keys, open_any
+from liif_basicsr.data.download_hints import CELEBA_HQ
 from liif_basicsr.data.prepare.parallel import parallel_map
-from liif_basicsr.data.prepare.stores import atomic_folder
+from liif_basicsr.data.prepare.storing import atomic_folder, encode_png, keys, open_any
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import write
 
-# The first is resized from the images, the others from the first.
+# The first size is made from the images, the others from the first.
 SIZES = (256, 128, 64, 32)
 # The paper trains on 25 000 of the 30 000 images.
 TRAINING = 5 / 6
 
 
 def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
-    """Make `target`/256, 128, 64 and 32 from square images, and `target`/split.json, which lists those for training.
+    """Make `target`/256, 128, 64 and 32 from square images, and `target`/split.json, which lists the training images.
 
-    What exists stays, such as the paper's own split.json; a new one takes the first 5/6 of the names for training.
+    Existing files stay, such as the paper's own split.json. A new split.json takes the first 5/6 of the names for
+    training.
 
     Returns:
-        The folders and files that were made.
+        The new folders and files.
 
     Raises:
-        LIIFError: no images, one that is corrupt, not square or too small, or a target that cannot be written.
+        LIIFError: there are no images, one is corrupt, not square or too small, or the target cannot be written.
     """
     if not folder.is_dir():
-        raise LIIFError(f"{folder} does not exist; {GET_CELEBA_HQ}")
+        raise LIIFError(f"{folder} does not exist; {CELEBA_HQ}")
     made = []
     for size in SIZES:
         goal = target / str(size)
@@ -48,7 +48,7 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
 
 
 def resized(source: ImageSource, index: int, size: int) -> bytes:
-    """A PNG of an image at `size`, resized as by the official code's `resize.py`."""
+    """Resize an image as the official code's `resize.py` does, and encode it as PNG."""
     image = source.read(index)
     if image.shape[0] != image.shape[1] or image.shape[0] < size:
         found = f"{source.path(index)} is {image.shape[0]}x{image.shape[1]}"

@@ -1,4 +1,4 @@
-"""One function over all images of a source, in several processes, with the results in order."""
+"""Apply a function to all images of a source in several processes, with the results in order."""
 from __future__ import annotations
 
 import os
@@ -23,7 +23,7 @@ def parallel_map(function: Function, source: Sized, processes: int, title: str) 
 
     Args:
         function, source: must be picklable.
-        processes: 1 does the work in this process.
+        processes: 1 runs in this process.
         title: label of the progress bar.
     """
     workers = min(processes, len(source)) if processes > 1 else 0
@@ -44,7 +44,7 @@ class _Task(Dataset):
     def __getitem__(self, index: int) -> Any:
         try:
             return self.function(self.source, index)
-        except LIIFError as error:  # returned, because DataLoader puts the whole traceback into what a worker raises
+        except LIIFError as error:  # returned, because DataLoader adds a traceback to the message of a raised error
             return error
 
 
@@ -53,10 +53,9 @@ def _identity(result: Any) -> Any:
 
 
 def _end_with_parent(worker: int) -> None:
-    """Let a worker end when its parent is killed; torch's own check never runs in a worker that waits at a full pipe.
+    """End a worker when its parent is killed; torch's own check never runs in a worker that waits at a full pipe.
 
-    The sentinel of the parent is closed by the system whatever the start method; `os.getppid` is the fork server's
-    where there is one.
+    The system closes the parent's sentinel with any start method, while `os.getppid` may be the fork server.
     """
     parent = parent_process()
     assert parent is not None

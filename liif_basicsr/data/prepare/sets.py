@@ -9,16 +9,15 @@ import numpy as np
 import skimage
 
 from liif_basicsr.data.decode import decode
-from liif_basicsr.data.known import GET_BENCHMARK, GET_DIV2K
-from liif_basicsr.data.prepare.bicubic import reduce
-from liif_basicsr.data.prepare.images import Settings, encode_png, open_any, store
-from liif_basicsr.data.prepare.stores import atomic_folder
+from liif_basicsr.data.download_hints import BENCHMARK, DIV2K
+from liif_basicsr.data.prepare.imresize import imresize
+from liif_basicsr.data.prepare.storing import Settings, atomic_folder, encode_png, open_any, store
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 
 SCALES = (2, 3, 4)
 
-# Photographs that scikit-image ships, which BasicSR depends on.
+# Photographs that come with scikit-image, one of BasicSR's dependencies.
 QUICKSTART_TRAIN = (
     *("astronaut.png", "brick.png", "camera.png", "grass.png", "gravel.png"),
     *("hubble_deep_field.jpg", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg"),
@@ -27,24 +26,24 @@ QUICKSTART_VAL = ("chelsea.png", "coffee.png")
 
 
 def open_div2k(folder: Path) -> ImageSource:
-    """The images of DIV2K's training set."""
+    """Open DIV2K's training images."""
     if not folder.is_dir():
-        raise LIIFError(f"{folder} does not exist; {GET_DIV2K}")
+        raise LIIFError(f"{folder} does not exist; {DIV2K}")
     return open_any(folder)
 
 
 def benchmark(root: Path, target: Path) -> list[Path]:
-    """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and likewise for x3 and x4.
+    """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and the same for x3 and x4.
 
-    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or one of images only: these are
-    cropped to a multiple of the scale and downsampled as the usual files were.
+    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or a folder of images only. These
+    are cropped to a multiple of the scale and downsampled in the same way as the usual files.
 
     Returns:
-        The folders that were made; existing ones stay.
+        The new folders; existing ones stay.
     """
     sets = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
     if not sets:
-        raise LIIFError(f"there are no benchmark sets in {root}; {GET_BENCHMARK}")
+        raise LIIFError(f"there are no benchmark sets in {root}; {BENCHMARK}")
     made = []
     for folder in sets:
         images = open_source(str(folder / "HR" if (folder / "HR").is_dir() else folder), "disk")
@@ -58,7 +57,7 @@ def benchmark(root: Path, target: Path) -> list[Path]:
 
 
 def quickstart(target: Path) -> None:
-    """Make `target`/train.lmdb of scikit-image's photographs, and `target`/val of those kept for validation."""
+    """Make `target`/train.lmdb from scikit-image's photographs, and `target`/val from two others."""
     photographs = open_source(osp.join(osp.dirname(skimage.__file__), "data"), "disk")
     if not (target / "train.lmdb").exists():
         store(photographs.selected(QUICKSTART_TRAIN, "quickstart"), target / "train.lmdb", Settings(crop=240, step=240))
@@ -69,27 +68,32 @@ def quickstart(target: Path) -> None:
 
 def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
     """Write a folder of PNG files named as `images`, with the output of `pixels(index)`."""
+    stems: dict[str, str] = {}
+    for name in images.names:
+        same = stems.setdefault(osp.splitext(name)[0], name)
+        if same != name:
+            raise LIIFError(f"{images.root}: {same} and {name} would both become {osp.splitext(name)[0]}.png; rename one")
     with atomic_folder(target) as folder:
-        for index, name in enumerate(images.names):
-            (folder / f"{osp.splitext(name)[0]}.png").write_bytes(encode_png(pixels(index), 9))
+        for index, stem in enumerate(stems):
+            (folder / f"{stem}.png").write_bytes(encode_png(pixels(index), 9))
 
 
-def _write_benchmark(target: Path, which: int, images: ImageSource, given: Path, scale: int) -> None:
+def _write_benchmark(target: Path, which: int, images: ImageSource, lr_folder: Path, scale: int) -> None:
     """Write one folder of a set: low resolution (`which` = 0) or ground truth (1) at a scale."""
-    _write(target, images, lambda index: _pair(images, index, given, scale)[which])
+    _write(target, images, lambda index: _pair(images, index, lr_folder, scale)[which])
 
 
-def _pair(images: ImageSource, index: int, given: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Low resolution, read or made, and the ground truth cropped to a multiple of it."""
+def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read or make low resolution, and crop the ground truth to a multiple of it."""
     image, stem = images.read(index), osp.splitext(images.names[index])[0]
-    if given.is_dir():
-        low = _read(given / f"X{scale}" / f"{stem}x{scale}.png")
+    if lr_folder.is_dir():
+        low = _read(lr_folder / f"X{scale}" / f"{stem}x{scale}.png")
     else:
         height, width = (n - n % scale for n in image.shape[:2])
-        low = reduce(image[:height, :width], scale)
+        low = imresize(image[:height, :width], scale)
     height, width = low.shape[0] * scale, low.shape[1] * scale
     if image.shape[0] < height or image.shape[1] < width:
-        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its form in {given}")
+        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its low resolution in {lr_folder}")
     return low, image[:height, :width]
 
 

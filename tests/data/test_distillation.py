@@ -13,10 +13,10 @@ from datafiles import build, paired_train_block, refused, save
 
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.data.prepare.teach import Lessons, teach, with_colours_of
+from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs, with_colors_of
 from liif_basicsr.data.sampling import downsample, downsample_part
 from liif_basicsr.data.source import open_source
-from liif_basicsr.data.taught import KINDS, check_record, read_record
+from liif_basicsr.data.distillation_pairs import KINDS, check_record, read_record
 from liif_basicsr.errors import LIIFError
 
 
@@ -43,9 +43,9 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def lessons(photos: Path, teacher: Any = None, **changes: Any) -> Lessons:
+def pairs_of(photos: Path, teacher: Any = None, **changes: Any) -> DistillationPairs:
     settings = {"degradation": Degradation("jpeg:50"), "lq_size": 8, "seed": 0, **changes}
-    return Lessons(open_source(str(photos), "disk"), teacher or Doubler(), **settings)
+    return DistillationPairs(open_source(str(photos), "disk"), teacher or Doubler(), **settings)
 
 
 def contents(folder: Path) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def test_pairs_are_what_they_say(tmp_path, photos):
-    made_with = lessons(photos)
-    assert teach(made_with, tmp_path / "pairs", 12, processes=1) == 12
+    made_with = pairs_of(photos)
+    assert make_pairs(made_with, tmp_path / "pairs", 12, processes=1) == 12
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
     assert len(lq) == len(taught) == len(gt) == 12 and lq.names == taught.names == gt.names
     originals = [made_with.photos.read(index) for index in (0, 1)]
@@ -72,7 +72,7 @@ def test_pairs_are_what_they_say(tmp_path, photos):
 
 
 def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
-    teach(lessons(photos, degradation=Degradation({"type": "jpeg", "clean_prob": 0.5})), tmp_path / "pairs", 20, 1)
+    make_pairs(pairs_of(photos, degradation=Degradation({"type": "jpeg", "clean_prob": 0.5})), tmp_path / "pairs", 20, 1)
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
     clean = [np.array_equal(lq.read(index), downsample(gt.read(index), (8, 8))) for index in range(20)]
     assert 3 < sum(clean) < 17
@@ -83,7 +83,7 @@ def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
 
 def test_plain_images_are_to_be_left_as_they_are(tmp_path, photos):
     """Whatever the degradation and the teacher make of them; all other pairs are as ever."""
-    teach(lessons(photos, plain=0.4, lq_size=12), tmp_path / "pairs", 60, processes=1)
+    make_pairs(pairs_of(photos, plain=0.4, lq_size=12), tmp_path / "pairs", 60, processes=1)
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
     flat = gradient = 0
     for index in range(60):
@@ -104,10 +104,10 @@ def test_what_is_taught_has_the_colours_of_the_input_and_the_details_of_the_teac
     made = lq.repeat(4, 0).repeat(4, 1)
     made[::2, ::2] += 9
     made[1::2, 1::2] -= 9  # details that a mean over an input pixel does not see
-    assert np.array_equal(with_colours_of(lq, made), made)
+    assert np.array_equal(with_colors_of(lq, made), made)
     y, _ = np.indices(made.shape[:2])
     drifted = np.uint8(np.rint(made + np.stack([y / 40, 5 + 0 * y, -7 + 0 * y], axis=-1)))
-    mended = with_colours_of(lq, drifted).astype(float)
+    mended = with_colors_of(lq, drifted).astype(float)
     assert np.abs(mended - made).max() <= 2
     assert np.abs((mended - made).mean((0, 1))).max() < 0.3
 
@@ -120,7 +120,7 @@ def holds(image: np.ndarray, part: np.ndarray) -> bool:
 def test_basicsr_reads_them(tmp_path, photos):
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
-    teach(lessons(photos), tmp_path / "pairs", 3, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "pairs", 3, processes=1)
     dataset = PairedImageDataset({
         "phase": "val", "scale": 2, "io_backend": {"type": "lmdb"},
         "dataroot_gt": str(tmp_path / "pairs" / "teacher.lmdb"), "dataroot_lq": str(tmp_path / "pairs" / "lq.lmdb"),
@@ -131,30 +131,30 @@ def test_basicsr_reads_them(tmp_path, photos):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_run_that_was_stopped_goes_on_to_the_same_pairs(tmp_path, photos, processes):
-    teach(lessons(photos), tmp_path / "whole", 9, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "whole", 9, processes=1)
     with pytest.raises(KeyboardInterrupt):
-        teach(lessons(photos, Doubler(stop_at=4)), tmp_path / "pairs", 9, processes=1)
+        make_pairs(pairs_of(photos, Doubler(stop_at=4)), tmp_path / "pairs", 9, processes=1)
     assert len(open_source(str(tmp_path / "pairs" / "gt.lmdb"), "lmdb")) == 4
-    assert teach(lessons(photos), tmp_path / "pairs", 9, processes) == 5
+    assert make_pairs(pairs_of(photos), tmp_path / "pairs", 9, processes) == 5
     assert contents(tmp_path / "pairs") == contents(tmp_path / "whole")
-    assert teach(lessons(photos), tmp_path / "pairs", 9, processes) == 0
+    assert make_pairs(pairs_of(photos), tmp_path / "pairs", 9, processes) == 0
 
 
 def test_a_half_written_pair_is_written_again(tmp_path, photos):
-    teach(lessons(photos), tmp_path / "pairs", 5, processes=1)
-    teach(lessons(photos), tmp_path / "whole", 6, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "pairs", 5, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "whole", 6, processes=1)
     for kind in ("gt", "teacher"):  # killed before the input was written
         with lmdb.open(str(tmp_path / "pairs" / f"{kind}.lmdb")) as env, env.begin(write=True) as transaction:
             transaction.put(b"0000005", b"half")
-    assert teach(lessons(photos), tmp_path / "pairs", 6, processes=1) == 1
+    assert make_pairs(pairs_of(photos), tmp_path / "pairs", 6, processes=1) == 1
     assert contents(tmp_path / "pairs") == contents(tmp_path / "whole")
 
 
 def test_another_seed_makes_other_pairs(tmp_path, photos):
-    pixels = lessons(photos).pixels()
-    assert lessons(photos).pair(3, pixels) == lessons(photos).pair(3, pixels)
-    assert lessons(photos).pair(3, pixels) != lessons(photos).pair(4, pixels)
-    assert lessons(photos).pair(3, pixels) != lessons(photos, seed=1).pair(3, pixels)
+    pixels = pairs_of(photos).pixels()
+    assert pairs_of(photos).pair(3, pixels) == pairs_of(photos).pair(3, pixels)
+    assert pairs_of(photos).pair(3, pixels) != pairs_of(photos).pair(4, pixels)
+    assert pairs_of(photos).pair(3, pixels) != pairs_of(photos, seed=1).pair(3, pixels)
 
 
 @pytest.mark.parametrize(
@@ -168,34 +168,34 @@ def test_another_seed_makes_other_pairs(tmp_path, photos):
     ],
 )
 def test_pairs_of_another_kind_are_not_gone_on_with(tmp_path, photos, changes, part):
-    teach(lessons(photos), tmp_path / "pairs", 2, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "pairs", 2, processes=1)
     before = contents(tmp_path / "pairs")
     with pytest.raises(LIIFError) as caught:
-        teach(lessons(photos, **changes), tmp_path / "pairs", 4, processes=1)
+        make_pairs(pairs_of(photos, **changes), tmp_path / "pairs", 4, processes=1)
     assert str(caught.value).startswith(f"{tmp_path / 'pairs'}: {part}")
     assert contents(tmp_path / "pairs") == before
 
 
 def test_photographs_that_are_too_small_are_said_before_anything_is_made(tmp_path, photos):
     with pytest.raises(LIIFError, match="no photograph is as large as 400x400"):
-        teach(lessons(photos, lq_size=200), tmp_path / "pairs", 2, processes=1)
+        make_pairs(pairs_of(photos, lq_size=200), tmp_path / "pairs", 2, processes=1)
     assert not (tmp_path / "pairs").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, photos):
     with pytest.raises(LIIFError, match="holds no teach.json"):
-        teach(lessons(photos), photos, 2, processes=1)
+        make_pairs(pairs_of(photos), photos, 2, processes=1)
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / "teach.json").write_text("{")
     with pytest.raises(LIIFError, match="is damaged"):
-        teach(lessons(photos), tmp_path / "pairs", 2, processes=1)
+        make_pairs(pairs_of(photos), tmp_path / "pairs", 2, processes=1)
 
 
 def test_a_broken_photograph_is_named_and_the_pairs_before_it_kept(tmp_path, photos):
     path = photos / "1.png"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(LIIFError, match="1.png"):
-        teach(lessons(photos), tmp_path / "pairs", 50, processes=1)
+        make_pairs(pairs_of(photos), tmp_path / "pairs", 50, processes=1)
     kept = json.loads((tmp_path / "pairs" / "teach.json").read_text())
     assert kept["teacher"] == "doubler"
     assert (tmp_path / "pairs" / "lq.lmdb" / "meta_info.txt").exists()
@@ -215,7 +215,7 @@ def block_of(folder: Path, target: str = "teacher", **changes: Any) -> dict[str,
 
 
 def test_any_scale_up_to_the_teachers_is_drawn_and_its_image_reduced(tmp_path, photos):
-    teach(lessons(photos), tmp_path / "pairs", 3, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "pairs", 3, processes=1)
     dataset = build(block_of(tmp_path / "pairs", use_hflip=False, use_rot=False))
     whole = [dataset.gt[0].read(index) for index in range(3)]
     sides = set()
@@ -244,7 +244,7 @@ def test_a_part_that_is_reduced_equals_that_part_of_the_reduced_whole():
 
 
 def test_pairs_of_the_wanted_kind_are_taken(tmp_path, photos):
-    teach(lessons(photos), tmp_path / "pairs", 3, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "pairs", 3, processes=1)
     wanted = {"path": "doubler", "scale": 2, "degradation": "jpeg:50"}
     assert len(build(block_of(tmp_path / "pairs", "gt", teacher=wanted))) == 3
     assert len(build(block_of(tmp_path / "pairs", teacher={"path": "doubler"}, scale_range=None, sample_q=144))) == 3
@@ -259,19 +259,19 @@ def test_pairs_of_the_wanted_kind_are_taken(tmp_path, photos):
         ({"teacher": {"path": "doubler", "degradation": "foto"}}, ["teacher: degradation: type 'foto'", "'photo'"]),
         ({"teacher": {"scale": 2}}, ["teacher", "'path' is missing"]),
         ({"teacher": "doubler"}, ["teacher: must be a block"]),
-        ({"scales": [3]}, ["scales: the pairs in", "of scale 2", "[2]"]),
-        ({"scale_range": [1, 3]}, ["scale_range: goes up to 3", "of scale 2"]),
+        ({"scales": [3]}, ["scales: the pairs in", "scale 2", "[2]"]),
+        ({"scale_range": [1, 3]}, ["scale_range: goes up to 3", "scale 2"]),
         ({"scale_range": [2, 1]}, ["scale_range", "[lowest, highest]"]),
         ({"sample_q": 49}, ["sample_q is 49", "36"]),
     ],
 )
 def test_pairs_that_are_not_wanted_are_said_in_one_line(tmp_path, photos, changes, parts):
-    teach(lessons(photos), tmp_path / "pairs", 1, processes=1)
+    make_pairs(pairs_of(photos), tmp_path / "pairs", 1, processes=1)
     refused(lambda: build(block_of(tmp_path / "pairs", **changes)), "datasets: Photos: ", *parts)
 
 
 def test_a_teacher_is_asked_for_where_none_made_the_pairs(tmp_path, photos):
     refused(
         lambda: build(paired_train_block(photos, photos, teacher={"path": "doubler"})),
-        "dataroot_lq", "holds no teach.json", "prepare_data.py teach",
+        "dataroot_lq", "holds no teach.json", "prepare teach",
     )  # fmt: skip

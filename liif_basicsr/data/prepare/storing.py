@@ -1,20 +1,25 @@
-"""Stores images as sub-images in LMDB or as decoded pixels, and finds corrupt ones."""
+"""Store images as sub-images in an LMDB or as decoded pixels, and find corrupt ones.
+
+A store appears under its name only when it is complete.
+"""
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from contextlib import closing
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
+from os import fsync
 from os import path as osp
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import lmdb
 import numpy as np
 
 from liif_basicsr.data.prepare.parallel import Function, parallel_map
-from liif_basicsr.data.prepare.stores import LmdbFile, PixelFile, atomic_folder
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 
@@ -22,7 +27,7 @@ Piece = tuple[tuple[int, int], bytes]  # (H, W) and the bytes to store
 
 
 class Settings(NamedTuple):
-    """How to store images: as PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as `pixels`."""
+    """How to store images: PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as decoded `pixels`."""
 
     crop: int = 480
     step: int = 240
@@ -32,16 +37,16 @@ class Settings(NamedTuple):
 
 
 def open_any(path: Path) -> ImageSource:
-    """Open a folder of images, an LMDB, or a folder of pixels, whichever it is."""
+    """Open a folder of images, an LMDB, or a folder of decoded pixels."""
     files = {"data.mdb": "lmdb", "pixels.bin": "pixels"}
     return open_source(str(path), next((kind for name, kind in files.items() if (path / name).exists()), "disk"))
 
 
 def store(source: ImageSource, target: Path, settings: Settings) -> int:
-    """Store all images of a source as `target`, which appears only when it is complete.
+    """Store all images of a source as `target`.
 
     Returns:
-        The number of images, or sub-images, stored.
+        The number of images or sub-images stored.
 
     Raises:
         LIIFError: an image is corrupt, or the target cannot be written.
@@ -54,7 +59,7 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
         with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
             for name, pieces in zip(names, all_pieces, strict=True):
                 if isinstance(pieces, LIIFError):
-                    raise LIIFError(f"{pieces}; --check lists all that are corrupt")
+                    raise LIIFError(f"{pieces}; --check lists all corrupt images")
                 for number, ((height, width), content) in enumerate(pieces, start=1):
                     key = name if settings.pixels else f"{name}_s{number:03d}"
                     file.write(key, content)
@@ -64,12 +69,12 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
 
 
 def corrupt(source: ImageSource, processes: int) -> list[str]:
-    """A line for each image of a source that cannot be read."""
+    """Return a line for each image of a source that cannot be read."""
     return [str(error) for error in parallel_map(_check, source, processes, "checking") if error is not None]
 
 
 def keys(names: Sequence[str]) -> list[str]:
-    """Names without suffix as keys that BasicSR can read: ASCII, no dot, each unique."""
+    """Turn file names into keys that BasicSR can read: ASCII, without dots, each unique."""
     taken: dict[str, None] = {}
     for name in names:
         stem = re.sub(r"[^0-9A-Za-z_-]", "_", osp.splitext(name)[0])[:200]
@@ -79,13 +84,13 @@ def keys(names: Sequence[str]) -> list[str]:
 
 
 def starts(n: int, crop: int, step: int) -> list[int]:
-    """Where crops start along an axis of `n` pixels so that together they cover it."""
+    """Return the starts of crops that together cover an axis of `n` pixels."""
     inside = list(range(0, max(n - crop, 0) + 1, step))
     return inside if inside[-1] + crop >= n else [*inside, n - crop]
 
 
 def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> list[Piece]:
-    """The sub-images of an image, row by row, as PNG; along an axis shorter than `crop` it stays whole."""
+    """Cut an image into sub-images, row by row, as PNG. An axis shorter than `crop` stays whole."""
     image = source.read(index)
     windows = [
         image[top : top + crop, left : left + crop]
@@ -96,12 +101,72 @@ def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> li
 
 
 def encode_png(image: np.ndarray, level: int) -> bytes:
-    """A PNG of uint8 (H, W, 3) RGB."""
+    """Encode uint8 (H, W, 3) RGB as PNG."""
     options = [cv2.IMWRITE_PNG_COMPRESSION, level]
-    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and newer: this filter is read twice as fast, and no larger
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and newer: this filter decodes twice as fast at the same size
         options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
         options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Provide a folder TARGET.partial to fill; rename it to `target` if the context ends without an error.
+
+    After an error it is removed. A partial folder left by a killed run is removed at the start.
+
+    Raises:
+        LIIFError: the disk is full, or the target cannot be written.
+    """
+    folder = target.with_name(target.name + ".partial")
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        yield folder
+        folder.rename(target)
+    except (OSError, lmdb.Error) as error:
+        raise LIIFError(f"{target} cannot be written: {error}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class LmdbFile:
+    """A new LMDB in a folder; it grows as needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.env = lmdb.open(str(folder), map_size=2**28, sync=False)
+
+    def write(self, key: str, content: bytes) -> None:
+        """Add one entry."""
+        try:
+            with self.env.begin(write=True) as transaction:
+                transaction.put(key.encode(), content)
+        except lmdb.MapFullError:
+            self.env.set_mapsize(2 * self.env.info()["map_size"])
+            self.write(key, content)
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        self.env.sync(True)
+        self.env.close()
+
+
+class PixelFile:
+    """A new pixels.bin in a folder: the bytes of all images, one after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = open(folder / "pixels.bin", "wb")
+
+    def write(self, key: str, content: bytes) -> None:
+        """Append one image."""
+        self.file.write(content)
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        with self.file:
+            self.file.flush()
+            fsync(self.file.fileno())
 
 
 def _work(settings: Settings) -> Function:

@@ -1,6 +1,6 @@
-"""A folder of pairs that a teacher made: what is in it, and what it was made with.
+"""Check which teacher and degradation a folder of distillation pairs was made with.
 
-`scripts/prepare_data.py teach` makes it: lq.lmdb, teacher.lmdb and gt.lmdb, with the same keys, and teach.json.
+`prepare teach` makes such a folder: lq.lmdb, teacher.lmdb and gt.lmdb with the same keys, and teach.json.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from liif_basicsr.config.options import check_block
 from liif_basicsr.config.schema import TAUGHT
 from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.download_hints import PREPARE
 from liif_basicsr.errors import LIIFError
 
 KINDS = ("lq", "teacher", "gt")
@@ -19,16 +20,16 @@ RECORD = "teach.json"
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What the pairs of a folder were made with.
+    """Return the settings that the pairs of a folder were made with.
 
     Raises:
-        LIIFError: it holds no such record, or a damaged one.
+        LIIFError: the folder has no such record, or a damaged one.
     """
     path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise LIIFError(f"{folder} holds no {RECORD}; scripts/prepare_data.py teach makes pairs with one") from None
+        raise LIIFError(f"{folder} holds no {RECORD}; {PREPARE} teach makes pairs with one") from None
     except ValueError:
         raise LIIFError(f"{path} is damaged; make the pairs again") from None
     if not isinstance(record, dict) or not isinstance(record.get("scale"), int):
@@ -36,14 +37,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def check_taught(folder: Path, teacher: Any, scales: Sequence[tuple[float, float]], where: str) -> None:
-    """Raise LIIFError where a folder does not hold the pairs that a dataset asks for.
+def check_pairs(folder: Path, teacher: Any, scales: Sequence[tuple[float, float]], where: str) -> None:
+    """Raise unless a folder holds the pairs that a dataset expects.
 
     Args:
-        folder: one of any pairs will do where `teacher` is None and it has no record.
-        teacher: the option: {path: realesrgan-x4plus, scale: 4, degradation: photo}.
-        scales: of the dataset.
-        where: how to call the dataset.
+        folder: the folder of the dataset's low-resolution images. Without a record it passes if `teacher` is None.
+        teacher: the option, such as {path: realesrgan-x4plus, scale: 4, degradation: photo}.
+        scales: scales of the dataset.
+        where: name of the dataset in messages.
     """
     wanted: dict[str, Any] = {}
     if teacher is not None:
@@ -60,11 +61,11 @@ def check_taught(folder: Path, teacher: Any, scales: Sequence[tuple[float, float
     check_record(record, {key: value for key, value in wanted.items() if value is not None}, f"{where}: teacher")
     if any(scale != (record["scale"],) * 2 for scale in scales):
         own = record["scale"]
-        raise LIIFError(f"{where}: scales: the pairs in {folder} are of scale {own}; write [{own}]")
+        raise LIIFError(f"{where}: scales: the pairs in {folder} have scale {own}; write [{own}]")
 
 
 def check_record(record: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Raise LIIFError, with `where` before it, for the first thing that pairs were made with otherwise than wanted."""
+    """Raise for the first setting of `wanted` that differs from the record of the pairs."""
     for key, value in wanted.items():
         made, asked = record.get(key), value
         if made == asked:
@@ -75,4 +76,4 @@ def check_record(record: Mapping[str, Any], wanted: Mapping[str, Any], where: st
             )
         elif isinstance(made, Mapping) and isinstance(asked, Mapping):
             made, asked = made.get("type"), asked.get("type")
-        raise LIIFError(f"{where}: {key} is {made!r} in the pairs, not {asked!r}; make other pairs, or ask for these")
+        raise LIIFError(f"{where}: {key} is {made!r} in the pairs, not {asked!r}; make new pairs or change the option")

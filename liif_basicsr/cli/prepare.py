@@ -1,0 +1,194 @@
+"""The command `prepare`: make data sets for training and validation."""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.prepare import sets, storing
+from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
+from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs
+from liif_basicsr.data.source import ImageSource
+from liif_basicsr.devices import PRECISIONS, best_precision
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.hub.teacher import Teacher
+
+EXAMPLES = """
+  python -m liif_basicsr prepare folder my_photos datasets/my_photos
+  python -m liif_basicsr prepare div2k
+  python -m liif_basicsr prepare benchmark
+  python -m liif_basicsr prepare celeba_hq
+  python -m liif_basicsr prepare quickstart
+  python -m liif_basicsr prepare teach my_photos datasets/my_pairs --teacher realesrgan-x4plus --degradation photo
+
+It can be interrupted and run again: a data set appears under its name only when it is complete, and `teach` keeps its
+pairs. With `folder` and `div2k`, --check lists corrupt images and writes nothing."""
+# The cores that this process may use, if the system knows.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    commands = parser.add_subparsers(dest="data_set", required=True, metavar="SET")
+
+    def command(make: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(make.__name__, help=make.__doc__, description=make.__doc__)
+        sub.set_defaults(make=make)
+        return sub
+
+    sub = command(folder)
+    sub.add_argument("folder", type=Path, help="images: a folder, an LMDB, or pixels made with --pixels")
+    sub.add_argument("out", type=Path, nargs="?", help="the data set to make; .lmdb or .pixels is added")
+    _add_store_options(sub)
+    sub = command(div2k)
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"))
+    _add_store_options(sub)
+    sub = command(benchmark)
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"), help="unpacked benchmark.tar")
+    sub.add_argument("--out", type=Path, default=Path("datasets"), help="parent folder of SET/GT_x2 and so on")
+    sub = command(celeba_hq)
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"), help="square images")
+    sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"), help="parent folder of 256 and so on")
+    _add_processes(sub)
+    sub = command(quickstart)
+    sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"))
+    _add_teach_options(command(teach))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the data set."""
+    return args.make(args)
+
+
+def folder(args: argparse.Namespace) -> int:
+    """Store images of any size as sub-images in LMDB, or as decoded pixels."""
+    if args.out is None and not args.check:
+        raise LIIFError("prepare folder: the name of the data set is missing; add one, such as datasets/my_photos")
+    return _check_or_store(storing.open_any(args.folder), args.out or args.folder, args)
+
+
+def div2k(args: argparse.Namespace) -> int:
+    """Store DIV2K's 800 training images."""
+    name = "DIV2K_train_HR" if args.pixels else "DIV2K_train_HR_sub"
+    return _check_or_store(sets.open_div2k(args.folder), args.folder.parent / name, args)
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Lay out Set5, Set14, B100 and Urban100."""
+    return _report(sets.benchmark(args.folder, args.out), args.out)
+
+
+def celeba_hq(args: argparse.Namespace) -> int:
+    """Resize square images to 256, 128, 64 and 32 pixels, and write split.json."""
+    return _report(make_celeba_hq(args.folder, args.out, args.processes), args.out)
+
+
+def quickstart(args: argparse.Namespace) -> int:
+    """Make a small set from the photographs that come with scikit-image."""
+    sets.quickstart(args.out)
+    print(f"{args.out}/train.lmdb and {args.out}/val are ready")
+    return 0
+
+
+def teach(args: argparse.Namespace) -> int:
+    """Make distillation pairs: degraded crops, a teacher's output for them, and the originals."""
+    degradation = Degradation(_yaml(args.degradation), "--degradation")
+    teacher = Teacher(args.teacher, args.precision)
+    photos = storing.open_any(args.folder)
+    pairs = DistillationPairs(photos, teacher, degradation, args.lq_size, args.seed, args.plain)
+    made = make_pairs(pairs, args.out, args.count, args.processes)
+    print(f"{made} pairs made, {args.out} is ready. In an options file:")
+    print(f"    type: ArbitraryScalePairedDataset\n    dataroot_lq: {args.out}/lq.lmdb")
+    print(f"    dataroot_gt: {args.out}/teacher.lmdb  # gt.lmdb holds the originals")
+    print(f"    io_backend: {{type: lmdb}}\n    scales: [{teacher.scale}]\n    scale_range: [1, {teacher.scale}]")
+    return 0
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        example = "'{type: photo, clean_prob: 0.1}'"
+        raise LIIFError(f"--degradation: expected a type or a YAML block such as {example}, got {text!r}") from None
+
+
+def _report(made: list[Path], out: Path) -> int:
+    """Print the new folders and files."""
+    for path in made:
+        print(path)
+    if not made:
+        print(f"{out} is complete; remove a part of it to make that again")
+    return 0
+
+
+def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> int:
+    """List corrupt images, or store the images as `out` with the suffix of its kind."""
+    if args.check:
+        lines = storing.corrupt(source, args.processes)
+        print(*lines, f"{len(lines)} of {len(source)} images in {source.root} are corrupt", sep="\n")
+        return 1 if lines else 0
+    kind = "pixels" if args.pixels else "lmdb"
+    target = out if out.suffix == f".{kind}" else out.with_name(f"{out.name}.{kind}")
+    if target.exists():
+        print(f"{target} exists already; remove it to make it again")
+        return 0
+    settings = storing.Settings(**{name: getattr(args, name) for name in storing.Settings._fields})
+    count = storing.store(source, target, settings)
+    print(f"{count} images from {len(source)} images. In an options file:")
+    print(f"    dataroot_gt: {target}\n    io_backend: {{type: {kind}}}")
+    return 0
+
+
+def _add_teach_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("folder", type=Path, help="photographs: a folder, an LMDB, or pixels made with --pixels")
+    sub.add_argument("out", type=Path, help="the folder to make; pairs are added to an existing one")
+    sub.add_argument("--teacher", default="realesrgan-x4plus", help="name or file of a network (%(default)s)")
+    sub.add_argument("--degradation", default="photo",
+                     help="a type or a block, such as '{type: photo, clean_prob: 0.1}' (%(default)s)")
+    sub.add_argument("--count", type=_positive, default=1000, help="total number of pairs (%(default)s)")
+    sub.add_argument("--lq_size", type=_positive, default=64, help="side of the inputs (%(default)s)")
+    sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
+                     help="share of pairs of a single color or gradient, which stay unchanged (%(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="another seed makes other pairs (%(default)s)")
+    sub.add_argument("--precision", choices=PRECISIONS, default=best_precision(torch.device("cpu"), 8),
+                     help="(%(default)s, the fastest here)")
+    _add_processes(sub)
+
+
+def _add_store_options(sub: argparse.ArgumentParser) -> None:
+    default = storing.Settings()
+    sub.add_argument("--crop", type=_positive, default=default.crop, help="side of a sub-image (%(default)s)")
+    sub.add_argument("--step", type=_positive, default=default.step, help="distance between sub-images (%(default)s)")
+    sub.add_argument("--level", type=int, choices=range(10), default=default.level, metavar="0-9",
+                     help="PNG compression (%(default)s); 0 is the fastest to read, at twice the size")
+    sub.add_argument("--pixels", action="store_true", help="store whole images as decoded pixels, to be memory-mapped")
+    sub.add_argument("--check", action="store_true", help="list corrupt images and write nothing")
+    _add_processes(sub)
+
+
+def _add_processes(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--processes", type=_positive, default=CORES, help="number of worker processes (%(default)s)")
+
+
+def _share(value: str) -> float:
+    """Parse a number from 0 to 1."""
+    number = float(value)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
+def _positive(value: str) -> int:
+    """Parse an integer of at least 1."""
+    number = int(value)
+    if number < 1:
+        raise ValueError
+    return number

@@ -1,0 +1,126 @@
+"""The block `degradation` of a dataset, and the registry of its types."""
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import path as osp
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from liif_basicsr.config.checks import choice, probability
+from liif_basicsr.config.options import Field, check_block, suggest
+from liif_basicsr.data.sampling import downsample
+from liif_basicsr.errors import LIIFError
+
+
+class DegradationType(Protocol):
+    """A class in the registry; see `liif_basicsr.data.degradations`."""
+
+    fields: Mapping[str, Field]
+
+    def __init__(self, settings: dict[str, Any], where: str) -> None: ...
+
+    def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray: ...
+
+
+DEGRADATIONS: dict[str, type[DegradationType]] = {}
+
+
+def register(name: str) -> Callable[[type], type]:
+    """Register a class as the degradation `type: name`."""
+
+    def add(cls: type) -> type:
+        DEGRADATIONS[name] = cls
+        return cls
+
+    return add
+
+
+class Degradation:
+    """A degradation with its options.
+
+    Attributes:
+        settings: the type and all options, as plain data. Equal settings and seeds make equal images.
+
+    Args:
+        block: {type: photo, clean_prob: 0.1, ...}; a type alone, `photo`; `jpeg:60` or `jpeg:30-90`.
+        where: name of the block in messages.
+
+    Raises:
+        LIIFError: unknown type or option, or an invalid value.
+    """
+
+    def __init__(self, block: Mapping[str, Any] | str, where: str = "degradation") -> None:
+        block = from_text(block, where) if isinstance(block, str) else block
+        if not isinstance(block, Mapping):
+            raise LIIFError(f"{where}: must be a block of options or a type such as photo, not {block!r}")
+        name = block.get("type")
+        if not isinstance(name, str) or name not in DEGRADATIONS:
+            raise LIIFError(f"{where}: type {name!r} does not exist{suggest(name, DEGRADATIONS)}")
+        self.settings = check_block(block, fields_of(name), where)
+        self._degrade = DEGRADATIONS[name](self.settings, where)
+
+    def __call__(self, image: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
+        """Degrade an image.
+
+        Args:
+            image: uint8 (H, W, 3), RGB, contiguous.
+            size: (h, w) of the result, not larger than the image.
+            seed: determines every random choice; the generators of the process keep their state.
+
+        Returns:
+            uint8 (h, w, 3); with probability `clean_prob` the image is only downsampled with Pillow's bicubic.
+        """
+        if self.is_clean(seed):
+            return downsample(image, size)
+        with seeded(seed):
+            return self._degrade(image, size)
+
+    def is_clean(self, seed: int) -> bool:
+        """Whether an image with this seed is only downsampled."""
+        return bool(np.random.default_rng(seed).random() < self.settings["clean_prob"])
+
+
+def fields_of(name: str) -> dict[str, Field]:
+    """Return the options of a registered type."""
+    return {"type": Field(choice(name)), "clean_prob": Field(probability, 0.0), **DEGRADATIONS[name].fields}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the generators that BasicSR's functions draw from, and restore their state afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)  # of the CPU alone: a worker must not touch a GPU
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def seed_of(path: str) -> int:
+    """Return the seed of an image in validation, which follows from the file name without folder and suffix."""
+    return zlib.crc32(osp.splitext(osp.basename(path))[0].encode())
+
+
+def from_text(text: str, where: str) -> dict[str, Any]:
+    """Expand a short form to a block.
+
+    Raises:
+        LIIFError: the part after the colon is not a JPEG quality or a range of qualities.
+    """
+    name, colon, rest = text.partition(":")
+    if not colon:
+        return {"type": name}
+    low, dash, high = rest.partition("-")
+    if name != "jpeg" or not low.isdecimal() or not (high if dash else low).isdecimal():
+        raise LIIFError(f"{where}: {text!r} is not a degradation; write a type or a short form, such as photo, "
+                        "jpeg:60 or jpeg:30-90")  # fmt: skip
+    return {"type": name, "jpeg_range": [int(low), int(high if dash else low)]}

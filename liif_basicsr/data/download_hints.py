@@ -1,0 +1,38 @@
+"""Where to get the usual data sets, for messages about a missing one."""
+from __future__ import annotations
+
+PREPARE = "python -m liif_basicsr prepare"
+DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
+DIV2K = f"unpack {DIV2K_SITE}/DIV2K_train_HR.zip in datasets/DIV2K, then run: {PREPARE} div2k"
+DIV2K_LR = (
+    f"unpack {DIV2K_SITE}/DIV2K_train_LR_bicubic_X2.zip (X3, X4) in datasets/DIV2K, then run: "
+    f"{PREPARE} folder datasets/DIV2K/DIV2K_train_LR_bicubic/X2 datasets/DIV2K/DIV2K_train_LR_bicubic_X2 --pixels"
+)
+DIV2K_VALID = (
+    f"unpack DIV2K_valid_HR.zip and DIV2K_valid_LR_bicubic_X2.zip (X3, X4) from {DIV2K_SITE} in datasets/DIV2K"
+)
+BENCHMARK = f"unpack https://cv.snu.ac.kr/research/EDSR/benchmark.tar in datasets, then run: {PREPARE} benchmark"
+CELEBA_HQ = (
+    "unpack data1024x1024.zip from https://github.com/suvojit-0x55aa/celebA-HQ-dataset-download in datasets, "
+    f"then run: {PREPARE} celeba_hq"
+)
+KODAK = "put the 24 PNG files from https://r0k.us/graphics/kodak there"
+QUICKSTART = f"run: {PREPARE} quickstart"
+OTHER = f"{PREPARE} folder makes a data set from a folder of images"
+
+# Part of a path -> hint; the first match counts.
+HINTS = {
+    "DIV2K_valid": DIV2K_VALID,
+    "DIV2K_train_LR": DIV2K_LR,
+    "DIV2K_train_HR.pixels": f"{DIV2K} --pixels",
+    "DIV2K": DIV2K,
+    **dict.fromkeys(("Set5", "Set14", "B100", "Urban100"), BENCHMARK),
+    "Kodak24": KODAK,
+    "CelebA-HQ": CELEBA_HQ,
+    "quickstart": QUICKSTART,
+}
+
+
+def download_hint(path: str) -> str:
+    """Return where to get the data set that a missing path belongs to, or how to make one."""
+    return next((hint for part, hint in HINTS.items() if part in path), OTHER)

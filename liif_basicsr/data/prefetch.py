@@ -1,0 +1,56 @@
+"""Loader options that BasicSR's prefetching cannot combine, and errors that would hang it."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import torch
+from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+from liif_basicsr.errors import LIIFError
+
+
+def check_loader(settings: Mapping[str, Any], where: str) -> None:
+    """Raise for loader options that cannot work together; prepare `prefetch_mode: cpu` for errors in its thread.
+
+    Args:
+        settings: checked options of a dataset.
+        where: name of the block in messages.
+    """
+    persistent, mode = settings["persistent_workers"], settings["prefetch_mode"]
+    training = "sample_q" in settings
+    if persistent and training and settings["num_worker_per_gpu"] == 0:
+        raise LIIFError(f"{where}: persistent_workers: needs num_worker_per_gpu of at least 1, not 0")
+    if persistent and mode == "cpu":
+        raise LIIFError(f"{where}: persistent_workers: hangs with prefetch_mode: cpu; remove one of them")
+    if mode == "cuda" and not torch.cuda.is_available():
+        raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it or write cpu")
+    if mode == "cpu":
+        _raise_in_main_thread()
+
+
+class FailedBatch:
+    """Takes the place of a batch that could not be loaded; raises its error when the training reads it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __getitem__(self, key: object) -> NoReturn:
+        raise self.error
+
+
+def _raise_in_main_thread() -> None:
+    """Hand an error in BasicSR's prefetching thread to the main thread, which would wait for the batch forever."""
+    previous = threading.excepthook
+    if getattr(previous, "hands_over", False):
+        return
+
+    def hand_over(args: Any) -> None:
+        if isinstance(args.thread, PrefetchGenerator):
+            args.thread.queue.put(FailedBatch(args.exc_value))
+        else:
+            previous(args)
+
+    hand_over.hands_over = True  # type: ignore[attr-defined]
+    threading.excepthook = hand_over

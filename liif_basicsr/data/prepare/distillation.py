@@ -1,0 +1,209 @@
+"""Make distillation pairs: degraded crops of photographs, a teacher's output for them, and the originals.
+
+Each pair follows from its number alone, so a stopped run can continue; see `data.distillation_pairs` for the contents
+of the folder.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import lmdb
+import numpy as np
+
+from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.distillation_pairs import KINDS, RECORD, check_record, read_record
+from liif_basicsr.data.prepare.parallel import parallel_map
+from liif_basicsr.data.prepare.storing import LmdbFile, encode_png
+from liif_basicsr.data.sampling import crop, random_corner
+from liif_basicsr.data.source import ImageSource
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import write
+
+PNG_LEVEL = 3
+# Standard deviation, in input pixels, of the blur that separates color from detail.
+COLOR_SIGMA = 6.0
+# The meta files are updated after this many pairs.
+STEP = 50
+
+
+class Teacher(Protocol):
+    """A network to distill; it must be picklable.
+
+    scale: integer upscaling factor; record: plain data that identifies the network.
+    """
+
+    scale: int
+    record: dict[str, Any]
+
+    def __call__(self, lq: np.ndarray) -> np.ndarray:
+        """Upscale uint8 (h, w, 3) to uint8 (h * scale, w * scale, 3), RGB."""
+
+
+class DistillationPairs(NamedTuple):
+    """All pairs that can be made from photographs, by number.
+
+    lq_size: side of the inputs; seed: another seed makes other pairs from the same photographs;
+    plain: the share of pairs of a single color or gradient, see `plain_image`, which bypass the teacher.
+    """
+
+    photos: ImageSource
+    teacher: Teacher
+    degradation: Degradation
+    lq_size: int
+    seed: int
+    plain: float = 0.0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The settings that determine the pairs, as plain data."""
+        own = {"degradation": self.degradation.settings, "lq_size": self.lq_size, "seed": self.seed}
+        targets = {"colours": "input", "clean": "original", "plain": self.plain}
+        return {**self.teacher.record, "scale": self.teacher.scale, **own, **targets}
+
+    @property
+    def gt_size(self) -> int:
+        """Side of the teacher's outputs and of the originals."""
+        return self.lq_size * self.teacher.scale
+
+    def pixels(self) -> np.ndarray:
+        """Number of pixels of each photograph; 0 if it is smaller than a crop.
+
+        Raises:
+            LIIFError: all photographs are too small.
+        """
+        sizes = [self.photos.size(index) for index in range(len(self.photos))]
+        counts = np.array([h * w if min(h, w) >= self.gt_size else 0 for h, w in sizes])
+        if not counts.any():
+            raise LIIFError(f"{self.photos.root}: no photograph is as large as {self.gt_size}x{self.gt_size}")
+        return counts
+
+    def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
+        """Make pair `number`, uniformly over all pixels of the photographs.
+
+        The target of a clean input is the original, because the teacher would alter it without need.
+
+        Returns:
+            PNG files in the order of KINDS.
+        """
+        rng = np.random.default_rng((self.seed, number))
+        plain = self.plain > 0 and rng.random() < self.plain
+        gt = plain_image(self.gt_size, rng) if plain else self._crop(rng, pixels)
+        seed = int(rng.integers(2**62))
+        lq = self.degradation(gt, (self.lq_size, self.lq_size), seed)
+        target = gt if plain or self.degradation.is_clean(seed) else with_colors_of(lq, self.teacher(lq))
+        return [encode_png(image, PNG_LEVEL) for image in (lq, target, gt)]
+
+    def _crop(self, rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
+        index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
+        size = (self.gt_size, self.gt_size)
+        return crop(self.photos.read(index), random_corner(self.photos.size(index), size, rng), size)
+
+
+def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: int) -> int:
+    """Make pairs until a folder holds `count` of them. A stopped run keeps its pairs.
+
+    Returns:
+        The number of new pairs.
+
+    Raises:
+        LIIFError: the folder holds pairs made with other settings, a photograph is corrupt, or the folder cannot be
+            written.
+    """
+    pixels = pairs.pixels()
+    try:
+        _begin(target, pairs.record)
+        with _open(target) as files:
+            done = files["lq"].env.stat()["entries"]
+            try:
+                for number, pair in enumerate(_new_pairs(pairs, pixels, range(done, count), processes), start=done):
+                    for kind in reversed(KINDS):  # the input last: once it is there, the pair is complete
+                        files[kind].write(_key(number), pair[KINDS.index(kind)])
+                    if (number + 1) % STEP == 0:
+                        _write_meta(target, pairs, number + 1)
+            finally:
+                total = files["lq"].env.stat()["entries"]
+                _write_meta(target, pairs, total)
+    except (OSError, lmdb.Error) as error:
+        raise LIIFError(f"{target} cannot be written: {error}") from None
+    return total - done
+
+
+def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Correct the color drift of a teacher's output, uint8 (H, W, 3), to the low frequencies of its input."""
+    small = cv2.resize(output.astype(np.float32), lq.shape[1::-1], interpolation=cv2.INTER_AREA)
+    drift = cv2.GaussianBlur(lq - small, (0, 0), COLOR_SIGMA, borderType=cv2.BORDER_REFLECT)
+    corrected = output + cv2.resize(drift, output.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.rint(corrected).clip(0, 255).astype(np.uint8)
+
+
+def plain_image(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw an image of a single color (a third of them) or of a gradient between two: uint8 (side, side, 3).
+
+    A gradient has any direction, and may reach its two colors inside the image.
+    """
+    first, last = rng.integers(0, 256, (2, 3))
+    if rng.random() < 1 / 3:
+        last = first
+    angle, steepness = rng.uniform(0, 2 * np.pi), rng.uniform(1, 2)
+    y, x = (np.mgrid[:side, :side] + 0.5) / side - 0.5
+    distance = np.cos(angle) * x + np.sin(angle) * y
+    share = np.clip(distance / np.ptp(distance) * steepness + 0.5, 0, 1)[..., None]
+    return np.rint(first + (last - first) * share).astype(np.uint8)
+
+
+class _Numbered:
+    """The pairs of a range of numbers, as a source for `parallel_map`."""
+
+    def __init__(self, pairs: DistillationPairs, pixels: np.ndarray, numbers: range) -> None:
+        self.pairs, self.pixels, self.numbers = pairs, pixels, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def make(self, index: int) -> list[bytes]:
+        return self.pairs.pair(self.numbers[index], self.pixels)
+
+
+def _new_pairs(
+    pairs: DistillationPairs, pixels: np.ndarray, numbers: range, processes: int
+) -> Iterator[list[bytes]]:
+    if not numbers:
+        return
+    with closing(parallel_map(_Numbered.make, _Numbered(pairs, pixels, numbers), processes, "teaching")) as results:
+        for pair in results:
+            if isinstance(pair, LIIFError):
+                raise pair
+            yield pair
+
+
+def _begin(target: Path, record: dict[str, Any]) -> None:
+    """Make the folder, or check that its pairs have the same settings."""
+    if (target / RECORD).exists() or (target.is_dir() and any(target.iterdir())):
+        check_record(read_record(target), record, str(target))
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    write(target / RECORD, json.dumps(record, indent=1).encode())
+
+
+@contextmanager
+def _open(target: Path) -> Iterator[dict[str, LmdbFile]]:
+    """Open the LMDBs of a folder, by kind."""
+    with ExitStack() as stack:
+        yield {kind: stack.enter_context(closing(LmdbFile(target / f"{kind}.lmdb"))) for kind in KINDS}
+
+
+def _write_meta(target: Path, pairs: DistillationPairs, count: int) -> None:
+    """Write the meta_info.txt of each LMDB, from which BasicSR and the datasets read the names."""
+    for kind in KINDS:
+        side = pairs.lq_size if kind == "lq" else pairs.gt_size
+        lines = [f"{_key(number)}.png ({side},{side},3) {PNG_LEVEL}\n" for number in range(count)]
+        write(target / f"{kind}.lmdb" / "meta_info.txt", "".join(lines).encode())
+
+
+def _key(number: int) -> str:
+    return f"{number:07d}"
