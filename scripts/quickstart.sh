@@ -11,7 +11,7 @@ say "What is installed"
 python -m liif_basicsr doctor
 
 say "Photographs to train on and to validate with"
-python scripts/prepare_data.py quickstart
+python -m liif_basicsr prepare quickstart
 
 say "Training, about five minutes on two CPU cores"
 python basicsr/train.py -opt options/train_liif_quickstart.yml

@@ -4,7 +4,7 @@
     python scripts/tables.py bicubic liif-photo --sets Kodak24 --scales 4 --degradation jpeg:60 --protocol div2k \
         --metrics psnr niqe --reference realesrgan-x4plus
 
-Sets are those of `prepare_data.py benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each result
+Sets are those of `prepare benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each result
 is saved as soon as it is measured: an interrupted run continues, and only what has changed is measured again. Under
 torchrun the processes share the images.
 """

@@ -64,7 +64,7 @@ PIPELINE_TOP = Phases(
 
 
 def io_backend(value: Any) -> str:
-    """`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` for what `prepare_data.py --pixels` makes."""
+    """`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` for what `prepare --pixels` makes."""
     return check_block(value, {"type": Field(choice("disk", "lmdb", "pixels"))}, "io_backend")["type"]
 
 

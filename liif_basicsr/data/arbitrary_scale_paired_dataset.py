@@ -84,7 +84,8 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
             raise LIIFError(f"{self.where}: scale_range: needs a single scale in scales, such as [4]")
         if scale_range[1] > self.scales[0][0]:
             own = scale_text(self.scales[0])
-            raise LIIFError(f"{self.where}: scale_range: goes up to {scale_range[1]:g}, but the pairs have scale {own}")
+            message = f"scale_range: goes up to {scale_range[1]:g}, but the pairs have scale {own}"
+            raise LIIFError(f"{self.where}: {message}")
         return [(scale_range[0], scale_range[0])]
 
     def _match(self, gt: ImageSource, lq: ImageSource, scale: tuple[float, float]) -> ImageSource:
@@ -125,7 +126,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         too_small = size[0] < needed[0] or size[1] < needed[1]
         if too_small or most[0] > lq_size[0] or most[1] > lq_size[1]:
             raise LIIFError(
-                f"{self.where}: {self.gt[k].path(index)} is {size[0]}x{size[1]}, {'smaller' if too_small else 'larger'} "
-                f"than {needed[0]}x{needed[1]}, which is {self.lq[k].path(index)} times {scale_text(self.scales[k])}; "
-                "is the scale right?"
+                f"{self.where}: {self.gt[k].path(index)} is {size[0]}x{size[1]}, "
+                f"{'smaller' if too_small else 'larger'} than {needed[0]}x{needed[1]}, which is "
+                f"{self.lq[k].path(index)} times {scale_text(self.scales[k])}; is the scale right?"
             )

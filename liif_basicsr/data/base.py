@@ -146,7 +146,7 @@ class ArbitraryScaleDataset(Dataset):
         the same ones. Each of these is given away with the probability that evens out the expected counts.
         """
         n, replicas = self.num_images, get_dist_info()[1]
-        total = math.ceil(n * self.settings["dataset_enlarge_ratio"] / replicas) * replicas  # as the sampler computes it
+        total = math.ceil(n * self.settings["dataset_enlarge_ratio"] / replicas) * replicas  # as in the sampler
         whole, extra = divmod(total, n)
         if index >= extra or rng.random() * (whole + 1) < whole + extra / n:
             return index

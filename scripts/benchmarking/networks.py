@@ -39,7 +39,7 @@ def measure_networks(data: Path, results: Path, runs: int) -> None:
     """Print the table as Markdown.
 
     Args:
-        data: the folder that holds Set5, as `prepare_data.py benchmark` makes it.
+        data: the folder that holds Set5, as `prepare benchmark` makes it.
         results: where PSNR is kept, as in tables.py.
     """
     methods = {label: open_method(f"{label}={name}") for label, name in TRAINED.items()}

@@ -13,10 +13,10 @@ from datafiles import build, paired_train_block, refused, save
 
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import Degradation
+from liif_basicsr.data.distillation_pairs import KINDS, check_record, read_record
 from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs, with_colors_of
 from liif_basicsr.data.sampling import downsample, downsample_part
 from liif_basicsr.data.source import open_source
-from liif_basicsr.data.distillation_pairs import KINDS, check_record, read_record
 from liif_basicsr.errors import LIIFError
 
 
@@ -72,7 +72,8 @@ def test_pairs_are_what_they_say(tmp_path, photos):
 
 
 def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
-    make_pairs(pairs_of(photos, degradation=Degradation({"type": "jpeg", "clean_prob": 0.5})), tmp_path / "pairs", 20, 1)
+    half_clean = Degradation({"type": "jpeg", "clean_prob": 0.5})
+    make_pairs(pairs_of(photos, degradation=half_clean), tmp_path / "pairs", 20, processes=1)
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
     clean = [np.array_equal(lq.read(index), downsample(gt.read(index), (8, 8))) for index in range(20)]
     assert 3 < sum(clean) < 17

@@ -1,4 +1,4 @@
-"""scripts/prepare_data.py as a user runs it, also interrupted and killed."""
+"""`python -m liif_basicsr prepare`, also interrupted and killed."""
 from __future__ import annotations
 
 import os

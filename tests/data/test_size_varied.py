@@ -1,4 +1,4 @@
-"""SizeVariedPairedDataset equals the official formula; prepare_data.py lays out its data."""
+"""SizeVariedPairedDataset equals the official formula; prepare lays out its data."""
 from __future__ import annotations
 
 import json
@@ -120,7 +120,7 @@ def test_an_image_of_another_size_is_refused(data: Path, tmp_path: Path, size: t
     refused(lambda: SizeVariedPairedDataset(block(folder)), "p2.png", f"{size[0]}x{size[1]}", "squares of one size")
 
 
-# prepare_data.py ---------------------------------------------------------------------------------------------
+# prepare ---------------------------------------------------------------------------------------------
 
 
 def test_faces_are_laid_out_as_by_the_official_script(tmp_path: Path) -> None:

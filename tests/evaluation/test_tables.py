@@ -234,7 +234,7 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path, data: Path) -> None:
     refused(lambda: methods.open_method(f"{pair},bicubic"), "bicubic", "is a filter")
     refused(lambda: methods.open_methods(["bicubic", "bicubic"]), "bicubic", "LABEL=")
     refused(lambda: open_sets("photo", data, [(2, 2)]), "photo", "did you mean 'photos'")
-    refused(lambda: open_sets("Set5", tmp_path / "none", [(2, 2)]), "Set5", "prepare_data.py benchmark")
+    refused(lambda: open_sets("Set5", tmp_path / "none", [(2, 2)]), "Set5", "prepare benchmark")
     refused(lambda: open_sets(f"x={tmp_path}", data, [(2, 2)]), "no images")
     refused(lambda: open_sets("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
     refused(lambda: open_sets("photos", data, [(300, 300)]), "p0.png")

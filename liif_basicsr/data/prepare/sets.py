@@ -72,7 +72,8 @@ def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray
     for name in images.names:
         same = stems.setdefault(osp.splitext(name)[0], name)
         if same != name:
-            raise LIIFError(f"{images.root}: {same} and {name} would both become {osp.splitext(name)[0]}.png; rename one")
+            stem = osp.splitext(name)[0]
+            raise LIIFError(f"{images.root}: {same} and {name} would both become {stem}.png; rename one")
     with atomic_folder(target) as folder:
         for index, stem in enumerate(stems):
             (folder / f"{stem}.png").write_bytes(encode_png(pixels(index), 9))

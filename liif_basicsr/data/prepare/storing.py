@@ -27,7 +27,7 @@ Piece = tuple[tuple[int, int], bytes]  # (H, W) and the bytes to store
 
 
 class Settings(NamedTuple):
-    """How to store images: PNG sub-images of `crop` pixels, one every `step`, in LMDB; or whole, as decoded `pixels`."""
+    """How to store images: as PNG sub-images of `crop` pixels, one every `step`; or whole, as decoded `pixels`."""
 
     crop: int = 480
     step: int = 240
