@@ -35,7 +35,7 @@ from liif_basicsr.evaluation.results import METRICS
 from liif_basicsr.evaluation.validation import measure, protocol_options
 from liif_basicsr.files import write
 from liif_basicsr.images.reading import read_srgb
-from liif_basicsr.rendering.tiles import check_window
+from liif_basicsr.rendering.coordinates import check_window
 
 LABEL_HEIGHT = 22
 GAP = 6

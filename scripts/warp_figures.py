@@ -23,6 +23,7 @@ from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.files import write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.warp import Warper, check_scale
+from liif_basicsr.rendering.coordinates import check_window
 from liif_basicsr.rendering.homographies import (
     check_quad,
     natural_size,
@@ -30,7 +31,6 @@ from liif_basicsr.rendering.homographies import (
     rotation,
     scaling,
 )
-from liif_basicsr.rendering.tiles import check_window
 from liif_basicsr.rendering.warps import Homography
 
 TEXT = Path(__file__).parents[1] / "LICENSE"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from liif_basicsr.rendering.tiles import Tiling
+from liif_basicsr.rendering.memory import Tiling
 
 
 def assert_tiling_is_exact(net: Any, data: st.DataObject, tile: int, block: int) -> None:

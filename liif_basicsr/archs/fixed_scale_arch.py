@@ -1,94 +1,104 @@
-"""FixedScaleSR: any architecture of BasicSR that enlarges by one scale, at all scales."""
+"""FixedScaleSR: any fixed-scale architecture of BasicSR, at all scales."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.resample import ResampleDecoder
+from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch, pad_to_multiple
-from liif_basicsr.config.checks import integer, optional
-from liif_basicsr.config.options import Field, check_block
+from liif_basicsr.archs.registry import register_arch
+from liif_basicsr.archs.resample import ResampleDecoder
 from liif_basicsr.errors import LIIFError, brief
-from liif_basicsr.rendering.tiles import Tiling
+from liif_basicsr.rendering.memory import Tiling
 
-# What the sides of an input may have to be a multiple of, in windows of the architecture; tried in this order.
+# The sides of an input may have to be a multiple of one of these, in windows of the architecture; tried in this order.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
-FIELDS = {"scale": Field(optional(integer(1, 16))), "halo": Field(integer(0, 1024))}
 
 
+@register_arch
 class FixedScaleSR(ContinuousNetwork):
-    """A network of one scale, at any other one by resizing its own output (see `ResampleDecoder`).
+    """A fixed-scale network; at other scales its output is resized, see `ResampleDecoder`.
 
-    It is run on tiles that overlap by `halo`. For a network that sees further, such as RRDBNet with 345 pixels, tiles
-    are not exact: with 48, Real-ESRGAN differs beside a seam by 0.002 (root mean square, of 1), with 10 by 0.02.
+    It runs on tiles that overlap by `halo`. A network with a larger receptive field, such as RRDBNet with 345 pixels,
+    is not exact in tiles: Real-ESRGAN differs next to a seam by 0.002 (root mean square in [0, 1]) with a halo of 48,
+    by 0.02 with 10.
 
     Args:
-        arch: the `network_g` block of an architecture that BasicSR knows, `type` and arguments.
-        scale: what it enlarges by; found out where it is not given.
-        halo: pixels around a tile that are computed with it, and thrown away.
+        arch: `network_g` block of an architecture in BasicSR's registry, `type` and arguments.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
+        scale: upscaling factor; found by running the architecture if omitted.
+        halo: pixels around a tile that are computed with it and discarded.
 
     Raises:
-        LIIFError: an architecture or an argument that does not exist, or one that does not enlarge by a whole scale.
+        LIIFError: an argument is unknown or invalid, or the architecture does not upscale by an integer factor.
     """
 
-    # Smaller than others: an upsampler takes more memory than any encoder; Real-ESRGAN 1 GB for a tile and its halo.
+    # Smaller than others: an upsampler takes more memory than an encoder, Real-ESRGAN 1 GB for a tile and its halo.
     tiling = Tiling(tile=192)
 
-    def __init__(self, arch: dict[str, Any], scale: int | None = None, halo: int = 48) -> None:
-        check_block({"scale": scale, "halo": halo}, FIELDS, "network_g")
-        encoder = OwnOutput(arch, scale, halo)
-        super().__init__(encoder, ResampleDecoder(encoder.scale), None, encoder.scale)
+    def __init__(
+        self,
+        arch: dict[str, Any],
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        scale: Annotated[int, Field(ge=1, le=16)] | None = None,
+        halo: Annotated[int, Field(ge=0, le=1024)] = 48,
+    ) -> None:
+        features = UnshuffledOutput(arch, num_in_ch, num_out_ch, scale, halo)
+        decoder = ResampleDecoder(features.scale, num_out_ch)
+        super().__init__(features, decoder, num_in_ch, num_out_ch, None, features.scale)
 
     @property
     def arch(self) -> nn.Module:
-        """The architecture itself."""
-        return self.encoder.arch
+        """The wrapped architecture."""
+        return self.encoder.arch  # type: ignore[return-value]
 
 
-class OwnOutput(nn.Module):
-    """An encoder whose features are the output of an architecture, all pixels that lie in an input pixel together.
+class UnshuffledOutput(nn.Module):
+    """An encoder whose features are the `pixel_unshuffle` of an architecture's output.
 
     Attributes:
-        scale: what the architecture enlarges by.
-        multiple: what the sides of its inputs must be a multiple of; others are padded and the output is cropped.
+        scale: the architecture's upscaling factor.
+        multiple: the sides of its inputs must be a multiple of this; other inputs are padded and the output cropped.
     """
 
-    def __init__(self, arch: dict[str, Any], scale: int | None, halo: int) -> None:
+    def __init__(self, arch: dict[str, Any], num_in_ch: int, num_out_ch: int, scale: int | None, halo: int) -> None:
         super().__init__()
         self.arch, window = build_arch(arch, "network_g")
         self.where = f"network_g: {arch['type']}"
-        self.multiple, self.scale = self._probe(window)
+        self.multiple, self.scale = self._probe(window, num_in_ch, num_out_ch)
         if scale not in (None, self.scale):
-            raise LIIFError(f"{self.where} enlarges by {self.scale}, and not by scale {scale}")
-        self.out_channels = 3 * self.scale**2
+            raise LIIFError(f"{self.where}: scale: the network upscales by {self.scale}, not {scale}")
+        self.out_channels = num_out_ch * self.scale**2
         self.receptive_radius = halo
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) in [-1, 1] to (B, 3 * scale * scale, h, w)."""
+        """Map (B, C, h, w) in [-1, 1] to (B, D * scale * scale, h, w)."""
         h, w = x.shape[-2:]
         out = self.arch(pad_to_multiple(x * 0.5 + 0.5, self.multiple))
         return F.pixel_unshuffle(out[..., : h * self.scale, : w * self.scale] * 2 - 1, self.scale)
 
     @torch.no_grad()
-    def _probe(self, window: int) -> tuple[int, int]:
-        """What inputs must be a multiple of, and the scale: from small images of odd sizes."""
-        training, reason = self.arch.training, "gives no image"
+    def _probe(self, window: int, num_in_ch: int, num_out_ch: int) -> tuple[int, int]:
+        """Find the multiple of input sides and the scale, from small images of odd sizes."""
+        training, reason = self.arch.training, "produces no image"
         self.arch.eval()
         for multiple in (window * n for n in MULTIPLES):
             h, w = (-(-n // multiple) * multiple for n in (17, 23))
             try:
-                out = self.arch(torch.zeros(1, 3, h, w))
-            except Exception as error:  # whatever an architecture of somebody else's raises
+                out = self.arch(torch.zeros(1, num_in_ch, h, w))
+            except Exception as error:  # architectures of other projects may raise anything
                 reason = brief(error)
                 continue
-            if isinstance(out, Tensor) and out.ndim == 4 and out.shape[:2] == (1, 3):
+            if isinstance(out, Tensor) and out.ndim == 4 and out.shape[:2] == (1, num_out_ch):
                 scale = out.shape[2] // h
                 if scale >= 1 and out.shape[2:] == (h * scale, w * scale):
                     self.arch.train(training)
                     return multiple, scale
-            reason = "makes no image of it that is larger by a whole scale"
-        raise LIIFError(f"{self.where}: of an input of {h}x{w}, it {reason}") from None
+            reason = f"produces no image of {num_out_ch} channels that is larger by an integer factor"
+        raise LIIFError(f"{self.where}: for an input of {h}x{w} it fails: {reason}") from None

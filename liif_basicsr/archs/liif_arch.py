@@ -1,50 +1,133 @@
-"""LIIF: a continuous image from an encoder and a local implicit image function."""
+"""LIIF (Chen, Liu, Wang: Learning Continuous Image Representation with Local Implicit Image Function, CVPR 2021)."""
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.liif import LIIFDecoder
-from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.config.checks import boolean, integer, list_of
-from liif_basicsr.config.options import Field, check_block
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-FIELDS = {
-    "hidden_dims": Field(list_of(integer(1))),
-    **dict.fromkeys(("local_ensemble", "feat_unfold", "cell_decode"), Field(boolean)),
-}
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.ensemble import ensemble_mean, gather, unfolded_linear
+from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.rendering.fused_mlp import fused_mlp
+from liif_basicsr.rendering.places import BOTH_SIDES, PixelGrid, Queries
 
 
+@register_arch
 class LIIF(ContinuousNetwork):
-    """A network that enlarges an image by any factor (Chen, Liu, Wang, CVPR 2021).
+    """A network that upscales an image by any factor: an encoder and a local implicit image function.
 
-    Differs from the official code: images are in [0, 1] outside, the official normalisation to [-1, 1] lies
-    within; the decoder is the exact fast form, see `LIIFDecoder`.
+    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; the decoder
+    computes the same function faster, see `LIIFDecoder`.
 
     Args:
-        encoder: `type` (see `liif_basicsr.archs.encoders`) and its arguments.
+        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
         hidden_dims: widths of the MLP's hidden layers.
-        local_ensemble, feat_unfold, cell_decode: see `LIIFDecoder`.
-        input_skip, scale: see `ContinuousNetwork`.
+        local_ensemble: average the predictions of the four nearest features (equation 4); otherwise take the nearest.
+        feat_unfold: concatenate each feature with its 3x3 neighbors (equation 3).
+        cell_decode: feed the size of the queried pixel to the MLP (equation 5).
+        input_skip: bilinear adds the output to the bilinearly upscaled input.
+        scale: default upscaling factor, for `net(lq)`.
 
     Raises:
-        LIIFError: an encoder, an argument or an input_skip that does not exist.
+        LIIFError: an argument is unknown or invalid.
     """
 
     def __init__(
         self,
         encoder: dict[str, Any],
-        hidden_dims: list[int] | tuple[int, ...] = (256, 256, 256, 256),
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        hidden_dims: Sequence[int] = (256, 256, 256, 256),
         local_ensemble: bool = True,
         feat_unfold: bool = True,
         cell_decode: bool = True,
-        input_skip: str | None = None,
+        input_skip: Literal["bilinear"] | None = None,
         scale: float = 4,
     ) -> None:
-        given = {key: value for key, value in locals().items() if key in FIELDS}
-        check_block(given, FIELDS, "network_g")
-        encoder_net: Any = build_encoder(encoder)
+        features = build_encoder(encoder, num_in_ch)
         decoder = LIIFDecoder(
-            encoder_net.out_channels, list(hidden_dims), local_ensemble, feat_unfold, cell_decode
+            features.out_channels, hidden_dims, local_ensemble, feat_unfold, cell_decode, num_out_ch
         )
-        super().__init__(encoder_net, decoder, input_skip, scale)
+        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+
+
+class LIIFDecoder(Decoder):
+    """LIIF's decoder, equal to the plain form to rounding in outputs and gradients.
+
+    The plain form feeds [unfolded features, relative coordinate, relative cell] of each corner to the MLP. Its first
+    layer is linear, so the feature part is a 3x3 convolution of the feature grid, computed once per image. A query
+    gathers the result, adds the parts of its coordinate and cell, and runs the rest of the MLP.
+
+    Args:
+        in_channels: channels of the feature grid.
+        hidden_dims, local_ensemble, feat_unfold, cell_decode, num_out_ch: see `LIIF`.
+
+    Source: LIIF, section 3. The parameters and their layout are those of the official code.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_dims: Sequence[int],
+        local_ensemble: bool = True,
+        feat_unfold: bool = True,
+        cell_decode: bool = True,
+        num_out_ch: int = 3,
+    ) -> None:
+        super().__init__()
+        self.sides = BOTH_SIDES if local_ensemble else (0,)
+        self.prepare_halo = 1 if feat_unfold else 0
+        self.cell_decode = cell_decode
+        self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
+        dims = [self.num_feat_in + (4 if cell_decode else 2), *hidden_dims, num_out_ch]
+        self.layers = linear_layers(dims)
+        # Per corner: the hidden units, and about 16 more numbers.
+        self.floats_per_pixel = len(self.sides) ** 2 * (max(dims[1:]) + 16)
+
+    @property
+    def coord_weight(self) -> Tensor:
+        """The first layer's weights of the relative coordinate and cell, (hidden, 2 or 4)."""
+        return self.layers[0].weight[:, self.num_feat_in :]
+
+    def prepare(self, feat: Tensor) -> Tensor:
+        """Compute the feature part of the first layer, bias included: (B, C, h, w) to (B, hidden, h, w)."""
+        first = self.layers[0]
+        return unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
+
+    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+        index, rel_y, rel_x = places.corners(self.sides)
+        rel = torch.stack(torch.broadcast_tensors(rel_y, rel_x), dim=-1)
+        if self.cell_decode:
+            rel = torch.cat([rel, places.rel_cell.expand(rel.shape)], dim=-1)
+        picked = gather(prepared.permute(0, 2, 3, 1), index).flatten(0, 3)
+        hidden = torch.addmm(picked, rel.flatten(0, 3).to(picked.dtype), self.coord_weight.T.to(picked.dtype))
+        for layer in list(self.layers)[1:]:
+            hidden = layer(F.relu(hidden, inplace=True))
+        return ensemble_mean(hidden.unflatten(0, index.shape), rel_y, rel_x)
+
+    def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Decode in blocks: terms of one axis are added per row or column, and the MLP runs on fused kernels."""
+        grid = prepared[0].permute(1, 2, 0)
+        mlp = fused_mlp(list(self.layers)[1:], grid)
+        index_y, rel_y = pixels.y.corners(self.sides)
+        index_x, rel_x = pixels.x.corners(self.sides)
+        weight_y, weight_x, *weight_cell = self.coord_weight.T
+        # All pixels have the same cell, so its term joins that of the rows.
+        cell_term: Any = sum(w * axis.rel_cell for w, axis in zip(weight_cell, (pixels.y, pixels.x), strict=False))
+        term_y = (rel_y[..., None] * weight_y + cell_term).to(grid.dtype)
+        term_x = (rel_x[..., None] * weight_x).to(grid.dtype)
+        for rows, cols in pixels.blocks:
+            iy, ix = index_y[:, rows], index_x[:, cols]
+            hidden = grid.new_empty(len(iy), len(ix), iy.shape[1], ix.shape[1], grid.shape[-1])
+            for a, row in enumerate(iy):
+                strip = grid[row] + term_y[a, rows, None]
+                for b, col in enumerate(ix):
+                    torch.index_select(strip, 1, col, out=hidden[a, b])
+            hidden += term_x[:, None, cols]
+            outputs = mlp(hidden.flatten(0, 3)).unflatten(0, hidden.shape[:-1])
+            yield ensemble_mean(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)

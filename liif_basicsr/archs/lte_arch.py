@@ -1,52 +1,144 @@
-"""LTE: a continuous image from an encoder and a local texture estimator."""
+"""LTE (Lee, Jin: Local Texture Estimator for Implicit Representation Function, CVPR 2022)."""
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.lte import LTEDecoder
-from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.config.checks import integer, list_of, number, optional
-from liif_basicsr.config.options import Field, check_block
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
 
-FIELDS = {
-    "hidden_dims": Field(list_of(integer(1))),
-    "num_freq": Field(integer(1)),
-    "max_scale": Field(optional(number(1))),
-}
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.ensemble import ensemble_mean, gather, linear_of_two
+from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.rendering.fused_mlp import fused_mlp
+from liif_basicsr.rendering.places import PixelGrid, Queries
 
 
+@register_arch
 class LTE(ContinuousNetwork):
-    """A network that enlarges an image by any factor (Lee, Jin, *Local Texture Estimator*, CVPR 2022).
+    """A network that upscales an image by any factor: an encoder and a local texture estimator.
 
-    Differs from the official code: images are in [0, 1] outside, the official normalisation to [-1, 1] lies within;
-    what does not depend on the query is done at low resolution, see `LTEDecoder`.
+    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; terms that
+    do not depend on the query are computed at low resolution, see `LTEDecoder`.
 
     Args:
-        encoder: `type` (see `liif_basicsr.archs.encoders`) and its arguments.
+        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
         hidden_dims: widths of the MLP's hidden layers.
-        num_freq: frequencies estimated at a feature, each with the amplitudes of a cosine and a sine; half of the
+        num_freq: frequencies estimated per feature, each with the amplitudes of a cosine and a sine; half of the
             official `hidden_dim`.
-        max_scale: the largest scale of training; whole images are decoded with cells no smaller than at this one, as
-            the official test and demo do it. None takes cells as they are. Cells that are given are never changed.
-        input_skip: `bilinear` adds the output to the bilinearly enlarged input, as the paper does; None does not.
-        scale: what `net(lq)` enlarges by.
+        max_scale: largest scale of training; whole images are decoded with cells no smaller than at this scale, as in
+            the official test and demo. ~ uses cells unchanged. Cells passed with coordinates are never changed.
+        input_skip: bilinear adds the output to the bilinearly upscaled input, as in the paper; ~ does not.
+        scale: default upscaling factor, for `net(lq)`.
 
     Raises:
-        LIIFError: an encoder or an argument that does not exist, or a value that it refuses.
+        LIIFError: an argument is unknown or invalid.
     """
 
     def __init__(
         self,
         encoder: dict[str, Any],
-        hidden_dims: list[int] | tuple[int, ...] = (256, 256, 256),
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        hidden_dims: Sequence[int] = (256, 256, 256),
         num_freq: int = 128,
-        max_scale: float | None = None,
-        input_skip: str | None = "bilinear",
+        max_scale: Annotated[float, Field(ge=1)] | None = None,
+        input_skip: Literal["bilinear"] | None = "bilinear",
         scale: float = 4,
     ) -> None:
-        given = {key: value for key, value in locals().items() if key in FIELDS}
-        check_block(given, FIELDS, "network_g")
-        encoder_net: Any = build_encoder(encoder)
-        decoder = LTEDecoder(encoder_net.out_channels, hidden_dims, num_freq, max_scale)
-        super().__init__(encoder_net, decoder, input_skip, scale)
+        features = build_encoder(encoder, num_in_ch)
+        decoder = LTEDecoder(features.out_channels, hidden_dims, num_freq, max_scale, num_out_ch)
+        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+
+
+class LTEDecoder(Decoder):
+    """LTE's decoder, equal to the plain form to rounding in outputs and gradients.
+
+    Two 3x3 convolutions estimate amplitudes and frequencies at each feature, once per image. A query computes its
+    angles, their cosines and sines, and the MLP, none of which is linear in the former. The phase depends on the cell
+    alone, so an image has one. In an image, terms of the row are added at the input's number of columns.
+
+    Args:
+        in_channels: channels of the feature grid.
+        hidden_dims, num_freq, max_scale, num_out_ch: see `LTE`.
+
+    Source: LTE, section 3. The parameters and their layout are those of the official code.
+    """
+
+    prepare_halo = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_dims: Sequence[int],
+        num_freq: int,
+        max_scale: float | None = None,
+        num_out_ch: int = 3,
+    ) -> None:
+        super().__init__()
+        self.num_freq = num_freq
+        self.max_scale = max_scale
+        self.coef = nn.Conv2d(in_channels, 2 * num_freq, 3, padding=1)
+        self.freq = nn.Conv2d(in_channels, 2 * num_freq, 3, padding=1)
+        self.phase = nn.Linear(2, num_freq, bias=False)
+        dims = [2 * num_freq, *hidden_dims, num_out_ch]
+        self.layers = linear_layers(dims)
+        # Per corner: amplitudes, cosines and sines, frequencies and angles, and hidden units.
+        self.floats_per_pixel = 4 * (6 * num_freq + max(dims))
+
+    def prepare(self, feat: Tensor) -> Tensor:
+        """Estimate amplitudes of cosines and sines, and frequencies along y and x times pi: (B, 4 * num_freq, h, w).
+
+        Frequencies are in full precision also under autocast: their error is an error of angles, which may be large.
+        """
+        # In the official layout the frequencies along y and x alternate.
+        weight = self.freq.weight.unflatten(0, (self.num_freq, 2)).transpose(0, 1).flatten(0, 1) * math.pi
+        bias = self.freq.bias.view(self.num_freq, 2).T.flatten() * math.pi
+        weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
+        with torch.autocast(feat.device.type, enabled=False):
+            freq = F.conv2d(feat.to(weight.dtype), weight, bias, padding=1)
+        return torch.cat([self.coef(feat).to(freq.dtype), freq], dim=1)
+
+    def phases(self, rel_cell: Tensor) -> Tensor:
+        """Return the phases times pi for relative cells: (..., 2) to (..., num_freq)."""
+        return linear_of_two(rel_cell, self.phase.weight * math.pi)
+
+    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+        index, rel_y, rel_x = places.corners()
+        picked = gather(prepared.permute(0, 2, 3, 1), index)
+        amplitude, freq_y, freq_x = picked.split([2 * self.num_freq, self.num_freq, self.num_freq], dim=-1)
+        angle = freq_y * rel_y[..., None] + freq_x * rel_x[..., None]
+        angle = angle + self.phases(places.rel_cell).to(angle.dtype)
+        basis = amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
+        hidden = self.layers[0](basis.to(self.layers[0].weight.dtype))
+        for layer in list(self.layers)[1:]:
+            hidden = layer(F.relu(hidden, inplace=True))
+        return ensemble_mean(hidden, rel_y, rel_x)
+
+    def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Decode in blocks: terms of the row are added before columns are gathered, and the MLP is fused."""
+        n = self.num_freq
+        amplitude, freq_y, freq_x = (x.contiguous() for x in prepared[0].permute(1, 2, 0).split([2 * n, n, n], dim=-1))
+        index_y, rel_y = pixels.y.corners()
+        index_x, rel_x = pixels.x.corners()
+        phase = self.phases(rel_y.new_tensor([pixels.y.rel_cell, pixels.x.rel_cell]))
+        like = self.layers[0](amplitude[0, :1])  # autocast may choose another precision than that of the features
+        mlp = fused_mlp(list(self.layers), like, relu_first=False)
+        for rows, cols in pixels.blocks:
+            iy, ix = index_y[:, rows], index_x[:, cols]
+            basis = like.new_empty(2, 2, iy.shape[1], ix.shape[1], 2 * n)
+            for a, row in enumerate(iy):
+                angle_y = (freq_y[row] * rel_y[a, rows, None, None] + phase).to(freq_y.dtype)
+                strips = amplitude[row], angle_y, freq_x[row]
+                for b, col in enumerate(ix):
+                    size, angle, freq = (strip.index_select(1, col) for strip in strips)
+                    angle.addcmul_(freq, rel_x[b, cols, None].to(freq.dtype))
+                    torch.mul(size[..., :n], angle.cos(), out=basis[a, b, ..., :n])
+                    torch.mul(size[..., n:], angle.sin_(), out=basis[a, b, ..., n:])
+            outputs = mlp(basis.flatten(0, 3)).unflatten(0, basis.shape[:-1])
+            yield ensemble_mean(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).movedim(-1, 0)

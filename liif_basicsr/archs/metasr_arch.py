@@ -1,32 +1,116 @@
-"""Meta-SR (Hu et al., CVPR 2019) as the LIIF paper compares with it."""
+"""Meta-SR (Hu et al., CVPR 2019) in the form that the LIIF paper compares with."""
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.metasr import MetaDecoder
-from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.config.checks import integer
-from liif_basicsr.config.options import Field, check_block
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.rendering.places import PixelGrid, Queries
 
 
+@register_arch
 class MetaSR(ContinuousNetwork):
-    """Meta-SR's upscale module on any encoder: the baseline for arbitrary scales of the LIIF paper.
+    """Meta-SR's upscale module on any encoder, the arbitrary-scale baseline of the LIIF paper.
 
-    Equals the official LIIF code's re-implementation; the module is the exact fast form, see `MetaDecoder`.
+    Equals the re-implementation in the official LIIF code, computed faster, see `MetaDecoder`.
 
     Args:
-        encoder: `type` (see `liif_basicsr.archs.encoders`) and its arguments.
+        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
         hidden_dim: width of the MLP's hidden layer.
-        input_skip, scale: see `ContinuousNetwork`.
+        input_skip: bilinear adds the output to the bilinearly upscaled input.
+        scale: default upscaling factor, for `net(lq)`.
 
     Raises:
-        LIIFError: an encoder or an argument that does not exist, or a value that it refuses.
+        LIIFError: an argument is unknown or invalid.
     """
 
     def __init__(
-        self, encoder: dict[str, Any], hidden_dim: int = 256, input_skip: str | None = None, scale: float = 4
+        self,
+        encoder: dict[str, Any],
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        hidden_dim: int = 256,
+        input_skip: Literal["bilinear"] | None = None,
+        scale: float = 4,
     ) -> None:
-        check_block({"hidden_dim": hidden_dim}, {"hidden_dim": Field(integer(1))}, "network_g")
-        encoder_net: Any = build_encoder(encoder)
-        super().__init__(encoder_net, MetaDecoder(encoder_net.out_channels, hidden_dim), input_skip, scale)
+        features = build_encoder(encoder, num_in_ch)
+        decoder = MetaDecoder(features.out_channels, hidden_dim, num_out_ch)
+        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+
+
+class MetaDecoder(Decoder):
+    """Meta-SR's upscale module, equal to the plain form to rounding in outputs and gradients.
+
+    In the plain form an MLP with one hidden layer maps a query's offset in its feature to C * 9 * D weights, which
+    filter the 3x3 features around it. The MLP's last layer and the filter are both linear and change places: the
+    layer's weights filter the feature grid once per image, to one number per output channel and hidden unit, and a
+    query sums these numbers weighted by its hidden units.
+
+    Args:
+        in_channels: channels of the feature grid.
+        hidden_dim, num_out_ch: see `MetaSR`.
+
+    Source: Meta-SR, sections 3.2 and 3.3. The parameters and their layout are those of the official LIIF code.
+    """
+
+    prepare_halo = 1
+
+    def __init__(self, in_channels: int, hidden_dim: int, num_out_ch: int = 3) -> None:
+        super().__init__()
+        self.in_channels, self.num_out_ch = in_channels, num_out_ch
+        self.layers: nn.ModuleList = linear_layers([3, hidden_dim, in_channels * 9 * num_out_ch])
+        self.floats_per_pixel = (num_out_ch + 1) * (hidden_dim + 1)  # the gathered numbers and the hidden units
+
+    def prepare(self, feat: Tensor) -> Tensor:
+        """Filter the features with the MLP's last layer: (B, C, h, w) to (B, D * (hidden_dim + 1), h, w).
+
+        The bias is the last of hidden_dim + 1.
+        """
+        last = self.layers[1]
+        # The official order of the outputs is (c, ky, kx, output channel).
+        weight = torch.cat([last.weight, last.bias[:, None]], dim=1)
+        weight = weight.view(self.in_channels, 3, 3, self.num_out_ch, -1)
+        weight = weight.permute(3, 4, 0, 1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(feat.contiguous(memory_format=torch.channels_last), weight, padding=1)
+
+    def combine(self, picked: Tensor, hidden: Tensor) -> Tensor:
+        """Sum the prepared numbers over the hidden units: (N, D * (H + 1)) and (N, H), overwritten, to (N, D)."""
+        picked = picked.view(len(picked), self.num_out_ch, -1)
+        hidden = F.relu(hidden, inplace=True).to(picked.dtype)[..., None]
+        return torch.baddbmm(picked[..., -1:], picked[..., :-1], hidden)[..., 0]
+
+    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+        (index_y, offset_y), (index_x, offset_x) = places.y.first_edge(), places.x.first_edge()
+        # As in the official code, the height of a cell is used for both sides.
+        rel_cell = (places.y.rel_cell / 2).expand_as(offset_y)  # type: ignore[union-attr]
+        inputs = torch.stack([offset_y, offset_x, rel_cell], dim=-1)
+        hidden = self.layers[0](inputs.to(self.layers[0].weight.dtype))
+        index = places.flat_index(index_y, index_x)
+        picked = prepared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.flatten())
+        return self.combine(picked, hidden.flatten(0, 1)).unflatten(0, index.shape)
+
+    def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Decode in blocks: the hidden units are the sum of a term per row and one per column."""
+        (index_y, offset_y), (index_x, offset_x) = pixels.y.first_edge(), pixels.x.first_edge()
+        grid, width = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.shape[3]
+        weight_y, weight_x, weight_cell = self.layers[0].weight.T
+        term_y = offset_y[:, None] * weight_y + (self.layers[0].bias + weight_cell * (pixels.y.rel_cell / 2))
+        term_x = offset_x[:, None] * weight_x
+        for rows, cols in pixels.blocks:
+            index = index_y[rows, None] * width + index_x[cols]
+            hidden = term_y[rows, None] + term_x[cols]
+            out = self.combine(grid.index_select(0, index.flatten()), hidden.flatten(0, 1))
+            yield out.unflatten(0, index.shape).permute(2, 0, 1)
+
+    def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
+        """Where the output is smaller than the input, a pixel's edge is further away than the features around it."""
+        shrink = max(n_in / n_out for n_in, n_out in zip(in_size, size, strict=True))
+        return max(0, math.ceil((shrink - 1) / 2))

@@ -1,29 +1,61 @@
-"""PixelShuffleSR: an encoder and the usual upsampler of one scale, which the LIIF paper compares with."""
+"""PixelShuffleSR: an encoder and the usual upsampler of one scale, a baseline of the LIIF paper."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.pixelshuffle import PixelShuffleDecoder, upsampler_scale
-from liif_basicsr.archs.encoders import build_encoder
-from liif_basicsr.config.options import Field, check_block
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liif_basicsr.archs.base import ContinuousNetwork
+from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.archs.resample import ResampleDecoder
 
 
+@register_arch
 class PixelShuffleSR(ContinuousNetwork):
     """Any encoder with an upsampler of one scale: EDSR-baseline and RDN as the LIIF paper compares with them.
 
-    At other scales its image is resized, see `PixelShuffleDecoder`. Differs from BasicSR's EDSR: no mean shift, as
-    in the official LIIF code.
+    At other scales its output is resized. Differs from BasicSR's EDSR: no mean shift, as in the official LIIF code.
 
     Args:
-        encoder: `type` (see `liif_basicsr.archs.encoders`) and its arguments.
-        scale: 2, 3, 4 or 8.
+        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
+        scale: upscaling factor of the upsampler.
 
     Raises:
-        LIIFError: an encoder, an argument or a scale that does not exist.
+        LIIFError: an argument is unknown or invalid.
     """
 
-    def __init__(self, encoder: dict[str, Any], scale: int = 4) -> None:
-        check_block({"scale": scale}, {"scale": Field(upsampler_scale)}, "network_g")
-        encoder_net: Any = build_encoder(encoder)
-        super().__init__(encoder_net, PixelShuffleDecoder(encoder_net.out_channels, scale), None, scale)
+    def __init__(
+        self, encoder: dict[str, Any], num_in_ch: int = 3, num_out_ch: int = 3, scale: Literal[2, 3, 4, 8] = 4
+    ) -> None:
+        features = build_encoder(encoder, num_in_ch)
+        decoder = PixelShuffleDecoder(features.out_channels, scale, num_out_ch)
+        super().__init__(features, decoder, num_in_ch, num_out_ch, None, scale)
+
+
+class PixelShuffleDecoder(ResampleDecoder):
+    """The upsampler of EDSR and RDN; at other scales than its own, its output is resized.
+
+    Args:
+        in_channels: channels of the feature grid.
+        scale: 2, 3, 4 or 8.
+        num_out_ch: channels of the output.
+
+    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters and their layout are those of the official LIIF
+    code (for RDN in configuration B, where all widths are equal).
+    """
+
+    prepare_halo = 2  # the upsampler's convolutions reach less than 2 features in total
+
+    def __init__(self, in_channels: int, scale: int, num_out_ch: int = 3) -> None:
+        super().__init__(scale, num_out_ch)
+        layers: list[nn.Module] = []
+        for step in [3] if scale == 3 else [2] * (scale.bit_length() - 1):
+            layers += [nn.Conv2d(in_channels, step**2 * in_channels, 3, padding=1), nn.PixelShuffle(step)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(in_channels, num_out_ch, 3, padding=1))
+
+    def prepare(self, feat: Tensor) -> Tensor:
+        """Compute the image at the upsampler's scale: (B, C, h, w) to (B, D * scale * scale, h, w)."""
+        return F.pixel_unshuffle(self.layers(feat), self.scale)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.hub import add_model_argument
 from liif_basicsr.hub.checkpoint import load

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.config.options import suggest
 from liif_basicsr.devices import PRECISIONS, best_precision
 from liif_basicsr.errors import LIIFError, brief

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
 from liif_basicsr.images.engine import Engine, in_kind, planes
 from liif_basicsr.images.size import OutputSize
+from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.memory import check_memory
-from liif_basicsr.rendering.tiles import Window
 
 # Rows of a strip, which are also the rows of a tile in a TIFF; columns that are rendered at a time.
 ROWS, COLS = 256, 2048

@@ -14,10 +14,10 @@ from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.engine import Engine, in_kind, planes
-from liif_basicsr.rendering.encoded_image import EncodedImage
+from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.memory import check_memory
-from liif_basicsr.rendering.tiles import Window
+from liif_basicsr.rendering.renderer import EncodedImage
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table, Warp
 

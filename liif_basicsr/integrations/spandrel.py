@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise LIIFError(f"spandrel cannot be imported ({error}); pip install 'liif_basicsr[spandrel]'") from error
 
-from liif_basicsr.archs import ARCHS
+from liif_basicsr.archs.registry import ARCHS
 
 NAME = "canonicalize_state_dict"
 _scale: int | None = None

@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from liif_basicsr.archs import ARCHS
+from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.plugin import excepthook, versions
 from liif_basicsr.plugin.startup import warn
 from liif_basicsr.registration import ENTRIES
@@ -21,8 +21,8 @@ def entries() -> Iterator[tuple[str, str, Callable[..., Any]]]:
         for module in iter_modules(import_module(f"liif_basicsr.{package}").__path__):
             if module.name.endswith(suffix):
                 import_module(f"liif_basicsr.{package}.{module.name}")
-    for name, file in ARCHS.items():
-        yield "ARCH_REGISTRY", name, getattr(import_module(f"liif_basicsr.archs.{file}"), name)
+    for name, arch in ARCHS.items():
+        yield "ARCH_REGISTRY", name, arch
     for registry, named in ENTRIES.items():
         for name, entry in named.items():
             yield registry, name, entry

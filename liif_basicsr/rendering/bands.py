@@ -1,35 +1,35 @@
-"""Interpolation along an axis, band by band: outputs side by side share the few features around them."""
+"""Separable interpolation in dense bands: adjacent outputs share the few features around them."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.rendering.tiles import View
+from liif_basicsr.rendering.places import PixelAxis, PixelGrid
 
-# About how many channels of features a band spans.
+# Approximate number of feature channels that a band spans.
 CHANNELS = 64
 
 
 class Bands:
     """Outputs along one axis, each a weighted sum over the two features around it and their R channels.
 
-    A band's weights are a dense matrix, most of it zeros where it spans many features: a product for which nothing is
-    gathered is faster than one without zeros.
+    A band's weights are a dense matrix, mostly zeros where it spans many features: a dense product is faster than
+    gathering the features.
 
     Args:
-        lower: (N,) ascending; the feature below each output, counted from the first of what will be contracted.
-        weight: (N, 2, R), of the feature below and the one above.
+        lower: (N,) ascending, index of the feature below each output in the grid to contract.
+        weight: (N, 2, R), weights of the feature below and of the one above.
     """
 
     def __init__(self, lower: np.ndarray, weight: Tensor) -> None:
         n, _, r = weight.shape
-        density = n / (lower[-1] - lower[0] + 1)  # outputs a feature
+        density = n / (lower[-1] - lower[0] + 1)  # outputs per feature
         self.length = max(1, int(density * CHANNELS / r))
-        self.first = np.repeat(lower[:: self.length], self.length)[:n]  # of each output's band
+        self.first = np.repeat(lower[:: self.length], self.length)[:n]  # first feature of each output's band
         self.place = lower - self.first
         place = torch.from_numpy(self.place).to(weight.device)[:, None, None]
         self.dense = weight.new_zeros(n, int(self.place.max()) + 2, r)
@@ -37,7 +37,7 @@ class Bands:
             self.dense.scatter_(1, (place + side).expand(-1, -1, r), weight[:, side : side + 1])
 
     def contract(self, grid: Tensor, part: slice) -> Tensor:
-        """Rows: contiguous (h, R, K) to (n, K), for a part of the outputs."""
+        """Contract rows for a slice of the outputs: contiguous (h, R, K) to (n, K)."""
         rows = grid.flatten(0, 1)
         out = grid.new_empty(part.stop - part.start, grid.shape[2])
         for outputs, channels, weight in self._bands(part):
@@ -45,7 +45,7 @@ class Bands:
         return out
 
     def contract_last(self, strip: Tensor, part: slice) -> Tensor:
-        """Columns: contiguous (M, w, R) to (M, n), for a part of the outputs."""
+        """Contract columns for a slice of the outputs: contiguous (M, w, R) to (M, n)."""
         cols = strip.flatten(1)
         out = strip.new_empty(len(cols), part.stop - part.start)
         for outputs, channels, weight in self._bands(part):
@@ -53,7 +53,7 @@ class Bands:
         return out
 
     def _bands(self, part: slice) -> Iterator[tuple[slice, slice, Tensor]]:
-        """The bands of a part: its outputs, the channels that they depend on, and the weights (outputs, channels)."""
+        """Yield the bands of a slice: outputs, channels that they depend on, and weights (outputs, channels)."""
         start, r = part.start, self.dense.shape[2]
         while start < part.stop:
             stop = min(start - start % self.length + self.length, part.stop)
@@ -63,28 +63,26 @@ class Bands:
             start = stop
 
 
-def bilinear(image: Tensor, view: View) -> Callable[[slice, slice], Tensor]:
-    """An image (C, th, tw), of a view's tile, enlarged: a function of a slice of rows and one of columns to (C, r, c).
+def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+    """Yield each block (C, r, c) of an image's features at hand (C, th, tw), upscaled bilinearly.
 
-    As `grid_sample` with border padding, from which it differs by rounding alone.
+    Equals `grid_sample` with border padding to rounding.
     """
     grid = with_border(image.movedim(0, 1)[:, None, :, :, None])
+    rows, cols = (axis.cached(("bilinear", grid.dtype), partial(_bilinear_bands, axis, grid.dtype))
+                  for axis in (pixels.y, pixels.x))  # fmt: skip
+    for i, j in pixels.blocks:
+        strip = rows.contract(grid.flatten(2), i)
+        yield cols.contract_last(strip.view(-1, *grid.shape[3:]), j).unflatten(0, (-1, len(image))).transpose(0, 1)
 
-    def bands(axis: int) -> Bands:
-        lower, above = view.neighbours(axis)
-        return Bands(lower + 1, torch.stack([1 - above, above], dim=1)[:, :, None].to(grid.dtype))
 
-    rows, cols = (view.along(axis, ("bilinear", grid.dtype), partial(bands, axis)) for axis in (0, 1))
-
-    def part(row: slice, col: slice) -> Tensor:
-        strip = rows.contract(grid.flatten(2), row)
-        return cols.contract_last(strip.view(-1, *grid.shape[3:]), col).unflatten(0, (-1, len(image))).transpose(0, 1)
-
-    return part
+def _bilinear_bands(axis: PixelAxis, dtype: torch.dtype) -> Bands:
+    lower, above = axis.lower_neighbor()
+    return Bands(lower + 1, torch.stack([1 - above, above], dim=1)[:, :, None].to(dtype))
 
 
 def with_border(grid: Tensor) -> Tensor:
-    """A grid (h, R, C, w, R) with its first and last rows and columns once more, contiguous; copied once."""
+    """Return a contiguous copy of a grid (h, R, C, w, R) with its first and last rows and columns repeated."""
     h, r, c, w, _ = grid.shape
     whole = grid.new_empty(h + 2, r, c, w + 2, r)
     whole[1:-1, :, :, 1:-1] = grid

@@ -1,24 +1,64 @@
-"""Where pixels lie: centres, cells, and the nearest feature of a coordinate.
+"""Pixel centers, cells and nearest features.
 
-An image of n pixels along an axis spans [-1, 1] there; the centre of pixel i is -1 + (2i + 1) / n and one
-pixel is 2 / n wide (paper, section 3; `make_coord` in the official code).
+An image of n pixels along an axis spans [-1, 1] there. The center of pixel i is -1 + (2i + 1) / n, and a pixel is 2 / n
+wide (LIIF, section 3; `make_coord` in the official code).
 """
 from __future__ import annotations
 
-import numpy as np
+from operator import index as as_int
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-# The official code moves a corner by this much past the neighbouring centre, so that a coordinate which lies
-# exactly between two features has one nearest feature; it clamps corners this far inside the image.
+from liif_basicsr.errors import LIIFError
+
+# The official code shifts a corner this far past the neighboring center, so that a coordinate exactly between two
+# features has one nearest feature, and clamps corners this far inside the image.
 EPS_SHIFT = 1e-6
 
 
+class Window(NamedTuple):
+    """A part of an output image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return (H, W) as Python integers; raise LIIFError unless both are positive integers (NumPy's included)."""
+    try:
+        height, width = (as_int(n) for n in size)
+        if min(height, width) >= 1 and not any(isinstance(n, bool) for n in size):
+            return height, width
+    except (TypeError, ValueError):
+        pass
+    raise LIIFError(f"size: expected (H, W), two integers of at least 1, got {size}")
+
+
+def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None) -> Window:
+    """Return the window, or the whole image of `size` (H, W) for None; raise LIIFError unless it lies in the image."""
+    height, width = check_size(size)
+    if window is None:
+        return Window(0, 0, height, width)
+    try:
+        part = Window(*map(as_int, window))
+    except TypeError:
+        raise LIIFError(f"window: expected four integers (top, left, height, width), got {window}") from None
+    rows = 0 <= part.top < part.top + part.height <= height
+    cols = 0 <= part.left < part.left + part.width <= width
+    if not rows or not cols:
+        raise LIIFError(f"window: (top, left, height, width) {tuple(part)} exceeds the image of size {tuple(size)}")
+    return part
+
+
 def pixel_centers(n: int, start: int = 0, stop: int | None = None, device: torch.device | None = None) -> Tensor:
-    """Centres of the pixels `start` to `stop` (not included) of `n` along one axis.
+    """Return the centers of pixels `start` to `stop` (exclusive) of `n` along one axis.
 
     Returns:
-        Tensor (stop - start,) float32 in [-1, 1], equal to the official `make_coord` to the bit.
+        Tensor (stop - start,) float32 in [-1, 1], bit-identical to the official `make_coord`.
     """
     index = torch.arange(start, n if stop is None else stop, device=device).float()
     radius = 1 / n
@@ -26,10 +66,7 @@ def pixel_centers(n: int, start: int = 0, stop: int | None = None, device: torch
 
 
 def make_coord(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Centres of all pixels of an image, row by row.
-
-    Args:
-        size: (H, W) of the image.
+    """Return the centers of all pixels of an image of `size` (H, W), row by row.
 
     Returns:
         Tensor (H * W, 2) float32, (y, x) in [-1, 1].
@@ -39,62 +76,42 @@ def make_coord(size: tuple[int, int], device: torch.device | None = None) -> Ten
 
 
 def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Height and width of one pixel of an image of `size` (H, W): Tensor (2,) float32, (2 / H, 2 / W)."""
+    """Return the height and width of a pixel of an image of `size` (H, W): Tensor (2,) float32, (2 / H, 2 / W)."""
     return torch.tensor([2 / size[0], 2 / size[1]], device=device)
 
 
 def nearest_index(coord: Tensor, n: int) -> Tensor:
-    """Index of the feature whose centre is nearest, for coordinates along one axis of `n` features.
+    """Return the index of the nearest feature for coordinates along one axis of `n` features.
 
-    Halves go to the even index and what lies outside to the border, as `grid_sample` with mode nearest and
-    align_corners false does in the official code.
+    Ties go to the even index, and coordinates outside go to the border, like `grid_sample` with mode "nearest" and
+    align_corners=False in the official code.
 
     Args:
-        coord: any shape, float, along one axis.
+        coord: float tensor of any shape.
 
     Returns:
         int64 Tensor of the same shape, in [0, n - 1].
     """
-    # One rounding, at the end: grid_sample on the CPU uses a fused multiply-add, and ties would fall otherwise.
-    wide = coord + 1 if coord.device.type == "mps" else (coord + 1).double()  # MPS has no float64
+    # Round once, at the end: grid_sample on the CPU uses a fused multiply-add, and ties would differ otherwise.
+    wide = coord + 1 if coord.device.type == "mps" else (coord + 1).double()  # MPS lacks float64
     position = (wide * (n / 2) - 0.5).to(coord.dtype)
     return position.round().clamp(0, n - 1).long()
 
 
 def corner_index(coord: Tensor, n: int, side: int) -> tuple[Tensor, Tensor]:
-    """The feature that one side of the local ensemble looks up along one axis, and how far it is.
+    """Return the feature that one side of the local ensemble looks up along one axis, and its relative coordinate.
 
     Args:
-        coord: any shape, float in [-1, 1], along one axis of `n` features.
-        side: -1 or +1 for the two neighbours (local ensemble), 0 for the nearest feature alone.
+        coord: float tensor of any shape in [-1, 1], along one axis of `n` features.
+        side: -1 or +1 for the two neighbors, 0 for the nearest feature (no local ensemble).
 
     Returns:
         index: int64, same shape, in [0, n - 1].
-        rel: float, same shape: (coord - centre of that feature) * n, so one feature is 2 wide.
+        rel: float, same shape, (coord - center of that feature) * n; a feature is 2 wide.
 
-    Source: paper, section 3, equations 3 and 4.
+    Source: LIIF, equations 3 and 4.
     """
     corner = coord + (side / n + EPS_SHIFT) if side else coord
     index = nearest_index(corner.clamp(-1 + EPS_SHIFT, 1 - EPS_SHIFT), n)
     center = -1 + 1 / n + (2 / n) * index.to(coord.dtype)
     return index, (coord - center) * n
-
-
-def corners_of_pixels(span: range, n_out: int, n: int, sides: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """`corner_index` of the pixels `span` of `n_out` along one axis, to the bit, without a device to wait for.
-
-    Args:
-        n: features along the axis.
-        sides: of `corner_index`.
-
-    Returns:
-        index, rel: (sides, pixels) int64 and float32.
-    """
-    one = np.float32
-    coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.asarray(span, one)
-    corner = coord + np.array([side / n + EPS_SHIFT if side else 0 for side in sides], one)[:, None]
-    inside = corner.clip(one(-1 + EPS_SHIFT), one(1 - EPS_SHIFT))
-    position = ((inside + one(1)).astype(np.float64) * (n / 2) - 0.5).astype(one)
-    index = position.round().clip(0, n - 1).astype(np.int64)
-    center = one(-1 + 1 / n) + one(2 / n) * index.astype(one)
-    return index, (coord - center) * one(n)

@@ -1,4 +1,4 @@
-"""An MLP without gradients, as fast as the processor has it."""
+"""Inference-only MLPs on fused CPU kernels."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 
 def fused_mlp(layers: Sequence[nn.Linear], like: Tensor, relu_first: bool = True) -> Callable[[Tensor], Tensor]:
-    """Pack linear layers into one function, with ReLUs between them; equal to the plain form to rounding.
+    """Pack linear layers with ReLUs between them into one function, equal to the plain form to rounding.
 
     Args:
-        layers: all of an MLP's, or what follows its first one, in order.
-        like: of the dtype and on the device of what will be fed.
-        relu_first: there is a ReLU before the first of them, too.
+        layers: the layers in order.
+        like: a tensor with the dtype and device of the inputs.
+        relu_first: apply a ReLU before the first layer too.
 
     Returns:
-        A function of (N, D), which it overwrites if relu_first, to (N, D_out).
+        A function from (N, D), overwritten if relu_first, to (N, D_out).
     """
     steps = [fused_linear(layer, like, relu=k < len(layers) - 1) for k, layer in enumerate(layers)]
 
@@ -32,12 +32,12 @@ def fused_mlp(layers: Sequence[nn.Linear], like: Tensor, relu_first: bool = True
 
 
 def can_fuse(like: Tensor) -> bool:
-    """Whether what follows may be fused: on a CPU, where neither gradients nor a graph of operations are wanted."""
+    """Whether kernels may be fused: on a CPU, without gradients, and outside torch.compile."""
     return like.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def relu_(x: Tensor) -> Tensor:
-    """ReLU in place. A bfloat16 is negative where its bits, read as an integer, are: five times as fast on a CPU."""
+    """Apply ReLU in place. On bfloat16, whose sign bit is that of an int16, this is five times faster on a CPU."""
     if x.dtype == torch.bfloat16:
         x.view(torch.int16).clamp_min_(0)
         return x
@@ -45,20 +45,22 @@ def relu_(x: Tensor) -> Tensor:
 
 
 def fused_linear(layer: nn.Linear | nn.Conv2d, like: Tensor, relu: bool = False) -> Callable[[Tensor], Tensor]:
-    """Pack one layer, linear or a 1x1 convolution, and, if wanted, the ReLU after it: (N, D) to (N, D_out)."""
+    """Pack a linear layer or 1x1 convolution, with a ReLU after it if `relu`: a function from (N, D) to (N, D_out)."""
     weight, bias = layer.weight.detach().flatten(1).to(like.dtype), layer.bias.detach().to(like.dtype)
-    if not _onednn_has(like):
+    if not _onednn_supports(like):
         return lambda x: relu_(F.linear(x, weight, bias)) if relu else F.linear(x, weight, bias)
-    # oneDNN, weights packed once and the ReLU inside: torch's own F.linear runs float32 on MKL, which some processors
-    # do not like, and passes over memory once more for each of bias and ReLU.
+    # oneDNN packs the weights once and fuses bias and ReLU. F.linear runs float32 on MKL, which is slow on some
+    # processors, and passes over memory again for bias and ReLU.
     packed = torch.ops.mkldnn._reorder_linear_weight(weight)
     activation = "relu" if relu else "none"
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, activation, [], "")
 
 
-def _onednn_has(like: Tensor) -> bool:
-    """Whether oneDNN has this dtype here. Its operators are torch.compile's, without a promise to stay."""
+def _onednn_supports(like: Tensor) -> bool:
+    """Whether oneDNN supports this dtype here. Its operators are private to torch.compile and may change."""
     ops = torch.ops.mkldnn
+    if torch.compiler.is_compiling():
+        return False  # packed weights must be constants of a compiled graph
     if like.device.type != "cpu" or not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
         return False
     if not hasattr(ops, "_linear_pointwise") or not hasattr(ops, "_reorder_linear_weight"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from liif_basicsr.errors import LIIFError
@@ -124,9 +125,5 @@ def rectification(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     height, width = natural_size(corners)
     square = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float64)
-    rows, values = [], []
-    for (x, y), (u, v) in zip(corners, square, strict=True):
-        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
-        values += [u, v]
-    matrix = np.append(np.linalg.solve(np.array(rows), np.array(values)), 1).reshape(3, 3)
+    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), square.astype(np.float32))
     return scaling((size[0] / height, size[1] / width)) @ matrix

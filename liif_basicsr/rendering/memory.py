@@ -1,14 +1,44 @@
-"""How much memory is left."""
+"""The memory policy: every constant that bounds memory, and how much memory is left."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
+import torch
 
 from liif_basicsr.errors import LIIFError
 
-# Files of a container's limit, its use and its statistics, and what these call page cache that can be given back:
-# cgroup v2, then v1. Where there is no limit v2 says "max", and v1 a huge number.
+# Encoding. An image that is rendered once is encoded in tiles of RENDER_TILE input pixels: the features of 512x512
+# pixels take about a gigabyte. One that is kept open, as in the viewer, uses smaller tiles for a quick first look.
+RENDER_TILE = 512
+CACHED_TILE = 256
+# Bytes of features that an open image keeps.
+CACHE_BYTES = 1 << 30
+# An encoder with an unbounded receptive field encodes up to this many pixels as a whole, and larger images in blended
+# tiles.
+WHOLE_PIXELS = 1 << 20
+BLENDED_TILE = 512
+BLEND_OVERLAP = 32
+
+# Decoding. The activations of a block stay in a processor's cache; a GPU takes larger blocks.
+CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
+# Queries that `sample` decodes at a time.
+SAMPLE_QUERIES = 1 << 11
+# Features that a decoder's per-feature layers process at a time: ContinuousShuffleSR's body, LM-LIIF's latent MLP.
+BODY_FEATURES = 2048
+LATENT_FEATURES = 4096
+# Weights and activations of the per-feature MLPs that are evaluated at a time.
+CPU_MLP_BYTES, GPU_MLP_BYTES = 4 << 20, 256 << 20
+# Rows and columns whose derived values an open image keeps, some dozen kilobytes each.
+CACHED_AXES = 256
+
+# Warping. Edge of a block of output pixels, and queries per chunk.
+WARP_BLOCK = 128
+WARP_QUERIES = 1 << 17
+
+# The limit of a container, its use and statistics, and the name of the page cache it can reclaim: cgroup v2, then v1.
+# Without a limit v2 says "max" and v1 a huge number.
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"),
     (
@@ -20,8 +50,24 @@ CGROUPS = (
 )
 
 
+class Tiling(NamedTuple):
+    """How an image is divided for rendering.
+
+    tile: input pixels along the edge of a tile.
+    block_bytes: activations of the output pixels that are decoded at a time; None chooses by device.
+    """
+
+    tile: int = RENDER_TILE
+    block_bytes: int | None = None
+
+    def block_pixels(self, device: torch.device, bytes_per_pixel: int) -> int:
+        """Return the number of output pixels to decode at a time."""
+        default = CPU_BLOCK_BYTES if device.type == "cpu" else GPU_BLOCK_BYTES
+        return max(1, (self.block_bytes or default) // bytes_per_pixel)
+
+
 def check_memory(name: str, needed: int, instead: str) -> None:
-    """Raise LIIFError if `needed` bytes are more than are available; `instead` says what else can be done."""
+    """Raise LIIFError if `needed` bytes exceed the available memory; `instead` names an alternative."""
     free = available()
     if needed > free:
         gigabytes = f"{needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} free"
@@ -29,12 +75,12 @@ def check_memory(name: str, needed: int, instead: str) -> None:
 
 
 def available() -> int:
-    """Bytes of memory that this process can still get: of the machine, or of its container where that has less."""
-    return min([psutil.virtual_memory().available, *filter(None, (_left(*files) for files in CGROUPS))])
+    """Return the bytes that this process can still allocate, on the machine or within its container."""
+    return min([psutil.virtual_memory().available, *filter(None, (_left_in_container(*files) for files in CGROUPS))])
 
 
-def _left(limit: str, used: str, statistics: str, cache: str) -> int | None:
-    """Bytes that a container has left, None where it has no limit."""
+def _left_in_container(limit: str, used: str, statistics: str, cache: str) -> int | None:
+    """Return the bytes left in the container, or None without a limit."""
     try:
         texts = [Path(file).read_text(encoding="utf-8") for file in (limit, used, statistics)]
         lines = (line.split() for line in texts[2].splitlines())

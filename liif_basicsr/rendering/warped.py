@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.rendering.encoded_image import EncodedImage, FeaturePart
-from liif_basicsr.rendering.tiles import Window
-from liif_basicsr.rendering.warps import REACH, Places, Queries, Warp, bicubic, queries
-
-# Output pixels along an edge of what is looked at at a time.
-BLOCK = 128
+from liif_basicsr.rendering import memory
+from liif_basicsr.rendering.coordinates import Window
+from liif_basicsr.rendering.cubic import cubic
+from liif_basicsr.rendering.features import Region
+from liif_basicsr.rendering.renderer import EncodedImage
+from liif_basicsr.rendering.warps import REACH, Places, Queries, Warp, queries
 
 Number = tuple[int, int]
 
@@ -48,7 +48,7 @@ def render_warped(
         left[block] = len(tiles)
     total, made = window.height * window.width, 0
     for tile in sorted(blocks):
-        part = image.part(*tile)
+        part = image.tile_region(*tile)
         for block in blocks[tile]:
             canvas.add(part, tile, warp.places(block), block)
             left[block] -= 1
@@ -71,9 +71,9 @@ class Canvas:
 
     def __init__(self, window: Window, image: EncodedImage) -> None:
         self.window, self.image = window, image
-        self.sum = torch.zeros(window.height * window.width, 5, device=image.features.device)
+        self.sum = torch.zeros(window.height * window.width, 5, device=image.lq.device)
 
-    def add(self, part: FeaturePart, tile: Number, places: Places, block: Window) -> None:
+    def add(self, part: Region, tile: Number, places: Places, block: Window) -> None:
         """Add the colours of those queries of a block that lie in a tile of the image."""
         size, edge = np.array(self.image.in_size), np.array(self.image.features.tile)
         low, high = np.array(tile) * edge - 0.5, (np.array(tile) + 1) * edge - 0.5
@@ -94,7 +94,7 @@ class Canvas:
         inside = torch.from_numpy((own.inside * own.share).astype(np.float32)).to(values.device)
         self.sum[:, 4].index_add_(0, torch.from_numpy(row * self.window.width + col).to(values.device), inside)
         for i, j in product(range(-REACH, REACH + 1), repeat=2):
-            weight = bicubic(i - own.offset[:, 0]) * bicubic(j - own.offset[:, 1]) * own.share
+            weight = cubic(i - own.offset[:, 0]) * cubic(j - own.offset[:, 1]) * own.share
             y, x = row + i, col + j
             here = (weight != 0) & (y >= 0) & (y < self.window.height) & (x >= 0) & (x < self.window.width)
             if here.any():
@@ -132,9 +132,9 @@ def _widened(window: Window, size: tuple[int, int]) -> Window:
 
 def _blocks(window: Window) -> Iterator[Window]:
     """Cut a window into blocks."""
-    for i in range(0, window.height, BLOCK):
-        for j in range(0, window.width, BLOCK):
-            height, width = min(BLOCK, window.height - i), min(BLOCK, window.width - j)
+    for i in range(0, window.height, memory.WARP_BLOCK):
+        for j in range(0, window.width, memory.WARP_BLOCK):
+            height, width = min(memory.WARP_BLOCK, window.height - i), min(memory.WARP_BLOCK, window.width - j)
             yield Window(window.top + i, window.left + j, height, width)
 
 

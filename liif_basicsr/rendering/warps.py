@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.rendering import memory
+from liif_basicsr.rendering.coordinates import Window, check_size
 from liif_basicsr.rendering.homographies import check_matrix, scaling
-from liif_basicsr.rendering.tiles import Window, check_size
 
 # A pixel that covers more of an input pixel along an axis is queried at least twice there: between the centres of the
 # input's pixels, networks sharpen what they show at its own resolution.
@@ -23,8 +24,6 @@ SLACK = 0.1
 MOST = 64
 # Pixels that a query counts for, to each side of its own: the support of the bicubic kernel.
 REACH = 2
-# Queries that are handed out at a time.
-QUERIES = 1 << 17
 # Two neighbours of a pixel, of which one lies so many times as far as the other, are parted by a seam of the map.
 SEAM = 4
 
@@ -196,22 +195,12 @@ def counts(places: Places) -> np.ndarray:
     return np.where((whole & straight)[:, None] | (covered <= SINGLE), 1, often).astype(np.int64)
 
 
-def bicubic(distance: np.ndarray) -> np.ndarray:
-    """The weight of a query at a distance in output pixels; the kernel (a = -0.5) with which Pillow reduces images.
-
-    Source: Keys, Cubic convolution interpolation for digital image processing, 1981, equation 4.
-    """
-    x = np.abs(distance)
-    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0))
-
-
 def queries(places: Places, in_size: tuple[int, int]) -> Iterator[Queries]:
     """The queries of pixels, some pixels at a time; none for what lies far outside an input of `in_size` (h, w)."""
     places = places.near(in_size)
     number_of = counts(places)
     total = number_of.prod(-1)
-    group = (np.cumsum(total) - 1) // QUERIES
+    group = (np.cumsum(total) - 1) // memory.WARP_QUERIES
     for part in np.split(np.arange(len(total)), np.flatnonzero(np.diff(group)) + 1):
         if len(part):
             yield _spread(places.take(part), number_of[part], total[part], in_size)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from liif_basicsr.devices import autocast, best_precision, on_threads
-from liif_basicsr.rendering.encoded_image import EncodedImage
+from liif_basicsr.rendering.renderer import EncodedImage
 
 # Device pixels along an edge of a tile.
 TILE = 256
@@ -120,9 +120,7 @@ class Tiles:
 
     def _encode(self, method: int) -> EncodedImage:
         """Encode the image on all threads, even when a single thread decodes it."""
-        encoded = self.networks[self.methods[method]].encode_image(self._lq)
-        encoded.features.encode = on_threads(torch.get_num_threads())(encoded.features.encode)
-        return encoded
+        return self.networks[self.methods[method]].encode_image(self._lq, threads=torch.get_num_threads())
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         encoded = self._encoded(method)

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liif_basicsr.archs.continuous_shuffle_arch import ContinuousShuffleSR
-from liif_basicsr.archs.decoders import continuous_shuffle
-from liif_basicsr.archs.decoders.continuous_shuffle import ContinuousShuffleDecoder
+from liif_basicsr.archs.continuous_shuffle_arch import ContinuousShuffleDecoder, ContinuousShuffleSR
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 
@@ -59,7 +58,7 @@ def test_outputs_equal_the_plain_form(h, w, seed):
     for b in range(2):
         for q in range(4):
             plain = plain_colour(decoder, coefficients[b], coord[b, q].numpy(force=True), cell[b, q].numpy(force=True))
-            np.testing.assert_allclose(output[b, q], plain, rtol=1e-5, atol=1e-6)  # colours are summed in float32
+            np.testing.assert_allclose(output[b, q], plain, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -87,7 +86,7 @@ def test_at_a_whole_scale_it_is_a_convolution_and_a_pixel_shuffle(scale):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_coefficients_are_those_of_plain_convolutions_with_and_without_gradients(dtype, monkeypatch):
-    monkeypatch.setattr(continuous_shuffle, "PIXELS", 7)  # the last part is smaller
+    monkeypatch.setattr(memory, "BODY_FEATURES", 7)  # the last part is smaller
     decoder, feat = small_decoder().float(), torch.randn(2, 5, 4, 6)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         x = decoder.conv_first(feat)

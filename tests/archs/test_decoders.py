@@ -1,4 +1,4 @@
-"""Every decoder keeps the contract: its fast path equals its own queries, in tiles, windows, dtypes and gradients."""
+"""The contract of every decoder: its fast path equals its queries in tiles, windows, dtypes and gradients."""
 from __future__ import annotations
 
 from typing import Any
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from pages import blocks
 from tiling import assert_tiling_is_exact
 
-from liif_basicsr.archs import ARCHS, build_network
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders.base import Decoder
+from liif_basicsr.archs import build_network, list_archs
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder
 from liif_basicsr.archs.encoders import build_encoder
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.rendering.tiles import Tile, Tiling, View, Window
+from liif_basicsr.rendering.memory import Tiling
+from liif_basicsr.rendering.places import PixelAxis, PixelGrid
 
 ENCODER = {"type": "EDSR", "num_feat": 6, "num_block": 1}
-# A small network of each architecture whose colours at coordinates are those that it renders.
+# A small network of each architecture.
 NETWORKS = {
     "LIIF": {"hidden_dims": [16, 16]},
     "LMLIIF": {"latent_dims": [16], "render_dim": 8, "render_depth": 3},
@@ -32,16 +32,16 @@ SIZES = [(10, 14), (15, 21), (13, 31), (5, 7), (4, 3), (150, 210)]
 
 
 class FirstChannels(Decoder):
-    """What a newcomer writes: `forward` alone."""
+    """A minimal decoder: `query` alone."""
 
-    def forward(self, feat, coord, cell):
-        grid = coord[:, None].flip(-1).to(feat.dtype)
-        near = torch.nn.functional.grid_sample(feat, grid, align_corners=False, padding_mode="border")[:, :3, 0].mT
-        return near / (1 + cell[..., :1] * feat.shape[-2]).to(feat.dtype)
+    def query(self, prepared, places):
+        grid = places.grid().to(prepared.dtype)
+        near = torch.nn.functional.grid_sample(prepared, grid, align_corners=False, padding_mode="border")[:, :3, 0].mT
+        return near / (1 + places.rel_cell[..., :1]).to(prepared.dtype)
 
 
 def documented_network() -> ContinuousNetwork:
-    """The example of a decoder in docs/architecture.md."""
+    """Build the example decoder of docs/architecture.md."""
     (example,) = [block for block in blocks("python") if "class BilinearSR" in block.text]
     names: dict[str, Any] = {}
     exec(compile(example.text, example.label, "exec"), names)
@@ -52,22 +52,22 @@ def small_network(name: str, seed: int = 0) -> ContinuousNetwork:
     torch.manual_seed(seed)
     if name == "documented":
         return documented_network()
-    if name == "forward alone":
-        return ContinuousNetwork(build_encoder(ENCODER), FirstChannels(), "bilinear", 4)
+    if name == "query alone":
+        return ContinuousNetwork(build_encoder(ENCODER), FirstChannels(), input_skip="bilinear")
     encoder = {} if "arch" in NETWORKS[name] else {"encoder": ENCODER}
     return build_network({"type": name, **encoder, **NETWORKS[name]})
 
 
-each_decoder = pytest.mark.parametrize("name", [*NETWORKS, "forward alone", "documented"])
+each_decoder = pytest.mark.parametrize("name", [*NETWORKS, "query alone", "documented"])
 
 
-def test_each_architecture_is_held_to_the_contract():
-    assert set(NETWORKS) == set(ARCHS)
+def test_every_architecture_is_covered():
+    assert set(NETWORKS) == set(list_archs())
 
 
 @each_decoder
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_an_image_equals_its_queries(name, size):
+def test_image_equals_queries(name, size):
     net, lq = small_network(name), torch.rand(2, 3, 5, 7)
     with torch.no_grad():
         queries = net(lq, make_coord(size).expand(2, -1, -1), make_cell(size).expand(2, 1, -1))
@@ -77,23 +77,27 @@ def test_an_image_equals_its_queries(name, size):
 @each_decoder
 @settings(max_examples=15)
 @given(data=st.data())
-def test_decode_equals_the_default_that_is_built_on_queries(name, data):
+def test_decode_equals_queries(name, data):
     net = small_network(name)
     decoder, channels = net.decoder, net.encoder.out_channels
     h, w = data.draw(st.integers(6, 12)), data.draw(st.integers(6, 12))
     size = data.draw(st.integers(h, 40)), data.draw(st.integers(w, 40))
-    # The tile leaves out two features on each side, and the window what would need them.
+    # The tile lacks two features on each side, and the window the pixels that depend on them.
     prepared = decoder.prepare(torch.randn(1, channels, h, w))[:, :, 2:-2, 2:-2].contiguous()
     first = [-(-4 * n_out // n_in) for n_out, n_in in zip(size, (h, w), strict=True)]
     last = [n_out - f for n_out, f in zip(size, first, strict=True)]
     if any(stop <= start for start, stop in zip(first, last, strict=True)):
         return
-    window = Window(first[0], first[1], last[0] - first[0], last[1] - first[1])
-    view = View(Tile((h, w), (2, 2)), size, window, torch.get_default_device())
-    part = slice(0, window.height), slice(0, window.width)
+    device = torch.get_default_device()
+    y, x = (
+        PixelAxis(range(first[k], last[k]), size[k], n, 2, n - 4, decoder.max_scale, device)
+        for k, n in enumerate((h, w))
+    )
+    pixels = PixelGrid(y, x, data.draw(st.integers(20, 2000)))
     with torch.no_grad():
-        fast, plain = decoder.decode(prepared, view)(*part), Decoder.decode(decoder, prepared, view)(*part)
-    torch.testing.assert_close(fast, plain, rtol=0, atol=2e-5)
+        plain_blocks = Decoder.decode(decoder, prepared, pixels)
+        for fast, plain in zip(decoder.decode(prepared, pixels), plain_blocks, strict=True):
+            torch.testing.assert_close(fast, plain, rtol=0, atol=2e-5)
 
 
 @each_decoder
@@ -117,7 +121,7 @@ def test_samples_equal_queries(name, h, w, per_query, seed):
 
 @each_decoder
 def test_samples_in_several_tiles_equal_queries(name, monkeypatch):
-    monkeypatch.setattr("liif_basicsr.rendering.encoded_image.QUERIES", 17)
+    monkeypatch.setattr("liif_basicsr.rendering.memory.SAMPLE_QUERIES", 17)
     net, lq, coord = small_network(name), torch.rand(1, 3, 37, 29), torch.rand(1, 400, 2) * 2.4 - 1.2
     net.tiling = Tiling(tile=11)
     cell = torch.rand(1, 400, 2) * 0.1
@@ -144,7 +148,7 @@ def test_other_precisions_are_close(name, dtype, atol):
 
 
 @each_decoder
-def test_an_encoded_image_serves_every_precision(name):
+def test_encoded_image_renders_in_every_precision(name):
     net, lq = small_network(name), torch.rand(1, 3, 9, 8)
     encoded = net.encode_image(lq)
     with torch.autocast(torch.get_default_device().type, torch.bfloat16):
@@ -172,7 +176,7 @@ def test_gradients_reach_every_parameter_and_equal_those_in_float64(name):
 @each_decoder
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("skip", [None, "bilinear"])
-def test_features_that_are_not_numbers_are_seen_in_the_image(name, precision, skip):
+def test_nan_features_are_visible(name, precision, skip):
     net = small_network(name)
     net.input_skip = skip
     with torch.no_grad():
@@ -182,7 +186,7 @@ def test_features_that_are_not_numbers_are_seen_in_the_image(name, precision, sk
 
 
 @each_decoder
-def test_numpy_integers_are_sizes(name):
+def test_numpy_integers_as_sizes(name):
     import numpy as np
 
     net, lq = small_network(name), torch.rand(1, 3, 4, 5)
@@ -191,16 +195,16 @@ def test_numpy_integers_are_sizes(name):
 
 
 @each_decoder
-def test_without_coordinates_it_enlarges_by_its_scale(name):
+def test_default_scale(name):
     net, lq = small_network(name), torch.rand(1, 3, 6, 5)
-    if name != "PixelShuffleSR":  # whose scale is that of its layers
+    if name != "PixelShuffleSR":  # its layers determine its scale
         net.scale = 2.5
     size = (round(6 * net.scale), round(5 * net.scale))
     torch.testing.assert_close(net(lq), net.render(lq, size), rtol=0, atol=3e-6)
 
 
 @each_decoder
-def test_in_evaluation_mode_no_graph_is_kept_unless_the_input_asks(name):
+def test_no_graph_in_evaluation_mode_unless_the_input_requires_a_gradient(name):
     net, lq = small_network(name).eval(), torch.rand(1, 3, 4, 5)
     assert not net(lq).requires_grad
     assert net(lq.clone().requires_grad_()).requires_grad

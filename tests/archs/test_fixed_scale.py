@@ -13,9 +13,9 @@ from PIL import Image
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.archs.fixed_scale_arch import FixedScaleSR
-from liif_basicsr.rendering import features
+from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.rendering.tiles import Tiling
+from liif_basicsr.rendering.memory import Tiling
 
 RRDB = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "num_grow_ch": 4}
 SRVGG = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_conv": 2}
@@ -97,7 +97,7 @@ def test_tiles_and_windows_leave_no_seam(monkeypatch):
     net = network(SRVGG | {"upscale": 2}, halo=8)
     lq = torch.rand(1, 3, 40, 37)
     whole = {size: net.render(lq, size) for size in ((80, 74), (61, 100))}
-    monkeypatch.setattr(features, "TILE", 16)
+    monkeypatch.setattr(memory, "CACHED_TILE", 16)
     net.tiling = Tiling(12, 50 * 4 * net.decoder.floats_per_pixel)
     for size, expected in whole.items():
         assert torch.allclose(net.render(lq, size), expected, atol=2e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
+from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.rendering.coordinates import make_coord
 
 

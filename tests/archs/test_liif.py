@@ -1,4 +1,4 @@
-"""LIIF against the plain form; its switches; what it refuses."""
+"""LIIF against the plain form, its switches and invalid arguments."""
 import itertools
 
 import numpy as np
@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiling import assert_tiling_is_exact
 
-from liif_basicsr.archs.decoders.liif import LIIFDecoder
-from liif_basicsr.archs.liif_arch import LIIF
+from liif_basicsr.archs.liif_arch import LIIF, LIIFDecoder
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
@@ -57,7 +56,7 @@ def test_gradients_equal_those_of_the_plain_form(switches):
     direction = torch.randn(1, 6, 3, dtype=torch.float64)
     (decoder(feat, coord, cell) * direction).sum().backward()
 
-    def plain_loss(value):  # central differences of the oracle, nudged in place
+    def plain_loss(value):  # central differences of the oracle, with parameters changed in place
         inputs = (array(feat[0]), layers_of(decoder), array(coord[0]), array(cell[0]))
         plain = oracle.decode(*inputs, **switches)
         return (plain * array(direction[0])).sum()
@@ -91,13 +90,13 @@ def test_tiles_blocks_and_windows_are_exact(data, tile, block, ensemble):
     assert_tiling_is_exact(small_liif(local_ensemble=ensemble, input_skip="bilinear"), data, tile, block)
 
 
-def test_one_cell_for_all_equals_a_cell_for_each():
+def test_one_cell_for_all_queries():
     net, lq, coord = small_liif(), torch.rand(2, 3, 4, 5), torch.rand(2, 9, 2) * 2 - 1
     cell = torch.rand(2, 1, 2)
     torch.testing.assert_close(net(lq, coord, cell), net(lq, coord, cell.expand(2, 9, 2)))
 
 
-def test_the_input_is_left_as_it_is():
+def test_input_is_not_modified():
     net, lq = small_liif(), torch.rand(1, 3, 6, 6)
     before = lq.clone()
     net.render(lq, (9, 9))
@@ -106,20 +105,20 @@ def test_the_input_is_left_as_it_is():
 
 @pytest.mark.parametrize("size, window", [((0, 4), None), ((4, -1), None), ((4.0, 4), None), ((4, 4), (0, 0, 5, 4)),
                                           ((4, 4), (-1, 0, 2, 2)), ((4, 4), (0, 0, 0, 2))])
-def test_sizes_and_windows_that_do_not_exist_are_refused(size, window):
+def test_invalid_sizes_and_windows(size, window):
     with pytest.raises(LIIFError, match="size|window"):
         small_liif().render(torch.rand(1, 3, 4, 4), size, window)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (1, 1, 4, 5), (4, 5)])
-def test_what_is_no_batch_of_images_is_refused(shape):
+def test_invalid_image_shapes(shape):
     net = small_liif()
     for use in (lambda lq: net.render(lq, (8, 10)), net, net.encode_image):
-        with pytest.raises(LIIFError, match=r"lq must be \(B, 3, h, w\), not \("):
+        with pytest.raises(LIIFError, match=r"lq: expected shape \(B, 3, h, w\), got \("):
             use(torch.rand(shape))
 
 
-def test_an_image_that_does_not_fit_memory_is_refused_before_it_is_begun():
+def test_output_that_exceeds_memory():
     net, lq = small_liif(), torch.rand(1, 3, 4, 4)
     with pytest.raises(LIIFError, match=r"size \(1000000, 1000000\): the output does not fit memory.* window"):
         net.render(lq, (1_000_000, 1_000_000))
@@ -129,11 +128,11 @@ def test_an_image_that_does_not_fit_memory_is_refused_before_it_is_begun():
 @pytest.mark.parametrize("kwargs, says", [
     ({"encoder": {"type": "EDSRR"}}, "did you mean 'EDSR'"),
     ({"encoder": {"type": "EDSR", "num_feats": 3}}, "did you mean 'num_feat'"),
-    ({"encoder": {}}, "encoder type None"),
+    ({"encoder": {}}, "unknown encoder None"),
     ({"encoder": {"type": "EDSR"}, "input_skip": "nearest"}, "bilinear"),
     ({"encoder": {"type": "EDSR"}, "hidden_dims": 256}, "hidden_dims"),
     ({"encoder": {"type": "EDSR"}, "cell_decode": "yes"}, "cell_decode"),
 ])
-def test_arguments_that_do_not_exist_are_named(kwargs, says):
+def test_invalid_arguments(kwargs, says):
     with pytest.raises(LIIFError, match=says):
         LIIF(**kwargs)

@@ -1,4 +1,4 @@
-"""LM-LIIF against the plain form; what all decoders are held to is in test_decoders.py."""
+"""LM-LIIF against the plain form; the contract of all decoders is in test_decoders.py."""
 from __future__ import annotations
 
 import oracle
@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_form import arrays, assert_gradients_equal, assert_outputs_equal
 
-from liif_basicsr.archs.decoders import feature_mlps, lmliif
-from liif_basicsr.archs.decoders.base import Decoder
-from liif_basicsr.archs.decoders.lmliif import LMLIIFDecoder
-from liif_basicsr.archs.lmliif_arch import LMLIIF
+from liif_basicsr.archs.base import Decoder
+from liif_basicsr.archs.lmliif_arch import LMLIIF, LMLIIFDecoder
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.rendering.tiles import Tile, View, Window
+from liif_basicsr.rendering import memory
+from liif_basicsr.rendering.places import PixelAxis, PixelGrid
 
 NAMES = ("local_ensemble", "feat_unfold", "cell_decode", "mod_input", "mod_scale", "mod_shift")
 SWITCHES = [
@@ -55,7 +54,7 @@ def test_outputs_equal_the_plain_form(switches, h, w, seed):
 
 
 @pytest.mark.parametrize("latent_dims, depth", [((), 1), ((4, 6), 2)], ids=str)
-def test_of_any_depth_it_equals_the_plain_form(latent_dims, depth):
+def test_other_depths_equal_the_plain_form(latent_dims, depth):
     decoder = small_decoder({}, latent_dims, depth)
     assert_outputs_equal(decoder, plain_form(decoder, {}), (4, 3), 0)
 
@@ -69,28 +68,29 @@ def test_gradients_equal_those_of_the_plain_form(switches):
 @each_switch
 @settings(max_examples=5)
 @given(data=st.data())
-def test_an_image_decoded_feature_by_feature_equals_its_queries(switches, data):
+def test_image_equals_queries(switches, data):
     decoder = small_decoder(switches)
     h, w, height, width = (data.draw(st.integers(1, n)) for n in (6, 6, 20, 20))
-    view = View(Tile((h, w), (0, 0)), (height, width), Window(0, 0, height, width), torch.get_default_device())
-    part = slice(0, height), slice(0, width)
+    device = torch.get_default_device()
+    y, x = (PixelAxis(range(n_out), n_out, n, 0, n, None, device) for n_out, n in ((height, h), (width, w)))
+    pixels = PixelGrid(y, x, height * width)
     with torch.no_grad():
         prepared = decoder.prepare(torch.randn(1, 3, h, w).double())
         before = prepared.clone()
-        fast, plain = decoder.decode(prepared, view)(*part), Decoder.decode(decoder, prepared, view)(*part)
-    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-9)
-    assert torch.equal(prepared, before)  # which other images may be decoded from
+        (fast,), (plain,) = decoder.decode(prepared, pixels), Decoder.decode(decoder, prepared, pixels)
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-7)  # cells are rounded to float32
+    assert torch.equal(prepared, before)
 
 
-def test_features_may_be_decoded_one_at_a_time(monkeypatch):
+def test_chunks_of_one_feature(monkeypatch):
     net, lq = small_lmliif(), torch.rand(1, 3, 7, 8)
     together = net.render(lq, (23, 31))
-    monkeypatch.setattr(feature_mlps, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(lmliif, "FEATURES", 3)
+    monkeypatch.setattr(memory, "CPU_MLP_BYTES", 1)
+    monkeypatch.setattr(memory, "LATENT_FEATURES", 3)
     torch.testing.assert_close(net.render(lq, (23, 31)), together, rtol=0, atol=1e-6)
 
 
-def test_queries_are_decoded_with_cells_of_their_own():
+def test_each_query_has_its_own_cell():
     net, lq, coord, cell = small_lmliif(), torch.rand(1, 3, 4, 5), torch.rand(1, 9, 2) * 2 - 1, torch.rand(1, 9, 2)
     together = net(lq, coord, cell)
     alone = torch.cat([net(lq, coord[:, q : q + 1], cell[:, q : q + 1]) for q in range(9)], dim=1)
@@ -103,8 +103,8 @@ def test_queries_are_decoded_with_cells_of_their_own():
     ({"latent_dims": [0]}, "latent_dims"),
     ({"mod_scale": "yes"}, "mod_scale"),
     ({"max_scale": 0.5}, "max_scale"),
-    ({"mod_input": False, "mod_scale": False, "mod_shift": False}, "mod_input, mod_scale or mod_shift"),
+    ({"mod_input": False, "mod_scale": False, "mod_shift": False}, "mod_input, mod_scale and mod_shift"),
 ])
-def test_arguments_that_do_not_exist_or_go_together_are_named(kwargs, says):
+def test_invalid_arguments(kwargs, says):
     with pytest.raises(LIIFError, match=says):
         small_lmliif(**kwargs)

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_form import arrays, assert_gradients_equal, assert_outputs_equal
 
-from liif_basicsr.archs.decoders.lte import LTEDecoder
-from liif_basicsr.archs.lte_arch import LTE
+from liif_basicsr.archs.lte_arch import LTE, LTEDecoder
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 

@@ -7,8 +7,7 @@ from experiment import NETWORK
 
 import liif_basicsr
 from liif_basicsr.archs import build_network
-from liif_basicsr.archs.continuous_arch import ContinuousNetwork
-from liif_basicsr.archs.decoders import base
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder
 from liif_basicsr.archs.encoders import build_encoder
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
@@ -22,21 +21,20 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def forward_alone():
+def query_alone():
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    class Decoder(base.Decoder):
-        def forward(self, feat, coord, cell):
-            grid = coord[:, None].flip(-1)
-            return torch.nn.functional.grid_sample(feat, grid, align_corners=False)[:, :3, 0].mT
+    class FirstChannels(Decoder):
+        def query(self, prepared, places):
+            return torch.nn.functional.grid_sample(prepared, places.grid(), align_corners=False)[:, :3, 0].mT
 
-    class ForwardAlone(ContinuousNetwork):
+    class QueryAlone(ContinuousNetwork):
         def __init__(self, encoder: dict):
-            super().__init__(build_encoder(encoder), Decoder(), "bilinear", 4)
+            super().__init__(build_encoder(encoder), FirstChannels(), input_skip="bilinear")
 
-    ARCH_REGISTRY.register(ForwardAlone)
+    ARCH_REGISTRY.register(QueryAlone)
     yield
-    del ARCH_REGISTRY._obj_map["ForwardAlone"]
+    del ARCH_REGISTRY._obj_map["QueryAlone"]
 
 
 def test_what_is_loaded_can_be_trained(path):
@@ -45,17 +43,17 @@ def test_what_is_loaded_can_be_trained(path):
     assert all(param.grad is not None for param in net.parameters())
 
 
-def test_what_basicsr_builds_load_loads(tmp_path, forward_alone):
+def test_what_basicsr_builds_load_loads(tmp_path, query_alone):
     """A network that only this test knows, registered as a project would do it."""
     from basicsr.archs import build_network as build_by_basicsr
 
-    block = {"type": "ForwardAlone", "encoder": NETWORK["encoder"]}
+    block = {"type": "QueryAlone", "encoder": NETWORK["encoder"]}
     net = build_by_basicsr({**block})
     checkpoint.save(tmp_path / "net.pth", {"params": net.state_dict(), "network_g": block})
     lq = torch.rand(1, 3, 5, 7)
     torch.testing.assert_close(liif_basicsr.load(tmp_path / "net.pth").render(lq, (12, 9)), net.render(lq, (12, 9)))
-    with pytest.raises(LIIFError, match="network_g: unknown option 'encoders'; did you mean 'encoder'"):
-        build_network({"type": "ForwardAlone", "encoders": 1})
+    with pytest.raises(LIIFError, match="network_g: QueryAlone has no argument 'encoders'; did you mean 'encoder'"):
+        build_network({"type": "QueryAlone", "encoders": 1})
 
 
 def test_modules_that_other_threads_build_do_not_count(path, monkeypatch):

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from liif_basicsr.rendering.coordinates import (
     corner_index,
-    corners_of_pixels,
     make_cell,
     make_coord,
     nearest_index,
     pixel_centers,
 )
+from liif_basicsr.rendering.places import PixelAxis
 
 sizes = st.integers(1, 300)
 
@@ -72,12 +72,9 @@ def test_rel_is_the_distance_to_the_corner_in_half_features(side, n, coord):
 
 
 @given(st.integers(1, 3000), st.integers(1, 6000), st.data())
-def test_corners_of_pixels_are_those_of_their_coordinates_to_the_bit(n, n_out, data):
+def test_corners_in_numpy_are_bit_identical(n, n_out, data):
     start = data.draw(st.integers(0, n_out - 1))
     stop = data.draw(st.integers(start + 1, n_out))
-    index, rel = corners_of_pixels(range(start, stop), n_out, n, (-1, 0, 1))
-    coord = pixel_centers(n_out, start, stop)
-    for k, side in enumerate((-1, 0, 1)):
-        own_index, own_rel = corner_index(coord, n, side)
-        assert torch.equal(torch.from_numpy(index[k]), own_index)
-        assert torch.equal(torch.from_numpy(rel[k]), own_rel)
+    axis = PixelAxis(range(start, stop), n_out, n, 0, n, None, torch.device("cpu"))
+    for found, expected in zip(axis.corners_in_numpy((-1, 0, 1)), axis.corners((-1, 0, 1)), strict=True):
+        assert torch.equal(torch.from_numpy(found), expected)

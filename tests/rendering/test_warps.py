@@ -11,9 +11,8 @@ from PIL import Image
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import warped, warps
-from liif_basicsr.rendering.coordinates import make_coord
+from liif_basicsr.rendering.coordinates import Window, make_coord
 from liif_basicsr.rendering.homographies import rotation, scaling
-from liif_basicsr.rendering.tiles import Window
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table
 

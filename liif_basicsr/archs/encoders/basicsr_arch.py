@@ -1,4 +1,4 @@
-"""Any architecture of BasicSR's registry as an encoder: its features are tapped before its upsampler."""
+"""Any architecture in BasicSR's registry as an encoder, tapped before its upsampler."""
 from __future__ import annotations
 
 import inspect
@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.archs.registry import register_encoder
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.optional import import_basicsr
 
-# How the first module of an upsampler is called, and how much larger than the features its input already is
-# (RRDBNet's first enlarges by repeating pixels, then convolves).
+# Name of an upsampler's first module -> factor by which its input is already upscaled (conv_up1 of RRDBNet gets
+# repeated pixels).
 UPSAMPLERS = {"upsample": 1, "upconv1": 1, "conv_up1": 2, "upsampler": 1}
 
 PROBE_SIZE = (16, 24)
@@ -25,33 +25,38 @@ class Tapped(Exception):
 
 
 class Tap(nn.Module):
-    """Stands where the upsampler was, and ends the forward pass with what comes in."""
+    """Replaces the upsampler and ends the forward pass with its input."""
 
     def forward(self, features: Tensor, *rest: Any) -> None:
         raise Tapped(features)
 
 
+@register_encoder
 class BasicSRArch(nn.Module):
-    """An encoder from an architecture that BasicSR knows, its own or another project's.
+    """An encoder from an architecture in BasicSR's registry, BasicSR's own or another project's.
 
-    The architecture runs up to its upsampler; what comes after is neither computed nor kept. It is given RGB in
-    [0, 1], as in BasicSR, where it subtracts its own mean: so its pretrained weights see what they were trained
-    on. One with windows (`window_size`) gets its input padded to whole ones, and the features cropped.
+    The architecture runs up to its upsampler; later modules are neither computed nor kept. Its input is in [0, 1], as
+    in BasicSR, so that pretrained weights see the range that they were trained on. Input of an architecture with
+    windows (`window_size`) is padded to whole windows, and the features are cropped.
 
     Args:
-        arch: its `network_g` block, `type` and arguments.
-        tap: name of the module whose input is taken, the first of the upsampler; None to find it by its usual
-            names, those of `UPSAMPLERS`.
-        receptive_radius: see `liif_basicsr.archs.encoders`. None encodes an image as a whole, whatever its size.
+        arch: `network_g` block of the architecture, `type` and arguments.
+        num_in_ch: channels of the input image.
+        tap: name of the module whose input becomes the features, the first of the upsampler; ~ finds it by its usual
+            names.
+        receptive_radius: see `liif_basicsr.archs.encoders`. ~ encodes an image as a whole.
 
     Raises:
-        LIIFError: an architecture, argument or tap that does not exist or fit; a receptive_radius too small.
+        LIIFError: the architecture, an argument or the tap is unknown or does not fit; receptive_radius is too small.
     """
 
-    def __init__(self, arch: dict[str, Any], tap: str | None = None, receptive_radius: int | None = None) -> None:
+    def __init__(
+        self, arch: dict[str, Any], num_in_ch: int = 3, tap: str | None = None, receptive_radius: int | None = None
+    ) -> None:
         super().__init__()
+        self.num_in_ch = num_in_ch
         self.arch, self.multiple = build_arch(arch)
-        self.where = f"encoder BasicSRArch: arch {arch['type']}"
+        self.where = f"network_g: encoder: arch {arch['type']}"
         self.tap = self._find_tap() if tap is None else tap
         self._insert_tap()
         self.out_channels = self._probe()
@@ -66,15 +71,15 @@ class BasicSRArch(nn.Module):
         except Tapped as tapped:
             features = tapped.args[0]
         else:
-            raise LIIFError(f"{self.where} does not use module {self.tap!r}; tap the first one of its upsampler")
+            raise LIIFError(f"{self.where} does not run module {self.tap!r}; tap the first module of its upsampler")
         step = UPSAMPLERS.get(self.tap, 1)
         if features.dim() == 4:
             features = features[:, :, ::step, ::step]
         padded = tuple(-(-n // self.multiple) * self.multiple for n in (h, w))
         if features.dim() != 4 or features.shape[-2:] != padded:
             raise LIIFError(
-                f"{self.where}: tap {self.tap!r} makes {tuple(features.shape)} of an input of {padded}; "
-                "tap where the features are (B, C, h, w) and keep h x w"
+                f"{self.where}: tap {self.tap!r} has shape {tuple(features.shape)} for an input of {padded}; "
+                "tap where features are (B, C, h, w) and keep h x w"
             )
         return features[:, :, :h, :w]
 
@@ -83,23 +88,23 @@ class BasicSRArch(nn.Module):
         found = [name for name in UPSAMPLERS if name in children]
         if not found:
             names = ", ".join(children)
-            raise LIIFError(f"{self.where} has no upsampler of a usual name; set `tap` to one of: {names}")
+            raise LIIFError(f"{self.where} has no upsampler with a usual name; set tap to one of: {names}")
         return found[0]
 
     def _insert_tap(self) -> None:
         names = [name for name, _ in self.arch.named_modules() if name]
         if self.tap not in names:
             top = [name for name in names if "." not in name]
-            raise LIIFError(f"{self.where} has no module {self.tap!r} to tap{suggest(self.tap, top)}")
+            raise LIIFError(f"{self.where} has no module {self.tap!r}{suggest(self.tap, top)}")
         parent, _, name = self.tap.rpartition(".")
         setattr(self.arch.get_submodule(parent), name, Tap())
 
     def _probe(self) -> int:
-        """Run a small image, drop what does not lead to the features, and return their channels."""
-        self.arch.eval()  # batch normalisation is not to learn from this
+        """Run a small image, drop modules that do not contribute to the features, and return their channels."""
+        self.arch.eval()  # batch normalization must not learn from the probe
         try:
             with torch.enable_grad():
-                features = self(torch.zeros(1, 3, *PROBE_SIZE))
+                features = self(torch.zeros(1, self.num_in_ch, *PROBE_SIZE))
         except LIIFError:
             raise
         except Exception as error:
@@ -107,7 +112,7 @@ class BasicSRArch(nn.Module):
             raise LIIFError(f"{self.where} fails on an image of {PROBE_SIZE}: {cause}") from error
         self.arch.train()
         if not features.requires_grad:
-            raise LIIFError(f"{self.where}: nothing comes before tap {self.tap!r}; tap a later module")
+            raise LIIFError(f"{self.where}: no parameters come before tap {self.tap!r}; tap a later module")
         params = [param for param in self.arch.parameters() if param.requires_grad]
         grads = torch.autograd.grad(features.sum(), params, allow_unused=True)
         unused = {param for param, grad in zip(params, grads, strict=True) if grad is None}
@@ -118,34 +123,34 @@ class BasicSRArch(nn.Module):
 
     @torch.no_grad()
     def _check_radius(self, radius: int) -> None:
-        """A pixel that is not a number spoils all features that it reaches, and no others."""
+        """Raise LIIFError unless a NaN pixel at distance `radius` + 1 leaves the features finite."""
         if self.multiple > 1:
-            raise LIIFError(f"{self.where} has windows, so no receptive_radius; leave it out")
-        for shape in ((1, 3, 1, radius + 2), (1, 3, radius + 2, 1)):
+            raise LIIFError(f"{self.where} has windows and an unbounded receptive field; leave receptive_radius out")
+        for shape in ((1, self.num_in_ch, 1, radius + 2), (1, self.num_in_ch, radius + 2, 1)):
             x = torch.zeros(shape)
             x[..., 0, 0] = torch.nan
             if self(x)[..., -1, -1].isnan().any():
-                raise LIIFError(f"{self.where}: receptive_radius {radius} is too small, pixels further away matter")
+                raise LIIFError(f"{self.where}: receptive_radius: {radius} is too small; pixels further away matter")
 
 
-def build_arch(block: Mapping[str, Any], where: str = "encoder BasicSRArch") -> tuple[nn.Module, int]:
-    """Make an architecture from its block, and find what the sides of its input must be a multiple of.
+def build_arch(block: Mapping[str, Any], where: str = "network_g: encoder") -> tuple[nn.Module, int]:
+    """Build an architecture from its block and return it with its window size, 1 without windows.
 
     Raises:
-        LIIFError: it does not exist, or does not take these arguments; `where` goes before it.
+        LIIFError: the architecture is unknown or rejects the arguments; the message starts with `where`.
     """
     import_basicsr()  # fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 
     if not isinstance(block, Mapping):
-        raise LIIFError(f"{where}: arch must be a block, its type and arguments, not {block!r}")
+        raise LIIFError(f"{where}: arch: expected a block with a type and arguments, got {block!r}")
     kwargs = dict(block)
     name = str(kwargs.pop("type", None))
     try:
         cls = ARCH_REGISTRY.get(name)
     except KeyError:
         end = suggest(name, (known for known, _ in ARCH_REGISTRY))
-        raise LIIFError(f"{where}: arch type {name!r} does not exist{end}") from None
+        raise LIIFError(f"{where}: arch: type: unknown architecture {name!r}{end}") from None
     try:
         bound = inspect.signature(cls).bind(**kwargs)
         bound.apply_defaults()
@@ -155,7 +160,7 @@ def build_arch(block: Mapping[str, Any], where: str = "encoder BasicSRArch") -> 
 
 
 def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
-    """Replace the submodules that have nothing but unused parameters: DDP wants a gradient for every one."""
+    """Replace submodules whose parameters are all unused, because DDP requires a gradient for each parameter."""
     for name, child in module.named_children():
         params = set(child.parameters())
         if params and params <= unused:
@@ -165,7 +170,7 @@ def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Enlarge (B, C, h, w) at the bottom and the right: mirrored, or, where that is too small, repeated."""
+    """Pad (B, C, h, w) at the bottom and right to a multiple, by reflection or, for small images, replication."""
     for axis in (3, 2):
         size = x.shape[axis]
         extra = -size % multiple

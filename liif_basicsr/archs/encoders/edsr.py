@@ -5,10 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.encoders.trunk import ResidualTrunk
+from liif_basicsr.archs.registry import register_encoder
 
 
 class ResidualBlock(nn.Module):
-    """conv, ReLU, conv, and the input added; no batch normalisation."""
+    """A residual block conv-ReLU-conv without batch normalization."""
 
     def __init__(self, num_feat: int, res_scale: float) -> None:
         super().__init__()
@@ -21,17 +22,18 @@ class ResidualBlock(nn.Module):
         return x + res if self.res_scale == 1 else x + res * self.res_scale
 
 
+@register_encoder
 class EDSR(ResidualTrunk):
     """EDSR's residual trunk as an encoder; the defaults are EDSR-baseline, the paper's smaller encoder.
 
-    Differs from BasicSR's EDSR: no upsampler, no mean shift (the official LIIF leaves it out), PyTorch's default
-    initialisation.
+    Differs from BasicSR's EDSR: no upsampler, no mean shift (as in the official LIIF), PyTorch's default
+    initialization.
 
     Args:
         num_in_ch: channels of the input image.
         num_feat: channels of the feature grid.
         num_block: residual blocks.
-        res_scale: what a block's residual is multiplied with before it is added.
+        res_scale: factor of a block's residual.
     """
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 16, res_scale: float = 1.0) -> None:

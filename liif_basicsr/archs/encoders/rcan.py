@@ -5,11 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.encoders.trunk import ResidualTrunk
+from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError
 
 
 class ChannelAttention(nn.Module):
-    """Scales each channel by a factor computed from the means of all channels over the image."""
+    """Scale each channel by a factor computed from the global means of all channels."""
 
     def __init__(self, num_feat: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -22,7 +23,7 @@ class ChannelAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """conv, ReLU, conv, channel attention, and the input added."""
+    """A residual block conv-ReLU-conv with channel attention."""
 
     def __init__(self, num_feat: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class AttentionBlock(nn.Module):
 
 
 class ResidualGroup(nn.Module):
-    """Attention blocks, a convolution, and the input added."""
+    """A residual group of attention blocks and a convolution."""
 
     def __init__(self, num_feat: int, num_block: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -46,10 +47,11 @@ class ResidualGroup(nn.Module):
         return x + self.conv(self.blocks(x))
 
 
+@register_encoder
 class RCAN(ResidualTrunk):
     """RCAN's trunk as an encoder; the defaults are those of the official LIIF code.
 
-    Its channel attention depends on the whole image, so there is no `receptive_radius`.
+    Its channel attention depends on the whole image, so its `receptive_radius` is None.
     Differs from BasicSR's RCAN: no upsampler, no mean shift, 20 blocks a group by default (16 there).
 
     Args:
@@ -57,22 +59,24 @@ class RCAN(ResidualTrunk):
         num_feat: channels of the feature grid.
         num_group: residual groups.
         num_block: attention blocks in a group.
-        squeeze_factor: how many times fewer channels the attention has inside.
+        squeeze_factor: reduction of channels inside the attention.
 
     Raises:
-        LIIFError: a squeeze_factor that leaves no channel.
+        LIIFError: squeeze_factor exceeds num_feat.
     """
 
     def __init__(
         self, num_in_ch: int = 3, num_feat: int = 64, num_group: int = 10, num_block: int = 20, squeeze_factor: int = 16
     ) -> None:
         if num_feat < squeeze_factor:
-            raise LIIFError(f"encoder RCAN: squeeze_factor {squeeze_factor} must not exceed num_feat {num_feat}")
+            raise LIIFError(
+                f"network_g: encoder: squeeze_factor: {squeeze_factor} exceeds num_feat {num_feat}; lower it"
+            )
         groups = (ResidualGroup(num_feat, num_block, squeeze_factor) for _ in range(num_group))
         super().__init__(num_in_ch, num_feat, groups, None)
 
     def official_key(self, key: str) -> str:
-        """The name of a parameter of ours in the official LIIF code."""
+        """Return the name of a parameter in the official LIIF code."""
         key = super().official_key(key)
         key = key.replace(".conv.", f".body.{len(self.body[0].blocks)}.").replace(".blocks.", ".body.")
         return key.replace(".attention.squeeze.", ".body.3.conv_du.0.").replace(

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Ours -> the official LIIF code's; a dense convolution is `.conv.0` there besides.
+from liif_basicsr.archs.registry import register_encoder
+
+# Our names -> those of the official LIIF code, where a dense convolution also has the suffix `.conv.0`.
 OFFICIAL_NAMES = {
     "conv_first": "SFENet1",
     "conv_second": "SFENet2",
@@ -17,7 +19,7 @@ OFFICIAL_NAMES = {
 
 
 class ResidualDenseBlock(nn.Module):
-    """Convolutions that each see the outputs of all before them, fused by a 1x1, and the input added."""
+    """A residual block of densely connected convolutions, fused by a 1x1 convolution."""
 
     def __init__(self, num_feat: int, num_layer: int, num_grow_ch: int) -> None:
         super().__init__()
@@ -32,6 +34,7 @@ class ResidualDenseBlock(nn.Module):
         return x + self.local_fusion(dense)
 
 
+@register_encoder
 class RDN(nn.Module):
     """RDN's residual dense trunk as an encoder; the defaults are the paper's, 'configuration B'.
 
@@ -40,7 +43,7 @@ class RDN(nn.Module):
         num_feat: channels of the feature grid and between blocks (G0).
         num_block: residual dense blocks (D).
         num_layer: convolutions in a block (C).
-        num_grow_ch: channels that each of them adds (G).
+        num_grow_ch: channels that each convolution adds (G).
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class RDN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         skip = self.conv_first(x)
         x = self.conv_second(skip)
-        # The 1x1 convolution of all blocks' outputs, summed block by block: none has to be kept for it.
+        # The 1x1 convolution of all blocks' outputs, summed block by block so that no output has to be kept.
         fused = self.global_fusion.bias.view(-1, 1, 1)
         for block, weight in zip(self.body, self.global_fusion.weight.chunk(len(self.body), dim=1), strict=True):
             x = block(x)
@@ -66,7 +69,7 @@ class RDN(nn.Module):
         return skip + self.conv_after_body(fused)
 
     def official_key(self, key: str) -> str:
-        """The name of a parameter of ours in the official LIIF code."""
+        """Return the name of a parameter in the official LIIF code."""
         head, _, tail = key.rpartition(".")
         if head.startswith("body.") and "convs." in head:
             head += ".conv.0"

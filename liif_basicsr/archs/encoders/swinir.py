@@ -1,35 +1,40 @@
-"""SwinIR (Liang et al., ICCVW 2021), BasicSR's own, without its upsampler."""
+"""BasicSR's SwinIR (Liang et al., ICCVW 2021) without its upsampler."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
+from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError
 
 
+@register_encoder
 class SwinIR(BasicSRArch):
     """SwinIR's trunk as an encoder; the defaults are those of its classical super-resolution.
 
-    The features are those its 'pixelshuffle' upsampler gets, 64 channels after `conv_before_upsample`. Needs
-    BasicSR installed. Attention passes from window to window, so there is no `receptive_radius`.
+    The features are the 64 channels after `conv_before_upsample`. Requires BasicSR. Attention passes from window to
+    window, so its `receptive_radius` is None.
 
     Args:
-        img_size: side of the inputs in training, a multiple of window_size, twice it at least. Other sizes work
-            as well; this one has its attention masks ready.
+        num_in_ch: channels of the input image.
+        img_size: side of the inputs in training, a multiple of window_size and at least twice as large. Other sizes
+            work too, with attention masks that are computed again.
         embed_dim: channels inside.
         depths: blocks in each group.
-        num_heads: attention heads in each group; each divides embed_dim.
-        window_size: side of a window; the input is padded to whole ones.
-        mlp_ratio: channels inside a block's MLP over embed_dim.
-        drop_path_rate: in training, how often the last block is skipped (the earlier, the less).
-        resi_connection: `1conv` or `3conv`, what ends a group.
+        num_heads: attention heads in each group; each must divide embed_dim.
+        window_size: side of a window; the input is padded to a multiple.
+        mlp_ratio: width of a block's MLP relative to embed_dim.
+        drop_path_rate: stochastic depth of the last block in training; earlier blocks have less.
+        resi_connection: convolutions at the end of a group, `1conv` or `3conv`.
 
     Raises:
-        LIIFError: sizes that do not fit each other.
+        LIIFError: the sizes do not fit each other.
     """
 
     def __init__(
         self,
+        num_in_ch: int = 3,
         img_size: int = 48,
         embed_dim: int = 180,
         depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
@@ -37,22 +42,29 @@ class SwinIR(BasicSRArch):
         window_size: int = 8,
         mlp_ratio: float = 2.0,
         drop_path_rate: float = 0.1,
-        resi_connection: str = "1conv",
+        resi_connection: Literal["1conv", "3conv"] = "1conv",
     ) -> None:
-        where = "encoder SwinIR"
         if img_size % window_size or img_size < 2 * window_size:
-            raise LIIFError(f"{where}: img_size {img_size} must be 2 or more times window_size {window_size}")
+            raise LIIFError(
+                f"network_g: encoder: img_size: expected a multiple of window_size {window_size}, at least twice as "
+                f"large, got {img_size}"
+            )
         if len(depths) != len(num_heads):
-            raise LIIFError(f"{where}: depths {list(depths)} and num_heads {list(num_heads)} must be equally many")
+            raise LIIFError(
+                f"network_g: encoder: depths: expected as many entries as num_heads {list(num_heads)}, "
+                f"got {list(depths)}"
+            )
         if any(embed_dim % heads for heads in num_heads):
-            raise LIIFError(f"{where}: embed_dim {embed_dim} must be a multiple of each of num_heads {list(num_heads)}")
-        if resi_connection not in ("1conv", "3conv"):
-            raise LIIFError(f"{where}: resi_connection must be 1conv or 3conv, not {resi_connection!r}")
+            raise LIIFError(
+                f"network_g: encoder: embed_dim: expected a multiple of each of num_heads {list(num_heads)}, "
+                f"got {embed_dim}"
+            )
         super().__init__(
             {
                 "type": "SwinIR",
                 "upsampler": "pixelshuffle",
                 "upscale": 2,
+                "in_chans": num_in_ch,
                 "img_size": img_size,
                 "embed_dim": embed_dim,
                 "depths": depths,
@@ -61,5 +73,6 @@ class SwinIR(BasicSRArch):
                 "mlp_ratio": mlp_ratio,
                 "drop_path_rate": drop_path_rate,
                 "resi_connection": resi_connection,
-            }
+            },
+            num_in_ch,
         )

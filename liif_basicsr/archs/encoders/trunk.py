@@ -1,4 +1,4 @@
-"""The residual trunk that EDSR and RCAN share."""
+"""The residual trunk shared by EDSR and RCAN."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class ResidualTrunk(nn.Module):
-    """conv, blocks, conv, and what the first conv gave added.
+    """A convolution, blocks and a convolution, with a long skip connection around the last two.
 
     Args:
         num_in_ch: channels of the input image.
         num_feat: channels of the feature grid.
-        blocks: from num_feat channels to as many.
-        receptive_radius: of the whole, in pixels; None where it is unbounded.
+        blocks: modules that keep num_feat channels.
+        receptive_radius: of the whole trunk, in pixels; None if it is unbounded.
     """
 
     def __init__(
@@ -31,6 +31,6 @@ class ResidualTrunk(nn.Module):
         return x + self.conv_after_body(self.body(x))
 
     def official_key(self, key: str) -> str:
-        """The name of a parameter of ours in the official LIIF code."""
+        """Return the name of a parameter in the official LIIF code."""
         key = key.replace("conv_first.", "head.0.").replace("conv_after_body.", f"body.{len(self.body)}.")
         return key.replace(".conv1.", ".body.0.").replace(".conv2.", ".body.2.")

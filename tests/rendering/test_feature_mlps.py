@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liif_basicsr.rendering.slots import from_slots, sort_by_feature
+from liif_basicsr.rendering.feature_mlps import from_slots, sort_by_feature
 
 axes = st.integers(1, 2).flatmap(
     lambda sides: st.integers(1, 12).flatmap(

@@ -1,11 +1,11 @@
-"""An image opened once gives the pixels of `render`, whatever the window, and encodes nothing twice."""
+"""An encoded image renders the same pixels as `render` and encodes each tile once."""
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.rendering import features
+from liif_basicsr.rendering import memory
 
 EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
 RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
@@ -13,7 +13,7 @@ RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(features, "TILE", 5)
+    monkeypatch.setattr(memory, "CACHED_TILE", 5)
 
 
 def make(network="LIIF", encoder=EDSR, **args):
@@ -33,7 +33,7 @@ def count_encoding(net, monkeypatch):
 @pytest.mark.parametrize("network", ["LIIF", "MetaSR"])
 @settings(max_examples=10)
 @given(data=st.data())
-def test_a_window_is_that_of_render(network, encoder, data):
+def test_windows_equal_render(network, encoder, data):
     net = make(network, encoder, input_skip="bilinear")
     h, w = data.draw(st.tuples(st.integers(1, 14), st.integers(1, 14)))
     lq = torch.rand(1, 3, h, w)
@@ -45,7 +45,7 @@ def test_a_window_is_that_of_render(network, encoder, data):
         torch.testing.assert_close(image.render(size, window), net.render(lq, size, window), rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_kept_along_an_axis_serves_that_axis_size_and_span_alone():
+def test_cached_axes_are_not_reused_for_other_windows():
     net, lq = make("ContinuousShuffleSR"), torch.rand(1, 3, 9, 9)
     image = net.encode_image(lq)
     for size, window in [((27, 27), (0, 4, 6, 6)), ((27, 27), (0, 0, 6, 6)), ((31, 31), (0, 4, 6, 6))]:
@@ -56,7 +56,7 @@ def test_what_is_kept_along_an_axis_serves_that_axis_size_and_span_alone():
         torch.testing.assert_close(image.render(size, window), expected, rtol=0.1, atol=0.1)
 
 
-def test_features_are_computed_once_and_only_where_needed(monkeypatch):
+def test_tiles_are_encoded_once_and_only_where_needed(monkeypatch):
     net = make()
     encoded = count_encoding(net, monkeypatch)
     image = net.encode_image(torch.rand(1, 3, 15, 15))
@@ -71,6 +71,6 @@ def test_memory_for_features_is_bounded(monkeypatch):
     net = make()
     encoded = count_encoding(net, monkeypatch)
     image = net.encode_image(torch.rand(1, 3, 15, 15), max_bytes=2 * 5 * 5 * 4 * 4)
-    for left in (0, 0, 70, 140, 0):  # in three tiles, of which two are kept
+    for left in (0, 0, 70, 140, 0):  # three tiles, and room for two
         image.render((150, 150), (0, left, 1, 1))
     assert len(encoded) == 4

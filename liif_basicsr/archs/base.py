@@ -1,0 +1,287 @@
+"""The parts that all networks share: `Decoder` and `ContinuousNetwork`."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.rendering.coordinates import check_size, check_window, make_cell, make_coord
+from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling, check_memory
+from liif_basicsr.rendering.places import PixelGrid, Queries
+from liif_basicsr.rendering.renderer import EncodedImage
+
+
+class Decoder(nn.Module, ABC):
+    """Turns features and places into values. Subclasses implement `query`; the other methods are optional.
+
+    A decoder that can do part of its work once per image overrides `prepare`. One that decodes whole images faster
+    than it answers queries overrides `decode`, whose output must equal that of `query` to rounding.
+
+    Attributes:
+        prepare_halo: radius of `prepare` in features.
+        floats_per_pixel: approximate number of activations per pixel in `decode`; it determines the block size.
+        uses_threads: whether `decode` benefits from several threads in small windows.
+        max_scale: in whole images the cell is not smaller than at this scale; None for no limit. The official tests of
+            LTE and LM-LIIF limit it to the largest scale of training.
+    """
+
+    prepare_halo = 0
+    floats_per_pixel = 4096
+    uses_threads = True
+    max_scale: float | None = None
+
+    @abstractmethod
+    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+        """Return the values at arbitrary places.
+
+        Args:
+            prepared: (B, C, th, tw), the features at hand after `prepare`.
+            places: B x Q places, with their indices and offsets in these features.
+
+        Returns:
+            (B, Q, D) in [-1, 1] (not clamped).
+        """
+
+    def prepare(self, feat: Tensor) -> Tensor:
+        """Compute once per image whatever depends on the features alone: (B, C, h, w) to (B, C', h, w)."""
+        return feat
+
+    def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Yield the values (D, r, c) of each block of `pixels.blocks`, without gradients.
+
+        Args:
+            prepared: (1, C', th, tw), the features at hand after `prepare`.
+            pixels: a window of output pixels.
+        """
+        for rows, cols in pixels.blocks:
+            height, width = rows.stop - rows.start, cols.stop - cols.start
+            yield self.query(prepared, pixels.queries(rows, cols))[0].mT.unflatten(1, (height, width))
+
+    def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
+        """Return how many features beyond the four around a pixel an output of `size` (H, W) depends on."""
+        return 0
+
+    def forward(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+        """Return the values at coordinates, see `ContinuousNetwork.query`: (B, C, h, w) to (B, Q, D) in [-1, 1]."""
+        return self.query(self.prepare(feat), Queries(coord, cell, (feat.shape[-2], feat.shape[-1])))
+
+    def image_cell(self, cell: Tensor, in_size: tuple[int, int]) -> Tensor:
+        """Return the cells (..., 2) that a whole image of an input of `in_size` is decoded with, see `max_scale`."""
+        if self.max_scale is None:
+            return cell
+        limits = [2 / (self.max_scale * n) for n in in_size]
+        return torch.stack([cell[..., k].clamp(min=limits[k]) for k in (0, 1)], dim=-1)
+
+
+class ContinuousNetwork(nn.Module):
+    """An encoder and a decoder: a network that predicts an image's values at any coordinate.
+
+    Inputs and outputs are in [0, 1]; the official normalization to [-1, 1] is inside.
+
+    Args:
+        encoder: see `liif_basicsr.archs.encoders`.
+        decoder: see `Decoder`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
+        input_skip: "bilinear" adds the output to the bilinearly upscaled input, as LTE does (Lee and Jin, CVPR 2022;
+            LIIF and Meta-SR do not); None returns the output alone.
+        scale: default upscaling factor, for `net(lq)`.
+
+    Attributes:
+        tiling: how `render` and `sample` divide an image to bound their memory.
+
+    Raises:
+        LIIFError: `input_skip` is unknown, or needs as many output as input channels; `scale` is not positive.
+    """
+
+    tiling = Tiling()
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: Decoder,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        input_skip: str | None = None,
+        scale: float = 4,
+    ) -> None:
+        super().__init__()
+        if input_skip not in (None, "bilinear"):
+            raise LIIFError(f"network_g: input_skip: expected bilinear or ~, got {input_skip!r}")
+        if input_skip and num_in_ch != num_out_ch:
+            raise LIIFError(
+                f"network_g: input_skip: needs num_out_ch equal to num_in_ch, got {num_out_ch} and {num_in_ch}; "
+                "set input_skip: ~"
+            )
+        if not scale > 0:
+            raise LIIFError(f"network_g: scale: expected a positive number, got {scale!r}")
+        self.encoder = encoder
+        self.decoder = decoder
+        self.num_in_ch = num_in_ch
+        self.num_out_ch = num_out_ch
+        self.input_skip = input_skip
+        self.scale = scale
+        self.to(memory_format=torch.channels_last)  # like the inputs, so that gradients have the strides of weights
+
+    def forward(self, lq: Tensor, coord: Tensor | None = None, cell: Tensor | None = None) -> Tensor:
+        """Return the values at coordinates, or without coordinates the image upscaled by `scale`.
+
+        Without coordinates it renders in bounded memory and without gradients, in evaluation mode or under
+        `torch.no_grad`, unless `lq` itself requires a gradient in evaluation mode.
+
+        Args:
+            lq: (B, C, h, w) in [0, 1].
+            coord: (B, Q, 2), (y, x) in [-1, 1].
+            cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
+
+        Returns:
+            (B, Q, D) in [0, 1] (not clamped), or (B, D, H, W) without `coord`.
+
+        Raises:
+            LIIFError: a shape is wrong, or a coordinate is NaN (not checked on a GPU).
+        """
+        self.check_image(lq)
+        if coord is not None:
+            check_queries(lq, coord, cell)
+            return self.query(lq, coord, cell)
+        size = (round(lq.shape[-2] * self.scale), round(lq.shape[-1] * self.scale))
+        if not torch.is_grad_enabled() or not (self.training or lq.requires_grad):
+            return self.render(lq, size)
+        coord = make_coord(size, lq.device).expand(len(lq), -1, -1)
+        cell = self.decoder.image_cell(make_cell(size, lq.device), (lq.shape[-2], lq.shape[-1]))
+        output = self.query(lq, coord, cell.expand(len(lq), 1, -1))
+        return output.mT.unflatten(2, size).contiguous()
+
+    def query(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+        """Return the values at coordinates without checking the arguments, see `forward`."""
+        return self.denormalize(self.decoder(self.encode(lq), coord, cell), lq, coord)
+
+    def encode(self, lq: Tensor) -> Tensor:
+        """Return the feature grid: (B, C, h, w) in [0, 1] to (B, out_channels, h, w)."""
+        # Convolutions are fastest in channels-last memory.
+        return self.encoder(((lq - 0.5) / 0.5).contiguous(memory_format=torch.channels_last))
+
+    def encode_and_prepare(self, lq: Tensor) -> Tensor:
+        """Return the features after the decoder's `prepare`, computed once per image."""
+        return self.decoder.prepare(self.encode(lq))
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """Radius of `encode_and_prepare` in input pixels; None if it is unbounded."""
+        radius = self.encoder.receptive_radius
+        return None if radius is None else radius + self.decoder.prepare_halo
+
+    def denormalize(self, output: Tensor, lq: Tensor, coord: Tensor) -> Tensor:
+        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1], or add it to the bilinearly upscaled input."""
+        if self.input_skip is None:
+            return output * 0.5 + 0.5
+        exact = torch.promote_types(lq.dtype, torch.float32)  # in half precision coordinates would be off by pixels
+        grid = coord[:, None].flip(-1).to(exact)
+        skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return output * 0.5 + skip.to(lq.dtype)[:, :, 0].mT
+
+    @torch.no_grad()
+    def render(
+        self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
+    ) -> Tensor:
+        """Upscale images, in memory that depends on neither their size nor the output's.
+
+        Args:
+            lq: (B, C, h, w) in [0, 1].
+            size: (H, W) of the whole output.
+            window: (top, left, height, width), the part to return; the whole output by default.
+
+        Returns:
+            (B, D, H, W), or (B, D, height, width), in [0, 1] (not clamped).
+
+        Raises:
+            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
+        """
+        self.check_image(lq)
+        size, part = check_size(size), check_window(size, window)
+        if lq.device.type == "cpu":
+            needed = self.num_out_ch * len(lq) * part.height * part.width * lq.element_size()
+            check_memory(f"size {tuple(size)}", needed, "render one window at a time")
+        images = [EncodedImage(self, image[None], 0, self.tiling.tile, None).render(size, part) for image in lq]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    @torch.no_grad()
+    def sample(
+        self, lq: Tensor, coord: Tensor, cell: Tensor, fill: float = 0.0, return_mask: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the values at arbitrary places, each with its own cell, in bounded memory and without gradients.
+
+        Equals `forward` to rounding.
+
+        Args:
+            lq: (B, C, h, w) in [0, 1].
+            coord: (B, Q, 2), (y, x); the image spans [-1, 1].
+            cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
+            fill: value at places outside the image.
+            return_mask: also return which places lie in the image.
+
+        Returns:
+            (B, Q, D) in [0, 1] (not clamped). With `return_mask` also (B, Q) bool, true inside the image.
+
+        Raises:
+            LIIFError: a shape is wrong, or a coordinate is NaN (not checked on a GPU).
+        """
+        self.check_image(lq)
+        check_queries(lq, coord, cell)
+        cell = cell.expand(-1, coord.shape[1], -1)
+        values = torch.cat([
+            EncodedImage(self, lq[k : k + 1], 0, self.tiling.tile, None).sample(
+                coord[k : k + 1], cell[k : k + 1], fill
+            )
+            for k in range(len(lq))
+        ])  # fmt: skip
+        return (values, (coord.abs() <= 1).all(-1)) if return_mask else values
+
+    def encode_image(
+        self, lq: Tensor, max_bytes: int = CACHE_BYTES, tile: int | None = None, threads: int | None = None
+    ) -> EncodedImage:
+        """Open one image to render many windows of it at any size; its features are computed once, when needed.
+
+        Args:
+            lq: (1, C, h, w) in [0, 1].
+            max_bytes: size of the features to keep; others are computed again. With 0 none are kept.
+            tile: input pixels along the edge of a tile that is encoded at a time.
+            threads: torch threads that encode; None for the current number.
+
+        Raises:
+            LIIFError: `lq` is not one image.
+        """
+        self.check_image(lq)
+        if len(lq) != 1:
+            raise LIIFError(f"lq: expected one image (1, {self.num_in_ch}, h, w), got {tuple(lq.shape)}")
+        return EncodedImage(self, lq, max_bytes, tile, threads)
+
+    def check_image(self, lq: Tensor) -> None:
+        """Raise LIIFError unless `lq` has shape (B, num_in_ch, h, w)."""
+        if lq.ndim != 4 or lq.shape[1] != self.num_in_ch:
+            raise LIIFError(f"lq: expected shape (B, {self.num_in_ch}, h, w), got {tuple(lq.shape)}")
+
+
+def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
+    """Raise LIIFError unless `coord` is (B, Q, 2) without NaN and `cell` (B, Q, 2) or (B, 1, 2), B as in `lq`."""
+    if cell is None:
+        raise LIIFError("cell: missing; pass the size of a queried pixel, (2 / H, 2 / W), with coord")
+    if coord.ndim != 3 or coord.shape[2] != 2 or len(coord) != len(lq):
+        raise LIIFError(f"coord: expected shape ({len(lq)}, Q, 2), got {tuple(coord.shape)}")
+    if cell.ndim != 3 or cell.shape[2] != 2 or len(cell) != len(lq) or cell.shape[1] not in (1, coord.shape[1]):
+        raise LIIFError(
+            f"cell: expected shape ({len(lq)}, {coord.shape[1]}, 2) or ({len(lq)}, 1, 2), got {tuple(cell.shape)}"
+        )
+    # On a GPU the check would wait for the device; a compiled graph cannot branch on values.
+    if coord.device.type == "cpu" and not torch.compiler.is_compiling() and coord.isnan().any():
+        raise LIIFError("coord: contains NaN")
+
+
+def linear_layers(dims: Sequence[int]) -> nn.ModuleList:
+    """Return the linear layers of an MLP with these widths, from input to output."""
+    return nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(dims, dims[1:], strict=False))
+

@@ -1,1 +1,0 @@
-"""Decoders: modules that turn a feature grid and coordinates into colours."""

@@ -1,0 +1,159 @@
+"""The networks and encoders that options files and `load` know by name.
+
+`@register_arch` or `@register_encoder` on a class in `*_arch.py` or `encoders/` is all that adding one takes.
+"""
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from torch import nn
+
+from liif_basicsr.config.base import check_arguments
+from liif_basicsr.errors import LIIFError, errors_in, suggest
+
+ARCHS: dict[str, type[nn.Module]] = {}
+ENCODERS: dict[str, type[nn.Module]] = {}
+
+Class = TypeVar("Class", bound=type[nn.Module])
+
+
+def register_arch(cls: Class) -> Class:
+    """Register a network under its class name, for `network_g: type`, `load` and BasicSR; check its arguments."""
+    return _register(cls, ARCHS, "network_g")
+
+
+def register_encoder(cls: Class) -> Class:
+    """Register an encoder under its class name, for `encoder: type`; check its arguments."""
+    return _register(cls, ENCODERS, "network_g: encoder")
+
+
+def _register(cls: Class, registry: dict[str, type[nn.Module]], where: str) -> Class:
+    registry[cls.__name__] = cls
+    cls.__init__ = _checked(cls.__init__, where)  # type: ignore[misc]
+    return cls
+
+
+def _checked(init: Callable[..., None], where: str) -> Callable[..., None]:
+    """Check the arguments of a constructor against its annotations, as BasicSR passes options without a check."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def checked(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        given = signature.bind(self, *args, **kwargs).arguments
+        given.pop("self")
+        check_arguments(type(self), given, where)
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def list_archs() -> list[str]:
+    """Return the names of the plugin's networks, for `network_g: type`."""
+    return sorted(ARCHS)
+
+
+def list_encoders() -> list[str]:
+    """Return the names of the encoders, for `encoder: type`."""
+    return sorted(ENCODERS)
+
+
+def find_arch(name: Any) -> type[nn.Module] | None:
+    """Return the class of a network, the plugin's or a `ContinuousNetwork` that a project registered in BasicSR."""
+    if not isinstance(name, str):
+        return None
+    if name in ARCHS:
+        return ARCHS[name]
+    if find_spec("basicsr") is None:
+        return None
+    from liif_basicsr.archs.base import ContinuousNetwork
+
+    registry = import_module("basicsr.utils.registry").ARCH_REGISTRY
+    cls = registry.get(name) if name in registry else None
+    return cls if isinstance(cls, type) and issubclass(cls, ContinuousNetwork) else None
+
+
+def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
+    """Check the arguments of a `network_g` block and return its class, or None if it is not a `ContinuousNetwork`."""
+    cls = find_arch(opt.get("type"))
+    if cls is None:
+        return None
+    check_arguments(cls, {key: value for key, value in opt.items() if key != "type"}, "network_g")
+    if "encoder" in opt:
+        check_encoder(opt["encoder"])
+    return cls
+
+
+def build_network(opt: Mapping[str, Any]) -> nn.Module:
+    """Build a network from its `network_g` block.
+
+    Raises:
+        LIIFError: the type or an argument is unknown, or a value is invalid.
+    """
+    cls = check_network(opt)
+    if cls is None:
+        raise LIIFError(f"network_g: type: unknown network {opt.get('type')!r}{suggest(opt.get('type'), ARCHS)}")
+    with errors_in("network_g", RuntimeError):
+        return cls(**{key: value for key, value in opt.items() if key != "type"})
+
+
+def check_encoder(spec: Any) -> type[nn.Module]:
+    """Check the arguments of an encoder's block and return its class.
+
+    Raises:
+        LIIFError: the type or an argument is unknown, or a value is invalid.
+    """
+    if not isinstance(spec, Mapping):
+        raise LIIFError(f"network_g: encoder: expected a block with a type and arguments, got {spec!r}")
+    name = spec.get("type")
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise LIIFError(f"network_g: encoder: type: unknown encoder {name!r}{suggest(name, ENCODERS)}")
+    cls = ENCODERS[name]
+    check_arguments(cls, {key: value for key, value in spec.items() if key != "type"}, "network_g: encoder")
+    return cls
+
+
+def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3) -> Any:
+    """Build an encoder from its block in the options.
+
+    Args:
+        spec: `type` and the encoder's arguments.
+        num_in_ch: channels of the network's input; the block may repeat it.
+
+    Raises:
+        LIIFError: see `check_encoder`; the block's num_in_ch differs; or the arguments do not fit each other.
+    """
+    cls = check_encoder(spec)
+    kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}
+    if kwargs["num_in_ch"] != num_in_ch:
+        raise LIIFError(
+            f"network_g: encoder: num_in_ch: is {kwargs['num_in_ch']}, but the network's is {num_in_ch}; "
+            "set it in network_g alone"
+        )
+    with errors_in(f"network_g: encoder {cls.__name__}", RuntimeError):
+        return cls(**kwargs)
+
+
+def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mapping[str, Any]:
+    """Return a `network_g` block that `build_network` takes: an architecture of BasicSR is wrapped in `FixedScaleSR`.
+
+    Raises:
+        LIIFError: the network is unknown, or `scale` is given for one of the plugin's.
+    """
+    name = opt.get("type")
+    if find_arch(name) is not None:
+        if scale is not None:
+            raise LIIFError(f"scale: applies to fixed-scale networks only, and {name} takes any scale; leave it out")
+        return opt
+    import basicsr.archs  # noqa: F401  fills the registry
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    # BasicSR registers some of its own with a suffix, and finds them without it.
+    known = [*ARCHS, *(known.removesuffix("_basicsr") for known, _ in ARCH_REGISTRY)]
+    if name not in known:
+        raise LIIFError(f"network_g: type: unknown network {name!r}{suggest(name, dict.fromkeys(known))}")
+    return {"type": "FixedScaleSR", "arch": dict(opt), "scale": scale}

@@ -1,0 +1,135 @@
+"""A decoder that resizes an image held by the features, for networks of one scale."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from liif_basicsr.archs.base import Decoder
+from liif_basicsr.rendering.cubic import cubic
+from liif_basicsr.rendering.places import PixelGrid, Queries
+
+
+class ResampleDecoder(Decoder):
+    """Resizes an image with Pillow's bicubic filter, antialiased when it shrinks.
+
+    The features are the `pixel_unshuffle` of the image. At the image's own scale the output is the image itself. The
+    cell determines the width of the filter.
+
+    Args:
+        scale: upscaling factor of the image over the feature grid.
+        num_out_ch: channels of the image.
+    """
+
+    def __init__(self, scale: int, num_out_ch: int = 3) -> None:
+        super().__init__()
+        self.scale, self.num_out_ch = scale, num_out_ch
+        # For an image that keeps its size or grows; one that shrinks takes more per pixel and has fewer pixels.
+        self.floats_per_pixel = 16 * scale
+
+    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+        image = F.pixel_shuffle(prepared, self.scale)
+        axes = []
+        for axis, length in ((places.y, image.shape[2]), (places.x, image.shape[3])):
+            n = axis.n * self.scale
+            center, stretch = locate(axis.coord, axis.cell, n)  # type: ignore[arg-type]
+            # The one value read back from the device: the largest cell determines the size of the filter.
+            found = taps(center, stretch, n, filter_size(float(stretch.max())))
+            axes.append(found.within(axis.first * self.scale, length))
+        rows, cols = axes
+        pixels, width = image.flatten(2), image.shape[3]
+        total = image.new_zeros(len(image), self.num_out_ch, rows.index.shape[1])
+        for k in range(rows.index.shape[-1]):  # one row of the filter at a time bounds memory
+            index = (rows.index[..., k, None] * width + cols.index).flatten(1)
+            line = pixels.gather(2, index[:, None].expand(-1, self.num_out_ch, -1)).unflatten(2, cols.index.shape[1:])
+            total = total + (line * cols.weight[:, None]).sum(-1) * rows.weight[:, None, :, k]
+        return total.mT
+
+    def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Decode in blocks, along one axis after the other."""
+        image = F.pixel_shuffle(prepared, self.scale)[0]
+        lows, axes = [], []
+        for axis, length in ((pixels.y, image.shape[1]), (pixels.x, image.shape[2])):
+            n, begin = axis.n * self.scale, axis.first * self.scale
+            center = (axis.position() + 0.5) * self.scale - 0.5
+            stretch = max(1.0, n / axis.n_out)
+            lows.append(np.maximum(np.ceil(center - 2 * stretch).astype(int) - begin, 0))
+            device = prepared.device
+            on_device = torch.from_numpy(center).to(device, torch.float32 if device.type == "mps" else None)
+            axes.append(taps(on_device, stretch, n, filter_size(stretch)).within(begin, length))
+        reach = axes[1].index.shape[-1]
+        for i, j in pixels.blocks:
+            rows, cols = (Taps(axis.index[part], axis.weight[part]) for axis, part in zip(axes, (i, j), strict=True))
+            left, right = int(lows[1][j][0]), int(lows[1][j][-1]) + reach
+            strip = _filter(image[:, :, left:right], rows, 1)
+            yield _filter(strip, Taps(cols.index - left, cols.weight), 2)
+
+    def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
+        """Half the filter's width in features."""
+        stretch = max(1, *(n * self.scale / m for n, m in zip(in_size, size, strict=True)))
+        return math.ceil(2 * stretch / self.scale)
+
+
+class Taps(NamedTuple):
+    """The pixels that a filter reads along one axis: `index` (..., K) int64 and `weight` (..., K), which sum to 1."""
+
+    index: Tensor
+    weight: Tensor
+
+    def within(self, first: int, n: int) -> Taps:
+        """Count indices from `first` and clamp them to `n` pixels; pixels beyond have no weight."""
+        return Taps((self.index - first).clamp(0, n - 1), self.weight)
+
+
+def filter_size(stretch: float) -> int:
+    """Return the number of pixels that the filter reads."""
+    return math.floor(4 * stretch) + 1
+
+
+def taps(center: Tensor, stretch: Tensor | float, n: int, count: int) -> Taps:
+    """Return the pixels of an axis of `n` that make an output pixel, with Pillow's bicubic filter.
+
+    Args:
+        center: (...) of the output pixel, in pixels from the center of the first.
+        stretch: pixels per unit of the filter, at least 1; broadcasts to `center`.
+        count: number of pixels to read, `filter_size` of the largest stretch.
+    """
+    first = (center - 2 * stretch).ceil().long()
+    index = first[..., None] + torch.arange(count, device=center.device)
+    distance = (index - center[..., None]) / (stretch[..., None] if isinstance(stretch, Tensor) else stretch)
+    weight = cubic(distance) * ((index >= 0) & (index < n))
+    return Taps(index.clamp(0, n - 1), (weight / weight.sum(-1, keepdim=True)).float())
+
+
+def locate(coord: Tensor, cell: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Return center and stretch (see `taps`) of output pixels at coordinates, each as wide as its cell.
+
+    Positions within a thousandth of a pixel center count as the center, so that rounding does not change an image that
+    keeps its size.
+    """
+    size = snap_to_integer(2 / cell.double())
+    pixel = snap_to_integer((coord.double() + 1) * (size / 2) - 0.5)
+    return (pixel + 0.5) * (n / size) - 0.5, (n / size).clamp(min=1)
+
+
+def snap_to_integer(x: Tensor) -> Tensor:
+    """Round numbers that differ from an integer by single-precision rounding alone."""
+    near = x.round()
+    return torch.where((x - near).abs() < 1e-3 + 1e-6 * near.abs(), near, x)
+
+
+def _filter(image: Tensor, taps: Taps, axis: int) -> Tensor:
+    """Filter (D, H, W) along an axis."""
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    terms = (image.index_select(axis, taps.index[:, k]) * taps.weight[:, k].view(shape).to(image.dtype)
+             for k in range(taps.index.shape[1]))  # fmt: skip
+    total = next(terms)
+    for term in terms:
+        total = total + term
+    return total

@@ -1,0 +1,205 @@
+"""Where queries and output pixels lie among the features of an image.
+
+A decoder works on the features at hand: those of the whole image, or of one tile. The classes here compute feature
+indices and offsets in the whole image and count indices from the first feature at hand, so that decoders need not know
+about tiles.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liif_basicsr.rendering.coordinates import EPS_SHIFT, corner_index, nearest_index, pixel_centers
+
+# The two neighbors along an axis (local ensemble), see `corner_index`.
+BOTH_SIDES = (-1, 1)
+
+Block = tuple[slice, slice]
+Made = TypeVar("Made")
+
+
+class Axis:
+    """Places along one axis of an image.
+
+    Args:
+        coord: float tensor of any shape; the image spans [-1, 1].
+        cell: size of a queried pixel in the same unit; broadcasts to `coord`.
+        n: features along the axis in the whole image.
+        first: the first feature at hand.
+        count: number of features at hand.
+    """
+
+    def __init__(self, coord: Tensor, cell: Tensor | float, n: int, first: int, count: int) -> None:
+        self.coord, self.cell, self.n, self.first, self.count = coord, cell, n, first, count
+
+    @property
+    def rel_cell(self) -> Tensor | float:
+        """Size of a queried pixel relative to the features; a feature is 2 wide."""
+        return self.cell * self.n
+
+    def corners(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[Tensor, Tensor]:
+        """Return the local ensemble's features: index and relative coordinate, (sides, ...) each."""
+        index, rel = zip(*(corner_index(self.coord, self.n, side) for side in sides), strict=True)
+        return torch.stack(index) - self.first, torch.stack(rel)
+
+    def neighbors(self) -> tuple[Tensor, Tensor]:
+        """Return the two features around each place, (..., 2), and the offset above the lower one in [0, 1).
+
+        Places beyond the outermost centers have the border feature twice.
+        """
+        position = (self.coord + 1) * (self.n / 2) - 0.5
+        lower = position.floor()
+        index = torch.stack([lower, lower + 1], dim=-1).clamp(0, self.n - 1).long()
+        return index - self.first, position - lower
+
+    def first_edge(self) -> tuple[Tensor, Tensor]:
+        """Return the feature that holds the upper or left edge of each queried pixel, and the offset in it in [0, 1).
+
+        Source: Meta-SR in the official LIIF code.
+        """
+        edge = self.coord - self.cell / 2
+        index = nearest_index((edge + EPS_SHIFT).clamp(-1 + EPS_SHIFT, 1 - EPS_SHIFT), self.n)
+        start = (pixel_centers(self.n, device=self.coord.device) - 1 / self.n)[index]  # rounded as in the official code
+        return index - self.first, (edge - start) * (self.n / 2)
+
+
+class Queries:
+    """Queries at arbitrary coordinates.
+
+    Args:
+        coord: (B, Q, 2), (y, x); the image spans [-1, 1].
+        cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel.
+        size: (h, w), features of the whole image.
+        origin: (top, left), the first feature at hand.
+        shape: (th, tw), features at hand; all of them by default.
+    """
+
+    def __init__(
+        self,
+        coord: Tensor,
+        cell: Tensor,
+        size: tuple[int, int],
+        origin: tuple[int, int] = (0, 0),
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        self.coord, self.cell = coord, cell
+        self.shape = shape or size
+        self.y, self.x = (Axis(coord[..., k], cell[..., k], size[k], origin[k], self.shape[k]) for k in (0, 1))
+
+    @property
+    def rel_cell(self) -> Tensor:
+        """Cells relative to the features, (B, Q, 2) or (B, 1, 2); a feature is 2 wide."""
+        return torch.stack([self.y.rel_cell, self.x.rel_cell], dim=-1)  # type: ignore[list-item]
+
+    def flat_index(self, rows: Tensor, cols: Tensor) -> Tensor:
+        """Combine indices along both axes into one index of the flattened features (B * th * tw).
+
+        Args:
+            rows, cols: int64 (..., B, Q), of shapes that broadcast.
+        """
+        th, tw = self.shape
+        batch = torch.arange(len(self.coord), device=rows.device)[:, None] * th
+        return (batch + rows) * tw + cols
+
+    def corners(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the local ensemble's features.
+
+        Returns:
+            index: (sides, sides, B, Q) int64, of the flattened features.
+            rel_y, rel_x: (sides, 1, B, Q) and (1, sides, B, Q), see `corner_index`.
+        """
+        (rows, rel_y), (cols, rel_x) = self.y.corners(sides), self.x.corners(sides)
+        return self.flat_index(rows[:, None], cols[None]), rel_y[:, None], rel_x[None]
+
+    def grid(self) -> Tensor:
+        """Return the places as a `grid` for `torch.nn.functional.grid_sample` of the features at hand, (B, 1, Q, 2)."""
+        y, x = (
+            ((axis.coord + 1) * (axis.n / 2) - axis.first) * (2 / axis.count) - 1 for axis in (self.y, self.x)
+        )
+        return torch.stack([x, y], dim=-1)[:, None]
+
+
+class PixelAxis(Axis):
+    """Whole rows or columns of output pixels.
+
+    Args:
+        pixels: the rows or columns.
+        n_out: rows or columns of the whole output.
+        n, first, count: see `Axis`.
+        max_scale: the cell is not smaller than at this scale; None for no limit.
+    """
+
+    def __init__(
+        self, pixels: range, n_out: int, n: int, first: int, count: int, max_scale: float | None, device: torch.device
+    ) -> None:
+        cell = 2 / n_out if max_scale is None else max(2 / n_out, 2 / (max_scale * n))
+        super().__init__(pixel_centers(n_out, pixels.start, pixels.stop, device), cell, n, first, count)
+        self.pixels, self.n_out = pixels, n_out
+        self._cache: dict[Hashable, Any] = {}
+
+    def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return `make()`, computed once per key: every tile along the other axis shares it."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def position(self) -> np.ndarray:
+        """Return the centers in features from the center of the image's first feature, float64 (R,)."""
+        return (np.asarray(self.pixels) + 0.5) * self.n / self.n_out - 0.5
+
+    def lower_neighbor(self) -> tuple[np.ndarray, Tensor]:
+        """Return the feature below each center and the offset above it in [0, 1).
+
+        The index is not clamped: at the border it may be -1, or its upper neighbor may be `count`. It is in NumPy,
+        because waiting for a device would cost more than computing it.
+        """
+        position = self.position()
+        lower = np.floor(position)
+        above = torch.from_numpy(position - lower).float().to(self.coord.device)
+        return lower.astype(np.int64) - self.first, above
+
+    def corners_in_numpy(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[np.ndarray, np.ndarray]:
+        """Return `corners` bit-identically without waiting for a device: (sides, R) int64 and float32."""
+        one, n, n_out = np.float32, self.n, self.n_out
+        coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.asarray(self.pixels, one)
+        corner = coord + np.array([side / n + EPS_SHIFT if side else 0 for side in sides], one)[:, None]
+        inside = corner.clip(one(-1 + EPS_SHIFT), one(1 - EPS_SHIFT))
+        position = ((inside + one(1)).astype(np.float64) * (n / 2) - 0.5).astype(one)
+        index = position.round().clip(0, n - 1).astype(np.int64)
+        center = one(-1 + 1 / n) + one(2 / n) * index.astype(one)
+        return index - self.first, (coord - center) * one(n)
+
+
+class PixelGrid:
+    """A window of output pixels and the blocks in which it is decoded.
+
+    Args:
+        y, x: its rows and columns.
+        block_pixels: maximal number of pixels per block.
+    """
+
+    def __init__(self, y: PixelAxis, x: PixelAxis, block_pixels: int) -> None:
+        self.y, self.x = y, x
+        self.blocks = cut_into_blocks(len(y.pixels), len(x.pixels), block_pixels)
+
+    def queries(self, rows: slice, cols: slice) -> Queries:
+        """Return the pixels of a block as queries (1, r * c, 2), row by row."""
+        coord = torch.stack(torch.meshgrid(self.y.coord[rows], self.x.coord[cols], indexing="ij"), dim=-1)
+        cell = coord.new_tensor([[[self.y.cell, self.x.cell]]])
+        (h, w), origin = (self.y.n, self.x.n), (self.y.first, self.x.first)
+        return Queries(coord.flatten(0, 1)[None], cell, (h, w), origin, (self.y.count, self.x.count))
+
+
+def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:
+    """Cut a window into slices of rows and columns of at most `pixels` pixels, as wide as possible."""
+    step_x = min(width, pixels)
+    step_y = pixels // step_x
+    return [
+        (slice(i, min(i + step_y, height)), slice(j, min(j + step_x, width)))
+        for i in range(0, height, step_y)
+        for j in range(0, width, step_x)
+    ]

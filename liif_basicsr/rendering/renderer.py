@@ -1,0 +1,194 @@
+"""The renderer: one image in one network, rendered or sampled in bounded memory."""
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from liif_basicsr.rendering import memory
+from liif_basicsr.rendering.bands import bilinear
+from liif_basicsr.rendering.coordinates import check_size, check_window
+from liif_basicsr.rendering.features import Region, open_features
+from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
+
+if TYPE_CHECKING:
+    from liif_basicsr.archs.base import ContinuousNetwork
+
+# Features around the four next to a query that `sample` provides at least.
+MARGIN = 4
+
+
+class EncodedImage:
+    """One image in a network, to be rendered at any size or sampled at any place; see `encode_image`.
+
+    Args:
+        net: the network.
+        lq: (1, C, h, w) in [0, 1].
+        max_bytes: size of the features to keep; with 0 each tile is encoded when it is needed.
+        tile: input pixels along the edge of a tile.
+        threads: torch threads that encode; None for the current number.
+    """
+
+    def __init__(
+        self, net: ContinuousNetwork, lq: Tensor, max_bytes: int, tile: int | None, threads: int | None
+    ) -> None:
+        self.net, self.lq = net, lq
+        self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
+        self._axes: OrderedDict[Any, PixelAxis] = OrderedDict()
+
+    @property
+    def in_size(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        return self.features.size
+
+    @torch.no_grad()
+    def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
+        """Render the image, or a window of it, at any size.
+
+        The image is encoded in overlapping tiles, so that seams are exact, and each tile's output pixels are decoded in
+        blocks. The result equals that of one tile and one block to rounding.
+
+        Args:
+            size: (H, W) of the whole output.
+            window: (top, left, height, width), the part to return; the whole output by default.
+
+        Returns:
+            (1, D, height, width) in [0, 1] (not clamped).
+
+        Raises:
+            LIIFError: `size` is not positive, or the window exceeds the output.
+        """
+        size = check_size(size)
+        window = check_window(size, window)
+        halo = self.net.decoder.halo(self.in_size, size)
+        out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
+        for rows in self._spans(0, size, window.top, window.height, halo):
+            for cols in self._spans(1, size, window.left, window.width, halo):
+                top, left = rows.outputs.start - window.top, cols.outputs.start - window.left
+                target = out[0, :, top : top + len(rows.outputs), left : left + len(cols.outputs)]
+                self._render_tile(rows, cols, size, target)
+        return out
+
+    def _spans(self, axis: int, size: tuple[int, int], start: int, length: int, halo: int) -> Iterator[Span]:
+        return spans(size[axis], self.in_size[axis], start, length, self.net.tiling.tile, halo)
+
+    def _render_tile(self, rows: Span, cols: Span, size: tuple[int, int], target: Tensor) -> None:
+        """Decode the outputs of one tile into `target` (D, height, width)."""
+        features, (top, left) = self.features.region(rows.inputs, cols.inputs)
+        th, tw = features.shape[-2:]
+        decoder = self.net.decoder
+        block_pixels = self.net.tiling.block_pixels(self.lq.device, decoder.floats_per_pixel * features.element_size())
+        pixels = PixelGrid(
+            self._axis(0, rows.outputs, size, top, th), self._axis(1, cols.outputs, size, left, tw), block_pixels
+        )
+        # Fused ReLUs turn NaN into 0; adding this keeps NaN features visible.
+        nan_mark = features.sum(dtype=torch.float32) * 0
+        blocks = zip(pixels.blocks, decoder.decode(features, pixels), strict=True)
+        if self.net.input_skip is None:
+            for (i, j), block in blocks:
+                target[:, i, j] = block * 0.5 + (0.5 + nan_mark)
+            return
+        part = self.lq[0, :, top : top + th, left : left + tw]
+        # In half precision coordinates would be off by pixels.
+        skip = bilinear(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
+        for ((i, j), block), base in zip(blocks, skip, strict=True):
+            target[:, i, j] = base.add_(block, alpha=0.5)
+
+    def _axis(self, axis: int, outputs: range, size: tuple[int, int], first: int, count: int) -> PixelAxis:
+        """Return output rows or columns; tiles along the other axis, and later windows, share the object."""
+        key = (axis, outputs, size[axis], first, count)
+        if key not in self._axes:
+            n, max_scale = self.in_size[axis], self.net.decoder.max_scale
+            self._axes[key] = PixelAxis(outputs, size[axis], n, first, count, max_scale, self.lq.device)
+            if len(self._axes) > memory.CACHED_AXES:
+                self._axes.popitem(last=False)
+        self._axes.move_to_end(key)
+        return self._axes[key]
+
+    @torch.no_grad()
+    def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
+        """Return the values at arbitrary places; see `ContinuousNetwork.sample`.
+
+        Args:
+            coord: (1, Q, 2), (y, x); the image spans [-1, 1].
+            cell: (1, Q, 2), size of a queried pixel.
+            fill: value outside the image.
+
+        Returns:
+            (1, Q, D) in [0, 1] (not clamped).
+        """
+        out = torch.full((*coord.shape[:2], self.net.num_out_ch), fill, dtype=self.lq.dtype, device=coord.device)
+        inside = (coord.abs() <= 1).all(-1)[0].nonzero()[:, 0]
+        size, edge = coord.new_tensor(self.in_size), torch.tensor(self.features.tile, device=coord.device)
+        position = ((coord[0, inside] + 1) / 2 * size).clamp_min(0).minimum(size - 1)
+        row, col = (position / edge).floor().long().unbind(-1)
+        # Sort the queries by tile, so that each tile is encoded once.
+        number, order = (row * (1 << 20) + col).sort(stable=True)
+        numbers, counts = number.unique_consecutive(return_counts=True)
+        for tile, queries in zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True):
+            own_coord, own_cell = coord[:, queries], cell[:, queries]
+            region = self.tile_region(*divmod(tile, 1 << 20), own_cell)
+            out[:, queries] = self.query(region, own_coord, own_cell).to(out.dtype)
+        return out
+
+    def tile_region(self, row: int, col: int, cell: Tensor | None = None) -> Region:
+        """Return the features of one tile with the margin that queries in it depend on.
+
+        Args:
+            row, col: number of the tile; the first is (0, 0).
+            cell: (1, Q, 2), cells of the queries; cells of at most an input pixel by default.
+        """
+        margin = MARGIN
+        if cell is not None and cell.numel():
+            height, width = (max(1, math.floor(2 / float(cell[..., k].max()))) for k in (0, 1))
+            margin += self.net.decoder.halo(self.in_size, (height, width))
+        th, tw = self.features.tile
+        h, w = self.in_size
+        rows = range(max(0, row * th - margin), min(h, (row + 1) * th + margin))
+        cols = range(max(0, col * tw - margin), min(w, (col + 1) * tw + margin))
+        features, origin = self.features.region(rows, cols)
+        return Region(features.contiguous(memory_format=torch.channels_last), origin)
+
+    @torch.no_grad()
+    def query(self, region: Region, coord: Tensor, cell: Tensor) -> Tensor:
+        """Return the values (1, Q, D) at places in the tile of a region.
+
+        Args:
+            coord, cell: (1, Q, 2), in the whole image, as for `sample`.
+        """
+        shape = (region.features.shape[-2], region.features.shape[-1])
+        chunks = zip(coord.split(memory.SAMPLE_QUERIES, 1), cell.split(memory.SAMPLE_QUERIES, 1), strict=True)
+        outputs = []
+        for own_coord, own_cell in chunks:
+            queries = Queries(own_coord, own_cell, self.in_size, region.origin, shape)
+            output = self.net.decoder.query(region.features, queries)
+            outputs.append(self.net.denormalize(output, self.lq, own_coord))
+        return torch.cat(outputs, dim=1)
+
+
+class Span(NamedTuple):
+    """Along one axis: the outputs of a tile and the inputs that they depend on."""
+
+    outputs: range
+    inputs: range
+
+
+def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) -> Iterator[Span]:
+    """Cut outputs `start` to `start + length` along one axis into tiles of about `tile` inputs.
+
+    Args:
+        n_out, n_in: pixels of the whole output and of the whole input along the axis.
+        halo: inputs beyond the two around an output that it depends on.
+    """
+    count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
+    for k in range(count):
+        a, b = start + length * k // count, start + length * (k + 1) // count
+        # From the input before the first output's center to the one after the last's, and one more on either side:
+        # float32 may place a center on an input's edge beyond that edge.
+        low = ((2 * a + 1) * n_in - n_out) // (2 * n_out) - 1
+        high = ((2 * b - 1) * n_in - n_out) // (2 * n_out) + 2
+        yield Span(range(a, b), range(max(0, low - halo), min(n_in, high + 1 + halo)))
