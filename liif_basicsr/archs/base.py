@@ -85,11 +85,11 @@ class ContinuousNetwork(nn.Module):
     Args:
         encoder: see `liif_basicsr.archs.encoders`.
         decoder: see `Decoder`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         input_skip: "bilinear" adds the output to the bilinearly upscaled input, as LTE does (Lee and Jin, CVPR 2022;
             LIIF and Meta-SR do not); None returns the output alone.
         scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Attributes:
         tiling: how `render` and `sample` divide an image to bound their memory.
@@ -104,10 +104,10 @@ class ContinuousNetwork(nn.Module):
         self,
         encoder: nn.Module,
         decoder: Decoder,
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         input_skip: str | None = None,
         scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         super().__init__()
         if input_skip not in (None, "bilinear"):

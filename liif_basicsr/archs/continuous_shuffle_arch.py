@@ -23,14 +23,14 @@ class ContinuousShuffleSR(ContinuousNetwork):
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         num_feat: width of the layers at low resolution.
         num_layer: residual 1x1 layers at low resolution.
         num_basis: learned functions per axis.
         basis_dim: width of the hidden layers of these functions.
         input_skip: bilinear adds the output to the bilinearly upscaled input; ~ does not.
         scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -39,20 +39,20 @@ class ContinuousShuffleSR(ContinuousNetwork):
     def __init__(
         self,
         encoder: dict[str, Any],
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         num_feat: int = 256,
         num_layer: int = 3,
         num_basis: int = 8,
         basis_dim: int = 64,
         input_skip: Literal["bilinear"] | None = "bilinear",
         scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         features = build_encoder(encoder, num_in_ch)
         decoder = ContinuousShuffleDecoder(
             features.out_channels, num_feat, num_layer, num_basis, basis_dim, num_out_ch
         )
-        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+        super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
 
 
 class AxisBasis(nn.Module):

@@ -29,10 +29,10 @@ class FixedScaleSR(ContinuousNetwork):
 
     Args:
         arch: `network_g` block of an architecture in BasicSR's registry, `type` and arguments.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         scale: upscaling factor; found by running the architecture if omitted.
         halo: pixels around a tile that are computed with it and discarded.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Raises:
         LIIFError: an argument is unknown or invalid, or the architecture does not upscale by an integer factor.
@@ -44,14 +44,14 @@ class FixedScaleSR(ContinuousNetwork):
     def __init__(
         self,
         arch: dict[str, Any],
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         scale: Annotated[int, Field(ge=1, le=16)] | None = None,
         halo: Annotated[int, Field(ge=0, le=1024)] = 48,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         features = UnshuffledOutput(arch, num_in_ch, num_out_ch, scale, halo)
         decoder = ResampleDecoder(features.scale, num_out_ch)
-        super().__init__(features, decoder, num_in_ch, num_out_ch, None, features.scale)
+        super().__init__(features, decoder, None, features.scale, num_in_ch, num_out_ch)
 
     @property
     def arch(self) -> nn.Module:

@@ -24,14 +24,14 @@ class LIIF(ContinuousNetwork):
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         hidden_dims: widths of the MLP's hidden layers.
         local_ensemble: average the predictions of the four nearest features (equation 4); otherwise take the nearest.
         feat_unfold: concatenate each feature with its 3x3 neighbors (equation 3).
         cell_decode: feed the size of the queried pixel to the MLP (equation 5).
         input_skip: bilinear adds the output to the bilinearly upscaled input.
         scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -40,20 +40,20 @@ class LIIF(ContinuousNetwork):
     def __init__(
         self,
         encoder: dict[str, Any],
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         hidden_dims: Sequence[int] = (256, 256, 256, 256),
         local_ensemble: bool = True,
         feat_unfold: bool = True,
         cell_decode: bool = True,
         input_skip: Literal["bilinear"] | None = None,
         scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         features = build_encoder(encoder, num_in_ch)
         decoder = LIIFDecoder(
             features.out_channels, hidden_dims, local_ensemble, feat_unfold, cell_decode, num_out_ch
         )
-        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+        super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
 
 
 class LIIFDecoder(Decoder):

@@ -28,8 +28,6 @@ class LMLIIF(ContinuousNetwork):
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         latent_dims: widths of the hidden layers of the latent MLP at low resolution, the official `hypernet`.
         render_dim: width of the hidden layers of the render MLP, the official `imnet`.
         render_depth: number of hidden layers of the render MLP.
@@ -43,6 +41,8 @@ class LMLIIF(ContinuousNetwork):
             cells unchanged.
         input_skip: bilinear adds the output to the bilinearly upscaled input.
         scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -51,8 +51,6 @@ class LMLIIF(ContinuousNetwork):
     def __init__(
         self,
         encoder: dict[str, Any],
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         latent_dims: Sequence[int] = (208,),
         render_dim: int = 16,
         render_depth: int = 6,
@@ -65,6 +63,8 @@ class LMLIIF(ContinuousNetwork):
         max_scale: Annotated[float, Field(ge=1)] | None = None,
         input_skip: Literal["bilinear"] | None = None,
         scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         if not (mod_input or mod_scale or mod_shift):
             raise LIIFError("network_g: mod_input, mod_scale and mod_shift are all false; set at least one to true")
@@ -73,7 +73,7 @@ class LMLIIF(ContinuousNetwork):
             features.out_channels, latent_dims, render_dim, render_depth, local_ensemble, feat_unfold, cell_decode,
             mod_input, mod_scale, mod_shift, max_scale, num_out_ch,
         )  # fmt: skip
-        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+        super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
 
 
 class LMLIIFDecoder(Decoder):

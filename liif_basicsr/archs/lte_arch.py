@@ -26,8 +26,6 @@ class LTE(ContinuousNetwork):
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         hidden_dims: widths of the MLP's hidden layers.
         num_freq: frequencies estimated per feature, each with the amplitudes of a cosine and a sine; half of the
             official `hidden_dim`.
@@ -35,6 +33,8 @@ class LTE(ContinuousNetwork):
             the official test and demo. ~ uses cells unchanged. Cells passed with coordinates are never changed.
         input_skip: bilinear adds the output to the bilinearly upscaled input, as in the paper; ~ does not.
         scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -43,17 +43,17 @@ class LTE(ContinuousNetwork):
     def __init__(
         self,
         encoder: dict[str, Any],
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         hidden_dims: Sequence[int] = (256, 256, 256),
         num_freq: int = 128,
         max_scale: Annotated[float, Field(ge=1)] | None = None,
         input_skip: Literal["bilinear"] | None = "bilinear",
         scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         features = build_encoder(encoder, num_in_ch)
         decoder = LTEDecoder(features.out_channels, hidden_dims, num_freq, max_scale, num_out_ch)
-        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+        super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
 
 
 class LTEDecoder(Decoder):

@@ -22,11 +22,11 @@ class MetaSR(ContinuousNetwork):
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
         hidden_dim: width of the MLP's hidden layer.
         input_skip: bilinear adds the output to the bilinearly upscaled input.
         scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -35,15 +35,15 @@ class MetaSR(ContinuousNetwork):
     def __init__(
         self,
         encoder: dict[str, Any],
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
         hidden_dim: int = 256,
         input_skip: Literal["bilinear"] | None = None,
         scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
     ) -> None:
         features = build_encoder(encoder, num_in_ch)
         decoder = MetaDecoder(features.out_channels, hidden_dim, num_out_ch)
-        super().__init__(features, decoder, num_in_ch, num_out_ch, input_skip, scale)
+        super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
 
 
 class MetaDecoder(Decoder):

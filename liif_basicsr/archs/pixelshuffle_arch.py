@@ -19,20 +19,20 @@ class PixelShuffleSR(ContinuousNetwork):
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        scale: upscaling factor of the upsampler.
         num_in_ch: channels of the input.
         num_out_ch: channels of the output.
-        scale: upscaling factor of the upsampler.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
     """
 
     def __init__(
-        self, encoder: dict[str, Any], num_in_ch: int = 3, num_out_ch: int = 3, scale: Literal[2, 3, 4, 8] = 4
+        self, encoder: dict[str, Any], scale: Literal[2, 3, 4, 8] = 4, num_in_ch: int = 3, num_out_ch: int = 3
     ) -> None:
         features = build_encoder(encoder, num_in_ch)
-        decoder = PixelShuffleDecoder(features.out_channels, scale, num_out_ch)
-        super().__init__(features, decoder, num_in_ch, num_out_ch, None, scale)
+        decoder = PixelShuffleDecoder(features.out_channels, int(scale), num_out_ch)
+        super().__init__(features, decoder, None, int(scale), num_in_ch, num_out_ch)
 
 
 class PixelShuffleDecoder(ResampleDecoder):

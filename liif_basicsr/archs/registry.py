@@ -34,19 +34,20 @@ def register_encoder(cls: Class) -> Class:
 
 def _register(cls: Class, registry: dict[str, type[nn.Module]], where: str) -> Class:
     registry[cls.__name__] = cls
-    cls.__init__ = _checked(cls.__init__, where)  # type: ignore[misc]
+    cls.__init__ = _checked(cls, where)  # type: ignore[misc]
     return cls
 
 
-def _checked(init: Callable[..., None], where: str) -> Callable[..., None]:
-    """Check the arguments of a constructor against its annotations, as BasicSR passes options without a check."""
+def _checked(cls: type[nn.Module], where: str) -> Callable[..., None]:
+    """Return a constructor that checks its arguments first, because BasicSR passes options without a check."""
+    init = cls.__init__
     signature = inspect.signature(init)
 
     @functools.wraps(init)
     def checked(self: nn.Module, *args: Any, **kwargs: Any) -> None:
         given = signature.bind(self, *args, **kwargs).arguments
         given.pop("self")
-        check_arguments(type(self), given, where)
+        check_arguments(cls, given, where)
         init(self, *args, **kwargs)
 
     return checked

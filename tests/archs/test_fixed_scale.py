@@ -111,8 +111,8 @@ def test_tiles_and_windows_leave_no_seam(monkeypatch):
     [
         ({"arch": {**RRDB, "type": "RRDB"}}, ["'RRDB'", "did you mean 'RRDBNet'"]),
         ({"arch": {**RRDB, "num_feats": 3}}, ["RRDBNet", "num_feats"]),
-        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "enlarges by 4", "scale 2"]),
-        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "larger by a whole scale"]),
+        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "upscales by 4, not 2"]),
+        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "3 channels that is larger by an integer factor"]),
         ({"arch": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}}, ["VGGStyleDiscriminator"]),
         ({"arch": RRDB, "halo": -1}, ["halo"]),
         ({"arch": "RRDBNet"}, ["arch", "RRDBNet"]),

@@ -1,23 +1,35 @@
-"""The bilinear skip is at its place in every precision: coordinates are not rounded with the colours."""
+"""The bilinear skip connection keeps its place in every precision: coordinates are not rounded with the colors."""
 from __future__ import annotations
 
 import pytest
 import torch
 
+from liif_basicsr.archs import build_network
 from liif_basicsr.archs.base import ContinuousNetwork
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_coord
 
 
+def skip(lq: torch.Tensor, coord: torch.Tensor) -> torch.Tensor:
+    """Return the skip connection alone."""
+    net = build_network({"type": "LIIF", "encoder": {"type": "EDSR", "num_block": 1}, "input_skip": "bilinear"})
+    return ContinuousNetwork.denormalize(net, lq.new_zeros(1, coord.shape[1], 3), lq, coord)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_in_half_precision_only_the_colours_are_rounded(dtype: torch.dtype) -> None:
-    """In bfloat16 alone, only every eighth of 500 columns could be told apart."""
+def test_only_colors_are_rounded_in_half_precision(dtype: torch.dtype) -> None:
+    """bfloat16 coordinates would distinguish only every eighth of 500 columns."""
     lq = (torch.arange(500) % 2).expand(1, 3, 4, 500).to(dtype)
-    coord = make_coord((4, 1000)).unflatten(0, (1, 4, 1000))
-    skip = ContinuousNetwork._skip(lq, coord)
-    assert skip.dtype == dtype
-    assert torch.equal(skip, ContinuousNetwork._skip(lq.float(), coord).to(dtype))
+    coord = make_coord((4, 1000))[None]
+    found = skip(lq, coord)
+    assert found.dtype == dtype
+    assert torch.equal(found, skip(lq.float(), coord).to(dtype))
 
 
-def test_in_double_precision_it_stays_there() -> None:
-    coord = make_coord((4, 9)).unflatten(0, (1, 4, 9))
-    assert ContinuousNetwork._skip(torch.rand(1, 3, 2, 3, dtype=torch.float64), coord).dtype == torch.float64
+def test_double_precision_is_kept() -> None:
+    assert skip(torch.rand(1, 3, 2, 3, dtype=torch.float64), make_coord((4, 9))[None]).dtype == torch.float64
+
+
+def test_input_skip_needs_equal_channels() -> None:
+    with pytest.raises(LIIFError, match="input_skip: needs num_out_ch equal to num_in_ch, got 1 and 3"):
+        build_network({"type": "LIIF", "encoder": {"type": "EDSR"}, "num_out_ch": 1, "input_skip": "bilinear"})

@@ -9,6 +9,7 @@ from oracle import mlp, unfolded
 from liif_basicsr.archs.metasr_arch import MetaDecoder, MetaSR
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.rendering.places import Axis
 
 
 def plain(feat, layers, point, cell):
@@ -42,7 +43,7 @@ def test_outputs_equal_the_plain_form(h, w, seed):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_at_whole_scales_every_feature_fills_its_own_pixels(scale):
     coord, cell = make_coord((31 * scale, 1))[:, 0], make_cell((31 * scale, 1))[0]
-    index, rel = MetaDecoder.look_up(coord, cell, 31)
+    index, rel = Axis(coord, cell, 31, 0, 31).first_edge()
     assert torch.equal(index, torch.arange(31).repeat_interleave(scale))
     torch.testing.assert_close(rel, torch.arange(scale).repeat(31) / scale, rtol=0, atol=5e-6)
 
@@ -72,7 +73,7 @@ def test_arguments_that_do_not_exist_are_named(kwargs, says):
 
 
 def test_coordinates_without_a_cell_are_refused():
-    with pytest.raises(LIIFError, match="MetaSR: coord is given without cell"):
+    with pytest.raises(LIIFError, match="cell: missing"):
         small_metasr()(torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 2))
 
 

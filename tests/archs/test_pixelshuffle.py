@@ -94,7 +94,7 @@ def test_a_checkpoint_describes_itself(tmp_path):
     assert again.scale == 3 and torch.equal(again(lq), net.render(lq, (15, 18)))
 
 
-@pytest.mark.parametrize("scale", [0, 1, 5, 6, 2.0, True, "2", None])
+@pytest.mark.parametrize("scale", [0, 1, 5, 6, True, "2", None])
 def test_a_scale_without_an_upsampler_is_refused(scale):
-    with pytest.raises(LIIFError, match="scale: must be"):
+    with pytest.raises(LIIFError, match="network_g: scale: expected one of 2, 3, 4, 8"):
         small(scale)

@@ -52,7 +52,7 @@ def test_what_basicsr_builds_load_loads(tmp_path, query_alone):
     checkpoint.save(tmp_path / "net.pth", {"params": net.state_dict(), "network_g": block})
     lq = torch.rand(1, 3, 5, 7)
     torch.testing.assert_close(liif_basicsr.load(tmp_path / "net.pth").render(lq, (12, 9)), net.render(lq, (12, 9)))
-    with pytest.raises(LIIFError, match="network_g: QueryAlone has no argument 'encoders'; did you mean 'encoder'"):
+    with pytest.raises(LIIFError, match="network_g: unknown option 'encoders'; did you mean 'encoder'"):
         build_network({"type": "QueryAlone", "encoders": 1})
 
 

@@ -30,7 +30,7 @@ def test_a_quad_comes_to_the_corners(seed):
     height, width = natural_size(check_quad(corners))
     moved = np.c_[corners, np.ones(4)] @ rectification(corners, (height, width)).T
     expected = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
-    np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], expected, atol=1e-6)
+    np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], expected, atol=1e-3)  # OpenCV takes float32
 
 
 def test_the_quad_of_a_whole_image_is_the_image_enlarged():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.rendering import warped, warps
+from liif_basicsr.rendering import memory, warps
 from liif_basicsr.rendering.coordinates import Window, make_coord
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.warped import render_warped
@@ -110,8 +110,8 @@ def test_tiles_blocks_and_windows_are_exact(seed, tile, block, many):
     window = Window(top, left, size[0] - top, size[1] - left)
     made = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(warped, "BLOCK", block)
-        patch.setattr(warps, "QUERIES", many)
+        patch.setattr(memory, "WARP_BLOCK", block)
+        patch.setattr(memory, "WARP_QUERIES", many)
         part = render_warped(net.encode_image(lq, 0, tile), warp, window, made.append)
     torch.testing.assert_close(part, expected[:, top:, left:], rtol=0, atol=1e-5)
     assert sum(made) == window.height * window.width
@@ -121,7 +121,7 @@ def test_each_tile_is_encoded_once_and_only_where_it_is_seen(monkeypatch):
     net, lq, encoded = make(), torch.rand(1, 3, 40, 40), []
     encode = net.encode
     monkeypatch.setattr(net, "encode", lambda lq: encoded.append(lq.shape) or encode(lq))
-    monkeypatch.setattr(warped, "BLOCK", 7)
+    monkeypatch.setattr(memory, "WARP_BLOCK", 7)
     matrix, size = rotation((40, 40), 30)
     whole(net, lq, Homography(matrix, size), tile=10)
     assert len(encoded) == 16

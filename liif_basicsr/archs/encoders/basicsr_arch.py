@@ -41,17 +41,17 @@ class BasicSRArch(nn.Module):
 
     Args:
         arch: `network_g` block of the architecture, `type` and arguments.
-        num_in_ch: channels of the input image.
         tap: name of the module whose input becomes the features, the first of the upsampler; ~ finds it by its usual
             names.
         receptive_radius: see `liif_basicsr.archs.encoders`. ~ encodes an image as a whole.
+        num_in_ch: channels of the input image.
 
     Raises:
         LIIFError: the architecture, an argument or the tap is unknown or does not fit; receptive_radius is too small.
     """
 
     def __init__(
-        self, arch: dict[str, Any], num_in_ch: int = 3, tap: str | None = None, receptive_radius: int | None = None
+        self, arch: dict[str, Any], tap: str | None = None, receptive_radius: int | None = None, num_in_ch: int = 3
     ) -> None:
         super().__init__()
         self.num_in_ch = num_in_ch

@@ -17,7 +17,6 @@ class SwinIR(BasicSRArch):
     window, so its `receptive_radius` is None.
 
     Args:
-        num_in_ch: channels of the input image.
         img_size: side of the inputs in training, a multiple of window_size and at least twice as large. Other sizes
             work too, with attention masks that are computed again.
         embed_dim: channels inside.
@@ -27,6 +26,7 @@ class SwinIR(BasicSRArch):
         mlp_ratio: width of a block's MLP relative to embed_dim.
         drop_path_rate: stochastic depth of the last block in training; earlier blocks have less.
         resi_connection: convolutions at the end of a group, `1conv` or `3conv`.
+        num_in_ch: channels of the input image.
 
     Raises:
         LIIFError: the sizes do not fit each other.
@@ -34,7 +34,6 @@ class SwinIR(BasicSRArch):
 
     def __init__(
         self,
-        num_in_ch: int = 3,
         img_size: int = 48,
         embed_dim: int = 180,
         depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
@@ -43,6 +42,7 @@ class SwinIR(BasicSRArch):
         mlp_ratio: float = 2.0,
         drop_path_rate: float = 0.1,
         resi_connection: Literal["1conv", "3conv"] = "1conv",
+        num_in_ch: int = 3,
     ) -> None:
         if img_size % window_size or img_size < 2 * window_size:
             raise LIIFError(
@@ -74,5 +74,5 @@ class SwinIR(BasicSRArch):
                 "drop_path_rate": drop_path_rate,
                 "resi_connection": resi_connection,
             },
-            num_in_ch,
+            num_in_ch=num_in_ch,
         )
