@@ -11,8 +11,7 @@ import yaml
 from conftest import ROOT
 from pages import tables_of
 
-from liif_basicsr.archs import ARCHS
-from liif_basicsr.archs.encoders import ENCODERS
+from liif_basicsr.archs.registry import ARCHS, ENCODERS
 from liif_basicsr.config import schema
 from liif_basicsr.config.options import REQUIRED, Field
 from liif_basicsr.data.degradations import DEGRADATIONS, fields_of
@@ -63,7 +62,7 @@ def test_networks(name):
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_encoders(name):
-    cls = getattr(import_module(f"liif_basicsr.archs.encoders.{ENCODERS[name]}"), name)
+    cls = ENCODERS[name]
     assert documented(name) == signature(cls)
 
 
