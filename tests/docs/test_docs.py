@@ -16,6 +16,7 @@ from conftest import ROOT
 from pages import PAGES, Block, anchors, blocks, code_spans, links
 from PIL import Image
 
+import liif_basicsr
 from liif_basicsr import hub
 from liif_basicsr.archs import check_network
 from liif_basicsr.plugin.registry import entries
@@ -121,3 +122,16 @@ def test_every_page_is_reached_from_the_readme():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_first_screen_of_the_readme_shows_an_image_and_three_lines_of_code():
+    first = (ROOT / "README.md").read_text().partition("## ")[0]
+    assert first.index("](assets/") < first.index("**LIIF**") < first.index("```python")
+    code = [line for line in first.partition("```python\n")[2].partition("```")[0].splitlines() if line]
+    assert len(code) == 3
+
+
+def test_the_citation_file_names_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == liif_basicsr.__version__
+    assert citation["preferred-citation"]["year"] == 2021
