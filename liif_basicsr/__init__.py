@@ -1,24 +1,33 @@
 """LIIF, arbitrary-scale super-resolution, as a plugin for BasicSR.
 
-Importing the package puts the hook of `plugin.startup` in place and loads nothing heavy: every start of the
-interpreter does it. What is public is loaded when it is first asked for.
+    import liif_basicsr
+
+    large = liif_basicsr.upscale("photo.jpg", scale=3.7)      # Pillow image; also arrays and tensors
+    net = liif_basicsr.load("liif-fast")                       # torch.nn.Module
+    liif_basicsr.list_models(), liif_basicsr.list_archs()
+
+Importing the package installs the hook of `plugin.startup` and nothing heavy, because every start of the interpreter
+does it. Public functions are imported on first use.
 """
 from liif_basicsr.plugin.startup import install
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # `typing` itself would double the cost of importing this package
+TYPE_CHECKING = False  # importing `typing` would double the time to import this package
 if TYPE_CHECKING:
-    from liif_basicsr.errors import LIIFError as LIIFError
-    from liif_basicsr.hub.checkpoint import load as load
-    from liif_basicsr.images.upscale import upscale as upscale
-    from liif_basicsr.images.warp import remap as remap
-    from liif_basicsr.images.warp import rotate as rotate
-    from liif_basicsr.images.warp import warp as warp
-    from liif_basicsr.plugin.registry import register as register
+    from liif_basicsr.errors import LIIFError
+    from liif_basicsr.hub import list_models
+    from liif_basicsr.hub.checkpoint import load
+    from liif_basicsr.images.upscale import upscale
+    from liif_basicsr.images.warp import remap, rotate, warp
+    from liif_basicsr.plugin.registry import register
 
+__all__ = ["LIIFError", "list_models", "load", "register", "remap", "rotate", "upscale", "warp"]
+
+# Public name -> module
 _PUBLIC = {
     "LIIFError": "liif_basicsr.errors",
+    "list_models": "liif_basicsr.hub",
     "load": "liif_basicsr.hub.checkpoint",
     "register": "liif_basicsr.plugin.registry",
     "remap": "liif_basicsr.images.warp",

@@ -1,32 +1,17 @@
-"""The command line: `python -m liif_basicsr <command>`, also installed as `liif-basicsr`."""
+"""The command line: `liif-basicsr <command>`, or `python -m liif_basicsr <command>`."""
 from __future__ import annotations
 
 import argparse
 import os
-import runpy
+import re
 import sys
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 
-from liif_basicsr import __version__
-from liif_basicsr.errors import LIIFError, print_error
-
-# command -> (module, help); the module has `add_arguments(parser)` and `run(args) -> exit status`
-COMMANDS = {
-    "convert": ("liif_basicsr.cli.convert", "turn an official LIIF checkpoint into one of ours, or back"),
-    "doctor": ("liif_basicsr.cli.doctor", "report on the installation and its problems"),
-    "download": ("liif_basicsr.cli.download", "get a model that is not bundled"),
-    "export": ("liif_basicsr.cli.export", "write a network as an ONNX graph"),
-    "prepare": ("liif_basicsr.cli.prepare", "make data sets for training and validation"),
-    "upscale": ("liif_basicsr.cli.upscale", "enlarge an image, a folder, or all images that match a pattern"),
-    "view": ("liif_basicsr.cli.view", "zoom into an image in the browser, at any scale"),
-    "warp": ("liif_basicsr.cli.warp", "turn an image, straighten a page or a façade, or warp it by a matrix"),
-}
-# command -> (module, help); the module parses the remaining arguments itself, as under `python -m module`
-LAUNCHERS = {
-    "train": ("liif_basicsr.train", "BasicSR's training, as `python -m liif_basicsr.train`"),
-    "test": ("liif_basicsr.test", "BasicSR's testing, as `python -m liif_basicsr.test`"),
-    "install-basicsr": ("liif_basicsr.plugin.install_basicsr", "install BasicSR, on Python 3.13 and newer, too"),
-}
+from liif_basicsr import __version__, cli
+from liif_basicsr.errors import LIIFError, escape_unencodable, print_error, suggest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,9 +20,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         Exit status: the command's own, 2 for bad input, 130 when interrupted.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    escape_unencodable()
     try:
-        return _run(argv)
+        return _run(sys.argv[1:] if argv is None else argv)
     except LIIFError as error:
         print_error(error)
         return 2
@@ -49,22 +34,68 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    command = argv[0] if argv else ""
-    if command in LAUNCHERS:
-        sys.argv = argv
-        runpy.run_module(LAUNCHERS[command][0], run_name="__main__", alter_sys=True)
-        return 0
-    parser = argparse.ArgumentParser(prog="python -m liif_basicsr", description="LIIF as a plugin for BasicSR.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, (module, text) in {**COMMANDS, **LAUNCHERS}.items():
-        subparser = commands.add_parser(name, help=text, description=text)
-        if name == command:  # only the chosen one is imported
-            import_module(module).add_arguments(subparser)
-    args = parser.parse_args(argv)
-    status = import_module(COMMANDS[args.command][0]).run(args)
+    names = [name for _, name, _ in iter_modules(cli.__path__) if not name.startswith("_")]
+    command = argv[0].replace("-", "_") if argv and not argv[0].startswith("-") else None
+    if command is not None and command not in names:
+        raise LIIFError(f"unknown command {argv[0]!r}{suggest(argv[0], [name.replace('_', '-') for name in names])}")
+    loaded = {command: import_module(f"{cli.__name__}.{command}")} if command else {}
+    if command and hasattr(loaded[command], "launch"):
+        return loaded[command].launch(argv)
+    parser = build_parser(names, loaded)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown and unknown[0].startswith("-"):
+        known = [option for action in args.parser._actions for option in action.option_strings]
+        raise LIIFError(f"{args.command}: unknown option {unknown[0]}{suggest(unknown[0].partition('=')[0], known)}")
+    parser.parse_args(argv)  # reports other arguments that are left over
+    status = loaded[args.command.replace("-", "_")].run(args)
     sys.stdout.flush()  # a broken pipe must raise here, not when Python exits
     return status
+
+
+def build_parser(names: list[str], loaded: dict[str, ModuleType]) -> argparse.ArgumentParser:
+    """Return a parser that lists the named commands in the order of use, with the arguments of the loaded modules."""
+    parser = argparse.ArgumentParser(
+        prog="liif-basicsr",
+        description="Upscale images by any factor with LIIF, and train LIIF in BasicSR.",
+        epilog="liif-basicsr COMMAND --help shows the options of a command. "
+        "`python -m liif_basicsr` is the same as `liif-basicsr`.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--print-completion", action=PrintCompletion, metavar="SHELL", help="bash, zsh or tcsh")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    for _, text, name in sorted((*_describe(name), name) for name in names):
+        subparser = commands.add_parser(name.replace("_", "-"), help=text, description=f"{text}.")
+        subparser.set_defaults(parser=subparser)
+        if hasattr(loaded.get(name), "add_arguments"):
+            loaded[name].add_arguments(subparser)
+    return parser
+
+
+def _describe(name: str) -> tuple[int, str]:
+    """Return a command's ORDER and help. They are read from the source, because importing all commands is slow."""
+    source = Path(cli.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    order = re.search(r"^ORDER = (\d+)$", source, re.MULTILINE)
+    return int(order[1]) if order else 99, source.removeprefix('"""').partition("\n")[0].rstrip('".')
+
+
+class PrintCompletion(argparse.Action):
+    """Print a script that completes commands, options, files and models, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *given) -> None:
+        """Print the script; LIIFError for an unknown shell, or without shtab."""
+        try:
+            shtab = import_module("shtab")
+        except ModuleNotFoundError:
+            raise LIIFError("--print-completion needs shtab; pip install shtab") from None
+        shell = given[1]
+        if shell not in shtab.SUPPORTED_SHELLS:
+            raise LIIFError(f"--print-completion: unknown shell {shell!r}{suggest(shell, shtab.SUPPORTED_SHELLS)}")
+        from liif_basicsr.cli._arguments import COMPLETION_PREAMBLE
+
+        names = [name for _, name, _ in iter_modules(cli.__path__) if not name.startswith("_")]
+        complete = build_parser(names, {name: import_module(f"{cli.__name__}.{name}") for name in names})
+        print(shtab.complete(complete, shell=shell, preamble=COMPLETION_PREAMBLE))
+        parser.exit()
 
 
 if __name__ == "__main__":

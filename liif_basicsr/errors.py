@@ -62,12 +62,20 @@ def print_error(error: LIIFError | str) -> None:
     print(error if isinstance(error, str) else format_error(error), file=sys.stderr)
 
 
+def escape_unencodable() -> None:
+    """Make stdout and stderr escape characters that the console's encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # neither None nor replaced by something that is not a text file
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -> int:
     """Run a script, and report bad input or an interrupt in one line.
 
     Returns:
         Exit status: the work's own (0 where it returns None), 1 for bad input, 130 when interrupted.
     """
+    escape_unencodable()
     try:
         return work() or 0
     except LIIFError as error:

@@ -1,10 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -13,10 +13,10 @@ from liif_basicsr.errors import LIIFError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears as `path` when the context ends well, and leaves nothing when it does not.
+    """Yield a temporary file that replaces `path` when the context ends without an error, and is deleted otherwise.
 
     Raises:
-        LIIFError: the folder cannot be written to, or the disk is full; an older file is then as it was.
+        LIIFError: the folder is not writable, or the disk is full. An existing file is left unchanged.
     """
     partial = None
     try:
@@ -25,7 +25,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _set_mode(partial)
+        with suppress(OSError):  # exFAT and CIFS refuse chmod; their files have fixed permissions
+            _set_default_mode(partial)
         os.replace(partial, path)
     except OSError as error:
         raise LIIFError(f"cannot be written: {error.strerror or error}") from None
@@ -35,10 +36,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Raises:
-        LIIFError: it cannot be written; an older file is then as it was.
+        LIIFError: it cannot be written. An existing file is left unchanged.
     """
     try:
         with atomic_write(path) as file:
@@ -47,8 +48,8 @@ def write(path: Path, content: bytes) -> None:
         raise LIIFError(f"{path}: {error}") from None
 
 
-def _set_mode(path: str) -> None:
-    """The rights that any new file gets; a temporary one is its owner's alone."""
+def _set_default_mode(path: str) -> None:
+    """Give a temporary file, which only its owner may read, the permissions of an ordinary new file."""
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(path, 0o666 & ~mask)

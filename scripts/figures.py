@@ -1,8 +1,8 @@
 """Figures from images and checkpoints.
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
-    python scripts/figures.py curve bicubic liif-light --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
-    python scripts/figures.py times bicubic liif-light liif-fast --sets Set5 --scales 2 4 8 --out times.png
+    python scripts/figures.py curve bicubic liif-fast --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
+    python scripts/figures.py times bicubic liif-fast --sets Set5 --scales 2 4 8 --out times.png
     python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
 `sheet` downsamples an image and upscales it again: low resolution, bicubic, each model, and the image itself, side by

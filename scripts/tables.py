@@ -1,6 +1,6 @@
 """One table of networks on sets at scales: PSNR and SSIM by the paper's protocols, with the paper's numbers.
 
-    python scripts/tables.py bicubic liif-light mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
+    python scripts/tables.py bicubic liif-fast mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
     python scripts/tables.py bicubic liif-photo --sets Kodak24 --scales 4 --degradation jpeg:60 --protocol div2k \
         --metrics psnr niqe --reference realesrgan-x4plus
 

@@ -22,8 +22,8 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.files import write
 from liif_basicsr.images.reading import read
-from liif_basicsr.images.warp import Warper, check_scale
-from liif_basicsr.rendering.coordinates import check_window
+from liif_basicsr.images.size import check_scale
+from liif_basicsr.images.warp import Warper
 from liif_basicsr.rendering.homographies import (
     check_quad,
     natural_size,
@@ -112,7 +112,7 @@ def main() -> int:
     how.add_argument("--rotate", type=float, metavar="DEGREES", help="counterclockwise")
     command.add_argument("--scale", type=float, default=1, help="default: %(default)s")
     command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels of the output")
-    command.add_argument("--model", default="liif-light", help="a known name or a .pth file (default: %(default)s)")
+    command.add_argument("--model", default="liif-fast", help="a known name or a .pth file (default: %(default)s)")
     command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
     command.set_defaults(run=run_sheet)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """A table of warped images: PSNR and SSIM of networks, of cv2 with bicubic and of cv2 with Lanczos interpolation.
 
-    python scripts/warp_table.py liif-light edsr-baseline-liif --sets Kodak24=val/Kodak24 Set14=Set14/GT_x2 --out t.md
+    python scripts/warp_table.py liif-fast edsr-baseline-liif --sets Kodak24=val/Kodak24 Set14=Set14/GT_x2 --out t.md
 
 Two tasks, each on every image of every folder:
 

@@ -1,4 +1,4 @@
-"""The command `convert`: turn an official LIIF checkpoint into one of ours, or back."""
+"""Convert a checkpoint: official LIIF to ours or back, .pth to .safetensors or back."""
 from __future__ import annotations
 
 import argparse
@@ -6,35 +6,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from liif_basicsr.cli._arguments import add_import_argument, import_modules
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.hub import checkpoint
-from liif_basicsr.hub.official import to_official
+
+ORDER = 7
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", help="a checkpoint, official or ours")
-    parser.add_argument("output", help="the file to write")
-    parser.add_argument("--to-official", action="store_true", help="write one that the official code loads")
+    parser.add_argument("input", help="checkpoint, official or ours")
+    parser.add_argument("output", help="file to write: .pth or .safetensors")
+    parser.add_argument("--to-official", action="store_true", help="write a .pth that the official code loads")
     parser.add_argument("--compact", action="store_true", help="keep one set of parameters, in half precision")
-    parser.add_argument("--about", help="a note to store in the file, such as how it was trained")
+    parser.add_argument("--about", help="note to store in the file, such as how it was trained")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    add_import_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert a checkpoint and print what it holds."""
-    if Path(args.output).exists() and not args.overwrite:
-        raise LIIFError(f"{args.output}: already exists; give another name or --overwrite")
+    """Convert a checkpoint and print its options."""
+    from liif_basicsr.hub import checkpoint
+    from liif_basicsr.hub.official import to_official
+
+    output = Path(args.output)
+    if output.exists() and not args.overwrite:
+        raise LIIFError(f"{output}: already exists; use another name or --overwrite")
+    if output.suffix not in (".pth", ".safetensors") or (args.to_official and output.suffix != ".pth"):
+        raise LIIFError(f"{output}: expected a .pth file{'' if args.to_official else ' or a .safetensors file'}")
+    import_modules(args.imports)
     source = checkpoint.read(args.input)
     if "network_g" not in source:
-        raise LIIFError(f"{args.input}: does not say which network it holds (it has no network_g)")
+        raise LIIFError(f"{args.input}: does not contain the options of its network (network_g)")
     if args.compact:
         source = compact(source)
     if args.about:
         source = {**source, "about": args.about}
-    result = to_official(source, args.input) if args.to_official else source
-    checkpoint.save(args.output, result)
-    print(f"{args.output}: {'official LIIF' if args.to_official else 'liif_basicsr'}, {source['network_g']}")
+    checkpoint.save(output, to_official(source, args.input) if args.to_official else source)
+    print(f"{output}: {'official LIIF' if args.to_official else 'liif_basicsr'}, {source['network_g']}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The command `doctor`: report on the installation, and say how to solve its problems."""
+"""Check the installation, and say how to solve its problems."""
 from __future__ import annotations
 
 import argparse
@@ -30,6 +30,7 @@ NEEDED = {
     "pyyaml": "yaml",
     "tqdm": "tqdm",
 }
+ORDER = 20
 STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start")  # for Pythons up to 3.14, and from 3.15 on
 
 

@@ -1,12 +1,12 @@
-"""The command `download`: get a model that is not bundled, into the user's cache folder."""
+"""Download a model that is not bundled."""
 from __future__ import annotations
 
 import argparse
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, cached, find
-from liif_basicsr.hub.download import download, is_downloaded
+
+ORDER = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download a model unless it is already there, and print where it is."""
+    """Download a model into the user's cache folder unless it is there, and print its path."""
+    from liif_basicsr.hub.download import download, is_downloaded
+
     if args.name in BUNDLED:
-        print(f"{find(args.name)}: is bundled")
+        print(f"{find(args.name)}: bundled, nothing to download")
         return 0
     if args.name not in DOWNLOADS:
-        raise LIIFError(f"no model {args.name!r} to download{suggest(args.name, DOWNLOADS)}")
+        raise LIIFError(f"unknown model {args.name!r}{suggest(args.name, DOWNLOADS)}")
     if is_downloaded(args.name):
         print(f"{cached(args.name)}: already downloaded")
         return 0
-    print(f"{download(args.name)}: {DOWNLOADS[args.name].about}")
+    model = DOWNLOADS[args.name]
+    print(f"{download(args.name)}: {model.purpose} ({model.license})")
     return 0

@@ -1,137 +1,34 @@
-"""The command `export`: write a network as one ONNX graph for any input and output size."""
+"""Export a model as an ONNX graph for any input and output size."""
 from __future__ import annotations
 
 import argparse
-import logging
-import os
-import tempfile
-import warnings
-from contextlib import redirect_stderr
-from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from liif_basicsr.cli._arguments import add_import_argument, add_model_argument, import_modules
+from liif_basicsr.errors import LIIFError
 
-from liif_basicsr.archs.base import ContinuousNetwork
-from liif_basicsr.errors import LIIFError, brief
-from liif_basicsr.hub import add_model_argument
-from liif_basicsr.hub.checkpoint import load
-from liif_basicsr.rendering.coordinates import pixel_centers
-
-# Sizes for tracing: all sizes and ratios differ, so that the exporter cannot take one for another.
-TRACED_LQ, TRACED_SIZE = (20, 24), (33, 50)
-# How much the output of a graph may differ from the network's.
-TOLERANCE = 1e-4
-
-
-class Graph(nn.Module):
-    """A network as a function of an image and an output size; it computes the coordinates itself.
-
-    Args:
-        net: the network, in evaluation mode.
-    """
-
-    def __init__(self, net: ContinuousNetwork) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, lq: Tensor, size: Tensor) -> Tensor:
-        """Enlarge `lq` (1, 3, h, w), RGB in [0, 1], to `size`, int64 (2,) of (H, W): (1, 3, H, W), not clamped."""
-        height, width = size.tolist()
-        torch._check(height > 0)
-        torch._check(width > 0)
-        y, x = pixel_centers(height), pixel_centers(width)
-        coord = torch.stack(torch.broadcast_tensors(y[:, None], x[None]), dim=-1).reshape(1, -1, 2)
-        cell = self.net.decoder.image_cell(2 / size.float(), (lq.shape[-2], lq.shape[-1])).view(1, 1, 2)
-        return self.net.query(lq, coord, cell).mT.reshape(1, 3, height, width)
-
-
-def to_onnx(net: ContinuousNetwork, path: str | Path) -> None:
-    """Write a network as an ONNX file with inputs `lq` and `size` and output `output`, see `Graph`.
-
-    The graph decodes all pixels at once; each takes about 12 kB of memory if the hidden layers are 256 wide.
-
-    Args:
-        net: the network, on the CPU and in evaluation mode.
-
-    Raises:
-        LIIFError: a required package is missing, the network cannot be exported, or the file cannot be written.
-    """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise LIIFError(f"export needs {', '.join(missing)}: pip install 'liif_basicsr[onnx]'")
-    path = Path(path)
-    try:
-        # In a temporary folder beside it, so that nothing remains if it fails.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder, "graph.onnx")
-            _trace(Graph(net).eval()).save(partial)
-            _check(partial, net)
-            os.replace(partial, path)
-    except OSError as error:
-        raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def _trace(graph: Graph) -> Any:
-    inputs = (torch.rand(1, 3, *TRACED_LQ), torch.tensor(TRACED_SIZE))
-    any_size = torch.export.Dim.DYNAMIC
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    try:
-        # torch warns about its own internals, and prints the whole graph when its first strategy fails.
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            # Not optimized: the optimizer rounds EPS_AREA to 0, and pixels whose four areas are 0 become NaN.
-            return torch.onnx.export(
-                graph,
-                inputs,
-                input_names=["lq", "size"],
-                output_names=["output"],
-                dynamic_shapes={"lq": {2: any_size, 3: any_size}, "size": None},
-                dynamo=True,
-                optimize=False,
-                verbose=False,
-            )
-    except Exception as error:  # torch's exporter raises whatever the network's code runs into
-        raise LIIFError(f"{_name(graph.net)} cannot be exported: {brief(error)}") from None
-
-
-def _check(path: Path, net: ContinuousNetwork) -> None:
-    """Raise LIIFError unless the graph's output equals the network's, also for sizes that it was not traced with."""
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options)
-    for in_size, size in (TRACED_LQ, TRACED_SIZE), ((9, 7), (9, 7)), ((13, 31), (40, 47)):
-        lq = torch.rand(1, 3, *in_size)
-        try:
-            (output,) = session.run(None, {"lq": lq.numpy(), "size": np.array(size)})
-        except (state.Fail, state.RuntimeException):  # which of them depends on the version
-            output = None
-        if output is None or not np.allclose(output, net.render(lq, size), rtol=0, atol=TOLERANCE):
-            raise LIIFError(f"{_name(net)} cannot be exported: its graph is wrong for sizes other than the traced ones")
-
-
-def _name(net: ContinuousNetwork) -> str:
-    return f"{type(net).__name__} with encoder {type(net.encoder).__name__}"
+ORDER = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("output", help="the .onnx file to write")
+    parser.add_argument("output", help=".onnx file to write")
     add_model_argument(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    add_import_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Export a network."""
-    if Path(args.output).exists() and not args.overwrite:
-        raise LIIFError(f"{args.output}: already exists; give another name or --overwrite")
-    to_onnx(load(args.model), args.output)
-    print(f"{args.output}: inputs lq (1, 3, h, w) in [0, 1] and size (H, W), output (1, 3, H, W)")
+    output = Path(args.output)
+    if output.suffix != ".onnx":
+        raise LIIFError(f"{output}: expected a file name that ends in .onnx")
+    if output.exists() and not args.overwrite:
+        raise LIIFError(f"{output}: already exists; use another name or --overwrite")
+    from liif_basicsr.hub.checkpoint import load
+    from liif_basicsr.hub.onnx import to_onnx
+
+    import_modules(args.imports)
+    to_onnx(load(args.model), output)
+    print(f"{output}: inputs lq (1, 3, height, width) in [0, 1] and size (H, W), output (1, 3, H, W) in [0, 1]")
     return 0

@@ -1,4 +1,4 @@
-"""The command `prepare`: make data sets for training and validation."""
+"""Make data sets for training and validation."""
 from __future__ import annotations
 
 import argparse
@@ -19,6 +19,7 @@ from liif_basicsr.devices import PRECISIONS, best_precision
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.teacher import Teacher
 
+ORDER = 8
 EXAMPLES = """
   python -m liif_basicsr prepare folder my_photos datasets/my_photos
   python -m liif_basicsr prepare div2k

@@ -1,146 +1,222 @@
-"""The command `upscale`: enlarge an image, a folder, or all images that match a pattern."""
+"""Upscale an image, a folder of images, or all images that match a pattern."""
 from __future__ import annotations
 
 import argparse
 import glob
 import os
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from liif_basicsr.cli.files import (
-    Output,
+from liif_basicsr.cli._arguments import (
+    COMPLETE_FILES,
     add_engine_arguments,
-    check_target,
-    make_file,
-    make_folder,
-    note_slow_precision,
-    shown,
-    terminated_like_interrupted,
+    add_model_argument,
+    allow_large_inputs,
+    import_modules,
 )
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.reading import LoadedImage
-from liif_basicsr.images.size import OutputSize
-from liif_basicsr.images.upscale import Enlarger
-from liif_basicsr.images.writing import BY_SUFFIX
-from liif_basicsr.launch.ranks import Ranks
+from liif_basicsr.images.size import OutputSize, changes_aspect, show_size
+
+if TYPE_CHECKING:
+    from liif_basicsr.cli._files import Output
+    from liif_basicsr.images.reading import LoadedImage
+
+ORDER = 1
 
 Job = tuple[Path, Path]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", nargs="+", help="images, folders or patterns such as 'photos/*.jpg'; ./-x for -x")
-    parser.add_argument("output", help="the image to write, or a folder for several images")
-    size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--scale", metavar="S", help="a factor such as 3.7, or two along y and x such as 2x3.5")
-    size.add_argument("--size", metavar="HxW", help="height and width in pixels")
-    size.add_argument("--long-edge", metavar="N", help="pixels along the longer edge")
-    existing = add_engine_arguments(parser)
-    existing.add_argument("--skip-existing", action="store_true", help="make only the images that do not exist yet")
+    parser.usage = "liif-basicsr upscale INPUT [INPUT ...] [OUTPUT] [options]"
+    parser.add_argument(
+        "input", nargs="+", metavar="INPUT",
+        help="image, folder or quoted pattern such as 'photos/*.jpg'; ./-x for -x. Of several arguments, the last one is "
+        "the output, unless -o names it",
+    ).complete = COMPLETE_FILES  # type: ignore[attr-defined]  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", metavar="OUTPUT",
+        help="file to write, or folder for several images (default: next to the input, as photo_x2.jpg)",
+    ).complete = COMPLETE_FILES  # type: ignore[attr-defined]  # fmt: skip
+    size = parser.add_argument_group("output size (default: --scale 2)")
+    size.add_argument("-s", "--scale", metavar="S", help="factor such as 3.7, or two along y and x such as 2x3.5")
+    size.add_argument("--size", metavar="WxH", help="width and height in pixels")
+    size.add_argument("--width", metavar="W", help="width in pixels; the height keeps the aspect ratio")
+    size.add_argument("--height", metavar="H", help="height in pixels; the width keeps the aspect ratio")
+    size.add_argument("--long-edge", metavar="N", help="length of the longer edge in pixels")
+    network = parser.add_mutually_exclusive_group()
+    add_model_argument(network)
+    network.add_argument("--method", choices=("nearest", "bicubic"), help="classical upscaling, such as for pixel art")
     parser.add_argument(
         "--strength", type=float, default=1.0, metavar="0..1",
-        help=f"of the model; the rest is what {CLEAN} makes, which keeps grain and damage (default: 1)",
+        help=f"weight of the model; the rest is the output of {CLEAN}, which keeps grain and damage (default: 1)",
     )  # fmt: skip
     parser.add_argument("--self-ensemble", action="store_true", help="slightly better, eight times as slow")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing images")
+    existing.add_argument("--skip-existing", action="store_true", help="make only images that do not exist yet")
+    add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enlarge the images; errors with one are reported, and listed again at the end, while the others are made.
+    """Upscale the images. Errors of single images are reported, and listed again at the end.
 
-    Processes that torchrun started share the images, each of which is made by whichever process is free.
+    Processes that torchrun started share the images: the next free one makes the next image.
 
     Returns:
-        Exit status: 0, or 1 if an image was not made.
+        Exit status: 0, or 1 if an image failed.
     """
-    wanted = OutputSize.parse(args.scale, args.size, args.long_edge)
+    requested = OutputSize.parse(args.scale, args.size, args.width, args.height, args.long_edge)
+    from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, warn_slow_precision
+    from liif_basicsr.images.upscale import open_upscaler
+    from liif_basicsr.launch.ranks import Ranks
+
+    if args.yes:
+        allow_large_inputs()
+    import_modules(args.imports)
     ranks = Ranks()
     ranks.take_gpu(args.device)
-    # Of one process, for another would find what the first has written in the meantime.
-    jobs = ranks.from_first(lambda: _wanted_jobs(args))
-    enlarger = Enlarger(args.model, args.device, args.precision, args.self_ensemble, args.strength)
+    # The first process lists the images, because others could find what it has written in the meantime.
+    jobs = ranks.from_first(lambda: _list_jobs(args, requested))
+    upscaler = open_upscaler(args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength)
     if ranks.rank == 0:
-        note_slow_precision(enlarger)
-
-    def plan(image: LoadedImage) -> Output:
-        size = wanted.size_of(image.pixels)
-        return Output(
-            size,
-            lambda whole: enlarger.bytes_needed(image.pixels, size, whole),
-            lambda done: enlarger.strips(image.pixels, size, done),
-        )
+        warn_slow_precision(upscaler)
+    policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1)
 
     def make(index: int) -> str | None:
         count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None
         source, target = map(Path, jobs[index])
-        return make_file(source, target, args.overwrite, count, enlarger, plan)
+        return make_file(source, target, policy, count, upscaler, partial(_plan, upscaler, requested))
 
-    with terminated_like_interrupted():
-        failed = [line for line in ranks.map(make, len(jobs)) if line]
-        if failed and len(jobs) > 1:
-            print(f"\n{len(failed)} of {len(jobs)} images were not made:", *failed, sep="\n  ", file=sys.stderr)
-        return ranks.end(1 if failed else 0)
+    with interrupt_on_sigterm():
+        results = list(ranks.map(make, len(jobs)))
+        failures = [line for line in results if line]
+        if failures and len(jobs) > 1:
+            print(f"\n{len(failures)} of {len(jobs)} images failed:", *failures, sep="\n  ", file=sys.stderr)
+        skipped = results.count("")
+        if skipped:
+            print(f"{skipped} of {len(jobs)} images skipped: already larger than requested", file=sys.stderr)
+        return ranks.end(1 if failures else 0)
 
 
-def _wanted_jobs(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """The paths of each image to make and of its output; with `--skip-existing` those whose output does not exist."""
+def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
+    """Return the output for an image."""
+    from liif_basicsr.cli._files import Output
+
+    in_size = (image.pixels.shape[0], image.pixels.shape[1])
+    size = requested.size_of(in_size)
+    stretched = requested.width and requested.height and changes_aspect(size, in_size)
+    return Output(
+        size,
+        partial(upscaler.bytes_needed, image.pixels, size),
+        partial(upscaler.strips, image.pixels, size),
+        f"warning: {show_size(in_size)} is stretched to {show_size(size)}; --width or --height alone keeps the aspect "
+        "ratio" if stretched else "",
+    )  # fmt: skip
+
+
+def _list_jobs(args: argparse.Namespace, requested: OutputSize) -> list[tuple[str, str]]:
+    """Return the paths of each image to make and of its output; with `--skip-existing`, only new outputs."""
+    from liif_basicsr.cli._files import show
+
+    *inputs, output = args.input if args.output is None and len(args.input) > 1 else [*args.input, args.output]
+    for text in (*inputs, output):
+        if text == "-":
+            raise LIIFError("-: standard input and output are not supported; name a file")
     try:
-        jobs = _jobs(args.input, Path(args.output))
+        jobs = _jobs(inputs, _default_output(inputs[0], requested) if output is None else Path(output))
         new = [job for job in jobs if not (args.skip_existing and _exists(*job))]
     except OSError as error:  # such as a parent folder without access, or a name that is too long
-        raise LIIFError(f"{shown(error.filename)}: {error.strerror}") from None
+        raise LIIFError(f"{show(error.filename)}: {error.strerror}") from None
     if len(new) < len(jobs):
         print(f"{len(jobs) - len(new)} of {len(jobs)} images exist already")
     return [(str(source), str(target)) for source, target in new]
 
 
+def _default_output(text: str, requested: OutputSize) -> Path:
+    """Return the output next to an input: `photo_x2.jpg`, or `photos_x2` for a folder."""
+    path = Path(text)
+    if path.is_dir():
+        path = path.resolve()
+        return path.with_name(f"{path.name}_{requested.label}")
+    if glob.has_magic(text) and not os.path.lexists(path):
+        raise LIIFError(f"{text}: a pattern needs an output folder; name it with -o")
+    return path.with_name(f"{path.stem}_{requested.label}{_writable(path).suffix}")
+
+
+def _writable(path: Path) -> Path:
+    """Return a path with a suffix that can be written: .png in place of others."""
+    from liif_basicsr.images.writing import BY_SUFFIX
+
+    return path if path.suffix.lower() in BY_SUFFIX else path.with_suffix(".png")
+
+
 def _exists(source: Path, target: Path) -> bool:
-    """Whether an output exists, and is not the image itself."""
+    """Return whether an output exists, and is not the image itself."""
     return target.exists() and not (source.exists() and target.samefile(source))
 
 
 def _jobs(inputs: list[str], output: Path) -> list[Job]:
-    """Pair each input image with its output file.
+    """Pair each input image with its output file, and print how many other files are skipped.
 
     Raises:
-        LIIFError: there are no images, two would become the same file, or the output is invalid.
+        LIIFError: there are no images, two have the same output, or the output is invalid.
     """
-    found = [pair for text in inputs for pair in _sources(text)]
-    if not found:
-        raise LIIFError(f"{shown(inputs[0])}: no images ({' '.join(BY_SUFFIX)}) there")
+    from liif_basicsr.cli._files import check_target, make_folder, show
+    from liif_basicsr.images.writing import BY_SUFFIX
+
     single = len(inputs) == 1 and Path(inputs[0]).is_file()
     if single and output.suffix and not output.is_dir():
         check_target(output)
-        return [(found[0][0], output)]
+        return [(Path(inputs[0]), output)]
+    found: list[Job] = []
+    for text in inputs:
+        images, skipped = _find_images(text, output)
+        found += images
+        if skipped:
+            names = ", ".join(show(path.name) for path in skipped[:3]) + ", ..." * (len(skipped) > 3)
+            print(f"{show(text)}: skipped {len(skipped)} that are not images: {names}", file=sys.stderr)
+    if not found:
+        raise LIIFError(f"{show(inputs[0])}: contains no images ({' '.join(BY_SUFFIX)})")
     if (output.exists() or output.suffix.lower() in BY_SUFFIX) and not output.is_dir():
-        raise LIIFError(f"{shown(output)}: is a file, or named like one; give a folder for several images")
+        raise LIIFError(f"{show(output)}: is a file, or named like one; several images need a folder, such as -o large")
     sources: dict[Path, Path] = {}
     for source, name in found:
-        target = output / name
+        target = output / _writable(name)
         if target in sources and not sources[target].samefile(source):
-            raise LIIFError(f"{shown(source)} and {shown(sources[target])} would both become {shown(target)}")
+            raise LIIFError(f"{show(source)} and {show(sources[target])} would have the same output {show(target)}")
         sources[target] = source
         make_folder(target.parent)
     return [(source, target) for target, source in sources.items()]
 
 
-def _sources(text: str) -> Iterator[tuple[Path, Path]]:
-    """The images that an input stands for, each with its path below the output folder."""
+def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
+    """Return the images of an input, each with its path below the output folder, and everything that is skipped."""
+    from liif_basicsr.cli._files import show
+    from liif_basicsr.images.formats import has_image_suffix
+
     path = Path(text)
     if path.is_dir():
+        folder = path
         try:
-            inside = sorted(path.iterdir())
+            files = sorted(path.iterdir())
         except OSError as error:
-            raise LIIFError(f"{shown(path)}: cannot be read: {error.strerror}") from None
-        yield from ((file, Path(file.name)) for file in inside if file.suffix.lower() in BY_SUFFIX)
-    elif os.path.lexists(path) or not glob.has_magic(text):
-        if not os.path.lexists(path):
-            raise LIIFError(f"{shown(path)}: no such file or folder")
-        yield path, Path(path.name)
+            raise LIIFError(f"{show(path)}: cannot be read: {error.strerror}") from None
+    elif os.path.lexists(path):
+        return [(path, Path(path.name))], []
+    elif glob.has_magic(text):
+        folder = Path(text)
+        while glob.has_magic(str(folder)):
+            folder = folder.parent
+        # Outputs of an earlier run, in a folder inside the input, are not upscaled again.
+        inside = output.resolve() if output.resolve() != folder.resolve() else None
+        files = [path for path in map(Path, sorted(glob.glob(text, recursive=True)))
+                 if not (path.is_dir() or (inside and inside in path.resolve().parents))]  # fmt: skip
     else:
-        fixed = Path(text)
-        while glob.has_magic(str(fixed)):
-            fixed = fixed.parent
-        found = (Path(match) for match in sorted(glob.glob(text, recursive=True)))
-        yield from ((file, file.relative_to(fixed)) for file in found if file.suffix.lower() in BY_SUFFIX)
+        raise LIIFError(f"{show(path)}: no such file or folder")
+    images = [file for file in files if has_image_suffix(file)]
+    skipped = [file for file in files if not has_image_suffix(file) and file.resolve() != output.resolve()]
+    return [(file, file.relative_to(folder)) for file in images], skipped

@@ -1,4 +1,4 @@
-"""The command `view`: zoom into an image in the browser."""
+"""Zoom into an image in the browser, at any scale."""
 from __future__ import annotations
 
 import argparse
@@ -6,14 +6,11 @@ import sys
 import webbrowser
 from contextlib import suppress
 
-import torch
+from liif_basicsr.cli._arguments import add_model_argument
+from liif_basicsr.hub import CLEAN, bundled, name_of
 
-from liif_basicsr.hub import CLEAN, add_model_argument, bundled, name_of
-from liif_basicsr.hub.checkpoint import load
-from liif_basicsr.images.notes import collect_notes
-from liif_basicsr.images.reading import read_named, to_srgb
-from liif_basicsr.viewer.server import ImagePage, Server
-from liif_basicsr.viewer.tiles import BICUBIC, Tiles
+ORDER = 2
+BICUBIC = "bicubic"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until interrupted."""
+    import torch
+
+    from liif_basicsr.hub.checkpoint import load
+    from liif_basicsr.images.formats import collect_notes
+    from liif_basicsr.images.reading import read_named, to_srgb
+    from liif_basicsr.viewer.server import ImagePage, Server
+    from liif_basicsr.viewer.tiles import Tiles
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models = _models(args.model, args.compare or [])
     labels = {model: _label(model, models) for model in models}

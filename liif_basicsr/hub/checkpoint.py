@@ -1,17 +1,20 @@
-"""Checkpoints: read without running code, written whole, and self-describing.
+"""Checkpoints: read without running code, written completely or not at all, self-describing.
 
-A checkpoint of ours is a dict of `params`, `params_ema` (where there is one) and `network_g`, the block of the
-options that makes the network. BasicSR reads past the latter. No pickled code is ever run.
+Our checkpoints are dicts of `params`, `params_ema` (optional) and `network_g`, the options of the network. BasicSR
+ignores the latter. A `.safetensors` file holds one set of parameters, and `network_g` as JSON in its metadata. Pickled
+code is never run.
 """
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +24,14 @@ from liif_basicsr.archs import build_network, fixed_scale_block
 from liif_basicsr.errors import LIIFError, brief
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
-from liif_basicsr.hub.official import from_official, is_official
 
-# A file may describe a network of as many numbers as it has bytes, and ROOM more: an encoder that is tapped out of an
-# architecture drops the rest of it. A parameter costs some numbers besides, for its module takes time to make.
+if TYPE_CHECKING:
+    from liif_basicsr.archs.base import ContinuousNetwork
+
+# A file may describe a network with as many numbers as it has bytes, and ROOM more, because an encoder that is tapped
+# out of an architecture drops the rest of it. Each parameter costs some numbers more, for the time to make its module.
 ROOM = 50_000_000
-COST_OF_ONE = 1000
+PARAMETER_COST = 1000
 
 
 def load(
@@ -34,21 +39,21 @@ def load(
     param_key: str | None = None,
     scale: int | None = None,
     network_g: Mapping[str, Any] | None = None,
-) -> nn.Module:
-    """Make the network that a checkpoint holds.
+) -> ContinuousNetwork:
+    """Load a network.
 
     Args:
-        name_or_path: a file of ours, an official one as downloaded, one of a BasicSR network of one scale, or the
-            name of a known model (see `liif_basicsr.hub`).
-        param_key: `params` or `params_ema`; by default `params_ema` where there is one.
-        scale: of a network of one scale; found out where it is not given.
-        network_g: the block of the options that makes the network, for a file that does not tell.
+        name_or_path: the name of a known model (see `liif_basicsr.list_models`), or a file: `.pth` or `.safetensors`
+            of ours, an official checkpoint as downloaded, or the checkpoint of a BasicSR network of a fixed scale.
+        param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
+        scale: scale of a fixed-scale network; measured by default.
+        network_g: the options of the network, for a file that does not contain them.
 
     Returns:
-        The network on the CPU, in evaluation mode and trainable; one of BasicSR as a `FixedScaleSR`.
+        The network on the CPU, in evaluation mode and trainable; a BasicSR network as a `FixedScaleSR`.
 
     Raises:
-        LIIFError: no such file or name, a file that is no checkpoint, or one that does not say of which network.
+        LIIFError: there is no such file or name, the file is not a checkpoint, or it does not contain `network_g`.
     """
     path = find(name_or_path)
     return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)
@@ -57,33 +62,33 @@ def load(
 def network_of(
     data: Any, path: str | Path, size: int, param_key: str | None = None,
     scale: int | None = None, network_g: Mapping[str, Any] | None = None,
-) -> nn.Module:  # fmt: skip
-    """As `load`, from what was read from a file already.
+) -> ContinuousNetwork:  # fmt: skip
+    """Make a network from the content of a checkpoint, see `load`.
 
     Args:
-        data: a checkpoint of ours or an official one; with `network_g`, nothing but parameters will do.
-        path: how to call it in messages.
+        data: the content of our checkpoint or of an official one; with `network_g`, a state dict is enough.
+        path: name of the file in messages.
         size: bytes of the file.
         param_key, scale, network_g: see `load`.
     """
-    checkpoint = _converted(data, path, size, plain_too=network_g is not None)
+    checkpoint = _convert(data, path, size, allow_state_dict=network_g is not None)
     block = network_g or checkpoint.get("network_g")
     if block is None:
         raise LIIFError(
-            f"{path}: does not say which network it holds (no network_g); train with model_type LIIFModel, give "
+            f"{path}: does not contain the options of its network (network_g); train with model_type LIIFModel, pass "
             "network_g to load, or load it in an options file with pretrain_network_g"
         )
-    with _no_larger_than(size, path):
+    with _limit_network(size, path):
         wrapped = fixed_scale_block(block, scale)
-        net = build_network(wrapped)
+        net: Any = build_network(wrapped)
     prefix = "" if wrapped["type"] == block["type"] else "encoder.arch."
     load_params(net, checkpoint, path, param_key, prefix=prefix)
     return net.eval()
 
 
 @contextmanager
-def _no_larger_than(size: int, path: str | Path) -> Iterator[None]:
-    """Refuse to build a network much larger than the file of `size` bytes that describes it; errors name the file."""
+def _limit_network(size: int, path: str | Path) -> Iterator[None]:
+    """Refuse to build a network much larger than its file of `size` bytes; errors start with the path."""
     thread = threading.get_ident()  # the hook is called for modules of all threads
     room = size + ROOM
 
@@ -91,9 +96,9 @@ def _no_larger_than(size: int, path: str | Path) -> Iterator[None]:
         nonlocal room
         if threading.get_ident() != thread:
             return
-        room -= COST_OF_ONE + (0 if param is None else param.numel())
+        room -= PARAMETER_COST + (0 if param is None else param.numel())
         if room < 0:
-            raise LIIFError("network_g: asks for a network that is much larger than what the file holds")
+            raise LIIFError("network_g: describes a network much larger than the file")
 
     hook = register_module_parameter_registration_hook(count)
     try:
@@ -105,52 +110,53 @@ def _no_larger_than(size: int, path: str | Path) -> Iterator[None]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of ours or an official one (converted) onto the CPU, without running code from it.
+    """Read our checkpoint or an official one, which is converted, onto the CPU, without running code from it.
 
     Raises:
-        LIIFError: it cannot be read, is damaged, or is no checkpoint of a network.
+        LIIFError: it cannot be read, is damaged, or is not the checkpoint of a network.
     """
-    return _converted(read_tensors(path), path, Path(path).stat().st_size)
+    return _convert(read_tensors(path), path, Path(path).stat().st_size)
 
 
-def _converted(data: Any, path: str | Path, size: int, plain_too: bool = False) -> dict[str, Any]:
-    """A checkpoint of ours; an official one is converted, and nothing but parameters accepted if they will do."""
+def is_official(data: Any) -> bool:
+    """Return whether a checkpoint was written by the official training code."""
+    model = data.get("model") if isinstance(data, Mapping) else None
+    return isinstance(model, Mapping) and {"name", "args", "sd"} <= set(model)
+
+
+def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = False) -> dict[str, Any]:
+    """Return a checked checkpoint of ours; an official one, or a state dict if that is allowed, is converted."""
     if is_official(data):
+        from liif_basicsr.hub.official import from_official
+
         _check_params(data["model"]["sd"], "sd", path)
-        with _no_larger_than(size, path):
+        with _limit_network(size, path):
             return from_official(data, str(path))
     if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
-        _check_parts(data, path)
+        for key in {"params", "params_ema"} & data.keys():
+            _check_params(data[key], key, path)
+        if not isinstance(data.get("network_g", {}), Mapping):
+            raise LIIFError(f"{path}: damaged checkpoint, its network_g is not a dict")
         return dict(data)
-    if plain_too and isinstance(data, Mapping) and data:
+    if allow_state_dict and isinstance(data, Mapping) and data:
         _check_params(data, "params", path)
         return {"params": dict(data)}
-    raise LIIFError(f"{path}: is no checkpoint of a network (neither params nor an official LIIF model in it)")
-
-
-def _check_parts(data: Mapping[str, Any], path: str | Path) -> None:
-    """Raise LIIFError if a part of ours is not of the kind that it must be."""
-    for key in {"params", "params_ema", "network_g"} & data.keys():
-        part = data[key]
-        if key != "network_g":
-            _check_params(part, key, path)
-        elif not isinstance(part, Mapping):
-            raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
+    raise LIIFError(f"{path}: not a checkpoint of a network; it contains neither params nor an official LIIF model")
 
 
 def _check_params(params: Any, key: str, path: str | Path) -> None:
-    """Raise LIIFError unless parameters are tensors by name."""
+    """Raise LIIFError unless parameters are a dict of tensors."""
     if not isinstance(params, Mapping):
-        raise LIIFError(f"{path}: is a damaged checkpoint, its {key} is no dict")
+        raise LIIFError(f"{path}: damaged checkpoint, its {key} is not a dict")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in params.items()):
-        raise LIIFError(f"{path}: is a damaged checkpoint, its {key} hold more than tensors")
+        raise LIIFError(f"{path}: damaged checkpoint, its {key} contains more than tensors")
 
 
 def read_tensors(path: str | Path) -> Any:
-    """Read what `torch.save` wrote, if it is only tensors and plain data.
+    """Read a file written by `torch.save` that contains only tensors and plain data, or a `.safetensors` file.
 
     Raises:
-        LIIFError: it cannot be read, is damaged, or asks for code to be run.
+        LIIFError: it cannot be read, is damaged, or contains code.
     """
     try:
         file = open(path, "rb")
@@ -158,24 +164,55 @@ def read_tensors(path: str | Path) -> Any:
         raise LIIFError(f"{path}: no such file") from None
     except OSError as error:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        with file:
+    with file:
+        if str(path).endswith(".safetensors"):
+            return _read_safetensors(path, file.read())
+        try:
             if zipfile.is_zipfile(file):
                 _check_zip(zipfile.ZipFile(file), Path(path).stat().st_size)
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path):
-            raise LIIFError(f"{path}: refused, it holds more than tensors and plain data ({brief(error)})") from None
-        raise LIIFError(f"{path}: is no checkpoint, or a damaged one") from None
-    except Exception as error:  # torch reports damage in many ways: RuntimeError, EOFError, KeyError, ...
-        raise LIIFError(f"{path}: is no checkpoint, or a damaged one ({brief(error)})") from None
+        except pickle.UnpicklingError as error:
+            if zipfile.is_zipfile(path):
+                raise LIIFError(f"{path}: refused, it contains more than tensors and plain data ({brief(error)})") from None
+            raise LIIFError(f"{path}: not a checkpoint, or damaged") from None
+        except Exception as error:  # torch reports damage as RuntimeError, EOFError, KeyError, ...
+            raise LIIFError(f"{path}: not a checkpoint, or damaged ({brief(error)})") from None
+
+
+def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
+    """Parse a `.safetensors` file: our checkpoint, with what its metadata says."""
+    try:
+        tensors = _safetensors().load(content)
+        # safetensors' own reader of metadata needs a path: 8 bytes of length, then JSON.
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except LIIFError:
+        raise
+    except Exception as error:  # SafetensorError, and others for damaged headers
+        raise LIIFError(f"{path}: not a safetensors file, or damaged ({brief(error)})") from None
+    checkpoint: dict[str, Any] = {"params": tensors}
+    for key, text in header.get("__metadata__", {}).items():
+        if key != "network_g":
+            checkpoint.setdefault(key, text)
+            continue
+        try:
+            checkpoint[key] = json.loads(text)
+        except ValueError:
+            raise LIIFError(f"{path}: its metadata network_g is not JSON; pass network_g to load") from None
+    return checkpoint
+
+
+def _safetensors() -> Any:
+    try:
+        return import_module("safetensors.torch")
+    except ModuleNotFoundError:
+        raise LIIFError(".safetensors files need safetensors; pip install safetensors") from None
 
 
 def _check_zip(file: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError for what torch itself looks at in no file: checksums, and parts that unfold to more than it."""
+    """Raise ValueError for wrong checksums and parts larger than the file, which torch does not check."""
     if sum(part.file_size for part in file.infolist()) > size:
-        raise ValueError("unfolds to more than it holds")
+        raise ValueError("decompresses to more than its file size")
     if file.testzip():
         raise ValueError("wrong checksum")
 
@@ -188,60 +225,80 @@ def load_params(
     strict: bool = True,
     prefix: str = "",
 ) -> None:
-    """Put a checkpoint's parameters into a network.
+    """Load a checkpoint's parameters into a network.
 
     Args:
         checkpoint: from `read`.
-        path: how to call it in messages.
-        param_key: see `load`; where the checkpoint has no such key, the one that it has.
-        strict: names and shapes must be those of `net`; else those that are not are left out.
-        prefix: what the names in `net` have before those of the checkpoint.
+        path: name of the file in messages.
+        param_key: see `load`; if the checkpoint lacks that key, the other one is used.
+        strict: names and shapes must be those of `net`. Otherwise parameters that differ are left out.
+        prefix: prefix of the names in `net`.
 
     Raises:
         LIIFError: the parameters belong to another network, or are not finite.
     """
-    wanted = param_key or "params_ema"
-    params = checkpoint[wanted if wanted in checkpoint else "params" if "params" in checkpoint else "params_ema"]
-    params = {prefix + key.removeprefix("module."): value for key, value in params.items()}
+    params = {prefix + key.removeprefix("module."): value for key, value in _choose_params(checkpoint, param_key).items()}
     own = net.state_dict()
     wrong = [key for key in own if key not in params or not _fits(params[key], own[key])]
     wrong += [key for key in params if key not in own]
     params = {key: value for key, value in params.items() if key not in wrong}
     if wrong and strict:
         raise LIIFError(
-            f"{path}: holds another network than network_g: {len(wrong)} parameters differ in name or form, such as "
-            f"{wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
+            f"{path}: contains another network than network_g: {len(wrong)} parameters differ in name or shape, such "
+            f"as {wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
         )
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
-        raise LIIFError(f"{path}: holds numbers that are not finite, in {broken[0]}")
+        raise LIIFError(f"{path}: contains numbers that are not finite, in {broken[0]}")
     net.load_state_dict(params, strict=strict)
 
 
+def _choose_params(checkpoint: Mapping[str, Any], param_key: str | None = None) -> Mapping[str, Any]:
+    """Return the parameters under a key, by default the EMA, or those under the other key."""
+    for key in (param_key or "params_ema", "params", "params_ema"):
+        if key in checkpoint:
+            return checkpoint[key]
+    return {}
+
+
 def _fits(value: Tensor, own: Tensor) -> bool:
-    """Whether a tensor of a file is one as the network has it; another precision is none of that."""
+    """Return whether a file's tensor fits a parameter. Precision may differ."""
     same_kind = value.is_floating_point() == own.is_floating_point() and value.is_complex() == own.is_complex()
     return value.shape == own.shape and same_kind and value.layout == own.layout and not value.is_quantized
 
 
 def save(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Write to the side, then move into place: a reader finds the old file or the new one, whole.
+    """Write a checkpoint atomically: readers find the old file or the new one.
+
+    A `.safetensors` file gets one set of parameters, the EMA if there is one. Everything else becomes metadata.
 
     Raises:
-        LIIFError: it cannot be written; an older file at `path` is then as it was.
+        LIIFError: it cannot be written. An existing file is left unchanged.
     """
     try:
         with atomic_write(Path(path)) as file:
-            torch.save(dict(data), file)
+            if str(path).endswith(".safetensors"):
+                file.write(_to_safetensors(data))
+            else:
+                torch.save(dict(data), file)
     except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt so as well, at the file's end
+        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt at the file's end too
             raise error.__context__ from None
         reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {brief(error)}"
-        raise LIIFError(f"{path}: {reason}; what was saved before is kept") from error
+        raise LIIFError(f"{path}: {reason}; an existing file is unchanged") from error
+
+
+def _to_safetensors(data: Mapping[str, Any]) -> bytes:
+    metadata = {"format": "pt"}
+    for key, value in data.items():
+        if key not in ("params", "params_ema"):
+            metadata[key] = value if isinstance(value, str) else json.dumps(plain(value))
+    params = {key: value.detach().cpu().contiguous() for key, value in _choose_params(data).items()}
+    return _safetensors().save(params, metadata)
 
 
 def plain(value: Any) -> Any:
-    """Mappings as dicts and sequences as lists, all the way down: what `read_tensors` accepts."""
+    """Convert mappings to dicts and sequences to lists, recursively: the types that `read_tensors` accepts."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
-"""Checkpoints of the official codes to ours, and back.
+"""Conversion of official checkpoints to ours and back.
 
 LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF. They share
-a form, `{'model': {'name', 'args', 'sd'}}`, and their encoders.
+a format, `{'model': {'name', 'args', 'sd'}}`, and their encoders.
 """
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 
 # Official name -> ours.
 NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF"}
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
-# The cells that official LTE and LM-LIIF are tested with are none smaller than at this scale, the largest of training.
+# Official LTE and LM-LIIF clip cells in tests to this scale, the largest in training.
 MAX_SCALE = 4
-# Official name of a part of a decoder; other parts are called the same.
+# Official name of a part of a decoder, where it differs from ours.
 PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
 
 
@@ -64,14 +63,8 @@ ENCODERS = {
     ),
 }
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-# Of no effect without upsampling, or of one value only.
+# Without effect when there is no upsampling, or with a single possible value.
 IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range", "RDNkSize", "RDNconfig", "res_scale"}
-
-
-def is_official(data: Any) -> bool:
-    """Whether a checkpoint is one that the official training wrote."""
-    model = data.get("model") if isinstance(data, Mapping) else None
-    return isinstance(model, Mapping) and {"name", "args", "sd"} <= set(model)
 
 
 def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -81,27 +74,27 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
         {'params', 'network_g'}, see `liif_basicsr.hub.checkpoint`.
 
     Raises:
-        LIIFError: a network that this plugin does not have, or parameters that are not that network's.
+        LIIFError: the plugin does not have this network, or the parameters do not belong to it.
     """
     model = data["model"]
     if model["name"] not in NETWORKS:
         known = " or ".join(map(repr, NETWORKS))
-        raise LIIFError(f"{path}: an official checkpoint of {model['name']!r}, not of {known}")
+        raise LIIFError(f"{path}: official checkpoint of {model['name']!r}, expected {known}")
     try:
         network = _network_from_official(NETWORKS[model["name"]], model["args"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise LIIFError(f"{path}: an official checkpoint whose arguments cannot be read ({error!r})") from None
+        raise LIIFError(f"{path}: official checkpoint with unreadable arguments ({error!r})") from None
     net = build_network(network)
     names = {key: official_key(net, key) for key in net.state_dict()}
     missing = [name for name in names.values() if name not in model["sd"]]
     left = [n for n in model["sd"] if n not in names.values() and ".sub_mean." not in n and ".add_mean." not in n]
     if missing or left:
-        raise LIIFError(f"{path}: does not hold the parameters that it says it does, such as {(missing + left)[0]}")
+        raise LIIFError(f"{path}: its parameters do not match its arguments, for example {(missing + left)[0]}")
     return {"params": {key: model["sd"][name] for key, name in names.items()}, "network_g": network}
 
 
 def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """The `network_g` block of an official network; `name` is ours."""
+    """Return the `network_g` block of an official network; `name` is ours."""
     network: dict[str, Any] = {"type": name, "encoder": _encoder_from_official(args["encoder_spec"])}
     if name == "MetaSR":
         return network
@@ -139,7 +132,7 @@ def _encoder_from_official(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def official_key(net: nn.Module, key: str) -> str:
-    """The official name of one of our network's parameters."""
+    """Return the official name of a parameter of our network."""
     part, rest = key.split(".", 1)
     if part == "encoder":
         return f"encoder.{net.encoder.official_key(rest)}"
@@ -153,7 +146,7 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Convert a checkpoint of ours (see `liif_basicsr.hub.checkpoint.read`) to one that the official code loads.
 
     Raises:
-        LIIFError: a network that the official code does not have.
+        LIIFError: the official code does not have this network.
     """
     network = checkpoint["network_g"]
     net: Any = build_network(network)
@@ -171,7 +164,7 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _official_decoder(net: Any) -> dict[str, Any]:
-    """The official arguments of our network's decoder."""
+    """Return the official arguments of a decoder."""
     name, decoder = type(net).__name__, net.decoder
     if name == "MetaSR":
         return {}
@@ -198,7 +191,7 @@ def _official_decoder(net: Any) -> dict[str, Any]:
 
 
 def _mean_shifts() -> dict[str, Tensor]:
-    """What the official code insists on finding, and leaves unused."""
+    """Return parameters that the official code requires and does not use."""
     shift = {"weight": torch.eye(3)[:, :, None, None], "bias": torch.tensor(DIV2K_MEAN)}
     add = {f"encoder.add_mean.{key}": value for key, value in shift.items()}
     sub = {"encoder.sub_mean.weight": shift["weight"], "encoder.sub_mean.bias": -shift["bias"]}

@@ -1,4 +1,4 @@
-"""A network that others learn from, by its name or file: loaded where it is used, in each process once."""
+"""A network that others are distilled from."""
 from __future__ import annotations
 
 import hashlib
@@ -17,25 +17,25 @@ CPU = torch.device("cpu")
 
 
 class Teacher:
-    """Enlarges 8-bit images by its own scale.
+    """Upscales 8-bit images by its own scale. It can be pickled: each process loads the network once.
 
     Attributes:
-        scale: its own, a whole number.
-        record: what tells it from others: its name or file, the sha256 of its parameters, and the precision.
+        scale: an integer.
+        record: identifies the teacher: its name or file, the sha256 of its parameters, and the precision.
 
     Args:
-        name: what `load` takes.
+        name: a name or file that `load` accepts.
         precision: see `liif_basicsr.devices`.
 
     Raises:
-        LIIFError: no such network, or one whose scale is no whole number.
+        LIIFError: there is no such network, or its scale is not an integer.
     """
 
     def __init__(self, name: str, precision: str = "float32") -> None:
         self.name, self.precision = name, precision
         net: Any = _load(name)
         if net.scale != int(net.scale):
-            raise LIIFError(f"teacher {name}: its scale is {net.scale}; a teacher of a whole scale is needed")
+            raise LIIFError(f"teacher {name}: expected a network with an integer scale, got {net.scale}")
         self.scale = int(net.scale)
         digest = hashlib.sha256()
         for param in net.state_dict().values():
@@ -43,9 +43,9 @@ class Teacher:
         self.record: dict[str, Any] = {"teacher": name, "sha256": digest.hexdigest(), "precision": precision}
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
-        """uint8 (h, w, 3) to uint8 (h * scale, w * scale, 3), RGB."""
+        """Upscale uint8 (h, w, 3) RGB to uint8 (h * scale, w * scale, 3)."""
         size = lq.shape[0] * self.scale, lq.shape[1] * self.scale
-        image = torch.tensor(lq).permute(2, 0, 1)[None].float() / 255  # copied: what is read from a file is read-only
+        image = torch.tensor(lq).permute(2, 0, 1)[None].float() / 255  # a copy, because files are read as read-only
         net: Any = _load(self.name)
         with torch.no_grad(), autocast(CPU, self.precision):
             output = net.render(image, size)[0]

@@ -1,1 +1,1 @@
-"""People's images: read, enlarged and written, as files, Pillow images and arrays."""
+"""Upscaling and warping of images: files, Pillow images, arrays and tensors."""

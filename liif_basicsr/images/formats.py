@@ -1,42 +1,107 @@
-"""Which image files are opened, and what is said about those that cannot be."""
+"""Image formats that are read, and errors and warnings of their readers as single lines."""
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, UnidentifiedImageError
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError, features
 
 from liif_basicsr.errors import LIIFError
 
 # Only these are opened, whatever a file's name says: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+# Upscaled and warped, but not written, and not used for training.
+READ_ONLY_SUFFIXES = (".avif", ".gif", ".heic", ".heif")
+
+UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-bit PNG"
+
+
+def has_image_suffix(path: Path) -> bool:
+    """Return whether a file in a folder is taken for an image. macOS's `._photo.jpg` files are not."""
+    return path.suffix.lower() in SUFFIXES + READ_ONLY_SUFFIXES and not path.name.startswith("._")
 
 
 @contextmanager
-def open_image(file: str | Path | IO[bytes], remedy: str) -> Iterator[Image.Image]:
-    """Open an image with Pillow; whatever Pillow raises within the context becomes one line.
+def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = False) -> Iterator[Image.Image]:
+    """Open an image with Pillow. Whatever Pillow raises within the context becomes one line.
 
     Args:
-        remedy: what to do about a file that is corrupt or not an image, for the end of the message.
+        remedy: what to do about a file that is corrupt or not an image; the end of the message.
+        read_only: also open AVIF, GIF and HEIC.
 
     Raises:
-        LIIFError: it is corrupt, not an image of FORMATS, or has more than twice Pillow's MAX_IMAGE_PIXELS. The
-            message starts with a verb, for the caller to put the file's name before it.
+        LIIFError: the file is corrupt, not an image of these formats, or has more than twice Pillow's
+            MAX_IMAGE_PIXELS. The message starts with a verb: the caller puts the file's name before it.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=_readable_formats(file) if read_only else FORMATS) as image:
             yield image
     except LIIFError:
         raise
     except Image.DecompressionBombError:
         most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
-        raise LIIFError(f"is too large, with more than {most}, which may be an attack; crop it") from None
+        raise LIIFError(
+            f"is too large, with more than {most}, which may be an attack; if you trust it, pass --yes, or in Python "
+            "set PIL.Image.MAX_IMAGE_PIXELS = None"
+        ) from None
     except UnidentifiedImageError:
         formats = "PNG, JPEG, WebP, TIFF, BMP or PPM"
         raise LIIFError(f"is not a {formats} image, or its header is corrupt; {remedy}") from None
-    except Exception as error:  # Pillow's readers let almost any exception out on corrupt files
+    except Exception as error:  # Pillow's readers raise almost any exception for corrupt files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LIIFError(f"is corrupt ({reason[:120]}); {remedy}") from None
+
+
+def decode_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decode a file of 16-bit pixels with OpenCV: uint16 (H, W, C), RGB.
+
+    Raises:
+        LIIFError: OpenCV does not support it.
+    """
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != size:
+        raise LIIFError(UNREADABLE_DEPTH)
+    return pixels[..., None] if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+
+
+@contextmanager
+def collect_notes() -> Iterator[list[str]]:
+    """Yield a list. When the context ends without an error, its distinct warnings are added to the list."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield notes
+    notes += sorted({str(warning.message).strip() for warning in caught})
+
+
+def _readable_formats(file: str | Path | IO[bytes]) -> tuple[str, ...]:
+    """Return the formats that a file may have, after registering the reader of a HEIC file.
+
+    Raises:
+        LIIFError: the reader of a HEIC or AVIF file is not installed.
+    """
+    if isinstance(file, (str, Path)):
+        with open(file, "rb") as opened:
+            head = opened.read(12)
+    else:
+        head = file.read(12)
+        file.seek(0)
+    if head[4:8] != b"ftyp":
+        return (*FORMATS, "GIF")
+    if head[8:12] in (b"avif", b"avis"):
+        if not features.check("avif"):
+            raise LIIFError("is an AVIF image, which this Pillow cannot read; pip install 'pillow>=11.3'")
+        return ("AVIF",)
+    try:
+        import_module("pillow_heif").register_heif_opener()
+    except ModuleNotFoundError:
+        raise LIIFError("is a HEIC image, which needs pillow-heif; pip install 'liif_basicsr[heic]'") from None
+    return ("HEIF",)

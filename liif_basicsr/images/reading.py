@@ -1,27 +1,26 @@
-"""Image files and Pillow images to pixels, together with the metadata that an output keeps."""
+"""Read image files and Pillow images: pixels, and the metadata that an output keeps."""
 from __future__ import annotations
 
 import os
+import re
 import stat
 import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import open_image
-from liif_basicsr.images.notes import collect_notes
+from liif_basicsr.images.formats import UNREADABLE_DEPTH, collect_notes, decode_deep, open_image
+from liif_basicsr.images.tiff import EXIF_IFD, GPS_IFD, read_tiff
 
-ORIENTATION, EXIF_IFD, GPS_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0x8769, 0x8825, 0xA002, 0xA003
-# The tags of the first directory that describe the image; in a TIFF, others describe how its pixels are stored.
+ORIENTATION, INTEROP_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0xA005, 0xA002, 0xA003
+# Tags of the first directory that describe the image. In a TIFF, others describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
-UNREADABLE_DEPTH = "has 16-bit pixels stored in a way that cannot be read; save it as a 16-bit PNG"
 # EXIF orientation -> transpose first, then flip rows, then flip columns
-TURNS = {
+ORIENTATIONS = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
     6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
 }  # fmt: skip
@@ -31,32 +30,65 @@ class LoadedImage(NamedTuple):
     """An image with its metadata.
 
     pixels: uint8 or uint16 (H, W, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-    icc: the colour profile, if there is one that fits the channels.
-    exif: the EXIF tags that an output keeps, with subdirectories as dicts; the orientation is already applied.
-    notes: harmless faults of the file, a line each.
+    icc: color profile, if it fits the channels.
+    exif: EXIF tags that an output keeps, with subdirectories as dicts; the orientation is already applied.
+    notes: harmless faults of the file, one line each.
+    dpi: resolution along x and y in pixels per inch.
+    xmp: XMP packet.
     """
 
     pixels: np.ndarray
     icc: bytes | None
     exif: dict[int, Any]
     notes: tuple[str, ...] = ()
+    dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
 
     def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
-        """EXIF for an output of `size` (H, W); the pixel dimensions are updated if the input stated its own."""
-        inner = dict(self.exif.get(EXIF_IFD, {}))
+        """Return EXIF for an output of `size` (H, W). Pixel dimensions are updated where the input has them."""
+        exif = {tag: _exact_text(value) for tag, value in self.exif.items()}
+        for tag in (EXIF_IFD, GPS_IFD):
+            if tag in exif:
+                exif[tag] = {key: _exact_text(value) for key, value in exif[tag].items()}
+        inner = exif.get(EXIF_IFD, {})
         if PIXEL_X in inner or PIXEL_Y in inner:
             inner.update({PIXEL_Y: size[0], PIXEL_X: size[1]})
-        return {**self.exif, EXIF_IFD: inner} if inner else self.exif
+        return exif
 
     def exif_bytes(self, size: tuple[int, int]) -> bytes:
-        """`exif_for` as the bytes of an EXIF block; empty if there is no EXIF."""
+        """Return `exif_for` as an EXIF block, or empty bytes if there is no EXIF.
+
+        Warns:
+            UserWarning: the EXIF cannot be written. It never prevents the image from being written.
+        """
+        if not self.exif:
+            return b""
         exif = Image.Exif()
         exif.update(self.exif_for(size))
-        return exif.tobytes() if self.exif else b""
+        try:
+            return exif.tobytes()
+        except Exception as error:  # Pillow raises struct.error, TypeError and others for odd values
+            warnings.warn(f"EXIF is not kept, it cannot be written: {error}", stacklevel=2)
+            return b""
+
+
+class ExactText(str):
+    """EXIF text that Pillow writes as the bytes that it was read from, instead of replacing non-ASCII characters."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return the original bytes. Pillow reads EXIF as Latin-1, in which every byte is a character."""
+        try:
+            return super().encode("latin-1")
+        except UnicodeEncodeError:  # text that did not come from a file
+            return super().encode("utf-8", "replace")
+
+
+def _exact_text(value: Any) -> Any:
+    return ExactText(value) if isinstance(value, str) else value
 
 
 def read(path: Path) -> LoadedImage:
-    """Read an image file; its content decides the format, not its name.
+    """Read an image file. Its content decides the format, not its name.
 
     Raises:
         LIIFError: it cannot be read, is corrupt, too large, not an image, or has an unsupported kind of pixel.
@@ -65,8 +97,12 @@ def read(path: Path) -> LoadedImage:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LIIFError("is not a regular file")
         with open(path, "rb") as file, collect_notes() as notes:
-            with open_image(file, "get another copy") as image:
-                loaded = from_image(image, file)
+            tiff = read_tiff(file)
+            if tiff is not None and not tiff.pillow_opens:
+                loaded = LoadedImage(tiff.pixels, tiff.icc, {})
+            else:
+                with open_image(file, "get another copy", read_only=True) as image:
+                    loaded = from_image(image, file, None if tiff is None else tiff.pixels)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
     return loaded._replace(notes=tuple(notes))
@@ -79,19 +115,19 @@ def read_srgb(path: str | Path) -> Image.Image:
         UserWarning: the file has a harmless fault.
 
     Raises:
-        LIIFError: as `read`; the message starts with the path.
+        LIIFError: see `read`; the message starts with the path.
     """
     return to_srgb(read_named(path))
 
 
 def read_named(path: str | Path) -> LoadedImage:
-    """Read an image file; what is wrong with it starts with its path.
+    """Read an image file; error messages start with its path.
 
     Warns:
         UserWarning: the file has a harmless fault.
 
     Raises:
-        LIIFError: as `read`; the message starts with the path.
+        LIIFError: see `read`.
     """
     try:
         loaded = read(Path(path))
@@ -103,10 +139,10 @@ def read_named(path: str | Path) -> LoadedImage:
 
 
 def to_srgb(loaded: LoadedImage) -> Image.Image:
-    """An image for the screen: 8-bit sRGB, with transparent parts on white.
+    """Return an 8-bit sRGB image for the screen, with transparent parts on white.
 
     Warns:
-        UserWarning: its colour profile is damaged.
+        UserWarning: the color profile is damaged.
     """
     pixels = loaded.pixels
     if pixels.dtype == np.uint16:
@@ -118,38 +154,74 @@ def to_srgb(loaded: LoadedImage) -> Image.Image:
     return _to_srgb(image.convert("RGB"), loaded.icc if pixels.shape[2] > 2 else None)
 
 
-def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage:
-    """Convert a Pillow image to pixels.
+def from_image(image: Image.Image, file: IO[bytes] | None = None, pixels: np.ndarray | None = None) -> LoadedImage:
+    """Convert a Pillow image.
 
     Args:
-        file: the file that it was opened from, to read 16-bit colours, which Pillow does not support.
+        file: the file of the image, for 16-bit colors, which Pillow does not support.
+        pixels: (H, W, C), used instead of the image's own.
+
+    Warns:
+        UserWarning: metadata is not kept.
 
     Raises:
-        LIIFError: it has more than one frame, or a kind of pixel whose range is unknown.
+        LIIFError: the image has several frames, or a kind of pixel whose range is unknown.
     """
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    frames = 1 if image.format in ("MPO", "HEIF") else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise LIIFError(f"has {frames} frames; enlarge them one by one, as files of their own")
+        what = "pages" if image.format == "TIFF" else "frames of an animation"
+        raise LIIFError(f"has {frames} {what}; save each one as a file of its own and upscale those")
     if image.format == "PPM" and image.mode == "RGB" and _max_value(image) > 255:
         raise LIIFError(UNREADABLE_DEPTH)
-    image.load()
-    pixels = _deep_colours(image, file) if file else None
+    if pixels is None:
+        image.load()
+        pixels = _deep_colors(image, file) if file is not None else None
     if pixels is None:
         pixels = _pixels(image)
     exif = image.getexif()
     kept = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in KEPT_TAGS if tag in exif}
+    if EXIF_IFD in kept:
+        # The pointer would lead nowhere, and maker notes parsed by Pillow (dicts) cannot be written back.
+        kept[EXIF_IFD] = {
+            tag: value for tag, value in kept[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
+        }
     space = b"GRAY" if pixels.shape[2] <= 2 else b"RGB "
     icc = image.info.get("icc_profile")
     icc = icc if isinstance(icc, bytes) and icc[16:20] == space else None
-    return LoadedImage(_turned(pixels, exif.get(ORIENTATION)), icc, kept)
+    gamma = image.info.get("gamma")
+    if icc is None and gamma and abs(gamma - 1 / 2.2) > 0.02:
+        warnings.warn(f"its gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB", stacklevel=2)
+    upright = _apply_orientation(pixels, exif.get(ORIENTATION))
+    return LoadedImage(upright, icc, kept, (), _dpi(image, exif.get(ORIENTATION)), _xmp(image))
+
+
+def _dpi(image: Image.Image, orientation: object) -> tuple[float, float] | None:
+    """Return the resolution along x and y of the upright image, if the file states a sensible one."""
+    try:
+        x, y = (float(value) for value in image.info.get("dpi", ()))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not (1 <= x <= 60_000 and 1 <= y <= 60_000):
+        return None
+    return (y, x) if ORIENTATIONS.get(orientation, (False,))[0] else (x, y)  # type: ignore[call-overload]
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    """Return the XMP packet with the orientation reset, because it is applied to the pixels."""
+    xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(700) or image.info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode("utf-8")
+    if not isinstance(xmp, bytes) or not xmp.strip(b"\0"):
+        return None
+    return re.sub(rb'(tiff:Orientation(?:\s*=\s*["\']|>))[2-8]', rb"\g<1>1", xmp.rstrip(b"\0"))
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """The pixels that Pillow holds, (H, W, C)."""
+    """Return the pixels that Pillow decoded, (H, W, C)."""
     if image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I"):
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode in ("I", "F", "LAB", "HSV"):
-        raise LIIFError(f"has {image.mode} pixels, which cannot be enlarged; save it as 8 or 16 bits")
+        raise LIIFError(f"has {image.mode} pixels, which are not supported; save it with 8 or 16 bits")
     if image.mode == "CMYK":
         return np.asarray(_to_srgb(image, image.info.get("icc_profile")))
     gray = image.mode in ("1", "L", "LA", "La")
@@ -158,45 +230,38 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to sRGB by the colour profile, or without one if it is missing or damaged."""
+    """Convert to sRGB by the color profile, or without one if it is missing or damaged."""
     if profile:
         try:
             source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
             return cast(Image.Image, ImageCms.profileToProfile(image, source, target, outputMode="RGB"))
         except (ImageCms.PyCMSError, OSError) as error:
-            warnings.warn(f"its colour profile is damaged and not used: {error}", stacklevel=2)
+            warnings.warn(f"its color profile is damaged and not used: {error}", stacklevel=2)
     return image.convert("RGB")
 
 
-def _deep_colours(image: Image.Image, file: IO[bytes]) -> np.ndarray | None:
-    """The pixels of a PNG or TIFF with several channels of 16 bits, uint16 (H, W, C); None for any other image."""
-    file.seek(0)
-    head = file.read(26)
-    if image.format == "PNG":
-        deep, gray = head[24] == 16, head[25] in (0, 4)
-    else:
-        deep = image.format == "TIFF" and 16 in getattr(image, "tag_v2", {}).get(258, ())
-        gray = len(image.getbands()) < 3
-    if not deep or image.mode.startswith("I"):
+def _deep_colors(image: Image.Image, file: IO[bytes]) -> np.ndarray | None:
+    """Return the pixels of a PNG with several channels of 16 bits, uint16 (H, W, C), or None for other images."""
+    if image.format != "PNG":
         return None
     file.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != (image.height, image.width):
-        raise LIIFError(UNREADABLE_DEPTH)
-    if pixels.ndim == 2:
-        return pixels[..., None]
-    if gray:
+    head = file.read(26)
+    if head[24] != 16 or image.mode.startswith("I"):
+        return None
+    file.seek(0)
+    pixels = decode_deep(file.read(), (image.height, image.width))
+    if head[25] in (0, 4):  # gray; OpenCV repeats it in three channels
         return pixels[..., [0, 3]] if pixels.shape[2] == 4 else pixels[..., :1]
-    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    return pixels
 
 
 def _max_value(image: Any) -> int:
-    """The largest value that a colour in a PPM file may have, from the arguments of Pillow's decoder."""
+    """Return the largest value of a color in a PPM file, from the arguments of Pillow's decoder."""
     arguments = [tile[3] for tile in image.tile]  # such as "RGB", or ("RGB", 65535)
     return max((given[1] for given in arguments if isinstance(given, tuple) and len(given) == 2), default=255)
 
 
-def _turned(pixels: np.ndarray, orientation: object) -> np.ndarray:
-    transpose, rows, cols = TURNS.get(orientation, (False, False, False))  # type: ignore[call-overload]
+def _apply_orientation(pixels: np.ndarray, orientation: object) -> np.ndarray:
+    transpose, rows, cols = ORIENTATIONS.get(orientation, (False, False, False))  # type: ignore[call-overload]
     pixels = pixels.swapaxes(0, 1) if transpose else pixels
     return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if cols else 1])

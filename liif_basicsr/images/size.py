@@ -1,86 +1,172 @@
-"""The size of the output, as it may be asked for."""
+"""Output sizes. This module imports neither NumPy nor PyTorch, so that the command line reports typos at once."""
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from numbers import Integral, Real
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from liif_basicsr.config import checks
+from liif_basicsr.config.scales import LARGEST_SCALE, scale_pair, scale_text
 from liif_basicsr.errors import LIIFError
+
+Size = tuple[int, int]
+DEFAULT_SCALE = 2
 
 
 class OutputSize(NamedTuple):
-    """The output size as exactly one of a scale (along y, along x), a size (H, W), or the length of the longer edge."""
+    """The requested output size: a scale, a height, a width, both, or the length of the longer edge.
+
+    scale: (along y, along x).
+    """
 
     scale: tuple[float, float] | None = None
-    size: tuple[int, int] | None = None
+    height: int | None = None
+    width: int | None = None
     long_edge: int | None = None
 
     @classmethod
-    def of(
-        cls,
-        scale: float | tuple[float, float] | None = None,
-        size: tuple[int, int] | None = None,
-        long_edge: int | None = None,
-    ) -> OutputSize:
-        """Check the request; LIIFError unless exactly one valid scale, size or long edge is given."""
-        if [scale, size, long_edge].count(None) != 2:
-            raise LIIFError("give one of scale, size and long edge")
-        try:
-            return cls(
-                None if scale is None else checks.scale(scale),
-                None if size is None else _size(size),
-                None if long_edge is None else checks.integer(1)(long_edge),
-            )
-        except ValueError as error:
-            given = next(value for value in (scale, size, long_edge) if value is not None)
-            name = "scale" if scale is not None else "size" if size is not None else "long edge"
-            raise LIIFError(f"{name} {given!r}: {error}") from None
-
-    @classmethod
-    def parse(cls, scale: str | None, size: str | None, long_edge: str | None) -> OutputSize:
-        """Parse the request from a command line: a scale `3.7` or `2x3.5` (y, x), a size `HxW`, a long edge `N`."""
-        pair = _numbers("--scale", scale, float, (1, 2), "a number, or two with an x between (along y, along x)")
-        both = _numbers("--size", size, int, (2,), "HxW, such as 1080x1920")
-        edge = _numbers("--long-edge", long_edge, int, (1,), "a whole number")
-        return cls.of(pair[0] if pair and len(pair) == 1 else pair, both, edge[0] if edge else None)
-
-    def size_of(self, pixels: np.ndarray) -> tuple[int, int]:
-        """(H, W) of the output for pixels (h, w, C).
+    def of(cls, scale: Any = None, size: Any = None) -> OutputSize:
+        """Check the arguments of `upscale`: a scale or pair of scales, or a size (H, W). The default is a scale of 2.
 
         Raises:
-            LIIFError: it is smaller than the input, and a network that enlarges does not shrink well.
+            LIIFError: both are given, or the value is invalid.
         """
-        h, w = pixels.shape[:2]
-        if self.size:
-            size = self.size
-        elif self.long_edge:
-            size = max(1, round(h * self.long_edge / max(h, w))), max(1, round(w * self.long_edge / max(h, w)))
+        if scale is not None and size is not None:
+            raise LIIFError("scale and size: give one of them")
+        if size is None:
+            return cls(check_scale(DEFAULT_SCALE if scale is None else scale))
+        try:
+            height, width = size
+        except (TypeError, ValueError):
+            raise LIIFError(f"size {size!r}: expected (H, W), two integers of at least 1") from None
+        return cls(height=_check_length("size", height), width=_check_length("size", width))
+
+    @classmethod
+    def parse(
+        cls,
+        scale: str | None = None,
+        size: str | None = None,
+        width: str | None = None,
+        height: str | None = None,
+        long_edge: str | None = None,
+    ) -> OutputSize:
+        """Parse the command line's options: `--scale 2` (or `x2`, `2x`, or `2x3.5` along y and x), `--size WxH`.
+
+        Raises:
+            LIIFError: options that exclude each other, or an invalid value.
+        """
+        edges = {"--size": size, "--width": width or height, "--scale": scale, "--long-edge": long_edge}
+        given = [option for option, text in edges.items() if text is not None]
+        if len(given) > 1:
+            raise LIIFError(f"{' and '.join(given)}: give one of them; --width and --height may be combined")
+        if size is not None:
+            both = _parse_pair(size)
+            if both is None:
+                raise LIIFError(f"--size {size}: expected WxH, such as 1920x1080")
+            return cls(height=_parse_length("--size", both[1]), width=_parse_length("--size", both[0]))
+        if width is not None or height is not None:
+            return cls(
+                height=None if height is None else _parse_length("--height", height),
+                width=None if width is None else _parse_length("--width", width),
+            )
+        if long_edge is not None:
+            return cls(long_edge=_parse_length("--long-edge", long_edge))
+        return cls(parse_scale(scale) if scale is not None else check_scale(DEFAULT_SCALE))
+
+    @property
+    def label(self) -> str:
+        """The part of a default file name that states the size: `x2`, `x2x3.5`, `1920x1080`, `w1920`, `h1080`, `1600`."""
+        if self.scale:
+            return f"x{scale_text(self.scale)}"
+        if self.long_edge:
+            return str(self.long_edge)
+        if self.width and self.height:
+            return f"{self.width}x{self.height}"
+        return f"w{self.width}" if self.width else f"h{self.height}"
+
+    def size_of(self, in_size: Size) -> Size:
+        """Return (H, W) of the output for an input of `in_size` (h, w).
+
+        Raises:
+            LIIFError: the output would be smaller than the input.
+        """
+        h, w = in_size
+        if self.scale:
+            size = round(h * self.scale[0]), round(w * self.scale[1])
         else:
-            sy, sx = self.scale or (1.0, 1.0)
-            size = max(1, round(h * sy)), max(1, round(w * sx))
+            height, width = self.height, self.width
+            if self.long_edge and h >= w:
+                height = self.long_edge
+            elif self.long_edge:
+                width = self.long_edge
+            size = height or round(h * (width or 0) / w), width or round(w * (height or 0) / h)
+        size = max(1, size[0]), max(1, size[1])
         if size[0] < h or size[1] < w:
-            raise LIIFError(f"{size[0]}x{size[1]} is smaller than the image, {h}x{w}; give a larger size")
+            kind = LargerInput if self.long_edge else LIIFError
+            raise kind(f"the output {show_size(size)} would be smaller than the image, {show_size(in_size)}; "
+                       "ask for a larger one")  # fmt: skip
         return size
 
 
-def _size(value: tuple[int, int]) -> tuple[int, int]:
-    try:
-        height, width = map(checks.integer(1), value)
-    except (TypeError, ValueError):
-        raise ValueError("must be (H, W), two whole numbers of at least 1") from None
-    return height, width
+class LargerInput(LIIFError):
+    """The image's longer edge is already longer than requested."""
 
 
-def _numbers(flag: str, text: str | None, kind: type, counts: tuple[int, ...], shape: str) -> tuple | None:
-    """Parse numbers with an x between them; `counts` lists how many there may be."""
-    if text is None:
-        return None
-    parts = re.split("[xX]", text)
+def check_scale(scale: Any) -> tuple[float, float]:
+    """Return a scale, or a pair of scales along y and x, as a pair. NumPy's numbers and arrays are accepted.
+
+    Raises:
+        LIIFError: it is not a scale, see `scale_pair`.
+    """
     try:
-        if len(parts) not in counts:
-            raise ValueError
-        return tuple(kind(part) for part in parts)
+        y, x = scale_pair(scale if isinstance(scale, (Real, str)) or not hasattr(scale, "__iter__") else list(scale))
+    except ValueError as error:
+        raise LIIFError(f"scale {scale!r}: {error}") from None
+    return float(y), float(x)
+
+
+def parse_scale(text: str) -> tuple[float, float]:
+    """Parse a scale of the command line: `2`, `x2`, `2x`, or `2x3.5` along y and x.
+
+    Raises:
+        LIIFError: it is not a number above 0 and below {LARGEST_SCALE}, or two with an x between them.
+    """
+    pair = _parse_pair(text) or 2 * (re.sub("^[xX×]|[xX×]$", "", text),)
+    try:
+        return check_scale((float(pair[0]), float(pair[1])))
     except ValueError:
-        raise LIIFError(f"{flag} {text}: must be {shape}") from None
+        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x between "
+                        "them (along y, along x)") from None  # fmt: skip
+
+
+def is_transposed(size: Size, in_size: Size) -> bool:
+    """Return whether a size has the aspect ratio of the transposed image, and not that of the image."""
+    (height, width), (h, w) = size, in_size
+    return abs(height - width * w / h) < 1 <= abs(height - width * h / w)
+
+
+def changes_aspect(size: Size, in_size: Size) -> bool:
+    """Return whether a size stretches the image by more than rounding."""
+    (height, width), (h, w) = size, in_size
+    return abs(height - width * h / w) >= 1 and abs(width - height * w / h) >= 1
+
+
+def show_size(size: Size) -> str:
+    """Format (H, W) as WxH, the order of the command line and of image programs."""
+    return f"{size[1]}x{size[0]}"
+
+
+def _check_length(name: str, value: Any) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise LIIFError(f"{name}: expected integers of at least 1, got {value!r}")
+    return int(value)
+
+
+def _parse_pair(text: str) -> tuple[str, str] | None:
+    found = re.fullmatch("([^xX×]+)[xX×]([^xX×]+)", text)
+    return (found[1], found[2]) if found else None
+
+
+def _parse_length(option: str, text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise LIIFError(f"{option} {text}: expected a number of pixels of at least 1")
+    return int(text)

@@ -1,10 +1,10 @@
-"""Enlarge images: Pillow images and arrays as a whole, or pixels strip by strip in bounded memory."""
+"""Upscale images, as a whole or strip by strip in bounded memory."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,68 +13,149 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import autocast
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
-from liif_basicsr.images.engine import Engine, in_kind, planes
-from liif_basicsr.images.size import OutputSize
+from liif_basicsr.images.engine import ROWS, Engine, full_scale, split_alpha
+from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
+from liif_basicsr.images.size import OutputSize, is_transposed
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.memory import check_memory
+from liif_basicsr.rendering.renderer import EncodedImage
 
-# Rows of a strip, which are also the rows of a tile in a TIFF; columns that are rendered at a time.
-ROWS, COLS = 256, 2048
+# Columns that are rendered at a time.
+COLS = 2048
 # Memory for the cached features of one image.
 FEATURE_BYTES = 1 << 30
+# Classical methods, for pixel art and comparisons.
+METHODS = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 
-View = Callable[[tuple[int, int], Window], Tensor]
+Size = tuple[int, int]
+Progress = Callable[[int], object]
 
 
+@returns_same_kind
 def upscale(
-    image: Image.Image | np.ndarray,
+    image: AnyImage,
     scale: float | tuple[float, float] | None = None,
     *,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     model: str | Path | nn.Module = DEFAULT,
+    method: str | None = None,
     device: str | None = None,
     precision: str | None = None,
     self_ensemble: bool = False,
     strength: float = 1.0,
-) -> Image.Image | np.ndarray:
-    """Enlarge an image.
+    bgr: bool = False,
+) -> AnyImage:
+    """Upscale an image.
 
     Args:
-        image: a Pillow image, or a uint8 or uint16 array (H, W), (H, W, 1), gray and alpha (H, W, 2), RGB (H, W, 3)
-            or RGBA (H, W, 4).
-        scale: a factor of at least 1, or a pair of factors (along y, along x).
+        image: a path, a Pillow image, an array or a tensor. Arrays are uint8, uint16 or floats in [0, 1]: (H, W), or
+            (H, W, C) with gray (1), gray and alpha (2), RGB (3) or RGBA (4). Tensors are uint8 or floats in [0, 1]:
+            (C, H, W) or (B, C, H, W).
+        scale: a factor of at least 1, or a pair of factors (along y, along x). The default is 2.
         size: (H, W) of the output, instead of a scale.
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        device: such as `cuda` or `cpu`; by default the network's own, or for a name or file the GPU if there is one.
-        precision: float32, bfloat16 or float16; by default the fastest that is exact enough, see
+        method: `nearest` or `bicubic`, instead of a model.
+        device: such as `cuda` or `cpu`. By default the network's own; for a name or file, the GPU if there is one.
+        precision: float32, bfloat16 or float16. The default is the fastest that is exact enough, see
             `liif_basicsr.devices`.
         self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
-        strength: of the model, 0 to 1; the rest is what the network for clean images makes of it. Less of `liif-photo`
-            keeps more of the grain, and of the damage.
+        strength: weight of the model, from 0 to 1. The rest is the output of `liif-fast`: a lower strength of
+            `liif-photo` keeps more of the grain, and of the damage.
+        bgr: colors of the array or tensor are blue, green, red, as `cv2.imread` returns them.
 
     Returns:
-        A Pillow image for a Pillow image, an array of the same dtype and number of dimensions for an array. An image
-        keeps its mode, ICC profile and EXIF; palettes and CMYK become RGB, and the EXIF orientation is applied.
+        The same kind of image, and a Pillow image for a path. Arrays and tensors keep dtype, number of dimensions and
+        device. Images keep mode, color profile, resolution, EXIF and XMP; palettes and CMYK become RGB, and the EXIF
+        orientation is applied.
 
     Raises:
-        LIIFError: an image, size, model, device or strength that cannot be used, or an output beyond the memory.
+        LIIFError: an argument is invalid, the output does not fit into memory, or `size` has the aspect ratio of the
+            transposed image, because (W, H) was passed.
     """
-    wanted = OutputSize.of(scale, size)
-    enlarger = Enlarger(model, device, precision, self_ensemble, strength)
-    return in_kind(image, lambda pixels: _enlarge(pixels, wanted, enlarger))
+    requested = OutputSize.of(scale, size)
+    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength)
+
+    def work(pixels: np.ndarray) -> np.ndarray:
+        in_size = (pixels.shape[0], pixels.shape[1])
+        out_size = requested.size_of(in_size)
+        if size is not None and is_transposed(out_size, in_size):
+            h, w = out_size
+            raise LIIFError(f"size {out_size}: has the aspect ratio of the transposed image; sizes are (height, width), "
+                            f"use ({w}, {h}), or scale for an output of this shape")  # fmt: skip
+        check_memory("image", upscaler.bytes_needed(pixels, out_size, whole=True), "have the command write a file")
+        return np.concatenate(list(upscaler.strips(pixels, out_size)))
+
+    return map_pixels(image, work, bgr)
 
 
-class Enlarger(Engine):
-    """A network that enlarges images.
+def open_upscaler(
+    model: str | Path | nn.Module = DEFAULT,
+    method: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    self_ensemble: bool = False,
+    strength: float = 1.0,
+) -> Upscaler | Resampler:
+    """Return an upscaler by a network, or by a classical method; see `upscale`."""
+    if method is not None:
+        return Resampler(method)
+    return Upscaler(model, device, precision, self_ensemble, strength)
+
+
+class Orientation(NamedTuple):
+    """One of the eight orientations of an image: flipped along y, flipped along x, then transposed."""
+
+    flip_y: bool = False
+    flip_x: bool = False
+    transpose: bool = False
+
+    @property
+    def flipped(self) -> list[int]:
+        """The dimensions to flip."""
+        return [dim for dim, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
+
+    def apply(self, image: Tensor) -> Tensor:
+        """Bring an image (..., h, w) into this orientation."""
+        image = image.flip(self.flipped)
+        return image.mT if self.transpose else image
+
+    def undo(self, image: Tensor) -> Tensor:
+        """Bring an image (..., h, w) from this orientation into its own."""
+        return (image.mT if self.transpose else image).flip(self.flipped)
+
+    def window(self, window: Window, size: Size) -> Window:
+        """Return where a window of an image of `size` (H, W) lies in this orientation."""
+        top = size[0] - window.top - window.height if self.flip_y else window.top
+        left = size[1] - window.left - window.width if self.flip_x else window.left
+        if self.transpose:
+            return Window(left, top, window.width, window.height)
+        return Window(top, left, window.height, window.width)
+
+
+class View(NamedTuple):
+    """An encoded image in one orientation, with its weight in the output."""
+
+    encoded: EncodedImage
+    orientation: Orientation
+    weight: float
+
+    def render(self, size: Size, window: Window) -> Tensor:
+        """Return the weighted colors (3, height, width) of a window, in the image's own orientation."""
+        out_size = size[::-1] if self.orientation.transpose else size
+        return self.orientation.undo(self.encoded.render(out_size, self.orientation.window(window, size))[0]) * self.weight
+
+
+class Upscaler(Engine):
+    """A network that upscales images.
 
     Args:
         model, device, precision: see `Engine`.
         self_ensemble, strength: see `upscale`.
 
     Raises:
-        LIIFError: see `Engine`, or a strength beyond 0 to 1.
+        LIIFError: see `Engine`, or the strength is not in [0, 1].
     """
 
     def __init__(
@@ -86,29 +167,31 @@ class Enlarger(Engine):
         strength: float = 1.0,
     ) -> None:
         if not 0 <= strength <= 1:
-            raise LIIFError(f"strength: must lie between 0 and 1, not {strength:g}")
+            raise LIIFError(f"strength: expected a number from 0 to 1, got {strength:g}")
         super().__init__(model, device, precision)
-        self.turns = [Turn(*turn) for turn in product((False, True), repeat=3)] if self_ensemble else [Turn()]
-        self.shares = [(self.net, strength)]
+        flags = product((False, True), repeat=3) if self_ensemble else [(False, False, False)]
+        self.orientations = [Orientation(*flag) for flag in flags]
+        self.weights = [(self.net, strength)] if strength > 0 else []
         if strength < 1:
-            clean = cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device))
-            self.shares = [(net, share) for net, share in ((self.net, strength), (clean, 1 - strength)) if share > 0]
+            self.weights.append((cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device)), 1 - strength))
 
-    def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
-        """Estimate the memory for an output of `size` (H, W); `whole`: kept in memory, and copied to be encoded."""
-        held = 4 * size[0] if whole else min(size[0], 2 * ROWS)
-        views = len(self.turns) * len(self.shares) * (2 if pixels.shape[2] in (2, 4) else 1)
-        return held * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
-
-    def strips(
-        self, pixels: np.ndarray, size: tuple[int, int], done: Callable[[int], object] = lambda count: None
-    ) -> Iterator[np.ndarray]:
-        """Enlarge pixels strip by strip, from top to bottom.
+    def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
+        """Estimate the memory for an output of `size` (H, W).
 
         Args:
-            pixels: uint8 or uint16 (h, w, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
+            whole: the output is kept in memory, and copied when it is encoded.
+        """
+        rows = 4 * size[0] if whole else min(size[0], 2 * ROWS)
+        views = len(self.orientations) * len(self.weights) * (2 if pixels.shape[2] in (2, 4) else 1)
+        return rows * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
+
+    def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Upscale pixels strip by strip, from top to bottom.
+
+        Args:
+            pixels: (h, w, C): uint8, uint16, or float in [0, 1]; C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
             size: (H, W) of the output.
-            done: called with the number of newly rendered output pixels.
+            progress: called with the number of newly rendered output pixels.
 
         Yields:
             Strips (up to ROWS, W, C) of the dtype of `pixels`.
@@ -116,77 +199,83 @@ class Enlarger(Engine):
         Raises:
             LIIFError: the network's output is not finite.
         """
-        height, width = size
-        layers = self._layers(pixels)
-        precision = self.precision_for(pixels)
+        (height, width), precision = size, self.precision_for(pixels)
+        colors, alpha = split_alpha(pixels)
+        color_views = self._encode(colors)
+        # Constant alpha, most often opaque, need not be rendered.
+        alpha_views = self._encode(alpha) if alpha is not None and alpha.min() < alpha.max() else []
         for top in range(0, height, ROWS):
             rows = min(ROWS, height - top)
             strip = np.empty((rows, width, pixels.shape[2]), pixels.dtype)
+            if alpha is not None:
+                strip[..., -1] = alpha.flat[0]
             for left in range(0, width, COLS):
                 window = Window(top, left, rows, min(COLS, width - left))
+                cols = slice(left, left + window.width)
                 with torch.inference_mode(), autocast(self.device, precision):
-                    part = torch.cat([layer(size, window) for layer in layers])
-                    self.check_finite(part, precision)
-                    part = part.float().clamp(0, 1) * np.iinfo(pixels.dtype).max
-                    strip[:, left : left + window.width] = part.round().permute(1, 2, 0).cpu().numpy()
-                done(rows * window.width)
+                    seen = _render(color_views, size, window, gray=colors.shape[2] == 1)
+                    strip[:, cols, : colors.shape[2]] = self.to_pixels(seen, pixels)
+                    if alpha_views:
+                        strip[:, cols, -1:] = self.to_pixels(_render(alpha_views, size, window, gray=True), pixels)
+                if progress is not None:
+                    progress(rows * window.width)
             yield strip
 
-    def _layers(self, pixels: np.ndarray) -> list[View]:
-        """Colours and alpha, each a function of the output size and a window to (channels, rows, columns)."""
-        colours, alpha = planes(pixels)
-        first = self._view(colours)
-        layers: list[View] = [_gray(first) if colours.shape[2] == 1 else first]
-        if alpha is None:
-            return layers
-        if alpha.min() == alpha.max():  # constant, most often opaque: no need to render it
-            value = float(alpha.flat[0]) / np.iinfo(pixels.dtype).max
-            layers.append(lambda size, part: torch.full((1, part.height, part.width), value, device=self.device))
-        else:
-            layers.append(_gray(self._view(alpha)))
-        return layers
-
-    def _view(self, plane: np.ndarray) -> View:
-        """Pixels (h, w, 1 or 3) as a function of the output size and a window to (3, rows, columns)."""
-        lq = self.lq(plane)
-        kept = FEATURE_BYTES // (len(self.turns) * len(self.shares))
+    def _encode(self, plane: np.ndarray) -> list[View]:
+        """Encode pixels (h, w, 1 or 3) by each network in each orientation."""
+        lq = self.to_input(plane)
+        max_bytes = FEATURE_BYTES // (len(self.orientations) * len(self.weights))
         with torch.inference_mode():
-            views = [
-                (turn.view(net, lq, kept), share / len(self.turns)) for net, share in self.shares for turn in self.turns
+            return [
+                View(net.encode_image(orientation.apply(lq), max_bytes), orientation, weight / len(self.orientations))
+                for net, weight in self.weights
+                for orientation in self.orientations
             ]
-        return lambda size, window: torch.stack([view(size, window) * weight for view, weight in views]).sum(0)
 
 
-class Turn:
-    """One of the eight orientations of an image: flipped along y, flipped along x, then transposed."""
-
-    def __init__(self, flip_y: bool = False, flip_x: bool = False, transpose: bool = False) -> None:
-        self.flip_y, self.flip_x, self.transpose = flip_y, flip_x, transpose
-        self.dims = [dim for dim, flip in ((-2, flip_y), (-1, flip_x)) if flip]
-
-    def view(self, net: ContinuousNetwork, lq: Tensor, max_bytes: int) -> View:
-        """Enlarge the image in this orientation and turn the result back."""
-        turned = lq.flip(self.dims)
-        encoded = net.encode_image(turned.mT if self.transpose else turned, max_bytes)
-
-        def window(size: tuple[int, int], part: Window) -> Tensor:
-            colours = encoded.render(size[::-1] if self.transpose else size, self._turned(part, size))[0]
-            return (colours.mT if self.transpose else colours).flip(self.dims)
-
-        return window
-
-    def _turned(self, part: Window, size: tuple[int, int]) -> Window:
-        """The same window in the turned image."""
-        top = size[0] - part.top - part.height if self.flip_y else part.top
-        left = size[1] - part.left - part.width if self.flip_x else part.left
-        return Window(left, top, part.width, part.height) if self.transpose else Window(top, left, *part[2:])
+def _render(views: list[View], size: Size, window: Window, gray: bool) -> Tensor:
+    """Return the sum of the views of a window: (3, height, width), or (1, height, width) for gray."""
+    colors = views[0].render(size, window)
+    for view in views[1:]:
+        colors = colors + view.render(size, window)
+    return colors.mean(0, keepdim=True) if gray else colors
 
 
-def _gray(view: View) -> View:
-    return lambda size, window: view(size, window).mean(0, keepdim=True)
+class Resampler:
+    """Upscales by nearest-neighbor or bicubic interpolation, with the interface of `Upscaler`.
 
+    Raises:
+        LIIFError: the method is not in METHODS.
+    """
 
-def _enlarge(pixels: np.ndarray, wanted: OutputSize, enlarger: Enlarger) -> np.ndarray:
-    size = wanted.size_of(pixels)
-    check_memory("image", enlarger.bytes_needed(pixels, size, whole=True), "have the command write a file")
-    return np.concatenate(list(enlarger.strips(pixels, size)))
+    device = torch.device("cpu")
+    precision = None
+
+    def __init__(self, method: str) -> None:
+        if method not in METHODS:
+            raise LIIFError(f"method: unknown {method!r}{suggest(method, METHODS)}")
+        self.method = method
+
+    def precision_for(self, pixels: np.ndarray) -> str:
+        """Return the method, for messages."""
+        return self.method
+
+    def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
+        """Estimate the memory for an output of `size` (H, W), which is always computed as a whole."""
+        return size[0] * size[1] * pixels.shape[2] * (4 + pixels.itemsize * (4 if whole else 1))
+
+    def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Upscale pixels; see `Upscaler.strips`."""
+        colors, alpha = split_alpha(pixels)
+        channels = np.moveaxis(colors if alpha is None else np.concatenate([colors, alpha], axis=-1), -1, 0)
+        resized = [self._resize(channel, size) for channel in channels]
+        for top in range(0, size[0], ROWS):
+            strip = np.stack([channel[top : top + ROWS] for channel in resized], axis=-1)
+            strip = strip.clip(0, full_scale(pixels.dtype))
+            if progress is not None:
+                progress(strip.shape[0] * strip.shape[1])
+            yield (strip.round() if pixels.dtype.kind == "u" else strip).astype(pixels.dtype)
+
+    def _resize(self, channel: np.ndarray, size: Size) -> Any:
+        image = Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32))
+        return np.asarray(image.resize((size[1], size[0]), METHODS[self.method]))

@@ -1,19 +1,20 @@
-"""Images turned, straightened, rectified, or warped by any map: the network is asked where each output pixel lies."""
+"""Warp images by a homography, a map or a rotation: the network predicts the color where each output pixel lies."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.config import checks
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.engine import Engine, in_kind, planes
+from liif_basicsr.images.engine import ROWS, Engine, full_scale, split_alpha
+from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
+from liif_basicsr.images.size import check_scale
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.memory import check_memory
@@ -21,170 +22,177 @@ from liif_basicsr.rendering.renderer import EncodedImage
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table, Warp
 
-# Rows of a strip, also the edge of a tile in a TIFF; output pixels of a band, for which each tile is encoded once.
-ROWS, BAND = 256, 1 << 24
+# Output pixels of a band, for which each tile is encoded once.
+BAND = 1 << 24
 
-AnyImage = Image.Image | np.ndarray
+Size = tuple[int, int]
 Fill = float | Sequence[float]
+Model = str | Path | nn.Module
 
 
+@returns_same_kind
 def warp(
     image: AnyImage,
     matrix: np.ndarray | Sequence[Sequence[float]],
-    size: tuple[int, int],
+    size: Size,
     *,
-    model: str | Path | nn.Module = CLEAN,
+    model: Model = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
+    bgr: bool = False,
 ) -> AnyImage:
-    """Warp an image by a homography or an affine map, as cv2.warpPerspective does, without its blur.
+    """Warp an image by a homography or an affine map, like cv2.warpPerspective and cv2.warpAffine, but sharper.
 
-    Where the map shrinks, the output is antialiased: a pixel is the mean of several queries, one for each input pixel
-    that it covers, up to 64 along each of its axes.
+    Where the map shrinks, the output is antialiased: a pixel is the mean of one query for each input pixel that it
+    covers, up to 64 along each of its axes.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        matrix: (3, 3) or (2, 3), maps input pixels (x, y) to output pixels, the centres of pixels at whole numbers:
-            what cv2.warpPerspective and cv2.warpAffine take (without cv2.WARP_INVERSE_MAP).
+        matrix: (3, 3) or (2, 3), maps input pixels (x, y) to output pixels, with pixel centers at integers. OpenCV's
+            matrix, without cv2.WARP_INVERSE_MAP.
         size: (H, W) of the output; OpenCV's `dsize` is (W, H).
-        model: a network, or what `liif_basicsr.load` takes.
-        fill: what lies outside the image, in its own units (0 to 255 or 65535): a number, or one for each channel.
-        device, precision: see `liif_basicsr.upscale`.
+        model: a network, or a name or file that `liif_basicsr.load` accepts.
+        fill: value outside the image, in the image's units (0 to 255, 65535 or 1): a number, or one per channel.
+        device, precision, bgr: see `liif_basicsr.upscale`.
 
     Returns:
-        The warped image, of the same kind as `image`, see `liif_basicsr.upscale`.
+        The same kind of image, see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: an image, model, device or fill that will not do, a singular matrix, a horizon (w = 0) that crosses
-            the output, or an output that does not fit memory.
+        LIIFError: an argument is invalid, the matrix is singular, its horizon (w = 0) crosses the output, or the
+            output does not fit into memory.
     """
-    found = Homography(matrix, size)
-    warper = Warper(model, device, precision)
-    return in_kind(image, lambda pixels: warper.whole(pixels, found, fill))
+    homography = Homography(matrix, size)
+    return _warp(image, lambda in_size: homography, model, fill, device, precision, bgr)
 
 
+@returns_same_kind
 def remap(
     image: AnyImage,
     map_x: np.ndarray,
     map_y: np.ndarray,
     *,
-    model: str | Path | nn.Module = CLEAN,
+    model: Model = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
+    bgr: bool = False,
 ) -> AnyImage:
-    """Warp an image by a map given pixel by pixel, as cv2.remap does; antialiased like `warp`.
+    """Warp an image by a map of each output pixel, like cv2.remap; antialiased like `warp`.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        map_x, map_y: (H, W) each: where each output pixel lies in the input, in pixels, their centres at whole numbers.
-            Its size there is taken from its neighbours; a seam, such as that of a panorama, is not averaged over.
-        model, fill, device, precision: see `warp`.
+        map_x, map_y: (H, W), the position of each output pixel in the input, in pixels with centers at integers. The
+            size of a pixel in the input follows from its neighbors in the map, except across a seam, such as that of
+            a panorama.
+        model, fill, device, precision, bgr: see `warp`.
 
     Returns:
-        The warped image (H, W), of the same kind as `image`, see `liif_basicsr.upscale`.
+        The same kind of image (H, W), see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: maps whose shapes differ, or that hold NaN or infinity; else as `warp`.
+        LIIFError: the maps differ in shape, or have NaN or infinities; else see `warp`.
     """
     table = Table(map_x, map_y)
-    warper = Warper(model, device, precision)
-    return in_kind(image, lambda pixels: warper.whole(pixels, table, fill))
+    return _warp(image, lambda in_size: table, model, fill, device, precision, bgr)
 
 
+@returns_same_kind
 def rotate(
     image: AnyImage,
     degrees: float,
     *,
     expand: bool = True,
     scale: float | tuple[float, float] = 1,
-    model: str | Path | nn.Module = CLEAN,
+    model: Model = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
+    bgr: bool = False,
 ) -> AnyImage:
-    """Turn an image about its centre, counterclockwise, and enlarge it in the same step.
+    """Rotate an image counterclockwise about its center, and scale it in the same step.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        degrees: any angle; negative ones turn clockwise.
-        expand: the output is large enough for the whole turned image, else as large as the image; times `scale`.
+        degrees: any angle; negative angles rotate clockwise.
+        expand: make the output large enough for the whole rotated image. Otherwise it has the size of the image. Both
+            are multiplied by `scale`.
         scale: a factor, or two along y and x.
-        model, fill, device, precision: see `warp`.
+        model, fill, device, precision, bgr: see `warp`.
 
     Returns:
-        The turned image, of the same kind as `image`, see `liif_basicsr.upscale`.
+        The same kind of image, see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: as `warp`, or an angle or a scale that is no such number.
+        LIIFError: the angle or the scale is not a finite number; else see `warp`.
     """
     factors = check_scale(scale)
-    check_degrees(degrees)
+    if isinstance(degrees, bool) or not isinstance(degrees, Real) or not np.isfinite(degrees):
+        raise LIIFError(f"degrees: expected a finite number, got {degrees!r}")
+    return _warp(
+        image, lambda in_size: Homography(*rotation(in_size, degrees, expand, factors)), model, fill, device, precision, bgr
+    )
+
+
+def _warp(
+    image: AnyImage, warp_for: Callable[[Size], Warp], model: Model, fill: Fill, device: str | None,
+    precision: str | None, bgr: bool,
+) -> AnyImage:  # fmt: skip
+    """Warp an image; `warp_for` maps its size (h, w) to the warp."""
     warper = Warper(model, device, precision)
-
-    def turned(pixels: np.ndarray) -> np.ndarray:
-        matrix, size = rotation((pixels.shape[0], pixels.shape[1]), degrees, expand, factors)
-        return warper.whole(pixels, Homography(matrix, size), fill)
-
-    return in_kind(image, turned)
-
-
-def check_scale(scale: object) -> tuple[float, float]:
-    """A factor, or two along y and x, as a pair; LIIFError for what is none."""
-    try:
-        return checks.scale(scale)
-    except ValueError as error:
-        raise LIIFError(f"scale {scale!r}: {error}") from None
-
-
-def check_degrees(degrees: object) -> None:
-    """Raise LIIFError for what is no angle."""
-    if isinstance(degrees, bool) or not isinstance(degrees, (int, float, np.number)) or not np.isfinite(degrees):
-        raise LIIFError(f"degrees {degrees!r}: must be a finite number")
+    return map_pixels(image, lambda pixels: warper.whole(pixels, warp_for((pixels.shape[0], pixels.shape[1])), fill), bgr)
 
 
 class Warper(Engine):
     """A network that warps images, see `Engine`."""
 
-    def bytes_needed(self, pixels: np.ndarray, size: tuple[int, int], whole: bool) -> int:
-        """About how much memory an output of `size` takes; `whole`: kept in memory, and copied to be encoded."""
+    def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
+        """Estimate the memory for an output of `size` (H, W).
+
+        Args:
+            whole: the output is kept in memory, and copied when it is encoded.
+        """
         layers = 2 if pixels.shape[2] in (2, 4) else 1
         rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])
         held = (4 * size[0] if whole else 2 * rows) * size[1] * pixels.shape[2] * pixels.itemsize
         return held + rows * cols * 60 * layers + pixels.shape[0] * pixels.shape[1] * 12 * layers
 
     def whole(self, pixels: np.ndarray, warp: Warp, fill: Fill) -> np.ndarray:
-        """All strips as one array."""
+        """Return all strips as one array."""
         check_memory("image", self.bytes_needed(pixels, warp.size, whole=True), "have the command write a file")
         return np.concatenate(list(self.strips(pixels, warp, fill)))
 
     def strips(
-        self, pixels: np.ndarray, warp: Warp, fill: Fill = 0, done: Callable[[int], object] = lambda count: None
+        self, pixels: np.ndarray, warp: Warp, fill: Fill = 0, progress: Callable[[int], object] = lambda count: None
     ) -> Iterator[np.ndarray]:
-        """Warp pixels, from the output's top to its bottom.
+        """Warp pixels strip by strip, from the output's top to its bottom.
 
         Args:
-            pixels: uint8 or uint16 (h, w, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-            warp: where output pixels lie in the input.
+            pixels: (h, w, C): uint8, uint16, or float in [0, 1]; C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
+            warp: position of each output pixel in the input.
             fill: see `liif_basicsr.warp`.
-            done: called with the number of pixels made since the last call.
+            progress: called with the number of newly rendered output pixels.
 
         Returns:
             Strips (up to ROWS, W, C) of the dtype of `pixels`.
+
+        Raises:
+            LIIFError: the fill is invalid; on iteration, the network's output is not finite.
         """
-        return self._strips(pixels, warp, check_fill(fill, pixels), done)
+        return self._strips(pixels, warp, check_fill(fill, pixels), progress)
 
     def _strips(
-        self, pixels: np.ndarray, warp: Warp, fill: Tensor, done: Callable[[int], object]
+        self, pixels: np.ndarray, warp: Warp, fill: Tensor, progress: Callable[[int], object]
     ) -> Iterator[np.ndarray]:
-        colours, alpha = planes(pixels)
-        precision, most = self.precision_for(pixels), np.iinfo(pixels.dtype).max
-        image = self._encoded(colours)
-        # Alpha that is the same everywhere, most often opaque, stays as it is, and costs nothing.
-        veil: EncodedImage | float | None = None
+        colors, alpha = split_alpha(pixels)
+        precision = self.precision_for(pixels)
+        image = self._encode(colors)
+        # Constant alpha, most often opaque, need not be rendered.
+        opacity_source: EncodedImage | float | None = None
         if alpha is not None:
-            veil = float(alpha.flat[0]) / most if alpha.min() == alpha.max() else self._encoded(alpha)
+            constant = alpha.min() == alpha.max()
+            opacity_source = float(alpha.flat[0]) / full_scale(pixels.dtype) if constant else self._encode(alpha)
         height, width = warp.size
         rows, cols = _band(warp.size)
         for top in range(0, height, rows):
@@ -192,30 +200,30 @@ class Warper(Engine):
             for left in range(0, width, cols):
                 window = Window(top, left, len(band), min(cols, width - left))
                 with torch.inference_mode(), autocast(self.device, precision):
-                    part = render_warped(image, warp, window, done)
+                    part = render_warped(image, warp, window, progress)
                     seen, inside = part[:3], part[3]
-                    seen = seen.mean(0, keepdim=True) if colours.shape[2] == 1 else seen
-                    opacity = inside * veil if isinstance(veil, float) else None
-                    if isinstance(veil, EncodedImage):
-                        opacity = inside * render_warped(veil, warp, window)[:3].mean(0)
-                    made = _filled(seen, inside, opacity, fill.to(self.device))
-                    self.check_finite(made, precision)
-                    made = made.clamp_(0, 1).mul_(most).round_().permute(1, 2, 0)
-                    band[:, left : left + window.width] = made.cpu().numpy()
+                    seen = seen.mean(0, keepdim=True) if colors.shape[2] == 1 else seen
+                    opacity = None
+                    if isinstance(opacity_source, EncodedImage):
+                        opacity = inside * render_warped(opacity_source, warp, window)[:3].mean(0)
+                    elif opacity_source is not None:
+                        opacity = inside * opacity_source
+                    filled = _blend_fill(seen, inside, opacity, fill.to(self.device))
+                    band[:, left : left + window.width] = self.to_pixels(filled, pixels)
             yield from (band[row : row + ROWS] for row in range(0, len(band), ROWS))
 
-    def _encoded(self, plane: np.ndarray) -> EncodedImage:
-        # A tile is needed once for a band: nothing is kept.
-        return self.net.encode_image(self.lq(plane), 0, self.net.tiling.tile)
+    def _encode(self, plane: np.ndarray) -> EncodedImage:
+        # A tile is needed once for a band: nothing is cached.
+        return self.net.encode_image(self.to_input(plane), 0, self.net.tiling.tile)
 
 
-def _filled(colours: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tensor) -> Tensor:
-    """Put what lies outside behind colours.
+def _blend_fill(colors: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tensor) -> Tensor:
+    """Put the fill behind colors.
 
     Args:
-        colours: (C, H, W).
-        inside: (H, W), how much of a pixel lies in the image.
-        opacity: (H, W) alpha times `inside`; None if the image has none.
+        colors: (C, H, W).
+        inside: (H, W), the fraction of a pixel that lies in the image.
+        opacity: (H, W), alpha times `inside`; None if the image has no alpha.
         fill: (C,) or, with alpha, (C + 1,).
 
     Returns:
@@ -223,27 +231,27 @@ def _filled(colours: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tenso
     """
     outside = (1 - inside).clamp(0, 1)
     if opacity is None:
-        return colours * (1 - outside) + fill[:, None, None] * outside
+        return colors * (1 - outside) + fill[:, None, None] * outside
     opacity, behind = opacity.clamp_min(0), outside * fill[-1]
     share = torch.where(opacity + behind > 1e-6, opacity / (opacity + behind).clamp_min(1e-6), (inside > 0).to(inside))
-    mixed = colours * share + fill[:-1, None, None] * (1 - share)
+    mixed = colors * share + fill[:-1, None, None] * (1 - share)
     return torch.cat([mixed, (opacity + behind)[None]])
 
 
 def check_fill(fill: object, pixels: np.ndarray) -> Tensor:
-    """A fill as (C,) in [0, 1]; LIIFError for what is no such number or numbers."""
-    channels, most = pixels.shape[2], np.iinfo(pixels.dtype).max
+    """Return a fill as (C,) in [0, 1]; LIIFError unless it is one number in the range of the pixels, or one per channel."""
+    channels, most = pixels.shape[2], full_scale(pixels.dtype)
     try:
         values = np.array(fill, dtype=np.float32)
     except (TypeError, ValueError):
         values = np.array(np.nan)
     if values.shape not in ((), (1,), (channels,)) or not ((values >= 0) & (values <= most)).all():
-        many = "" if channels == 1 else f", or {channels} of them"
-        raise LIIFError(f"fill {fill!r}: must be a number from 0 to {most}{many}")
+        several = "" if channels == 1 else f", or {channels} of them"
+        raise LIIFError(f"fill: expected a number from 0 to {most}{several}, got {fill!r}")
     return torch.from_numpy(np.broadcast_to(values, (channels,)) / np.float32(most))
 
 
-def _band(size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns that are made at a time, of an output of `size` (H, W)."""
+def _band(size: Size) -> Size:
+    """Return the rows and columns that are rendered at a time for an output of `size` (H, W)."""
     rows = max(1, BAND // size[1] // ROWS) * ROWS
     return rows, max(1, BAND // rows)

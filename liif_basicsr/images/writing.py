@@ -1,6 +1,9 @@
-"""Pixels to image files: what each format can hold, and how it is written."""
+"""Write image files: what each format can hold, and how it is written."""
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -10,23 +13,32 @@ import numpy as np
 from PIL import Image
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.png import write_png
 from liif_basicsr.images.reading import LoadedImage
+from liif_basicsr.images.size import show_size
 from liif_basicsr.images.tiff import write_tiff
 
 Shape = tuple[int, int, int]
 Write = Callable[[IO[bytes], Iterator[np.ndarray], Shape, LoadedImage], None]
+PROFILE, EXIF, XMP, RESOLUTION = "color profile", "EXIF", "XMP", "resolution"
+ALL_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+PNG_FILTER_UP = 2  # each byte minus the one above: compresses photographs well, for one subtraction
+PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # iTXt: keyword, not compressed, no language
+JPEG_SEGMENT = 65533  # bytes of the largest content of a segment
+JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 class Format(NamedTuple):
     """What a file format can hold, and how it is written.
 
-    write: (file, strips, shape (H, W, C) of the output, the input that it was made from).
-    max_edge: the most pixels along an edge.
+    write: called with file, strips, shape (H, W, C) of the output, and the input.
+    max_edge: largest number of pixels along an edge.
     deep: holds 16 bits.
     alpha: holds an alpha channel.
-    streamed: written strip by strip, so that the output is never whole in memory.
-    metadata: holds an ICC profile and EXIF.
+    streamed: written strip by strip, so that the output is never in memory as a whole.
+    metadata: the kinds of metadata that it holds.
     """
 
     name: str
@@ -35,19 +47,62 @@ class Format(NamedTuple):
     deep: bool = False
     alpha: bool = True
     streamed: bool = False
-    metadata: bool = True
+    metadata: tuple[str, ...] = ALL_METADATA
+
+    def lost_metadata(self, source: LoadedImage) -> list[str]:
+        """Return the kinds of metadata that the input has and the format cannot hold."""
+        present = {PROFILE: source.icc, EXIF: source.exif, XMP: source.xmp, RESOLUTION: source.dpi}
+        return [kind for kind in ALL_METADATA if present[kind] and kind not in self.metadata]
 
 
-def _png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
-    write_png(file, strips, shape, source.pixels.dtype, source.icc, source.exif_bytes(shape[:2]))
+def _write_png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
+    """Write a PNG strip by strip. Pillow cannot, and it cannot write several channels of 16 bits.
+
+    Source: PNG specification, third edition, sections 5, 9 and 11.
+    """
+    (height, width, channels), dtype = shape, source.pixels.dtype
+    file.write(PNG_MAGIC)
+    header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, PNG_COLOR_TYPES[channels], 0, 0, 0)
+    _write_png_chunk(file, b"IHDR", header)
+    if source.icc:
+        _write_png_chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(source.icc))
+    if source.dpi:
+        x, y = (round(value / 0.0254) for value in source.dpi)
+        _write_png_chunk(file, b"pHYs", struct.pack(">IIB", x, y, 1))  # per meter
+    if source.xmp:
+        _write_png_chunk(file, b"iTXt", PNG_XMP + source.xmp)
+    exif = source.exif_bytes(shape[:2])
+    if exif:
+        _write_png_chunk(file, b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    compressor = zlib.compressobj()
+    above: np.ndarray = np.zeros((1, width * channels * dtype.itemsize), np.uint8)
+    for strip in strips:
+        rows = strip.astype(dtype.newbyteorder(">")).reshape(len(strip), -1).view(np.uint8)
+        filtered = rows - np.concatenate([above, rows[:-1]])
+        above = rows[-1:]
+        lines = np.concatenate([np.full((len(rows), 1), PNG_FILTER_UP, np.uint8), filtered], axis=1)
+        _write_png_chunk(file, b"IDAT", compressor.compress(lines.data))
+    _write_png_chunk(file, b"IDAT", compressor.flush())
+    _write_png_chunk(file, b"IEND", b"")
 
 
-def _tiff(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
-    write_tiff(file, strips, shape, source.pixels.dtype, source.icc, source.exif_for(shape[:2]))
+def _write_png_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
+    if content or kind == b"IEND":
+        file.write(struct.pack(">I", len(content)) + kind + content)
+        file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
 
 
-def _pillow(name: str, **how: Any) -> Write:
-    """Make a writer for a format that Pillow writes, which needs the whole output in memory."""
+def _write_tiff(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
+    exif = source.exif_for(shape[:2])
+    write_tiff(file, strips, shape, source.pixels.dtype, source.icc, exif, source.dpi, source.xmp)
+
+
+def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any]], **options: Any) -> Write:
+    """Return a writer for a format that Pillow writes, which needs the whole output in memory.
+
+    Args:
+        metadata: called with the input and its EXIF block; returns arguments of `Image.save`.
+    """
 
     def write(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
         pixels = np.empty(shape, source.pixels.dtype)
@@ -56,43 +111,66 @@ def _pillow(name: str, **how: Any) -> Write:
             pixels[top : top + len(strip)] = strip
             top += len(strip)
         image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
-        encoded = BytesIO()  # not `file` itself: Pillow does not notice a disk that accepts only a part
+        encoded = BytesIO()  # not `file` itself, because Pillow does not notice when a full disk takes only a part
         try:
-            image.save(encoded, name, icc_profile=source.icc, exif=source.exif_bytes(shape[:2]), **how)
-        except ValueError as error:  # such as more EXIF than the format can hold
+            image.save(encoded, name, **options, **metadata(source, source.exif_bytes(shape[:2])))
+        except ValueError as error:
             raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
-        with encoded.getbuffer() as content:  # released on errors too, else Python 3.13 complains of it afterwards
+        with encoded.getbuffer() as content:  # released on errors too; otherwise Python 3.13 complains
             file.write(content)
 
     return write
 
 
-_JPEG = Format("JPEG", _pillow("JPEG", quality=95, subsampling=0), 65535, alpha=False)
-_TIFF = Format("TIFF", _tiff, 2**31 - 1, deep=True, streamed=True)
-_PPM = Format("PPM", _pillow("PPM"), 2**31 - 1, alpha=False, metadata=False)
+def _jpeg_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = {"icc_profile": source.icc}
+    if len(exif) > JPEG_SEGMENT:
+        warnings.warn(f"EXIF is not kept, JPEG holds at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
+    elif exif:
+        found["exif"] = exif
+    if source.dpi:
+        found["dpi"] = tuple(map(round, source.dpi))
+    if source.xmp and len(JPEG_XMP + source.xmp) > JPEG_SEGMENT:
+        warnings.warn(f"XMP is not kept, JPEG holds at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
+    elif source.xmp:  # by hand, because Pillow writes it from version 11 on
+        content = JPEG_XMP + source.xmp
+        found["extra"] = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    return found
+
+
+def _webp_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
+    return {"icc_profile": source.icc, "exif": exif, "xmp": source.xmp or b""}
+
+
+def _bmp_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
+    return {"dpi": source.dpi} if source.dpi else {}
+
+
+_JPEG = Format("JPEG", _by_pillow("JPEG", _jpeg_metadata, quality=95, subsampling=0), 65535, alpha=False)
+_TIFF = Format("TIFF", _write_tiff, 2**31 - 1, deep=True, streamed=True)
+_WEBP = Format("WebP", _by_pillow("WEBP", _webp_metadata, quality=95), 16383, metadata=(PROFILE, EXIF, XMP))
+_BMP = Format("BMP", _by_pillow("BMP", _bmp_metadata), 2**31 - 1, alpha=False, metadata=(RESOLUTION,))
+_PPM = Format("PPM", _by_pillow("PPM", lambda source, exif: {}), 2**31 - 1, alpha=False, metadata=())
 BY_SUFFIX = {
-    ".png": Format("PNG", _png, 2**31 - 1, deep=True, streamed=True),
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".webp": Format("WebP", _pillow("WEBP", quality=95), 16383),
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".bmp": Format("BMP", _pillow("BMP"), 2**31 - 1, alpha=False, metadata=False),
-    ".ppm": _PPM,
-    ".pgm": _PPM,
+    ".png": Format("PNG", _write_png, 2**31 - 1, deep=True, streamed=True),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), _JPEG),
+    ".webp": _WEBP,
+    **dict.fromkeys((".tif", ".tiff"), _TIFF),
+    ".bmp": _BMP,
+    **dict.fromkeys((".ppm", ".pgm"), _PPM),
 }
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's suffix stands for; LIIFError if it is not in BY_SUFFIX."""
+    """Return the format of a file's suffix; LIIFError if it is not in BY_SUFFIX."""
     found = BY_SUFFIX.get(path.suffix.lower())
     if found is None:
-        raise LIIFError(f"its suffix must be one of {' '.join(BY_SUFFIX)}, not {path.suffix!r}")
+        raise LIIFError(f"cannot be written, its suffix {path.suffix!r} is not one of {' '.join(BY_SUFFIX)}")
     return found
 
 
-def without_needless_alpha(path: Path, source: LoadedImage) -> LoadedImage:
-    """Drop an alpha channel that is opaque everywhere, if the format of `path` holds none."""
+def drop_opaque_alpha(path: Path, source: LoadedImage) -> LoadedImage:
+    """Drop an alpha channel that is opaque everywhere if the format of `path` holds none."""
     pixels = source.pixels
     if format_of(path).alpha or pixels.shape[2] in (1, 3) or pixels[..., -1].min() < np.iinfo(pixels.dtype).max:
         return source
@@ -100,17 +178,18 @@ def without_needless_alpha(path: Path, source: LoadedImage) -> LoadedImage:
 
 
 def check_format(path: Path, source: LoadedImage, size: tuple[int, int]) -> Format:
-    """The format of `path`, provided that it can hold an output of `size` (H, W) of this image.
+    """Return the format of `path`.
 
     Raises:
-        LIIFError: it is too small, or would lose depth or transparency; nothing is dropped silently.
+        LIIFError: it cannot hold an output of `size` (H, W), or the depth or transparency of the input.
     """
     kind = format_of(path)
     height, width, channels = *size, source.pixels.shape[2]
     if max(size) > kind.max_edge:
-        raise LIIFError(f"{height}x{width} is too large for {kind.name}, at most {kind.max_edge}; write a .png or .tif")
+        raise LIIFError(f"{show_size(size)} is too large for {kind.name}, whose edges have at most {kind.max_edge} "
+                        "pixels; write a .png or .tif")  # fmt: skip
     if kind.name == "BMP" and height * width * channels >= 2**31:
-        raise LIIFError(f"{height}x{width} is too large for BMP (2 GiB at most); write a .png or .tif")
+        raise LIIFError(f"{show_size(size)} is too large for BMP, which holds at most 2 GiB; write a .png or .tif")
     if source.pixels.dtype == np.uint16 and not kind.deep:
         raise LIIFError(f"has 16 bits, but {kind.name} holds 8; write a .png or .tif")
     if channels in (2, 4) and not kind.alpha:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.reading import LoadedImage
-from liif_basicsr.images.warp import Warper, check_scale
+from liif_basicsr.images.size import check_scale
+from liif_basicsr.images.warp import Warper
 from liif_basicsr.images.writing import BY_SUFFIX
 from liif_basicsr.rendering.homographies import check_quad, natural_size, rectification, scaled_size, scaling
 from liif_basicsr.rendering.memory import check_memory

@@ -28,7 +28,7 @@ from urllib.parse import unquote
 import torch
 
 from liif_basicsr.errors import LIIFError, brief
-from liif_basicsr.images.notes import collect_notes
+from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.reading import LoadedImage, read, to_srgb
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot

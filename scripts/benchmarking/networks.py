@@ -20,7 +20,6 @@ SCALES = (2, 4, 8)
 TRAINED = {
     "bicubic": "bicubic",
     "LIIF (official)": "edsr-baseline-liif",
-    "liif-light": "liif-light",
     "liif-fast": "liif-fast",
     "liif-photo": "liif-photo",
     "Real-ESRGAN x4plus": "realesrgan-x4plus",

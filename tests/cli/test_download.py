@@ -102,8 +102,8 @@ def test_loading_a_model_not_yet_downloaded_names_the_command():
 
 
 def test_a_bundled_model_is_not_downloaded(capsys):
-    assert main(["download", "liif-light"]) == 0
-    assert capsys.readouterr().out.endswith("liif-light.pth: is bundled\n")
+    assert main(["download", "liif-fast"]) == 0
+    assert capsys.readouterr().out.endswith("liif-fast.pth: is bundled\n")
 
 
 def test_an_unknown_name_is_refused_with_a_suggestion(capsys):

@@ -105,7 +105,7 @@ def test_memory_does_not_grow_with_the_output(model, tmp_path):
     )
     peaks = []
     for height in ("600", "10600"):
-        words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"{height}x2000"]
+        words = ["upscale", tmp_path / "in.png", tmp_path / f"{height}.tif", "--size", f"2000x{height}"]
         command = [sys.executable, "-c", code, *words, "--model", model, "--device", "cpu"]
         out = subprocess.run(command, check=True, capture_output=True)
         peaks.append(int(out.stdout.split()[-1]))

@@ -13,7 +13,6 @@ from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
     "liif-photo": "92c6306daf57e2c5316b5026859b55a1446d46da45897f827e857b8c6b3ddefd",
-    "liif-light": "2f92e39c1b38ac3d4b6838c73e62daac4dc0b28ea234ba94fd3060c67442fe13",
     "liif-fast": "61af1ad4c57f05d26fe67b6ba40ee231bcc1282471901b87dd264e395bea3a4d",
 }
 
@@ -30,7 +29,7 @@ def test_the_file_is_the_one_that_was_measured_and_small(name):
 
 
 @pytest.mark.parametrize(("name", "parameters"), [
-    ("liif-photo", 1_624_592), ("liif-light", 942_835), ("liif-fast", 1_624_592),
+    ("liif-photo", 1_624_592), ("liif-fast", 1_624_592),
 ])
 def test_it_describes_its_network_and_its_training(name, parameters):
     data = checkpoint.read(find(name))
@@ -41,8 +40,6 @@ def test_it_describes_its_network_and_its_training(name, parameters):
 @pytest.mark.parametrize(
     ("model", "name", "psnr", "psnr_bicubic"),
     [
-        ("liif-light", "chelsea.png", 31.66, 30.85),
-        ("liif-light", "coffee.png", 36.04, 31.44),
         ("liif-fast", "chelsea.png", 31.81, 30.85),
         ("liif-fast", "coffee.png", 36.92, 31.44),
     ],

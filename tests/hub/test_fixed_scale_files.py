@@ -65,4 +65,4 @@ def test_what_does_not_go_together_is_said_in_one_line(tmp_path):
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "num_feat": 8}), str(path), "another network")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "type": "SRVGG"}), str(path), "'SRVGG'")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "feat": 8}), str(path), "'feat'")
-    refused(lambda: liif_basicsr.load("liif-light", scale=2), "liif-light", "scale", "leave it out")
+    refused(lambda: liif_basicsr.load("liif-fast", scale=2), "liif-fast", "scale", "leave it out")

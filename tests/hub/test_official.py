@@ -100,10 +100,10 @@ def test_what_an_official_checkpoint_leaves_out_has_the_official_default():
 
 
 @pytest.mark.parametrize("harm, says", [
-    (lambda model: model.update(name="ciaosr"), "'ciaosr', not of 'liif' or"),
+    (lambda model: model.update(name="ciaosr"), "'ciaosr', expected 'liif' or"),
     (lambda model: model["args"]["encoder_spec"].update(name="rdnn"), "did you mean 'rdn'"),
     (lambda model: model["args"]["encoder_spec"]["args"].update(n_feat=3), "'n_feat'"),
-    (lambda model: model["args"].pop("imnet_spec"), "cannot be read"),
+    (lambda model: model["args"].pop("imnet_spec"), "unreadable arguments"),
     (lambda model: model["sd"].pop("encoder.head.0.bias"), "encoder.head.0.bias"),
     (lambda model: model["sd"].update(more=torch.zeros(1)), "more"),
 ])

@@ -12,7 +12,7 @@ from liif_basicsr.files import atomic_write
 from liif_basicsr.images import tiff
 from liif_basicsr.images.reading import LoadedImage, from_image, read
 from liif_basicsr.images.size import OutputSize
-from liif_basicsr.images.upscale import ROWS, Enlarger
+from liif_basicsr.images.upscale import ROWS, Upscaler
 from liif_basicsr.images.writing import BY_SUFFIX, check_format
 
 __all__ = ["model"]
@@ -20,7 +20,7 @@ __all__ = ["model"]
 
 @pytest.fixture(scope="module")
 def enlarger(model):
-    return Enlarger(model, "cpu", "float32")
+    return Upscaler(model, "cpu", "float32")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
@@ -40,7 +40,7 @@ def test_profile_and_exif_are_kept_and_the_size_in_exif_is_updated(enlarger, tmp
 
 def write(enlarger, path, out, wanted):
     loaded = read(path)
-    size = wanted.size_of(loaded.pixels)
+    size = wanted.size_of(loaded.pixels.shape[:2])
     kind = check_format(out, loaded, size)
     with atomic_write(out) as file:
         kind.write(file, enlarger.strips(loaded.pixels, size), (*size, loaded.pixels.shape[2]), loaded)

@@ -9,13 +9,13 @@ import liif_basicsr
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images import upscale
-from liif_basicsr.images.upscale import Enlarger
+from liif_basicsr.images.upscale import Upscaler
 
 __all__ = ["model"]
 
 
 def test_self_ensemble_equals_the_mean_over_eight_orientations(model):
-    enlarger = Enlarger(model, "cpu", "float32", self_ensemble=True)
+    enlarger = Upscaler(model, "cpu", "float32", self_ensemble=True)
     pixels, size = ramp(7, 10, 3, np.uint16), (15, 31)
     total = 0.0
     for turn in range(8):
@@ -58,5 +58,5 @@ def test_strength_mixes_before_it_rounds(model):
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_a_strength_beyond_0_to_1_is_refused(model, strength):
-    with pytest.raises(LIIFError, match=r"strength: must lie between 0 and 1, not (-0.1|1.1|nan)$"):
+    with pytest.raises(LIIFError, match=r"strength: expected a number from 0 to 1, got (-0.1|1.1|nan)$"):
         liif_basicsr.upscale(ramp(9, 14), 2, model=model, strength=strength)

@@ -129,7 +129,7 @@ def test_an_official_checkpoint_loads_as_it_was_downloaded(tmp_path: Path) -> No
 
 
 def test_the_bundled_model_is_loaded() -> None:
-    found = spandrel.ModelLoader().load_from_file(find("liif-light"))
+    found = spandrel.ModelLoader().load_from_file(find("liif-fast"))
     large = liif_basicsr.upscale(np.full((8, 8, 3), 100, np.uint8), scale=4)
     output = found(torch.full((1, 3, 8, 8), 100 / 255))
     assert np.abs(output[0].permute(1, 2, 0).numpy() * 255 - large).max() < 3

@@ -93,9 +93,9 @@ def test_its_state_is_taken_up_again(opt, teacher):
 
 @pytest.mark.parametrize(("train", "says"), [
     ({"teacher": {"path": "no.pth"}}, "train: teacher: path: model 'no.pth': no such file"),
-    ({"teacher": {"paths": "liif-light"}}, "train: teacher: unknown option 'paths'; did you mean 'path'"),
-    ({"teacher": {"path": "liif-light", "weight": -1}}, "train: teacher: weight: must be a number of at least 0"),
-    ({"teacher": "liif-light"}, "train: teacher: must be a block"),
+    ({"teacher": {"paths": "liif-fast"}}, "train: teacher: unknown option 'paths'; did you mean 'path'"),
+    ({"teacher": {"path": "liif-fast", "weight": -1}}, "train: teacher: weight: must be a number of at least 0"),
+    ({"teacher": "liif-fast"}, "train: teacher: must be a block"),
     ({"freeze": ["encodr"]}, "train: freeze: the network has no part 'encodr'; did you mean 'encoder'"),
     ({"freeze": "encoder"}, "train: freeze: must be a list"),
     ({"freeze": ["encoder", "decoder"]}, "leave nothing to train"),
@@ -112,7 +112,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_training(opt, train, says)
 
 
 def test_a_teacher_needs_a_dataset_with_coordinates(opt):
-    opt["train"]["teacher"] = {"path": "liif-light"}
+    opt["train"]["teacher"] = {"path": "liif-fast"}
     opt["datasets"]["train"] = {"name": "pairs", "type": "PairedImageDataset"}
     with pytest.raises(LIIFError, match="at coordinates, which a dataset of type PairedImageDataset does not give"):
         build_model(opt)

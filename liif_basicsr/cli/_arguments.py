@@ -1,0 +1,72 @@
+"""Arguments that several commands share. Nothing here imports PyTorch."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.hub import DEFAULT, list_models
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+# Completion of `--model` by shtab: known models, then files.
+COMPLETION_PREAMBLE = {
+    "bash": f'_liif_basicsr_models() {{ compgen -W "{" ".join(list_models())}" -- $1; compgen -f -- $1; }}\n',
+    "zsh": f"_liif_basicsr_models() {{ _alternative 'models:model:({' '.join(list_models())})' 'files:file:_files' }}\n",
+}
+COMPLETE_MODELS = {"bash": "_liif_basicsr_models", "zsh": "_liif_basicsr_models"}
+COMPLETE_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+
+
+def add_model_argument(parser: argparse._ActionsContainer, default: str = DEFAULT) -> None:
+    """Declare `--model`."""
+    model = parser.add_argument(
+        "--model", default=default, metavar="MODEL",
+        help=f"{', '.join(list_models())}, or a .pth or .safetensors file (default: %(default)s); "
+        "the command `models` describes them",
+    )  # fmt: skip
+    model.complete = COMPLETE_MODELS  # type: ignore[attr-defined]
+
+
+def add_import_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--import`."""
+    parser.add_argument(
+        "--import", dest="imports", metavar="MODULE", action="append", default=[],
+        help="import a Python module first, which registers the network of the model; may be repeated",
+    )  # fmt: skip
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the device, the precision, and what `--yes` allows."""
+    parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS,
+        help="default: bfloat16 for 8-bit images if the processor has instructions for it, else float32",
+    )  # fmt: skip
+    add_import_argument(parser)
+    parser.add_argument("--yes", action="store_true", help="allow very large inputs and outputs")
+
+
+def import_modules(names: list[str]) -> None:
+    """Import the modules of `--import`, also from the current folder.
+
+    Raises:
+        LIIFError: a module cannot be imported.
+    """
+    import sys
+    from importlib import import_module
+
+    if names and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:  # the module is the user's own code
+            raise LIIFError(f"--import {name}: cannot be imported ({type(error).__name__}: {error})") from None
+
+
+def allow_large_inputs() -> None:
+    """Lift Pillow's limit on the pixels of an image."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None

@@ -1,0 +1,25 @@
+"""List the known models, what each one is for, and whether it is on this machine."""
+from __future__ import annotations
+
+import argparse
+
+from liif_basicsr.hub import BUNDLED, DEFAULT, DOWNLOADS, list_models, path_of
+
+ORDER = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("filter", nargs="?", default="*", help="a pattern such as 'liif-*' (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table of the models."""
+    for name in list_models(args.filter):
+        model, path = {**BUNDLED, **DOWNLOADS}[name], path_of(name)
+        present = path.is_file()
+        megabytes = path.stat().st_size / 1e6 if present else getattr(model, "megabytes", 0)
+        where = "here" if present else "not downloaded" if name in DOWNLOADS else "missing"
+        default = " (default)" if name == DEFAULT else ""
+        print(f"{name:<20} {megabytes:5.1f} MB  {model.license:<13} {where:<15} {model.purpose}{default}")
+    return 0

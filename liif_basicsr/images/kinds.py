@@ -1,0 +1,98 @@
+"""The kinds of image that users pass: files, Pillow images, arrays and tensors. The result is of the same kind."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.reading import LoadedImage, from_image, read_named
+
+AnyImage = str | Path | Image.Image | np.ndarray | Tensor
+SameKind = TypeVar("SameKind", Image.Image, np.ndarray, Tensor)
+P = ParamSpec("P")
+Work = Callable[[np.ndarray], np.ndarray]
+
+
+class ImageFunction(Protocol[P]):
+    """The type of a function of an image that returns the same kind of image, and a Pillow image for a path."""
+
+    @overload
+    def __call__(self, image: str | Path, *args: P.args, **kwargs: P.kwargs) -> Image.Image: ...
+    @overload
+    def __call__(self, image: SameKind, *args: P.args, **kwargs: P.kwargs) -> SameKind: ...
+
+
+def returns_same_kind(function: Callable[Concatenate[AnyImage, P], AnyImage]) -> ImageFunction[P]:
+    """Declare, for type checkers and editors, that a function returns the kind of image it is called with."""
+    return cast(ImageFunction[P], function)
+
+
+def map_pixels(image: AnyImage, work: Work, bgr: bool = False) -> Any:
+    """Apply a function to the pixels of an image, and return the result as the same kind of image.
+
+    Args:
+        image: see `liif_basicsr.upscale`.
+        work: maps pixels (h, w, C) to pixels (H, W, C) of the same dtype: uint8, uint16, or float in [0, 1].
+        bgr: colors of an array or tensor are in OpenCV's order.
+
+    Raises:
+        LIIFError: the image is of an unsupported kind, or not readable.
+    """
+    if isinstance(image, (str, Path, Image.Image)):
+        if bgr:
+            raise LIIFError("bgr: applies to arrays and tensors; the colors of files and Pillow images are known")
+        source = from_image(image) if isinstance(image, Image.Image) else read_named(image)
+        if source.pixels.dtype == np.uint16 and source.pixels.shape[2] > 1:
+            raise LIIFError(f"{image}: has several channels of 16 bits, which Pillow images cannot hold; "
+                            "use the command line, or pass an array")  # fmt: skip
+        return _to_pillow(work(source.pixels), source)
+    if isinstance(image, Tensor):
+        return _map_tensor(image, work, bgr)
+    if isinstance(image, np.ndarray):
+        pixels = image[..., None] if image.ndim == 2 else image
+        output = _map_array(pixels, f"array {image.dtype} {image.shape}", work, bgr)
+        return output.reshape(*output.shape[:2], *image.shape[2:])
+    raise LIIFError(f"image: expected a path, a Pillow image, an array (H, W, C) or a tensor, got {type(image)}")
+
+
+def _map_array(pixels: np.ndarray, what: str, work: Work, bgr: bool) -> np.ndarray:
+    """Check pixels (h, w, C) and apply `work`."""
+    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
+        raise LIIFError(f"image: expected (H, W) or (H, W, C) with 1 to 4 channels, got {what}")
+    if pixels.dtype.kind == "f":
+        if not (pixels.min() >= 0 and pixels.max() <= 1):  # written so that NaN fails
+            raise LIIFError(f"image: expected floats in [0, 1], got values from {pixels.min():g} to {pixels.max():g}; "
+                            "divide by their range, or clip them")  # fmt: skip
+    elif pixels.dtype not in (np.uint8, np.uint16):
+        raise LIIFError(f"image: expected uint8, uint16 or floats in [0, 1], got {what}; convert it")
+    order = [2, 1, 0, 3][: pixels.shape[2]] if bgr and pixels.shape[2] >= 3 else slice(None)
+    return np.ascontiguousarray(work(np.ascontiguousarray(pixels[..., order]))[..., order])
+
+
+def _map_tensor(image: Tensor, work: Work, bgr: bool) -> Tensor:
+    """Apply `work` to a tensor (C, h, w) or (B, C, h, w)."""
+    what = f"tensor {image.dtype} {tuple(image.shape)}"
+    if image.ndim not in (3, 4) or not 1 <= image.shape[-3] <= 4 or 0 in image.shape:
+        raise LIIFError(f"image: expected a tensor (C, H, W) or (B, C, H, W) with 1 to 4 channels, got {what}")
+    if not image.is_floating_point() and image.dtype != torch.uint8:
+        raise LIIFError(f"image: expected a tensor of uint8 or of floats in [0, 1], got {what}; convert it")
+    exact = image.detach().cpu()
+    exact = exact.float() if image.dtype in (torch.bfloat16, torch.float16) else exact
+    batch = exact.movedim(-3, -1).reshape(-1, *image.shape[-2:], image.shape[-3]).numpy()
+    outputs = torch.stack([torch.from_numpy(_map_array(pixels, what, work, bgr)) for pixels in batch])
+    return outputs.movedim(-1, -3).reshape(*image.shape[:-2], *outputs.shape[1:3]).to(image)
+
+
+def _to_pillow(pixels: np.ndarray, source: LoadedImage) -> Image.Image:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    metadata = {
+        "icc_profile": source.icc, "exif": source.exif_bytes(pixels.shape[:2]), "dpi": source.dpi, "xmp": source.xmp,
+    }  # fmt: skip
+    image.info.update({key: value for key, value in metadata.items() if value})
+    return image
