@@ -10,9 +10,10 @@ from liif_basicsr.hub import DEFAULT, list_models
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 # Completion of `--model` by shtab: known models, then files.
+_NAMES = " ".join(list_models())
 COMPLETION_PREAMBLE = {
-    "bash": f'_liif_basicsr_models() {{ compgen -W "{" ".join(list_models())}" -- $1; compgen -f -- $1; }}\n',
-    "zsh": f"_liif_basicsr_models() {{ _alternative 'models:model:({' '.join(list_models())})' 'files:file:_files' }}\n",
+    "bash": f'_liif_basicsr_models() {{ compgen -W "{_NAMES}" -- $1; compgen -f -- $1; }}\n',
+    "zsh": f"_liif_basicsr_models() {{ _alternative 'models:model:({_NAMES})' 'files:file:_files' }}\n",
 }
 COMPLETE_MODELS = {"bash": "_liif_basicsr_models", "zsh": "_liif_basicsr_models"}
 COMPLETE_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}

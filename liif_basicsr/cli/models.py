@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 
-from liif_basicsr.hub import BUNDLED, DEFAULT, DOWNLOADS, list_models, path_of
+from liif_basicsr.hub import BUNDLED, DEFAULT, DOWNLOADS, Bundled, Download, list_models, path_of
 
 ORDER = 4
 
@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table of the models."""
     for name in list_models(args.filter):
-        model, path = {**BUNDLED, **DOWNLOADS}[name], path_of(name)
+        model: Bundled | Download = BUNDLED[name] if name in BUNDLED else DOWNLOADS[name]
+        path = path_of(name)
         present = path.is_file()
         megabytes = path.stat().st_size / 1e6 if present else getattr(model, "megabytes", 0)
         where = "here" if present else "not downloaded" if name in DOWNLOADS else "missing"

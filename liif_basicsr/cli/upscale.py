@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "liif-basicsr upscale INPUT [INPUT ...] [OUTPUT] [options]"
     parser.add_argument(
         "input", nargs="+", metavar="INPUT",
-        help="image, folder or quoted pattern such as 'photos/*.jpg'; ./-x for -x. Of several arguments, the last one is "
-        "the output, unless -o names it",
+        help="image, folder or quoted pattern such as 'photos/*.jpg'; ./-x for -x. Of several arguments, the last one "
+        "is the output, unless -o names it",
     ).complete = COMPLETE_FILES  # type: ignore[attr-defined]  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="OUTPUT",

@@ -96,10 +96,10 @@ def _plan(warper: Warper, homography_for, fill: Fill, image: LoadedImage) -> Out
     from liif_basicsr.images.warp import check_fill
 
     check_fill(fill, image.pixels)
-    warp = homography_for((image.pixels.shape[0], image.pixels.shape[1]))
-    return Output(
-        warp.size, partial(warper.bytes_needed, image.pixels, warp.size), partial(warper.strips, image.pixels, warp, fill)
-    )
+    pixels = image.pixels
+    warp = homography_for((pixels.shape[0], pixels.shape[1]))
+    bytes_needed = partial(warper.bytes_needed, pixels, warp.size)
+    return Output(warp.size, bytes_needed, partial(warper.strips, pixels, warp, fill))
 
 
 def _check_options(args: argparse.Namespace) -> Size | None:

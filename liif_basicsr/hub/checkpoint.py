@@ -174,7 +174,8 @@ def read_tensors(path: str | Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             if zipfile.is_zipfile(path):
-                raise LIIFError(f"{path}: refused, it contains more than tensors and plain data ({brief(error)})") from None
+                refusal = f"refused, it contains more than tensors and plain data ({brief(error)})"
+                raise LIIFError(f"{path}: {refusal}") from None
             raise LIIFError(f"{path}: not a checkpoint, or damaged") from None
         except Exception as error:  # torch reports damage as RuntimeError, EOFError, KeyError, ...
             raise LIIFError(f"{path}: not a checkpoint, or damaged ({brief(error)})") from None
@@ -237,7 +238,8 @@ def load_params(
     Raises:
         LIIFError: the parameters belong to another network, or are not finite.
     """
-    params = {prefix + key.removeprefix("module."): value for key, value in _choose_params(checkpoint, param_key).items()}
+    stored = _choose_params(checkpoint, param_key)
+    params = {prefix + key.removeprefix("module."): value for key, value in stored.items()}
     own = net.state_dict()
     wrong = [key for key in own if key not in params or not _fits(params[key], own[key])]
     wrong += [key for key in params if key not in own]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.reading import LoadedImage, from_image, read_named
 
-AnyImage = str | Path | Image.Image | np.ndarray | Tensor
+AnyImage: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 SameKind = TypeVar("SameKind", Image.Image, np.ndarray, Tensor)
 P = ParamSpec("P")
 Work = Callable[[np.ndarray], np.ndarray]

@@ -74,7 +74,7 @@ class OutputSize(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The part of a default file name that states the size: `x2`, `x2x3.5`, `1920x1080`, `w1920`, `h1080`, `1600`."""
+        """The size in a default file name: `x2`, `x2x3.5`, `1920x1080`, `w1920`, `h1080`, or `1600` (longer edge)."""
         if self.scale:
             return f"x{scale_text(self.scale)}"
         if self.long_edge:
@@ -134,8 +134,8 @@ def parse_scale(text: str) -> tuple[float, float]:
     try:
         return check_scale((float(pair[0]), float(pair[1])))
     except ValueError:
-        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x between "
-                        "them (along y, along x)") from None  # fmt: skip
+        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x "
+                        "between them (along y, along x)") from None  # fmt: skip
 
 
 def is_transposed(size: Size, in_size: Size) -> bool:

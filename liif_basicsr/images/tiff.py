@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import UNREADABLE_DEPTH, decode_deep
+from liif_basicsr.images.formats import decode_deep
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXIF_IFD, GPS_IFD, XMP_TAG = 0x8769, 0x8825, 700
@@ -90,8 +90,8 @@ def _decode(file: IO[bytes], page: Any, separate: bool) -> np.ndarray:
             raise
     compression = getattr(page.compression, "name", page.compression)
     if separate or page.bitspersample == 8 or page.samplesperpixel == 2:
-        raise LIIFError(f"is a TIFF with separate planes or alpha, compressed by {compression}, which needs the package "
-                        "imagecodecs; pip install imagecodecs, or save it without compression")  # fmt: skip
+        raise LIIFError(f"has separate planes or alpha, compressed by {compression}, and needs imagecodecs; "
+                        "pip install imagecodecs, or save it without compression")  # fmt: skip
     file.seek(0)
     return decode_deep(file.read(), (page.imagelength, page.imagewidth))
 

@@ -82,8 +82,8 @@ def upscale(
         out_size = requested.size_of(in_size)
         if size is not None and is_transposed(out_size, in_size):
             h, w = out_size
-            raise LIIFError(f"size {out_size}: has the aspect ratio of the transposed image; sizes are (height, width), "
-                            f"use ({w}, {h}), or scale for an output of this shape")  # fmt: skip
+            raise LIIFError(f"size {out_size}: has the aspect ratio of the transposed image; use (height, width): "
+                            f"({w}, {h}), or scale if you want this shape")  # fmt: skip
         check_memory("image", upscaler.bytes_needed(pixels, out_size, whole=True), "have the command write a file")
         return np.concatenate(list(upscaler.strips(pixels, out_size)))
 
@@ -144,7 +144,8 @@ class View(NamedTuple):
     def render(self, size: Size, window: Window) -> Tensor:
         """Return the weighted colors (3, height, width) of a window, in the image's own orientation."""
         out_size = size[::-1] if self.orientation.transpose else size
-        return self.orientation.undo(self.encoded.render(out_size, self.orientation.window(window, size))[0]) * self.weight
+        colors = self.encoded.render(out_size, self.orientation.window(window, size))[0]
+        return self.orientation.undo(colors) * self.weight
 
 
 class Upscaler(Engine):

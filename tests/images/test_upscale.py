@@ -184,7 +184,8 @@ def test_numpy_sizes(size):
 
 
 @pytest.mark.parametrize("loaded", [
-    np.full((4, 4, 3), 2, np.float32), np.full((4, 4), np.nan), np.zeros((4, 4), np.int32), np.zeros((4,), np.uint8), np.zeros((4, 4, 5), np.uint8), "photo.jpg",
+    np.full((4, 4, 3), 2, np.float32), np.full((4, 4), np.nan), np.zeros((4, 4), np.int32), np.zeros((4,), np.uint8),
+    np.zeros((4, 4, 5), np.uint8), "photo.jpg",
     np.zeros((0, 4, 3), np.uint8), np.zeros((2, 4, 4, 3), np.uint8), image("F"), image("I"), image("LAB"),
 ], ids=lambda value: str(getattr(value, "shape", value))[:20])  # fmt: skip
 def test_unsupported_images_are_refused(model, loaded):
@@ -198,7 +199,8 @@ def test_unsupported_images_are_refused(model, loaded):
     ({"model": "liif-fsat"}, "did you mean 'liif-fast'"),
     ({"scale": 1e8}, "scale"),
     ({"scale": None, "size": (200_000, 200_000)}, "fit memory"), ({"scale": (2, 3, 4)}, "scale"),
-    ({"size": (3, 4)}, "one of"), ({"size": 5, "scale": None}, "size 5: expected"), ({"scale": None, "size": (3.5, 4)}, "size"),
+    ({"size": (3, 4)}, "one of"), ({"size": 5, "scale": None}, "size 5: expected"),
+    ({"scale": None, "size": (3.5, 4)}, "size"),
 ])  # fmt: skip
 def test_invalid_arguments_are_named(model, wrong, says):
     with pytest.raises(LIIFError, match=says):
