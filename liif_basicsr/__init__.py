@@ -4,7 +4,7 @@
 
     large = liif_basicsr.upscale("photo.jpg", scale=3.7)      # Pillow image; also arrays and tensors
     net = liif_basicsr.load("liif-fast")                       # torch.nn.Module
-    liif_basicsr.list_models(), liif_basicsr.list_archs()
+    liif_basicsr.list_models()
 
 Importing the package installs the hook of `plugin.startup` and nothing heavy, because every start of the interpreter
 does it. Public functions are imported on first use.
