@@ -24,6 +24,7 @@ from liif_basicsr.files import write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import check_scale
 from liif_basicsr.images.warp import Warper
+from liif_basicsr.rendering.coordinates import check_window
 from liif_basicsr.rendering.homographies import (
     check_quad,
     natural_size,

@@ -14,7 +14,7 @@ import liif_basicsr
 from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.rendering import features
+from liif_basicsr.rendering import memory
 
 __all__ = ["model"]
 
@@ -126,7 +126,7 @@ def test_a_warning_of_the_network_is_one_line(upscale, monkeypatch, capsys):
     network = {**NETWORK, "encoder": encoder}
     checkpoint.save("rcan.pth", {"params": build_network(network).state_dict(), "network_g": network})
     image("L").save("in.png")
-    monkeypatch.setattr(features, "WHOLE", 100)
+    monkeypatch.setattr(memory, "WHOLE_PIXELS", 100)
     assert upscale("in.png", "out.png", "--scale", "2", "--model", "rcan.pth") == 0
     said = capsys.readouterr().err
     assert said.startswith("out.png: the encoder has no receptive_radius") and said.count("\n") == 1
