@@ -411,13 +411,15 @@ def test_nothing_is_cut_off(page, made, width):
             if key:
                 press(page, key)
             boxes = page.execute_script("""
-                return [...document.querySelectorAll("button, select, [type=range], .panel, #zoom, #size, .strength")]
+                const names = "button, select, [type=range], .panel, #zoom, #size, .strength, .strength *";
+                return [...document.querySelectorAll(names)]
                     .filter((e) => e.checkVisibility() && e.id !== "divider")
-                    .map((e) => [e.id || e.textContent, e.tagName, e.getBoundingClientRect()])
-                    .map(([name, tag, box]) => [name, tag, box.left, box.top, box.right, box.bottom])""")
+                    .map((e) => [e.id || e.textContent, e.tagName, e.getBoundingClientRect(), e.closest(".panel")])
+                    .map(([name, tag, box, panel]) => [name, tag, box.left, box.top, box.right, box.bottom,
+                                                       panel ? panel.getBoundingClientRect().right : innerWidth])""")
             assert len(boxes) > 15
-            for name, tag, left, top, right, bottom in boxes:
-                assert 0 <= left <= right <= width and 0 <= top <= bottom <= 844, name
+            for name, tag, left, top, right, bottom, panel_right in boxes:
+                assert 0 <= left <= right <= panel_right <= width and 0 <= top <= bottom <= 844, name
                 if width == 390 and tag in ("BUTTON", "SELECT"):
                     assert right - left >= 44 and bottom - top >= 44, name
 

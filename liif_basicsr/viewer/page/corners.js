@@ -4,18 +4,18 @@ const CORNERS = ["top left", "top right", "bottom right", "bottom left"];
 
 /** Four corners of a region, picked on the image, which the server rectifies: a preview, and a file in full quality. */
 class Corners {
-  /** `method`: returns the index of the network to use. */
-  constructor(view, stem, method) {
+  /** `network`: returns the network to use, { method, model }: its index, and its name in commands. */
+  constructor(view, stem, network) {
     this._view = view;
     this._stem = stem;
-    this._method = method;
+    this._network = network;
     this._corners = []; // { point: [x, y] in image pixels, handle }
     this._controller = null;
     this.picking = false;
     byId("rectify").addEventListener("click", () => this.begin());
     byId("cancel").addEventListener("click", () => this.end());
     byId("save-region").addEventListener("click", () => this._save());
-    byId("scale").addEventListener("change", () => this._preview());
+    byId("scale").addEventListener("change", () => this.preview());
   }
 
   begin() {
@@ -49,7 +49,7 @@ class Corners {
     this.draw();
     if (this._corners.length < CORNERS.length) return this._prompt();
     this._stopPicking();
-    this._preview();
+    this.preview();
   }
 
   /** Draw the handles and the outline where the view is now. */
@@ -58,7 +58,8 @@ class Corners {
     const places = this._corners.map(({ point }) => this._view.toScreen(point).map((n) => n / ratio));
     this._corners.forEach(({ handle }, k) => { handle.style.translate = places[k].map((n) => `${n}px`).join(" "); });
     byId("outline").querySelector("polygon").setAttribute("points", places.map((place) => place.join(",")).join(" "));
-    byId("corners").value = this._corners.length < CORNERS.length ? "" : `--quad ${this._arguments().join(" ")}`;
+    const complete = this._corners.length === CORNERS.length;
+    byId("corners").value = complete ? `--quad ${this._arguments().join(" ")} --model ${this._network().model}` : "";
   }
 
   _stopPicking() {
@@ -88,7 +89,7 @@ class Corners {
     });
     handle.addEventListener("pointerup", () => {
       last = null;
-      this._preview();
+      this.preview();
     });
     handle.addEventListener("keydown", (event) => {
       const step = ARROWS[event.key];
@@ -96,7 +97,7 @@ class Corners {
       event.stopPropagation();
       event.preventDefault();
       move(...step);
-      this._preview();
+      this.preview();
     });
   }
 
@@ -105,7 +106,8 @@ class Corners {
     return this._corners.map(({ point }) => point.map((n) => Number((n - 0.5).toFixed(2))).join(","));
   }
 
-  async _preview() {
+  /** Update the preview, after a corner, the scale or the network has changed. */
+  async preview() {
     if (this._corners.length < CORNERS.length) return;
     byId("save-region").disabled = true;
     await this._request("preview", "rectifying…", (blob) => show(byId("preview"), blob));
@@ -124,7 +126,7 @@ class Corners {
     byId("region-status").value = progress;
     let error = "";
     try {
-      const path = [kind, this._method(), ...this._arguments(), `${byId("scale").value}.png`].join("/");
+      const path = [kind, this._network().method, ...this._arguments(), `${byId("scale").value}.png`].join("/");
       const response = await fetch(path, { signal: controller.signal });
       if (response.ok) await use(await response.blob());
       else error = await errorOf(response);

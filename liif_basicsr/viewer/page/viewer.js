@@ -53,7 +53,10 @@ class Viewer {
         share: () => this.shares()[side], sides: this.sides, changed: () => this.draw(),
       }));
     }
-    this.corners = new Corners(this.view, this.stem, () => this._networkShown());
+    this.corners = new Corners(this.view, this.stem, () => {
+      const method = this._networkShown();
+      return { method, model: quoted(image.models[method]) };
+    });
     this._makeControls();
     document.addEventListener("keydown", (event) => this._key(event));
     window.addEventListener("hashchange", () => this._restore());
@@ -204,6 +207,7 @@ class Viewer {
       choice.addEventListener("change", () => {
         side.method = Number(choice.value);
         this.update();
+        this.corners.preview();
       });
       strength.addEventListener("input", () => {
         side.strength = Number(strength.value);
