@@ -158,13 +158,11 @@ TRAIN: Table = {
     **PIPELINE_TRAIN,
     "pixel_opt": Field(loss, None),
     "perceptual_opt": Field(anything, None),
-    "texture_opt": Field(loss, None),
-    "grid_weight": Field(number(0), 0.0),
     "teacher": Field(anything, None),  # a block of TEACHER
     "freeze": Field(list_of(text), []),
     "total_iter": Field(integer(1)),
     "warmup_iter": Field(integer(-1), -1),
-    "ema_decay": Field(number(0, 1), 0),
+    "ema_decay": Field(number(0, 1 - 1e-9), 0),
     "amp": _AMP,
     "skip_nonfinite": Field(integer(0), 0),
 }

@@ -39,6 +39,9 @@ class FailedBatch:
     def __getitem__(self, key: object) -> NoReturn:
         raise self.error
 
+    def items(self) -> NoReturn:
+        raise self.error
+
 
 def _raise_in_main_thread() -> None:
     """Hand an error in BasicSR's prefetching thread to the main thread, which would wait for the batch forever."""

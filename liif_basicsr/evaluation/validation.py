@@ -1,6 +1,7 @@
 """Measure images by a protocol, share a validation among ranks, and write its table."""
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from liif_basicsr.config.options import scale_text
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation.formats import csv_rows, markdown_rows
 from liif_basicsr.files import write
 from liif_basicsr.registration import ENTRIES
@@ -83,12 +85,23 @@ def measure(
     floats = {"img": output.clamp(0, 1), "img2": gt}
     images = {key: tensor2img([value]) for key, value in floats.items()}
     values = []
-    for opt in metrics.values():
-        own = {key: value for key, value in opt.items() if key != "better"}
+    for name, opt in metrics.items():
+        options = metric_options(opt, protocol)
+        if 2 * options.get("crop_border", 0) >= min(gt.shape[-2:]):
+            size, border = f"{gt.shape[-2]}x{gt.shape[-1]}", options["crop_border"]
+            raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}")
         takes_floats = opt["type"] in FLOAT_METRICS or opt["type"] in ENTRIES["METRIC_REGISTRY"]
-        value = calculate_metric(floats if takes_floats else images, {**protocol, **own})
-        values.append(float(value))
+        with errors_in(f"val: metrics: {name}"):
+            values.append(float(calculate_metric(floats if takes_floats else images, options)))
     return values
+
+
+def metric_options(opt: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a metric's own options, and those of the protocol that the function has as arguments."""
+    parameters = inspect.signature(METRIC_REGISTRY.get(opt["type"])).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    taken = {key: value for key, value in protocol.items() if takes_any or key in parameters}
+    return {**taken, **{key: value for key, value in opt.items() if key != "better"}}
 
 
 def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> None:

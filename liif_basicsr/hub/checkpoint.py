@@ -225,7 +225,7 @@ def load_params(
     param_key: str | None = None,
     strict: bool = True,
     prefix: str = "",
-) -> None:
+) -> tuple[str, list[str]]:
     """Load a checkpoint's parameters into a network.
 
     Args:
@@ -235,10 +235,13 @@ def load_params(
         strict: names and shapes must be those of `net`. Otherwise parameters that differ are left out.
         prefix: prefix of the names in `net`.
 
+    Returns:
+        The key that was used, and the names of the parameters that do not fit.
+
     Raises:
-        LIIFError: the parameters belong to another network, or are not finite.
+        LIIFError: the parameters belong to another network, none of them fits, or one is not finite.
     """
-    stored = _choose_params(checkpoint, param_key)
+    used, stored = _choose_params(checkpoint, param_key)
     params = {prefix + key.removeprefix("module."): value for key, value in stored.items()}
     own = net.state_dict()
     wrong = [key for key in own if key not in params or not _fits(params[key], own[key])]
@@ -249,18 +252,21 @@ def load_params(
             f"{path}: contains another network than network_g: {len(wrong)} parameters differ in name or shape, such "
             f"as {wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
         )
+    if not params:
+        raise LIIFError(f"{path}: contains another network than network_g: no parameter fits in name and shape")
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
         raise LIIFError(f"{path}: contains numbers that are not finite, in {broken[0]}")
     net.load_state_dict(params, strict=strict)
+    return used, wrong
 
 
-def _choose_params(checkpoint: Mapping[str, Any], param_key: str | None = None) -> Mapping[str, Any]:
-    """Return the parameters under a key, by default the EMA, or those under the other key."""
+def _choose_params(checkpoint: Mapping[str, Any], param_key: str | None = None) -> tuple[str, Mapping[str, Any]]:
+    """Return the key that is used and its parameters: a given key, by default the EMA, or else the other key."""
     for key in (param_key or "params_ema", "params", "params_ema"):
         if key in checkpoint:
-            return checkpoint[key]
-    return {}
+            return key, checkpoint[key]
+    return "params", {}
 
 
 def _fits(value: Tensor, own: Tensor) -> bool:
@@ -295,7 +301,7 @@ def _to_safetensors(data: Mapping[str, Any]) -> bytes:
     for key, value in data.items():
         if key not in ("params", "params_ema"):
             metadata[key] = value if isinstance(value, str) else json.dumps(plain(value))
-    params = {key: value.detach().cpu().contiguous() for key, value in _choose_params(data).items()}
+    params = {key: value.detach().cpu().contiguous() for key, value in _choose_params(data)[1].items()}
     return _safetensors().save(params, metadata)
 
 

@@ -1,1 +1,1 @@
-"""Losses on windows of an image: how much detail there is, and whether it repeats with the input's pixels."""
+"""Losses for windows of an image, one per `*_loss.py`."""

@@ -1,33 +1,65 @@
-"""The grid of the input's pixels in an output: a loss on detail that repeats from one of them to the next."""
+"""GridLoss: penalizes detail that repeats with the pixels of the low-resolution input."""
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from liif_basicsr.losses.texture_loss import SECOND_ORDER, detail, luma
+from liif_basicsr.registration import register_in
 
-# Pixels of the windows in which detail is compared with itself, and of the steps between them.
+# Side of the windows in which detail is correlated with itself, and the stride between windows, in pixels.
 WINDOW, STRIDE = 19, 4
-# The smallest image that holds such a window, and the smallest input pixel whose repetition is more than smoothness.
+# Smallest image that holds such a window, and smallest input pixel whose repetition is distinct from smoothness.
 SMALLEST, SMALLEST_PITCH = WINDOW + 2, 2
-# Steps of one and of two input pixels, (along y, along x).
+# Shifts by one and two input pixels, (along y, along x).
 LAGS = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))
-# Keeps the square root's slope finite where there is no detail at all.
+# Keeps the gradient of the square root finite where there is no detail.
 EPSILON = 1e-12
 
 
-def grid_loss(output: Tensor, gt: Tensor, pitch: Tensor) -> Tensor:
-    """How much more the detail of an output repeats with the input's pixels than that of gt.
+@register_in("LOSS_REGISTRY")
+class GridLoss(nn.Module):
+    """Excess, over gt, of the output's correlation with itself one or two input pixels away.
 
-    What is asked for texture that the input does not show, a network of coordinates likes to draw the same way into
-    each input pixel. The loss is the magnitude of the correlation of detail with itself, one or two input pixels
-    further, as far as it exceeds gt's, times how strong the detail is; a mean over windows, summed over the steps.
+    Networks of coordinates tend to draw invented texture the same way into each input pixel. See `grid_loss`.
+
+    Args:
+        loss_weight: factor of the loss.
+    """
+
+    on_images = True
+    inputs = ("output", "gt", "lq", "cell")
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, output: Tensor, gt: Tensor, lq: Tensor, cell: Tensor) -> Tensor:
+        """Compare images (B, 3, H, W) that a network made from `lq` (B, C, h, w) with cells (B, 1 or Q, 2).
+
+        Raises:
+            ValueError: the images are too small.
+        """
+        if min(gt.shape[-2:]) < SMALLEST:
+            raise ValueError(
+                f"needs windows of at least {SMALLEST}x{SMALLEST}; "
+                f"set datasets: train: sample_q: {SMALLEST**2} or more"
+            )
+        cell = cell[:, 0]
+        return self.loss_weight * grid_loss(output, gt, 2 / cell.new_tensor(lq.shape[-2:]) / cell)
+
+
+def grid_loss(output: Tensor, gt: Tensor, pitch: Tensor) -> Tensor:
+    """Compute how much more the detail of an output repeats with the input's pixels than that of gt.
+
+    For each lag: the absolute correlation of detail with itself, minus that of gt, if positive, weighted by the
+    strength of the detail; averaged over windows and summed over lags.
 
     Args:
         output: (B, 3, H, W), in [0, 1].
         gt: the same shape.
-        pitch: (B, 2), height and width of an input pixel in pixels of these; below `SMALLEST_PITCH` there is no loss.
+        pitch: (B, 2), height and width of an input pixel in output pixels. There is no loss below `SMALLEST_PITCH`.
     """
     fine, true = detail(luma(output), SECOND_ORDER), detail(luma(gt), SECOND_ORDER)
     strength = avg_pool2d(fine.detach().square(), WINDOW, STRIDE).sqrt()
@@ -42,18 +74,18 @@ def grid_loss(output: Tensor, gt: Tensor, pitch: Tensor) -> Tensor:
 
 
 def _correlation(fine: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlation of detail with itself a step further, in each window; and the share of it that has such detail."""
-    further, inside = _further(fine, step)
+    """Return, for each window, the correlation of detail with its shifted self, and the share of pixels inside."""
+    shifted, inside = _shift(fine, step)
 
     def mean(values: Tensor) -> Tensor:
         return avg_pool2d(values * inside, WINDOW, STRIDE)
 
-    size = (mean(fine.square()) * mean(further.square()) + EPSILON).sqrt()
-    return mean(fine * further) / size, mean(torch.ones_like(inside))
+    size = (mean(fine.square()) * mean(shifted.square()) + EPSILON).sqrt()
+    return mean(fine * shifted) / size, mean(torch.ones_like(inside))
 
 
-def _further(fine: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Detail (B, C, H, W) a step (B, 2) of any size further, interpolated, and where that lies inside (B, 1, H, W)."""
+def _shift(fine: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift detail (B, C, H, W) by fractional steps (B, 2), and mark the pixels inside the image (B, 1, H, W)."""
     height, width = fine.shape[-2:]
     y = torch.arange(height, device=fine.device)[:, None] + step[:, 0, None, None]
     x = torch.arange(width, device=fine.device) + step[:, 1, None, None]

@@ -1,4 +1,4 @@
-"""LIIFGANModel: to LIIFModel what BasicSR's SRGANModel is to SRModel."""
+"""LIIFGANModel extends LIIFModel as SRGANModel extends SRModel in BasicSR."""
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -12,23 +12,23 @@ from torch import Tensor
 from liif_basicsr.config import schema
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
-from liif_basicsr.models import model_options
 from liif_basicsr.models.liif_model import LIIFModel
-from liif_basicsr.models.patches import of_patches, window_side
+from liif_basicsr.models.losses import as_images, samples_windows
+from liif_basicsr.models.options import check_network_block
 from liif_basicsr.registration import register_in
 
 
 @register_in("MODEL_REGISTRY")
 class LIIFGANModel(LIIFModel):
-    """Trains a LIIF (or another network of this plugin) with a discriminator that judges windows of any scale.
+    """Trains a network with a discriminator that judges windows, whatever their scale.
 
-    All that LIIFModel does, and SRGANModel's options: `network_d`, `train: gan_opt, optim_d, net_d_iters,
+    It has the options of LIIFModel, and those of SRGANModel: `network_d`, `train: gan_opt, optim_d, net_d_iters,
     net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows (`datasets: train: sample: patch`).
 
-    Differs from SRGANModel: both optimizers step at the end, and neither does where a number is not finite.
+    Differs from SRGANModel: both optimizers step at the end, and neither steps if a number is not finite.
 
     Raises:
-        LIIFError: as LIIFModel, or a discriminator that does not exist or does not take the windows.
+        LIIFError: see LIIFModel; or the discriminator does not exist or does not accept the windows.
     """
 
     train_fields = schema.TRAIN_GAN
@@ -36,16 +36,16 @@ class LIIFGANModel(LIIFModel):
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As LIIFModel, and the block `network_d`."""
+        """Check the options of LIIFModel, and the block `network_d`."""
         train, val = super().check_options(opt)
         if opt["is_train"]:
-            model_options.check_network_block(opt.get("network_d"), "network_d")
-            if not of_patches(opt):
-                raise LIIFError("network_d: judges more than a pixel; set datasets: train: sample: patch for it")
+            check_network_block(opt.get("network_d"), "network_d")
+            if not samples_windows(opt):
+                raise LIIFError("network_d: judges images; set datasets: train: sample: patch")
         return train, val
 
     def init_training_settings(self) -> None:
-        """Make the discriminator and its loss; then as LIIFModel does it."""
+        """Build the discriminator and its loss, then what LIIFModel builds."""
         with errors_in("network_d", RuntimeError):
             self.net_d = self.model_to_device(build_network(self.opt["network_d"]))
         self.print_network(self.net_d)
@@ -60,15 +60,17 @@ class LIIFGANModel(LIIFModel):
         super().init_training_settings()
 
     def _check_windows(self) -> None:
-        """Raise LIIFError unless the discriminator takes windows of `sample_q` pixels."""
-        side = window_side(self.opt)
+        """Raise LIIFError unless the discriminator accepts a batch of windows of `sample_q` pixels."""
+        channels = self.opt["network_g"].get("num_out_ch", 3)
+        windows = as_images(torch.zeros(2, self.opt["datasets"]["train"]["sample_q"], channels, device=self.device))
+        side = windows.shape[-1]
         self.net_d.eval()
         with errors_in(f"network_d: does not take the windows of {side}x{side} that sample_q asks for", RuntimeError):
             with torch.no_grad():
-                self.get_bare_model(self.net_d)(torch.zeros(1, 3, side, side, device=self.device))
+                self.get_bare_model(self.net_d)(windows)
 
     def setup_optimizers(self) -> None:
-        """As LIIFModel does it; and the discriminator's."""
+        """Set up the optimizers of both networks."""
         super().setup_optimizers()
         with errors_in("train: optim_d"):
             options = dict(self.opt["train"]["optim_d"])
@@ -76,27 +78,28 @@ class LIIFGANModel(LIIFModel):
         self.optimizers.append(self.optimizer_d)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step of both networks on the batch that was fed; the generator's every `net_d_iters` iterations."""
+        """Train both networks on the batch that was fed; the generator only every `net_d_iters` iterations."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         self.optimizer_d.zero_grad()
-        losses, optimizers = self.generator_losses(), [self.optimizer_d]
+        losses, optimizers = self.compute_losses(), [self.optimizer_d]
         waits = current_iter % self.train_opt["net_d_iters"] or current_iter <= self.train_opt["net_d_init_iters"]
         if waits:
             losses.clear()
         else:
             self.net_d.requires_grad_(False)
-            losses["l_g_gan"] = self.cri_gan(self._judge(self.judged[0]), True, is_disc=False)
+            losses["l_g_gan"] = self.cri_gan(self._judge(self.compared["output"]), True, is_disc=False)
             self.scaler.scale(sum(losses.values())).backward()
             optimizers.append(self.optimizer_g)
         losses.update(self._train_discriminator())
         self.finish_step(current_iter, losses, optimizers)
 
     def _train_discriminator(self) -> OrderedDict[str, Tensor]:
-        """Gradients of the discriminator, on true windows and then on the generator's; its losses."""
+        """Add up the discriminator's gradients on real windows and on generated ones, and return its losses."""
         self.net_d.requires_grad_(True)
         losses = OrderedDict()
-        for name, images, is_real in (("real", self.judged[1], True), ("fake", self.judged[0].detach(), False)):
+        fake = self.compared["output"].detach()
+        for name, images, is_real in (("real", self.compared["gt"], True), ("fake", fake, False)):
             judged = self._judge(images)
             losses[f"l_d_{name}"] = self.cri_gan(judged, is_real, is_disc=True)
             self.scaler.scale(losses[f"l_d_{name}"]).backward()
@@ -104,11 +107,11 @@ class LIIFGANModel(LIIFModel):
         return losses
 
     def _judge(self, images: Tensor) -> Tensor:
-        """What the discriminator says, in float32: in bfloat16 textures round away, and it hardly learns."""
+        """Run the discriminator in float32. In bfloat16, textures are lost to rounding and it hardly learns."""
         with autocast(self.device, "float32"):
             return self.net_d(images)
 
-    def save(self, epoch: int, current_iter: int) -> None:
-        """As LIIFModel; the discriminator is written first, so that a state always has its networks."""
+    def save_networks(self, current_iter: int) -> None:
+        """Save both networks."""
         self.save_network(self.net_d, "net_d", current_iter)
-        super().save(epoch, current_iter)
+        super().save_networks(current_iter)

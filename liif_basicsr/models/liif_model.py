@@ -1,47 +1,59 @@
 """LIIFModel: BasicSR's SRModel for networks that are queried at coordinates."""
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from os import path as osp
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from basicsr.losses import build_loss
-from basicsr.utils import get_root_logger
+from basicsr.archs import build_network
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, set_random_seed, tensor2img
+from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from liif_basicsr.config import schema
 from liif_basicsr.config.options import check_block
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
-from liif_basicsr.losses.grid_loss import grid_loss
-from liif_basicsr.models import model_options
-from liif_basicsr.models.distillation import freeze, make_teacher, split_encoder
-from liif_basicsr.models.finite import find_nonfinite
-from liif_basicsr.models.patches import as_images, check_window_losses, of_patches, window_side
-from liif_basicsr.models.validated_model import ValidatedModel
+from liif_basicsr.evaluation import validation as val
+from liif_basicsr.hub import checkpoint, find
+from liif_basicsr.models import checkpoints, options, pipeline
+from liif_basicsr.models.losses import as_images, build_losses, check_losses, loss_options, samples_windows
+from liif_basicsr.models.optimization import find_nonfinite, freeze, load_optimizer, split_encoder
 from liif_basicsr.registration import register_in
 
 
 @register_in("MODEL_REGISTRY")
-class LIIFModel(ValidatedModel):
-    """Trains and validates a LIIF (or another network of this plugin) in BasicSR's loops.
+class LIIFModel(SRModel):
+    """Trains and validates a LIIF, or another network of this plugin, in BasicSR's loops.
 
-    Beyond SRModel: coordinates and cells; `train: amp` and `val: amp` (auto, bfloat16, float16); validation at several
-    scales, shared out over the ranks, with a line of metrics and a folder of images for each set and scale, and
-    a table under `results/` at test time; checkpoints that are written atomically and
-    describe their network, old ones removed as `logger: keep_checkpoints` says; a loss or gradient that is not finite
-    ends the run, or its step is skipped as `train: skip_nonfinite` says; distillation by `train: teacher`.
+    In addition to SRModel:
+    - coordinates and cells; any number of losses (`train: <name>_opt`, logged as `l_<name>`); distillation
+      (`train: teacher`); `train: freeze`; `train: amp` and `val: amp` (auto, bfloat16, float16);
+    - validation at several scales, distributed over the ranks, with a line of metrics and a folder of images for each
+      set and scale, and a table under `results/` when testing;
+    - checkpoints that are written atomically and describe their network; old ones are removed if `logger:
+      keep_checkpoints` says so;
+    - exact resuming. A training state holds iteration, epoch, optimizers, schedulers, the scaler of float16 and the
+      best metrics. Random numbers in a step (SwinIR's drop path) depend on `manual_seed`, iteration and rank alone.
+      With `python -m liif_basicsr.train` the same holds for the data, with any number of workers. Under BasicSR's own
+      train.py the epoch starts again. Nondeterministic GPU kernels remain so;
+    - a loss or gradient that is not finite ends the run, or its step is skipped (`train: skip_nonfinite`).
 
     Raises:
-        LIIFError: an option of `network_g`, `train`, `val` or `logger` that does not exist or is of the wrong type, or
-            a checkpoint that is damaged or of another network.
+        LIIFError: an option is unknown or invalid, or a checkpoint is damaged or holds another network.
     """
 
+    opt: dict[str, Any]
     gt: Tensor
-    judged: tuple[Tensor, Tensor]
-    # What these blocks may say; a subclass with options of its own extends them.
+    # What these blocks may contain; a subclass with further options extends them.
     train_fields = schema.TRAIN
     val_fields = schema.VAL
     path_fields = schema.PATH
@@ -49,41 +61,60 @@ class LIIFModel(ValidatedModel):
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Check the blocks `network_g`, `path`, `train`, `logger` and `val`.
+        """Check the blocks `network_g`, `path`, `train`, `logger` and `val`, and the loader's options.
 
         Returns:
-            `train` (empty at test time) and `val`, with their defaults.
+            `train` (empty when testing) and `val`, with their defaults.
         """
-        model_options.check_network_block(opt.get("network_g"))
+        options.check_network_block(opt.get("network_g"))
         check_block(opt["path"], cls.path_fields, "path")
-        train = check_block(opt["train"], cls.train_fields, "train") if opt["is_train"] else {}
+        val.check_labels(opt.get("datasets") or {})
+        train: dict[str, Any] = {}
         if opt["is_train"]:
-            model_options.check_logger(opt["logger"], cls.logger_fields)
-            model_options.check_schedule(train)
-            check_window_losses(train, opt)
-        # In training BasicSR validates only where there is such a block.
+            losses = loss_options(opt["train"], cls.train_fields)
+            others = {key: value for key, value in opt["train"].items() if key not in losses}
+            train = {**check_block(others, cls.train_fields, "train"), **losses}
+            if train["teacher"] is not None:
+                train["teacher"] = cls._check_teacher(train["teacher"], opt)
+            options.check_logger(opt, cls.logger_fields)
+            options.check_schedule(train)
+            check_losses(losses, opt)
+        # BasicSR validates during training only if there is a `val` block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = check_block(block, cls.val_fields, "val")
         if opt["is_train"] and opt.get("val") and validation["val_freq"] is None:
             raise LIIFError("val: option 'val_freq' is missing; take the whole block away to train without validation")
-        model_options.check_metrics(validation["metrics"])
+        options.check_metrics(validation["metrics"])
         return train, validation
+
+    @staticmethod
+    def _check_teacher(block: Any, opt: dict[str, Any]) -> dict[str, Any]:
+        settings = check_block(block, schema.TEACHER, "train: teacher")
+        dataset = (opt.get("datasets") or {}).get("train", {})
+        if "sample_q" not in dataset:
+            raise LIIFError(f"train: teacher: needs coordinates, which a dataset of type {dataset.get('type')} lacks")
+        return settings
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.train_opt, self.val_opt = self.check_options(opt)
-        self.skip_nonfinite = self.train_opt.get("skip_nonfinite")
-        self.results: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self.results: OrderedDict[str, dict[str, float]] = OrderedDict()  # of the last validation, by set and scale
+        self.iteration = self.skipped_steps = 0
+        self.windows = samples_windows(opt)
+        self.teacher: nn.Module | None = None
+        if opt["is_train"]:
+            self.best_metric_results: dict[str, dict[str, dict[str, Any]]] = {}
+            pipeline.check_iterations()
         with errors_in("network_g"):  # all other errors name their block
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             kind = opt["network_g"]["type"]
             raise LIIFError(f"network_g: {kind} cannot be queried at coordinates, which LIIFModel needs")
-        self.precision = model_options.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
-        self.val_precision = model_options.precision_of(self.val_opt["amp"], self.device, "val: amp")
+        self.precision = options.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
+        self.val_precision = options.precision_of(self.val_opt["amp"], self.device, "val: amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As BasicSR does it, also without a GPU; `train: freeze` comes first, for DDP has to know."""
+        """Move a network to the device and wrap it for DDP, also without a GPU. `train: freeze` must come first."""
         if net is self.net_g:
             freeze(net, self.train_opt.get("freeze", []))
         if self.opt["dist"] and self.device.type == "cpu":
@@ -91,30 +122,34 @@ class LIIFModel(ValidatedModel):
         return super().model_to_device(net)
 
     def init_training_settings(self) -> None:
-        """As BasicSR does it, and the teacher; errors of its losses name the block `train`."""
-        self.teacher = make_teacher(self.train_opt["teacher"], self.opt, self.device)
-        opt, alone = self.opt, self.teacher and not (self.train_opt["pixel_opt"] or self.train_opt["perceptual_opt"])
-        if alone:  # BasicSR refuses to train without a loss of its own
-            self.opt = {**opt, "train": {**opt["train"], "pixel_opt": {"type": "L1Loss"}}}
-        with errors_in("train: pixel_opt, perceptual_opt", RuntimeError):
-            super().init_training_settings()
-        if alone:
-            self.opt, self.cri_pix = opt, None
-        self.cri_texture = self._texture_loss(self.train_opt["texture_opt"])
+        """Set up the moving average, losses, optimizers and schedulers."""
+        self.net_g.train()
+        self.ema_decay = self.train_opt["ema_decay"]
+        if self.ema_decay > 0:
+            self._init_ema()
+        names = [*loss_options(self.opt["train"], self.train_fields), "teacher"]
+        blocks = {key: self.train_opt[key] for key in self.opt["train"] if key in names}
+        self.losses = build_losses(blocks, self.opt, self.device)
+        if block := self.train_opt["teacher"]:
+            try:
+                self.teacher = checkpoint.load(block["path"]).to(self.device).requires_grad_(False)
+            except LIIFError as error:
+                raise LIIFError(f"train: teacher: path: {error}") from None
+        self.setup_optimizers()
+        self.setup_schedulers()
 
-    def _texture_loss(self, block: dict[str, Any] | None) -> nn.Module | None:
-        """The loss that `train: texture_opt` names, which must take the windows; None where there is no such block."""
-        if not block:
-            return None
-        side = window_side(self.opt)
-        window = torch.zeros(1, 3, side, side, device=self.device)
-        with errors_in("train: texture_opt", RuntimeError):
-            criterion = build_loss(block).to(self.device)
-            criterion(window, window)
-        return criterion
+    def _init_ema(self) -> None:
+        """Build the network whose parameters are the moving average of the trained ones."""
+        self.net_g_ema = build_network(self.opt["network_g"]).to(self.device).eval()
+        path = self.opt["path"]
+        if path.get("pretrain_network_g"):
+            strict = path.get("strict_load_g", True)
+            self.load_network(self.net_g_ema, path["pretrain_network_g"], strict, "params_ema")
+        else:
+            self.model_ema(0)
 
     def setup_optimizers(self) -> None:
-        """As BasicSR does it; `encoder_lr_mul` in `optim_g` gives the encoder a learning rate of its own."""
+        """Set up the optimizer. `encoder_lr_mul` in `optim_g` sets the encoder's learning rate relative to `lr`."""
         factor = self.opt["train"]["optim_g"].pop("encoder_lr_mul", 1)
         with errors_in("train: optim_g"):
             super().setup_optimizers()
@@ -122,46 +157,61 @@ class LIIFModel(ValidatedModel):
                 split_encoder(self.optimizer_g, self.get_bare_model(self.net_g), factor)
 
     def setup_schedulers(self) -> None:
-        """As BasicSR does it; errors of the scheduler name its block."""
+        """Set up the schedulers; errors name their block."""
         with errors_in("train: scheduler"):
             super().setup_schedulers()
 
+    # Training ------------------------------------------------------------------------------------------------
+
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch: lq, coord, cell, gt (B, Q, 3) in training; lq and gt (1, 3, H, W) in validation."""
-        # Without waiting, where the loader has pinned the memory.
-        data = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
-        super().feed_data(data)
-        self.query = [data[key] for key in ("coord", "cell") if key in data]
-        self.paths = data.get("gt_path", data.get("lq_path"))
+        """Take a batch: lq, coord, cell, gt (B, Q, D) in training; lq and gt (1, D, H, W) in validation."""
+        # Copies from memory that the loader has pinned do not wait.
+        self.batch = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
+        self.lq = self.batch["lq"]
+        if "gt" in self.batch:
+            self.gt = self.batch["gt"]
+
+    def seed_step(self, current_iter: int) -> None:
+        """Seed the random numbers of a step. The seeds of different runs, iterations and ranks are independent."""
+        self.iteration = current_iter
+        key = self.opt["manual_seed"], current_iter, self.opt["rank"]
+        set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step on the batch that was fed."""
+        """Train on the batch that was fed."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
-        losses = self.generator_losses()
+        losses = self.compute_losses()
         self.scaler.scale(sum(losses.values())).backward()
         self.finish_step(current_iter, losses, [self.optimizer_g])
 
-    def generator_losses(self) -> OrderedDict[str, Tensor]:
-        """Run network and teacher on the batch; `judged` becomes output and gt, as images where samples are patches."""
+    def compute_losses(self) -> OrderedDict[str, Tensor]:
+        """Run the network and the teacher on the batch, and compute all losses in float32."""
+        query = [self.batch[key] for key in ("lq", "coord", "cell") if key in self.batch]
         with autocast(self.device, self.precision):
-            output = self.net_g(self.lq, *self.query)
-            target = self.teacher(self.lq, *self.query) if self.teacher else None
-        self.output = output.float()
-        pair = self.output, self.gt
-        self.judged = (as_images(pair[0]), as_images(pair[1])) if of_patches(self.opt) else pair
-        losses = self.losses(*self.judged)
-        if self.teacher and target is not None:
-            losses["l_teacher"] = self.teacher.loss(self.output, target)
-        if weight := self.train_opt["grid_weight"]:
-            cell = self.query[1][:, 0]
-            losses["l_grid"] = weight * grid_loss(*self.judged, 2 / cell.new_tensor(self.lq.shape[-2:]) / cell)
+            self.output = self.net_g(*query).float()
+            colors = {"output": self.output, "gt": self.gt}
+            if self.teacher is not None:
+                with torch.no_grad():
+                    colors["teacher"] = self.teacher(*query).float()
+        if self.windows:
+            colors = {name: as_images(value) for name, value in colors.items()}
+        self.compared = {**self.batch, **colors}
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        for names, module, inputs in self.losses:
+            values = module(*(self.compared[name] for name in inputs))
+            pairs = zip(names, values if isinstance(values, tuple) else (values,), strict=True)
+            losses.update((name, value) for name, value in pairs if value is not None)
         return losses
 
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
         """Step the optimizers, unless a loss or a gradient is not finite."""
         self.step_losses = {name: loss.detach() for name, loss in losses.items()}
-        bad = find_nonfinite(losses, self._gradients_to_check(optimizers), self.paths or [])
+        gradients: list[Tensor] = []
+        if not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:  # else the scaler checks, and lowers its scale
+            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+            gradients = [param.grad for group in groups for param in group["params"] if param.grad is not None]
+        bad = find_nonfinite(losses, gradients, self.batch.get("gt_path", ()))
         if bad:
             self._skip_or_stop(current_iter, "; ".join(bad))
             return
@@ -171,40 +221,240 @@ class LIIFModel(ValidatedModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def get_current_log(self) -> OrderedDict[str, float]:
-        """The losses of the last step, averaged over the ranks; read from the device only when they are logged."""
-        self.log_dict = self.reduce_loss_dict(self.step_losses)
-        if self.skipped_steps:
-            self.log_dict["skipped"] = self.skipped_steps
-        return self.log_dict
-
-    def losses(self, output: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
-        """BasicSR's losses by name, of float32 outputs (B, Q, 3), or (B, 3, p, p) where samples are patches."""
-        losses = OrderedDict()
-        if self.cri_pix:
-            losses["l_pix"] = self.cri_pix(output, gt)
-        if self.cri_perceptual:
-            percep, style = self.cri_perceptual(output, gt)
-            losses.update({k: v for k, v in (("l_percep", percep), ("l_style", style)) if v is not None})
-        if self.cri_texture:
-            losses["l_texture"] = self.cri_texture(output, gt)
-        return losses
-
-    def _gradients_to_check(self, optimizers: list[Optimizer]) -> list[Tensor]:
-        """All; but none where the scaler of float16 looks at them, and can still lower its scale."""
-        if self.scaler.is_enabled() and self.scaler.get_scale() > 1:
-            return []
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        return [param.grad for group in groups for param in group["params"] if param.grad is not None]
-
     def _skip_or_stop(self, current_iter: int, bad: str) -> None:
         """Skip a step, as often as `train: skip_nonfinite` allows, or end the run."""
-        problem = f"iteration {current_iter}: {bad}"
-        if self.skipped_steps == self.skip_nonfinite:
+        problem, limit = f"iteration {current_iter}: {bad}", self.train_opt["skip_nonfinite"]
+        if self.skipped_steps == limit:
             raise LIIFError(
                 f"{problem}; {self.skipped_steps} steps before it were skipped (train: skip_nonfinite); the last good "
                 f"checkpoint: {self.newest_checkpoint() or 'none yet'}. "
                 "A lower learning rate or train: amp: ~ often helps"
             )
         self.skipped_steps += 1
-        get_root_logger().warning(f"{problem}; step skipped, number {self.skipped_steps} of {self.skip_nonfinite}")
+        get_root_logger().warning(f"{problem}; step skipped, number {self.skipped_steps} of {limit}")
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        """Return the losses of the last step, averaged over the ranks. Only now are they read from the device."""
+        self.log_dict = self.reduce_loss_dict(self.step_losses)
+        if self.skipped_steps:
+            self.log_dict["skipped"] = self.skipped_steps
+        return self.log_dict
+
+    # Validation ----------------------------------------------------------------------------------------------
+
+    def test(self, size: tuple[int, int] | None = None) -> None:
+        """Render the image that was fed with the EMA, if there is one, at `size` (H, W) or at the network's scale."""
+        net = getattr(self, "net_g_ema", None) or self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        if size is None:
+            size = tuple(round(n * net.scale) for n in self.lq.shape[-2:])
+        with torch.no_grad(), autocast(self.device, self.val_precision):
+            self.output = net.render(self.lq, size)
+        net.train(training)
+
+    def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Validate a share of the images on every rank; the results are those of one process."""
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+
+    def nondist_validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """Validate one set at each of its scales."""
+        if self.is_train:  # at the end, BasicSR's count is one iteration too high
+            current_iter = min(current_iter, self.opt["train"]["total_iter"])
+        dataset = dataloader.dataset
+        scales = getattr(dataset, "scales", [None])
+        per_scale = len(dataset) // len(scales)
+        loader, indices = val.share_of(dataset, self.opt["rank"], self.opt["world_size"])
+        metrics = self.val_opt["metrics"] or {}
+        values = torch.zeros(len(dataset), len(metrics), dtype=torch.float64, device=self.device)
+        names = _image_names(dataset, len(scales)) if save_img else []
+        silent = self.opt["rank"] != 0 or not self.val_opt["pbar"]
+        progress = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=silent)
+        for index, data in zip(indices, progress, strict=True):
+            k, number = divmod(index, per_scale)
+            measured = self._validate_one(dataset, scales[k], data)
+            values[index] = torch.tensor(measured, dtype=torch.float64)
+            if save_img:
+                name = names[k][number] if names else osp.splitext(osp.basename(data["lq_path"][0]))[0]
+                self._save_image(val.set_label(dataset.opt["name"], scales[k]), name, current_iter)
+        values = val.sum_over_ranks(values)
+        if metrics:
+            for k, scale in enumerate(scales):
+                mean = values[k * per_scale : (k + 1) * per_scale].mean(0).tolist()
+                label = val.set_label(dataset.opt["name"], scale)
+                self._report(label, dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
+
+    def _validate_one(self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any]) -> list[float]:
+        """Render one image and return its metrics."""
+        self.feed_data(data)
+        gt, metrics = data.get("gt"), self.val_opt["metrics"]
+        self.test(tuple(gt.shape[-2:]) if gt is not None else None)
+        if not metrics:
+            return []
+        if gt is None:
+            raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with")
+        ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
+        protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
+        return val.measure(self.output, self.gt, metrics, protocol)
+
+    @master_only
+    def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
+        """Log one line; keep the best values in training, write the table when testing."""
+        self.metric_results = result
+        if self.is_train:
+            self._initialize_best_metric_results(label)
+            for metric, value in result.items():
+                self._update_best_metric_result(label, metric, value, current_iter)
+        self._log_validation_metric_values(current_iter, label, tb_logger)
+        self.results[label] = result
+        if not self.is_train:
+            val.write_table(self.opt["path"]["results_root"], self.results)
+
+    def _save_image(self, label: str, name: str, current_iter: int | str) -> None:
+        suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
+        folder = osp.join(self.opt["path"]["visualization"], label)
+        imwrite(tensor2img([self.output]), osp.join(folder, f"{name}_{suffix}.png"))
+
+    # Checkpoints ---------------------------------------------------------------------------------------------
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
+        """Load a checkpoint (ours, BasicSR's or an official one) or a model by name, without running code from it."""
+        block = "network_d" if net is getattr(self, "net_d", None) else "network_g"
+        try:
+            data = checkpoint.read(find(load_path))
+        except LIIFError as error:
+            raise LIIFError(f"path: pretrain_{block}: {error}") from None
+        checkpoints.check_block(data.get(block), self.opt[block], block, load_path, strict)
+        bare, logger = self.get_bare_model(net), get_root_logger()
+        used, left_out = checkpoint.load_params(bare, data, load_path, param_key, strict)
+        if used != param_key:
+            logger.warning(f"{load_path} has no {param_key}; {used} is used instead.")
+        if left_out:
+            total, names = len(bare.state_dict()), ", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)
+            logger.warning(
+                f"{load_path}: {len(left_out)} parameters do not fit the network's {total} and were left out "
+                f"(strict_load_{block[-1]}: false): {names}."
+            )
+        logger.info(f"Loaded {type(bare).__name__} from {load_path}, with param key: [{used}].")
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save networks and training state; BasicSR calls it with -1, -1 at the end of the training.
+
+        Raises:
+            LIIFError: a file cannot be written, a parameter is not finite, or the training ended before `total_iter`.
+        """
+        ended, total = epoch == -1 and current_iter == -1, self.opt["train"]["total_iter"]
+        early = f"the training ended after {self.iteration} of {total} iterations (train: total_iter)"
+        if ended and not self.iteration:
+            raise LIIFError(f"{early}; are there fewer images than batch_size_per_gpu? python -m liif_basicsr.train")
+        self.save_networks(current_iter)
+        self.save_training_state(epoch, current_iter)
+        if ended and self.iteration < total:
+            raise LIIFError(f"{early}; resume it with python -m liif_basicsr.train, which fills the last batch")
+
+    def save_networks(self, current_iter: int) -> None:
+        """Save the network and its moving average."""
+        if hasattr(self, "net_g_ema"):
+            self.save_network([self.net_g, self.net_g_ema], "net_g", current_iter, ["params", "params_ema"])
+        else:
+            self.save_network(self.net_g, "net_g", current_iter)
+
+    @master_only
+    def save_network(
+        self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
+    ) -> None:
+        """Write `<label>_<iter>.pth` atomically, with the options that describe the network.
+
+        Raises:
+            LIIFError: it cannot be written, or a parameter is not finite; earlier files are kept.
+        """
+        nets = net if isinstance(net, list) else [net]
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        block = net_label.replace("net", "network", 1)
+        data: dict[str, Any] = {block: checkpoint.plain(self.opt[block])}
+        for key, one in zip(keys, nets, strict=True):
+            data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
+            self._check_finite(data[key])
+        name = "latest" if current_iter == -1 else current_iter
+        checkpoint.save(osp.join(self.opt["path"]["models"], f"{net_label}_{name}.pth"), data)
+
+    def _check_finite(self, params: dict[str, Tensor]) -> None:
+        broken = next((name for name, value in params.items() if not torch.isfinite(value).all()), None)
+        if broken:
+            last = self.newest_checkpoint() or "none yet"
+            raise LIIFError(f"the network is not saved, {broken} is not finite; the last good checkpoint: {last}")
+
+    @master_only
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """Write `<iter>.state` atomically, then remove old checkpoints if an option says so."""
+        if current_iter == -1:
+            return
+        state = {
+            "epoch": epoch,
+            "iter": current_iter,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "scaler": self.scaler.state_dict(),
+            "best_metric_results": self.best_metric_results,
+            "skipped_steps": self.skipped_steps,
+        }
+        checkpoint.save(osp.join(self.opt["path"]["training_states"], f"{current_iter}.state"), checkpoint.plain(state))
+        keep = self.opt["logger"].get("keep_checkpoints")
+        if keep:
+            checkpoints.prune(*self._folders(), current_iter, keep, self._is_milestone)
+
+    def _folders(self) -> tuple[Path, Path]:
+        return Path(self.opt["path"]["models"]), Path(self.opt["path"]["training_states"])
+
+    def _is_milestone(self, iteration: int) -> bool:
+        freq = self.opt["logger"].get("keep_checkpoint_freq")
+        best = [value["iter"] for metrics in self.best_metric_results.values() for value in metrics.values()]
+        return iteration in best or bool(freq) and iteration % freq == 0
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Continue from a training state, also one of BasicSR's own models. Hyperparameters come from the options."""
+        with errors_in(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
+            checkpoints.check_state(resume_state, self.optimizers, self.schedulers)
+            states = zip(resume_state["optimizers"], resume_state["schedulers"], strict=True)
+            for optimizer, scheduler, both in zip(self.optimizers, self.schedulers, states, strict=True):
+                for change in load_optimizer(optimizer, scheduler, *both):
+                    get_root_logger().info(f"Resuming with {change} (in the training state).")
+            if resume_state.get("scaler") and self.scaler.is_enabled():
+                self.scaler.load_state_dict(resume_state["scaler"])
+        if self.opt["rank"] == 0:
+            for folder in self._folders():
+                checkpoints.remove_partial(folder)
+        self.iteration = resume_state["iter"]
+        self.skipped_steps = resume_state.get("skipped_steps", 0)
+        better = {name: block.get("better", "higher") for name, block in (self.val_opt["metrics"] or {}).items()}
+        best = resume_state.get("best_metric_results", {})
+        self.best_metric_results = {
+            label: values
+            for label, values in best.items()
+            if {name: value["better"] for name, value in values.items()} == better
+        }
+
+    def newest_checkpoint(self) -> Path | None:
+        """Return the network's newest numbered file, or None."""
+        stems = (file.stem.removeprefix("net_g_") for file in self._folders()[0].glob("net_g_*.pth"))
+        newest = max((int(stem) for stem in stems if stem.isdecimal()), default=None)
+        return None if newest is None else self._folders()[0] / f"net_g_{newest}.pth"
+
+
+def _image_names(dataset: Any, scales: int) -> list[list[str]]:
+    """Return names for the outputs of a set, at each of its scales; none if the dataset does not list its images.
+
+    They are file names without suffix. Images that would have the same name keep their suffix, or their folders.
+    """
+    if not hasattr(dataset, "lq_path"):
+        return []
+    return [_unique_names([dataset.lq_path(k, i) for i in range(dataset.num_images)]) for k in range(scales)]
+
+
+def _unique_names(paths: list[str]) -> list[str]:
+    names = [osp.splitext(osp.basename(path))[0] for path in paths]
+    root = osp.commonpath([osp.dirname(path) for path in paths])
+    for longer in (osp.basename, lambda path: osp.relpath(path, root).replace(osp.sep, "_")):
+        counts = Counter(names)
+        names = [longer(path) if counts[name] > 1 else name for path, name in zip(paths, names, strict=True)]
+    return names

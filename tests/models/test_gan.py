@@ -11,7 +11,7 @@ from experiment import NETWORK, launch, make_images, train_options, write_option
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.models.patches import as_images
+from liif_basicsr.models.losses import as_images
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 SIDE = 16

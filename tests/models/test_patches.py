@@ -16,7 +16,7 @@ from liif_basicsr.data.decode import to_tensor
 from liif_basicsr.data.sampling import generator, sample_patch
 from liif_basicsr.losses.grid_loss import grid_loss
 from liif_basicsr.losses.texture_loss import TextureLoss
-from liif_basicsr.models.patches import as_images
+from liif_basicsr.models.losses import as_images
 from liif_basicsr.rendering.coordinates import make_coord
 
 pytestmark = pytest.mark.cpu  # the items of datasets are
@@ -60,7 +60,8 @@ def test_a_patch_that_is_no_square_or_too_large_is_reported(tmp_path: Path) -> N
     refused(lambda: build({**patch, "sample_q": 80}), "sample_q: must be a square number", "not 80")
     refused(lambda: build({**patch, "sample_q": 169}), "sample_q is 169", "a square of 144 pixels")
     refused(lambda: build({**patch, "sample": "patches"}), "sample: must be one of pixels, patch")
-    paired = paired_train_block(tmp_path / "gt", tmp_path / "lq", sample="patch", sample_q=289, scales=[[1, 3]])
+    save(tmp_path / "wide" / "a.png", noise_image(20, 60))
+    paired = paired_train_block(tmp_path / "wide", tmp_path / "lq", sample="patch", sample_q=289, scales=[[1, 3]])
     refused(lambda: build(paired), "sample_q is 289", "a square of 144 pixels")
 
 
@@ -90,10 +91,11 @@ def test_basicsrs_perceptual_loss_looks_at_the_window_and_teaches(options: dict[
     model.optimize_parameters(1)
     output = model.output.detach().unflatten(1, (8, 8)).permute(0, 3, 1, 2)
     gt = batch["gt"].unflatten(1, (8, 8)).permute(0, 3, 1, 2)
-    loss = model.cri_perceptual(output, gt)[0]
+    (perceptual,) = (loss for loss in model.losses if loss.names == ("l_percep", "l_style"))
+    loss = perceptual.module(output, gt)[0]
     assert model.get_current_log()["l_percep"] == pytest.approx(loss.item(), rel=1e-5)
     assert "l_pix" in model.get_current_log()
-    model.cri_pix = None
+    model.losses = [perceptual]
     first = model.get_current_log()["l_percep"]
     for k in range(2, 12):
         model.feed_data(batch)
@@ -108,9 +110,9 @@ def test_a_perceptual_loss_on_single_pixels_or_without_weights_is_reported(optio
     refused(lambda: LIIFModel.check_options(options), "train: perceptual_opt", VGG, "https://download.pytorch.org")
     Path(VGG).parent.mkdir(parents=True)
     Path(VGG).write_bytes(b"PK" * 500)
-    refused(lambda: LIIFModel.check_options(options), VGG, "is no checkpoint, or a damaged one")
+    refused(lambda: LIIFModel.check_options(options), VGG, "not a checkpoint, or damaged")
     torch.save({"features.0.weight": torch.zeros(3)}, VGG)  # of another network
-    refused(lambda: LIIFModel(options), "train: pixel_opt, perceptual_opt: Error(s) in loading state_dict for VGG")
+    refused(lambda: LIIFModel(options), "train: perceptual_opt: Error(s) in loading state_dict for VGG")
     options["datasets"]["train"]["sample"] = "pixels"
     refused(lambda: LIIFModel.check_options(options), "train: perceptual_opt", "sample: patch")
 
@@ -125,7 +127,8 @@ def textured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     opt = model_options(tmp_path, make_images(tmp_path / "images", 2, (60, 60)))
     opt["datasets"]["train"] |= {"sample": "patch", "phase": "train", "lq_size": 11, "sample_q": 484}
     opt["datasets"]["train"]["scale_range"] = [2.2, 4]
-    opt["train"] |= {"texture_opt": {"type": "TextureLoss", "loss_weight": 3.0}, "grid_weight": 5.0}
+    opt["train"]["texture_opt"] = {"type": "TextureLoss", "loss_weight": 3.0}
+    opt["train"]["grid_opt"] = {"type": "GridLoss", "loss_weight": 5.0}
     return opt
 
 
@@ -152,10 +155,11 @@ def test_losses_on_windows_that_do_not_fit_are_reported(textured: dict[str, Any]
 
     train, data = textured["train"], textured["datasets"]["train"]
     data["sample_q"] = 400
-    refuses("train: grid_weight: needs windows of 21x21", "sample_q: 441 or more")
-    train["grid_weight"], train["texture_opt"]["windows"] = 0, [3, 9]
+    refuses("train: grid_opt: needs windows of at least 21x21", "sample_q: 441 or more")
+    train["grid_opt"], train["texture_opt"]["windows"] = None, [3, 9]
     refuses("train: texture_opt: windows of 9 pixels need images of at least 22x22")
     train["texture_opt"] = {"type": "TextureLos"}
     refuses("train: texture_opt", "TextureLos")
+    train["texture_opt"] = {"type": "TextureLoss"}
     data["sample"] = "pixels"
-    refuses("train: texture_opt: looks at more than a pixel", "sample: patch")
+    refuses("train: texture_opt: TextureLoss compares images", "sample: patch")

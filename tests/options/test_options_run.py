@@ -88,7 +88,7 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
         if "lq_size" in train_set:
             count = 64 * train_set["sample_q"] // train_set["lq_size"] ** 2
             train_set |= {"sample_q": 64 if train_set.get("sample") == "patch" else count, "lq_size": 8}
-        if opt["train"].get("grid_weight"):  # which needs larger windows
+        if "grid_opt" in opt["train"]:  # which needs larger windows
             train_set |= {"sample_q": 21**2, "lq_size": 16}
         if train_set.get("scale_range"):  # the images have six times the sides of such an input
             train_set["scale_range"] = [min(scale, 6) for scale in train_set["scale_range"]]

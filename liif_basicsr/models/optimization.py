@@ -1,0 +1,140 @@
+"""Optimization: which parameters are trained, at which learning rates, and whether a step's numbers are finite."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from basicsr.models.lr_scheduler import MultiStepRestartLR
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from liif_basicsr.config.options import suggest
+from liif_basicsr.errors import LIIFError
+
+# Entries of a scheduler's state that count steps.
+COUNTERS = {"last_epoch", "_step_count", "_last_lr"}
+
+
+def freeze(net: nn.Module, names: list[str]) -> None:
+    """Exclude modules of a network, given by name, from training.
+
+    Raises:
+        LIIFError: the network has no such module, or nothing is left to train.
+    """
+    modules = dict(net.named_modules())
+    for name in names:
+        if not name or name not in modules:
+            known = [module for module in modules if module and module.count(".") < 2]
+            raise LIIFError(f"train: freeze: the network has no part {name!r}{suggest(name, known)}")
+        modules[name].requires_grad_(False)
+    if not any(param.requires_grad for param in net.parameters()):
+        raise LIIFError(f"train: freeze: {names} leave nothing to train")
+
+
+def split_encoder(optimizer: Optimizer, net: nn.Module, factor: float) -> None:
+    """Move the encoder's parameters to a parameter group whose learning rate is multiplied by `factor`.
+
+    Raises:
+        LIIFError: no parameter of an encoder is trained, or no other parameter.
+    """
+    encoder = {id(param) for param in net.encoder.parameters()} if hasattr(net, "encoder") else set()
+    group = optimizer.param_groups[0]
+    own = [param for param in group["params"] if id(param) in encoder]
+    if not own:
+        raise LIIFError("train: optim_g: encoder_lr_mul: no encoder is trained; remove the option")
+    group["params"] = [param for param in group["params"] if id(param) not in encoder]
+    if not group["params"]:
+        raise LIIFError("train: optim_g: encoder_lr_mul: only the encoder is trained; set lr instead")
+    optimizer.add_param_group({"params": own, "lr": group["lr"] * factor})
+
+
+def load_optimizer(optimizer: Optimizer, scheduler: LRScheduler, state: Mapping[str, Any], schedule: Any) -> list[str]:
+    """Load the moments and step counts of a training state; hyperparameters remain those of the options.
+
+    If the options are unchanged, the learning rate is the very number in the state. Otherwise it is computed from the
+    options at the state's iteration.
+
+    Args:
+        optimizer, scheduler: as built from the options.
+        state, schedule: the state of each.
+
+    Returns:
+        The changes, as texts like `lr: 0.0001 instead of 0.0002`.
+    """
+    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    own = scheduler.state_dict()
+    known = {key: value for key, value in schedule.items() if key in own}
+    changes = list(_changes({k: v for k, v in known.items() if k != "last_epoch" and not k.startswith("_")}, own))
+    for before, group in zip(state["param_groups"], groups, strict=True):
+        changes += _changes({k: v for k, v in before.items() if k in group and k not in ("lr", "params")}, group)
+    optimizer.load_state_dict(dict(state))
+    if not changes:
+        scheduler.load_state_dict(known)
+        return []
+    scheduler.load_state_dict({key: value for key, value in known.items() if key in COUNTERS})
+    for group, values, lr in zip(optimizer.param_groups, groups, learning_rates(scheduler), strict=True):
+        group.update(values, lr=lr)
+    scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
+    return list(dict.fromkeys(changes))
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in before.items():
+        if _as_lists(value) != _as_lists(now[key]):
+            yield f"{key}: {_as_lists(now[key])} instead of {_as_lists(value)}"
+
+
+def _as_lists(value: Any) -> Any:
+    """Return lists for tuples, and for the counter of milestones, so that values before and after saving are equal."""
+    if isinstance(value, Mapping):
+        return sorted(value.items())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def learning_rates(scheduler: Any) -> list[float]:
+    """Compute the learning rate of each parameter group at the scheduler's current step.
+
+    BasicSR's `MultiStepRestartLR.get_lr` only describes one step from the rate before it.
+    """
+    if not isinstance(scheduler, MultiStepRestartLR):
+        return scheduler.get_lr()
+    step = scheduler.last_epoch
+    pairs = zip(scheduler.restarts, scheduler.restart_weights, strict=True)
+    start, weight = max(((k, w) for k, w in pairs if k <= step), default=(0, 1))
+    drops = sum(count for milestone, count in scheduler.milestones.items() if start < milestone <= step)
+    return [lr * weight * scheduler.gamma**drops for lr in scheduler.base_lrs]
+
+
+def find_nonfinite(losses: Mapping[str, Tensor], gradients: Iterable[Tensor], paths: Iterable[str]) -> list[str]:
+    """Check a step's losses and gradients. All ranks must call it, and get the same result.
+
+    It waits for the device once if all numbers are finite.
+
+    Args:
+        losses: this rank's losses by name.
+        gradients: the gradients to check.
+        paths: the images in this rank's batch.
+
+    Returns:
+        For each rank with a number that is not finite, a text that names it and the paths.
+    """
+    finite = torch.stack([torch.isfinite(tensor).all() for tensor in (*losses.values(), *gradients)])
+    anywhere = (~finite).any().float()
+    if dist.is_initialized():
+        dist.all_reduce(anywhere)
+    if not anywhere:
+        return []
+    report = None
+    if not finite[: len(losses)].all():
+        values = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
+        report = f"the loss is not finite ({values}) on {list(paths)}"
+    elif not finite.all():
+        report = f"the gradient is not finite on {list(paths)}"
+    reports: list[str | None] = [report]
+    if dist.is_initialized():
+        reports = [None] * dist.get_world_size()
+        dist.all_gather_object(reports, report)
+    return [one for one in reports if one]
