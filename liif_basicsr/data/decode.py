@@ -1,8 +1,10 @@
 """Convert image files to RGB pixels, and pixels to tensors."""
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -10,20 +12,22 @@ from typing import IO
 import numpy as np
 import tifffile
 import torch
-from PIL import Image
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.formats import open_image
 
+REMEDY = "replace or remove it"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def decode(content: bytes, name: str) -> np.ndarray:
     """Decode an image file.
 
-    Gray and palette images become RGB, alpha is dropped, and 16-bit values keep their upper 8 bits. The EXIF
-    orientation is ignored, as in the official code.
+    Gray and palette images become RGB, alpha is dropped, and 16-bit values keep their upper 8 bits. Metadata is
+    ignored, even if it is damaged; so is the EXIF orientation, as in the official code.
 
     Args:
         content: the file's bytes.
@@ -36,15 +40,16 @@ def decode(content: bytes, name: str) -> np.ndarray:
         LIIFError: the file is corrupt, truncated, too large, not an image, or a TIFF whose values are not unsigned
             integers of at most 16 bits.
     """
-    with _open(BytesIO(content), name) as image:
-        if content.startswith(TIFF_SIGNATURES):
-            planes = _separate_planes(content)
-            if planes is not None:
-                return planes
-        if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
-            gray = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
-            return np.repeat(gray[..., None], 3, axis=2)
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    content = _critical_chunks(content)
+    with _naming(name):
+        planes = _separate_planes(content) if content.startswith(TIFF_SIGNATURES) else None
+        if planes is not None:
+            return planes
+        with open_image(BytesIO(content), REMEDY) as image:
+            if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
+                gray = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
+                return np.repeat(gray[..., None], 3, axis=2)
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def size_of(path: str | Path) -> tuple[int, int]:
@@ -53,38 +58,62 @@ def size_of(path: str | Path) -> tuple[int, int]:
     Raises:
         LIIFError: as `decode`.
     """
-    with _open(path, str(path)) as image:
-        return image.height, image.width
+    with _naming(str(path)), open(path, "rb") as file:
+        head = file.read(33)
+        file.seek(0)
+        if head.startswith(PNG_HEADER) and len(head) == 33:
+            width, height, crc = struct.unpack(">II5xI", head[16:])
+            if width and height and crc == zlib.crc32(head[12:29]):
+                return height, width
+        page = _tiff_page(file) if head.startswith(TIFF_SIGNATURES) else None
+        if page is not None:
+            return page.imagelength, page.imagewidth
+        with open_image(file, REMEDY) as image:
+            return image.height, image.width
 
 
 @contextmanager
-def _open(file: str | Path | IO[bytes], name: str) -> Iterator[Image.Image]:
-    """Open an image with Pillow; name the file in every error."""
+def _naming(name: str) -> Iterator[None]:
+    """Put the file's name in front of every error."""
     try:
-        with open(file, "rb") if isinstance(file, (str, Path)) else nullcontext(file) as opened:
-            _check_tiff(opened)
-            with open_image(opened, "replace or remove it") as image:
-                yield image
+        yield
     except LIIFError as error:
         raise LIIFError(f"{name} {error}") from None
     except OSError as error:
         raise LIIFError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
-def _check_tiff(file: IO[bytes]) -> None:
-    """Raise for a TIFF whose values have no known range; Pillow would read them as black, clipped or not at all."""
-    is_tiff = file.read(4) in TIFF_SIGNATURES
-    file.seek(0)
-    if not is_tiff:
-        return
+def _critical_chunks(content: bytes) -> bytes:
+    """Remove the ancillary chunks of a PNG, which Pillow refuses if they are damaged. Other files stay unchanged."""
+    if not content.startswith(PNG_SIGNATURE):
+        return content
+    kept, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    while start + 8 <= len(content):
+        length, first_letter = struct.unpack_from(">IB", content, start)
+        end = start + 12 + length
+        if not first_letter & 0x20:  # upper case: critical
+            kept.append(content[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def _tiff_page(file: IO[bytes]) -> tifffile.TiffPage | None:
+    """Return the first page of a TIFF; None if its directory is damaged, which Pillow reports.
+
+    Raises:
+        LIIFError: the values have no known range; Pillow would read them as black, clipped or not at all.
+    """
     try:
         with tifffile.TiffFile(file) as tiff:
-            dtype = tiff.pages.first.dtype
-    except Exception:  # a damaged directory, which Pillow reports
-        dtype = None
-    file.seek(0)
-    if dtype is not None and (dtype.kind not in "ub" or dtype.itemsize > 2):
+            page = tiff.pages.first
+            dtype = page.dtype
+    except Exception:
+        return None
+    finally:
+        file.seek(0)
+    if dtype is None or dtype.kind not in "ub" or dtype.itemsize > 2:
         raise LIIFError(f"has {dtype} values; convert it to unsigned integers of 8 or 16 bits")
+    return page
 
 
 def _separate_planes(content: bytes) -> np.ndarray | None:
@@ -93,20 +122,20 @@ def _separate_planes(content: bytes) -> np.ndarray | None:
     Returns:
         uint8 array (H, W, 3), RGB; None for any other TIFF.
     """
+    page = _tiff_page(BytesIO(content))
+    if page is None or page.samplesperpixel < 3 or page.photometric != tifffile.PHOTOMETRIC.RGB:
+        return None
+    if page.planarconfig != tifffile.PLANARCONFIG.SEPARATE or page.compression != tifffile.COMPRESSION.NONE:
+        return None
     try:
-        with tifffile.TiffFile(BytesIO(content)) as tiff:
-            page = tiff.pages.first
-            planar = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and page.samplesperpixel >= 3
-            if not planar or page.compression != 1 or page.photometric != tifffile.PHOTOMETRIC.RGB:
-                return None
-            planes = page.asarray()
-    except Exception as error:  # damage beyond the header
-        raise LIIFError(f"is corrupt ({str(error)[:120]}); replace or remove it") from None
+        planes = tifffile.imread(BytesIO(content), key=0)
+    except Exception as error:  # damage beyond the directory
+        raise LIIFError(f"is corrupt ({str(error)[:120]}); {REMEDY}") from None
+    most = np.iinfo(planes.dtype).max
     if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):  # colors are multiplied by alpha
-        alpha = np.maximum(planes[3:4], 1).astype(np.float64) / np.iinfo(planes.dtype).max
-        planes = (planes / alpha).clip(0, np.iinfo(planes.dtype).max).round().astype(planes.dtype)
-    planes = planes >> 8 if planes.dtype == np.uint16 else planes
-    return np.ascontiguousarray(planes[:3].transpose(1, 2, 0).astype(np.uint8))
+        planes = (planes * (most / np.maximum(planes[3:4], 1))).clip(0, most).round().astype(planes.dtype)
+    planes = planes[:3] >> 8 if planes.dtype == np.uint16 else planes[:3]
+    return np.ascontiguousarray(planes.transpose(1, 2, 0).astype(np.uint8))
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

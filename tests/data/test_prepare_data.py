@@ -192,6 +192,25 @@ def test_the_benchmark_archive_is_laid_out(tmp_path: Path) -> None:
     assert not list((tmp_path / "other" / "Set5").glob("*x3*"))
 
 
+@pytest.mark.parametrize("others", ["b.jpg", "b.tif"])
+def test_images_that_would_share_a_name_are_refused(tmp_path: Path, others: str) -> None:
+    for name in ("a.png", "b.png", others):
+        save(tmp_path / "bm" / "Mine" / name, noise_image(24, 24))
+    with pytest.raises(LIIFError, match=r"b\.\w+ and b\.\w+ would both become b\.png; rename one"):
+        sets.benchmark(tmp_path / "bm", tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_images_that_differ_in_suffix_have_keys_of_their_own(tmp_path: Path) -> None:
+    images = {"a.png": 1, "a.bmp": 2, "a_2.png": 3}
+    for name, seed in images.items():
+        save(tmp_path / "photos" / name, noise_image(24, 24, seed))
+    store(open_any(tmp_path / "photos"), tmp_path / "set.lmdb", Settings())
+    source = open_any(tmp_path / "set.lmdb")
+    found = {source.read(index).tobytes() for index in range(len(source))}
+    assert found == {noise_image(24, 24, seed).tobytes() for seed in images.values()}
+
+
 def test_made_low_resolution_equals_the_usual_files(tmp_path: Path, shared_data: Path) -> None:
     theirs = shared_data / "benchmark" / "Set5"
     shutil.copytree(theirs / "GT_x4", tmp_path / "plain" / "Set5")
