@@ -5,28 +5,22 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import yaml
-
-from liif_basicsr.data.degradations import Degradation
-from liif_basicsr.data.prepare import sets, storing
-from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
-from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs
-from liif_basicsr.data.source import ImageSource
-from liif_basicsr.devices import PRECISIONS, best_precision
+from liif_basicsr.cli._arguments import PRECISIONS
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.hub.teacher import Teacher
+
+if TYPE_CHECKING:
+    from liif_basicsr.data.source import ImageSource
 
 ORDER = 8
 EXAMPLES = """
-  python -m liif_basicsr prepare folder my_photos datasets/my_photos
-  python -m liif_basicsr prepare div2k
-  python -m liif_basicsr prepare benchmark
-  python -m liif_basicsr prepare celeba_hq
-  python -m liif_basicsr prepare quickstart
-  python -m liif_basicsr prepare teach my_photos datasets/my_pairs --teacher realesrgan-x4plus --degradation photo
+  liif-basicsr prepare folder my_photos datasets/my_photos
+  liif-basicsr prepare div2k
+  liif-basicsr prepare benchmark
+  liif-basicsr prepare celeba_hq
+  liif-basicsr prepare quickstart
+  liif-basicsr prepare teach my_photos datasets/my_pairs --teacher realesrgan-x4plus --degradation photo
 
 It can be interrupted and run again: a data set appears under its name only when it is complete, and `teach` keeps its
 pairs. With `folder` and `div2k`, --check lists corrupt images and writes nothing."""
@@ -42,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def command(make: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         sub = commands.add_parser(make.__name__, help=make.__doc__, description=make.__doc__)
-        sub.set_defaults(make=make)
+        sub.set_defaults(make=make, parser=sub)
         return sub
 
     sub = command(folder)
@@ -71,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 def folder(args: argparse.Namespace) -> int:
     """Store images of any size as sub-images in LMDB, or as decoded pixels."""
+    from liif_basicsr.data.prepare import storing
+
     if args.out is None and not args.check:
         raise LIIFError("prepare folder: the name of the data set is missing; add one, such as datasets/my_photos")
     return _check_or_store(storing.open_any(args.folder), args.out or args.folder, args)
@@ -78,22 +74,30 @@ def folder(args: argparse.Namespace) -> int:
 
 def div2k(args: argparse.Namespace) -> int:
     """Store DIV2K's 800 training images."""
+    from liif_basicsr.data.prepare import sets
+
     name = "DIV2K_train_HR" if args.pixels else "DIV2K_train_HR_sub"
     return _check_or_store(sets.open_div2k(args.folder), args.folder.parent / name, args)
 
 
 def benchmark(args: argparse.Namespace) -> int:
     """Lay out Set5, Set14, B100 and Urban100."""
+    from liif_basicsr.data.prepare import sets
+
     return _report(sets.benchmark(args.folder, args.out), args.out)
 
 
 def celeba_hq(args: argparse.Namespace) -> int:
     """Resize square images to 256, 128, 64 and 32 pixels, and write split.json."""
+    from liif_basicsr.data.prepare.celeba_hq import celeba_hq as make_celeba_hq
+
     return _report(make_celeba_hq(args.folder, args.out, args.processes), args.out)
 
 
 def quickstart(args: argparse.Namespace) -> int:
     """Make a small set from the photographs that come with scikit-image."""
+    from liif_basicsr.data.prepare import sets
+
     sets.quickstart(args.out)
     print(f"{args.out}/train.lmdb and {args.out}/val are ready")
     return 0
@@ -101,9 +105,17 @@ def quickstart(args: argparse.Namespace) -> int:
 
 def teach(args: argparse.Namespace) -> int:
     """Make distillation pairs: degraded crops, a teacher's output for them, and the originals."""
+    import torch
+
+    from liif_basicsr.data.degradations import Degradation
+    from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs
+    from liif_basicsr.data.prepare.storing import open_any
+    from liif_basicsr.devices import best_precision
+    from liif_basicsr.hub.teacher import Teacher
+
     degradation = Degradation(_yaml(args.degradation), "--degradation")
-    teacher = Teacher(args.teacher, args.precision)
-    photos = storing.open_any(args.folder)
+    teacher = Teacher(args.teacher, args.precision or best_precision(torch.device("cpu"), 8))
+    photos = open_any(args.folder)
     pairs = DistillationPairs(photos, teacher, degradation, args.lq_size, args.seed, args.plain)
     made = make_pairs(pairs, args.out, args.count, args.processes)
     print(f"{made} pairs made, {args.out} is ready. In an options file:")
@@ -114,6 +126,8 @@ def teach(args: argparse.Namespace) -> int:
 
 
 def _yaml(text: str) -> Any:
+    import yaml
+
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -132,6 +146,8 @@ def _report(made: list[Path], out: Path) -> int:
 
 def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> int:
     """List corrupt images, or store the images as `out` with the suffix of its kind."""
+    from liif_basicsr.data.prepare import storing
+
     if args.check:
         lines = storing.corrupt(source, args.processes)
         print(*lines, f"{len(lines)} of {len(source)} images in {source.root} are corrupt", sep="\n")
@@ -159,16 +175,14 @@ def _add_teach_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
                      help="share of pairs of a single color or gradient, which stay unchanged (%(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="another seed makes other pairs (%(default)s)")
-    sub.add_argument("--precision", choices=PRECISIONS, default=best_precision(torch.device("cpu"), 8),
-                     help="(%(default)s, the fastest here)")
+    sub.add_argument("--precision", choices=PRECISIONS, help="(the fastest here)")
     _add_processes(sub)
 
 
 def _add_store_options(sub: argparse.ArgumentParser) -> None:
-    default = storing.Settings()
-    sub.add_argument("--crop", type=_positive, default=default.crop, help="side of a sub-image (%(default)s)")
-    sub.add_argument("--step", type=_positive, default=default.step, help="distance between sub-images (%(default)s)")
-    sub.add_argument("--level", type=int, choices=range(10), default=default.level, metavar="0-9",
+    sub.add_argument("--crop", type=_positive, default=480, help="side of a sub-image (%(default)s)")
+    sub.add_argument("--step", type=_positive, default=240, help="distance between sub-images (%(default)s)")
+    sub.add_argument("--level", type=int, choices=range(10), default=1, metavar="0-9",
                      help="PNG compression (%(default)s); 0 is the fastest to read, at twice the size")
     sub.add_argument("--pixels", action="store_true", help="store whole images as decoded pixels, to be memory-mapped")
     sub.add_argument("--check", action="store_true", help="list corrupt images and write nothing")

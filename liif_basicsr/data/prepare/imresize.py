@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from liif_basicsr.rendering.warps import bicubic
+from liif_basicsr.rendering.cubic import cubic
 
 
 def imresize(image: np.ndarray, scale: int) -> np.ndarray:
@@ -30,5 +30,5 @@ def _weights(n: int, scale: int) -> np.ndarray:
     """(n / scale, n + 4 scale) weights of the padded pixels of an axis, for each output pixel."""
     centers = (np.arange(n // scale) + 0.5) * scale - 0.5
     # The kernel is stretched by the scale against aliasing.
-    weights = bicubic((centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale)
+    weights = cubic((centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale)
     return weights / weights.sum(axis=1, keepdims=True)
