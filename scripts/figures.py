@@ -124,7 +124,7 @@ def run_degradations(args: argparse.Namespace) -> None:
 def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace) -> None:
     """Crop the panels to the region, and write them."""
     whole = next(iter(rows[0].values()))
-    top, left, height, width = check_window((whole.height, whole.width), args.region)
+    _, (top, left, height, width) = check_window((whole.height, whole.width), args.region)
     box = left, top, left + width, top + height
     pages = [
         np.asarray(sheet({label: panel.crop(box) for label, panel in panels.items()}, args.zoom, args.columns))

@@ -82,7 +82,7 @@ def run_sheet(args: argparse.Namespace) -> None:
         matrix = rectification(corners, size)
     else:
         matrix, size = rotation((pixels.shape[0], pixels.shape[1]), args.rotate, scale=scale)
-    top, left, height, width = check_window(size, args.region)
+    _, (top, left, height, width) = check_window(size, args.region)
     panels = {
         "cv2, Lanczos": cv2.warpPerspective(pixels, matrix, size[::-1], flags=cv2.INTER_LANCZOS4),
         args.model: Warper(args.model).whole(pixels, Homography(matrix, size), 0),

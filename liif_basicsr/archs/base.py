@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.rendering.coordinates import check_size, check_window, make_cell, make_coord
-from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling, check_memory
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
 from liif_basicsr.rendering.places import PixelGrid, Queries
 from liif_basicsr.rendering.renderer import EncodedImage
 
@@ -158,7 +158,7 @@ class ContinuousNetwork(nn.Module):
 
     def query(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
         """Return the values at coordinates without checking the arguments, see `forward`."""
-        return self.denormalize(self.decoder(self.encode(lq), coord, cell), lq, coord)
+        return self.denormalize(self.decoder(self.encode(lq), coord, cell), lq, coord).contiguous()
 
     def encode(self, lq: Tensor) -> Tensor:
         """Return the feature grid: (B, C, h, w) in [0, 1] to (B, out_channels, h, w)."""
@@ -202,11 +202,7 @@ class ContinuousNetwork(nn.Module):
             LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
         """
         self.check_image(lq)
-        size, part = check_size(size), check_window(size, window)
-        if lq.device.type == "cpu":
-            needed = self.num_out_ch * len(lq) * part.height * part.width * lq.element_size()
-            check_memory(f"size {tuple(size)}", needed, "render one window at a time")
-        images = [EncodedImage(self, image[None], 0, self.tiling.tile, None).render(size, part) for image in lq]
+        images = [EncodedImage(self, image[None], 0, self.tiling.tile, None).render(size, window) for image in lq]
         return images[0] if len(images) == 1 else torch.cat(images)
 
     @torch.no_grad()

@@ -38,11 +38,17 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     raise LIIFError(f"size: expected (H, W), two integers of at least 1, got {size}")
 
 
-def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None) -> Window:
-    """Return the window, or the whole image of `size` (H, W) for None; raise LIIFError unless it lies in the image."""
-    height, width = check_size(size)
+def check_window(
+    size: tuple[int, int], window: tuple[int, int, int, int] | None
+) -> tuple[tuple[int, int], Window]:
+    """Return the size (H, W) and a window of it, the whole image for None.
+
+    Raises:
+        LIIFError: `size` is not two positive integers, or the window exceeds it.
+    """
+    height, width = size = check_size(size)
     if window is None:
-        return Window(0, 0, height, width)
+        return size, Window(0, 0, height, width)
     try:
         part = Window(*map(as_int, window))
     except TypeError:
@@ -50,8 +56,8 @@ def check_window(size: tuple[int, int], window: tuple[int, int, int, int] | None
     rows = 0 <= part.top < part.top + part.height <= height
     cols = 0 <= part.left < part.left + part.width <= width
     if not rows or not cols:
-        raise LIIFError(f"window: (top, left, height, width) {tuple(part)} exceeds the image of size {tuple(size)}")
-    return part
+        raise LIIFError(f"window: (top, left, height, width) {tuple(part)} exceeds the image of size {size}")
+    return size, part
 
 
 def pixel_centers(n: int, start: int = 0, stop: int | None = None, device: torch.device | None = None) -> Tensor:

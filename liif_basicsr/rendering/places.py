@@ -31,15 +31,14 @@ class Axis:
         n: features along the axis in the whole image.
         first: the first feature at hand.
         count: number of features at hand.
+
+    Attributes:
+        rel_cell: size of a queried pixel relative to the features; a feature is 2 wide.
     """
 
     def __init__(self, coord: Tensor, cell: Tensor | float, n: int, first: int, count: int) -> None:
         self.coord, self.cell, self.n, self.first, self.count = coord, cell, n, first, count
-
-    @property
-    def rel_cell(self) -> Tensor | float:
-        """Size of a queried pixel relative to the features; a feature is 2 wide."""
-        return self.cell * self.n
+        self.rel_cell = cell * n
 
     def corners(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[Tensor, Tensor]:
         """Return the local ensemble's features: index and relative coordinate, (sides, ...) each."""
@@ -149,7 +148,7 @@ class PixelAxis(Axis):
 
     def position(self) -> np.ndarray:
         """Return the centers in features from the center of the image's first feature, float64 (R,)."""
-        return (np.asarray(self.pixels) + 0.5) * self.n / self.n_out - 0.5
+        return (np.arange(self.pixels.start, self.pixels.stop) + 0.5) * self.n / self.n_out - 0.5
 
     def lower_neighbor(self) -> tuple[np.ndarray, Tensor]:
         """Return the feature below each center and the offset above it in [0, 1).
@@ -165,7 +164,7 @@ class PixelAxis(Axis):
     def corners_in_numpy(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[np.ndarray, np.ndarray]:
         """Return `corners` bit-identically without waiting for a device: (sides, R) int64 and float32."""
         one, n, n_out = np.float32, self.n, self.n_out
-        coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.asarray(self.pixels, one)
+        coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.arange(self.pixels.start, self.pixels.stop, dtype=one)
         corner = coord + np.array([side / n + EPS_SHIFT if side else 0 for side in sides], one)[:, None]
         inside = corner.clip(one(-1 + EPS_SHIFT), one(1 - EPS_SHIFT))
         position = ((inside + one(1)).astype(np.float64) * (n / 2) - 0.5).astype(one)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
-from liif_basicsr.rendering.coordinates import check_size, check_window
+from liif_basicsr.rendering.coordinates import check_window
 from liif_basicsr.rendering.features import Region, open_features
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 
@@ -31,6 +31,9 @@ class EncodedImage:
         max_bytes: size of the features to keep; with 0 each tile is encoded when it is needed.
         tile: input pixels along the edge of a tile.
         threads: torch threads that encode; None for the current number.
+
+    Attributes:
+        in_size: (h, w) of the image.
     """
 
     def __init__(
@@ -38,12 +41,8 @@ class EncodedImage:
     ) -> None:
         self.net, self.lq = net, lq
         self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
+        self.in_size = self.features.size
         self._axes: OrderedDict[Any, PixelAxis] = OrderedDict()
-
-    @property
-    def in_size(self) -> tuple[int, int]:
-        """(h, w) of the image."""
-        return self.features.size
 
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
@@ -60,21 +59,20 @@ class EncodedImage:
             (1, D, height, width) in [0, 1] (not clamped).
 
         Raises:
-            LIIFError: `size` is not positive, or the window exceeds the output.
+            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
         """
-        size = check_size(size)
-        window = check_window(size, window)
-        halo = self.net.decoder.halo(self.in_size, size)
+        size, window = check_window(size, window)
+        if self.lq.device.type == "cpu":
+            needed = self.net.num_out_ch * window.height * window.width * self.lq.element_size()
+            memory.check_memory(f"size {size}", needed, "render one window at a time")
+        tile, halo = self.net.tiling.tile, self.net.decoder.halo(self.in_size, size)
         out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
-        for rows in self._spans(0, size, window.top, window.height, halo):
-            for cols in self._spans(1, size, window.left, window.width, halo):
+        for rows in spans(size[0], self.in_size[0], window.top, window.height, tile, halo):
+            for cols in spans(size[1], self.in_size[1], window.left, window.width, tile, halo):
                 top, left = rows.outputs.start - window.top, cols.outputs.start - window.left
                 target = out[0, :, top : top + len(rows.outputs), left : left + len(cols.outputs)]
                 self._render_tile(rows, cols, size, target)
         return out
-
-    def _spans(self, axis: int, size: tuple[int, int], start: int, length: int, halo: int) -> Iterator[Span]:
-        return spans(size[axis], self.in_size[axis], start, length, self.net.tiling.tile, halo)
 
     def _render_tile(self, rows: Span, cols: Span, size: tuple[int, int], target: Tensor) -> None:
         """Decode the outputs of one tile into `target` (D, height, width)."""

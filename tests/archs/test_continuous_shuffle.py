@@ -124,3 +124,10 @@ def test_the_functions_stay_in_float32_under_autocast():
 def test_widths_below_1_are_refused(name):
     with pytest.raises(LIIFError, match=f"network_g: {name}: must be a whole number of at least 1"):
         ContinuousShuffleSR({"type": "EDSR", "num_feat": 4, "num_block": 1}, **{name: 0})
+
+
+def test_gradcheck():
+    decoder = small_decoder(num_basis=2)
+    feat = torch.randn(1, 5, 2, 3, dtype=torch.float64, requires_grad=True)
+    coord, cell = torch.rand(1, 3, 2).double() * 2 - 1, torch.rand(1, 3, 2).double()
+    assert torch.autograd.gradcheck(lambda feat: decoder(feat, coord, cell), (feat,))

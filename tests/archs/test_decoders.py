@@ -1,6 +1,7 @@
 """The contract of every decoder: its fast path equals its queries in tiles, windows, dtypes and gradients."""
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tiling import assert_tiling_is_exact
 from liif_basicsr.archs import build_network, list_archs
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder
 from liif_basicsr.archs.encoders import build_encoder
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.memory import Tiling
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid
@@ -217,3 +219,88 @@ def test_tiling_is_an_argument(name):
     whole = net.render(lq, (50, 50))
     net.tiling = Tiling(tile=7, block_bytes=4000)
     torch.testing.assert_close(net.render(lq, (50, 50)), whole, rtol=0, atol=3e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know:UserWarning")  # the renderer's NumPy code runs eagerly
+@each_decoder
+def test_compiled_networks_equal_eager_ones(name):
+    net, lq = small_network(name).eval(), torch.rand(1, 3, 6, 7)
+    coord, cell = torch.rand(1, 9, 2) * 2 - 1, torch.full((1, 1, 2), 0.1)
+    # Networks of one scale read the largest cell back, which splits the graph.
+    query = torch.compile(net.query, fullgraph=name not in ("PixelShuffleSR", "FixedScaleSR"), backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(query(lq, coord, cell), net(lq, coord, cell), rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.compile(net, backend="eager")(lq), net(lq), rtol=0, atol=1e-5)
+    torch.compiler.reset()
+
+
+@each_decoder
+def test_outputs_are_contiguous_with_gradients(name):
+    net, lq = small_network(name).train(), torch.rand(2, 3, 5, 6)
+    assert net(lq).is_contiguous()
+    assert net(lq, torch.rand(2, 30, 2), torch.rand(2, 1, 2)).is_contiguous()
+
+
+@each_decoder
+def test_copies_are_independent(name):
+    net, lq = small_network(name).eval(), torch.rand(1, 3, 5, 6)
+    before, copied = net.render(lq, (9, 11)), copy.deepcopy(net)
+    with torch.no_grad():
+        for param in net.parameters():
+            param.zero_()
+    torch.testing.assert_close(copied.render(lq, (9, 11)), before)
+
+
+@each_decoder
+def test_half_precision_weights(name):
+    net, lq = small_network(name), torch.rand(1, 3, 5, 6)
+    coord, cell = torch.rand(1, 9, 2) * 2 - 1, torch.full((1, 9, 2), 0.1)
+    with torch.no_grad():
+        expected = net(lq, coord, cell)
+        found = net.bfloat16()(lq.bfloat16(), coord, cell)
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=6e-2)
+
+
+@pytest.mark.parametrize("shapes, message", [
+    (((2, 3, 4, 5), (1, 7, 2), (1, 1, 2)), r"coord: expected shape \(2, Q, 2\), got \(1, 7, 2\)"),
+    (((1, 3, 4, 5), (2, 7, 2), (2, 1, 2)), r"coord: expected shape \(1, Q, 2\), got \(2, 7, 2\)"),
+    (((1, 3, 4, 5), (7, 2), (1, 1, 2)), "coord: expected shape"),
+    (((1, 3, 4, 5), (1, 7, 3), (1, 1, 2)), "coord: expected shape"),
+    (((1, 3, 4, 5), (1, 7, 2), (1, 3, 2)), r"cell: expected shape \(1, 7, 2\) or \(1, 1, 2\), got \(1, 3, 2\)"),
+    (((2, 3, 4, 5), (2, 7, 2), (1, 1, 2)), "cell: expected shape"),
+    (((1, 3, 4, 5), (1, 7, 2), (1, 2)), "cell: expected shape"),
+    (((1, 3, 4, 5), (1, 7, 2), None), "cell: missing"),
+])  # fmt: skip
+def test_invalid_query_shapes(shapes, message):
+    net = small_network("LIIF")
+    arguments = [shape and torch.zeros(shape) for shape in shapes]
+    for use in (net, net.sample) if arguments[2] is not None else (net,):
+        with pytest.raises(LIIFError, match=message):
+            use(*arguments)
+
+
+def test_nan_coordinates():
+    net, coord = small_network("LIIF"), torch.zeros(1, 3, 2)
+    coord[0, 1, 0] = torch.nan
+    for use in (net, net.sample):
+        with pytest.raises(LIIFError, match="coord: contains NaN"):
+            use(torch.rand(1, 3, 4, 5), coord, torch.ones(1, 1, 2))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "FixedScaleSR"])
+def test_any_number_of_channels(name, channels):
+    options = {"type": name, "encoder": ENCODER, **NETWORKS[name], "num_in_ch": channels, "num_out_ch": channels}
+    net, lq, size = build_network(options), torch.rand(2, channels, 5, 7), (13, 16)
+    with torch.no_grad():
+        queries = net(lq, make_coord(size).expand(2, -1, -1), make_cell(size).expand(2, 1, -1))
+    assert queries.shape == (2, 13 * 16, channels)
+    torch.testing.assert_close(net.render(lq, size), queries.mT.unflatten(2, size), rtol=0, atol=3e-6)
+    with pytest.raises(LIIFError, match=rf"lq: expected shape \(B, {channels}, h, w\)"):
+        net.render(torch.rand(1, 3, 5, 7), size)
+
+
+def test_encoder_channels_must_match():
+    block = {"type": "LIIF", "encoder": {**ENCODER, "num_in_ch": 4}, "num_in_ch": 1}
+    with pytest.raises(LIIFError, match="network_g: encoder: num_in_ch: is 4, but the network's is 1"):
+        build_network(block)
