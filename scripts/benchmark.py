@@ -1,12 +1,12 @@
-"""Speed and memory against the official code, as ratios measured in one run.
+"""Compare speed and memory with the official code, as ratios measured in one run.
 
     git clone https://github.com/yinboc/liif official
     python scripts/benchmark.py --official official
-    python scripts/benchmark.py --networks   # what networks cost and what PSNR they have on Set5, as Markdown
+    python scripts/benchmark.py --networks   # cost and PSNR on Set5 of each network, as Markdown
 
 Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
-`--official` only our own times are printed. Close other programs: they disturb the measurement. `--device cuda`
-measures networks on a GPU, and not what runs on the CPU: the official code, samples and validation.
+`--official`, only our own times are printed. Close other programs, which disturb the measurement. `--device cuda`
+measures networks on a GPU, and skips the official code, samples and validation, which run on the CPU.
 """
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ MEMORY_CASES = [((64, 64), (6144, 6144)), ((3456, 4608), (6912, 9216))]
 
 
 def precisions() -> dict[str, torch.dtype]:
-    """The precisions to measure on the default device."""
+    """Return the precisions to measure on the default device."""
     fast = bfloat16_is_fast(torch.get_default_device())
     return {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if fast else {})}
 
 
 def measure_products(runs: int) -> dict[str, float]:
-    """The machine's best rate for a product of width 256, linear or 1x1 convolution: precision -> GFLOP/s."""
+    """Measure the fastest matrix product of width 256, as linear layer or 1x1 convolution: precision -> GFLOP/s."""
     best = {}
     for precision, dtype in precisions().items():
         rates = []
@@ -62,7 +62,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, runs: int) -> None:
-    """Time whole images, and compare the decoder's rate with the machine's best."""
+    """Time whole images, and compare the decoder's rate with the fastest matrix product."""
     lq = torch.rand(1, 3, *LOW)
     base = (lambda: official_render(theirs, lq, HIGH)) if theirs else None
     rates = measure_products(runs)
@@ -74,8 +74,8 @@ def measure_render(net: Any, theirs: Any, runs: int) -> None:
                       lambda: net.render(lq, HIGH), runs)
         exact = 4 * 3 * 256 * 256 * 2 * HIGH[0] * HIGH[1] / 1e9  # 4 corners, 3 layers
         rate = exact / (own - encoder[precision])
-        print(f"| its three layers, {precision} | {rate:.0f} GFLOP/s | {rate / rates[precision]:.0%} of the best "
-              f"256-wide product, {rates[precision]:.0f} GFLOP/s | |")
+        print(f"| the MLP's three 256-wide layers, {precision} | {rate:.0f} GFLOP/s | {rate / rates[precision]:.0%} of "
+              f"the fastest 256-wide matrix product, {rates[precision]:.0f} GFLOP/s | |")
     if theirs:
         difference = (net.render(lq, HIGH) - official_render(theirs, lq, HIGH)).abs().max()
         print(f"| largest difference, float32 | {difference:.1e} | | |")
@@ -109,7 +109,7 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
 
 
 def measure_memory() -> None:
-    """Print the peak memory of processes that render one large image each."""
+    """Print the peak memory of rendering large images, each in its own process."""
     for low, high in MEMORY_CASES:
         device = torch.get_default_device().type
         command = [sys.executable, __file__, "--device", device, "--peak", *map(str, (*low, *high))]
@@ -136,8 +136,8 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="one pair for each row, to check that it runs")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images (minutes)")
     parser.add_argument("--networks", action="store_true", help="print only a table of networks: cost, time, PSNR")
-    parser.add_argument("--data", type=Path, default=Path("datasets"), help="where Set5 is (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results/tables.json"), help="where PSNR is kept")
+    parser.add_argument("--data", type=Path, default=Path("datasets"), help="folder of Set5 (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results/tables.json"), help="file that keeps PSNR")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -146,17 +146,17 @@ def main() -> int:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Measure row by row and print the table, or for `--peak` its one row.
+    """Measure and print the table, or the row of `--peak`.
 
     Raises:
-        LIIFError: there is no GPU, or what is asked for runs on the CPU alone.
+        LIIFError: torch cannot use a GPU, or the measurement runs on the CPU only.
     """
     use_device(args.device)
     if args.peak:
         print_peak(*args.peak)
         return
     if args.device == "cuda" and (args.official or args.networks):
-        raise LIIFError("--official and --networks: run on the CPU, not on --device cuda")
+        raise LIIFError("--official, --networks: run on the CPU only; remove --device cuda")
     torch.manual_seed(0)
     if args.networks:
         measure_networks(args.data, args.results, args.runs)
@@ -167,8 +167,8 @@ def measure(args: argparse.Namespace) -> None:
     cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     print(f"torch {torch.__version__}, {cpu if args.device == 'cpu' else torch.cuda.get_device_name()}")
     if "bfloat16" not in precisions():
-        print("bfloat16 is not measured: this processor has no instructions for it")
-    print("\n| | ours | times as fast as the official code in float32 | from, to |\n|---|---|---|---|")
+        print("bfloat16 is skipped: this processor lacks instructions for it")
+    print("\n| | ours | speedup over the official code in float32 | range |\n|---|---|---|---|")
     measure_render(net, theirs, args.runs)
     measure_fast(theirs, args.runs)
     measure_training(net, theirs, args.runs)

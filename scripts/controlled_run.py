@@ -1,9 +1,9 @@
-"""The paper's comparisons at a small size: a short training of each variant, all else equal, and their table.
+"""Repeat the paper's comparisons with short trainings that differ in one setting, and print their table.
 
     python scripts/controlled_run.py
 
-LIIF, its ablations, MetaSR, and LIIF trained at one scale only, with the seed, data, iterations and encoder of
-`options/train_controlled.yml`. An interrupted run continues: trained variants are kept, and a training resumes.
+The variants are LIIF, its ablations, MetaSR, and LIIF trained at one scale only. All use the seed, data, iterations and
+encoder of `options/train_controlled.yml`. An interrupted run continues with the first unfinished training.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from liif_basicsr.launch.options import read
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "options" / "train_controlled.yml"
-# Name -> changed options; None removes one. Source: paper, section 4.
+# Name -> changed options; None removes an option. Source: paper, section 4.
 VARIANTS: dict[str, dict[str, Any]] = {
     "LIIF": {},
     "MetaSR": {"network_g": {"type": "MetaSR", "hidden_dims": None}},
@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with `changes` merged in, block by block; None removes an option."""
+    """Return options with `changes` merged in, block by block; None removes an option."""
     result = dict(options)
     for key, value in changes.items():
         result[key] = changed(result[key], value) if isinstance(value, Mapping) else value
@@ -46,19 +46,16 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def train(variant: str, options: Mapping[str, Any]) -> Path:
-    """Train a variant, or resume it, or do nothing where it is trained already.
-
-    Returns:
-        Its checkpoint.
+    """Train or resume a variant, unless it is finished, and return its checkpoint.
 
     Raises:
-        LIIFError: its folder was trained with other options, or the training fails.
+        LIIFError: the folder was trained with other options, or the training fails.
     """
     own = {**changed(options, VARIANTS[variant]), "name": f"{options['name']}_{variant}"}
     folder, path = Path("experiments", own["name"]), Path("experiments", f"{own['name']}.yml")
     text = yaml.safe_dump(own, sort_keys=False)
     if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == text):
-        raise LIIFError(f"{folder}: was not trained with these options; move it away to train it again")
+        raise LIIFError(f"{folder}: was trained with other options; move it to train again")
     trained = folder / "models" / "net_g_latest.pth"
     if not trained.exists():
         check_output(path, [".yml"])
@@ -66,12 +63,12 @@ def train(variant: str, options: Mapping[str, Any]) -> Path:
         command = [sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"]
         status = subprocess.run(command, check=False).returncode
         if status:
-            raise LIIFError(f"the training of {variant} ended with status {status}")
+            raise LIIFError(f"{variant}: the training ended with status {status}; see its output above")
     return trained
 
 
 def tabulate(trained: Mapping[str, Path], args: argparse.Namespace) -> int:
-    """Make the table of all variants with tables.py; returns its exit status."""
+    """Print the table of all variants with tables.py, and return its exit status."""
     networks = ["bicubic", *(f"{variant}={path}" for variant, path in trained.items())]
     command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *args.sets]
     command += ["--data", args.data, "--scales", *args.scales, "--metrics", "psnr", "--out", args.out]
@@ -79,12 +76,12 @@ def tabulate(trained: Mapping[str, Path], args: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """Train the variants that are not trained yet, and make the table."""
+    """Train the missing variants and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--options", default=str(OPTIONS), help="the common options (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--sets", nargs="+", default=["Set5", "Set14"], help="as in tables.py (default: Set5 Set14)")
-    parser.add_argument("--data", default="datasets", help="where the folders of the sets are (default: %(default)s)")
+    parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
     parser.add_argument("--scales", nargs="+", default=["2", "3", "4", "6", "8", "12"], help="as in tables.py")
     parser.add_argument("--out", default="results/controlled.md", help="the table (default: %(default)s)")
     args = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Injects faults that must do no harm: kills, full disks, corrupt files; prints a table of the outcomes.
+"""Inject faults that must do no harm, such as kills, full disks and corrupt files, and print a table of outcomes.
 
     python scripts/faults.py            # 30 kills, 200 images, 50 checkpoints, 100 options files; some minutes
-    python scripts/faults.py --short    # a small version, as run by the tests
+    python scripts/faults.py --short    # a short version, which the tests run
 
-The exit status is 1 if any outcome was wrong; a line is printed for each.
+The exit status is 1 if any outcome was wrong; each is printed in a line.
 """
 import argparse
 import os
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ["OMP_NUM_THREADS"] = "1"  # tensors are tiny, and sums keep their order
+os.environ["OMP_NUM_THREADS"] = "1"  # the tensors are tiny, and the order of sums stays the same
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
@@ -22,7 +22,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="few kills and files")
-    parser.add_argument("--seed", type=int, default=0, help="of all random choices (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (default: all)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

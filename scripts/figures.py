@@ -1,14 +1,14 @@
-"""Figures from images and checkpoints.
+"""Draw figures from images and checkpoints.
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
     python scripts/figures.py curve bicubic liif-fast --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
-    python scripts/figures.py times bicubic liif-fast --sets Set5 --scales 2 4 8 --out times.png
+    python scripts/figures.py times bicubic edsr-baseline-liif liif-fast --sets Set5 --scales 2 4 8 --out times.png
     python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
-`sheet` downsamples an image and upscales it again: low resolution, bicubic, each model, and the image itself, side by
-side, in a row for each `--scale`; `--degradation` degrades it, too. `curve` draws PSNR against scale, with the
-arguments, the measurements and the saved results of `tables.py`; `times` draws it against the time per megapixel of
-output, which it measures each time. `degradations` shows several draws of each degradation in a row.
+`sheet` downsamples an image and upscales it again. It shows the input, bicubic, each model and the original side by
+side, in one row per `--scale`. `curve` plots PSNR against scale, with the arguments and saved results of `tables.py`.
+`times` plots PSNR against the time per megapixel of output, which it always measures. `degradations` shows several
+samples of each degradation.
 """
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
 def downscaled(gt: Image.Image, scale: float, degradation: Degradation | None, seed: int = 0) -> Image.Image:
-    """An image, smaller by `scale`: clean, with Pillow's bicubic, or degraded."""
+    """Downsample an image with Pillow's bicubic filter, or degrade it."""
     size = max(1, round(gt.height / scale)), max(1, round(gt.width / scale))
     pixels = np.array(gt)
     return Image.fromarray(downsample(pixels, size) if degradation is None else degradation(pixels, size, seed))
 
 
 def upscale_all(gt: Image.Image, low: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
-    """Upscale an image's low-resolution form by each method; label -> image of gt's size."""
+    """Upscale a low-resolution image with each method: label -> image of the original's size."""
     panels = {f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST)}
     lq, target = (to_image_tensor(np.asarray(image))[None] for image in (low, gt))
     protocol = protocol_options("benchmark", (scale, scale) if min(gt.size) > 4 * scale else (0, 0))
@@ -59,11 +59,11 @@ def upscale_all(gt: Image.Image, low: Image.Image, scale: float, methods: Sequen
         output = method.render(lq, (gt.height, gt.width))
         (psnr,) = measure(output, target, {"psnr": METRICS["psnr"]}, protocol)
         panels[f"{method.label}, {psnr:.2f} dB"] = Image.fromarray(to_pixels(output[0]))
-    return {**panels, "the image itself": gt}
+    return {**panels, "original": gt}
 
 
 def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Image.Image:
-    """Panels below their labels, `columns` in a row (None: all), each pixel repeated `zoom` times along both axes."""
+    """Arrange labeled panels, `columns` per row (None: all in one), with pixels repeated `zoom` times."""
     columns = min(columns or len(panels), len(panels))
     width, height = (zoom * n for n in next(iter(panels.values())).size)
     step_x, step_y = width + GAP, height + LABEL_HEIGHT
@@ -81,23 +81,23 @@ def region_of(text: str) -> tuple[int, int, int, int]:
     try:
         top, left, height, width = (int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not top,left,height,width") from None
+        raise argparse.ArgumentTypeError(f"expected top,left,height,width, got {text!r}") from None
     return top, left, height, width
 
 
 def read_image(args: argparse.Namespace) -> Image.Image:
-    """The image that a sheet is of, when all else that its arguments say is right."""
+    """Check the arguments of a sheet and read its image."""
     check_output(args.out, SHEETS)
     for scale in args.scale:
         if not 1 <= scale < 1e4:
-            raise LIIFError(f"--scale {scale:g}: must be at least 1")
+            raise LIIFError(f"--scale: expected a number of at least 1, got {scale:g}")
     gt = read_srgb(args.image)
     check_window((gt.height, gt.width), args.region)
     return gt
 
 
 def run_sheet(args: argparse.Namespace) -> None:
-    """Make a sheet, with a row for each scale, and write it."""
+    """Write a sheet with one row per scale."""
     gt = read_image(args)
     degradation = Degradation(args.degradation, "--degradation") if args.degradation else None
     methods = open_methods(["bicubic", *args.model], args.precision)
@@ -109,7 +109,7 @@ def run_sheet(args: argparse.Namespace) -> None:
 
 
 def run_degradations(args: argparse.Namespace) -> None:
-    """Degrade an image again and again."""
+    """Write a sheet with several samples of each degradation."""
     gt = read_image(args)
     panels: dict[str, Image.Image] = {}
     made = [(text, Degradation(text, f"degradation {text}")) for text in args.degradation]
@@ -122,7 +122,7 @@ def run_degradations(args: argparse.Namespace) -> None:
 
 
 def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace) -> None:
-    """Crop the panels to the region, and write them."""
+    """Crop the panels to the region and write them."""
     whole = next(iter(rows[0].values()))
     _, (top, left, height, width) = check_window((whole.height, whole.width), args.region)
     box = left, top, left + width, top + height
@@ -138,7 +138,7 @@ def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace
 
 
 def run_curve(args: argparse.Namespace) -> None:
-    """Measure what the results lack, and draw PSNR against scale."""
+    """Measure missing results and plot PSNR against scale."""
     check_curve(args.out, scales_of(args))
     found = measured(args)
     if found is None:
@@ -148,7 +148,7 @@ def run_curve(args: argparse.Namespace) -> None:
 
 
 def run_times(args: argparse.Namespace) -> None:
-    """Measure what the results lack and all times, and draw PSNR against time."""
+    """Measure missing results and all times, and plot PSNR against time."""
     check_curve(args.out, scales_of(args))
     found = measured(args, ["psnr"])
     if found is None:
@@ -166,21 +166,21 @@ def run_times(args: argparse.Namespace) -> None:
 def add_sheet_arguments(
     command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], scales: int | str
 ) -> None:
-    """What all sheets are made of; `scales`: how many the command takes."""
-    command.add_argument("--image", required=True, help="the image, in full resolution")
+    """Add the arguments of sheets; `scales` is the `nargs` of --scale."""
+    command.add_argument("--image", required=True, help="image in full resolution")
     command.add_argument(
-        "--scale", type=float, nargs=scales, default=[4], metavar="S", help="how much it is downsampled (default: 4)",
+        "--scale", type=float, nargs=scales, default=[4], metavar="S", help="downsampling factor (default: 4)",
     )  # fmt: skip
-    command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels")
+    command.add_argument("--region", type=region_of, help="part to show: top,left,height,width in pixels")
     command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
-    command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
+    command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
     command.set_defaults(run=run)
 
 
 def add_curve_arguments(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
-    """What is drawn of results."""
+    """Add the arguments of curves."""
     add_arguments(command)
-    command.add_argument("--out", type=Path, required=True, help="the figure to write: .png, .svg, .pdf")
+    command.add_argument("--out", type=Path, required=True, help="output figure: .png, .svg, .pdf")
     command.set_defaults(run=run)
 
 
@@ -188,19 +188,19 @@ def main() -> int:
     """Parse the command line and run the command; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("sheet", help="one image, downsampled and upscaled again by each model")
+    command = commands.add_parser("sheet", help="an image, downsampled and upscaled again by each model")
     add_sheet_arguments(command, run_sheet, "+")
-    command.add_argument("--model", action="append", default=[], help="a NETWORK as in `curve`; may be repeated")
-    command.add_argument("--degradation", help="such as photo or jpeg:60 (default: clean)")
+    command.add_argument("--model", action="append", default=[], help="NETWORK as in `curve`; may be repeated")
+    command.add_argument("--degradation", help="for example photo or jpeg:60 (default: none)")
     command.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
-    command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels in a row (default: all)")
-    command = commands.add_parser("degradations", help="what degradations make of an image")
+    command.add_argument("--columns", type=int, choices=SMALL, metavar="N", help="panels per row (default: all)")
+    command = commands.add_parser("degradations", help="samples of degradations")
     add_sheet_arguments(command, run_degradations, 1)
     command.add_argument(
         "degradation", nargs="*", default=["photo", "jpeg", "realesrgan"],
-        help="such as photo or jpeg:60 (default: %(default)s)",
+        help="for example photo or jpeg:60 (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="of each, in a row (4)")
+    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="samples of each (4)")
     command = commands.add_parser("times", help="PSNR against time per megapixel")
     command.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")
     add_curve_arguments(command, run_times)

@@ -1,7 +1,7 @@
-"""Prints, as constraints for pip, the lowest versions that setup.cfg allows and that exist for this Python.
+"""Print the lowest versions that setup.cfg allows and that exist for this Python, as constraints for pip.
 
     python scripts/lowest_versions.py > lowest.txt
-    python scripts/lowest_versions.py --installed torch numpy    # what is installed here, as cells of a table
+    python scripts/lowest_versions.py --installed torch numpy    # installed versions, as cells of a table
 """
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.version import Version
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-# Each torchvision asks for the one torch that it was built with; other versions of BasicSR have a test of their own.
+# Each torchvision requires one version of torch. Other versions of BasicSR have their own test.
 LEFT_OUT = ("torch", "basicsr")
 
 
 def requirements() -> list[Requirement]:
-    """Those of setup.cfg that name a lowest version and are for this Python."""
+    """Return the requirements in setup.cfg that apply to this Python and set a lowest version."""
     config = ConfigParser(interpolation=None)
     config.read(Path(__file__).parents[1] / "setup.cfg", encoding="utf-8")
     lines = config["options"]["install_requires"].split("\n")
@@ -31,24 +31,24 @@ def requirements() -> list[Requirement]:
 
 
 def lowest(requirement: Requirement) -> Version:
-    """The lowest version that is allowed and, of what has wheels, has one for this Python."""
+    """Return the lowest allowed version with a wheel for this Python."""
     command = [*PIP, "index", "versions", requirement.name]
     printed = subprocess.run(command, text=True, capture_output=True, check=True).stdout
     [line] = (line for line in printed.splitlines() if line.startswith("Available versions:"))
     known = (Version(number) for number in line.partition(":")[2].split(","))
     allowed = sorted(number for number in known if number in requirement.specifier)
-    # From some version on there are wheels for this Python.
+    # All versions from some version on have wheels for this Python.
     return allowed[bisect_left(allowed, True, key=lambda number: has_wheel(requirement.name, number))]
 
 
 def has_wheel(name: str, number: Version) -> bool:
-    """Whether there is a wheel for this Python."""
+    """Return whether a version has a wheel for this Python."""
     command = [*PIP, "install", "--dry-run", "--ignore-installed", "--no-deps", "--only-binary=:all:"]
     return subprocess.run([*command, f"{name}=={number}"], capture_output=True, check=False).returncode == 0
 
 
 def installed(name: str) -> str:
-    """The installed version, or a dash."""
+    """Return the installed version, or a dash."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained network, its validation table and an image to look at. Safe to run again.
+# Install the plugin in a fresh clone, train a small network, and write an example image. Safe to run again.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
@@ -7,15 +7,15 @@ activate_environment
 install_plugin .
 link_basicsr
 
-say "What is installed"
+say "Installed versions"
 python -m liif_basicsr doctor
 
-say "Photographs to train on and to validate with"
+say "Photographs for training and validation"
 python -m liif_basicsr prepare quickstart
 
 say "Training, about five minutes on two CPU cores"
 python basicsr/train.py -opt options/train_liif_quickstart.yml
 
-say "An image to look at"
+say "Example image"
 python scripts/figures.py sheet --image datasets/quickstart/val/coffee.png --scale 4 --out quickstart.png \
     --model experiments/train_liif_quickstart/models/net_g_latest.pth

@@ -1,12 +1,12 @@
-"""One table of networks on sets at scales: PSNR and SSIM by the paper's protocols, with the paper's numbers.
+"""Print a table of networks on sets and scales: PSNR and SSIM by the paper's protocols, with the paper's numbers.
 
     python scripts/tables.py bicubic liif-fast mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
     python scripts/tables.py bicubic liif-photo --sets Kodak24 --scales 4 --degradation jpeg:60 --protocol div2k \
         --metrics psnr niqe --reference realesrgan-x4plus
 
-Sets are those of `prepare benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each result
-is saved as soon as it is measured: an interrupted run continues, and only what has changed is measured again. Under
-torchrun the processes share the images.
+Sets are written by `prepare benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Results are saved
+at once: an interrupted run continues, and only changed checkpoints or images are measured again. The processes of
+torchrun share the images.
 """
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from liif_basicsr.hub.official import to_official
 
 
 def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -> dict[str, Values]:
-    """Seconds per megapixel of output, and the speed relative to the official code, by label.
+    """Measure the time per megapixel of output in seconds, and the speedup over the official code, by label.
 
     The official code runs EDSR-baseline-LIIF in float32 on the CPU, alternating with each method, as in benchmark.py.
     """
     if official and torch.cuda.is_available():
-        raise LIIFError("--official: runs on the CPU; set CUDA_VISIBLE_DEVICES to nothing")
+        raise LIIFError("--official: runs on the CPU only; set CUDA_VISIBLE_DEVICES to an empty string")
     torch.manual_seed(0)
     lq, base = torch.rand(1, 3, *LOW), None
     if official:
@@ -55,7 +55,7 @@ def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, write the tables, and print one."""
+    """Measure, write the tables and print one."""
     for path in args.out:
         check_output(path, FORMS)
     found = measured(args, args.metrics, args.reference)
@@ -71,13 +71,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Parse the command line and make the table; bad input is reported in one line."""
+    """Parse the command line and print the table; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument(
         "--metrics", nargs="+", choices=METRICS, default=["psnr", "ssim"], help="default: psnr ssim",
     )  # fmt: skip
-    parser.add_argument("--reference", metavar="NETWORK", help="also PSNR to what it makes, last in each cell")
+    parser.add_argument("--reference", metavar="NETWORK", help="also print PSNR to its output, last in each cell")
     parser.add_argument("--time", action="store_true", help="also measure the time per megapixel of output")
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif to compare times with")
     parser.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# The tests on each Python, with the newest versions of what the plugin stands on and with the lowest that setup.cfg
-# names. Each cell gets an environment of its own, one after the other, which is deleted at its end: hours for all of
-# them, and some 6 GB of disk at a time.
+# Run the tests on each Python, with the newest and the lowest supported versions of the dependencies. Each cell gets its
+# own environment, which is deleted at its end. All cells take hours, and about 6 GB of disk at a time.
 #     bash scripts/test_matrix.sh                                 # Python 3.10 to 3.13, newest and lowest
-#     bash scripts/test_matrix.sh 3.10:lowest 3.13 -- -k startup  # these cells; what follows -- goes to pytest
-# The table goes to results/matrix/table.md, what each cell printed to results/matrix/<python>-<column>.log.
+#     bash scripts/test_matrix.sh 3.10:lowest 3.13 -- -k startup  # these cells; arguments after -- go to pytest
+# The table is results/matrix/table.md; the output of each cell is results/matrix/<python>-<column>.log.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
@@ -35,7 +34,7 @@ main() {
 run_cell() {
     local version=$1 column=$2 python log="$OUT/$1-$2.log" folder status=0 row
     shift 2
-    python=$(find_python "$version") || fail "there is no Python $version on PATH or under pyenv"
+    python=$(find_python "$version") || fail "Python $version: not found on PATH or under pyenv; install it"
     say "Python $version, $column versions; see $log"
     folder=$(mktemp -d)
     (
@@ -52,7 +51,7 @@ run_cell() {
     return "$status"
 }
 
-# install_cell COLUMN FOLDER: into the active environment.
+# install_cell COLUMN FOLDER: install into the active environment.
 install_cell() {
     export PIP_DISABLE_PIP_VERSION_CHECK=1
     if [ "$1" = lowest ]; then
@@ -74,7 +73,7 @@ find_python() {
     return 1
 }
 
-# outcome LOG STATUS: pytest's last line, or where it did not come to that.
+# outcome LOG STATUS: pytest's last line, or the last line of a failed installation.
 outcome() {
     grep -E '^[0-9]+ (passed|failed|skipped|deselected)' "$1" | tail -n 1 || echo "not run (status $2): $(tail -n 1 "$1")"
 }

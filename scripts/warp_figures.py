@@ -1,10 +1,10 @@
-"""Warped images to look at: cv2 with Lanczos interpolation beside a network.
+"""Show warped images: cv2 with Lanczos interpolation next to a network.
 
     python scripts/warp_figures.py page --out page.png
     python scripts/warp_figures.py sheet --image page.png --quad 78,61 417,35 449,499 41,480 --scale 1.5 --out sheet.png
     python scripts/warp_figures.py sheet --image photo.png --rotate 5 --scale 2 --region 300,200,200,300 --out sheet.png
 
-`page` makes a page of text as a camera may have seen it, and prints its corners; `sheet` warps an image in both ways.
+`page` writes a simulated photograph of a page of text and prints its corners. `sheet` warps an image with both methods.
 """
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from liif_basicsr.rendering.homographies import (
 from liif_basicsr.rendering.warps import Homography
 
 TEXT = Path(__file__).parents[1] / "LICENSE"
-PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # (H, W); how much finer the page is drawn than the camera sees it
+PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # sizes (H, W), and oversampling of the photograph
 CORNERS = [(78.0, 61.0), (417.0, 35.0), (449.0, 499.0), (41.0, 480.0)]
 
 
 def draw_page() -> Image.Image:
-    """A page of the licence's text."""
+    """Draw a page of the license's text."""
     page = Image.new("RGB", PAGE[::-1], "white")
     lines = [line.strip() for line in TEXT.read_text(encoding="utf-8").splitlines() if line.strip()]
     draw = ImageDraw.Draw(page)
@@ -49,7 +49,7 @@ def draw_page() -> Image.Image:
 
 
 def photographed(page: Image.Image) -> Image.Image:
-    """A page as a camera sees it: its corners at CORNERS, on a dark desk, antialiased."""
+    """Simulate a photograph of a page on a dark desk, with its corners at CORNERS."""
     matrix = np.linalg.inv(rectification(np.array(CORNERS), PAGE))
     size = FINER * PHOTO[0], FINER * PHOTO[1]
     fine = cv2.warpPerspective(
@@ -59,14 +59,14 @@ def photographed(page: Image.Image) -> Image.Image:
 
 
 def run_page(args: argparse.Namespace) -> None:
-    """Make the page and write it."""
+    """Write the page."""
     check_output(args.out, SHEETS)
     save(args.out, photographed(draw_page()))
     print(f"{args.out}: --quad", *(f"{x:g},{y:g}" for x, y in CORNERS))
 
 
 def run_sheet(args: argparse.Namespace) -> None:
-    """Warp an image in both ways, write them side by side."""
+    """Warp an image with both methods and write them side by side."""
     check_output(args.out, SHEETS)
     try:
         pixels = read(args.image).pixels
@@ -93,7 +93,7 @@ def run_sheet(args: argparse.Namespace) -> None:
 
 
 def save(path: Path, image: Image.Image) -> None:
-    """Write an image whole."""
+    """Write an image atomically."""
     content = BytesIO()
     image.save(content, SHEETS[path.suffix], quality=88)
     write(path, content.getvalue())
@@ -103,18 +103,18 @@ def main() -> int:
     """Parse the command line and run the command; bad input is one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("page", help="a page of text as a camera may have seen it")
-    command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
+    command = commands.add_parser("page", help="a simulated photograph of a page of text")
+    command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
     command.set_defaults(run=run_page)
     command = commands.add_parser("sheet", help="one image, warped by cv2 and by a network")
     command.add_argument("--image", type=Path, required=True)
     how = command.add_mutually_exclusive_group(required=True)
-    how.add_argument("--quad", nargs=4, metavar="X,Y", help="as the command `warp` takes it")
+    how.add_argument("--quad", nargs=4, metavar="X,Y", help="as in the command `warp`")
     how.add_argument("--rotate", type=float, metavar="DEGREES", help="counterclockwise")
     command.add_argument("--scale", type=float, default=1, help="default: %(default)s")
-    command.add_argument("--region", type=region_of, help="show only top,left,height,width, in pixels of the output")
+    command.add_argument("--region", type=region_of, help="part to show: top,left,height,width in output pixels")
     command.add_argument("--model", default="liif-fast", help="a known name or a .pth file (default: %(default)s)")
-    command.add_argument("--out", type=Path, required=True, help="the image to write: .png, .jpg")
+    command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
     command.set_defaults(run=run_sheet)
     args = parser.parse_args()
     return run_script("warp_figures.py", lambda: args.run(args), "run it again")

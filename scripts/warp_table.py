@@ -1,16 +1,16 @@
-"""A table of warped images: PSNR and SSIM of networks, of cv2 with bicubic and of cv2 with Lanczos interpolation.
+"""Print a table of warped images: PSNR and SSIM of networks and of cv2 with bicubic and Lanczos interpolation.
 
     python scripts/warp_table.py liif-fast edsr-baseline-liif --sets Kodak24=val/Kodak24 Set14=Set14/GT_x2 --out t.md
 
-Two tasks, each on every image of every folder:
+Two tasks are measured on every image:
 
-- turned x2: the image is reduced by 2 (Pillow, bicubic), turned by a random angle and enlarged by 2 in one step. The
-  truth is the image in full size turned alike: by cv2 with Lanczos interpolation to four times the size, which Pillow
-  then reduces with its Lanczos filter.
-- there and back: the middle of the image is turned by 30 degrees and back, at x1. The truth is the image.
+- turned x2: the image is downsampled by 2 (Pillow, bicubic), then rotated by a random angle and upscaled by 2 in one
+  step. The ground truth is the full-size image rotated by cv2 with Lanczos interpolation to four times the size, then
+  downsampled with Pillow's Lanczos filter.
+- there and back: the center of the image is rotated by 30 degrees and back, at x1. The ground truth is the image.
 
-PSNR and SSIM are of the luma (weights 65.738, 129.057, 25.064 over 256) of 8-bit outputs, of all pixels but those less
-than BORDER from where the image ends, the mean over a set.
+PSNR and SSIM are means over a set, of the luma (weights 65.738, 129.057, 25.064 over 256) of 8-bit outputs. Pixels
+within BORDER of the image's edge are ignored.
 """
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from liif_basicsr.rendering.warps import Homography
 
 LUMA = np.array([65.738, 129.057, 25.064]) / 256
 BORDER = 8
-FINER = 4  # how much finer than the output the truth is interpolated
+FINER = 4  # oversampling of the ground truth
 CV2 = {"cv2 bicubic": cv2.INTER_CUBIC, "cv2 Lanczos": cv2.INTER_LANCZOS4}
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
@@ -46,14 +46,14 @@ Warping = Callable[[np.ndarray, np.ndarray, Size], np.ndarray]
 
 
 class Scores(NamedTuple):
-    """What an output is worth: PSNR in dB and SSIM."""
+    """PSNR in dB and SSIM."""
 
     psnr: float
     ssim: float
 
 
 def scores(output: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> Scores:
-    """Of pixels (H, W, 3) in [0, 255], where `seen` (H, W) is true."""
+    """Compare pixels (H, W, 3) in [0, 255] where the mask `seen` (H, W) is true."""
     a, b = output.astype(np.float64) @ LUMA, truth.astype(np.float64) @ LUMA
     error = np.mean((a - b)[seen] ** 2)
     _, similar = structural_similarity(
@@ -63,18 +63,18 @@ def scores(output: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> Scores:
 
 
 def interpolated(flag: int) -> Warping:
-    """How cv2 warps."""
+    """Return a function that warps with cv2."""
     return lambda pixels, matrix, size: cv2.warpPerspective(pixels, matrix, size[::-1], flags=flag)
 
 
 def by_network(model: str, precision: str) -> Warping:
-    """How a network warps."""
+    """Return a function that warps with a network."""
     warper = Warper(model, precision=precision)
     return lambda pixels, matrix, size: warper.whole(pixels, Homography(matrix, size), 0)
 
 
 def turned_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """An image turned in full size, as sharp as it can be: float (H, W, 3)."""
+    """Warp a full-size image with antialiasing, as float (H, W, 3)."""
     fine = cv2.warpPerspective(
         pixels.astype(np.float32), scaling((FINER, FINER)) @ matrix, (FINER * size[1], FINER * size[0]),
         flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE,
@@ -84,7 +84,7 @@ def turned_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarr
 
 
 def turned_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float) -> dict[str, Scores]:
-    """Reduced by 2, then turned and enlarged by 2."""
+    """Score an image downsampled by 2, then rotated and upscaled by 2."""
     h, w = (n // 2 * 2 for n in pixels.shape[:2])
     pixels = np.ascontiguousarray(pixels[:h, :w])
     low = np.asarray(Image.fromarray(pixels).resize((w // 2, h // 2), Image.Resampling.BICUBIC))
@@ -97,7 +97,7 @@ def turned_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float) 
 
 
 def there_and_back(pixels: np.ndarray, warpings: dict[str, Warping], edge: int) -> dict[str, Scores]:
-    """Turned by 30 degrees and back."""
+    """Score an image rotated by 30 degrees and back."""
     top, left = (max(0, n - edge) // 2 for n in pixels.shape[:2])
     pixels = np.ascontiguousarray(pixels[top : top + edge, left : left + edge])
     own = (pixels.shape[0], pixels.shape[1])
@@ -111,17 +111,17 @@ def there_and_back(pixels: np.ndarray, warpings: dict[str, Warping], edge: int) 
 
 
 def measure(folder: Path, warpings: dict[str, Warping], args: argparse.Namespace) -> dict[str, dict[str, Scores]]:
-    """Task -> method -> the mean over a folder's images."""
+    """Return the means over a folder's images, by task and method."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
     if not files:
-        raise LIIFError(f"{folder}: no images ({' '.join(sorted(ENDINGS))}) there")
+        raise LIIFError(f"{folder}: no images found; expected {' '.join(sorted(ENDINGS))}")
     angles = np.random.default_rng(args.seed).uniform(-180, 180, len(files))
     found: dict[str, list[dict[str, Scores]]] = {"turned x2": [], "there and back": []}
     for path, degrees in zip(tqdm(files[: args.images], desc=folder.name, disable=None), angles, strict=False):
         pixels = read(path).pixels
         pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1].repeat(3, axis=2)
         if pixels.dtype != np.uint8 or min(pixels.shape[:2]) < 8 * BORDER:
-            raise LIIFError(f"{path}: must have 8 bits and at least {8 * BORDER} pixels along each edge")
+            raise LIIFError(f"{path}: expected 8 bits and edges of at least {8 * BORDER} pixels; remove the image")
         found["turned x2"].append(turned_x2(pixels, warpings, degrees))
         found["there and back"].append(there_and_back(pixels, warpings, args.edge))
     return {
@@ -131,7 +131,7 @@ def measure(folder: Path, warpings: dict[str, Warping], args: argparse.Namespace
 
 
 def table(results: dict[str, dict[str, dict[str, Scores]]], labels: list[str]) -> str:
-    """Markdown: a row for each task on each set."""
+    """Return a Markdown table with one row per set and task."""
     lines = ["| set | task | " + " | ".join(labels) + " |", "|" + "---|" * (2 + len(labels))]
     for name, tasks in results.items():
         for task, values in tasks.items():
@@ -141,7 +141,7 @@ def table(results: dict[str, dict[str, dict[str, Scores]]], labels: list[str]) -
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print the table, write it."""
+    """Measure, print the table and write it."""
     if args.out:
         check_output(args.out, {".md": None})
     sets = dict(text.split("=", 1) if "=" in text else (Path(text).name, text) for text in args.sets)
@@ -154,15 +154,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Parse the command line and make the table; bad input is one line."""
+    """Parse the command line and print the table; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="NETWORK", help="a known name or a .pth file; any number")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="images in full size")
+    parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="full-size images")
     parser.add_argument("--images", type=int, metavar="N", help="only the first N of each folder")
-    parser.add_argument("--edge", type=int, default=256, help="pixels that are turned there and back (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the angles (default: %(default)s)")
+    parser.add_argument("--edge", type=int, default=256, help="side of the square rotated there and back (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the angles (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
-    parser.add_argument("--out", type=Path, help="a .md file to write, too")
+    parser.add_argument("--out", type=Path, help="also write a .md file")
     args = parser.parse_args()
     return run_script("warp_table.py", lambda: run(args), "run it again")
 

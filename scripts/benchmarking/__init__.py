@@ -1,1 +1,1 @@
-"""The measurements of scripts/benchmark.py and their tools."""
+"""Measurements of scripts/benchmark.py."""

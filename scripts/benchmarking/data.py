@@ -1,4 +1,4 @@
-"""Training samples and a validation, on large mosaics of scikit-image's photographs."""
+"""Measure training samples and a validation, on large mosaics of scikit-image's photographs."""
 from __future__ import annotations
 
 import random
@@ -28,13 +28,11 @@ SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": T
 # Official cache, our corresponding source, samples per run.
 CASES = [("none", "disk", 8), ("bin", "lmdb", 40), ("in_memory", "pixels", 200)]
 OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decoded pixels, memory-mapped"}
-
-
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
 def make_images(folder: Path) -> None:
-    """Write COUNT mosaics of SIZE, each in another order."""
+    """Write COUNT mosaics of SIZE, each in a different order."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):
@@ -46,13 +44,13 @@ def make_images(folder: Path) -> None:
 
 
 def open_ours(root: Path, kind: str) -> Any:
-    """Our dataset with the official settings."""
+    """Return our dataset with the official settings."""
     block = {"name": kind, "type": "ArbitraryScaleImageDataset", "phase": "train", "io_backend": {"type": kind}}
     return build_dataset({**block, **SAMPLE, "dataroot_gt": str(root)})
 
 
 def draw(dataset: Any, count: int) -> Callable[[], None]:
-    """A function that draws `count` samples."""
+    """Return a function that draws `count` samples."""
 
     def run() -> None:
         for _ in range(count):
@@ -61,21 +59,20 @@ def draw(dataset: Any, count: int) -> Callable[[], None]:
     return run
 
 
-
 def after_use(dataset: Any) -> Any:
-    """The dataset, after samples were drawn from it."""
+    """Return the dataset after drawing samples from it."""
     draw(dataset, 20)()
     return dataset
 
 
 def grown(make: Callable[[], Any]) -> tuple[Any, float]:
-    """The result of `make`, and the memory in MiB that it took."""
+    """Return the result of `make` and the memory that it allocated, in MiB."""
     before = private_memory()
     return make(), (private_memory() - before) / 2**20
 
 
 def measure_data(official: Path | None, runs: int) -> None:
-    """Measure a sample with the official settings, in processor time on one core, and the memory held."""
+    """Measure samples with the official settings, in processor time on one core, and the memory of the datasets."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -94,13 +91,13 @@ def measure_data(official: Path | None, runs: int) -> None:
             if kind == "pixels":
                 mapped = (roots[kind] / "pixels.bin").stat().st_size / 2**20
                 floats = sum(tensor.nbytes for tensor in theirs.dataset.files) / 2**20 if official else 0
-                print(f"| held of {COUNT} images | {held:.0f} MB of its own, {mapped:.0f} MB mapped | "
+                print(f"| memory for {COUNT} images | {held:.0f} MB, and {mapped:.0f} MB mapped | "
                       + (f"official: {floats:.0f} MB | |" if official else "| |"))  # fmt: skip
     torch.set_num_threads(threads)
 
 
 def open_official(official: Path | None, root: Path, cache: str) -> Any:
-    """The official dataset with the official settings."""
+    """Return the official dataset with the official settings, or None without a clone."""
     if official is None:
         return None
     folder = import_official(official, "datasets.image_folder").ImageFolder(str(root), cache=cache)
@@ -109,7 +106,7 @@ def open_official(official: Path | None, root: Path, cache: str) -> Any:
 
 
 def measure_validation(network: dict[str, Any]) -> None:
-    """Measure how much of a validation by LIIFModel is rendering."""
+    """Measure the share of rendering in a validation by LIIFModel."""
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "meta_info.txt"
         names.write_text("\n".join(sets.QUICKSTART_VAL))

@@ -1,4 +1,4 @@
-"""The decoders that came after LIIF against LIIF's, and `liif-fast` against the official code."""
+"""Compare other decoders with LIIF's, and `liif-fast` with the official code."""
 from __future__ import annotations
 
 from typing import Any
@@ -14,7 +14,7 @@ from liif_basicsr.archs import build_network
 
 
 class GivenFeatures(nn.Module):
-    """An encoder that costs nothing: the features are there already."""
+    """Encoder that returns precomputed features."""
 
     receptive_radius = 0
 
@@ -27,21 +27,21 @@ class GivenFeatures(nn.Module):
 
 
 def decoding_alone(net: Any, lq: Tensor) -> Any:
-    """The network with its features of one image given, so that `render` is what its decoder does."""
+    """Return the network with its features of one image precomputed, so that `render` only decodes."""
     with torch.no_grad():
         net.encoder = GivenFeatures(net.encode(lq))
     return net
 
 
 def measure_decoders(runs: int) -> None:
-    """Time decoding with features given, in float32, against exact LIIF's."""
+    """Time decoders in float32, compared with exact LIIF."""
     lq = torch.rand(1, 3, *LOW)
     exact = decoding_alone(build_network(NETWORK).eval(), lq)
     others = {
         "ContinuousShuffleSR": load("liif-fast").to(lq.device),
         "LMLIIF": build_network({**NETWORK, "type": "LMLIIF"}).eval(),
     }
-    print("\n| decoding alone, float32 | time | times as fast as LIIF's, ours | from, to |\n|---|---|---|---|")
+    print("\n| decoder, float32 | time | speedup over our LIIF decoder | range |\n|---|---|---|---|")
     for name, net in others.items():
         decoder = decoding_alone(net, lq)
         row(f"{name}, {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}", lambda: exact.render(lq, HIGH),
@@ -49,7 +49,7 @@ def measure_decoders(runs: int) -> None:
 
 
 def measure_fast(theirs: Any, runs: int) -> None:
-    """Time whole images, encoder included, with `liif-fast`."""
+    """Time whole images with `liif-fast`, including the encoder."""
     lq = torch.rand(1, 3, *LOW)
     net = load("liif-fast").to(lq.device)
     for scale in (2, 4):

@@ -1,4 +1,4 @@
-"""Memory of this process, on any system, or on the GPU that is the default device."""
+"""Memory of this process, or of the GPU if it is the default device."""
 from __future__ import annotations
 
 import sys
@@ -13,17 +13,17 @@ except ImportError:  # Windows
 
 
 def peak_memory() -> int:
-    """The largest resident size so far, or the most that tensors took on the GPU, in bytes."""
+    """Return the peak resident size so far, or the peak of allocated GPU memory, in bytes."""
     if torch.get_default_device().type == "cuda":
         return torch.cuda.max_memory_allocated()
     if resource is None:
         return psutil.Process().memory_info().peak_wset
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # kibibytes but on macOS
+    return peak if sys.platform == "darwin" else 1024 * peak  # kibibytes except on macOS
 
 
 def private_memory() -> int:
-    """The resident size without pages that are mapped from files, in bytes."""
+    """Return the resident size without pages mapped from files, in bytes."""
     process = psutil.Process()
     memory = process.memory_info()
     return memory.rss - memory.shared if hasattr(memory, "shared") else process.memory_full_info().uss

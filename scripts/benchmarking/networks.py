@@ -1,4 +1,4 @@
-"""What networks cost and what they are worth: parameters, multiply-adds and time a pixel, and PSNR on Set5."""
+"""Table of networks: parameters, multiply-adds and time per pixel, and PSNR on Set5."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ TRAINED = {
     "liif-photo": "liif-photo",
     "Real-ESRGAN x4plus": "realesrgan-x4plus",
 }
-# Those of which no weights are known here, on EDSR-baseline with their own settings.
+# Networks without weights, with the EDSR-baseline encoder and their default settings.
 UNTRAINED = {
     "ContinuousShuffleSR": {"type": "ContinuousShuffleSR"},
     "LTE": {"type": "LTE"},
@@ -38,15 +38,15 @@ def measure_networks(data: Path, results: Path, runs: int) -> None:
     """Print the table as Markdown.
 
     Args:
-        data: the folder that holds Set5, as `prepare benchmark` makes it.
-        results: where PSNR is kept, as in tables.py.
+        data: folder of Set5, as written by `prepare benchmark`.
+        results: file that keeps PSNR, as in tables.py.
     """
     methods = {label: open_method(f"{label}={name}") for label, name in TRAINED.items()}
     eval_sets = open_sets("Set5", data, [(scale, scale) for scale in SCALES])
     kept = Results(results)
     measure_all(list(methods.values()), eval_sets, kept, Ranks(), ["psnr"])
     scales = ", ".join(f"x{scale}" for scale in SCALES)
-    rows = [["network", "parameters", f"thousand multiply-adds a pixel, {scales}", f"s / megapixel, {scales}",
+    rows = [["network", "parameters", f"thousand multiply-adds per pixel, {scales}", f"s / megapixel, {scales}",
              f"PSNR on Set5, {scales}"]]  # fmt: skip
     for label, method in methods.items():
         net = None if label == "bicubic" else load(TRAINED[label])
@@ -61,7 +61,7 @@ def measure_networks(data: Path, results: Path, runs: int) -> None:
 
 
 def costs(net: Any) -> list[str]:
-    """Parameters and multiply-adds of a network, empty for a filter."""
+    """Return the cells of parameters and multiply-adds, empty for a filter."""
     if net is None:
         return ["", ""]
     parameters = sum(parameter.numel() for parameter in net.parameters())
@@ -69,5 +69,5 @@ def costs(net: Any) -> list[str]:
 
 
 def joined(values: Sequence[float], form: str = ".3g") -> str:
-    """Numbers of all scales in one cell."""
+    """Format the numbers of all scales as one cell."""
     return " / ".join(format(value, form) for value in values)

@@ -15,13 +15,13 @@ from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 
 def import_official(folder: Path, name: str) -> Any:
-    """Import a module of the clone without CUDA and TensorBoard, which it asks for."""
+    """Import a module of the clone, without the CUDA and TensorBoard that it requires."""
     if not (folder / "models" / "liif.py").is_file():
-        raise LIIFError(f"--official {folder}: is not a clone of https://github.com/yinboc/liif")
+        raise LIIFError(f"--official {folder}: not a clone of https://github.com/yinboc/liif; clone it there")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
-    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # it calls it as older versions of torch wanted
+    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # older signature
     torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
     return importlib.import_module(name)
 
@@ -32,7 +32,7 @@ def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
 
 
 def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Render as the official demo.py does, 30 000 pixels at a time, in float32 even under autocast."""
+    """Render like the official demo.py, 30 000 pixels at a time, in float32 even under autocast."""
     coord = make_coord(size)[None]
     cell = make_cell(size).expand_as(coord)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):

@@ -1,4 +1,4 @@
-"""Alternating measurements of time, and rows of the benchmark's table."""
+"""Alternating time measurements, and rows of the benchmark's table."""
 from __future__ import annotations
 
 import statistics
@@ -16,18 +16,18 @@ Work = Callable[[], Any]
 
 
 def use_device(name: str) -> None:
-    """Make a device the default one, on which tensors and networks are made, and calls are timed.
+    """Set the default device, on which tensors and networks are created and calls are timed.
 
     Raises:
-        LIIFError: there is no such device.
+        LIIFError: the device is not available.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise LIIFError(f"--device cuda: {unfit_driver() or 'there is no GPU that torch can use'}")
+        raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
     torch.set_default_device(name)
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds that one call takes; where the default device is a GPU, between two events on it."""
+    """Time one call in seconds; on a GPU as default device, between two of its events."""
     if torch.get_default_device().type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -43,7 +43,7 @@ def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float
 def pairs(
     theirs: Work | None, ours: Work, runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[tuple[float, float]]:
-    """Alternating times of both, after one uncounted call of each."""
+    """Yield alternating times of both, after one warm-up call of each."""
     for run in range(runs + 1):
         both = (seconds(theirs, clock) if theirs else float("nan"), seconds(ours, clock))
         if run:
@@ -58,7 +58,7 @@ def row(
     clock: Callable[[], float] = time.perf_counter,
     per: int = 1,
 ) -> float:
-    """Measure and print a row; returns the median of our times. A call does its work `per` times."""
+    """Measure and print a row, and return the median of our times. Each call does its work `per` times."""
     times = list(pairs(theirs, ours, runs, clock))
     own = statistics.median(b for _, b in times) / per
     ratios = sorted(a / b for a, b in times)
@@ -69,7 +69,7 @@ def row(
 
 
 def per_megapixel(render: Callable[[torch.Tensor, tuple[int, int]], Any], scale: float, runs: int) -> float:
-    """Seconds for a megapixel of output of an image of LOW, enlarged by a scale: the median, after an uncounted one."""
+    """Return the median time per megapixel of output, in seconds, for an input of LOW, after a warm-up call."""
     lq, size = torch.rand(1, 3, *LOW), (round(scale * LOW[0]), round(scale * LOW[1]))
     with torch.no_grad():
         taken = [own for _, own in pairs(None, lambda: render(lq, size), runs)]

@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, and what can be run offline in seconds runs."""
+"""README and docs: links are valid, and commands and code run."""
 from __future__ import annotations
 
 import os
@@ -23,7 +23,7 @@ from liif_basicsr.plugin.registry import entries
 
 ENTRIES = {(registry, name): entry for registry, name, entry in entries()}
 OFFICIAL = "edsr-baseline-liif"
-# What is a path in the repository when it stands between backticks.
+# Text between backticks that is a path in the repository.
 PATH = re.compile(r"(?:liif_basicsr|options|scripts|tests|docs|assets)/[\w./-]+")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -37,7 +37,7 @@ def each(*languages: str):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A folder as a reader has it: a clone, a few images, and the quickstart's link to BasicSR."""
+    """A reader's folder: a clone, a few images, and the quickstart's link to BasicSR."""
     for name in ("options", "scripts", "assets"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "basicsr").symlink_to(find_spec("basicsr").submodule_search_locations[0])
@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def prepare(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:
-    """Skip a block that says that it is not run; give one that names the official weights these."""
+    """Skip a block marked as not run, and provide the official weights to a block that uses them."""
     if block.not_run:
         pytest.skip(block.not_run)
     if OFFICIAL in block.text:
@@ -82,7 +82,7 @@ def test_python_runs(block, folder, request):
 
 
 @each("yaml")
-def test_options_that_are_shown_exist(block):
+def test_options_exist(block):
     opt = yaml.safe_load(block.text)
     if "network_g" in opt:
         check_network(opt["network_g"])
@@ -97,7 +97,7 @@ def test_options_that_are_shown_exist(block):
 
 
 @each_page
-def test_links_lead_somewhere(page):
+def test_links_are_valid(page):
     for link in links(page):
         target, _, anchor = link.partition("#")
         if "://" in target:
@@ -105,11 +105,11 @@ def test_links_lead_somewhere(page):
         path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{link}: no such file"
         if anchor:
-            assert anchor in anchors(path), f"{link}: there are {sorted(anchors(path))}"
+            assert anchor in anchors(path), f"{link}: expected one of {sorted(anchors(path))}"
 
 
 @each_page
-def test_paths_that_are_named_exist(page):
+def test_paths_exist(page):
     for span in code_spans(page):
         if PATH.fullmatch(span.strip()):
             assert (ROOT / span).exists(), f"{span}: no such file"

@@ -1,4 +1,4 @@
-"""Multiply-adds are counted, and are those that the layers' shapes give."""
+"""Multiply-adds agree with the shapes of the layers."""
 import pytest
 
 from liif_basicsr.archs import build_network

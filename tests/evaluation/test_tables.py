@@ -1,4 +1,4 @@
-"""scripts/tables.py: equal to BasicSR's own test; results are saved as they are measured, also when it is killed."""
+"""scripts/tables.py agrees with BasicSR's own test and keeps its results when killed."""
 from __future__ import annotations
 
 import argparse
@@ -97,7 +97,7 @@ def table_of(tmp_path: Path, run: Run) -> Callable[..., dict[tuple[str, str, str
 # Measuring --------------------------------------------------------------------------------------------------
 
 
-def test_numbers_equal_those_of_basicsrs_test(tmp_path: Path, data: Path, table_of) -> None:
+def test_the_table_equals_basicsrs_test(tmp_path: Path, data: Path, table_of) -> None:
     """For the same network and both kinds of low resolution."""
     paired = {"type": "ArbitraryScalePairedDataset", "dataroot_lq": f"{data}/Paired/LR_bicubic_x{{scale}}"}
     options = train_options(data)
@@ -156,7 +156,7 @@ def test_precision_applies_to_networks_only(data: Path) -> None:
 # Saved results ----------------------------------------------------------------------------------------------
 
 
-def test_only_what_has_changed_is_measured_again(tmp_path: Path, data: Path, table_of) -> None:
+def test_only_changed_inputs_are_measured_again(tmp_path: Path, data: Path, table_of) -> None:
     shutil.copytree(data / "photos", tmp_path / "mine")
     network = save_network(tmp_path / "net.pth", 0)
     args = [f"net={network}", "bicubic", "--sets", "photos", f"mine={tmp_path}/mine", "--scales", 2, 3]
@@ -201,7 +201,7 @@ def test_results_of_another_process_are_kept(tmp_path: Path, data: Path) -> None
     assert [whole[method, eval_set]["psnr"] for eval_set in eval_sets] == [1.5, 2.5]
 
 
-def test_the_papers_numbers_follow_those_of_the_same_set_and_scales(tmp_path: Path, data: Path, table_of) -> None:
+def test_the_papers_numbers_follow_their_set(tmp_path: Path, data: Path, table_of) -> None:
     rows = table_of("bicubic", "--sets", f"Set5={data}/photos", "--scales", 2, 2.5, 6)
     paper = {key[2]: float(row["psnr"]) for key, row in rows.items() if key[1] == "RDN-LIIF (paper)"}
     assert paper == {"2": 38.17, "6": 29.15} and len(rows) == 5

@@ -20,7 +20,7 @@ from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 __all__ = ["data", "run", "table_of"]
 
 
-def test_degraded_images_are_those_of_a_validation(data: Path, table_of) -> None:
+def test_images_are_degraded_as_in_validation(data: Path, table_of) -> None:
     """The same low resolution as in a dataset with that `degradation`; results of clean images are kept apart."""
     args = ["bicubic", "--sets", "photos", "--scales", 2]
     eval_set = open_sets("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]

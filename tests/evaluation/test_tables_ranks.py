@@ -36,7 +36,7 @@ def table(data: Path, processes: int, status: int = 0) -> subprocess.CompletedPr
     return done
 
 
-def test_the_table_of_several_processes_is_that_of_one(data: Path) -> None:
+def test_several_processes_print_the_same_table(data: Path) -> None:
     alone = table(data, 0)
     for processes in (2, 3):
         assert table(data, processes).stdout == alone.stdout
@@ -44,7 +44,7 @@ def test_the_table_of_several_processes_is_that_of_one(data: Path) -> None:
             assert (data / f"{processes}.{kind}").read_bytes() == (data / f"0.{kind}").read_bytes()
 
 
-def test_only_what_is_missing_is_measured_by_several_processes(data: Path) -> None:
+def test_several_processes_measure_missing_results_only(data: Path) -> None:
     table(data, 0)
     kept = json.loads((data / "0.json").read_text())
     marked = {key: {**row, "psnr": 100} for key, row in list(kept.items())[1:]}

@@ -49,5 +49,5 @@ NO_RESULTS = ["", "[1]", "{", '{"a": {"scale": "2"}}', '{"a": 3}', '{"a": {"psnr
 def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)
-    refused(lambda: Results(path), "r.json", "holds no results")
+    refused(lambda: Results(path), "r.json", "not a results file")
     assert path.read_text() == content

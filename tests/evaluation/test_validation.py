@@ -1,4 +1,4 @@
-"""Validation by LIIFModel in the real BasicSR: log lines, images, values and tables, for each set and scale."""
+"""Validation by LIIFModel in BasicSR: log lines, images, values and tables for each set and scale."""
 import copy
 import csv
 
@@ -130,7 +130,7 @@ def test_the_table_is_written_at_test_time(opt, images, tmp_path):
     assert len(list((tmp_path / "visualization" / "A_x2").glob("p?_mine.png"))) == 3
 
 
-def test_validation_does_not_change_what_training_draws(opt, images):
+def test_validation_does_not_affect_training_samples(opt, images):
     model = build_model(opt)
     state = torch.get_rng_state()
     model.validation(loader(images), 3, None, save_img=False)

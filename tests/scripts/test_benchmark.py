@@ -1,4 +1,4 @@
-"""scripts/benchmark.py: memory in bytes, on any system or a GPU; what networks cost is in one table."""
+"""scripts/benchmark.py: memory measurements and the table of networks."""
 from __future__ import annotations
 
 import importlib
@@ -31,13 +31,13 @@ def fake_resource(peak: int) -> SimpleNamespace:
     return SimpleNamespace(RUSAGE_SELF=0, getrusage=lambda who: SimpleNamespace(ru_maxrss=peak))
 
 
-def test_the_peak_is_at_least_what_is_resident_now(memory: ModuleType) -> None:
+def test_peak_memory_is_at_least_the_resident_size(memory: ModuleType) -> None:
     resident = psutil.Process().memory_info().rss
     assert 0.95 * resident <= memory.peak_memory() < 100 * resident
 
 
 @pytest.mark.parametrize(("platform", "peak"), [("linux", 5 * 1024), ("darwin", 5)])
-def test_the_peak_is_in_bytes_on_linux_and_macos(
+def test_peak_memory_is_in_bytes_on_linux_and_macos(
     memory: ModuleType, monkeypatch: pytest.MonkeyPatch, platform: str, peak: int
 ) -> None:
     monkeypatch.setattr(memory, "resource", fake_resource(5))
@@ -45,10 +45,10 @@ def test_the_peak_is_in_bytes_on_linux_and_macos(
     assert memory.peak_memory() == peak
 
 
-def test_the_peak_is_psutils_on_windows(memory: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_comes_from_psutil_on_windows(memory: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=7))
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "resource", None)  # its import fails
+        patch.setitem(sys.modules, "resource", None)  # makes its import fail
         importlib.reload(memory)
         patch.setattr(psutil, "Process", lambda: process)
         assert memory.peak_memory() == 7
@@ -61,11 +61,11 @@ def test_private_memory_counts_allocated_but_not_mapped_pages(memory: ModuleType
     mapped = np.memmap(tmp_path / "mapped", np.uint8, "r")
     mapped.sum()
     after_mapping = memory.private_memory()
-    allocated = np.ones(2**28, np.uint8)  # more than the allocator can have at hand
+    allocated = np.ones(2**28, np.uint8)  # more than the allocator keeps in reserve
     assert after_mapping - before < 2**23 and memory.private_memory() - after_mapping > len(allocated) - 2**23
 
 
-def test_a_table_shows_what_each_network_costs_and_the_psnr_of_those_with_weights(
+def test_the_table_of_networks(
     memory: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     networks = importlib.import_module("benchmarking.networks")
@@ -93,7 +93,7 @@ def test_a_table_shows_what_each_network_costs_and_the_psnr_of_those_with_weight
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The default device is said to be a GPU, on which a millisecond passes between any two events."""
+    """Simulate a GPU as the default device, with one millisecond between events."""
     events: list[float] = []
 
     class Event:
@@ -117,7 +117,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_on_a_gpu_time_is_that_between_events_and_memory_that_of_its_tensors(memory, gpu) -> None:
+def test_time_and_memory_on_a_gpu(memory, gpu) -> None:
     timing = importlib.import_module("benchmarking.timing")
     calls: list[int] = []
     assert timing.seconds(lambda: calls.append(1)) == 0.001 and calls == [1]
@@ -126,14 +126,14 @@ def test_on_a_gpu_time_is_that_between_events_and_memory_that_of_its_tensors(mem
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("more", [[], ["--peak", "8", "8", "16", "16"]])
-def test_a_gpu_that_is_not_there_is_told_in_a_line(more: list[str]) -> None:
+def test_a_missing_gpu_is_reported_in_one_line(more: list[str]) -> None:
     command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--device", "cuda", *more]
     done = subprocess.run(command, env=environ(), text=True, capture_output=True, check=False)
     assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
     assert done.stderr.startswith("benchmark.py: error: --device cuda: ")
 
 
-def test_the_peak_of_a_rendering_is_a_row() -> None:
+def test_the_row_of_peak_memory() -> None:
     command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--peak", "8", "8", "16", "16"]
     done = subprocess.run(command, env=environ(), text=True, capture_output=True, check=True)
     assert re.fullmatch(r"\| 8x8 to 16x16, \w+ \| \d+ s \| peak of the process: [\d.]+ GiB \| \|\n", done.stdout)

@@ -1,4 +1,4 @@
-"""scripts/controlled_run.py: variants differ only in what they compare, are trained once, and tabulated."""
+"""scripts/controlled_run.py trains each variant once and prints their table."""
 from __future__ import annotations
 
 import importlib
@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return command
 
 
-def test_variants_differ_only_in_what_they_compare(script: ModuleType) -> None:
+def test_variants_differ_in_one_setting(script: ModuleType) -> None:
     options = read(str(script.OPTIONS))
     network, scales = options["network_g"], options["datasets"]["train"]["scale_range"]
     for name, changes in script.VARIANTS.items():
@@ -58,7 +58,7 @@ def test_variants_differ_only_in_what_they_compare(script: ModuleType) -> None:
     assert options == read(str(script.OPTIONS))
 
 
-def test_trained_variants_are_kept_and_the_table_has_all(tmp_path: Path, run: Run) -> None:
+def test_trained_variants_are_kept_and_in_the_table(tmp_path: Path, run: Run) -> None:
     assert run("--variants", "MetaSR").count("iter:       2") == 1
     trained = tmp_path / "experiments" / "tiny_MetaSR" / "models" / "net_g_latest.pth"
     before = trained.stat().st_mtime_ns
@@ -72,14 +72,13 @@ def test_trained_variants_are_kept_and_the_table_has_all(tmp_path: Path, run: Ru
 def test_a_variant_trained_with_other_options_is_refused(tmp_path: Path, run: Run) -> None:
     (tmp_path / "experiments" / "tiny_LIIF").mkdir(parents=True)
     assert run("--variants", "LIIF", status=1) == (
-        "controlled_run.py: error: experiments/tiny_LIIF: was not trained with these options; "
-        "move it away to train it again\n"
+        "controlled_run.py: error: experiments/tiny_LIIF: was trained with other options; move it to train again\n"
     )
 
 
-def test_a_training_that_fails_ends_the_run(tmp_path: Path, run: Run) -> None:
+def test_a_failing_training_ends_the_run(tmp_path: Path, run: Run) -> None:
     bad = train_options(tmp_path / "none", network_g=NETWORK)
     write_options(tmp_path / "tiny.yml", bad)
     said = run("--variants", "LIIF", "LIIF-c", status=1).splitlines()
     assert said[-2].startswith("liif_basicsr: error: datasets: tiny: dataroot_gt:")
-    assert said[-1] == "controlled_run.py: error: the training of LIIF ended with status 2"
+    assert said[-1] == "controlled_run.py: error: LIIF: the training ended with status 2; see its output above"

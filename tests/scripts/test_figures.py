@@ -44,7 +44,7 @@ def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 @pytest.mark.parametrize("columns", [None, 3, 1])
 def test_a_sheet_shows_each_image_under_its_label(figures: Figures, columns: int | None) -> None:
-    """Compares the pixels of each panel: low resolution, bicubic, the network, the image."""
+    """Compare the pixels of each panel: input, bicubic, network, original."""
     gt = noise_image(HEIGHT, WIDTH)
     save(Path("photo.png"), gt)
     top, left, height, width = 4, 8, 20, 32
@@ -63,7 +63,7 @@ def test_a_sheet_shows_each_image_under_its_label(figures: Figures, columns: int
     assert page.shape == (-(-4 // columns) * (2 * height + 22), columns * (2 * width + 6) - 6, 3)
 
 
-def test_a_sheet_of_a_degraded_image_shows_what_the_validation_set_would_hold(figures: Figures) -> None:
+def test_a_sheet_degrades_as_in_validation(figures: Figures) -> None:
     gt = noise_image(HEIGHT, WIDTH)
     save(Path("photo.png"), gt)
     figures("sheet", "--image", "photo.png", "--scale", 4, "--degradation", "photo", "--out", "sheet.png")
@@ -82,7 +82,7 @@ def test_a_sheet_has_a_row_for_each_scale(figures: Figures) -> None:
     assert np.array_equal(np.asarray(Image.open("both.png")), np.concatenate(pages))
 
 
-def test_degradations_are_drawn_in_rows_by_their_seeds(figures: Figures) -> None:
+def test_a_sheet_of_degradations(figures: Figures) -> None:
     gt = noise_image(HEIGHT, WIDTH)
     save(Path("photo.png"), gt)
     args = ["degradations", "jpeg:40", "realesrgan", "--image", "photo.png", "--scale", 2, "--draws", 3]
@@ -97,13 +97,13 @@ def test_degradations_are_drawn_in_rows_by_their_seeds(figures: Figures) -> None
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_a_curve_is_drawn_from_saved_results(figures: Figures, suffix: str) -> None:
-    """Also at x1, where a filter's PSNR is infinite; saved results are not measured again."""
+    """Saved results are not measured again. At x1, a filter's PSNR is infinite."""
     make_images(Path("photos"), 2, (48, 52))
     args = ["curve", "bicubic", "net.pth", "--sets", "A=photos", "B=photos", "--scales", "1:2:0.5", "--out"]
     figures(*args, f"first.{suffix}")
     kept = Path("results/tables.json")
     before = json.loads(kept.read_text())
-    assert len(before) == 6  # the two sets are the same images
+    assert len(before) == 6  # both sets have the same images
     kept.write_text(json.dumps({key: {**row, "psnr": 1} for key, row in before.items()}))
     assert figures(*args, f"second.{suffix}") == f"second.{suffix}\n"
     assert {row["psnr"] for row in json.loads(kept.read_text()).values()} == {1}
@@ -111,7 +111,7 @@ def test_a_curve_is_drawn_from_saved_results(figures: Figures, suffix: str) -> N
     assert first[:4] == second[:4] == {"png": b"\x89PNG", "svg": b"<?xm", "pdf": b"%PDF"}[suffix] and first != second
 
 
-def test_psnr_is_drawn_against_the_time_of_each_network_at_each_scale(
+def test_a_plot_of_psnr_against_time(
     figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_images(Path("photos"), 2, (48, 52))
@@ -137,19 +137,19 @@ def test_psnr_is_drawn_against_the_time_of_each_network_at_each_scale(
         (["sheet", "--image", "photo.png", "--out", "s.gif"], "s.gif: cannot be written as '.gif'"),
         (["sheet", "--image", "none.png", "--out", "s.png"], "none.png: cannot be read"),
         (["sheet", "--image", "net.pth", "--out", "s.png"], "net.pth: is not a PNG"),
-        (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
+        (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale: expected a number"),
         (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "does not lie in an image"),
         (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),
         (["sheet", "--image", "photo.png", "--degradation", "foto", "--out", "s.png"], "--degradation: type 'foto'"),
         (["degradations", "jpeg:0", "--image", "photo.png", "--out", "s.png"], "degradation jpeg:0: jpeg_range"),
-        (["degradations", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale 0: must be at least 1"),
+        (["degradations", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale: expected a number"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal along y and x"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "--out", "c.md"], "c.md: cannot be written as '.md'"),
         (["times", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal along y and x"),
-        (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "2", "--out", "c.png"], "one of them is named twice"),
+        (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "2", "--out", "c.png"], "a scale occurs twice"),
     ],
 )
-def test_bad_input_is_reported_in_a_line_and_writes_nothing(figures: Figures, args: list[str], message: str) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(figures: Figures, args: list[str], message: str) -> None:
     save(Path("photo.png"), noise_image(HEIGHT, WIDTH))
     before = set(Path().iterdir())
     said = figures(*args, status=1)

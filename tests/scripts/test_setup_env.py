@@ -1,4 +1,4 @@
-"""The README's two commands say in one line, and at once, that a Python does not fit."""
+"""The README's scripts report an unsupported Python at once, in one line."""
 from __future__ import annotations
 
 import os
@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, clean_environ
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the scripts need bash")
-# A Python that can only say how old it is.
+# A fake Python 3.9, which only prints its version.
 OLD = """#!/bin/sh
 case "$2" in
     *platform*) echo 3.9.18 ;;
@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The scripts alone, for they must not get further than to these lines."""
+    """Copy the scripts only; the tests do not get further."""
     shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
     return tmp_path / "clone"
 
@@ -43,37 +43,37 @@ def run(clone: Path, script: str, *args: str, **variables: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize("script", ["quickstart.sh", "run_tests.sh"])
-def test_a_python_that_is_too_old_is_named(clone: Path, old: Path, script: str) -> None:
+def test_an_old_python_is_reported(clone: Path, old: Path, script: str) -> None:
     done = run(clone, script, PYTHON=str(old))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"error: {old} is Python 3.9.18, which is too old; "
-        f"name one of 3.10 or newer, such as PYTHON=python3.13 bash scripts/{script}\n"
+        f"error: {old}: Python 3.9.18 is too old; "
+        f"set PYTHON to one of 3.10 or newer: PYTHON=python3.13 bash scripts/{script}\n"
     )
     assert not (clone / ".venv").exists()
 
 
-def test_a_python_that_is_not_there_is_named(clone: Path) -> None:
+def test_a_missing_python_is_reported(clone: Path) -> None:
     done = run(clone, "quickstart.sh", PYTHON="python9.9")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: there is no Python called python9.9; name one of 3.10 or newer")
+    assert done.stderr.startswith("error: python9.9: not found, or not a Python; set PYTHON to one of 3.10 or newer")
     assert done.stderr.count("\n") == 1
 
 
-def test_an_environment_of_another_python_than_the_one_asked_for_is_named(clone: Path, old: Path) -> None:
+def test_an_environment_of_another_python_is_reported(clone: Path, old: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone / ".venv"], check=True)
     done = run(clone, "quickstart.sh", PYTHON=str(old))
     has = ".".join(map(str, sys.version_info[:2]))
-    said = f"error: .venv holds Python {has}, PYTHON names 3.9; remove .venv to have it made again\n"
+    said = f"error: .venv has Python {has}, but PYTHON is 3.9; remove .venv to create it again\n"
     assert (done.returncode, done.stderr) == (1, said)
 
 
-def test_the_matrix_names_a_python_that_is_not_there(clone: Path) -> None:
+def test_the_matrix_reports_a_missing_python(clone: Path) -> None:
     done = run(clone, "test_matrix.sh", "9.9", PYENV_ROOT=str(clone))
-    assert (done.returncode, done.stderr) == (1, "error: there is no Python 9.9 on PATH or under pyenv\n")
+    assert (done.returncode, done.stderr) == (1, "error: Python 9.9: not found on PATH or under pyenv; install it\n")
 
 
-def test_the_lowest_versions_are_those_of_setup_cfg_for_this_python() -> None:
+def test_the_lowest_versions_come_from_setup_cfg() -> None:
     code = "import lowest_versions; print(*(f'{r.name}{r.specifier}' for r in lowest_versions.requirements()))"
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, cwd=ROOT / "scripts", text=True, capture_output=True, check=True).stdout.split()

@@ -1,4 +1,4 @@
-"""LIIF_TEST_DEVICE: the device of the networks in the tests."""
+"""LIIF_TEST_DEVICE sets the device of the networks in the tests."""
 from __future__ import annotations
 
 import os
@@ -11,11 +11,11 @@ from conftest import ROOT
 
 
 @pytest.mark.parametrize(("name", "says"), [
-    ("gpu", "must be one of cpu, cuda, mps"),
-    pytest.param("cuda", "there is none that torch can use",
+    ("gpu", "expected one of cpu, cuda, mps"),
+    pytest.param("cuda", "torch cannot use one",
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")),
 ])  # fmt: skip
-def test_a_device_that_is_unknown_or_not_there_is_told_in_a_line(name: str, says: str) -> None:
+def test_an_unavailable_device_is_reported_in_one_line(name: str, says: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/rendering/test_slots.py"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "LIIF_TEST_DEVICE": name}, text=True,
                           capture_output=True, check=False)  # fmt: skip

@@ -1,4 +1,4 @@
-"""scripts/viewer_drive.py drives the viewer as a person does, and says how long that took."""
+"""scripts/viewer_drive.py operates the viewer like a user and prints the times."""
 import re
 import subprocess
 import sys
@@ -7,11 +7,11 @@ import pytest
 from conftest import ROOT
 from image_files import image, model
 
-pytest.importorskip("browser")  # skips where there is no browser
+pytest.importorskip("browser")  # skips without a browser
 __all__ = ["model"]
 
 
-def test_each_counted_step_is_timed_and_the_median_is_between_them(model, tmp_path):
+def test_each_step_is_timed(model, tmp_path):
     image("RGB", 90, 120).save(tmp_path / "in.png")
     command = [sys.executable, ROOT / "scripts" / "viewer_drive.py", "--image", tmp_path / "in.png", "--places", "1"]
     done = subprocess.run([*command, "--steps", "2", "--model", model], capture_output=True, text=True, timeout=300)
@@ -24,7 +24,7 @@ def test_each_counted_step_is_timed_and_the_median_is_between_them(model, tmp_pa
     assert int(re.search(r"the image itself is seen after (\d+) ms", done.stdout)[1]) > 0
 
 
-def test_a_model_that_does_not_exist_is_two_lines(tmp_path):
+def test_an_unknown_model_is_two_lines(tmp_path):
     command = [sys.executable, ROOT / "scripts" / "viewer_drive.py", "--model", "none.pth"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "none.pth" in done.stderr and done.stderr.count("\n") == 2

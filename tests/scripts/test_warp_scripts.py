@@ -1,4 +1,4 @@
-"""scripts/warp_table.py and warp_figures.py: what they measure and draw."""
+"""scripts/warp_table.py and warp_figures.py."""
 from __future__ import annotations
 
 import importlib
@@ -15,7 +15,7 @@ __all__ = ["model"]
 
 @pytest.fixture
 def script(tmp_path, monkeypatch, capsys):
-    """Run a script in an empty folder; returns its exit status and what it says."""
+    """Run a script in an empty folder; returns its exit status and output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
 
@@ -27,7 +27,7 @@ def script(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_table_has_a_row_for_each_task_and_cv2_beside(script, model, tmp_path):
+def test_the_table_has_a_row_per_task(script, model, tmp_path):
     (tmp_path / "in").mkdir()
     for k in range(2):
         noise = np.random.default_rng(k).integers(60, size=(80, 90, 3)) + ramp(80, 90)
@@ -36,12 +36,12 @@ def test_the_table_has_a_row_for_each_task_and_cv2_beside(script, model, tmp_pat
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert status == 0 and "| mine | turned x2 | " in said and len(lines) == 4
     assert lines[0].endswith("| cv2 bicubic | cv2 Lanczos |")
-    # Lanczos keeps more of noise than bicubic.
+    # Lanczos preserves more noise than bicubic.
     bicubic, lanczos = (float(cell.split("/")[0]) for cell in lines[3].split("|")[-3:-1])
     assert 20 < bicubic < lanczos < 60
 
 
-def test_scores_are_of_what_is_seen_alone(script, monkeypatch):
+def test_scores_ignore_pixels_outside_the_mask(script, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     table = importlib.import_module("warp_table")
     pixels = ramp(40, 40)
@@ -57,18 +57,18 @@ def test_scores_are_of_what_is_seen_alone(script, monkeypatch):
     (["--sets", "none"], "none: no images"), (["--sets", "small"], "at least"),
     (["--sets", "none", "--out", "t.x"], "t.x"),
 ])  # fmt: skip
-def test_what_cannot_be_measured_is_one_line(script, model, tmp_path, words, says):
+def test_bad_input_is_one_line(script, model, tmp_path, words, says):
     (tmp_path / "small").mkdir()
     Image.fromarray(ramp(20, 20)).save(tmp_path / "small" / "a.png")
     status, said = script("warp_table", model, *words)
     assert status == 1 and says in said
 
 
-def test_a_page_is_drawn_and_rectified(script, model, tmp_path):
+def test_a_page_is_rectified(script, model, tmp_path):
     status, said = script("warp_figures", "page", "--out", "page.png")
     assert status == 0
     quad = said.split("--quad ")[1].split()
     status, _ = script("warp_figures", "sheet", "--image", "page.png", "--quad", *quad, "--model", model,
                        "--region", "0,0,100,120", "--out", "sheet.png")  # fmt: skip
     cv2_panel = np.asarray(Image.open(tmp_path / "sheet.png").crop((0, 22, 120, 122)))
-    assert status == 0 and cv2_panel.mean() > 200  # paper, not the desk around it
+    assert status == 0 and cv2_panel.mean() > 200  # paper, not the desk
