@@ -19,6 +19,7 @@ from PIL import Image
 import liif_basicsr
 from liif_basicsr import hub
 from liif_basicsr.archs import check_network
+from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.plugin.registry import entries
 
 ENTRIES = {(registry, name): entry for registry, name, entry in entries()}
@@ -78,7 +79,12 @@ def test_commands_run(block, folder, request):
 @each("python")
 def test_python_runs(block, folder, request):
     prepare(block, folder, request)
-    exec(compile(block.text, block.label, "exec"), {"__name__": "__main__"})
+    known = dict(ARCHS)
+    try:
+        exec(compile(block.text, block.label, "exec"), {"__name__": "__main__"})
+    finally:  # the example of a network registers one
+        ARCHS.clear()
+        ARCHS.update(known)
 
 
 @each("yaml")
