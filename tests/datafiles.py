@@ -1,4 +1,4 @@
-"""Images and options blocks for the tests of the data."""
+"""Images and dataset options for tests."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePa
 
 
 def position_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Red is the row and green the column (both below 256), blue is noise: a pixel says where it was."""
+    """Red is the row, green the column (both below 256), and blue noise, so each pixel shows its position."""
     blue = np.random.default_rng(seed).integers(256, size=(height, width))
     rows, columns = np.indices((height, width))
     return np.stack((rows, columns, blue), axis=-1).astype(np.uint8)
 
 
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 RGB noise."""
+    """uint8 RGB image of noise."""
     return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
 
 
 def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 RGB with content at all frequencies."""
+    """uint8 RGB image with content at all frequencies."""
     rng = np.random.default_rng(seed)
     image = np.zeros((height, width, 3))
     for step in (1, 4, 16):
@@ -40,14 +40,14 @@ def smooth_image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def save(path: Path, image: np.ndarray) -> Path:
-    """Write an image, and make its folders."""
+    """Write an image; make its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(path)
     return path
 
 
 def make_lmdb(path: Path, images: dict[str, np.ndarray]) -> Path:
-    """An LMDB written by BasicSR's own tool."""
+    """Write an LMDB with BasicSR's own tool."""
     from basicsr.utils.lmdb_util import LmdbMaker
 
     maker = LmdbMaker(str(path))

@@ -20,7 +20,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is downsampled to
     `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and downsampled.
 
-    Items and options are those of ArbitraryScaleDataset, and `degradation`, which replaces the plain downsampling: see
+    See ArbitraryScaleDataset for items and options. The option `degradation` replaces the plain downsampling, see
     `liif_basicsr.data.degradations`. Its random choices follow from torch's generator in training, and from the file
     name in validation.
 

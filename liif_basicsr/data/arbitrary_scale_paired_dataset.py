@@ -30,7 +30,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     For pairs made by `prepare teach`, `teacher` says which ones are expected: {path, scale, degradation}.
 
-    Items and options are those of ArbitraryScaleDataset.
+    See ArbitraryScaleDataset for items and options.
 
     Source: `sr-implicit-paired` of the official code, which takes one scale.
     """

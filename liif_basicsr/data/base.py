@@ -168,7 +168,7 @@ class ArbitraryScaleDataset(Dataset):
         raise LIIFError(f"{self.where}: all images are corrupt; {PREPARE} folder --check lists why")
 
     def _scales(self) -> list[tuple[float, float]]:
-        """Return `scales`, or BasicSR's own `scale` if there are none."""
+        """Return `scales`, which default to BasicSR's own `scale`."""
         if self.settings["scales"] is not None:
             return self.settings["scales"]
         if self.settings["scale"] is None:

@@ -26,8 +26,8 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
     again, to the one size that a network of a fixed scale needs. The low-resolution image is used whole. In
     validation both images are used whole; the scale is the ratio of their sizes.
 
-    `split_file` is a JSON file of lists of file names. The images are those of its list `split_key`, in that order,
-    or the first `first_k` of them. Items are those of ArbitraryScaleDataset.
+    `split_file` is a JSON file of lists of file names. The dataset takes the list `split_key`, in that order,
+    or its first `first_k` entries. See ArbitraryScaleDataset for items.
 
     Source: paper, section 4.3; `sr-implicit-uniform-varied` of the official code, which returns equal items for the
     same flips and pixels.

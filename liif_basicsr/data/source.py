@@ -191,7 +191,7 @@ def read_meta(
 
     Args:
         path: the meta file, UTF-8 with or without a byte order mark.
-        suffix: keep the suffix of names; the keys of an LMDB have none.
+        suffix: keep the suffix of names; keys of an LMDB lack it.
         known: names of the images in the source.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Bad data: one line that names what is wrong, before training where possible."""
+"""Bad data is reported in one line that names the file, before training if possible."""
 from __future__ import annotations
 
 import os
@@ -24,14 +24,14 @@ def photos(tmp_path: Path) -> Path:
 
 
 def corrupt_file(path: Path) -> Path:
-    """Keep the first half of a file, and corrupt the rest."""
+    """Corrupt the second half of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2 :] = b"\0" * 20
     path.write_bytes(content)
     return path
 
 
-# Data that is found to be bad when the dataset is made -------------------------------------------------------
+# Reported when the dataset is built -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def corrupt_file(path: Path) -> Path:
         ("photographs", "prepare folder"),
     ],
 )
-def test_a_missing_folder_is_reported_with_how_to_get_it(tmp_path: Path, name: str, part: str) -> None:
+def test_missing_folder_hints_at_its_download(tmp_path: Path, name: str, part: str) -> None:
     refused(lambda: build(val_block(tmp_path / name)), "dataroot_gt", name, "does not exist", part)
 
 
-def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+def test_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     refused(lambda: build(train_block(tmp_path)), "dataroot_gt", str(tmp_path), "no images")
 
 
-def test_images_smaller_than_the_crop_are_refused(photos: Path, tmp_path: Path) -> None:
+def test_images_smaller_than_the_crop(photos: Path, tmp_path: Path) -> None:
     save(photos / "small.png", noise_image(60, 47))
     refused(lambda: build(train_block(photos)), str(photos / "small.png"), "60x47", "48x48", "lq_size")
     small = make_lmdb(tmp_path / "set.lmdb", {"a": noise_image(47, 60)})
@@ -64,7 +64,7 @@ PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n%%EndComments\n(x
 
 
 @pytest.mark.parametrize("content", [b"not an image", PROGRAM], ids=["text", "program"])
-def test_a_corrupt_header_is_refused(photos: Path, content: bytes) -> None:
+def test_corrupt_image_header(photos: Path, content: bytes) -> None:
     (photos / "1.png").write_bytes(content)
     refused(lambda: build(train_block(photos)), str(photos / "1.png"), "corrupt")
     refused(lambda: build(val_block(photos)), str(photos / "1.png"), "corrupt")
@@ -106,13 +106,13 @@ def overwrite_header(root: Path) -> None:
         (overwrite_header, "damaged"),
     ],
 )
-def test_a_corrupt_lmdb_is_refused(tmp_path: Path, change: Callable[[Path], None], part: str) -> None:
+def test_corrupt_lmdb(tmp_path: Path, change: Callable[[Path], None], part: str) -> None:
     root = make_lmdb(tmp_path / "set.lmdb", {str(k): noise_image(60, 60, seed=k) for k in range(9)})
     change(root)
     refused(lambda: build(train_block(root)), "dataroot_gt", "set.lmdb", part)
 
 
-def test_truncated_pixels_are_refused(tmp_path: Path, photos: Path) -> None:
+def test_truncated_pixels(tmp_path: Path, photos: Path) -> None:
     root = tmp_path / "set.pixels"
     store(open_any(photos), root, Settings(pixels=True))
     block = train_block(root, io_backend={"type": "pixels"})
@@ -122,7 +122,7 @@ def test_truncated_pixels_are_refused(tmp_path: Path, photos: Path) -> None:
     refused(lambda: build(block), "meta_info.txt", "size")
 
 
-def test_a_wrong_or_missing_meta_file_is_refused(tmp_path: Path, photos: Path) -> None:
+def test_wrong_or_missing_meta_file(tmp_path: Path, photos: Path) -> None:
     meta = tmp_path / "meta.txt"
     refused(lambda: build(val_block(photos, meta_info_file=str(meta))), str(meta))
     meta.write_text("0.png (60,60,3)\n7.png (60,60,3)\n")
@@ -132,7 +132,7 @@ def test_a_wrong_or_missing_meta_file_is_refused(tmp_path: Path, photos: Path) -
     refused(lambda: dataset[0], "0.png", "(60, 60)", "(60, 61)")
 
 
-def test_pairs_that_do_not_match_are_refused(tmp_path: Path, photos: Path) -> None:
+def test_mismatched_pairs(tmp_path: Path, photos: Path) -> None:
     lq = tmp_path / "lq"
     for k in range(3):
         save(lq / f"{k}.png", noise_image(30, 30))
@@ -145,17 +145,17 @@ def test_pairs_that_do_not_match_are_refused(tmp_path: Path, photos: Path) -> No
     refused(lambda: build(paired_block(photos, tmp_path / "none")), "dataroot_lq", "none", "does not exist")
 
 
-def test_scales_with_different_numbers_of_images_are_refused(tmp_path: Path) -> None:
+def test_scales_with_different_numbers_of_images(tmp_path: Path) -> None:
     for scale, count in ((2, 2), (3, 1)):
         for k in range(count):
             save(tmp_path / f"x{scale}" / f"{k}.png", noise_image(12, 12))
     refused(lambda: build(val_block(tmp_path / "x{scale}")), "x2", "2 images", "x3", "has 1")
 
 
-# Data that is found to be bad when it is read ----------------------------------------------------------------
+# Reported when an image is read ----------------------------------------------------------------
 
 
-def test_a_corrupt_image_is_named(photos: Path) -> None:
+def test_corrupt_image_is_named(photos: Path) -> None:
     path = corrupt_file(photos / "1.png")
     dataset = build(train_block(photos))
     refused(lambda: dataset[1], str(path), "corrupt")
@@ -163,7 +163,7 @@ def test_a_corrupt_image_is_named(photos: Path) -> None:
     refused(lambda: dataset[1], str(path), "No such file")
 
 
-def test_a_corrupt_entry_of_an_lmdb_is_named(tmp_path: Path) -> None:
+def test_corrupt_lmdb_entry_is_named(tmp_path: Path) -> None:
     from basicsr.utils.lmdb_util import LmdbMaker
 
     maker = LmdbMaker(str(tmp_path / "set.lmdb"))
@@ -173,7 +173,7 @@ def test_a_corrupt_entry_of_an_lmdb_is_named(tmp_path: Path) -> None:
     refused(lambda: dataset[0], "set.lmdb/bad", "corrupt")
 
 
-def test_corrupt_images_are_skipped_counted_and_logged(photos: Path, lines: list[str]) -> None:
+def test_skipped_images_are_counted_and_logged(photos: Path, lines: list[str]) -> None:
     corrupt_file(photos / "1.png")
     (photos / "2.png").write_bytes(b"not an image")
     dataset = build(train_block(photos, on_corrupt="skip"))
@@ -184,14 +184,14 @@ def test_corrupt_images_are_skipped_counted_and_logged(photos: Path, lines: list
     assert re.search(r"number 1 in this process: .*1\.png is corrupt", "\n".join(lines))
 
 
-def test_a_set_of_corrupt_images_raises_although_they_are_skipped(photos: Path) -> None:
+def test_skipping_needs_one_intact_image(photos: Path) -> None:
     for path in photos.iterdir():
         corrupt_file(path)
     dataset = build(train_block(photos, on_corrupt="skip"))
     refused(lambda: dataset[0], "all images are corrupt", "--check")
 
 
-def test_a_decompression_bomb_is_refused() -> None:
+def test_decompression_bomb() -> None:
     content = cv2.imencode(".png", np.zeros((20_000, 20_000), np.uint8))[1].tobytes()
     refused(lambda: decode(content, "bomb.png"), "bomb.png", "too large")
 

@@ -51,7 +51,7 @@ def epoch(loader: DataLoader, sampler: EnlargedSampler, number: int = 0) -> list
 # Validation --------------------------------------------------------------------------------------------------
 
 
-def test_images_are_cropped_and_downsampled_for_each_scale_in_turn(folder: Path, images: dict[str, np.ndarray]) -> None:
+def test_validation_crops_and_downsamples_at_each_scale(folder: Path, images: dict[str, np.ndarray]) -> None:
     dataset = ArbitraryScaleImageDataset(val_block(folder, scales=[2, [2, 3.5], 6], protocol="benchmark"))
     assert dataset.scales == [(2, 2), (2, 3.5), (6, 6)] and dataset.protocol == "benchmark"
     assert len(dataset) == 12 and dataset.num_images == 4
@@ -80,13 +80,13 @@ def test_pairs_are_read_unchanged_and_gt_is_cropped(tmp_path: Path) -> None:
         assert item["lq_path"] == str(tmp_path / f"LQ_x{scale}" / f"{k}x{scale}.png")
 
 
-def test_basicsrs_scale_is_the_default_of_scales(folder: Path) -> None:
+def test_scales_default_to_basicsrs_scale(folder: Path) -> None:
     block = val_block(folder, scale=3)
     del block["scales"]
     assert ArbitraryScaleImageDataset(block).scales == [(3, 3)]
 
 
-def test_batches_have_the_shapes_that_the_model_takes(folder: Path) -> None:
+def test_batch_shapes(folder: Path) -> None:
     batch = next(iter(build_dataloader(ArbitraryScaleImageDataset(val_block(folder)), val_block(folder))))
     assert batch["lq"].shape == (1, 3, 35, 45) and batch["gt"].shape == (1, 3, 70, 90)
     batch = epoch(*loader_of(ArbitraryScaleImageDataset(train_block(folder)), 0))[0]
@@ -98,7 +98,7 @@ def test_batches_have_the_shapes_that_the_model_takes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["lmdb", "pixels"])
-def test_all_kinds_of_sources_yield_the_same_samples(
+def test_samples_are_equal_for_all_sources(
     tmp_path: Path, folder: Path, images: dict[str, np.ndarray], kind: str
 ) -> None:
     root = tmp_path / f"set.{kind}"
@@ -117,7 +117,7 @@ def test_all_kinds_of_sources_yield_the_same_samples(
 
 
 @pytest.mark.parametrize("kind", ["disk", "lmdb"])
-def test_a_meta_file_selects_and_orders_images(
+def test_meta_file_selects_and_orders_images(
     tmp_path: Path, images: dict[str, np.ndarray], folder: Path, kind: str
 ) -> None:
     root = folder if kind == "disk" else make_lmdb(tmp_path / "set.lmdb", images)
@@ -151,7 +151,7 @@ def lmdb_set(tmp_path: Path, images: dict[str, np.ndarray]) -> ArbitraryScaleIma
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_any_start_method_read_an_lmdb_that_is_open_here(
+def test_workers_read_an_open_lmdb(
     lmdb_set: ArbitraryScaleImageDataset, method: str
 ) -> None:
     validation = ArbitraryScaleImageDataset(val_block(Path(lmdb_set.opt["dataroot_gt"])))
@@ -161,7 +161,7 @@ def test_workers_of_any_start_method_read_an_lmdb_that_is_open_here(
     assert torch.equal(validation[0]["gt"], before)
 
 
-def test_a_dataset_survives_pickling_after_use(lmdb_set: ArbitraryScaleImageDataset) -> None:
+def test_pickling_after_use(lmdb_set: ArbitraryScaleImageDataset) -> None:
     torch.manual_seed(3)
     item = lmdb_set[1]
     again = pickle.loads(pickle.dumps(lmdb_set))
@@ -171,7 +171,7 @@ def test_a_dataset_survives_pickling_after_use(lmdb_set: ArbitraryScaleImageData
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_epochs_and_workers_differ_and_the_seed_repeats(lmdb_set: ArbitraryScaleImageDataset, workers: int) -> None:
+def test_seed_repeats_and_epochs_differ(lmdb_set: ArbitraryScaleImageDataset, workers: int) -> None:
     def two_epochs() -> list[torch.Tensor]:
         torch.manual_seed(7)
         loader, sampler = loader_of(lmdb_set, workers)
@@ -185,7 +185,7 @@ def test_epochs_and_workers_differ_and_the_seed_repeats(lmdb_set: ArbitraryScale
     assert len(samples) == 32  # all differ, although BasicSR seeds numpy and random alike for both epochs
 
 
-def test_the_global_generators_of_numpy_and_random_stay_unchanged(lmdb_set: ArbitraryScaleImageDataset) -> None:
+def test_global_generators_stay_unchanged(lmdb_set: ArbitraryScaleImageDataset) -> None:
     states = random.getstate(), np.random.get_state()[1].tobytes()
     lmdb_set[0]
     assert states == (random.getstate(), np.random.get_state()[1].tobytes())

@@ -1,4 +1,4 @@
-"""Bad options of the datasets: one line that names what is wrong, before training."""
+"""Invalid dataset options are reported in one line, before training."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -35,12 +35,12 @@ def photos(tmp_path: Path) -> Path:
         ({"phase": "training"}, ("phase",)),
     ],
 )
-def test_bad_options_of_training_are_refused(photos: Path, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
+def test_invalid_training_options(photos: Path, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
     refused(lambda: build(train_block(photos, **changes)), "datasets: Photos", *parts)
 
 
 @pytest.mark.parametrize("key", ["lq_size", "scale_range", "sample_q", "dataroot_gt", "io_backend"])
-def test_missing_options_are_refused(photos: Path, key: str) -> None:
+def test_missing_options(photos: Path, key: str) -> None:
     block = train_block(photos)
     del block[key]
     refused(lambda: build(block), "datasets: Photos", key, "missing")
@@ -60,10 +60,10 @@ def test_missing_options_are_refused(photos: Path, key: str) -> None:
         ({"scales": [70]}, ("0.png", "60x60", "70x70")),
     ],
 )
-def test_bad_options_of_validation_are_refused(photos: Path, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
+def test_invalid_validation_options(photos: Path, changes: dict[str, Any], parts: tuple[str, ...]) -> None:
     refused(lambda: build(val_block(photos, **changes)), "datasets: Photos", *parts)
 
 
-def test_bad_options_of_pairs_are_refused(photos: Path) -> None:
+def test_invalid_pair_options(photos: Path) -> None:
     refused(lambda: build(paired_block(photos, photos, filename_tmpl="x2")), "filename_tmpl", "{}")
     refused(lambda: build(paired_train_block(photos, photos, scales=[1.5])), "scales", "whole")

@@ -1,4 +1,4 @@
-"""Training samples equal the official procedure, reimplemented here in plain Pillow and NumPy."""
+"""Training samples equal the official procedure, reimplemented here with Pillow and NumPy."""
 from __future__ import annotations
 
 from itertools import product
@@ -26,7 +26,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def plain_coord(n: int) -> np.ndarray:
-    """Centres of n pixels, in the official order of float32 operations."""
+    """Centers of n pixels, in the official order of float32 operations."""
     return np.float32(-1 + 1 / n) + np.float32(2 / n) * np.arange(n, dtype=np.float32)
 
 
@@ -37,7 +37,7 @@ def orient(image: np.ndarray, horizontal: bool, vertical: bool, transpose: bool)
 
 
 def find_crop(item: dict, image: np.ndarray) -> tuple[np.ndarray, tuple[bool, bool, bool], tuple[int, int]]:
-    """The crop that a sample of a position image was drawn from, its orientation, and its corner."""
+    """Find the crop that a sample of a position image was drawn from, its orientation and its corner."""
     height, width = (round(2 / cell) for cell in item["cell"][0].tolist())
     index = np.stack([((item["coord"][:, k].double().numpy() + 1) * n - 1) / 2 for k, n in enumerate((height, width))])
     i, j = np.rint(index).astype(int)
@@ -53,7 +53,7 @@ def find_crop(item: dict, image: np.ndarray) -> tuple[np.ndarray, tuple[bool, bo
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_sample_equals_the_official_procedure(photos: Path, seed: int) -> None:
+def test_sample_equals_the_official_procedure(photos: Path, seed: int) -> None:
     torch.manual_seed(seed)
     item = ArbitraryScaleImageDataset(train_block(photos))[0]
     crop, transform, _ = find_crop(item, position_image(*SIZE))
@@ -73,13 +73,13 @@ def test_a_sample_equals_the_official_procedure(photos: Path, seed: int) -> None
     assert item["gt_path"] == str(photos / "a.png")
 
 
-def test_an_input_may_be_a_single_pixel(photos: Path) -> None:
+def test_single_pixel_input(photos: Path) -> None:
     dataset = ArbitraryScaleImageDataset(train_block(photos, lq_size=1, sample_q=1))
     for _ in range(20):  # flipped or not
         assert dataset[0]["lq"].shape == (3, 1, 1)
 
 
-def test_all_orientations_scales_and_places_are_drawn(photos: Path) -> None:
+def test_all_orientations_scales_and_corners_are_drawn(photos: Path) -> None:
     torch.manual_seed(0)
     dataset = ArbitraryScaleImageDataset(train_block(photos))
     found = [find_crop(dataset[0], position_image(*SIZE)) for _ in range(400)]
@@ -98,7 +98,7 @@ def test_only_enabled_flips_are_drawn(photos: Path, options: tuple[bool, bool], 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_paired_sample_takes_matching_crops(tmp_path: Path, seed: int) -> None:
+def test_paired_crops_match(tmp_path: Path, seed: int) -> None:
     for scale in (2, 3):
         save(tmp_path / f"GT_x{scale}" / "a.png", position_image(40 * scale, 50 * scale))
         save(tmp_path / f"LQ_x{scale}" / f"a_x{scale}.png", position_image(40, 50, seed=scale))

@@ -1,4 +1,4 @@
-"""Degradations equal BasicSR's own, follow from their seed alone, and refuse what does not fit."""
+"""Degradations equal BasicSR's, depend on their seed alone, and refuse invalid options."""
 from __future__ import annotations
 
 import random
@@ -30,7 +30,7 @@ BLOCKS: list[Any] = [*(name for name in DEGRADATIONS if name != "mix"), MIX]
 
 
 def kernel_of_basicsr(opt: dict[str, Any], end: str) -> np.ndarray:
-    """As RealESRGANDataset draws it."""
+    """Draw a kernel as RealESRGANDataset does."""
     size = random.choice([2 * v + 1 for v in range(3, 11)])
     if np.random.uniform() < opt[f"sinc_prob{end}"]:
         omega = np.random.uniform(np.pi / 3, np.pi) if size < 13 else np.random.uniform(np.pi / 5, np.pi)
@@ -44,7 +44,7 @@ def kernel_of_basicsr(opt: dict[str, Any], end: str) -> np.ndarray:
 
 
 def degraded_by_basicsr(image: np.ndarray, scale: int, opt: dict[str, Any], seed: int) -> np.ndarray:
-    """What RealESRGANModel itself makes of an image, on the CPU, and without sharpening it first."""
+    """Degrade an image with RealESRGANModel itself, on the CPU, without sharpening."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -66,14 +66,14 @@ def degraded_by_basicsr(image: np.ndarray, scale: int, opt: dict[str, Any], seed
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_realesrgan_equals_basicsrs_own_model_with_the_same_seed(scale):
+def test_realesrgan_equals_basicsrs_model(scale):
     image, degradation = smooth_image(96, 96), Degradation("realesrgan")
     for seed in range(12):
         expected = degraded_by_basicsr(image, scale, degradation.settings, seed)
         assert np.array_equal(degradation(image, (96 // scale, 96 // scale), seed), expected)
 
 
-def test_realesrgan_equals_basicsrs_own_model_with_other_options():
+def test_realesrgan_equals_basicsrs_model_with_other_options():
     changes = {
         "sinc_prob": 0.9, "sinc_prob2": 1, "final_sinc_prob": 0, "resize_prob": [1, 0, 0], "resize_prob2": [0, 1, 0],
         "resize_range": [0.5, 2], "gaussian_noise_prob": 1, "gray_noise_prob": 1, "gaussian_noise_prob2": 0,
@@ -86,13 +86,13 @@ def test_realesrgan_equals_basicsrs_own_model_with_other_options():
 
 
 @pytest.mark.parametrize("quality", [5, 60, 100])
-def test_a_stored_jpeg_equals_basicsrs_compression(quality):
+def test_jpeg_equals_basicsrs_compression(quality):
     image = smooth_image(37, 50)
     expected = theirs.add_jpg_compression(image[..., ::-1] / np.float32(255), quality)[..., ::-1] * 255
     assert np.array_equal(compress_jpeg(image, quality), expected.round().astype(np.uint8))
 
 
-def test_photo_equals_basicsrs_functions_one_by_one():
+def test_photo_equals_basicsrs_functions():
     block = {"type": "photo", "blur_prob": 1, "sinc_prob": 0, "gaussian_noise_prob": 1, "jpeg_range": [70, 70]}
     image, degradation = smooth_image(90, 60), Degradation({**block, "blur_kernel_size": 21})
     s = degradation.settings
@@ -105,7 +105,7 @@ def test_photo_equals_basicsrs_functions_one_by_one():
         np.random.uniform()  # which noise
         noisy = theirs.random_add_gaussian_noise_pt(blurred, s["noise_range"], s["gray_noise_prob"])
     expected = (noisy[0] * 255).round().byte().permute(1, 2, 0).numpy()
-    # Two ways to convolve may round to different steps.
+    # Two implementations of the convolution may round differently.
     difference = np.abs(ours.astype(int) - compress_jpeg(np.ascontiguousarray(expected), 70))
     assert np.mean(difference > 0) < 0.02 and difference.max() <= 8
 
@@ -114,7 +114,7 @@ def test_photo_equals_basicsrs_functions_one_by_one():
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_what_is_drawn_follows_from_the_seed_and_leaves_the_process_as_it_was(block):
+def test_results_depend_on_the_seed_alone(block):
     image, degradation = smooth_image(70, 65), Degradation(block)
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     before = random.random(), np.random.random(), torch.rand(())
@@ -126,7 +126,7 @@ def test_what_is_drawn_follows_from_the_seed_and_leaves_the_process_as_it_was(bl
     assert len({degradation(image, (33, 21), seed).tobytes() for seed in range(8)}) > 4
 
 
-def test_clean_prob_is_the_share_of_plain_bicubic():
+def test_clean_prob():
     image = smooth_image(40, 40)
     clean = downsample(image, (20, 20))
     for prob, low, high in ((0, 0, 0), (0.3, 60, 120), (1, 300, 300)):
@@ -135,7 +135,7 @@ def test_clean_prob_is_the_share_of_plain_bicubic():
         assert low <= same <= high
 
 
-def test_a_mix_draws_each_part_as_often_as_it_says():
+def test_mix_draws_parts_by_their_probability():
     image = smooth_image(32, 32)
     mix = Degradation({"type": "mix", "parts": ["jpeg:90", "jpeg:10"], "part_prob": [1, 3]})
     high = Degradation("jpeg:90")(image, (32, 32), 0)
@@ -143,7 +143,7 @@ def test_a_mix_draws_each_part_as_often_as_it_says():
     assert 0.17 < share < 0.33
 
 
-def test_the_seed_in_validation_is_that_of_the_name_alone():
+def test_validation_seed_depends_on_the_file_name_alone():
     assert seed_of("a/b/kodim01.png") == seed_of("kodim01") == seed_of("/other/kodim01.jpg") != seed_of("kodim02.png")
 
 
@@ -152,14 +152,14 @@ def test_the_seed_in_validation_is_that_of_the_name_alone():
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 @given(h=st.integers(1, 40), w=st.integers(1, 40), scale=st.floats(1, 4), seed=st.integers(0, 2**40))
-def test_any_size_gives_the_size_that_is_asked_for(block, h, w, scale, seed):
+def test_output_size(block, h, w, scale, seed):
     image = smooth_image(round(h * scale), round(w * scale))
     out = Degradation(block)(image, (h, w), seed)
     assert out.shape == (h, w, 3) and out.dtype == np.uint8
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_the_mean_colour_is_kept_on_the_whole(block):
+def test_mean_color_is_kept(block):
     image = smooth_image(128, 128)
     degradation = Degradation(block)
     means = [degradation(image, (64, 64), seed).mean((0, 1)) for seed in range(20)]
@@ -194,7 +194,7 @@ def test_the_mean_colour_is_kept_on_the_whole(block):
         ("photo:60", ["photo:60", "jpeg:30-90"]),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(block, parts):
+def test_invalid_blocks(block, parts):
     with pytest.raises(LIIFError) as caught:
         Degradation(block, "datasets: Photos: degradation")
     line = str(caught.value)
@@ -203,7 +203,7 @@ def test_what_does_not_fit_is_said_in_one_line(block, parts):
         assert part in line, line
 
 
-def test_short_forms_stand_for_blocks():
+def test_short_forms():
     assert Degradation("jpeg:60").settings == Degradation({"type": "jpeg", "jpeg_range": [60, 60]}).settings
     assert Degradation("jpeg:30-90").settings["jpeg_range"] == [30, 90]
     assert Degradation("photo").settings == Degradation({"type": "photo"}).settings

@@ -1,4 +1,4 @@
-"""Datasets that degrade: reproducible in training, fixed in validation, refused where an option does not fit."""
+"""Datasets with degradations: reproducible in training, fixed in validation."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def items(block: dict[str, Any], workers: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Those of an epoch, as a loader gives them."""
+    """Load the items of an epoch."""
     loader = DataLoader(
         build(block), batch_size=None, num_workers=workers, generator=torch.Generator().manual_seed(seed)
     )
@@ -31,7 +31,7 @@ def items(block: dict[str, Any], workers: int, seed: int = 0) -> list[dict[str, 
 
 
 @pytest.mark.parametrize("kind", ["realesrgan", "photo"])
-def test_training_degrades_the_crop_that_is_taught(photos, kind):
+def test_training_degrades_the_crop(photos, kind):
     block = train_block(photos, degradation={"type": kind}, use_hflip=False, use_rot=False, scale_range=[2, 2])
     torch.manual_seed(0)
     degraded = build(block)[0]
@@ -44,14 +44,14 @@ def test_training_degrades_the_crop_that_is_taught(photos, kind):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_training_draws_follows_from_torchs_seed_in_any_worker(photos, workers):
+def test_training_depends_on_torchs_seed(photos, workers):
     block = train_block(photos, degradation="realesrgan")
     first, again, other = (items(block, workers, seed) for seed in (3, 3, 4))
     assert all(torch.equal(a["lq"], b["lq"]) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a["lq"], b["lq"]) for a, b in zip(first, other, strict=True))
 
 
-def test_validation_follows_from_the_names_alone(photos, tmp_path):
+def test_validation_depends_on_file_names_alone(photos, tmp_path):
     block = val_block(photos, degradation={"type": "photo"})
     first, again = build(block), build(block)
     torch.manual_seed(1)
@@ -68,6 +68,6 @@ def test_validation_follows_from_the_names_alone(photos, tmp_path):
 
 
 @pytest.mark.parametrize("make", [train_block, val_block])
-def test_a_degradation_that_does_not_fit_is_refused_by_the_dataset(photos, make):
+def test_invalid_degradation(photos, make):
     refused(lambda: build(make(photos, degradation={"type": "foto"})), "datasets: Photos: degradation: ", "'photo'")
     refused(lambda: build(make(photos, degradation={"type": "jpeg", "jpeg_range": [90, 60]})), "jpeg_range", "order")

@@ -1,4 +1,4 @@
-"""Pairs that a teacher makes: the same however often a run is stopped, and refused where they are of another kind."""
+"""Distillation pairs: independent of interruptions, and checked against the options of a dataset."""
 from __future__ import annotations
 
 import json
@@ -21,7 +21,7 @@ from liif_basicsr.errors import LIIFError
 
 
 class Doubler:
-    """A teacher that repeats pixels, and stops at the call `stop_at`."""
+    """A teacher that repeats pixels and is interrupted at call number `stop_at`."""
 
     scale = 2
 
@@ -49,7 +49,7 @@ def pairs_of(photos: Path, teacher: Any = None, **changes: Any) -> DistillationP
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """All entries of a folder of pairs and its lists."""
+    """All entries and meta files of a folder of pairs."""
     found: dict[str, Any] = {"record": read_record(folder)}
     for kind in KINDS:
         with lmdb.open(str(folder / f"{kind}.lmdb"), readonly=True, lock=False) as env, env.begin() as transaction:
@@ -58,7 +58,7 @@ def contents(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_pairs_are_what_they_say(tmp_path, photos):
+def test_contents_of_pairs(tmp_path, photos):
     made_with = pairs_of(photos)
     assert make_pairs(made_with, tmp_path / "pairs", 12, processes=1) == 12
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
@@ -71,7 +71,7 @@ def test_pairs_are_what_they_say(tmp_path, photos):
         assert np.array_equal(made_with.degradation(gt.read(index), (8, 8), 0), lq.read(index))  # of jpeg:50, any seed
 
 
-def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
+def test_clean_inputs_have_original_targets(tmp_path, photos):
     half_clean = Degradation({"type": "jpeg", "clean_prob": 0.5})
     make_pairs(pairs_of(photos, degradation=half_clean), tmp_path / "pairs", 20, processes=1)
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
@@ -82,8 +82,8 @@ def test_clean_inputs_have_their_originals_to_learn_from(tmp_path, photos):
         assert np.array_equal(taught.read(index), target)
 
 
-def test_plain_images_are_to_be_left_as_they_are(tmp_path, photos):
-    """Whatever the degradation and the teacher make of them; all other pairs are as ever."""
+def test_plain_images_bypass_the_teacher(tmp_path, photos):
+    """The other pairs stay the same."""
     make_pairs(pairs_of(photos, plain=0.4, lq_size=12), tmp_path / "pairs", 60, processes=1)
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
     flat = gradient = 0
@@ -99,7 +99,7 @@ def test_plain_images_are_to_be_left_as_they_are(tmp_path, photos):
     assert min(flat, gradient) > 3 and flat + gradient < 36
 
 
-def test_what_is_taught_has_the_colours_of_the_input_and_the_details_of_the_teacher():
+def test_targets_have_the_inputs_colors_and_the_teachers_details():
     rng = np.random.default_rng(0)
     lq = np.uint8(rng.integers(60, 180, (40, 50, 3)))
     made = lq.repeat(4, 0).repeat(4, 1)
@@ -118,7 +118,7 @@ def holds(image: np.ndarray, part: np.ndarray) -> bool:
     return bool((windows == part).all((-1, -2, -3)).any())
 
 
-def test_basicsr_reads_them(tmp_path, photos):
+def test_basicsr_reads_the_pairs(tmp_path, photos):
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
     make_pairs(pairs_of(photos), tmp_path / "pairs", 3, processes=1)
@@ -131,7 +131,7 @@ def test_basicsr_reads_them(tmp_path, photos):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_that_was_stopped_goes_on_to_the_same_pairs(tmp_path, photos, processes):
+def test_interrupted_run_continues_with_the_same_pairs(tmp_path, photos, processes):
     make_pairs(pairs_of(photos), tmp_path / "whole", 9, processes=1)
     with pytest.raises(KeyboardInterrupt):
         make_pairs(pairs_of(photos, Doubler(stop_at=4)), tmp_path / "pairs", 9, processes=1)
@@ -141,7 +141,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_pairs(tmp_path, photos, proc
     assert make_pairs(pairs_of(photos), tmp_path / "pairs", 9, processes) == 0
 
 
-def test_a_half_written_pair_is_written_again(tmp_path, photos):
+def test_half_written_pair_is_written_again(tmp_path, photos):
     make_pairs(pairs_of(photos), tmp_path / "pairs", 5, processes=1)
     make_pairs(pairs_of(photos), tmp_path / "whole", 6, processes=1)
     for kind in ("gt", "teacher"):  # killed before the input was written
@@ -151,7 +151,7 @@ def test_a_half_written_pair_is_written_again(tmp_path, photos):
     assert contents(tmp_path / "pairs") == contents(tmp_path / "whole")
 
 
-def test_another_seed_makes_other_pairs(tmp_path, photos):
+def test_seed(tmp_path, photos):
     pixels = pairs_of(photos).pixels()
     assert pairs_of(photos).pair(3, pixels) == pairs_of(photos).pair(3, pixels)
     assert pairs_of(photos).pair(3, pixels) != pairs_of(photos).pair(4, pixels)
@@ -168,7 +168,7 @@ def test_another_seed_makes_other_pairs(tmp_path, photos):
         ({"seed": 2}, "seed is 0 in the pairs, not 2"),
     ],
 )
-def test_pairs_of_another_kind_are_not_gone_on_with(tmp_path, photos, changes, part):
+def test_continuing_with_other_settings(tmp_path, photos, changes, part):
     make_pairs(pairs_of(photos), tmp_path / "pairs", 2, processes=1)
     before = contents(tmp_path / "pairs")
     with pytest.raises(LIIFError) as caught:
@@ -177,13 +177,13 @@ def test_pairs_of_another_kind_are_not_gone_on_with(tmp_path, photos, changes, p
     assert contents(tmp_path / "pairs") == before
 
 
-def test_photographs_that_are_too_small_are_said_before_anything_is_made(tmp_path, photos):
+def test_photographs_too_small_for_a_crop(tmp_path, photos):
     with pytest.raises(LIIFError, match="no photograph is as large as 400x400"):
         make_pairs(pairs_of(photos, lq_size=200), tmp_path / "pairs", 2, processes=1)
     assert not (tmp_path / "pairs").exists()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path, photos):
+def test_other_folders_are_left_alone(tmp_path, photos):
     with pytest.raises(LIIFError, match="holds no teach.json"):
         make_pairs(pairs_of(photos), photos, 2, processes=1)
     (tmp_path / "pairs").mkdir()
@@ -192,7 +192,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, photos):
         make_pairs(pairs_of(photos), tmp_path / "pairs", 2, processes=1)
 
 
-def test_a_broken_photograph_is_named_and_the_pairs_before_it_kept(tmp_path, photos):
+def test_corrupt_photograph_is_named_and_earlier_pairs_stay(tmp_path, photos):
     path = photos / "1.png"
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(LIIFError, match="1.png"):
@@ -202,12 +202,12 @@ def test_a_broken_photograph_is_named_and_the_pairs_before_it_kept(tmp_path, pho
     assert (tmp_path / "pairs" / "lq.lmdb" / "meta_info.txt").exists()
 
 
-def test_what_is_asked_for_and_not_recorded_differs():
+def test_missing_settings_in_the_record():
     with pytest.raises(LIIFError, match="pairs: scale is None in the pairs, not 4"):
         check_record({"teacher": "x"}, {"teacher": "x", "scale": 4}, "pairs")
 
 
-# What the paired dataset draws out of them --------------------------------------------------------------------
+# Pairs in the dataset --------------------------------------------------------------------
 
 
 def block_of(folder: Path, target: str = "teacher", **changes: Any) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def block_of(folder: Path, target: str = "teacher", **changes: Any) -> dict[str,
     return paired_train_block(gt, lq, **{"scales": [2], "scale_range": [1, 2], "lq_size": 6, "sample_q": 36, **changes})
 
 
-def test_any_scale_up_to_the_teachers_is_drawn_and_its_image_reduced(tmp_path, photos):
+def test_scale_range_downsamples_the_teachers_output(tmp_path, photos):
     make_pairs(pairs_of(photos), tmp_path / "pairs", 3, processes=1)
     dataset = build(block_of(tmp_path / "pairs", use_hflip=False, use_rot=False))
     whole = [dataset.gt[0].read(index) for index in range(3)]
@@ -232,19 +232,19 @@ def test_any_scale_up_to_the_teachers_is_drawn_and_its_image_reduced(tmp_path, p
 
 
 def parts_of(image: np.ndarray, side: int) -> list[np.ndarray]:
-    """All crops of 6x6 inputs of an image of 16x16, reduced as parts of the whole."""
+    """All target crops for 6x6 inputs of a 16x16 image, downsampled to `side`."""
     corners = [(top, left) for top in (0, 2, 4) for left in (0, 2, 4)]
     return [downsample_part(image, corner, (12, 12), (side, side)) for corner in corners]
 
 
-def test_a_part_that_is_reduced_equals_that_part_of_the_reduced_whole():
+def test_downsampled_part_equals_a_crop_of_the_whole():
     image = np.uint8(np.random.default_rng(0).integers(0, 256, (64, 96, 3)))
     whole = downsample(image, (32, 48))
     assert np.array_equal(downsample_part(image, (8, 20), (40, 32), (20, 16)), whole[4:24, 10:26])
     assert np.array_equal(downsample_part(image, (8, 20), (40, 32), (40, 32)), image[8:48, 20:52])
 
 
-def test_pairs_of_the_wanted_kind_are_taken(tmp_path, photos):
+def test_matching_pairs_are_accepted(tmp_path, photos):
     make_pairs(pairs_of(photos), tmp_path / "pairs", 3, processes=1)
     wanted = {"path": "doubler", "scale": 2, "degradation": "jpeg:50"}
     assert len(build(block_of(tmp_path / "pairs", "gt", teacher=wanted))) == 3
@@ -266,12 +266,12 @@ def test_pairs_of_the_wanted_kind_are_taken(tmp_path, photos):
         ({"sample_q": 49}, ["sample_q is 49", "36"]),
     ],
 )
-def test_pairs_that_are_not_wanted_are_said_in_one_line(tmp_path, photos, changes, parts):
+def test_pairs_with_other_settings(tmp_path, photos, changes, parts):
     make_pairs(pairs_of(photos), tmp_path / "pairs", 1, processes=1)
     refused(lambda: build(block_of(tmp_path / "pairs", **changes)), "datasets: Photos: ", *parts)
 
 
-def test_a_teacher_is_asked_for_where_none_made_the_pairs(tmp_path, photos):
+def test_teacher_option_needs_a_record(tmp_path, photos):
     refused(
         lambda: build(paired_train_block(photos, photos, teacher={"path": "doubler"})),
         "dataroot_lq", "holds no teach.json", "prepare teach",

@@ -81,7 +81,7 @@ def test_samples_of_a_fractional_ratio_come_from_all_images(photos: Path) -> Non
 
 @pytest.mark.usefixtures("_restored_excepthook")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_corrupt_image_ends_a_prefetching_run(photos: Path, workers: int) -> None:
+def test_corrupt_image_ends_a_prefetching_run(photos: Path, workers: int) -> None:
     path = photos / "3.png"
     path.write_bytes(path.read_bytes()[:1000])
     opt = train_block(photos, prefetch_mode="cpu", num_prefetch_queue=1, num_worker_per_gpu=workers)

@@ -45,7 +45,7 @@ def test_gt_larger_by_less_than_a_pixel_of_lq_is_cropped(tmp_path: Path, gt_size
 
 
 @pytest.mark.parametrize("scale", [2.5, [2, 2.5]])
-def test_gt_that_floor_division_explains_is_accepted_at_any_scale(tmp_path: Path, scale) -> None:
+def test_lq_rounded_down_is_accepted_at_any_scale(tmp_path: Path, scale) -> None:
     sy, sx = scale if isinstance(scale, list) else (scale, scale)
     for height in range(20, 31):
         roots = make_pair(tmp_path / str(height), (height, height), (int(height / sy), int(height / sx)))

@@ -1,4 +1,4 @@
-"""parallel_map: results in order, and workers that end with their parent, whatever the start method."""
+"""parallel_map returns results in order, and its workers end with their parent, for every start method."""
 from __future__ import annotations
 
 import multiprocessing
@@ -15,7 +15,7 @@ from liif_basicsr.data.prepare.parallel import parallel_map
 from liif_basicsr.errors import LIIFError
 
 METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
-# Prints the ids of the workers, which then wait at a full pipe, and takes no result but the first.
+# Prints the ids of the workers and takes only the first result, so they wait at a full pipe.
 PROGRAM = """
 import multiprocessing, os, sys, time
 from liif_basicsr.data.prepare.parallel import parallel_map
@@ -47,7 +47,7 @@ def start_method(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("start_method", METHODS, indirect=True)
-def test_results_are_in_order_and_errors_stand_in_their_place(start_method: None, processes: int) -> None:
+def test_results_and_errors_are_in_order(start_method: None, processes: int) -> None:
     results = list(parallel_map(square, range(1, 8), processes, "squares"))
     assert isinstance(results[2], LIIFError) and str(results[2]) == "3 is refused"
     assert results[:2] + results[3:] == [1, 4, 16, 25, 36, 49]

@@ -40,7 +40,7 @@ def prepare(folder: Path, *args: object, status: int = 0) -> subprocess.Complete
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """All entries of an LMDB, and its meta file."""
+    """All entries of an LMDB, with its meta file."""
     with lmdb.open(str(root), readonly=True, lock=False) as env, env.begin() as transaction:
         entries = {bytes(key).decode(): bytes(value) for key, value in transaction.cursor()}
     return {**entries, "meta_info.txt": (root / "meta_info.txt").read_bytes()}
@@ -104,7 +104,7 @@ def test_missing_data_is_reported_in_one_line(tmp_path: Path, args: list[str], p
 
 
 def start_and_wait(folder: Path) -> subprocess.Popen[str]:
-    """Start a run and wait until it has begun to write, far from its end."""
+    """Start a run and wait until it has begun to write."""
     command = [*COMMAND, "folder", "photos", "set", "--processes", "2"]
     process = subprocess.Popen(command, cwd=folder, env=environ(), text=True, stderr=subprocess.PIPE)
     data = folder / "set.lmdb.partial" / "data.mdb"
@@ -123,11 +123,11 @@ def many_photos(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_killed_run_leaves_no_data_set_and_can_be_repeated(many_photos: Path) -> None:
+def test_killed_run_can_be_repeated(many_photos: Path) -> None:
     process = start_and_wait(many_photos)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
-    process.communicate(timeout=60)  # its workers hold the other end: this returns when they have ended
+    process.communicate(timeout=60)  # returns when the workers, which hold the other end of the pipe, have ended
     assert not (many_photos / "set.lmdb").exists()
     assert "180 images from 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
     store(open_any(many_photos / "photos"), many_photos / "whole.lmdb", Settings())
@@ -143,7 +143,7 @@ def running(pid: str) -> bool:
         return False
 
 
-def test_an_interrupted_run_leaves_nothing(many_photos: Path) -> None:
+def test_interrupted_run_leaves_nothing(many_photos: Path) -> None:
     process = start_and_wait(many_photos)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -151,18 +151,18 @@ def test_an_interrupted_run_leaves_nothing(many_photos: Path) -> None:
     assert [path.name for path in many_photos.iterdir()] == ["photos"]
 
 
-def test_a_target_that_cannot_be_written_is_refused(tmp_path: Path, photos: Path) -> None:
+def test_unwritable_target(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LIIFError, match="set.lmdb cannot be written"):
         store(open_any(photos), tmp_path / "file" / "set.lmdb", Settings())
 
 
-def test_a_step_that_would_skip_pixels_is_refused(tmp_path: Path, photos: Path) -> None:
+def test_step_larger_than_crop(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(LIIFError, match="step 100 is larger than crop 90"):
         store(open_any(photos), tmp_path / "set.lmdb", Settings(crop=90, step=100))
 
 
-def test_an_lmdb_grows_beyond_its_initial_size(tmp_path: Path) -> None:
+def test_lmdb_grows_beyond_its_initial_size(tmp_path: Path) -> None:
     with closing(LmdbFile(tmp_path)) as file:
         file.env.set_mapsize(2**20)
         for k in range(50):
@@ -174,7 +174,7 @@ def test_an_lmdb_grows_beyond_its_initial_size(tmp_path: Path) -> None:
 # Benchmark sets and the quickstart ---------------------------------------------------------------------------
 
 
-def test_the_benchmark_archive_is_laid_out(tmp_path: Path) -> None:
+def test_benchmark_archive(tmp_path: Path) -> None:
     archive = tmp_path / "bm" / "Set5"
     for scale in (2, 3, 4):
         save(archive / "LR_bicubic" / f"X{scale}" / f"babyx{scale}.png", noise_image(50 // scale, 12))
@@ -211,7 +211,7 @@ def test_images_that_differ_in_suffix_have_keys_of_their_own(tmp_path: Path) -> 
     assert found == {noise_image(24, 24, seed).tobytes() for seed in images.values()}
 
 
-def test_made_low_resolution_equals_the_usual_files(tmp_path: Path, shared_data: Path) -> None:
+def test_imresize_equals_the_usual_files(tmp_path: Path, shared_data: Path) -> None:
     theirs = shared_data / "benchmark" / "Set5"
     shutil.copytree(theirs / "GT_x4", tmp_path / "plain" / "Set5")
     sets.benchmark(tmp_path / "plain", tmp_path / "out")
@@ -222,7 +222,7 @@ def test_made_low_resolution_equals_the_usual_files(tmp_path: Path, shared_data:
         assert np.array_equal(ours.read(index), given.read(index))
 
 
-def test_the_quickstart_trains_and_validates_on_different_photographs(tmp_path: Path) -> None:
+def test_quickstart_sets_are_disjoint(tmp_path: Path) -> None:
     prepare(tmp_path, "quickstart")
     train = open_source(str(tmp_path / "datasets/quickstart/train.lmdb"), "lmdb")
     val = open_source(str(tmp_path / "datasets/quickstart/val"), "disk")

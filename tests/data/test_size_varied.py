@@ -1,4 +1,4 @@
-"""SizeVariedPairedDataset equals the official formula; prepare lays out its data."""
+"""SizeVariedPairedDataset equals the official formula; `prepare celeba_hq` makes its data."""
 from __future__ import annotations
 
 import json
@@ -49,7 +49,7 @@ def resize(image: Image.Image, size: int) -> Image.Image:
 
 
 def official(folder: Path, index: int, flip: bool, gt_size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The low resolution and the ground truth of an item, by the official formula."""
+    """Low resolution and ground truth of an item, by the official formula."""
     size = round(8 + (32 - 8) * (index / (COUNT - 1)))
     lq, gt = (Image.open(folder / side / FACES[index]) for side in ("8", "32"))
     gt = resize(gt, size)
@@ -80,7 +80,7 @@ def test_items_equal_the_official_formula(data: Path, gt_size: int | None) -> No
     assert flips == {0, 1}
 
 
-def test_validation_yields_whole_images_at_the_ratio_of_their_sizes(data: Path) -> None:
+def test_validation_uses_whole_images(data: Path) -> None:
     dataset = SizeVariedPairedDataset(block(data, phase="val", split_key="val"))
     assert dataset.scales == [(4, 4)] and len(dataset) == 2
     assert dataset[1]["lq_path"] == str(data / "8" / FACES[1])
@@ -100,7 +100,7 @@ def test_validation_yields_whole_images_at_the_ratio_of_their_sizes(data: Path) 
     ({"lq_size": 8}, ("unknown option 'lq_size'",)),
     ({"first_k": 0}, ("first_k: must be a whole number",)),
 ])  # fmt: skip
-def test_bad_options_are_refused(data: Path, changes: dict[str, object], parts: tuple[str, ...]) -> None:
+def test_invalid_options(data: Path, changes: dict[str, object], parts: tuple[str, ...]) -> None:
     refused(lambda: SizeVariedPairedDataset(block(data, **changes)), "datasets: Faces", *parts)
 
 
@@ -108,13 +108,13 @@ def test_bad_options_are_refused(data: Path, changes: dict[str, object], parts: 
     ("{", "is not JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a list of file names"),
     ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "names p9.png"),
 ])  # fmt: skip
-def test_a_bad_split_is_refused(data: Path, tmp_path: Path, text: str, part: str) -> None:
+def test_invalid_split(data: Path, tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "s.json").write_text(text)
     refused(lambda: SizeVariedPairedDataset(block(data, split_file=str(tmp_path / "s.json"))), "s.json", part)
 
 
 @pytest.mark.parametrize("size", [(32, 30), (30, 30)])
-def test_an_image_of_another_size_is_refused(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_image_of_another_size(data: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     save(folder / "32" / "p2.png", noise_image(*size))
     refused(lambda: SizeVariedPairedDataset(block(folder)), "p2.png", f"{size[0]}x{size[1]}", "squares of one size")
@@ -123,7 +123,7 @@ def test_an_image_of_another_size_is_refused(data: Path, tmp_path: Path, size: t
 # prepare ---------------------------------------------------------------------------------------------
 
 
-def test_faces_are_laid_out_as_by_the_official_script(tmp_path: Path) -> None:
+def test_faces_equal_the_official_script(tmp_path: Path) -> None:
     for k in range(6):
         save(tmp_path / "faces" / f"{k}.jpg", noise_image(300, 300, seed=k))
     done = prepare(tmp_path, "celeba_hq", "faces", "--out", "out", "--processes", 1)
@@ -143,7 +143,7 @@ def test_faces_are_laid_out_as_by_the_official_script(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(300, 299), (255, 255)])
-def test_a_face_that_is_not_square_or_too_small_is_refused_and_leaves_nothing(
+def test_faces_that_are_not_square_or_too_small(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     save(tmp_path / "faces" / "a.png", noise_image(256, 256))

@@ -19,8 +19,8 @@ from liif_basicsr.data.sampling import downsample
 class Photo:
     """Downsample with Pillow's bicubic, blur slightly, add sensor noise, and compress as JPEG.
 
-    Blur and noise are in low-resolution pixels, so they are the same at all scales. Options are those of the first
-    round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
+    Blur and noise are in low-resolution pixels, so they are the same at all scales. Options are named as
+    in the first round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
     """
 
     fields: Mapping[str, Field] = {

@@ -198,7 +198,7 @@ def _open(target: Path) -> Iterator[dict[str, LmdbFile]]:
 
 
 def _write_meta(target: Path, pairs: DistillationPairs, count: int) -> None:
-    """Write the meta_info.txt of each LMDB, from which BasicSR and the datasets read the names."""
+    """Write the meta_info.txt of each LMDB; BasicSR and the datasets read the names there."""
     for kind in KINDS:
         side = pairs.lq_size if kind == "lq" else pairs.gt_size
         lines = [f"{_key(number)}.png ({side},{side},3) {PNG_LEVEL}\n" for number in range(count)]

@@ -19,7 +19,7 @@ Function = Callable[[Any, int], Any]
 def parallel_map(function: Function, source: Sized, processes: int, title: str) -> Generator[Any, None, None]:
     """Yield `function(source, index)` for each index in order, or the LIIFError that it raised.
 
-    The workers are those of torch's DataLoader, which read ahead a little.
+    The work is done by torch's DataLoader, whose workers read ahead a little.
 
     Args:
         function, source: must be picklable.
