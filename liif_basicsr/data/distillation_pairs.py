@@ -41,7 +41,7 @@ def check_pairs(folder: Path, teacher: Any, scales: Sequence[tuple[float, float]
     """Raise unless a folder holds the pairs that a dataset expects.
 
     Args:
-        folder: the folder of the dataset's low-resolution images. A folder without a record is accepted if `teacher` is None.
+        folder: parent folder of the low-resolution images. It may lack a record if `teacher` is None.
         teacher: the option, such as {path: realesrgan-x4plus, scale: 4, degradation: photo}.
         scales: scales of the dataset.
         where: name of the dataset in messages.
