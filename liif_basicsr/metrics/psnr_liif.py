@@ -43,6 +43,8 @@ def calculate_psnr_liif(
         raise LIIFError(f"calculate_psnr_liif: images of different shapes: {tuple(img.shape)}, {tuple(img2.shape)}")
     if test_y_channel:
         difference = torch.einsum("...chw,c->...hw", difference, difference.new_tensor(LUMA))
+    if isinstance(crop_border, bool) or not isinstance(crop_border, int) or crop_border < 0:
+        raise LIIFError(f"calculate_psnr_liif: crop_border: expected an integer of at least 0, got {crop_border!r}")
     if 2 * crop_border >= min(difference.shape[-2:]):
         raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves no pixels of {tuple(img.shape)}")
     stop = -crop_border or None

@@ -128,25 +128,32 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
         elif block:
             with errors_in(f"train: {key}", RuntimeError):
                 module = build_loss(block).to(device)
-                names = LOG_NAMES.get(key, (f"l_{key.removesuffix('_opt')}",))
-                loss = Loss(names, module, getattr(module, "inputs", ("output", "gt")))
-                _try(loss, opt, device)
-            losses.append(loss)
+                inputs = getattr(module, "inputs", ("output", "gt"))
+                count = _try(module, inputs, opt, device)
+            name = f"l_{key.removesuffix('_opt')}"
+            names = (name,) if count == 1 else tuple(f"{name}_{k + 1}" for k in range(count))
+            losses.append(Loss(LOG_NAMES.get(key, names), module, inputs))
     if not losses:
         raise LIIFError("train: there is no loss; set pixel_opt, for example")
     return losses
 
 
-def _try(loss: Loss, opt: Mapping[str, Any], device: torch.device) -> None:
-    """Raise an error unless a loss takes a batch of this training's shapes, and returns scalars."""
+def _try(module: nn.Module, inputs: tuple[str, ...], opt: Mapping[str, Any], device: torch.device) -> int:
+    """Call a copy of a loss with zeros of this training's shapes, and return the number of its values.
+
+    Raises:
+        ValueError: a value is not a scalar; or whatever the loss raises.
+    """
     channels = opt["network_g"].get("num_out_ch", 3)
     samples = (opt.get("datasets") or {}).get("train", {})
     zeros = torch.zeros(2, samples.get("sample_q", 1), channels, device=device)
     images = as_images(zeros) if samples_windows(opt) else zeros
     lq = torch.zeros(2, opt["network_g"].get("num_in_ch", 3), 8, 8, device=device)
     batch = {"output": images, "gt": images, "teacher": images, "lq": lq, "cell": torch.full((2, 1, 2), 0.1)}
-    values = deepcopy(loss.module)(*(batch[name].to(device) for name in loss.inputs))
-    for value in values if isinstance(values, tuple) else (values,):
+    values = deepcopy(module)(*(batch[name].to(device) for name in inputs))
+    values = values if isinstance(values, tuple) else (values,)
+    for value in values:
         if value is not None and (not isinstance(value, Tensor) or value.dim()):
             shape = tuple(value.shape) if isinstance(value, Tensor) else value
             raise ValueError(f"expected a loss that returns one number, got {shape}; reduction must be mean or sum")
+    return len(values)

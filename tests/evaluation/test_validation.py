@@ -155,3 +155,14 @@ def test_sets_with_the_same_row_of_results_are_reported(first, second, same):
         return
     with pytest.raises(LIIFError, match=f"^datasets: val_2: name: {same} is also a set of val_1"):
         check_labels(datasets)
+
+
+def test_images_with_the_same_stem_do_not_overwrite_each_other(opt, images, tmp_path):
+    folder = tmp_path / "same"
+    folder.mkdir()
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.open(images / "p0.png").save(folder / name)
+    model = build_model(opt)
+    model.validation(loader(folder, scales=[2]), 3, None, save_img=True)
+    saved = sorted(path.name for path in (tmp_path / "visualization" / "A_x2").iterdir())
+    assert saved == ["a.jpg_3.png", "a.png_3.png", "b_3.png"]

@@ -1,0 +1,67 @@
+"""`val: metrics` is checked against the metrics' signatures before training; protocol options go where they fit."""
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.registry import METRIC_REGISTRY
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.evaluation.validation import measure
+from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
+from liif_basicsr.models.options import check_metrics
+
+
+@pytest.fixture
+def own_metrics():
+    """Metrics of another project, without the arguments of the protocols."""
+
+    def calculate_rmse(img, img2):
+        return float(np.sqrt(((img.astype(float) - img2) ** 2).mean()))
+
+    def calculate_any(img, img2, **kwargs):
+        return kwargs["crop_border"] + kwargs.get("extra", 0)
+
+    for function in (calculate_rmse, calculate_any):
+        METRIC_REGISTRY.register(function)
+    yield
+    for name in ("calculate_rmse", "calculate_any"):
+        del METRIC_REGISTRY._obj_map[name]
+
+
+def test_protocol_options_go_to_metrics_that_have_them(own_metrics):
+    output, gt = torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2)
+    metrics = {"rmse": {"type": "calculate_rmse", "better": "lower"}, "any": {"type": "calculate_any", "extra": 10}}
+    check_metrics(metrics)
+    assert measure(output, gt, metrics, {"crop_border": 2, "test_y_channel": True}) == [51, 12]
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ({"type": "calculate_psnr", "test_y_chanel": True}, "val: metrics: p: .*test_y_chanel.*mean 'test_y_channel'"),
+        ({"type": "calculate_psnr_liif", "border": 3}, "val: metrics: p: .*'border'"),
+        ({"type": "calculate_rmse", "crop_border": 3}, "val: metrics: p: .*crop_border"),
+        ({"type": "calculate_psnr", "better": "Higher"}, "val: metrics: p: better: .*higher.*'Higher'"),
+        ({"type": "calculate_psnr", "crop_border": -1}, "val: metrics: p: crop_border: .*-1"),
+        ({"type": "calculate_psnr", "crop_border": "4"}, "val: metrics: p: crop_border: .*'4'"),
+        ({"type": "calculate_psnr", "crop_border": 1.5}, "val: metrics: p: crop_border: .*1.5"),
+        ({"type": "calculate_psnr", "crop_border": True}, "val: metrics: p: crop_border: .*True"),
+        ({"type": "calculate_psnr_liif", "test_y_channel": "yes"}, "val: metrics: p: test_y_channel: .*'yes'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_of_a_metric_is_an_error_at_the_start(own_metrics, metric, message):
+    with pytest.raises(LIIFError, match=message):
+        check_metrics({"p": metric})
+
+
+@pytest.mark.parametrize("kind", ["calculate_psnr", "calculate_ssim", "calculate_psnr_liif", "calculate_niqe"])
+def test_a_border_larger_than_the_image_is_an_error(kind):
+    output, gt = torch.rand(1, 3, 8, 20), torch.rand(1, 3, 8, 20)
+    with pytest.raises(LIIFError, match="val: metrics: p: a crop_border of 4 leaves no pixels of an image of 8x20"):
+        measure(output, gt, {"p": {"type": kind}}, {"crop_border": 4})
+
+
+@pytest.mark.parametrize("border", [-1, "2", 1.5])
+def test_psnr_refuses_a_border_that_is_no_count(border):
+    with pytest.raises(LIIFError, match="calculate_psnr_liif: crop_border: "):
+        calculate_psnr_liif(torch.rand(3, 8, 8), torch.rand(3, 8, 8), crop_border=border)
