@@ -56,7 +56,7 @@ class FixedScaleSR(ContinuousNetwork):
     @property
     def arch(self) -> nn.Module:
         """The wrapped architecture."""
-        return self.encoder.arch  # type: ignore[return-value]
+        return self.encoder.arch
 
 
 class UnshuffledOutput(nn.Module):

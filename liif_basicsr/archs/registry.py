@@ -34,7 +34,7 @@ def register_encoder(cls: Class) -> Class:
 
 def _register(cls: Class, registry: dict[str, type[nn.Module]], where: str) -> Class:
     registry[cls.__name__] = cls
-    cls.__init__ = _checked(cls, where)  # type: ignore[misc]
+    cls.__init__ = _checked(cls, where)
     return cls
 
 

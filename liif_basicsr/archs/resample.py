@@ -37,7 +37,7 @@ class ResampleDecoder(Decoder):
         axes = []
         for axis, length in ((places.y, image.shape[2]), (places.x, image.shape[3])):
             n = axis.n * self.scale
-            center, stretch = locate(axis.coord, axis.cell, n)  # type: ignore[arg-type]
+            center, stretch = locate(axis.coord, axis.cell, n)
             # The one value read back from the device: the largest cell determines the size of the filter.
             found = taps(center, stretch, n, filter_size(float(stretch.max())))
             axes.append(found.within(axis.first * self.scale, length))

@@ -92,7 +92,7 @@ class Queries:
     @property
     def rel_cell(self) -> Tensor:
         """Cells relative to the features, (B, Q, 2) or (B, 1, 2); a feature is 2 wide."""
-        return torch.stack([self.y.rel_cell, self.x.rel_cell], dim=-1)  # type: ignore[list-item]
+        return torch.stack([self.y.rel_cell, self.x.rel_cell], dim=-1)
 
     def flat_index(self, rows: Tensor, cols: Tensor) -> Tensor:
         """Combine indices along both axes into one index of the flattened features (B * th * tw).

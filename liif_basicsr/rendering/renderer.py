@@ -129,7 +129,8 @@ class EncodedImage:
         numbers, counts = number.unique_consecutive(return_counts=True)
         for tile, queries in zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True):
             own_coord, own_cell = coord[:, queries], cell[:, queries]
-            region = self.tile_region(*divmod(tile, 1 << 20), own_cell)
+            row_of_tile, col_of_tile = divmod(tile, 1 << 20)
+            region = self.tile_region(row_of_tile, col_of_tile, own_cell)
             out[:, queries] = self.query(region, own_coord, own_cell).to(out.dtype)
         return out
 
