@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    names = [name for _, name, _ in iter_modules(cli.__path__) if not name.startswith("_")]
+    names = list_commands()
     command = argv[0].replace("-", "_") if argv and not argv[0].startswith("-") else None
     if command is not None and command not in names:
         raise LIIFError(f"unknown command {argv[0]!r}{suggest(argv[0], [name.replace('_', '-') for name in names])}")
@@ -52,7 +52,13 @@ def _run(argv: list[str]) -> int:
     return status
 
 
-def build_parser(names: list[str], loaded: dict[str, ModuleType]) -> argparse.ArgumentParser:
+def list_commands() -> dict[str, Path]:
+    """Return the modules of commands and their files."""
+    modules = ((name, Path(finder.path, f"{name}.py")) for finder, name, _ in iter_modules(cli.__path__))  # type: ignore
+    return {name: path for name, path in modules if not name.startswith("_")}
+
+
+def build_parser(names: dict[str, Path], loaded: dict[str, ModuleType]) -> argparse.ArgumentParser:
     """Return a parser that lists the named commands in the order of use, with the arguments of the loaded modules."""
     parser = argparse.ArgumentParser(
         prog="liif-basicsr",
@@ -63,7 +69,7 @@ def build_parser(names: list[str], loaded: dict[str, ModuleType]) -> argparse.Ar
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--print-completion", action=PrintCompletion, metavar="SHELL", help="bash, zsh or tcsh")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    for _, text, name in sorted((*_describe(name), name) for name in names):
+    for _, text, name in sorted((*_describe(path), name) for name, path in names.items()):
         subparser = commands.add_parser(name.replace("_", "-"), help=text, description=f"{text}.")
         subparser.set_defaults(parser=subparser)
         if hasattr(loaded.get(name), "add_arguments"):
@@ -71,9 +77,9 @@ def build_parser(names: list[str], loaded: dict[str, ModuleType]) -> argparse.Ar
     return parser
 
 
-def _describe(name: str) -> tuple[int, str]:
+def _describe(path: Path) -> tuple[int, str]:
     """Return a command's ORDER and help. They are read from the source, because importing all commands is slow."""
-    source = Path(cli.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    source = path.read_text(encoding="utf-8")
     order = re.search(r"^ORDER = (\d+)$", source, re.MULTILINE)
     return int(order[1]) if order else 99, source.removeprefix('"""').partition("\n")[0].rstrip('".')
 
@@ -92,7 +98,7 @@ class PrintCompletion(argparse.Action):
             raise LIIFError(f"--print-completion: unknown shell {shell!r}{suggest(shell, shtab.SUPPORTED_SHELLS)}")
         from liif_basicsr.cli._arguments import COMPLETION_PREAMBLE
 
-        names = [name for _, name, _ in iter_modules(cli.__path__) if not name.startswith("_")]
+        names = list_commands()
         complete = build_parser(names, {name: import_module(f"{cli.__name__}.{name}") for name in names})
         print(shtab.complete(complete, shell=shell, preamble=COMPLETION_PREAMBLE))
         parser.exit()

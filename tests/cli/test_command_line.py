@@ -1,0 +1,117 @@
+"""The command line as a whole: commands, help, typos, completion, and consoles that lack characters."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from liif_basicsr import cli
+from liif_basicsr.__main__ import main
+from liif_basicsr.cli._arguments import PRECISIONS
+from liif_basicsr.devices import PRECISIONS as DEVICE_PRECISIONS
+
+SLOW = ("torch", "numpy", "PIL", "cv2", "pydantic", "basicsr")
+
+
+def run_code(code: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=env or None)
+
+
+@pytest.mark.parametrize("words", [
+    ["--help"], ["upscale", "--help"], ["warp", "--help"], ["upscale", "a.png", "--scale", "two"], ["upscal"],
+    ["models"], ["upscale", "a.png", "--sclae", "2"],
+])  # fmt: skip
+def test_help_and_typos_need_no_slow_import(words):
+    code = f"import sys\nfrom liif_basicsr.__main__ import main\ntry: main({words})\nexcept SystemExit: pass\n"
+    done = run_code(f"{code}found = [n for n in {SLOW} if n in sys.modules]\nassert not found, found")
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_is_fast():
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "liif_basicsr", "upscale", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5  # 0.1 s on an idle machine
+
+
+def test_commands_are_listed_in_the_order_of_use(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    places = [text.index(f"\n    {name} ") for name in ("upscale", "view", "warp", "models", "export", "prepare", "train")]
+    assert places == sorted(places)
+
+
+def test_new_command_is_one_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "say_hello.py").write_text(
+        '"""Say hello."""\nORDER = 0\n\ndef add_arguments(parser):\n    parser.add_argument("--name", default="you")\n\n'
+        'def run(args):\n    print("hello", args.name)\n    return 0\n'
+    )
+    monkeypatch.setattr(cli, "__path__", [str(tmp_path), *cli.__path__])
+    assert main(["say-hello", "--name", "me"]) == 0
+    assert capsys.readouterr().out == "hello me\n"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert text.index("say-hello           Say hello") < text.index("upscale")
+
+
+@pytest.mark.parametrize("words, says", [
+    (["upscal", "a.png"], "unknown command 'upscal'; did you mean 'upscale'?"),
+    (["instal-basicsr"], "did you mean 'install-basicsr'?"),
+    (["upscale", "a.png", "--sclae", "2"], "upscale: unknown option --sclae; did you mean '--scale'?"),
+    (["warp", "a.png", "b.png", "--rotate", "5", "--modl=x"], "warp: unknown option --modl=x; did you mean '--model'?"),
+])  # fmt: skip
+def test_typos_get_suggestions(capsys, words, says):
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+
+
+def test_missing_command_and_surplus_argument(capsys):
+    for words in ([], ["models", "a", "b"]):
+        with pytest.raises(SystemExit) as error:
+            main(words)
+        assert error.value.code == 2
+
+
+def test_precisions_are_those_of_devices():
+    assert tuple(DEVICE_PRECISIONS) == PRECISIONS
+
+
+def test_completion_knows_commands_options_and_models(capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as error:
+        main(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert not error.value.code
+    for word in ("'install-basicsr'", "'--long-edge'", "liif-photo", "_liif_basicsr_models"):
+        assert word in script
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert main(["--print-completion", "fishy"]) == 2
+    assert "unknown shell 'fishy'" in capsys.readouterr().err
+
+
+def test_console_with_a_narrow_code_page(tmp_path):
+    import os
+
+    code = "import sys; from liif_basicsr.__main__ import main; print(main(['upscale', '写真.png']))"
+    done = run_code(code, **{**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert b"UnicodeEncodeError" not in done.stderr and b"\\u5199\\u771f.png: no such file" in done.stderr
+    code = "from liif_basicsr.__main__ import main; main(['models', 'x']); print('写真')"
+    assert run_code(code, **{**os.environ, "PYTHONIOENCODING": "cp1252"}).stdout.strip() == b"\\u5199\\u771f"
+
+
+def test_models_lists_purpose_size_license_and_place(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["models"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines.keys() == {"liif-photo", "liif-fast", "edsr-baseline-liif", "realesrgan-x4plus"}
+    assert "Apache-2.0" in lines["liif-photo"] and "here" in lines["liif-photo"] and "(default)" in lines["liif-photo"]
+    assert "18.9 MB" in lines["edsr-baseline-liif"] and "not downloaded" in lines["edsr-baseline-liif"]
+    assert main(["models", "liif-*"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2

@@ -1,0 +1,209 @@
+"""Where `upscale` writes, what it leaves out, and what it asks before large outputs."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import image, model, ramp
+from PIL import Image, features
+
+from liif_basicsr.__main__ import main
+from liif_basicsr.cli import _files
+from liif_basicsr.files import atomic_write
+
+__all__ = ["model"]
+
+
+@pytest.fixture
+def upscale(model, tmp_path, monkeypatch):
+    """Run the command in tmp_path, on the CPU, in float32."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        return main(["upscale", "--model", str(model), "--device", "cpu", "--precision", "float32", *words])
+
+    return run
+
+
+def files() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+
+
+def size(path) -> tuple[int, int]:
+    with Image.open(path) as made:
+        return made.size
+
+
+@pytest.mark.parametrize("flags, name", [
+    ([], "photo_x2.jpg"), (["--scale", "3.5"], "photo_x3.5.jpg"), (["-s", "x3"], "photo_x3.jpg"),
+    (["--size", "34x24"], "photo_34x24.jpg"), (["--width", "40"], "photo_w40.jpg"), (["--long-edge", "40"], "photo_40.jpg"),
+])  # fmt: skip
+def test_default_output_is_next_to_the_input(upscale, flags, name):
+    os.mkdir("in")
+    image("RGB").save("in/photo.jpg")
+    assert upscale("in/photo.jpg", *flags) == 0
+    assert files() == sorted(["in/photo.jpg", f"in/{name}"])
+
+
+def test_default_output_of_a_folder(upscale):
+    os.mkdir("in")
+    image("RGB").save("in/a.png")
+    assert upscale("in") == 0
+    assert files() == ["in/a.png", "in_x2/a.png"]
+    os.chdir("in")
+    assert upscale(".", "--scale", "3") == 0
+    assert Path("../in_x3/a.png").is_file()
+
+
+def test_output_option(upscale):
+    for name in ("a.png", "b.png"):
+        image("L").save(name)
+    assert upscale("a.png", "b.png", "-o", "out") == 0
+    assert upscale("a.png", "--output", "new/c.png") == 0
+    assert files() == ["a.png", "b.png", "new/c.png", "out/a.png", "out/b.png"]
+
+
+@pytest.mark.parametrize("words, says", [
+    (["*.png"], "*.png: a pattern needs an output folder; name it with -o"),
+    (["a.png", "-"], "-: standard input and output are not supported"),
+    (["-", "b.png"], "-: standard input and output are not supported"),
+    (["a.png", "b.png", "--size", "3x3", "--width", "4"], "--size and --width: give one of them"),
+])  # fmt: skip
+def test_unusable_outputs(upscale, capsys, words, says):
+    image("L").save("a.png")
+    assert upscale(*words) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1 and files() == ["a.png"]
+
+
+def test_two_images_without_output_option_keep_the_second(upscale, capsys):
+    for name in ("a.png", "b.png"):
+        image("L").save(name)
+    before = Path("b.png").read_bytes()
+    assert upscale("a.png", "b.png") == 1
+    assert "(-o)" in capsys.readouterr().err and Path("b.png").read_bytes() == before
+
+
+def test_everything_skipped_in_a_folder_is_counted(upscale, capsys):
+    os.makedirs("in/sub")
+    for name in ("in/a.png", "in/b.JFIF", "in/c.jpe"):
+        image("L").save(name, "PNG" if name.endswith("png") else "JPEG")
+    for name in ("in/._a.png", "in/notes.txt", "in/photo.cr2"):
+        Path(name).write_bytes(b"x")
+    assert upscale("in", "out") == 0
+    assert sorted(os.listdir("out")) == ["a.png", "b.JFIF", "c.jpe"]
+    assert capsys.readouterr().err == "in: skipped 4 that are not images: ._a.png, notes.txt, photo.cr2, ...\n"
+
+
+def test_output_folder_inside_the_input_is_not_upscaled_again(upscale):
+    os.makedirs("in/sub")
+    image("L").save("in/a.png")
+    image("L").save("in/sub/b.png")
+    for _ in range(2):
+        assert upscale("in/**/*.png", "in/large", "--overwrite") == 0
+        assert files() == ["in/a.png", "in/large/a.png", "in/large/sub/b.png", "in/sub/b.png"]
+        assert upscale("in", "in/flat", "--overwrite") == 0
+        assert sorted(os.listdir("in/flat")) == ["a.png"]
+        for name in os.listdir("in/flat"):
+            os.unlink(f"in/flat/{name}")
+
+
+def test_larger_images_are_skipped_by_long_edge(upscale, capsys):
+    os.mkdir("in")
+    image("L").save("in/small.png")
+    image("L", 60, 90).save("in/large.png")
+    assert upscale("in", "out", "--long-edge", "50") == 0
+    assert os.listdir("out") == ["small.png"] and size("out/small.png") == (50, 35)
+    err = capsys.readouterr().err
+    assert "in/large.png: skipped, the output 50x33 would be smaller than the image, 90x60" in err
+    assert "1 of 2 images skipped: already larger than requested" in err
+    assert upscale("in/large.png", "out/large.png", "--long-edge", "50") == 1
+
+
+def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
+    image("L", 20, 40).save("a.png")
+    for flags, warned in ((["--size", "80x40"], 0), (["--size", "80x50"], 1), (["--width", "80", "--height", "41"], 1),
+                          (["--width", "81"], 0)):  # fmt: skip
+        assert upscale("a.png", "b.png", "--overwrite", *flags) == 0
+        assert capsys.readouterr().err.count("warning: 40x20 is stretched to") == warned
+
+
+def test_huge_output_needs_yes(upscale, capsys, monkeypatch):
+    monkeypatch.setattr(_files, "MAX_PIXELS", 1000)
+    image("L").save("a.png")
+    assert upscale("a.png", "b.png", "--scale", "3") == 1
+    assert "51x36 pixels, 0 megapixels; pass --yes" in capsys.readouterr().err and not Path("b.png").exists()
+    assert upscale("a.png", "b.png", "--scale", "3", "--yes") == 0
+
+
+def test_huge_input_is_allowed_by_yes(upscale, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    image("L").save("a.png")
+    assert upscale("a.png", "b.png") == 1
+    assert "pass --yes" in capsys.readouterr().err
+    assert upscale("a.png", "b.png", "--yes") == 0
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif", ".heic"])
+def test_formats_that_are_only_read(upscale, suffix):
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow cannot read AVIF")
+    os.mkdir("in")
+    Image.fromarray(ramp(32, 48)).save(f"in/a{suffix}")
+    assert main(["upscale", "in", "out", "--method", "bicubic"]) == 0 and size("out/a.png") == (96, 64)
+    with Image.open("out/a.png") as made:
+        difference = np.asarray(made.resize((48, 32)).convert("RGB")).astype(int) - ramp(32, 48)
+    assert np.abs(difference).mean() < 12
+    assert upscale(f"in/a{suffix}") == 0 and Path("in/a_x2.png").is_file()
+    assert upscale(f"in/a{suffix}", f"b{suffix}") == 2
+
+
+def test_animation_is_refused_by_name(upscale, capsys):
+    frames = [image("L", 5, 5), image("L", 5, 5).rotate(90)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    assert upscale("a.gif") == 1
+    assert "a.gif: has 2 frames of an animation; save each one" in capsys.readouterr().err
+
+
+def test_heic_without_its_reader(upscale, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    Path("a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert upscale("a.heic") == 1
+    assert "a.heic: is a HEIC image, which needs pillow-heif; pip install 'liif_basicsr[heic]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["nearest", "bicubic"])
+def test_classical_method(upscale, method, capsys, tmp_path):
+    image("RGBA").save("a.png")
+    assert main(["upscale", "a.png", "--method", method, "--scale", "2"]) == 0
+    assert size("a_x2.png") == (34, 24) and method in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        upscale("a.png", "--method", method)
+
+
+def test_network_of_a_project_is_imported(upscale, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("my_networks.py").write_text("import pathlib; pathlib.Path('imported').touch()\n")
+    Path("broken_networks.py").write_text("1 / 0\n")
+    image("L").save("a.png")
+    assert upscale("a.png", "--import", "my_networks") == 0 and Path("imported").exists()
+    assert upscale("a.png", "--import", "broken_networks") == 2
+    assert "--import broken_networks: cannot be imported (ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_file_system_that_refuses_chmod(tmp_path, monkeypatch):
+    def refuse(*given):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"x")
+    assert (tmp_path / "a").read_bytes() == b"x" and os.listdir(tmp_path) == ["a"]

@@ -1,0 +1,126 @@
+"""Paths, Pillow images, arrays and tensors go in; the same kind comes out."""
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from image_files import SRGB, image, model, ramp
+from PIL import Image
+
+import liif_basicsr
+from liif_basicsr.errors import LIIFError
+
+__all__ = ["model"]
+
+
+def test_path_becomes_pillow_image(model, tmp_path):
+    image("RGB").save(tmp_path / "a.png")
+    expected = np.asarray(liif_basicsr.upscale(image("RGB"), model=model))
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        output = liif_basicsr.upscale(path, model=model)
+        assert isinstance(output, Image.Image) and np.array_equal(np.asarray(output), expected)
+    assert liif_basicsr.rotate(tmp_path / "a.png", 90, model=model).size == (12, 17)
+
+
+def test_default_scale_is_two(model):
+    assert liif_basicsr.upscale(ramp(5, 6), model=model).shape == (10, 12, 3)
+
+
+def test_image_keeps_resolution_and_xmp(model):
+    source = image("RGB")
+    source.info.update(dpi=(300, 200), xmp=b'<x tiff:Orientation="6"/>', icc_profile=SRGB)
+    info = liif_basicsr.upscale(source, model=model).info
+    assert info["dpi"] == (200, 300) and info["xmp"] == b'<x tiff:Orientation="1"/>' and info["icc_profile"] == SRGB
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(6, 7), (6, 7, 1), (6, 7, 2), (6, 7, 3), (6, 7, 4)])
+def test_float_arrays(model, dtype, shape):
+    channels = shape[2] if len(shape) > 2 else 1
+    deep = ramp(6, 7, channels, np.uint16)
+    output = liif_basicsr.upscale((deep / 65535).astype(dtype).reshape(shape), model=model)
+    expected = liif_basicsr.upscale(deep, model=model).reshape(output.shape) / 65535
+    assert output.dtype == dtype and output.shape == (12, 14, *shape[2:])
+    assert np.abs(output - expected).max() < (2e-3 if dtype == np.float16 else 2e-5)
+
+
+def test_float_output_is_in_range(model):
+    output = liif_basicsr.upscale(np.eye(16, dtype=np.float32), scale=3, model=model)
+    assert output.min() >= 0 and output.max() <= 1
+
+
+def test_float_fill(model):
+    assert liif_basicsr.rotate(np.zeros((9, 9), np.float32), 45, fill=1.0, model=model)[0, 0] == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.bfloat16])
+def test_tensors(model, dtype):
+    pixels = ramp(6, 7)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    tensor = tensor if dtype == torch.uint8 else (tensor / 255).to(dtype)
+    output = liif_basicsr.upscale(tensor, model=model)
+    assert output.dtype == dtype and output.shape == (3, 12, 14)
+    expected = liif_basicsr.upscale(pixels, model=model, precision="float32").astype(float)
+    exact = output.double() * (1 if dtype == torch.uint8 else 255)
+    assert np.abs(exact.permute(1, 2, 0).numpy() - expected).max() < 2.1
+
+
+def test_batch_of_tensors(model):
+    batch = torch.rand(2, 3, 6, 7, requires_grad=True)
+    output = liif_basicsr.upscale(batch, size=(9, 11), model=model)
+    assert output.shape == (2, 3, 9, 11) and not output.requires_grad
+    assert torch.equal(output[1], liif_basicsr.upscale(batch[1], size=(9, 11), model=model))
+
+
+def test_bgr(model, tmp_path):
+    image("RGB").save(tmp_path / "a.png")
+    output = liif_basicsr.upscale(cv2.imread(str(tmp_path / "a.png")), model=model, bgr=True)
+    assert np.array_equal(output[..., ::-1], np.asarray(liif_basicsr.upscale(image("RGB"), model=model)))
+    pixels = ramp(6, 7, 4)
+    output = liif_basicsr.rotate(pixels[..., [2, 1, 0, 3]], 20, model=model, bgr=True)
+    assert np.array_equal(output[..., [2, 1, 0, 3]], liif_basicsr.rotate(pixels, 20, model=model))
+    with pytest.raises(LIIFError, match="bgr: applies to arrays"):
+        liif_basicsr.upscale(image("RGB"), model=model, bgr=True)
+
+
+@pytest.mark.parametrize("wrong, says", [
+    (np.full((4, 4), 200.0), "floats in \\[0, 1\\], got values from 200"), (np.full((4, 4), -0.1), "in \\[0, 1\\]"),
+    (np.full((4, 4), np.nan), "in \\[0, 1\\]"), (np.zeros((4, 4), np.int64), "convert it"), ([[1, 2]], "expected a path"),
+    (torch.zeros(4, 4), "expected a tensor"), (torch.zeros(5, 4, 4), "1 to 4 channels"),
+    (torch.zeros(3, 4, 4, dtype=torch.int64), "convert it"), (torch.full((3, 4, 4), 7.0), "in \\[0, 1\\]"),
+    ("none.png", "none.png: cannot be read"),
+])  # fmt: skip
+def test_unsupported_images(model, wrong, says):
+    with pytest.raises(LIIFError, match=says) as error:
+        liif_basicsr.upscale(wrong, model=model)
+    assert "\n" not in str(error.value)
+
+
+def test_deep_color_file_is_refused_before_work(model, tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), ramp(6, 7, 3, np.uint16))
+    with pytest.raises(LIIFError, match="deep.png: has several channels of 16 bits"):
+        liif_basicsr.upscale(tmp_path / "deep.png", model=model)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (80, 60)])
+def test_transposed_size_is_refused(model, size):
+    with pytest.raises(LIIFError, match=r"aspect ratio of the transposed image; use \(height, width\)"):
+        liif_basicsr.upscale(ramp(15, 20), size=size, model=model)
+    assert liif_basicsr.upscale(ramp(15, 20), size=size[::-1], model=model).shape[:2] == size[::-1]
+
+
+def test_almost_square_image_may_have_any_size(model):
+    for size in ((40, 41), (41, 40), (40, 40), (60, 50)):
+        assert liif_basicsr.upscale(ramp(20, 20), size=size, model=model).shape[:2] == size
+
+
+@pytest.mark.parametrize("method, resample", [("nearest", 0), ("bicubic", 3)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_classical_methods_equal_pillow(method, resample, mode):
+    output = np.asarray(liif_basicsr.upscale(image(mode), 3, method=method))
+    source = image(mode)
+    expected = np.asarray(source.resize((51, 36), resample))
+    assert np.abs(output.astype(int) - expected).max() <= (6 if mode == "RGBA" else 1)  # Pillow weights by alpha
+    with pytest.raises(LIIFError, match="did you mean 'nearest'"):
+        liif_basicsr.upscale(image(mode), 3, method="nearst")

@@ -1,0 +1,152 @@
+"""Metadata of files is kept, or its loss is reported; it never prevents an image from being written."""
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+from image_files import SRGB, image, ramp
+from PIL import Image
+
+from liif_basicsr.files import atomic_write
+from liif_basicsr.images.formats import collect_notes
+from liif_basicsr.images.reading import LoadedImage, from_image, read
+from liif_basicsr.images.writing import BY_SUFFIX
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
+TEXT = "© Jörg"
+
+
+def write(path, loaded: LoadedImage) -> list[str]:
+    """Write the loaded pixels; returns the notes."""
+    with collect_notes() as notes, atomic_write(path) as file:
+        BY_SUFFIX[path.suffix].write(file, iter([loaded.pixels]), loaded.pixels.shape, loaded)
+    return notes
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_resolution_is_kept(tmp_path, suffix):
+    path = tmp_path / f"in{suffix}"
+    image("RGB").save(path, dpi=(300, 200))
+    loaded = read(path)
+    assert loaded.dpi == pytest.approx((300, 200), abs=0.02)
+    assert not write(tmp_path / f"out{suffix}", loaded)
+    with Image.open(tmp_path / f"out{suffix}") as made:
+        assert made.info["dpi"] == pytest.approx((300, 200), abs=0.02)
+
+
+def test_resolution_turns_with_the_image(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image("RGB").save(tmp_path / "a.jpg", dpi=(300, 200), exif=exif)
+    assert read(tmp_path / "a.jpg").dpi == (200, 300)
+
+
+@pytest.mark.parametrize("dpi", [(0, 0), (float("nan"), 3), ("x", 1), (1e9, 1), (3,), None])
+def test_nonsense_resolution_is_dropped(dpi):
+    source = image("RGB")
+    source.info["dpi"] = dpi
+    assert from_image(source).dpi is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_xmp_is_kept_without_its_orientation(tmp_path, suffix):
+    source = from_image(image("RGB"))._replace(xmp=XMP % 6)
+    assert not write(tmp_path / f"a{suffix}", source)
+    xmp = read(tmp_path / f"a{suffix}").xmp
+    assert xmp in (XMP % 1, (XMP % 1).replace(b'tiff:Orientation="1"', b""))  # Pillow removes it from TIFF
+
+
+@pytest.mark.parametrize("suffix, lost", [
+    (".png", []), (".jpg", []), (".tif", []), (".webp", ["resolution"]),
+    (".bmp", ["color profile", "EXIF", "XMP"]), (".ppm", ["color profile", "EXIF", "XMP", "resolution"]),
+])  # fmt: skip
+def test_lost_metadata_is_listed(suffix, lost):
+    loaded = LoadedImage(ramp(3, 3), SRGB, {0x010E: "x"}, (), (72, 72), XMP % 1)
+    assert BY_SUFFIX[suffix].lost_metadata(loaded) == lost
+    assert BY_SUFFIX[suffix].lost_metadata(LoadedImage(ramp(3, 3), None, {})) == []
+
+
+@pytest.mark.parametrize("source_suffix", [".jpg", ".tif", ".png"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_text_that_is_not_ascii_is_kept_exactly(tmp_path, source_suffix, suffix):
+    exif, path = Image.Exif(), tmp_path / f"in{source_suffix}"
+    exif[0x8298] = exif[0x010E] = "#" * 8
+    exif[0x8769] = {0xA433: "#" * 8}  # the lens maker, in a subdirectory
+    image("RGB").save(path, exif=exif.tobytes())
+    content = path.read_bytes()
+    assert content.count(b"#" * 8) == 3
+    path.write_bytes(content.replace(b"#" * 8, TEXT.encode()))  # as cameras write it; the checksum of a PNG is wrong
+    if source_suffix == ".png":
+        loaded = from_image(image("RGB"))._replace(exif={0x8298: TEXT, 0x010E: TEXT, 0x8769: {0xA433: TEXT}})
+    else:
+        loaded = read(path)
+    assert not write(tmp_path / f"out{suffix}", loaded)
+    text = TEXT.encode("latin-1" if source_suffix == ".png" else "utf-8")
+    assert (tmp_path / f"out{suffix}").read_bytes().count(text) == 3
+
+
+def test_text_of_any_script(tmp_path):
+    write(tmp_path / "a.tif", from_image(image("RGB"))._replace(exif={0x010E: "写真"}))
+    assert "写真".encode() in (tmp_path / "a.tif").read_bytes()
+
+
+def test_interoperability_pointer_is_dropped(tmp_path):
+    exif = Image.Exif()
+    exif[0x8769] = {0x829A: 0.008, 0xA005: 12345}
+    exif[0x010E] = "x"
+    image("RGB").save(tmp_path / "a.jpg", exif=exif.tobytes())
+    assert 0xA005 not in read(tmp_path / "a.jpg").exif[0x8769]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("exif", [{0x010E: "x", 0x8769: {0x829A: object()}}, {0x010E: "y" * 70_000}], ids=["odd", "long"])
+def test_unwritable_exif_does_not_lose_the_image(tmp_path, suffix, exif):
+    notes = write(tmp_path / f"a{suffix}", from_image(image("RGB"))._replace(exif=exif))
+    with Image.open(tmp_path / f"a{suffix}") as made:
+        made.load()
+    assert bool(notes) == (suffix == ".jpg" or 0x8769 in exif)
+
+
+def test_xmp_too_long_for_jpeg_is_reported(tmp_path):
+    notes = write(tmp_path / "a.jpg", from_image(image("RGB"))._replace(xmp=b"x" * 70_000))
+    assert notes == ["XMP is not kept, JPEG holds at most 65533 bytes of it"]
+
+
+def test_gamma_of_a_png_is_reported():
+    linear, usual = image("RGB"), image("RGB")
+    linear.info["gamma"], usual.info["gamma"] = 1.0, 0.45455
+    with pytest.warns(UserWarning, match=r"its gamma of 1 \(gAMA\) is not kept"):
+        from_image(linear)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_image(usual)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("extra", ["unassalpha", "assocalpha", "unspecified"])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_is_read_by_its_tags(tmp_path, dtype, channels, planar, extra, compression):
+    pixels = ramp(12, 17, channels, dtype)
+    stored = pixels.copy()
+    if extra == "assocalpha" and channels in (2, 4):
+        alpha = pixels[..., -1:] / np.iinfo(dtype).max
+        stored[..., :-1] = (pixels[..., :-1] * alpha).round()
+    stored = stored[..., 0] if channels == 1 else stored.transpose(2, 0, 1) if planar == "separate" else stored
+    tifffile.imwrite(
+        tmp_path / "a.tif", stored, photometric="rgb" if channels > 2 else "minisblack", compression=compression,
+        planarconfig=None if channels == 1 else planar, extrasamples=[extra] if channels in (2, 4) else None,
+    )  # fmt: skip
+    found = read(tmp_path / "a.tif").pixels
+    expected = pixels[..., :-1] if extra == "unspecified" and channels in (2, 4) else pixels
+    assert found.shape == expected.shape and found.dtype == dtype
+    assert np.abs(found.astype(int) - expected).max() <= (4 if extra == "assocalpha" else 0)
+
+
+def test_deep_tiff_with_white_as_zero(tmp_path):
+    pixels = ramp(5, 6, 1, np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", 65535 - pixels[..., 0], photometric="miniswhite")
+    assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
