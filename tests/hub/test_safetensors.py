@@ -54,7 +54,9 @@ def test_ema_is_stored(tmp_path, net):
 def test_convert_there_and_back(path, tmp_path, net):
     assert main(["convert", str(path), str(tmp_path / "a.pth")]) == 0
     assert main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors")]) == 0
-    assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
+    before, after = checkpoint.read(path), checkpoint.read(tmp_path / "b.safetensors")
+    assert all(torch.equal(value, after["params"][key]) for key, value in before.pop("params").items())
+    assert before.items() <= after.items()
     assert main(["convert", str(path), str(tmp_path / "a.onnx")]) == 2
     assert main(["convert", str(path), str(tmp_path / "c.safetensors"), "--to-official"]) == 2
 
@@ -100,7 +102,7 @@ def test_missing_package(path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(LIIFError, match="pip install safetensors"):
+    with pytest.raises(LIIFError, match="pip install .*safetensors"):
         liif_basicsr.load(path)
 
 
