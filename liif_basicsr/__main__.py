@@ -92,7 +92,7 @@ class PrintCompletion(argparse.Action):
         try:
             shtab = import_module("shtab")
         except ModuleNotFoundError:
-            raise LIIFError("--print-completion needs shtab; pip install 'liif_basicsr[completion]'") from None
+            raise LIIFError("--print-completion needs shtab; pip install shtab") from None
         shell = given[1]
         if shell not in shtab.SUPPORTED_SHELLS:
             raise LIIFError(f"--print-completion: unknown shell {shell!r}{suggest(shell, shtab.SUPPORTED_SHELLS)}")

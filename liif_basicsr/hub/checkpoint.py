@@ -207,7 +207,7 @@ def _safetensors() -> Any:
     try:
         return import_module("safetensors.torch")
     except ModuleNotFoundError:
-        raise LIIFError(".safetensors files need safetensors; pip install 'liif_basicsr[safetensors]'") from None
+        raise LIIFError(".safetensors files need safetensors; pip install safetensors") from None
 
 
 def _check_zip(file: zipfile.ZipFile, size: int) -> None:

@@ -1,9 +1,9 @@
 """The command line as a whole: commands, help, typos, completion, and consoles that lack characters."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -30,25 +30,25 @@ def test_help_and_typos_need_no_slow_import(words):
 
 
 def test_help_is_fast():
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "liif_basicsr", "upscale", "--help"], capture_output=True, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5  # 0.1 s on an idle machine
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "liif_basicsr", "upscale", "--help"], capture_output=True, check=True)
+    after = os.times()
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 0.3
 
 
 def test_commands_are_listed_in_the_order_of_use(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    places = [text.index(f"\n    {name} ") for name in ("upscale", "view", "warp", "models", "export", "prepare", "train")]
+    names = ("upscale", "view", "warp", "models", "export", "prepare", "train")
+    places = [text.index(f"\n    {name} ") for name in names]
     assert places == sorted(places)
 
 
 def test_new_command_is_one_file(tmp_path, monkeypatch, capsys):
     (tmp_path / "say_hello.py").write_text(
-        '"""Say hello."""\nORDER = 0\n\ndef add_arguments(parser):\n    parser.add_argument("--name", default="you")\n\n'
+        '"""Say hello."""\nORDER = 0\n\n'
+        'def add_arguments(parser):\n    parser.add_argument("--name", default="you")\n\n'
         'def run(args):\n    print("hello", args.name)\n    return 0\n'
     )
     monkeypatch.setattr(cli, "__path__", [str(tmp_path), *cli.__path__])
@@ -89,7 +89,7 @@ def test_completion_knows_commands_options_and_models(capsys):
         main(["--print-completion", "bash"])
     script = capsys.readouterr().out
     assert not error.value.code
-    for word in ("'install-basicsr'", "'--long-edge'", "liif-photo", "_liif_basicsr_models"):
+    for word in ("install-basicsr", "--long-edge", "liif-photo", "_liif_basicsr_models"):
         assert word in script
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
     assert main(["--print-completion", "fishy"]) == 2
@@ -97,8 +97,6 @@ def test_completion_knows_commands_options_and_models(capsys):
 
 
 def test_console_with_a_narrow_code_page(tmp_path):
-    import os
-
     code = "import sys; from liif_basicsr.__main__ import main; print(main(['upscale', '写真.png']))"
     done = run_code(code, **{**os.environ, "PYTHONIOENCODING": "cp1252"})
     assert b"UnicodeEncodeError" not in done.stderr and b"\\u5199\\u771f.png: no such file" in done.stderr

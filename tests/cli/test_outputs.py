@@ -38,7 +38,8 @@ def size(path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("flags, name", [
     ([], "photo_x2.jpg"), (["--scale", "3.5"], "photo_x3.5.jpg"), (["-s", "x3"], "photo_x3.jpg"),
-    (["--size", "34x24"], "photo_34x24.jpg"), (["--width", "40"], "photo_w40.jpg"), (["--long-edge", "40"], "photo_40.jpg"),
+    (["--size", "34x24"], "photo_34x24.jpg"), (["--width", "40"], "photo_w40.jpg"),
+    (["--long-edge", "40"], "photo_40.jpg"),
 ])  # fmt: skip
 def test_default_output_is_next_to_the_input(upscale, flags, name):
     os.mkdir("in")
@@ -175,7 +176,8 @@ def test_heic_without_its_reader(upscale, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     Path("a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     assert upscale("a.heic") == 1
-    assert "a.heic: is a HEIC image, which needs pillow-heif; pip install 'liif_basicsr[heic]'" in capsys.readouterr().err
+    says = "a.heic: is a HEIC image, which needs pillow-heif; pip install 'liif_basicsr[heic]'"
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["nearest", "bicubic"])

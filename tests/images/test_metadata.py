@@ -101,7 +101,9 @@ def test_interoperability_pointer_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-@pytest.mark.parametrize("exif", [{0x010E: "x", 0x8769: {0x829A: object()}}, {0x010E: "y" * 70_000}], ids=["odd", "long"])
+@pytest.mark.parametrize("exif", [
+    {0x010E: "x", 0x8769: {0x829A: object()}}, {0x010E: "y" * 70_000},
+], ids=["odd", "long"])  # fmt: skip
 def test_unwritable_exif_does_not_lose_the_image(tmp_path, suffix, exif):
     notes = write(tmp_path / f"a{suffix}", from_image(image("RGB"))._replace(exif=exif))
     with Image.open(tmp_path / f"a{suffix}") as made:
