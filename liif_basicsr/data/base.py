@@ -41,14 +41,15 @@ class ArbitraryScaleDataset(Dataset):
 
     A corrupt image raises; with `on_corrupt: skip` it is logged, counted, and replaced by another one.
     Randomness comes from torch's generator alone, so it differs between epochs and workers, and `manual_seed`
-    reproduces it. With a `dataset_enlarge_ratio` that is not a whole number, every epoch takes another part of the
-    images, and all are drawn equally often.
+    reproduces it. If `epoch_size` is not a multiple of the number of images, as with `dataset_enlarge_ratio: 0.5`,
+    every epoch takes another part of the images, and all are drawn equally often.
 
     Attributes:
         opt: the block, as BasicSR passes it.
         scales: [(along y, along x)], the scales of validation; empty in training, where they are drawn.
         protocol: benchmark, div2k or None.
         num_images: number of images at one scale.
+        epoch_size: number of samples in an epoch, over all processes.
         skipped: number of corrupt images skipped in this process.
 
     Args:
@@ -77,6 +78,7 @@ class ArbitraryScaleDataset(Dataset):
         self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
         self.num_images = len(self.gt[0])
+        self.epoch_size = self.sampler_size()
         for source in self.gt:
             if len(source) != self.num_images:
                 counts = f"{self.gt[0].root} has {self.num_images} images, {source.root} has {len(source)}"
@@ -122,9 +124,14 @@ class ArbitraryScaleDataset(Dataset):
             raise LIIFError(f"{self.where}: {key}: {error}") from None
         return [opened[root] for root in roots]
 
+    def sampler_size(self) -> int:
+        """Number of samples in an epoch of BasicSR's EnlargedSampler, over all processes."""
+        replicas = get_dist_info()[1]
+        return math.ceil(len(self) * self.settings.get("dataset_enlarge_ratio", 1) / replicas) * replicas
+
     def _training_item(self, index: int) -> dict[str, Any]:
         rng = generator()
-        if self.settings["dataset_enlarge_ratio"] != 1:
+        if self.epoch_size % self.num_images:
             index = self._balanced(index, rng)
         lq, gt, path = self.training_pair(index, rng)
         lq, gt = augment([lq, gt], self.settings["use_hflip"], self.settings["use_rot"], rng)
@@ -145,9 +152,8 @@ class ArbitraryScaleDataset(Dataset):
         In every epoch the sampler yields each index `whole` times, and the first `extra` indices once more, always
         the same ones. Each of these is given away with the probability that evens out the expected counts.
         """
-        n, replicas = self.num_images, get_dist_info()[1]
-        total = math.ceil(n * self.settings["dataset_enlarge_ratio"] / replicas) * replicas  # as in the sampler
-        whole, extra = divmod(total, n)
+        n = self.num_images
+        whole, extra = divmod(self.epoch_size, n)
         if index >= extra or rng.random() * (whole + 1) < whole + extra / n:
             return index
         return extra + int((index + rng.random()) / extra * (n - extra))

@@ -41,6 +41,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         (gt,), (lq,) = self.gt, self.open_all("dataroot_lq", with_meta=False)
         self.gt, self.lq = ([source.selected(names, self.settings["split_file"])] for source in (gt, lq))
         self.num_images = len(names)
+        self.epoch_size = self.sampler_size()
         side, lq_side = self._side(self.gt[0]), self._side(self.lq[0])
         if self.training:
             self._check_training(side)

@@ -10,9 +10,12 @@ from typing import IO
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin, features  # noqa: F401
 
 from liif_basicsr.errors import LIIFError
+
+# With the two plugins above, this registers the readers of FORMATS. Image.open would otherwise load all of Pillow's.
+Image.preinit()
 
 # Only these are opened, whatever a file's name says: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")

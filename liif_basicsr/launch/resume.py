@@ -106,6 +106,8 @@ class Resume:
         if sampler.total_size > LONGEST_EPOCH:
             length = f"an epoch of {sampler.total_size} samples is too long to be held in memory"
             raise LIIFError(f"datasets: train: {length}; lower dataset_enlarge_ratio or batch_size_per_gpu")
+        if hasattr(dataset, "epoch_size"):
+            dataset.epoch_size = sampler.total_size
         sampler.seed = kwargs["seed"]
         if self.state is not None:
             self.state["epoch"], done = place_of(self.state, iterations)

@@ -70,6 +70,21 @@ def test_all_images_are_drawn_with_several_processes(photos: Path, monkeypatch: 
     assert all(abs(total[k] / 2000 - 6 / 8) < 0.06 for k in range(8)), total
 
 
+def test_launchers_longer_epoch_is_balanced_too(photos: Path) -> None:
+    from liif_basicsr.launch.resume import EpochSampler, Resume
+
+    opt = train_block(photos, dataset_enlarge_ratio=0.5, batch_size_per_gpu=3)
+    dataset = build(opt)
+    sampler = EpochSampler(dataset, 1, 0, 0.5)
+    Resume(build_dataloader).build_dataloader(dataset, opt, num_gpu=0, sampler=sampler, seed=0)
+    assert sampler.total_size == dataset.epoch_size == 6  # 4 samples fill two batches of 3
+    counts, rng = Counter(), np.random.default_rng(0)
+    for epoch in range(2000):
+        sampler.set_epoch(epoch)
+        counts.update(dataset._balanced(index, rng) for index, _ in sampler)
+    assert all(abs(counts[k] / 2000 - 6 / 8) < 0.06 for k in range(8)), counts
+
+
 def test_samples_of_a_fractional_ratio_come_from_all_images(photos: Path) -> None:
     dataset = build(train_block(photos, dataset_enlarge_ratio=0.5))
     torch.manual_seed(0)
