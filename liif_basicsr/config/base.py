@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Le, Lt
 from pydantic import (
@@ -164,15 +164,23 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
+    # Model of the options that are not fields, if they have one.
+    extra_model: ClassVar[type[BaseModel] | None] = None
 
 
-class OpenBlock(Block):
-    """A block with further options of BasicSR or another project.
-
-    Near misses of known options are errors, and so are numbers as text at any depth.
-    """
+class PartialBlock(Block):
+    """The part of a block that the plugin reads. Other options pass, unless they are numbers as text."""
 
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _refuse_text_numbers(self) -> Any:
+        refuse_text_numbers(self.model_extra)
+        return self
+
+
+class OpenBlock(PartialBlock):
+    """A block with further options of BasicSR or another project, in which near misses of known options are errors."""
 
     @model_validator(mode="before")
     @classmethod
@@ -180,11 +188,6 @@ class OpenBlock(Block):
         if isinstance(block, Mapping):
             refuse_near_misses(block, cls.model_fields)
         return block
-
-    @model_validator(mode="after")
-    def _refuse_text_numbers(self) -> Any:
-        refuse_text_numbers(self.model_extra)
-        return self
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -208,6 +211,11 @@ def validate(model: type[Model], block: Any, where: str = "") -> Model:
         # A misspelled option is usually missing as well: report the misspelling.
         problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
         raise LIIFError(_explain(model, block, problems[0], where)) from None
+
+
+def with_defaults(model: type[BaseModel], block: Any, where: str) -> dict[str, Any]:
+    """Validate a block and return it as it is written, with the defaults of missing options."""
+    return {**dict(validate(model, block, where)), **block}
 
 
 def refuse_near_misses(block: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -236,8 +244,17 @@ def _near_miss(key: str, known: Sequence[str]) -> str | None:
         # such as `validation` for `val`
         if len(name) > 2 and lower.startswith(name) and lower[len(name) :].isalpha():
             return name
-    close = difflib.get_close_matches(lower, known, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(lower, known, n=1, cutoff=0.8)
     return close[0] if close else None
+
+
+def _without_text_numbers(value: Any) -> Any:
+    refuse_text_numbers(value)
+    return value
+
+
+# A block that another part checks.
+OpenDict = Annotated[dict[str, Any], AfterValidator(_without_text_numbers)]
 
 
 # --- models of signatures
@@ -368,6 +385,8 @@ def _locate(
             field = model.model_fields.get(str(key))
             if field is not None:
                 annotation = field.annotation
+            elif issubclass(model, Block) and model.extra_model:
+                annotation = model.extra_model
         nested = _models_in(annotation)
         tagged = [union for union in nested if key in _tags(union)]
         if isinstance(value, Mapping) and (tagged or nested) and (problem["loc"][-1] != key or tagged):

@@ -1,0 +1,297 @@
+"""Blocks of LIIFModel and LIIFGANModel: `train`, `val`, `path` and `logger`."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from liif_basicsr.config.base import (
+    Block,
+    Iterations,
+    NonNegativeFloat,
+    NonNegativeInt,
+    OpenBlock,
+    OpenDict,
+    PartialBlock,
+    PositiveInt,
+    Text,
+    refuse_near_misses,
+)
+from liif_basicsr.errors import suggest
+
+ParamKey = Annotated[Literal["params", "params_ema"] | None, Field(description="`params` or `params_ema`")]
+Precision = Literal["auto", "bfloat16", "float16"]
+# Options of SRGANModel and others that LIIFModel cannot use.
+LOSSES_OF_OTHER_MODELS = ("gan_opt", "ldl_opt")
+
+
+# --- path
+
+
+class Path(Block):
+    """Checkpoints to load. BasicSR takes any other option for a folder that it has to make."""
+
+    pretrain_network_g: Text | None = Field(
+        None, description="a checkpoint, ours or official, or a model by name, such as `liif-fast`"
+    )
+    param_key_g: ParamKey = "params"
+    strict_load_g: bool = Field(True, description="fail unless checkpoint and network have the same parameters")
+    resume_state: Text | None = Field(None, description="a training state; `--auto_resume` finds the newest")
+    ignore_resume_networks: list[Text] | Text | None = Field(None, description="BasicSR's")
+    experiments_root: Text | None = Field(None, description="set by BasicSR, like the options below")
+    results_root: Text | None = None
+    models: Text | None = None
+    training_states: Text | None = None
+    log: Text | None = None
+    visualization: Text | None = None
+
+
+class GANPath(Path):
+    """Checkpoints of LIIFGANModel."""
+
+    pretrain_network_d: Text | None = Field(None, description="a checkpoint of the discriminator")
+    param_key_d: ParamKey = "params"
+    strict_load_d: bool = Field(True, description="fail unless checkpoint and discriminator have the same parameters")
+
+
+# --- train
+
+
+class Optimizer(OpenBlock):
+    """A torch optimizer that BasicSR knows, with its arguments."""
+
+    type: Text = Field(description="an optimizer of BasicSR, such as `Adam`")
+    lr: NonNegativeFloat = Field(description="learning rate")
+    weight_decay: NonNegativeFloat = 0
+    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
+    eps: NonNegativeFloat = 1e-8
+
+
+class GeneratorOptimizer(Optimizer):
+    """The optimizer of `network_g`."""
+
+    encoder_lr_mul: NonNegativeFloat = Field(1, description="multiplies the encoder's learning rate")
+
+
+class MultiStepLR(Block):
+    """Multiply the learning rate at milestones."""
+
+    type: Literal["MultiStepLR", "MultiStepRestartLR"]
+    milestones: list[NonNegativeFloat] = Field(description="iterations at which the learning rate changes")
+    gamma: NonNegativeFloat = Field(0.1, description="factor")
+    restarts: list[NonNegativeFloat] = Field([0], description="iterations at which it starts again")
+    restart_weights: list[NonNegativeFloat] = Field([1], description="factor after each restart")
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> MultiStepLR:
+        restarts, weights = len(self.restarts), len(self.restart_weights)
+        if restarts != weights:
+            raise ValueError(f"restart_weights: expected one number for each of the {restarts} restarts, got {weights}")
+        return self
+
+
+class CosineAnnealingRestartLR(Block):
+    """Lower the learning rate along cosines."""
+
+    type: Literal["CosineAnnealingRestartLR"]
+    periods: list[Iterations] = Field(min_length=1, description="iterations of each cosine")
+    restart_weights: list[NonNegativeFloat] = Field([1], description="factor of each cosine")
+    eta_min: NonNegativeFloat = Field(0, description="lowest learning rate")
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> CosineAnnealingRestartLR:
+        periods, weights = len(self.periods), len(self.restart_weights)
+        if periods != weights:
+            raise ValueError(f"restart_weights: expected one number for each of the {periods} periods, got {weights}")
+        return self
+
+
+class Loss(OpenBlock):
+    """A loss of BasicSR's registry, with its arguments."""
+
+    type: Text = Field(description="the loss, such as `L1Loss`")
+    loss_weight: NonNegativeFloat = 1
+    reduction: Literal["mean", "sum"] = "mean"
+
+
+class PerceptualLoss(OpenBlock):
+    """BasicSR's PerceptualLoss, or another one on images."""
+
+    type: Text = Field(description="the loss, `PerceptualLoss`")
+    layer_weights: dict[str, NonNegativeFloat] = Field({}, description="weight of each VGG layer")
+    perceptual_weight: NonNegativeFloat = 1
+    style_weight: NonNegativeFloat = 0
+
+
+class GANLoss(OpenBlock):
+    """A GAN loss of BasicSR."""
+
+    type: Text = Field(description="the loss, such as `GANLoss`")
+    gan_type: Text | None = None
+    loss_weight: NonNegativeFloat = 1
+    real_label_val: float = 1
+    fake_label_val: float = 0
+
+
+class Teacher(Block):
+    """Adds an L1 loss to another network's output at the same coordinates; `pixel_opt` may then be `~`."""
+
+    path: Text = Field(description="a checkpoint, or a model by name")
+    weight: NonNegativeFloat = Field(1.0, description="weight of the loss")
+
+
+class PipelineTrain(PartialBlock):
+    """Options that BasicSR's training pipeline reads for any model."""
+
+    total_iter: Iterations
+    scheduler: OpenDict
+    optim_g: OpenDict
+
+
+class Train(Block):
+    """Losses, optimizer and schedule. Further losses are options whose names end in `_opt`."""
+
+    model_config = ConfigDict(extra="allow")
+    extra_model: ClassVar[type[BaseModel] | None] = Loss
+    __pydantic_extra__: dict[str, Loss | None]
+
+    optim_g: GeneratorOptimizer = Field(
+        description="`type` and arguments of an optimizer, as in BasicSR; `encoder_lr_mul` multiplies the encoder's "
+        "learning rate"
+    )
+    scheduler: Annotated[MultiStepLR | CosineAnnealingRestartLR, Field(discriminator="type")] = Field(
+        description="`type` and arguments of one of BasicSR's schedulers"
+    )
+    total_iter: PositiveInt = Field(description="iterations")
+    warmup_iter: int = Field(-1, ge=-1, description="iterations over which the learning rate rises; -1 is none")
+    pixel_opt: Loss | None = Field(None, description="loss on the sampled pixels, such as `L1Loss`")
+    perceptual_opt: PerceptualLoss | None = Field(
+        None, description="BasicSR's perceptual loss; needs `sample: patch`"
+    )
+    texture_opt: Loss | None = Field(
+        None, description="a loss on images, such as [`TextureLoss`](training.md#with-texture); needs `sample: patch`"
+    )
+    grid_weight: NonNegativeFloat = Field(
+        0.0,
+        description="weight of a loss on detail that repeats with the input's pixel grid more than the ground truth's; "
+        "needs `sample: patch`",
+    )
+    teacher: Teacher | None = Field(None, description="a network to imitate, see [teacher](#teacher)")
+    freeze: list[Text] = Field([], description="parts of the network that are not trained, such as `[encoder]`")
+    ema_decay: float = Field(0, ge=0, lt=1, description="decay of the parameters' moving average; 0 is none")
+    amp: Precision | None = Field(
+        None,
+        description="autocast to `bfloat16` or `float16`; `auto` is bfloat16 if the processor has instructions for it",
+    )
+    skip_nonfinite: NonNegativeInt = Field(
+        0, description="number of steps with a loss or gradient that is not finite to skip before the run ends"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, block: Any) -> Any:
+        if isinstance(block, Mapping):
+            refuse_near_misses(block, cls.model_fields)
+        for key in block if isinstance(block, Mapping) else ():
+            is_loss = str(key).endswith("_opt") and key not in LOSSES_OF_OTHER_MODELS
+            if key not in cls.model_fields and not is_loss:
+                raise ValueError(f"unknown option {key!r}{suggest(key, cls.model_fields)}")
+        return block
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Train:
+        periods = getattr(self.scheduler, "periods", None)
+        if periods is not None and sum(periods) < self.total_iter - 1:
+            raise ValueError(
+                f"scheduler: periods: {periods} end before the training does; total_iter is {self.total_iter}"
+            )
+        return self
+
+
+class GANTrain(Train):
+    """Options of LIIFGANModel, whose samples must be windows (`sample: patch`)."""
+
+    gan_opt: GANLoss = Field(description="a GAN loss of BasicSR")
+    optim_d: Optimizer = Field(description="the discriminator's optimizer")
+    net_d_iters: PositiveInt = Field(1, description="iterations per step of the generator")
+    net_d_init_iters: NonNegativeInt = Field(0, description="first iterations, which train the discriminator alone")
+
+
+# --- val
+
+
+class Metric(OpenBlock):
+    """A metric of BasicSR's registry, with its arguments."""
+
+    type: Text = Field(description="the metric, such as `calculate_psnr_liif`")
+    better: Literal["higher", "lower"] = Field("higher", description="whether `higher` or `lower` values are better")
+    crop_border: NonNegativeInt | None = Field(None, description="border to leave out, in pixels")
+    test_y_channel: bool | None = Field(None, description="compare luma only")
+
+
+class PipelineTestVal(PartialBlock):
+    """Options that BasicSR's test pipeline reads for any model."""
+
+    save_img: bool
+
+
+class PipelineTrainVal(PipelineTestVal):
+    """Options that BasicSR's training pipeline reads for any model."""
+
+    val_freq: Iterations
+
+
+class Val(Block):
+    """Validation and testing."""
+
+    val_freq: Iterations | None = Field(None, description="iterations from one validation to the next")
+    save_img: bool = Field(description="whether to save the images")
+    pbar: bool = Field(False, description="show a progress bar")
+    suffix: Text | None = Field(None, description="suffix of saved images; `~` is `name`")
+    metrics: dict[str, Metric] | None = Field(
+        None, description="metrics by name, each with the `type` of a metric: `calculate_psnr_liif`, or BasicSR's"
+    )
+    amp: Precision | None = Field(None, description="as in `train`")
+
+
+class TrainVal(Val):
+    """Validation during training."""
+
+    val_freq: Iterations = Field(description="iterations from one validation to the next")
+
+
+# --- logger
+
+
+class WandB(OpenBlock):
+    """Weights & Biases."""
+
+    project: Text | None = None
+    resume_id: Text | None = None
+
+
+class PipelineLogger(PartialBlock):
+    """Options that BasicSR's training pipeline reads for any model."""
+
+    print_freq: PositiveInt = Field(description="iterations from one line of the log to the next")
+    save_checkpoint_freq: Iterations = Field(description="iterations from one checkpoint to the next")
+    use_tb_logger: bool = Field(description="log to TensorBoard")
+    wandb: WandB | None = Field(None, description="BasicSR's logging to Weights & Biases; needs TensorBoard")
+
+
+class Logger(PipelineLogger):
+    """Logging and checkpoints."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep_checkpoints: PositiveInt | None = Field(None, description="newest checkpoints to keep; `~` keeps all")
+    keep_checkpoint_freq: Iterations | None = Field(
+        None, description="also keep the checkpoints at multiples of this iteration"
+    )
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Logger:
+        if self.keep_checkpoint_freq and not self.keep_checkpoints:
+            raise ValueError("keep_checkpoint_freq: needs keep_checkpoints, which is missing")
+        return self
