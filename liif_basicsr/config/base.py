@@ -74,26 +74,23 @@ def number_range(lowest: float, highest: float, *, strict: bool = False, around:
         around: a number that must lie within the range.
     """
     item = {"type": "number", "minimum": lowest, "maximum": highest}
-    expected = f"a pair [lowest, highest] of numbers from {lowest:g} to {highest:g}"
-    if highest >= LARGEST_INTEGER:
-        item, expected = {**item, "maximum": None}, f"a pair [lowest, highest] of numbers of at least {lowest:g}"
+    expected = f"a pair [lowest, highest] of numbers from {lowest:g} to {highest:g} in this order"
     if strict:
-        expected += ", the first below the second"
+        expected += ", one below the other"
     if around is not None:
-        expected += f" with {around:g} between them"
+        expected += f", with {around:g} between them"
 
-    def check(value: Any) -> tuple[float, float]:
+    def check(value: Any) -> list[float]:
         low, high = _numbers(value, 2)
         inside = around is None or low <= around <= high
         if not (lowest <= low <= high <= highest and inside) or (strict and low == high):
             raise ValueError
-        return low, high
+        return [low, high]
 
-    item = {key: bound for key, bound in item.items() if bound is not None}
     return Checked(check, expected, {"type": "array", "items": item, "minItems": 2, "maxItems": 2})
 
 
-def probabilities(count: int | None = None, names: str = "") -> Checked:
+def probabilities(count: int | None = None) -> Checked:
     """Check a list of relative frequencies: numbers of at least 0 with a positive sum."""
 
     def check(value: Any) -> list[float]:
@@ -102,9 +99,9 @@ def probabilities(count: int | None = None, names: str = "") -> Checked:
             raise ValueError
         return numbers
 
-    many = f"{count} probabilities" if count else "a list of probabilities"
+    many = f"a list of {count} probabilities" if count else "a list of probabilities"
     schema = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": count or 1}
-    return Checked(check, f"{many}{names}, at least one above 0", schema | ({"maxItems": count} if count else {}))
+    return Checked(check, f"{many}, at least one above 0", schema | ({"maxItems": count} if count else {}))
 
 
 def _numbers(value: Any, count: int | None) -> list[float]:
@@ -149,7 +146,7 @@ Scales = Annotated[
         {"type": "array", "items": _SCALES_SCHEMA, "minItems": 1},
     ),
 ]
-ScaleRange = Annotated[tuple[float, float], number_range(1, LARGEST_SCALE)]
+ScaleRange = Annotated[list[float], number_range(1, LARGEST_SCALE)]
 
 
 # --- models

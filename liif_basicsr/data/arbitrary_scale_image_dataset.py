@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.config.schema import IMAGE_DATASET
+from liif_basicsr.config.datasets import ImageTrainingSet, ImageValidationSet
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
@@ -28,7 +28,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     crop, scale, flips and pixels.
     """
 
-    train_fields, val_fields = IMAGE_DATASET
+    train_options, val_options = ImageTrainingSet, ImageValidationSet
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.config.options import scale_text
-from liif_basicsr.config.schema import PAIRED_DATASET
+from liif_basicsr.config.datasets import PairedTrainingSet, PairedValidationSet
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.distillation_pairs import check_pairs
 from liif_basicsr.data.sampling import crop, downsample_part, floor_size, random_corner, scaled_size
@@ -35,7 +35,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     Source: `sr-implicit-paired` of the official code, which takes one scale.
     """
 
-    train_fields, val_fields = PAIRED_DATASET
+    train_options, val_options = PairedTrainingSet, PairedValidationSet
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from basicsr.utils.dist_util import get_dist_info
 from torch.utils.data import Dataset
 
-from liif_basicsr.config.checks import enlarging_scale
-from liif_basicsr.config.options import Field, check_block, scale_text
-from liif_basicsr.config.schema import DATASET
+from liif_basicsr.config import datasets
+from liif_basicsr.config.base import validate
+from liif_basicsr.config.scales import scale_pair, scale_text
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.download_hints import PREPARE
 from liif_basicsr.data.prefetch import check_loader
@@ -59,18 +59,19 @@ class ArbitraryScaleDataset(Dataset):
         LIIFError: an option is unknown, missing or of the wrong type; data is missing, corrupt or too small.
     """
 
-    train_fields: Mapping[str, Field] = DATASET.train
-    val_fields: Mapping[str, Field] = DATASET.test
+    # Models of the options; datasets with options of their own override them.
+    train_options: type[datasets.Dataset] = datasets.ScaledTrainingSet
+    val_options: type[datasets.Dataset] = datasets.ScaledValidationSet
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.where = f"datasets: {opt.get('name', '(no name)')}"
         self.training = opt.get("phase") == "train"
-        table = self.train_fields if self.training else self.val_fields
-        self.settings = check_block(opt, table, self.where)
+        options = validate(self.train_options if self.training else self.val_options, opt, self.where)
+        self.settings = {**dict(options), "io_backend": options.io_backend.type}
         check_loader(self.settings, self.where)
         self.protocol = self.settings.get("protocol")
-        self.scales = self._scales() if "scales" in table else []
+        self.scales = self._scales() if "scales" in self.settings else []
         count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1
         if math.isqrt(count) ** 2 != count:
             message = f"sample_q: must be a square number for sample: patch, such as 2304, not {count}"
@@ -180,9 +181,9 @@ class ArbitraryScaleDataset(Dataset):
         if self.settings["scale"] is None:
             raise LIIFError(f"{self.where}: option 'scales' is missing, such as scales: [2, 3, 4]")
         try:
-            return [enlarging_scale(self.settings["scale"])]
+            return [scale_pair(self.settings["scale"], 1)]
         except ValueError as error:
-            raise LIIFError(f"{self.where}: scale: {error}, not {self.settings['scale']!r}") from None
+            raise LIIFError(f"{self.where}: scale: {error}, got {self.settings['scale']!r}") from None
 
     def check_sample_count(self, smallest_scale: tuple[float, float]) -> None:
         """Raise if the smallest crop has fewer pixels than `sample_q`."""

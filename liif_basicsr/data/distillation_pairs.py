@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liif_basicsr.config.options import check_block
-from liif_basicsr.config.schema import TAUGHT
+from liif_basicsr.config.datasets import ExpectedPairs
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.download_hints import PREPARE
 from liif_basicsr.errors import LIIFError
@@ -37,7 +36,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def check_pairs(folder: Path, teacher: Any, scales: Sequence[tuple[float, float]], where: str) -> None:
+def check_pairs(
+    folder: Path, teacher: ExpectedPairs | None, scales: Sequence[tuple[float, float]], where: str
+) -> None:
     """Raise unless a folder holds the pairs that a dataset expects.
 
     Args:
@@ -48,10 +49,9 @@ def check_pairs(folder: Path, teacher: Any, scales: Sequence[tuple[float, float]
     """
     wanted: dict[str, Any] = {}
     if teacher is not None:
-        block = check_block(teacher, TAUGHT, f"{where}: teacher")
-        wanted = {"teacher": block["path"], "scale": block["scale"]}
-        if block["degradation"] is not None:
-            wanted["degradation"] = Degradation(block["degradation"], f"{where}: teacher: degradation").settings
+        wanted = {"teacher": teacher.path, "scale": teacher.scale}
+        if teacher.degradation is not None:
+            wanted["degradation"] = Degradation(teacher.degradation, f"{where}: teacher: degradation").settings
     elif not (folder / RECORD).is_file():
         return
     try:

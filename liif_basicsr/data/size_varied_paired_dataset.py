@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.config.schema import SIZE_VARIED_DATASET
+from liif_basicsr.config.datasets import SizeVariedTrainingSet, SizeVariedValidationSet
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.download_hints import download_hint
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.registration import register_in
 
 
@@ -33,7 +32,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
     same flips and pixels.
     """
 
-    train_fields, val_fields = SIZE_VARIED_DATASET
+    train_options, val_options = SizeVariedTrainingSet, SizeVariedValidationSet
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)

@@ -50,7 +50,7 @@ def test_missing_options(photos: Path, key: str) -> None:
     ("changes", "parts"),
     [
         ({"scales": []}, ("scales",)),
-        ({"scales": [2, 2]}, ("scales", "twice")),
+        ({"scales": [2, 2]}, ("scales", "different")),
         ({"scales": [2, "3"]}, ("scales",)),
         ({"scales": [[1, 2, 3]]}, ("scales",)),
         ({"scales": [0.5]}, ("scales", "at least 1")),

@@ -259,7 +259,7 @@ def test_matching_pairs_are_accepted(tmp_path, photos):
         ({"teacher": {"path": "doubler", "degradation": "photo"}}, ["degradation is 'jpeg' in the pairs, not 'photo'"]),
         ({"teacher": {"path": "doubler", "degradation": "foto"}}, ["teacher: degradation: type 'foto'", "'photo'"]),
         ({"teacher": {"scale": 2}}, ["teacher", "'path' is missing"]),
-        ({"teacher": "doubler"}, ["teacher: must be a block"]),
+        ({"teacher": "doubler"}, ["teacher: expected a block"]),
         ({"scales": [3]}, ["scales: the pairs in", "scale 2", "[2]"]),
         ({"scale_range": [1, 3]}, ["scale_range: goes up to 3", "scale 2"]),
         ({"scale_range": [2, 1]}, ["scale_range", "[lowest, highest]"]),

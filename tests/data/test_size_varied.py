@@ -98,7 +98,7 @@ def test_validation_uses_whole_images(data: Path) -> None:
     ({"gt_size": 6}, ("sample_q is 40", "36 pixels")),
     ({"size_min": None}, ("'size_min' is missing",)),
     ({"lq_size": 8}, ("unknown option 'lq_size'",)),
-    ({"first_k": 0}, ("first_k: must be a whole number",)),
+    ({"first_k": 0}, ("first_k: expected an integer of at least 1",)),
 ])  # fmt: skip
 def test_invalid_options(data: Path, changes: dict[str, object], parts: tuple[str, ...]) -> None:
     refused(lambda: SizeVariedPairedDataset(block(data, **changes)), "datasets: Faces", *parts)

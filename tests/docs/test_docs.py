@@ -99,7 +99,7 @@ def test_options_exist(block):
     for phase, dataset in opt.get("datasets", {}).items():
         kind = dataset.get("type", "ArbitraryScaleImageDataset")
         cls = ENTRIES["DATASET_REGISTRY", kind]
-        assert set(dataset) <= set(cls.train_fields if phase == "train" else cls.val_fields)
+        assert set(dataset) <= set((cls.train_options if phase == "train" else cls.val_options).model_fields)
 
 
 @each_page

@@ -4,7 +4,7 @@ To add one, put a file into this folder with a class like
 
     @register("jpeg")
     class JPEG:
-        fields = {...}                  # its options, see `liif_basicsr.config.options`
+        class Options(DegradationOptions): ...       # see `liif_basicsr.config.degradations`
         def __init__(self, settings, where): ...     # checked options; `where` names the block in messages
         def __call__(self, image, size): ...         # uint8 (H, W, 3) RGB to uint8 (h, w, 3); size is (h, w)
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from liif_basicsr.data.degradations.degradation import DEGRADATIONS, Degradation, fields_of, register, seed_of, seeded
+from liif_basicsr.data.degradations.degradation import DEGRADATIONS, Degradation, options_of, register, seed_of, seeded
 
-__all__ = ["DEGRADATIONS", "Degradation", "fields_of", "register", "seed_of", "seeded"]
+__all__ = ["DEGRADATIONS", "Degradation", "options_of", "register", "seed_of", "seeded"]
 
 for _module in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

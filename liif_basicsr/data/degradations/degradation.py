@@ -11,16 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from liif_basicsr.config.checks import choice, probability
-from liif_basicsr.config.options import Field, check_block, suggest
+from liif_basicsr.config.base import validate
+from liif_basicsr.config.degradations import DegradationOptions
 from liif_basicsr.data.sampling import downsample
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 
 
 class DegradationType(Protocol):
     """A class in the registry; see `liif_basicsr.data.degradations`."""
 
-    fields: Mapping[str, Field]
+    Options: type[DegradationOptions]
 
     def __init__(self, settings: dict[str, Any], where: str) -> None: ...
 
@@ -61,7 +61,7 @@ class Degradation:
         name = block.get("type")
         if not isinstance(name, str) or name not in DEGRADATIONS:
             raise LIIFError(f"{where}: type {name!r} does not exist{suggest(name, DEGRADATIONS)}")
-        self.settings = check_block(block, fields_of(name), where)
+        self.settings = validate(options_of(name), block, where).model_dump()
         self._degrade = DEGRADATIONS[name](self.settings, where)
 
     def __call__(self, image: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
@@ -85,9 +85,9 @@ class Degradation:
         return bool(np.random.default_rng(seed).random() < self.settings["clean_prob"])
 
 
-def fields_of(name: str) -> dict[str, Field]:
-    """Return the options of a registered type."""
-    return {"type": Field(choice(name)), "clean_prob": Field(probability, 0.0), **DEGRADATIONS[name].fields}
+def options_of(name: str) -> type[DegradationOptions]:
+    """Return the model of a registered type's options."""
+    return DEGRADATIONS[name].Options
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from liif_basicsr.config import checks
-from liif_basicsr.config.options import Field
+from liif_basicsr.config.degradations import DegradationOptions, JPEGQuality
 from liif_basicsr.data.degradations.degradation import register
 from liif_basicsr.data.sampling import downsample
 
@@ -19,7 +18,10 @@ from liif_basicsr.data.sampling import downsample
 class JPEG:
     """Downsample with Pillow's bicubic, then compress at an integer quality from `jpeg_range`."""
 
-    fields: Mapping[str, Field] = {"jpeg_range": Field(checks.pair(1, 100), [30, 95])}
+    class Options(DegradationOptions):
+        """Options of the degradation."""
+
+        jpeg_range: JPEGQuality = [30, 95]
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
         self.range = settings["jpeg_range"]

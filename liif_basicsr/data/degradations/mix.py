@@ -2,27 +2,35 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from liif_basicsr.config import checks
-from liif_basicsr.config.options import Field
+from liif_basicsr.config.base import probabilities
+from liif_basicsr.config.degradations import DegradationOptions
 from liif_basicsr.data.degradations.degradation import Degradation, register
-from liif_basicsr.errors import LIIFError
 
 
 @register("mix")
 class Mix:
     """Draw one of `parts`, a list of degradations (blocks or short forms), with the probabilities `part_prob`."""
 
-    fields: Mapping[str, Field] = {"parts": Field(checks.anything), "part_prob": Field(checks.weights)}
+    class Options(DegradationOptions):
+        """Options of the degradation."""
+
+        parts: list[Any] = Field(description="a list of degradations, one of which is drawn for each image")
+        part_prob: Annotated[list[float], probabilities()] = Field(description="how often each part is drawn")
+
+        @model_validator(mode="after")
+        def _check_lengths(self) -> Any:
+            if len(self.parts) != len(self.part_prob):
+                counts = f"{len(self.parts)} degradations, part_prob has {len(self.part_prob)} numbers"
+                raise ValueError(f"parts: has {counts}; give each one a number")
+            return self
 
     def __init__(self, settings: dict[str, Any], where: str) -> None:
         parts, self.prob = settings["parts"], settings["part_prob"]
-        if not isinstance(parts, (list, tuple)) or len(parts) != len(self.prob):
-            raise LIIFError(f"{where}: parts: must be a list with one degradation for each number in part_prob")
         self.parts = [Degradation(part, f"{where}: parts: {number}") for number, part in enumerate(parts, start=1)]
         settings["parts"] = [part.settings for part in self.parts]
 

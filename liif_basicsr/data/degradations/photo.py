@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
-from liif_basicsr.config import checks
-from liif_basicsr.config.options import Field
+from liif_basicsr.config import degradations as options
+from liif_basicsr.config.base import Probability
 from liif_basicsr.data.degradations import steps
 from liif_basicsr.data.degradations.degradation import register
 from liif_basicsr.data.degradations.jpeg import compress_jpeg, draw_quality
@@ -23,12 +24,22 @@ class Photo:
     in the first round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
     """
 
-    fields: Mapping[str, Field] = {
-        "blur_prob": Field(checks.probability, 0.7),
-        **steps.blur_fields("", (0.2, 1.0), sinc_prob=0.05, size=9),
-        **steps.noise_fields("", (0, 6), (0.02, 0.4)),
-        "jpeg_range": Field(checks.pair(1, 100), [60, 95]),
-    }
+    class Options(options.DegradationOptions):
+        """Options of the degradation."""
+
+        blur_prob: Probability = Field(0.7, description="share of blurred images")
+        blur_kernel_size: options.KernelSize = 9
+        kernel_list: options.KernelNames = list(options.KERNELS)
+        kernel_prob: options.KernelProbabilities = options.DEFAULT_KERNEL_PROB
+        sinc_prob: options.SincProbability = 0.05
+        blur_sigma: options.Sigma = Field([0.2, 1.0], description="standard deviation, in low-resolution pixels")
+        betag_range: options.GeneralizedShape = [0.5, 4]
+        betap_range: options.PlateauShape = [1, 2]
+        gaussian_noise_prob: options.GaussianProbability = 0.5
+        noise_range: options.NoiseRange = [0, 6]
+        poisson_scale_range: options.PoissonScale = [0.02, 0.4]
+        gray_noise_prob: options.GrayProbability = 0.4
+        jpeg_range: options.JPEGQuality = [60, 95]
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
         steps.check_kernels(settings, "", where)

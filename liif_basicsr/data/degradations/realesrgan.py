@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from liif_basicsr.config import checks
-from liif_basicsr.config.options import Field
+from liif_basicsr.config import degradations as options
+from liif_basicsr.config.base import Probability
 from liif_basicsr.data.degradations import steps
 from liif_basicsr.data.degradations.degradation import register
 
@@ -24,20 +25,39 @@ class RealESRGAN:
     Source: Wang et al., Real-ESRGAN (ICCVW 2021), section 3; options/train/RealESRGAN of BasicSR.
     """
 
-    fields: Mapping[str, Field] = {
-        **steps.blur_fields("", (0.2, 3), sinc_prob=0.1),
-        "resize_prob": Field(checks.three_weights, [0.2, 0.7, 0.1]),
-        "resize_range": Field(checks.around_one(0.01, 10), [0.15, 1.5]),
-        **steps.noise_fields("", (1, 30), (0.05, 3)),
-        "jpeg_range": Field(checks.pair(1, 100), [30, 95]),
-        "second_blur_prob": Field(checks.probability, 0.8),
-        **steps.blur_fields("2", (0.2, 1.5), sinc_prob=0.1),
-        "resize_prob2": Field(checks.three_weights, [0.3, 0.4, 0.3]),
-        "resize_range2": Field(checks.around_one(0.01, 10), [0.3, 1.2]),
-        **steps.noise_fields("2", (1, 25), (0.05, 2.5)),
-        "jpeg_range2": Field(checks.pair(1, 100), [30, 95]),
-        "final_sinc_prob": Field(checks.probability, 0.8),
-    }
+    class Options(options.DegradationOptions):
+        """Options of the degradation; names that end in 2 belong to the second round."""
+
+        blur_kernel_size: options.KernelSize = 21
+        kernel_list: options.KernelNames = list(options.KERNELS)
+        kernel_prob: options.KernelProbabilities = options.DEFAULT_KERNEL_PROB
+        sinc_prob: options.SincProbability = 0.1
+        blur_sigma: options.Sigma = [0.2, 3]
+        betag_range: options.GeneralizedShape = [0.5, 4]
+        betap_range: options.PlateauShape = [1, 2]
+        resize_prob: options.ResizeProbabilities = [0.2, 0.7, 0.1]
+        resize_range: options.ResizeRange = [0.15, 1.5]
+        gaussian_noise_prob: options.GaussianProbability = 0.5
+        noise_range: options.NoiseRange = [1, 30]
+        poisson_scale_range: options.PoissonScale = [0.05, 3]
+        gray_noise_prob: options.GrayProbability = 0.4
+        jpeg_range: options.JPEGQuality = [30, 95]
+        second_blur_prob: Probability = Field(0.8, description="how often the second round blurs")
+        blur_kernel_size2: options.KernelSize = 21
+        kernel_list2: options.KernelNames = list(options.KERNELS)
+        kernel_prob2: options.KernelProbabilities = options.DEFAULT_KERNEL_PROB
+        sinc_prob2: options.SincProbability = 0.1
+        blur_sigma2: options.Sigma = [0.2, 1.5]
+        betag_range2: options.GeneralizedShape = [0.5, 4]
+        betap_range2: options.PlateauShape = [1, 2]
+        resize_prob2: options.ResizeProbabilities = [0.3, 0.4, 0.3]
+        resize_range2: options.ResizeRange = Field([0.3, 1.2], description="factor of the low-resolution size")
+        gaussian_noise_prob2: options.GaussianProbability = 0.5
+        noise_range2: options.NoiseRange = [1, 25]
+        poisson_scale_range2: options.PoissonScale = [0.05, 2.5]
+        gray_noise_prob2: options.GrayProbability = 0.4
+        jpeg_range2: options.JPEGQuality = [30, 95]
+        final_sinc_prob: Probability = Field(0.8, description="how often a sinc filter comes last")
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
         for end in ("", "2"):

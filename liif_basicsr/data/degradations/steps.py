@@ -24,37 +24,13 @@ from basicsr.utils.diffjpeg import DiffJPEG
 from basicsr.utils.img_process_util import filter2D
 from torch import Tensor
 
-from liif_basicsr.config import checks
-from liif_basicsr.config.options import Field
+from liif_basicsr.config.degradations import SMALLEST_KERNEL
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.errors import LIIFError
 
 MODES = ["area", "bilinear", "bicubic"]
 # Smaller kernels cannot represent a sinc filter of the lowest frequencies.
 LARGE_KERNEL = 13
-
-
-def blur_fields(end: str, sigma: tuple[float, float], sinc_prob: float, size: int = 21) -> dict[str, Field]:
-    """Options of a round's blur; sigmas are in pixels."""
-    return {
-        f"blur_kernel_size{end}": Field(checks.kernel_size, size),
-        f"kernel_list{end}": Field(checks.kernel_names, list(checks.KERNELS)),
-        f"kernel_prob{end}": Field(checks.weights, [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]),
-        f"sinc_prob{end}": Field(checks.probability, sinc_prob),
-        f"blur_sigma{end}": Field(checks.pair(0.01, 100, below=True), list(sigma)),
-        f"betag_range{end}": Field(checks.around_one(0.01, 100), [0.5, 4]),
-        f"betap_range{end}": Field(checks.around_one(0.01, 100), [1, 2]),
-    }
-
-
-def noise_fields(end: str, gaussian: tuple[float, float], poisson: tuple[float, float]) -> dict[str, Field]:
-    """Options of a round's noise; `noise_range` is in 8-bit levels."""
-    return {
-        f"gaussian_noise_prob{end}": Field(checks.probability, 0.5),
-        f"noise_range{end}": Field(checks.pair(0, 255), list(gaussian)),
-        f"poisson_scale_range{end}": Field(checks.pair(0, 100), list(poisson)),
-        f"gray_noise_prob{end}": Field(checks.probability, 0.4),
-    }
 
 
 def check_kernels(settings: Mapping[str, Any], end: str, where: str) -> None:
@@ -67,7 +43,7 @@ def check_kernels(settings: Mapping[str, Any], end: str, where: str) -> None:
 def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
     """Draw the blur kernel of a round: (1, k, k)."""
     largest = settings[f"blur_kernel_size{end}"]
-    size = random.choice(range(checks.SMALLEST_KERNEL, largest + 1, 2))
+    size = random.choice(range(SMALLEST_KERNEL, largest + 1, 2))
     if np.random.uniform() < settings[f"sinc_prob{end}"]:
         omega = np.random.uniform(np.pi / 3 if size < LARGE_KERNEL else np.pi / 5, np.pi)
         kernel = circular_lowpass_kernel(omega, size, pad_to=False)
@@ -83,7 +59,7 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
     """Draw the final sinc filter (1, k, k); None with probability 1 - `prob`."""
     if np.random.uniform() >= prob:
         return None
-    size = random.choice(range(checks.SMALLEST_KERNEL, largest + 1, 2))
+    size = random.choice(range(SMALLEST_KERNEL, largest + 1, 2))
     omega = np.random.uniform(np.pi / 3, np.pi)
     return torch.FloatTensor(circular_lowpass_kernel(omega, size, pad_to=largest))[None]
 

@@ -1,0 +1,77 @@
+"""What the options of degradations share. Each degradation's own options are in its module."""
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from liif_basicsr.config.base import Block, Checked, Probability, Text, number_range, probabilities
+
+# BasicSR's blur kernels, and the sides of the smallest one drawn and of the largest one allowed.
+KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+SMALLEST_KERNEL, LARGEST_KERNEL = 7, 51
+
+
+def _kernel_size(value: Any) -> int:
+    is_odd = isinstance(value, int) and not isinstance(value, bool) and value % 2 == 1
+    if not is_odd or not SMALLEST_KERNEL <= value <= LARGEST_KERNEL:
+        raise ValueError
+    return value
+
+
+def _kernel_names(value: Any) -> list[str]:
+    if not isinstance(value, (list, tuple)) or not value or any(name not in KERNELS for name in value):
+        raise ValueError
+    return list(value)
+
+
+KernelSize = Annotated[
+    int,
+    Checked(
+        _kernel_size,
+        f"an odd integer from {SMALLEST_KERNEL} to {LARGEST_KERNEL}",
+        {"enum": list(range(SMALLEST_KERNEL, LARGEST_KERNEL + 1, 2))},
+    ),
+    Field(description="side of the largest kernel; sides are drawn from 7 on"),
+]
+KernelNames = Annotated[
+    list[str],
+    Checked(
+        _kernel_names,
+        f"a list of {', '.join(KERNELS)}",
+        {"type": "array", "items": {"enum": list(KERNELS)}, "minItems": 1},
+    ),
+    Field(description="kinds of kernels"),
+]
+KernelProbabilities = Annotated[
+    list[float], probabilities(), Field(description="how often each kind of kernel is drawn")
+]
+SincProbability = Annotated[Probability, Field(description="how often a sinc filter replaces the kernel")]
+Sigma = Annotated[
+    list[float], number_range(0.01, 100, strict=True), Field(description="standard deviation of a kernel, in pixels")
+]
+GeneralizedShape = Annotated[
+    list[float], number_range(0.01, 100, around=1), Field(description="shape of the generalized kernels")
+]
+PlateauShape = Annotated[
+    list[float], number_range(0.01, 100, around=1), Field(description="shape of the plateau kernels")
+]
+ResizeProbabilities = Annotated[
+    list[float], probabilities(3), Field(description="how often the image is enlarged, reduced, kept")
+]
+ResizeRange = Annotated[list[float], number_range(0.01, 10, around=1), Field(description="factor of the resizing")]
+GaussianProbability = Annotated[Probability, Field(description="how often the noise is Gaussian, otherwise Poisson")]
+NoiseRange = Annotated[
+    list[float], number_range(0, 255), Field(description="standard deviation of Gaussian noise, of 255")
+]
+PoissonScale = Annotated[list[float], number_range(0, 100), Field(description="strength of Poisson noise")]
+GrayProbability = Annotated[Probability, Field(description="how often the noise has no color")]
+JPEGQuality = Annotated[list[float], number_range(1, 100), Field(description="JPEG quality")]
+DEFAULT_KERNEL_PROB = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
+
+
+class DegradationOptions(Block):
+    """Options of every degradation. Ranges are [lowest, highest]."""
+
+    type: Text = Field(description="one of the degradations below")
+    clean_prob: Probability = Field(0.0, description="share of images that are only reduced with Pillow's bicubic")
