@@ -445,10 +445,10 @@ def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, p
 def _bounds(schema: Mapping[str, Any]) -> str:
     lowest, highest = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    if highest is not None and highest >= LARGEST_INTEGER:
+    if highest == LARGEST_INTEGER:
         highest = None
     if lowest is not None and highest is not None:
-        return f" from {lowest:g} to {highest:g}"
+        return f" from {lowest} to {highest}"
     parts = [
         f" above {above:g}" if above is not None else f" of at least {lowest:g}" if lowest is not None else "",
         f" below {below:g}" if below is not None else f" of at most {highest:g}" if highest is not None else "",

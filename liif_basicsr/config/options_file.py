@@ -16,6 +16,7 @@ from liif_basicsr.config.base import (
 from liif_basicsr.config.training import PipelineLogger, PipelineTestVal, PipelineTrain, PipelineTrainVal
 from liif_basicsr.errors import LIIFError
 
+LARGEST_SEED = 2**31 - 1
 # Set by BasicSR's `parse_options`.
 RUNTIME_OPTIONS = ("dist", "rank", "world_size", "auto_resume", "is_train", "root_path")
 # BasicSR's, and read by models of the plugin or of BasicSR.
@@ -34,7 +35,7 @@ class OptionsFile(PartialBlock):
     name: Text = Field(description="name of the run, and of its folder in `experiments/` or `results/`")
     model_type: Text = Field(description="`LIIFModel`, `LIIFGANModel`, or another model that BasicSR knows")
     num_gpu: NumGPU = Field(description="`auto`, or a number of GPUs; 0 is the CPU")
-    manual_seed: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(None, description="seed of everything random")
+    manual_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="seed of everything random")
     datasets: dict[str, Any] = Field(
         description="`train` and `val`, `val_1`, ... in training; `test`, `test_1`, `val`, ... in testing"
     )

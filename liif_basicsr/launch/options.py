@@ -1,6 +1,6 @@
-"""Reads the options file before BasicSR does: safely, and with a line for what BasicSR's pipelines would stumble over.
+"""Read and check the options file before BasicSR does.
 
-BasicSR's own reader would run what a tag such as `!!python/object/apply` names; such a file is refused here.
+BasicSR's reader runs code that a tag such as `!!python/object/apply` names; such a file is refused here.
 """
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import yaml
 from basicsr.utils.options import _postprocess_yml_value
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
-from liif_basicsr.config.options import missing, require, suggest
-from liif_basicsr.config.schema import PIPELINE_DATASET, PIPELINE_LOGGER, PIPELINE_TOP, PIPELINE_TRAIN, PIPELINE_VAL
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.config.base import similar, validate
+from liif_basicsr.config.datasets import PipelineDataset, PipelineTrainingSet
+from liif_basicsr.config.options_file import TestFile, TrainingFile, check_top_level
+from liif_basicsr.devices import unfit_driver
+from liif_basicsr.errors import LIIFError, suggest
 
 
 def check(argv: list[str], is_train: bool) -> None:
@@ -28,6 +31,7 @@ def check(argv: list[str], is_train: bool) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-opt")
     parser.add_argument("--force_yml", nargs="+", default=[])
+    parser.add_argument("--debug", action="store_true")
     args = parser.parse_known_args(argv)[0]
     if args.opt is None:  # BasicSR's own parser reports the usage
         return
@@ -35,7 +39,7 @@ def check(argv: list[str], is_train: bool) -> None:
     for entry in args.force_yml:
         force(opt, entry)
     try:
-        check_blocks(opt, is_train)
+        check_blocks(opt, is_train, args.debug)
     except LIIFError as error:
         raise LIIFError(f"{args.opt}: {error}") from None
 
@@ -86,36 +90,45 @@ def force(opt: dict[str, Any], entry: str) -> None:
         raise LIIFError(f"--force_yml {entry}: the value is no number, text or list of them") from None
 
 
-def check_blocks(opt: dict[str, Any], is_train: bool) -> None:
-    """Raise LIIFError for the first thing that BasicSR's pipeline needs and the options lack."""
-    require(opt, PIPELINE_TOP.of(is_train), "")
-    if is_train:
-        require(opt["train"], PIPELINE_TRAIN, "train: ")
-        require(opt["logger"], PIPELINE_LOGGER, "logger: ")
-    if opt.get("val") is not None:
-        require(opt["val"], PIPELINE_VAL.of(is_train), "val: ")
+def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> None:
+    """Check everything that BasicSR's pipeline reads, and the blocks of the plugin's models.
+
+    Raises:
+        LIIFError: an option is misspelled, missing or invalid.
+    """
+    validate(TrainingFile if is_train else TestFile, opt)
+    check_top_level(opt)
+    check_num_gpu(opt["num_gpu"])
+    if is_train and "val" in opt and opt["val"] is None and (debug or "debug" in opt["name"]):
+        raise LIIFError("val: expected a block of options, as BasicSR changes it for debugging; remove the line val: ~")
     check_datasets(opt["datasets"], is_train)
     name = opt["model_type"]
     if name not in MODEL_REGISTRY:
-        raise LIIFError(f"model_type: no model {name!r}{suggest(name, MODEL_REGISTRY.keys())}")
+        raise LIIFError(f"model_type: unknown model {name!r}{suggest(name, MODEL_REGISTRY.keys())}")
     model = MODEL_REGISTRY.get(name)
-    if hasattr(model, "check_options"):  # ours; others check when they are built
+    if hasattr(model, "check_options"):  # other models check their options when they are built
         model.check_options({**opt, "is_train": is_train})
 
 
+def check_num_gpu(count: int | str) -> None:
+    """Raise LIIFError unless there is a GPU if one is asked for."""
+    if isinstance(count, int) and count and not torch.cuda.is_available():
+        cause = unfit_driver() or "torch finds no GPU"
+        raise LIIFError(f"num_gpu: expected auto or 0, because {cause}, got {count}")
+
+
 def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:
-    """Raise LIIFError for a dataset that the pipeline would not take."""
+    """Raise LIIFError for a dataset that the pipeline does not take."""
     if is_train and "train" not in datasets:
-        raise LIIFError(f"datasets: {missing('train', datasets)}")
+        raise LIIFError(f"datasets: option 'train' is missing{similar('train', datasets)}")
     phases = ("train", "val") if is_train else ("test", "val")
     for phase, dataset in datasets.items():
         where = f"datasets: {phase}"
         kind = str(phase).split("_")[0]
         if kind not in phases or (kind == "train") != (phase == "train"):
-            raise LIIFError(f"{where}: must be called {' or '.join(phases)}, or such as {phases[-1]}_1")
-        if not isinstance(dataset, Mapping):
-            raise LIIFError(f"{where}: must be a block of options, not {dataset!r}")
-        require(dataset, PIPELINE_DATASET.of(phase == "train"), f"{where}: ")
-        if dataset["type"] not in DATASET_REGISTRY:
-            known = suggest(dataset["type"], DATASET_REGISTRY.keys())
-            raise LIIFError(f"{where}: no dataset {dataset['type']!r}{known}")
+            raise LIIFError(f"{where}: unknown phase; expected {' or '.join(phases)}, or a name such as {phases[-1]}_1")
+        block = validate(PipelineTrainingSet if phase == "train" else PipelineDataset, dataset, where)
+        if block.type not in DATASET_REGISTRY:
+            raise LIIFError(f"{where}: unknown dataset {block.type!r}{suggest(block.type, DATASET_REGISTRY.keys())}")
+        if getattr(block, "prefetch_mode", None) == "cuda" and not torch.cuda.is_available():
+            raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it")

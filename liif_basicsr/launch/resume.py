@@ -16,17 +16,25 @@ import torch
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.utils import check_resume
 from basicsr.utils.dist_util import master_only
+from pydantic import ConfigDict
 from torch.utils.data import DataLoader, Dataset
 
-from liif_basicsr.config.checks import block, integer, list_of
-from liif_basicsr.config.options import Field, require
+from liif_basicsr.config.base import Block, NonNegativeInt, validate
 from liif_basicsr.errors import LIIFError, print_error
 from liif_basicsr.hub import checkpoint
 
-STATE = {
-    **dict.fromkeys(("epoch", "iter"), Field(integer(0))),
-    **dict.fromkeys(("optimizers", "schedulers"), Field(list_of(block))),
-}
+
+class TrainingState(Block):
+    """The parts of a training state that BasicSR reads."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    epoch: NonNegativeInt
+    iter: NonNegativeInt
+    optimizers: list[dict[str, Any]]
+    schedulers: list[dict[str, Any]]
+
+
 # Of these BasicSR's sampler makes lists, which take some hundred bytes for each.
 LONGEST_EPOCH = 20_000_000
 
@@ -155,9 +163,9 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
         LIIFError: it is damaged or no state, or a network of its iteration is missing or damaged.
     """
     state = checkpoint.read_tensors(path)
-    if not isinstance(state, dict) or not state.keys() >= STATE.keys():
+    if not isinstance(state, dict) or not state.keys() >= TrainingState.model_fields.keys():
         raise LIIFError(f"{path}: is no training state of BasicSR")
-    require(state, STATE, f"{path}: is a damaged training state, ")
+    validate(TrainingState, state, f"{path}: damaged training state")
     if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
         raise LIIFError(f"{path}: is a damaged training state, of iteration {state['iter']}")
     ignored = opt["path"].get("ignore_resume_networks") or ()

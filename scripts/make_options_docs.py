@@ -1,0 +1,289 @@
+"""Write docs/options.md and options/schema.json from the models of the options.
+
+    python scripts/make_options_docs.py
+
+A test checks that both files are up to date.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from liif_basicsr.archs import ARCHS, find_class
+from liif_basicsr.archs.encoders import ENCODERS
+from liif_basicsr.config import datasets, training
+from liif_basicsr.config.base import arguments_model, describe
+from liif_basicsr.config.degradations import DegradationOptions
+from liif_basicsr.config.options_file import TestFile, TrainingFile
+from liif_basicsr.data.degradations import DEGRADATIONS, options_of
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, SCHEMA = ROOT / "docs" / "options.md", ROOT / "options" / "schema.json"
+Model = type[BaseModel]
+
+# Dataset -> models of its options in training and in validation.
+DATASETS: dict[str, tuple[Model, Model]] = {
+    "ArbitraryScaleImageDataset": (datasets.ImageTrainingSet, datasets.ImageValidationSet),
+    "ArbitraryScalePairedDataset": (datasets.PairedTrainingSet, datasets.PairedValidationSet),
+    "SizeVariedPairedDataset": (datasets.SizeVariedTrainingSet, datasets.SizeVariedValidationSet),
+}
+EVERY_DATASET = (datasets.TrainingSet, datasets.ValidationSet)
+SCHEDULERS = (training.MultiStepLR, training.CosineAnnealingRestartLR)
+LOSSES = (training.Loss, training.PerceptualLoss, training.GANLoss)
+# Set by BasicSR itself, and in no options file.
+RUNTIME = {"phase"}
+
+
+def networks() -> dict[str, Model]:
+    """Models of the networks' arguments."""
+    return {name: arguments_model(find_class(name)) for name in ARCHS}
+
+
+def encoders() -> dict[str, Model]:
+    """Models of the encoders' arguments."""
+    modules = {name: import_module(f"liif_basicsr.archs.encoders.{file}") for name, file in ENCODERS.items()}
+    return {name: arguments_model(getattr(module, name)) for name, module in modules.items()}
+
+
+# --- docs/options.md
+
+
+def page() -> str:
+    """Return the text of docs/options.md."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Options"
+    yield ""
+    yield "<!-- Written by scripts/make_options_docs.py from the models in liif_basicsr/config; do not edit. -->"
+    yield ""
+    yield (
+        "[Top level](#top-level) · [datasets](#datasets) · [network_g](#network_g) · [Encoders](#encoders) ·\n"
+        "[path](#path) · [train](#train) · [val](#val) · [logger](#logger)"
+    )
+    yield ""
+    yield (
+        "Everything that an options file may contain. Options without a default are required; \"–\" marks an option that\n"
+        "does not exist in that phase, and `~` is YAML's null. Unknown options are errors that name the most similar one.\n"
+        "Numbers such as `1e-4` are text to YAML: write `!!float 1e-4`."
+    )
+    yield ""
+    yield (
+        "[options/schema.json](../options/schema.json) lets editors complete and check options files. Start a file with\n"
+        "`# yaml-language-server: $schema=` and the path or URL of that file."
+    )
+    yield from _section("## Top level", {"training": TrainingFile, "testing": TestFile})
+    yield ""
+    yield (
+        "BasicSR puts a `scale` at this level into every dataset, where it replaces missing `scales`. `network_d` belongs\n"
+        "to LIIFGANModel, `dist_params` and `find_unused_parameters` to BasicSR."
+    )
+    yield from ("", "## datasets")
+    yield from _phases("### Every dataset", EVERY_DATASET)
+    for name, models in DATASETS.items():
+        yield from _phases(f"### {name}", models, _own_docs(name), skip=EVERY_DATASET)
+    yield from _section("#### Pairs", {"default": datasets.ExpectedPairs})
+    yield from ("", "### degradation", "")
+    yield (
+        "A block, a type alone (`degradation: photo`), or `jpeg:60` and `jpeg:30-90`. What each one does:\n"
+        "[data](data.md#degradations). Ranges are [lowest, highest]; names that end in 2 belong to the second round."
+    )
+    yield from _section("#### Every degradation", {"default": DegradationOptions}, intro="")
+    for name in DEGRADATIONS:
+        yield from _section(f"#### {name}", {"default": options_of(name)}, intro="", skip=(DegradationOptions,))
+    yield from ("", "## network_g", "")
+    yield "`type` and the arguments of a network. Any other architecture that BasicSR knows and that has `render` works, too."
+    for name, model in networks().items():
+        yield from _section(f"### {name}", {"default": model}, intro=_summary(find_class(name)))
+    yield from ("", "## Encoders")
+    for name, model in encoders().items():
+        yield from _section(f"### {name}", {"default": model}, intro="")
+    yield from _section("## path", {"default": training.Path})
+    yield from _section("### path of LIIFGANModel", {"default": training.GANPath}, skip=(training.Path,))
+    yield from _section("## train", {"default": training.Train})
+    yield from _section("### train of LIIFGANModel", {"default": training.GANTrain}, skip=(training.Train,))
+    yield from _section("### teacher", {"default": training.Teacher})
+    yield from _section("### optim_g", {"default": training.GeneratorOptimizer})
+    for scheduler in SCHEDULERS:
+        yield from _section(f"### {scheduler.__name__}", {"default": scheduler})
+    for loss in LOSSES:
+        yield from _section(f"### {loss.__name__}", {"default": loss})
+    yield from _section("## val", {"training": training.TrainVal, "testing": training.Val})
+    yield from _section("### metrics", {"default": training.Metric})
+    yield from _section("## logger", {"default": training.Logger})
+
+
+def _phases(heading: str, models: Sequence[Model], intro: str = "", skip: Sequence[Model] = ()) -> Iterator[str]:
+    return _section(heading, dict(zip(("training", "validation"), models, strict=True)), intro, skip)
+
+
+def _section(
+    heading: str, models: Mapping[str, Model], intro: str | None = None, skip: Sequence[Model] = ()
+) -> Iterator[str]:
+    """Yield a heading, an introduction (of the first model's docstring, if None) and a table of options.
+
+    Args:
+        models: column -> model.
+        skip: models whose options are in another section.
+    """
+    yield from ("", heading, "")
+    first = next(iter(models.values()))
+    text = " ".join((first.__doc__ or "").split()) if intro is None else intro
+    if text:
+        yield from (text, "")
+    elsewhere = {name for model in skip for name in model.model_fields}
+    names = dict.fromkeys(name for model in models.values() for name in model.model_fields)
+    rows = [name for name in names if name not in elsewhere and name not in RUNTIME]
+    yield f"| option | value | {' | '.join(models)} | meaning |"
+    yield "|---|---|" + "---|" * (len(models) + 1)
+    for name in rows:
+        owner = next(model for model in models.values() if name in model.model_fields)
+        defaults = " | ".join(_default(model, name) for model in models.values())
+        meaning = (owner.model_fields[name].description or "").replace("|", "\\|")
+        yield f"| `{name}` | {_values(owner, name)} | {defaults} | {meaning} |"
+
+
+def _default(model: Model, name: str) -> str:
+    field = model.model_fields.get(name)
+    if field is None:
+        return "–"
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, str):
+        return f"`{field.default}`"
+    plain = list(field.default) if isinstance(field.default, tuple) else field.default
+    text = yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
+    return "`~`" if text == "null" else f"`{text}`"
+
+
+def _values(model: Model, name: str) -> str:
+    """Accepted values of an option, in words."""
+    schema = model.model_json_schema()
+    accepted = schema["properties"][name]
+    parts = [part for part in accepted.get("anyOf", [accepted]) if part.get("type") != "null"]
+    text = " or ".join(dict.fromkeys(describe(part, schema.get("$defs", {})) for part in parts))
+    return "" if text == "a value" else text.removeprefix("one of ").replace("|", "\\|")
+
+
+def _summary(cls: type | None) -> str:
+    """First paragraph of a docstring."""
+    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split()) if cls else ""
+
+
+def _own_docs(name: str) -> str:
+    from liif_basicsr.plugin.registry import entries
+
+    return next(_summary(entry) for _, known, entry in entries() if known == name)  # type: ignore[arg-type]
+
+
+# --- options/schema.json
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of options files."""
+    parts: dict[str, Model] = {
+        **{f"network {name}": model for name, model in networks().items()},
+        **{f"encoder {name}": model for name, model in encoders().items()},
+        **{f"degradation {name}": options_of(name) for name in DEGRADATIONS},
+        **{f"training set {name}": models[0] for name, models in DATASETS.items()},
+        **{f"validation set {name}": models[1] for name, models in DATASETS.items()},
+        "Train": training.Train, "GANTrain": training.GANTrain, "Path": training.Path, "GANPath": training.GANPath,
+        "Val": training.Val, "Logger": training.Logger, "file": TrainingFile,
+    }  # fmt: skip
+    found, definitions = models_json_schema([(model, "validation") for model in parts.values()])
+    defs = definitions["$defs"]
+    refs = {label: found[(model, "validation")] for label, model in parts.items()}
+
+    def named(prefix: str) -> dict[str, Any]:
+        """References by name; each definition gets its `type`."""
+        chosen = {label.removeprefix(f"{prefix} "): ref for label, ref in refs.items() if label.startswith(prefix)}
+        for name, ref in chosen.items():
+            block = defs[ref["$ref"].rpartition("/")[2]]
+            block["properties"] = {"type": {"const": name}, **block.get("properties", {})}
+            block["properties"]["type"] = {"const": name}
+            block["required"] = [key for key in {"type": 0, **dict.fromkeys(block.get("required", []))} if key not in RUNTIME]
+            for key in RUNTIME:
+                block["properties"].pop(key, None)
+        return chosen
+
+    by_encoder, by_degradation = _choice(named("encoder"), others=False), _choice(named("degradation"), others=False)
+    degradation = {"anyOf": [{"type": "string"}, {"type": "null"}, by_degradation]}
+    by_network = _choice(named("network"), others=True)
+    other_arch = {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}}
+    for definition in defs.values():
+        properties = definition.get("properties", {})
+        for key, block in (("encoder", by_encoder), ("arch", other_arch), ("degradation", degradation)):
+            if key in properties:
+                description = properties[key].get("description")
+                properties[key] = {**block, **({"description": description} if description else {})}
+        if "parts" in properties:
+            properties["parts"]["items"] = {"anyOf": [{"type": "string"}, {"type": "object"}]}
+    file = defs.pop(refs["file"]["$ref"].rpartition("/")[2])
+    top = file["properties"]
+    top["network_g"] = by_network
+    top["datasets"] = {
+        "type": "object",
+        "description": top["datasets"]["description"],
+        "properties": {"train": _choice(named("training set"), others=True)},
+        "patternProperties": {"^(val|test)(_.*)?$": _choice(named("validation set"), others=True)},
+        "additionalProperties": False,
+    }
+    blocks = {"path": "Path", "train": "Train", "val": "Val", "logger": "Logger"}
+    for key in blocks:
+        top[key] = {"type": ["object", "null"] if key == "val" else "object", "description": top[key]["description"]}
+    rules = []
+    for model, changed in (("LIIFModel", {}), ("LIIFGANModel", {"path": "GANPath", "train": "GANTrain"})):
+        owned = {key: refs[changed.get(key, name)] for key, name in blocks.items()}
+        owned["val"] = {"anyOf": [owned["val"], {"type": "null"}]}
+        condition = {"properties": {"model_type": {"const": model}}, "required": ["model_type"]}
+        rules.append({"if": condition, "then": {"properties": owned}})
+    return _plain({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Options of liif_basicsr",
+        "type": "object",
+        "required": ["name", "model_type", "num_gpu", "datasets", "network_g", "path"],
+        "properties": top,
+        "allOf": rules,
+        "$defs": defs,
+    })  # fmt: skip
+
+
+def _choice(refs: Mapping[str, Any], others: bool) -> dict[str, Any]:
+    """Schema of a block whose `type` selects one of `refs`.
+
+    Args:
+        others: allow further types, whose options are not checked.
+    """
+    names = {"enum": list(refs)}
+    rules = [
+        {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": ref} for name, ref in refs.items()
+    ]
+    kind = {"anyOf": [names, {"type": "string"}]} if others else names
+    return {"type": "object", "required": ["type"], "properties": {"type": kind}, "allOf": rules}
+
+
+def _plain(value: Any) -> Any:
+    """Remove pydantic's titles and the keys that no JSON schema has."""
+    if isinstance(value, Mapping):
+        drop = {"expected", "discriminator"} | ({"title"} if isinstance(value.get("title"), str) else set())
+        top = "$schema" in value
+        return {key: _plain(item) for key, item in value.items() if key not in drop or (top and key == "title")}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def schema_text() -> str:
+    """Return the text of options/schema.json."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
