@@ -7,6 +7,7 @@ A test checks that both files are up to date.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -70,21 +71,21 @@ def _lines() -> Iterator[str]:
         "[path](#path) · [train](#train) · [val](#val) · [logger](#logger)"
     )
     yield ""
-    yield (
-        "Everything that an options file may contain. Options without a default are required; \"–\" marks an option that\n"
-        "does not exist in that phase, and `~` is YAML's null. Unknown options are errors that name the most similar one.\n"
-        "Numbers such as `1e-4` are text to YAML: write `!!float 1e-4`."
+    yield _wrapped(
+        "Everything that an options file may contain. Options without a default are required, \"–\" marks an option "
+        "that does not exist in that phase, and `~` is YAML's null. Unknown options are errors. Numbers such as `1e-4` "
+        "are text to YAML: write `!!float 1e-4`."
     )
     yield ""
-    yield (
-        "[options/schema.json](../options/schema.json) lets editors complete and check options files. Start a file with\n"
-        "`# yaml-language-server: $schema=` and the path or URL of that file."
+    yield _wrapped(
+        "Editors complete and check options files with [options/schema.json](../options/schema.json): start a file "
+        "with `# yaml-language-server: $schema=` and the schema's path or URL."
     )
     yield from _section("## Top level", {"training": TrainingFile, "testing": TestFile})
     yield ""
-    yield (
-        "BasicSR puts a `scale` at this level into every dataset, where it replaces missing `scales`. `network_d` belongs\n"
-        "to LIIFGANModel, `dist_params` and `find_unused_parameters` to BasicSR."
+    yield _wrapped(
+        "BasicSR copies a `scale` at this level to every dataset, where it replaces missing `scales`. `network_d` "
+        "belongs to LIIFGANModel, `dist_params` and `find_unused_parameters` to BasicSR."
     )
     yield from ("", "## datasets")
     yield from _phases("### Every dataset", EVERY_DATASET)
@@ -92,15 +93,15 @@ def _lines() -> Iterator[str]:
         yield from _phases(f"### {name}", models, _own_docs(name), skip=EVERY_DATASET)
     yield from _section("#### Pairs", {"default": datasets.ExpectedPairs})
     yield from ("", "### degradation", "")
-    yield (
-        "A block, a type alone (`degradation: photo`), or `jpeg:60` and `jpeg:30-90`. What each one does:\n"
+    yield _wrapped(
+        "A block, a type alone (`degradation: photo`), or `jpeg:60` and `jpeg:30-90`. What each one does: "
         "[data](data.md#degradations). Ranges are [lowest, highest]; names that end in 2 belong to the second round."
     )
     yield from _section("#### Every degradation", {"default": DegradationOptions}, intro="")
     for name in DEGRADATIONS:
         yield from _section(f"#### {name}", {"default": options_of(name)}, intro="", skip=(DegradationOptions,))
     yield from ("", "## network_g", "")
-    yield "`type` and the arguments of a network. Any other architecture that BasicSR knows and that has `render` works, too."
+    yield "`type` and the arguments of a network. Other architectures in BasicSR's registry work if they have `render`."
     for name, model in networks().items():
         yield from _section(f"### {name}", {"default": model}, intro=_summary(find_class(name)))
     yield from ("", "## Encoders")
@@ -138,7 +139,7 @@ def _section(
     first = next(iter(models.values()))
     text = " ".join((first.__doc__ or "").split()) if intro is None else intro
     if text:
-        yield from (text, "")
+        yield from (_wrapped(text), "")
     elsewhere = {name for model in skip for name in model.model_fields}
     names = dict.fromkeys(name for model in models.values() for name in model.model_fields)
     rows = [name for name in names if name not in elsewhere and name not in RUNTIME]
@@ -149,6 +150,10 @@ def _section(
         defaults = " | ".join(_default(model, name) for model in models.values())
         meaning = (owner.model_fields[name].description or "").replace("|", "\\|")
         yield f"| `{name}` | {_values(owner, name)} | {defaults} | {meaning} |"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _default(model: Model, name: str) -> str:
@@ -207,9 +212,9 @@ def schema() -> dict[str, Any]:
         chosen = {label.removeprefix(f"{prefix} "): ref for label, ref in refs.items() if label.startswith(prefix)}
         for name, ref in chosen.items():
             block = defs[ref["$ref"].rpartition("/")[2]]
-            block["properties"] = {"type": {"const": name}, **block.get("properties", {})}
-            block["properties"]["type"] = {"const": name}
-            block["required"] = [key for key in {"type": 0, **dict.fromkeys(block.get("required", []))} if key not in RUNTIME]
+            block["properties"] = {**block.get("properties", {}), "type": {"const": name}}
+            required = dict.fromkeys(["type", *block.get("required", [])])
+            block["required"] = [key for key in required if key not in RUNTIME]
             for key in RUNTIME:
                 block["properties"].pop(key, None)
         return chosen
@@ -263,9 +268,8 @@ def _choice(refs: Mapping[str, Any], others: bool) -> dict[str, Any]:
         others: allow further types, whose options are not checked.
     """
     names = {"enum": list(refs)}
-    rules = [
-        {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": ref} for name, ref in refs.items()
-    ]
+    selected = {name: {"properties": {"type": {"const": name}}, "required": ["type"]} for name in refs}
+    rules = [{"if": selected[name], "then": ref} for name, ref in refs.items()]
     kind = {"anyOf": [names, {"type": "string"}]} if others else names
     return {"type": "object", "required": ["type"], "properties": {"type": kind}, "allOf": rules}
 

@@ -35,7 +35,7 @@ class OptionsFile(PartialBlock):
     name: Text = Field(description="name of the run, and of its folder in `experiments/` or `results/`")
     model_type: Text = Field(description="`LIIFModel`, `LIIFGANModel`, or another model that BasicSR knows")
     num_gpu: NumGPU = Field(description="`auto`, or a number of GPUs; 0 is the CPU")
-    manual_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="seed of everything random")
+    manual_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="random seed")
     datasets: dict[str, Any] = Field(
         description="`train` and `val`, `val_1`, ... in training; `test`, `test_1`, `val`, ... in testing"
     )

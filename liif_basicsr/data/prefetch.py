@@ -1,4 +1,4 @@
-"""Loader options that BasicSR's prefetching cannot combine, and errors that would hang it."""
+"""BasicSR's prefetching: the GPU it needs, and errors that would hang it."""
 from __future__ import annotations
 
 import threading
@@ -12,18 +12,13 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_loader(settings: Mapping[str, Any], where: str) -> None:
-    """Raise for loader options that cannot work together; prepare `prefetch_mode: cpu` for errors in its thread.
+    """Raise unless there is a GPU for `prefetch_mode: cuda`; prepare `prefetch_mode: cpu` for errors in its thread.
 
     Args:
         settings: checked options of a dataset.
         where: name of the block in messages.
     """
-    persistent, mode = settings["persistent_workers"], settings["prefetch_mode"]
-    training = "sample_q" in settings
-    if persistent and training and settings["num_worker_per_gpu"] == 0:
-        raise LIIFError(f"{where}: persistent_workers: needs num_worker_per_gpu of at least 1, not 0")
-    if persistent and mode == "cpu":
-        raise LIIFError(f"{where}: persistent_workers: hangs with prefetch_mode: cpu; remove one of them")
+    mode = settings["prefetch_mode"]
     if mode == "cuda" and not torch.cuda.is_available():
         raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it or write cpu")
     if mode == "cpu":
