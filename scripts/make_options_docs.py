@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from liif_basicsr.archs import ARCHS, find_class
-from liif_basicsr.archs.encoders import ENCODERS
+from liif_basicsr.archs.registry import ARCHS, ENCODERS
 from liif_basicsr.config import datasets, training
 from liif_basicsr.config.base import arguments_model, describe
 from liif_basicsr.config.degradations import DegradationOptions
 from liif_basicsr.config.options_file import TestFile, TrainingFile
 from liif_basicsr.data.degradations import DEGRADATIONS, options_of
+from liif_basicsr.plugin.registry import entries
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, SCHEMA = ROOT / "docs" / "options.md", ROOT / "options" / "schema.json"
@@ -37,20 +36,25 @@ DATASETS: dict[str, tuple[Model, Model]] = {
 }
 EVERY_DATASET = (datasets.TrainingSet, datasets.ValidationSet)
 SCHEDULERS = (training.MultiStepLR, training.CosineAnnealingRestartLR)
-LOSSES = (training.Loss, training.PerceptualLoss, training.GANLoss)
+BASICSR_LOSSES = (training.Loss, training.PerceptualLoss, training.GANLoss)
 # Set by BasicSR itself, and in no options file.
 RUNTIME = {"phase"}
 
 
 def networks() -> dict[str, Model]:
     """Models of the networks' arguments."""
-    return {name: arguments_model(find_class(name)) for name in ARCHS}
+    return {name: arguments_model(cls) for name, cls in ARCHS.items()}
 
 
 def encoders() -> dict[str, Model]:
     """Models of the encoders' arguments."""
-    modules = {name: import_module(f"liif_basicsr.archs.encoders.{file}") for name, file in ENCODERS.items()}
-    return {name: arguments_model(getattr(module, name)) for name, module in modules.items()}
+    return {name: arguments_model(cls) for name, cls in ENCODERS.items()}
+
+
+def losses() -> dict[str, Model]:
+    """Models of the arguments of the plugin's losses."""
+    found = sorted((name, entry) for registry, name, entry in entries() if registry == "LOSS_REGISTRY")
+    return {name: arguments_model(entry) for name, entry in found}
 
 
 # --- docs/options.md
@@ -103,10 +107,10 @@ def _lines() -> Iterator[str]:
     yield from ("", "## network_g", "")
     yield "`type` and the arguments of a network. Other architectures in BasicSR's registry work if they have `render`."
     for name, model in networks().items():
-        yield from _section(f"### {name}", {"default": model}, intro=_summary(find_class(name)))
+        yield from _section(f"### {name}", {"default": model}, intro=_summary(ARCHS[name]))
     yield from ("", "## Encoders")
     for name, model in encoders().items():
-        yield from _section(f"### {name}", {"default": model}, intro="")
+        yield from _section(f"### {name}", {"default": model}, intro=_summary(ENCODERS[name]))
     yield from _section("## path", {"default": training.Path})
     yield from _section("### path of LIIFGANModel", {"default": training.GANPath}, skip=(training.Path,))
     yield from _section("## train", {"default": training.Train})
@@ -115,8 +119,10 @@ def _lines() -> Iterator[str]:
     yield from _section("### optim_g", {"default": training.GeneratorOptimizer})
     for scheduler in SCHEDULERS:
         yield from _section(f"### {scheduler.__name__}", {"default": scheduler})
-    for loss in LOSSES:
+    for loss in BASICSR_LOSSES:
         yield from _section(f"### {loss.__name__}", {"default": loss})
+    for name, model in losses().items():
+        yield from _section(f"### {name}", {"default": model}, intro=_own_docs(name))
     yield from _section("## val", {"training": training.TrainVal, "testing": training.Val})
     yield from _section("### metrics", {"default": training.Metric})
     yield from _section("## logger", {"default": training.Logger})
@@ -178,15 +184,13 @@ def _values(model: Model, name: str) -> str:
     return "" if text == "a value" else text.removeprefix("one of ").replace("|", "\\|")
 
 
-def _summary(cls: type | None) -> str:
+def _summary(entry: object) -> str:
     """First paragraph of a docstring."""
-    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split()) if cls else ""
+    return " ".join((entry.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def _own_docs(name: str) -> str:
-    from liif_basicsr.plugin.registry import entries
-
-    return next(_summary(entry) for _, known, entry in entries() if known == name)  # type: ignore[arg-type]
+    return next(_summary(entry) for _, known, entry in entries() if known == name)
 
 
 # --- options/schema.json

@@ -291,7 +291,9 @@ def argument_descriptions(doc: str) -> dict[str, str]:
     for entry in re.split(r"\n(?=    \S)", section[1].rstrip() if section else ""):
         names, colon, text = entry.strip().partition(": ")
         if colon:
-            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+            text = " ".join(text.split())
+            text = text if ". " in text else text.removesuffix(".")
+            found |= dict.fromkeys(names.split(", "), text)
     return found
 
 

@@ -15,6 +15,7 @@ from liif_basicsr.config.base import (
     OpenDict,
     PartialBlock,
     PositiveInt,
+    Probability,
     Text,
     refuse_near_misses,
 )
@@ -39,12 +40,12 @@ class Path(Block):
     strict_load_g: bool = Field(True, description="fail unless checkpoint and network have the same parameters")
     resume_state: Text | None = Field(None, description="a training state; `--auto_resume` finds the newest")
     ignore_resume_networks: list[Text] | Text | None = Field(None, description="BasicSR's")
-    experiments_root: Text | None = Field(None, description="set by BasicSR, like the options below")
-    results_root: Text | None = None
-    models: Text | None = None
-    training_states: Text | None = None
-    log: Text | None = None
-    visualization: Text | None = None
+    experiments_root: Text | None = Field(None, description="set by BasicSR")
+    results_root: Text | None = Field(None, description="set by BasicSR")
+    models: Text | None = Field(None, description="set by BasicSR")
+    training_states: Text | None = Field(None, description="set by BasicSR")
+    log: Text | None = Field(None, description="set by BasicSR")
+    visualization: Text | None = Field(None, description="set by BasicSR")
 
 
 class GANPath(Path):
@@ -63,9 +64,11 @@ class Optimizer(OpenBlock):
 
     type: Text = Field(description="an optimizer of BasicSR, such as `Adam`")
     lr: NonNegativeFloat = Field(description="learning rate")
-    weight_decay: NonNegativeFloat = 0
-    betas: Annotated[list[float], Field(min_length=2, max_length=2)] = Field([0.9, 0.999])
-    eps: NonNegativeFloat = 1e-8
+    weight_decay: NonNegativeFloat = Field(0, description="weight decay")
+    betas: Annotated[list[Probability], Field(min_length=2, max_length=2)] = Field(
+        [0.9, 0.999], description="decay of the running means of gradients and squares"
+    )
+    eps: NonNegativeFloat = Field(1e-8, description="added to the denominator")
 
 
 class GeneratorOptimizer(Optimizer):
@@ -77,7 +80,7 @@ class GeneratorOptimizer(Optimizer):
 class MultiStepLR(Block):
     """Multiply the learning rate at milestones."""
 
-    type: Literal["MultiStepLR", "MultiStepRestartLR"]
+    type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(description="the two are the same")
     milestones: list[NonNegativeFloat] = Field(description="iterations at which the learning rate changes")
     gamma: NonNegativeFloat = Field(0.1, description="factor")
     restarts: list[NonNegativeFloat] = Field([0], description="iterations at which it starts again")
@@ -94,7 +97,7 @@ class MultiStepLR(Block):
 class CosineAnnealingRestartLR(Block):
     """Lower the learning rate along cosines."""
 
-    type: Literal["CosineAnnealingRestartLR"]
+    type: Literal["CosineAnnealingRestartLR"] = Field(description="the scheduler")
     periods: list[Iterations] = Field(min_length=1, description="iterations of each cosine")
     restart_weights: list[NonNegativeFloat] = Field([1], description="factor of each cosine")
     eta_min: NonNegativeFloat = Field(0, description="lowest learning rate")
@@ -111,8 +114,8 @@ class Loss(OpenBlock):
     """A loss of BasicSR's registry, with its arguments."""
 
     type: Text = Field(description="the loss, such as `L1Loss`")
-    loss_weight: NonNegativeFloat = 1
-    reduction: Literal["mean", "sum"] = "mean"
+    loss_weight: NonNegativeFloat = Field(1, description="factor of the loss")
+    reduction: Literal["mean", "sum"] = Field("mean", description="`mean` or `sum` over pixels and channels")
 
 
 class PerceptualLoss(OpenBlock):
@@ -120,18 +123,18 @@ class PerceptualLoss(OpenBlock):
 
     type: Text = Field(description="the loss, `PerceptualLoss`")
     layer_weights: dict[str, NonNegativeFloat] = Field({}, description="weight of each VGG layer")
-    perceptual_weight: NonNegativeFloat = 1
-    style_weight: NonNegativeFloat = 0
+    perceptual_weight: NonNegativeFloat = Field(1, description="factor of the difference of features")
+    style_weight: NonNegativeFloat = Field(0, description="factor of the difference of Gram matrices")
 
 
 class GANLoss(OpenBlock):
     """A GAN loss of BasicSR."""
 
     type: Text = Field(description="the loss, such as `GANLoss`")
-    gan_type: Text | None = None
-    loss_weight: NonNegativeFloat = 1
-    real_label_val: float = 1
-    fake_label_val: float = 0
+    gan_type: Text | None = Field(None, description="such as `vanilla`, `lsgan` or `hinge`")
+    loss_weight: NonNegativeFloat = Field(1, description="factor of the generator's loss")
+    real_label_val: float = Field(1, description="label of real images")
+    fake_label_val: float = Field(0, description="label of the network's images")
 
 
 class Teacher(Block):
@@ -150,7 +153,10 @@ class PipelineTrain(PartialBlock):
 
 
 class Train(Block):
-    """Losses, optimizer and schedule. Further losses are options whose names end in `_opt`."""
+    """Losses, optimizer and schedule.
+
+    Every other option whose name ends in `_opt` is a loss too, such as `texture_opt: {type: TextureLoss}`.
+    """
 
     model_config = ConfigDict(extra="allow")
     extra_model: ClassVar[type[BaseModel] | None] = Loss
@@ -168,14 +174,6 @@ class Train(Block):
     pixel_opt: Loss | None = Field(None, description="loss on the sampled pixels, such as `L1Loss`")
     perceptual_opt: PerceptualLoss | None = Field(
         None, description="BasicSR's perceptual loss; needs `sample: patch`"
-    )
-    texture_opt: Loss | None = Field(
-        None, description="a loss on images, such as [`TextureLoss`](training.md#with-texture); needs `sample: patch`"
-    )
-    grid_weight: NonNegativeFloat = Field(
-        0.0,
-        description="weight of a loss on detail that repeats with the input's pixel grid more than the ground truth's; "
-        "needs `sample: patch`",
     )
     teacher: Teacher | None = Field(None, description="a network to imitate, see [teacher](#teacher)")
     freeze: list[Text] = Field([], description="parts of the network that are not trained, such as `[encoder]`")

@@ -9,7 +9,7 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from torch import Tensor
 
-from liif_basicsr.config import schema
+from liif_basicsr.config import training
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.models.liif_model import LIIFModel
@@ -31,8 +31,8 @@ class LIIFGANModel(LIIFModel):
         LIIFError: see LIIFModel; or the discriminator does not exist or does not accept the windows.
     """
 
-    train_fields = schema.TRAIN_GAN
-    path_fields = schema.PATH_GAN
+    train_options = training.GANTrain
+    path_options = training.GANPath
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

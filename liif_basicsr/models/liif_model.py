@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from liif_basicsr.config import schema
-from liif_basicsr.config.options import check_block
+from liif_basicsr.config import training
+from liif_basicsr.config.base import validate, with_defaults
+from liif_basicsr.config.options_file import check_top_level
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation import validation as val
@@ -53,11 +54,11 @@ class LIIFModel(SRModel):
 
     opt: dict[str, Any]
     gt: Tensor
-    # What these blocks may contain; a subclass with further options extends them.
-    train_fields = schema.TRAIN
-    val_fields = schema.VAL
-    path_fields = schema.PATH
-    logger_fields = schema.LOGGER
+    # Models of the blocks; a subclass with further options overrides them.
+    train_options: type[training.Train] = training.Train
+    val_options: type[training.Val] = training.Val
+    path_options: type[training.Path] = training.Path
+    logger_options: type[training.Logger] = training.Logger
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -66,30 +67,28 @@ class LIIFModel(SRModel):
         Returns:
             `train` (empty when testing) and `val`, with their defaults.
         """
+        check_top_level(opt)
         options.check_network_block(opt.get("network_g"))
-        check_block(opt["path"], cls.path_fields, "path")
+        validate(cls.path_options, opt["path"], "path")
         val.check_labels(opt.get("datasets") or {})
         train: dict[str, Any] = {}
         if opt["is_train"]:
-            losses = loss_options(opt["train"], cls.train_fields)
-            others = {key: value for key, value in opt["train"].items() if key not in losses}
-            train = {**check_block(others, cls.train_fields, "train"), **losses}
+            train = with_defaults(cls.train_options, opt["train"], "train")
             if train["teacher"] is not None:
                 train["teacher"] = cls._check_teacher(train["teacher"], opt)
-            options.check_logger(opt, cls.logger_fields)
-            options.check_schedule(train)
-            check_losses(losses, opt)
+            options.check_logger(opt, cls.logger_options)
+            check_losses(loss_options(opt["train"], cls.train_options.model_fields), opt)
         # BasicSR validates during training only if there is a `val` block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
-        validation = check_block(block, cls.val_fields, "val")
+        validation = with_defaults(cls.val_options, block, "val")
         if opt["is_train"] and opt.get("val") and validation["val_freq"] is None:
-            raise LIIFError("val: option 'val_freq' is missing; take the whole block away to train without validation")
+            raise LIIFError("val: option 'val_freq' is missing; remove the block to train without validation")
         options.check_metrics(validation["metrics"])
         return train, validation
 
     @staticmethod
     def _check_teacher(block: Any, opt: dict[str, Any]) -> dict[str, Any]:
-        settings = check_block(block, schema.TEACHER, "train: teacher")
+        settings = with_defaults(training.Teacher, block, "train: teacher")
         dataset = (opt.get("datasets") or {}).get("train", {})
         if "sample_q" not in dataset:
             raise LIIFError(f"train: teacher: needs coordinates, which a dataset of type {dataset.get('type')} lacks")
@@ -127,7 +126,7 @@ class LIIFModel(SRModel):
         self.ema_decay = self.train_opt["ema_decay"]
         if self.ema_decay > 0:
             self._init_ema()
-        names = [*loss_options(self.opt["train"], self.train_fields), "teacher"]
+        names = [*loss_options(self.opt["train"], self.train_options.model_fields), "teacher"]
         blocks = {key: self.train_opt[key] for key in self.opt["train"] if key in names}
         self.losses = build_losses(blocks, self.opt, self.device)
         if block := self.train_opt["teacher"]:

@@ -14,8 +14,8 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError, errors_in
+from liif_basicsr.config.base import check_arguments
+from liif_basicsr.errors import LIIFError, errors_in, suggest
 from liif_basicsr.hub.checkpoint import read_tensors
 
 # Names in the log that BasicSR uses; the loss in `<name>_opt` is `l_<name>` otherwise.
@@ -76,19 +76,17 @@ def check_losses(losses: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
         opt: all options.
 
     Raises:
-        LIIFError: an unknown type, a negative weight, a loss on images while samples are single pixels, or missing
-            weights of VGG.
+        LIIFError: an unknown type or argument, a loss on images while samples are single pixels, or missing weights
+            of VGG.
     """
     for key, block in losses.items():
         if block is None:
             continue
-        if not isinstance(block, Mapping) or "type" not in block:
-            raise LIIFError(f"train: {key}: expected a block with the type of a loss, got {block!r}")
-        kind, weight = block["type"], block.get("loss_weight", 1)
-        if not isinstance(kind, str) or kind not in LOSS_REGISTRY:
+        kind = block["type"]
+        if kind not in LOSS_REGISTRY:
             raise LIIFError(f"train: {key}: type: unknown loss {kind!r}{suggest(kind, LOSS_REGISTRY.keys())}")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-            raise LIIFError(f"train: {key}: loss_weight: expected a number of at least 0, got {weight!r}")
+        given = {name: value for name, value in block.items() if name != "type"}
+        check_arguments(LOSS_REGISTRY.get(kind), given, f"train: {key}")
         needs_images = kind in ON_IMAGES or getattr(LOSS_REGISTRY.get(kind), "on_images", False)
         if needs_images and not samples_windows(opt):
             raise LIIFError(f"train: {key}: {kind} compares images; set datasets: train: sample: patch")

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 
 # Entries of a scheduler's state that count steps.
 COUNTERS = {"last_epoch", "_step_count", "_last_lr"}

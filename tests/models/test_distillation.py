@@ -94,12 +94,12 @@ def test_its_state_is_taken_up_again(opt, teacher):
 @pytest.mark.parametrize(("train", "says"), [
     ({"teacher": {"path": "no.pth"}}, "train: teacher: path: model 'no.pth': no such file"),
     ({"teacher": {"paths": "liif-fast"}}, "train: teacher: unknown option 'paths'; did you mean 'path'"),
-    ({"teacher": {"path": "liif-fast", "weight": -1}}, "train: teacher: weight: must be a number of at least 0"),
-    ({"teacher": "liif-fast"}, "train: teacher: must be a block"),
+    ({"teacher": {"path": "liif-fast", "weight": -1}}, "train: teacher: weight: expected a number of at least 0"),
+    ({"teacher": "liif-fast"}, "train: teacher: expected a block"),
     ({"freeze": ["encodr"]}, "train: freeze: the network has no part 'encodr'; did you mean 'encoder'"),
-    ({"freeze": "encoder"}, "train: freeze: must be a list"),
+    ({"freeze": "encoder"}, "train: freeze: expected a list"),
     ({"freeze": ["encoder", "decoder"]}, "leave nothing to train"),
-    ({"optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": "1e-1"}}, "encoder_lr_mul: must be a number"),
+    ({"optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": "1e-1"}}, "encoder_lr_mul: expected a number"),
     ({"freeze": ["encoder"], "optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": 0.1}},
      "encoder_lr_mul: no encoder is trained"),
 ])  # fmt: skip

@@ -185,15 +185,15 @@ def test_two_processes_equal_one(tmp_path, photos):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"network_d": {"type": "UNetDiscriminatorSM"}}, "network_d: no architecture 'UNetDiscriminatorSM'"),
-    ({"network_d": None}, "network_d: must be a block of options, not None"),
+    ({"network_d": {"type": "UNetDiscriminatorSM"}}, "network_d: unknown architecture 'UNetDiscriminatorSM'"),
+    ({"network_d": None}, "network_d: expected a block of options, got None"),
     ({"network_d": {**DISCRIMINATOR, "num_feats": 3}}, "network_d: "),
     ({"network_d": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}},
      "network_d: does not take the windows of 16x16"),
     ({"datasets": {"sample": "pixels"}}, "set datasets: train: sample: patch"),
     ({"train": {"gan_opt": {"type": "GANLoss", "gan_type": "vanila"}}}, "train: gan_opt: GAN type vanila"),
-    ({"train": {"optim_d": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_d: lr: must be a number"),
-    ({"train": {"net_d_iters": 0}}, "train: net_d_iters: must be a whole number of at least 1"),
+    ({"train": {"optim_d": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_d: lr: expected a number"),
+    ({"train": {"net_d_iters": 0}}, "train: net_d_iters: expected an integer of at least 1"),
     ({"path": {"pretrain_network_d": "no.pth"}}, "path: pretrain_network_d: model 'no.pth': no such file"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line_before_training(gan, change, says):

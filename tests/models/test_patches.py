@@ -59,7 +59,7 @@ def test_a_patch_that_is_no_square_or_too_large_is_reported(tmp_path: Path) -> N
     patch = train_block(tmp_path / "gt", sample="patch", scale_range=[1, 2])
     refused(lambda: build({**patch, "sample_q": 80}), "sample_q: must be a square number", "not 80")
     refused(lambda: build({**patch, "sample_q": 169}), "sample_q is 169", "a square of 144 pixels")
-    refused(lambda: build({**patch, "sample": "patches"}), "sample: must be one of pixels, patch")
+    refused(lambda: build({**patch, "sample": "patches"}), "sample: expected one of pixels, patch")
     save(tmp_path / "wide" / "a.png", noise_image(20, 60))
     paired = paired_train_block(tmp_path / "wide", tmp_path / "lq", sample="patch", sample_q=289, scales=[[1, 3]])
     refused(lambda: build(paired), "sample_q is 289", "a square of 144 pixels")
