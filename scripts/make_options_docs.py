@@ -20,7 +20,7 @@ from liif_basicsr.archs.registry import ARCHS, ENCODERS
 from liif_basicsr.config import datasets, training
 from liif_basicsr.config.base import arguments_model, describe
 from liif_basicsr.config.degradations import DegradationOptions
-from liif_basicsr.config.options_file import TestFile, TrainingFile
+from liif_basicsr.config.file import TestFile, TrainingFile
 from liif_basicsr.data.degradations import DEGRADATIONS, options_of
 from liif_basicsr.plugin.registry import entries
 

@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from liif_basicsr.config.checks import enlarging_scale
+from liif_basicsr.config.scales import scale_pair
 from liif_basicsr.devices import PRECISIONS
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method, open_method, open_methods
@@ -91,7 +91,7 @@ def scales(text: str) -> list[Scale]:
         argparse.ArgumentTypeError: the text is not a scale or range.
     """
     try:
-        return [enlarging_scale(value) for value in _numbers(text)]
+        return [scale_pair(value, 1) for value in _numbers(text)]
     except ValueError:
         message = f"expected a scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25, got {text!r}"
         raise argparse.ArgumentTypeError(message) from None

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from liif_basicsr.config.options import scale_text
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output

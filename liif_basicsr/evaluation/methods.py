@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.config.options import suggest
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.devices import autocast
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, find, name_of
 from liif_basicsr.hub.checkpoint import load
 

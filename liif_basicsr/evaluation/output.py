@@ -5,8 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from liif_basicsr.config.options import suggest
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 
 
 def check_output(path: Path, suffixes: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from liif_basicsr.config.options import scale_text
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method

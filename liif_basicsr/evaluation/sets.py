@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from liif_basicsr.config.options import scale_text, suggest
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.download_hints import download_hint
 from liif_basicsr.data.sampling import floor_size, scaled_size
 from liif_basicsr.data.source import DiskSource
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.evaluation.validation import protocol_options
 
 Scale = tuple[float, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from liif_basicsr.config.options import scale_text
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.evaluation.formats import csv_rows, latex_rows, markdown_rows
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.published import PUBLISHED

@@ -14,7 +14,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from liif_basicsr.config.options import scale_text
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation.formats import csv_rows, markdown_rows
 from liif_basicsr.files import write

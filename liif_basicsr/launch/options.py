@@ -17,7 +17,7 @@ from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from liif_basicsr.config.base import similar, validate
 from liif_basicsr.config.datasets import PipelineDataset, PipelineTrainingSet
-from liif_basicsr.config.options_file import TestFile, TrainingFile, check_top_level
+from liif_basicsr.config.file import TestFile, TrainingFile, check_top_level
 from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, suggest
 

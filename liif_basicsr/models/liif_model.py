@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from liif_basicsr.config import training
 from liif_basicsr.config.base import validate, with_defaults
-from liif_basicsr.config.options_file import check_top_level
+from liif_basicsr.config.file import check_top_level
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation import validation as val

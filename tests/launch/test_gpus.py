@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from liif_basicsr import devices
-from liif_basicsr.config import checks
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch import distributed
+from liif_basicsr.launch import options as launch_options
 
 VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 2021\nGCC version: 9.3.0\n"
 
@@ -25,8 +25,8 @@ def driver(tmp_path, monkeypatch):
 def test_a_driver_that_does_not_fit_is_named_with_what_to_do(driver):
     text = devices.unfit_driver()
     assert text.startswith(f"the NVIDIA driver 470.82.01 does not fit torch {torch.__version__}, made for CUDA 13.0;")
-    with pytest.raises(ValueError, match="must be auto or 0, for the CPU, as the NVIDIA driver 470.82.01 does not fit"):
-        checks.gpus(1)
+    with pytest.raises(LIIFError, match="expected auto or 0, because the NVIDIA driver 470.82.01 does not fit"):
+        launch_options.check_num_gpu(1)
 
 
 def test_a_torch_without_cuda_is_named_where_there_is_a_driver(driver, monkeypatch):
@@ -41,8 +41,8 @@ def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     driver.unlink()
     assert devices.unfit_driver() is None
-    with pytest.raises(ValueError, match="as there is no GPU that torch can use"):
-        checks.gpus(1)
+    with pytest.raises(LIIFError, match="because torch finds no GPU, got 1"):
+        launch_options.check_num_gpu(1)
 
 
 @pytest.mark.parametrize(
