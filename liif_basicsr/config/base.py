@@ -361,7 +361,10 @@ def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: s
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{prefix}expected a block of options, got {value!r}"
     schema = owner.model_json_schema()
-    accepted = schema["properties"][path[-1]]
+    option = next(part for part in reversed(path) if part in owner.model_fields)
+    accepted = schema["properties"][option]
+    if option != path[-1]:  # an entry of a dict
+        accepted = accepted.get("additionalProperties", accepted)
     if "anyOf" in accepted:
         accepted = {"anyOf": [part for part in accepted["anyOf"] if part.get("type") != "null"]}
     expected = describe(accepted, schema.get("$defs", {}))
