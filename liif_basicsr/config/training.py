@@ -202,7 +202,7 @@ class Train(Block):
         periods = getattr(self.scheduler, "periods", None)
         if periods is not None and sum(periods) < self.total_iter - 1:
             raise ValueError(
-                f"scheduler: periods: {periods} end before the training does; total_iter is {self.total_iter}"
+                f"scheduler: periods: end after {sum(periods):g} iterations; total_iter is {self.total_iter}, extend them"
             )
         return self
 
