@@ -201,9 +201,8 @@ class Train(Block):
     def _check_schedule(self) -> Train:
         periods = getattr(self.scheduler, "periods", None)
         if periods is not None and sum(periods) < self.total_iter - 1:
-            raise ValueError(
-                f"scheduler: periods: end after {sum(periods):g} iterations; total_iter is {self.total_iter}, extend them"
-            )
+            end = f"end after {sum(periods):g} iterations, before total_iter {self.total_iter}"
+            raise ValueError(f"scheduler: periods: {end}; extend them")
         return self
 
 

@@ -59,7 +59,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, whole):
     truncate(states / f"{saved[-1]}.state")
     opt["datasets"]["train"]["num_worker_per_gpu"] = 2
     said = launch("train", write_options(path, opt), "--auto_resume")
-    assert f"liif_basicsr: warning: passed over: {states}/{saved[-1]}.state: is no checkpoint, or a damaged one" in said
+    assert f"liif_basicsr: warning: passed over: {states}/{saved[-1]}.state: not a checkpoint, or damaged one" in said
     assert f"Resuming training from epoch: {(saved[-2] - 1) // 4}, iter: {saved[-2]}." in said
     expected = final_weights(folder)
     assert all(torch.equal(value, expected[key]) for key, value in final_weights(tmp_path).items())
@@ -97,14 +97,14 @@ def rewrite(path, **changes):
 
 STATE, NET = "training_states/10.state", "models/net_g_10.pth"
 SPOIL = {
-    "truncated": (STATE, truncate, "10.state: is no checkpoint, or a damaged"),
+    "truncated": (STATE, truncate, "10.state: not a checkpoint, or damaged"),
     "of another kind": (STATE, lambda path: torch.save([1], path), "10.state: is no training state"),
     "of another iteration": (STATE, lambda path: shutil.copy(path.with_name("9.state"), path), "of iteration 9"),
-    "with a text as iteration": (STATE, lambda path: rewrite(path, iter="10"), "iter: must be a whole number"),
-    "with a number as optimizers": (STATE, lambda path: rewrite(path, optimizers=3), "optimizers: must be a list"),
-    "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it holds more"),
+    "with a text as iteration": (STATE, lambda path: rewrite(path, iter="10"), "iter: expected an integer"),
+    "with a number as optimizers": (STATE, lambda path: rewrite(path, optimizers=3), "optimizers: expected a list"),
+    "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it contains more"),
     "without network": (NET, os.unlink, "net_g_10.pth: no such file"),
-    "with truncated network": (NET, truncate, "net_g_10.pth: is no checkpoint, or a damaged"),
+    "with truncated network": (NET, truncate, "net_g_10.pth: not a checkpoint, or damaged"),
 }
 
 
@@ -120,7 +120,7 @@ def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
     truncate(tmp_path / "models" / "net_g_10.pth")
     opt["auto_resume"] = False
     opt["path"]["resume_state"] = str(tmp_path / "training_states" / "10.state")
-    with pytest.raises(LIIFError, match="net_g_10.pth: is no checkpoint"):
+    with pytest.raises(LIIFError, match="net_g_10.pth: not a checkpoint"):
         Resume(build_dataloader).load_state(opt)
 
 
