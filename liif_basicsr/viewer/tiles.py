@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from liif_basicsr.devices import autocast, best_precision, on_threads
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.renderer import EncodedImage
 
 # Device pixels along an edge of a tile.
@@ -46,11 +47,20 @@ class Tiles:
     Attributes:
         methods: names of the networks, then `bicubic`. Requests use the index in this list.
         sides: indices of the methods that the page shows at first, left and right.
+
+    Raises:
+        LIIFError: a network's input or output is not RGB.
     """
 
     def __init__(
         self, image: Image.Image, networks: Mapping[str, Any], right: str = BICUBIC, clean: str | None = None
     ) -> None:
+        for name, net in networks.items():
+            if (net.num_in_ch, net.num_out_ch) != (3, 3):
+                raise LIIFError(
+                    f"{name}: turns {net.num_in_ch} channels into {net.num_out_ch}, and the viewer shows RGB; "
+                    "choose another model"
+                )
         self.networks, self.right, self.clean = networks, right, clean
         self.methods = [*networks, BICUBIC]
         self.sides = (0, self.methods.index(right))

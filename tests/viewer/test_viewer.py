@@ -10,6 +10,7 @@ from PIL import Image
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.devices import autocast, on_threads
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.viewer.tiles import MAX_LEVEL, OVERVIEW, TILE, Tiles, detailed_spot
 
 SHUFFLE = {"type": "ContinuousShuffleSR", "encoder": NETWORK["encoder"]}
@@ -153,3 +154,9 @@ def test_detailed_spot(size):
         flat[top : top + height // 8, left : left + width // 8] = noise
         x, y = detailed_spot(Image.fromarray(flat))
         assert left < x < left + width // 8 and top < y < top + height // 8
+
+
+@pytest.mark.parametrize("channels", [{"num_in_ch": 1, "num_out_ch": 1}, {"num_out_ch": 1, "input_skip": None}])
+def test_networks_of_other_channels_are_refused(channels):
+    with pytest.raises(LIIFError, match="mine: turns . channels into 1, .* choose another model"):
+        make_tiles(network={**NETWORK, **channels})
