@@ -1,4 +1,4 @@
-"""The pages of the documentation, taken apart: blocks of code, links, headings, tables."""
+"""Parse the pages of the documentation: code blocks, links, headings and tables."""
 from __future__ import annotations
 
 import re
@@ -15,7 +15,7 @@ NOT_RUN = re.compile(r"<!-- not run: ([^\n]+) -->\n\Z")
 
 
 class Block(NamedTuple):
-    """A fenced block: where it is, its language, its text, and why it is not run, where that is said before it."""
+    """A fenced block. `not_run`: the reason in the comment above it, if there is one."""
 
     page: Path
     line: int
@@ -29,32 +29,32 @@ class Block(NamedTuple):
 
 
 def blocks(*languages: str) -> list[Block]:
-    """All blocks of some languages."""
+    """Return all blocks in the given languages."""
     return [block for page in PAGES for block in blocks_of(page) if block.language in languages]
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
     text = page.read_text()
     for match in FENCE.finditer(text):
-        said = NOT_RUN.search(text[: match.start()])
+        reason = NOT_RUN.search(text[: match.start()])
         line = text.count("\n", 0, match.start()) + 1
-        yield Block(page, line, match[2], match[3], said[1] if said else None)
+        yield Block(page, line, match[2], match[3], reason[1] if reason else None)
 
 
 def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
+    """Return a page without its fenced blocks."""
     return FENCE.sub("", page.read_text())
 
 
 def links(page: Path) -> list[str]:
-    """Targets of links and images."""
+    """Return the targets of a page's links and images."""
     text = prose(page)
     return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"<img[^>]* src=\"([^\"]+)\"", text)
 
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """What '#...' may name in a page, as GitHub makes it of the headings."""
+    """Return the anchors that GitHub derives from a page's headings."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -65,12 +65,12 @@ def anchors(page: Path) -> set[str]:
 
 
 def code_spans(page: Path) -> list[str]:
-    """Texts between single backticks."""
+    """Return the texts between single backticks."""
     return re.findall(r"`([^`\n]+)`", prose(page))
 
 
 def tables_of(page: Path) -> dict[str, dict[str, list[str]]]:
-    """Heading -> first cell of each row of the table below it -> the cells between the first and the last."""
+    """Return {heading: {first cell: middle cells}} for the rows of each table. The last cell is left out."""
     tables: dict[str, dict[str, list[str]]] = {}
     heading = ""
     for line in page.read_text().splitlines():
@@ -78,6 +78,6 @@ def tables_of(page: Path) -> dict[str, dict[str, list[str]]]:
             heading = line.lstrip("# ")
         elif line.startswith("| `"):
             first, *rest = (cell.strip() for cell in line.strip("|").split("|"))
-            assert first not in tables.setdefault(heading, {}), f"{heading}: {first} stands twice"
+            assert first not in tables.setdefault(heading, {}), f"{heading}: {first} occurs twice"
             tables[heading][first.strip("`")] = [cell.strip("`") for cell in rest[:-1]]
     return tables

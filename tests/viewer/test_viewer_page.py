@@ -447,3 +447,28 @@ def test_all_bundled_models_are_offered(page, url):
 def test_the_name_is_shown_as_text(page, url):
     open_page(page, url)
     assert page.title == element(page, "name").text == NAME
+
+
+def touch(page, kind, *places):
+    points = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(places)]
+    page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_pinching_zooms_to_a_whole_level(page, made):
+    page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+    try:
+        with serving(made) as (server, _):
+            open_page(page, server.url)
+            before = state(page)[2]
+            touch(page, "touchStart", (400, 200), (500, 200))
+            for spread in (60, 80, 110):
+                touch(page, "touchMove", (450 - spread, 200), (450 + spread, 200))
+            wait_until(lambda: before + 2 < state(page)[2] < before + 2.5)  # the browser delivers moves once per frame
+            point = page.execute_script("return viewer.view.toImage([450, 200])")
+            touch(page, "touchEnd")
+            decoded(page)
+            assert state(page)[2] == before + 2
+            assert page.execute_script("return viewer.view.toImage([450, 200])") == pytest.approx(point, abs=2)
+            assert_shown(page, made, "left", 0, 100)
+    finally:
+        page.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
