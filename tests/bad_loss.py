@@ -1,4 +1,4 @@
-"""The training of `liif_basicsr.train` with a loss that is at times not finite."""
+"""A training with a loss that is sometimes not finite."""
 import json
 import os
 
@@ -9,9 +9,9 @@ from faultsuite.processes import train
 
 @LOSS_REGISTRY.register()
 class BadLoss(torch.nn.Module):
-    """BasicSR's L1Loss of weight 2, and at some steps nan or inf besides, its gradient aside.
+    """BasicSR's L1Loss of weight 2, with nan or inf added at some steps.
 
-    The variable BAD_STEPS says when: a list of [rank, number of the step, what is added].
+    The variable BAD_STEPS lists them as [rank, step, added value]. Gradients stay finite.
     """
 
     def __init__(self) -> None:
@@ -26,5 +26,5 @@ class BadLoss(torch.nn.Module):
 
 
 def train_badly(*args: str) -> int:
-    """The training; that BadLoss is known is what this module is imported for."""
+    """Train. Importing this module registers BadLoss."""
     return train(*args)

@@ -27,7 +27,7 @@ NETWORK = {
 
 
 def make_images(folder: Path, count: int, size: tuple[int, int] = (24, 28), seed: int = 0) -> Path:
-    """Smooth random images as PNG files; each is two pixels higher than the one before."""
+    """Write smooth random PNG files, each two pixels higher than the one before."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     for k in range(count):
@@ -43,7 +43,7 @@ def val_set(name: str, folder: Path, scales: list[Any], **more: Any) -> dict[str
 
 
 def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **changes: Any) -> dict[str, Any]:
-    """Options of a training on the images of `folder`; `changes` are of the top level."""
+    """Return options of a training on the images of `folder`, with `changes` at the top level."""
     train_set = {
         "name": "tiny", "type": "ArbitraryScaleImageDataset", "dataroot_gt": str(folder),
         "io_backend": {"type": "disk"}, "lq_size": 6, "scale_range": [1, 4], "sample_q": 36,
@@ -66,7 +66,7 @@ def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **chan
 
 
 def model_options(folder: Path, images: Path) -> dict[str, Any]:
-    """Options of a training as BasicSR's parse_options gives them to the model; all is written under `folder`."""
+    """Return options as BasicSR's parse_options passes them to the model, with all outputs under `folder`."""
     folders = {key: str(folder / key) for key in ("models", "training_states", "visualization", "results_root")}
     for key in ("models", "training_states", "results_root"):
         (folder / key).mkdir()
@@ -75,7 +75,7 @@ def model_options(folder: Path, images: Path) -> dict[str, Any]:
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
-    """A batch as the data loader gives it, on the default device; its gt is a function of coord, to be learned."""
+    """Return a batch as from the data loader, on the default device, with gt a function of coord."""
     generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
     coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
     return {
@@ -88,7 +88,7 @@ def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
 
 
 def steps(model: Any, count: int, data: dict[str, Any] | None = None) -> list[float]:
-    """Train a LIIFModel for so many iterations; the loss of each."""
+    """Train a LIIFModel for `count` iterations and return the losses."""
     losses = []
     for k in range(count):
         model.update_learning_rate(k + 1)
@@ -104,19 +104,19 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
 
 
 def environ() -> dict[str, str]:
-    """One thread: two and more only slow such small images down, and the order of sums stays the same."""
+    """Return variables for one thread, which is fastest for small images and keeps the order of sums."""
     folders = [ROOT, *([ROOT / "tests" / "start_method"] if os.environ.get("LIIF_TEST_START_METHOD") else [])]
     paths = os.pathsep.join(map(str, folders))
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def torchrun(processes: int) -> list[str]:
-    """What to put before a script, or before `-m module`, to run it in several processes."""
+    """Return the command that runs a script, or `-m module`, in several processes."""
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process of one thread has started, on Linux."""
+    """Return the children of a process, on Linux."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -129,7 +129,7 @@ def command(module: str, options: Path, *args: str, processes: int = 0) -> list[
 
 
 def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0) -> str:
-    """Run to the end in the options' folder; returns all that was printed."""
+    """Run to the end in the options' folder and return the output."""
     done = subprocess.run(
         command(module, options, *args, processes=processes),
         cwd=options.parent, env=environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
@@ -140,7 +140,7 @@ def launch(module: str, options: Path, *args: str, processes: int = 0, status: i
 
 
 def write_vgg() -> None:
-    """Random weights of VGG11 where BasicSR looks for them; those of the layers not in use take no room."""
+    """Write random VGG11 weights where BasicSR looks for them. Unused layers take no space."""
     from torchvision.models import vgg11
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A tiny network in a file, and images of every kind, for the tests of enlarging."""
+"""A tiny network in a file, and images of every kind, for tests of upscaling."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a network that changes an image little, and not by chance."""
+    """Checkpoint of a deterministic network that changes an image slightly."""
     torch.manual_seed(0)
     net = build_network(NETWORK)
     path = tmp_path_factory.mktemp("model") / "tiny.pth"
@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ramp(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
-    """Smooth pixels (height, width, channels), another slope in each channel, far from black and white."""
+    """Return smooth pixels (height, width, channels), each channel with its own slope, far from black and white."""
     y, x = np.mgrid[0:height, 0:width]
     planes = [0.25 + ((c + 1) * y + (4 - c) * x) / (10 * (height + width)) for c in range(channels)]
     return (np.stack(planes, -1) * np.iinfo(dtype).max).astype(dtype)
@@ -50,7 +50,7 @@ def image(mode: str, height: int = 12, width: int = 17) -> Image.Image:
 
 
 def exif_of(description: str, orientation: int = 1) -> Image.Exif:
-    """EXIF with a text, an orientation, an exposure time, the size of the pixels and a place on Earth."""
+    """EXIF with a text, an orientation, an exposure time, a resolution and a GPS position."""
     exif = Image.Exif()
     exif[0x010E] = description
     exif[0x0112] = orientation

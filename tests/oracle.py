@@ -10,7 +10,7 @@ def centers(n):
 
 
 def unfolded(feat, i, j):
-    """The 3x3 neighbourhood of feature (i, j), zero outside, channel-major: (C * 9,)."""
+    """The 3x3 neighborhood of feature (i, j), zero outside, channel-major: (C * 9,)."""
     padded = np.pad(feat, ((0, 0), (1, 1), (1, 1)))
     return padded[:, i : i + 3, j : j + 3].reshape(-1)
 
@@ -23,11 +23,11 @@ def mlp(x, layers):
     return x
 
 
-def ensemble(colour, shape, point, local_ensemble=True):
-    """The mean of `colour(i, j, rel)` of the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
+def ensemble(color, shape, point, local_ensemble=True):
+    """The mean of `color(i, j, rel)` of the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
     h, w = shape
     shifts = [(a, b) for a in (-1, 1) for b in (-1, 1)] if local_ensemble else [(0, 0)]
-    colours, areas = [], []
+    colors, areas = [], []
     for a, b in shifts:
         corner = np.array([point[0] + a / h, point[1] + b / w])
         if local_ensemble:
@@ -36,43 +36,43 @@ def ensemble(colour, shape, point, local_ensemble=True):
         i = int(np.argmin(np.abs(centers(h) - corner[0])))
         j = int(np.argmin(np.abs(centers(w) - corner[1])))
         rel = (np.array(point) - [centers(h)[i], centers(w)[j]]) * [h, w]
-        colours.append(colour(i, j, rel))
+        colors.append(color(i, j, rel))
         areas.append(abs(rel[0] * rel[1]) + 1e-9)
     # Each corner is weighted by the area of the one diagonally opposite (LIIF, equation 4).
-    return sum(corner * area for corner, area in zip(colours, areas[::-1], strict=True)) / sum(areas)
+    return sum(corner * area for corner, area in zip(colors, areas[::-1], strict=True)) / sum(areas)
 
 
 def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell_decode=True):
-    """LIIF's colour (3,) at `point` (y, x) of a feature grid (C, h, w), for a pixel of size `cell` (height, width)."""
+    """Return LIIF's color (3,) at `point` (y, x) of features (C, h, w). `cell` is the pixel's size (height, width)."""
     _, h, w = feat.shape
 
-    def colour(i, j, rel):
+    def color(i, j, rel):
         feature = unfolded(feat, i, j) if feat_unfold else feat[:, i, j]
         return mlp(np.concatenate([feature, rel] + ([np.array(cell) * [h, w]] if cell_decode else [])), layers)
 
-    return ensemble(colour, (h, w), point, local_ensemble)
+    return ensemble(color, (h, w), point, local_ensemble)
 
 
 def lte_query(feat, coef, freq, phase, layers, point, cell):
-    """LTE's colour (3,); coef and freq are (weight (D, C * 9), bias), phase is (D / 2, 2)."""
+    """Return LTE's color (3,); coef and freq are (weight (D, C * 9), bias), phase is (D / 2, 2)."""
     _, h, w = feat.shape
 
-    def colour(i, j, rel):
+    def color(i, j, rel):
         amplitude, frequency = (weight @ unfolded(feat, i, j) + bias for weight, bias in (coef, freq))
         angle = np.pi * (frequency.reshape(-1, 2) @ rel + phase @ (np.array(cell) * [h, w]))
         return mlp(amplitude * np.concatenate([np.cos(angle), np.sin(angle)]), layers)
 
-    return ensemble(colour, (h, w), point)
+    return ensemble(color, (h, w), point)
 
 
 def lmliif_query(feat, latent, layers, point, cell, **switches):
-    """LM-LIIF's colour (3,); the latent MLP gives scales, shifts (layer by layer) and the render MLP's input, if so."""
+    """Return LM-LIIF's color (3,). The latent MLP returns scales and shifts per layer, and the render MLP's input."""
     _, h, w = feat.shape
     on = {"local_ensemble": True, "feat_unfold": True, "cell_decode": True,
           "mod_input": True, "mod_scale": True, "mod_shift": True, **switches}  # fmt: skip
     rel_cell = [np.array(cell) * [h, w]] if on["cell_decode"] else []
 
-    def colour(i, j, rel):
+    def color(i, j, rel):
         feature = unfolded(feat, i, j) if on["feat_unfold"] else feat[:, i, j]
         modulation = list(mlp(np.concatenate([feature, *rel_cell]), latent))
         hidden = [len(bias) for _, bias in layers[:-1]]
@@ -85,9 +85,9 @@ def lmliif_query(feat, latent, layers, point, cell, **switches):
             x = np.maximum((weight @ x + bias) * (1 + scale) + shift, 0)
         return layers[-1][0] @ x + layers[-1][1]
 
-    return ensemble(colour, (h, w), point, on["local_ensemble"])
+    return ensemble(color, (h, w), point, on["local_ensemble"])
 
 
 def decode(feat, layers, coord, cell, **switches):
-    """LIIF's colours (Q, 3) at coord (Q, 2) with cells (Q, 2)."""
+    """Return LIIF's colors (Q, 3) at coord (Q, 2) with cells (Q, 2)."""
     return np.stack([query(feat, layers, p, c, **switches) for p, c in zip(coord, cell, strict=True)])

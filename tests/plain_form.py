@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-# (features (C, h, w), point (y, x), cell (height, width)) to a colour (3,), with a decoder's parameters as they are.
+# (features (C, h, w), point (y, x), cell (height, width)) to a color (3,), with a decoder's own parameters.
 Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 

@@ -27,13 +27,13 @@ def homography_places(matrix, size):
 
 
 def table_places(map_x, map_y):
-    """The same of a smooth map, at least two pixels along each axis."""
+    """The same for a smooth map of at least two pixels along each axis."""
     position = np.stack([map_y, map_x], -1)
     return position, np.stack(np.gradient(position, axis=(0, 1)), -1)
 
 
 def covered(position, extent, n):
-    """Of a pixel that spans `extent` about `position`, how much lies in an image of n pixels, along one axis."""
+    """Return the share inside an image of n pixels, along one axis, of a pixel of size `extent` at `position`."""
     low, high = max(position - extent / 2, -0.5), min(position + extent / 2, n - 0.5)
     return max(0.0, high - low) / extent
 
@@ -50,7 +50,7 @@ def how_often(covered):
 
 
 def warped(feat, layers, position, jacobian):
-    """Colours in [0, 1], and what lies in the image of each pixel: (4, H, W)."""
+    """Return colors in [0, 1], and the share of each pixel inside the image: (4, H, W)."""
     _, h, w = feat.shape
     height, width = position.shape[:2]
     seen, inside = [], np.zeros((height, width))
@@ -63,11 +63,11 @@ def warped(feat, layers, position, jacobian):
             y, x = position[i, j] + down * v + right * u
             inside[i, j] += covered(y, extent[0], h) * covered(x, extent[1], w) / (rows * cols)
             point = np.clip([(2 * y + 1) / h - 1, (2 * x + 1) / w - 1], -1, 1)
-            colour = oracle.query(feat, layers, point, [2 * extent[0] / h, 2 * extent[1] / w])
-            seen.append((i + v, j + u, 1 / (rows * cols), colour * 0.5 + 0.5))
-    colours = np.zeros((3, height, width))
+            color = oracle.query(feat, layers, point, [2 * extent[0] / h, 2 * extent[1] / w])
+            seen.append((i + v, j + u, 1 / (rows * cols), color * 0.5 + 0.5))
+    colors = np.zeros((3, height, width))
     for i, j in np.ndindex(height, width):
         if inside[i, j] > 0:
             weights = [bicubic(i - row) * bicubic(j - col) * share for row, col, share, _ in seen]
-            colours[:, i, j] = sum(w * one[3] for w, one in zip(weights, seen, strict=True)) / sum(weights)
-    return np.concatenate([colours, inside[None]])
+            colors[:, i, j] = sum(w * one[3] for w, one in zip(weights, seen, strict=True)) / sum(weights)
+    return np.concatenate([colors, inside[None]])

@@ -1,9 +1,8 @@
-"""spandrel (chaiNNer, ComfyUI) loads our networks: `spandrel.ModelLoader().load_from_file("net_g_latest.pth")`.
+"""Register the networks in spandrel (chaiNNer, ComfyUI), so that its ModelLoader loads their checkpoints.
 
-spandrel finds out what a file holds by the names of its parameters alone, and drops the rest of the file before any
-architecture is asked. Ours say in `network_g`, beside their parameters, what they are; so that this is kept,
-`canonicalize_state_dict`, which drops it, is exchanged in spandrel's two modules that call it. For files of other
-networks it does what it did.
+spandrel detects architectures by the names of parameters, and `canonicalize_state_dict` drops everything else. The
+plugin's checkpoints describe their network in the block `network_g`, next to the parameters. To keep the block, that
+function is replaced in the two modules of spandrel that call it. Files of other networks are read as before.
 """
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from liif_basicsr.errors import LIIFError
 try:
     import spandrel
 except ImportError as error:
-    raise LIIFError(f"spandrel cannot be imported ({error}); pip install 'liif_basicsr[spandrel]'") from error
+    raise LIIFError(f"spandrel cannot be imported ({error}); run pip install 'liif_basicsr[spandrel]'") from error
 
 from liif_basicsr.archs.registry import ARCHS
 
@@ -25,22 +24,22 @@ _scale: int | None = None
 
 
 class Described(dict):
-    """Parameters that have kept the `network_g` block that they were saved with."""
+    """Parameters with the `network_g` block of their checkpoint."""
 
     network_g: Mapping[str, Any]
 
 
 def install(scale: int | None = None) -> list[Any]:
-    """Add our networks to spandrel's registry. Any number of calls is harmless.
+    """Add the plugin's networks to spandrel's registry; calling it again is harmless.
 
     Args:
-        scale: what networks that are loaded from now on enlarge by, a whole number; None: by the scale of their own.
+        scale: upscaling factor, an integer, of networks loaded from now on; None keeps each network's own scale.
 
     Returns:
-        The `spandrel.ArchSupport` of each that was added now. A name that somebody else owns is left to its owner.
+        The `spandrel.ArchSupport` of each added network. Names of other packages are not overwritten.
 
     Raises:
-        LIIFError: a spandrel that reads files in a way that is not known here.
+        LIIFError: this version of spandrel is not supported.
     """
     global _scale
     _scale = None if scale is None else _whole(scale)
@@ -52,7 +51,7 @@ def install(scale: int | None = None) -> list[Any]:
 
 
 class OurNetwork(spandrel.Architecture):
-    """One of our networks, as spandrel describes an architecture."""
+    """One of the plugin's networks as a spandrel architecture."""
 
     def __init__(self, name: str) -> None:
         super().__init__(id=name, detect=self._is_mine)
@@ -60,11 +59,11 @@ class OurNetwork(spandrel.Architecture):
     def _is_mine(self, state_dict: Mapping[str, Any]) -> bool:
         if isinstance(state_dict, Described):
             return state_dict.network_g.get("type") == self.id
-        # An official checkpoint, of which spandrel has left what lay under `model`.
+        # An official checkpoint, of which spandrel keeps the entry `model`.
         return {"name", "args", "sd"} <= state_dict.keys() and state_dict["name"] == self.id.lower()
 
     def load(self, state_dict: Mapping[str, Any]) -> spandrel.ImageModelDescriptor:
-        """Make the network and put the parameters into it."""
+        """Build the network and load its parameters."""
         from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
         from liif_basicsr.hub.checkpoint import network_of
 
@@ -74,7 +73,7 @@ class OurNetwork(spandrel.Architecture):
             params, data = state_dict["sd"], {"model": state_dict}
         net: Any = network_of(data, self.name, sum(value.nbytes for value in params.values()))
         net.scale = _whole(net.scale) if _scale is None else _scale
-        half = not isinstance(net.encoder, BasicSRArch)  # BasicSR's architectures, SwinIR too, make float32 inside
+        half = not isinstance(net.encoder, BasicSRArch)  # BasicSR's, such as SwinIR, create float32 tensors
         return spandrel.ImageModelDescriptor(
             net, net.state_dict(), architecture=self, purpose="SR" if net.scale > 1 else "Restoration",
             tags=[type(net.encoder).__name__], supports_half=half, supports_bfloat16=half, scale=net.scale,
@@ -84,15 +83,15 @@ class OurNetwork(spandrel.Architecture):
 
 def _whole(scale: float) -> int:
     if scale != int(scale) or scale < 1:
-        raise LIIFError(f"scale {scale}: spandrel knows whole numbers only; choose one: spandrel.install(scale=4)")
+        raise LIIFError(f"scale {scale}: spandrel supports integers only; choose one with spandrel.install(scale=4)")
     return int(scale)
 
 
 def _keep_descriptions() -> None:
-    """Exchange the function that drops them, in the modules that call it."""
+    """Replace `canonicalize_state_dict` in the modules that call it."""
     callers = [vars(sys.modules[cls.__module__]) for cls in (spandrel.ModelLoader, spandrel.ArchRegistry)]
     if any(NAME not in names for names in callers):
-        raise LIIFError(f"spandrel {spandrel.__version__} reads files as 0.4 did not; pip install 'spandrel<0.5'")
+        raise LIIFError(f"spandrel {spandrel.__version__} is not supported; run pip install 'spandrel<0.5'")
     for names in callers:
         if names[NAME].__module__ != __name__:
             names[NAME] = _keeping(names[NAME])

@@ -130,7 +130,7 @@ def as_others_see(path: Path, upright: bool) -> Iterator[np.ndarray]:
 
 @contextmanager
 def stderr_to_null() -> Iterator[None]:
-    """Discard what C libraries print about a corrupt file."""
+    """Discard messages of C libraries about a corrupt file."""
     before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -17,7 +17,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 
 KEEP = 4
-# What it does when it is killed -> what it prints before, and how many seconds that lasts at most.
+# Phase of the training -> its last message before, and its longest duration in seconds.
 MOMENTS = {
     "started": ("", 1.0),
     "trained": ("Start training", 60.0),

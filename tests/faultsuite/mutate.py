@@ -19,7 +19,7 @@ def flip(data: bytes, rng: random.Random) -> bytes:
 
 
 def flip_head(data: bytes, rng: random.Random) -> bytes:
-    """Some bytes of the header are wrong, where sizes and types stand."""
+    """Change bytes of the header, which contains sizes and types."""
     mutated = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         mutated[rng.randrange(min(len(data), 80))] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])

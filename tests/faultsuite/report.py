@@ -40,7 +40,7 @@ class Part:
 
 
 def why_not_clean(ended: Ended) -> str | None:
-    """What is wrong with an end that should be success (0), partial success (1), or an error in one line (2)."""
+    """Return the problem with an exit, unless it is success (0), partial success (1) or an error in one line (2)."""
     if ended.status is None:
         return "it hung"
     if "Traceback" in ended.said:
@@ -54,8 +54,8 @@ def why_not_clean(ended: Ended) -> str | None:
 
 
 def table(parts: Sequence[Part]) -> str:
-    """The parts as Markdown."""
-    lines = ["| what was done | times | how it ended | violations |", "|---|---|---|---|"]
+    """Return the parts as a Markdown table."""
+    lines = ["| fault | times | outcome | violations |", "|---|---|---|---|"]
     for part in parts:
         ways = ", ".join(f"{count} {outcome}" for outcome, count in part.outcomes.most_common())
         lines.append(f"| {part.name} | {part.outcomes.total()} | {ways} | {len(part.violations)} |")

@@ -62,7 +62,7 @@ def _once(folder: Path, trial: str, opt: dict[str, Any], obstacle: Obstacle, rng
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Digests of the checkpoint before the fault, that of the fourth iteration."""
+    """Return digests of the last checkpoint before the fault, of the fourth iteration."""
     files = [folder / WHERE / "models" / "net_g_4.pth", folder / WHERE / "training_states" / "4.state"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()}
 

@@ -1,4 +1,4 @@
-"""The real spandrel loads our checkpoints and official ones, and describes them rightly."""
+"""spandrel loads the plugin's checkpoints and official ones, and describes them correctly."""
 from __future__ import annotations
 
 import subprocess
@@ -32,7 +32,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def installed():
-    """Our networks in spandrel's registry, at scales of their own."""
+    """Register the networks in spandrel with their own scales."""
     ours.install()
 
 
@@ -41,7 +41,7 @@ def network(encoder: str = "EDSR", **more: Any) -> dict[str, Any]:
 
 
 def save(path: Path, block: dict[str, Any], **more: Any) -> nn.Module:
-    """Write a checkpoint; returns the network that is to be loaded from it."""
+    """Write a checkpoint and return its network."""
     torch.manual_seed(0)
     net = build_network(block).eval()
     other = build_network(block)
@@ -51,7 +51,7 @@ def save(path: Path, block: dict[str, Any], **more: Any) -> nn.Module:
 
 
 def image(height: int = 13, width: int = 18) -> torch.Tensor:
-    """Smooth colours."""
+    """Smooth colors."""
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 4, width), indexing="ij")
     return torch.stack((y.sin(), x.cos(), (x * y).sin()))[None].mul(0.4).add(0.5)
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_described_at_its_own_scale(tmp_path: Path, scale: int) 
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_s_file_passes_spandrel_s_restricted_unpickler(tmp_path: Path, encoder: str) -> None:
+def test_every_encoder_loads_with_the_restricted_unpickler(tmp_path: Path, encoder: str) -> None:
     net = save(tmp_path / "net.pth", network(encoder))
     found = spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
     assert torch.equal(found(image()), net.render(image(), (52, 72)).clamp(0, 1))
@@ -100,8 +100,8 @@ def test_half_precision_is_declared_and_close(tmp_path: Path, encoder: str, dtyp
     assert difference < (0.002 if dtype == torch.float16 else 0.02)
 
 
-def test_tiles_of_the_program_are_not_needed_but_allowed(tmp_path: Path) -> None:
-    """ComfyUI cuts every image into tiles; away from a cut, by what the network sees, nothing changes."""
+def test_tiles_cut_by_the_program(tmp_path: Path) -> None:
+    """ComfyUI cuts every image into tiles. Only pixels within the receptive radius of a cut change."""
     net: Any = save(tmp_path / "net.pth", network(scale=2))
     found = spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
     halo = net.encoder.receptive_radius + 3
@@ -109,8 +109,8 @@ def test_tiles_of_the_program_are_not_needed_but_allowed(tmp_path: Path) -> None
     assert torch.allclose(whole[..., : 2 * (24 - halo)], left[..., : 2 * (24 - halo)], atol=1e-6)
 
 
-def test_programs_that_read_the_file_themselves_get_the_same(tmp_path: Path) -> None:
-    """ComfyUI reads the file and hands over what is in it."""
+def test_loading_from_a_state_dict(tmp_path: Path) -> None:
+    """ComfyUI reads the file itself and passes its contents."""
     net = save(tmp_path / "net.pth", network(scale=3))
     data = torch.load(tmp_path / "net.pth", weights_only=True)
     found = spandrel.ModelLoader().load_from_state_dict(data)
@@ -118,7 +118,7 @@ def test_programs_that_read_the_file_themselves_get_the_same(tmp_path: Path) -> 
     assert torch.equal(found(image()), net.render(image(), (39, 54)).clamp(0, 1))
 
 
-def test_an_official_checkpoint_loads_as_it_was_downloaded(tmp_path: Path) -> None:
+def test_an_official_checkpoint(tmp_path: Path) -> None:
     block = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}, "hidden_dims": [16]}
     net = save(tmp_path / "ours.pth", block)
     data = official.to_official(checkpoint.read(tmp_path / "ours.pth"), "ours.pth")
@@ -128,14 +128,14 @@ def test_an_official_checkpoint_loads_as_it_was_downloaded(tmp_path: Path) -> No
     assert torch.equal(found(image()), net.render(image(), (52, 72)).clamp(0, 1))
 
 
-def test_the_bundled_model_is_loaded() -> None:
+def test_a_bundled_model() -> None:
     found = spandrel.ModelLoader().load_from_file(find("liif-fast"))
     large = liif_basicsr.upscale(np.full((8, 8, 3), 100, np.uint8), scale=4)
     output = found(torch.full((1, 3, 8, 8), 100 / 255))
     assert np.abs(output[0].permute(1, 2, 0).numpy() * 255 - large).max() < 3
 
 
-def test_a_scale_is_chosen_for_all(tmp_path: Path) -> None:
+def test_the_scale_can_be_chosen(tmp_path: Path) -> None:
     save(tmp_path / "net.pth", network(scale=2.5))
     with pytest.raises(LIIFError, match=r"scale 2\.5: spandrel knows whole numbers only"):
         spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
@@ -146,7 +146,7 @@ def test_a_scale_is_chosen_for_all(tmp_path: Path) -> None:
         ours.install(scale=0)
 
 
-def test_install_again_adds_nothing_and_takes_no_name_of_somebody_else() -> None:
+def test_installing_twice_is_harmless() -> None:
     count = len(spandrel.MAIN_REGISTRY)
     assert ours.install() == []
     assert len(spandrel.MAIN_REGISTRY) == count
@@ -154,7 +154,7 @@ def test_install_again_adds_nothing_and_takes_no_name_of_somebody_else() -> None
     assert len(theirs) == 1 and not isinstance(theirs[0].architecture, ours.OurNetwork)
 
 
-def test_other_networks_files_are_read_as_before(tmp_path: Path) -> None:
+def test_other_networks_load_as_before(tmp_path: Path) -> None:
     from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
 
     net = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2)
@@ -165,7 +165,7 @@ def test_other_networks_files_are_read_as_before(tmp_path: Path) -> None:
         spandrel.ModelLoader().load_from_file(tmp_path / "unknown.pth")
 
 
-def test_a_checkpoint_that_lies_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_an_inconsistent_checkpoint_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "net.pth", network())
     data = torch.load(tmp_path / "net.pth", weights_only=True)
     for block, said in (
@@ -177,19 +177,19 @@ def test_a_checkpoint_that_lies_is_refused_in_a_line(tmp_path: Path) -> None:
             spandrel.ModelLoader().load_from_file(tmp_path / "lies.pth")
 
 
-def test_a_spandrel_that_reads_files_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incompatible_spandrel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(vars(sys.modules[spandrel.ModelLoader.__module__]), ours.NAME)
     with pytest.raises(LIIFError, match=r"spandrel .* reads files as 0\.4 did not; pip install 'spandrel<0\.5'"):
         ours.install()
 
 
-def test_without_spandrel_one_line_says_what_to_install() -> None:
+def test_a_missing_spandrel_is_reported() -> None:
     code = "import sys; sys.modules['spandrel'] = None; import liif_basicsr.integrations.spandrel"
     done = subprocess.run([sys.executable, "-c", code], env=environ(), text=True, capture_output=True, cwd=ROOT)
     assert done.stderr.splitlines()[-1].endswith("pip install 'liif_basicsr[spandrel]'")
 
 
-def test_the_hook_installs_where_spandrel_is_imported(installed_plugin: Environment) -> None:
+def test_the_hook_registers_when_spandrel_is_imported(installed_plugin: Environment) -> None:
     code = "import spandrel; print('LIIF' in spandrel.MAIN_REGISTRY)"
     assert installed_plugin.run("-c", code).stdout == "True\n"
     assert installed_plugin.run("-c", code, LIIF_BASICSR_DISABLE="1").stdout == "False\n"

@@ -1,4 +1,4 @@
-"""A project's train script runs with each BasicSR that is supported, built from what its authors released."""
+"""A project's training script runs with every supported BasicSR, built from its released source."""
 from __future__ import annotations
 
 import shutil

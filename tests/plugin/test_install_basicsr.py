@@ -1,4 +1,4 @@
-"""BasicSR is built as it was released, quickly, and leaves nothing behind but itself."""
+"""install-basicsr builds the released BasicSR and installs nothing else."""
 from __future__ import annotations
 
 import subprocess
@@ -13,20 +13,20 @@ import pytest
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.plugin import install_basicsr
 
-# Where BasicSR was imported before, by another test.
+# If another test has imported BasicSR.
 pytestmark = pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils:UserWarning")
 
 
 @pytest.fixture(scope="module")
 def index() -> None:
-    """A package index, or the test is skipped."""
+    """Skip the test without a package index."""
     if not install_basicsr.has_wheel("setuptools"):
         pytest.skip("pip reaches no package index")
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """What pip is asked for; it is not run."""
+    """Record the calls of pip instead of running it."""
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(install_basicsr, "pip", lambda *args, **variables: asked.append(args))
     monkeypatch.setattr(install_basicsr, "build", lambda requirement, folder: folder / f"{requirement}.whl")
@@ -37,7 +37,7 @@ def pip_list() -> str:
     return subprocess.run([sys.executable, "-m", "pip", "list"], text=True, capture_output=True, check=True).stdout
 
 
-def test_the_wheel_holds_the_source_as_it_was_released(index: None, tmp_path: Path) -> None:
+def test_the_wheel_contains_the_released_source(index: None, tmp_path: Path) -> None:
     before = pip_list()
     wheel = zipfile.ZipFile(install_basicsr.build(install_basicsr.BASICSR, tmp_path))
     source = tmp_path / "source"
@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_source_as_it_was_released(index: None, tmp_path: Pa
     assert pip_list() == before
 
 
-def test_basicsr_and_what_else_is_asked_for_are_installed_in_one_go(
+def test_basicsr_and_other_requirements_are_installed_together(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install_basicsr, "installed", lambda name: None if name == "basicsr" else "2.1")
@@ -63,7 +63,7 @@ def test_basicsr_and_what_else_is_asked_for_are_installed_in_one_go(
     assert (command, Path(wheel).name, rest) == ("install", "basicsr==1.4.2.whl", ["--editable", ".[test]"])
 
 
-def test_a_basicsr_that_is_there_stays(calls: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_installed_basicsr_is_kept(calls: list[tuple[str, ...]], capsys: pytest.CaptureFixture[str]) -> None:
     install_basicsr.install(None, ["."])
     assert calls == [("install", ".")]
     install_basicsr.install(None, [])
@@ -81,7 +81,7 @@ def test_a_basicsr_that_is_there_stays(calls: list[tuple[str, ...]], capsys: pyt
         ({"has_wheel": lambda name: False, "installed": lambda name: None}, "too new for torch, or pip reaches no"),
     ],
 )
-def test_a_python_that_does_not_fit_is_told_before_anything_is_installed(
+def test_an_unsupported_python_is_reported_before_installing(
     calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], line: str
 ) -> None:
     python = SimpleNamespace(version_info=changes.pop("version_info", sys.version_info), executable="python")
@@ -92,7 +92,7 @@ def test_a_python_that_does_not_fit_is_told_before_anything_is_installed(
     assert calls == []
 
 
-def test_a_pip_that_fails_is_told_in_a_line(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(LIIFError, match=r"^pip install failed \(status 1\); what it says is above$"):
+def test_a_failing_pip_is_reported_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(LIIFError, match=r"^pip install failed with status 1; see its output above$"):
         install_basicsr.pip("install", "--no-index", "no-such-distribution")
     assert "no-such-distribution" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""`old_locals` brings back what Python 3.13 ended, for functions called `get_version`, and changes nothing else."""
+"""`old_locals` restores `exec` and `locals` in functions named `get_version`, and changes nothing else."""
 from __future__ import annotations
 
 import shutil
@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clean_environ
 
-# What setup.py files do, and BasicSR's among them.
+# Common code in setup.py files, including BasicSR's.
 READS_ITS_VERSION = """
 def get_version():
     exec(compile("__version__ = '1.2'", "version.py", "exec"))
     return locals()['__version__']
 print(get_version(), get_version())
 """
-# Each line tells what is seen; with and without the replacement all must be the same.
+# Each line prints a result, which must be the same with and without the replacement.
 EVERYTHING_ELSE = """
 import sys
 def other(a):
@@ -57,7 +57,7 @@ except TypeError:
 
 
 def runs(python: str) -> bool:
-    """Whether there is such a Python, and not only a shim that says so."""
+    """Return whether this Python runs, because pyenv's shims exist for missing versions, too."""
     return shutil.which(python) is not None and not subprocess.run([python, "-c", ""], capture_output=True).returncode
 
 
@@ -73,18 +73,18 @@ def run(python: str, code: str, hook: Path | None) -> str:
 
 @pytest.fixture
 def hook(tmp_path: Path) -> Path:
-    """A folder for PYTHONPATH, as the build has it."""
+    """A folder for PYTHONPATH, as in the build."""
     shutil.copy(ROOT / "liif_basicsr" / "plugin" / "old_locals.py", tmp_path / "sitecustomize.py")
     return tmp_path
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_get_version_sees_what_exec_assigned(python: str, hook: Path) -> None:
+def test_locals_in_get_version_include_assigned_names(python: str, hook: Path) -> None:
     assert run(python, READS_ITS_VERSION, hook) == "1.2 1.2\n"
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_all_other_code_sees_no_difference(python: str, hook: Path) -> None:
+def test_other_code_behaves_as_before(python: str, hook: Path) -> None:
     without = run(python, EVERYTHING_ELSE, None)
     assert without.endswith("raised'\nno namespace\n")
     assert run(python, EVERYTHING_ELSE, hook) == without

@@ -1,4 +1,4 @@
-"""Other projects use the networks as they are: Real-ESRGAN's enlarger, and a trainer with parts of its own.
+"""Other projects use the networks: Real-ESRGAN's upscaler, and a project with its own model and data.
 
 Each runs in a process of its own, with the start-up hook switched off: `import liif_basicsr` is all there is.
 """
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[1] / "other_project"
 
 
 def run(*command):
-    """Run a script to the end; returns all that was printed."""
+    """Run a script and return its output."""
     done = subprocess.run(
         [sys.executable, *map(str, command)], env={**environ(), "LIIF_BASICSR_DISABLE": "1"},
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=240,
@@ -37,7 +37,7 @@ def run(*command):
 
 SIZE = (37, 50)
 KINDS = {"rgb": (3, np.uint8), "gray": (1, np.uint8), "rgba": (4, np.uint8), "deep": (3, np.uint16)}
-# How far the network sees, in input pixels: two convolutions a block and two around them, then the decoder.
+# Receptive radius in input pixels: two convolutions per block, two around the blocks, then the decoder.
 REACH = 2 * NETWORK["encoder"]["num_block"] + 2 + 2
 # name -> kind of image, scale, arguments of RealESRGANer, outscale
 CASES = {
@@ -56,14 +56,14 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def enlarged(tmp_path_factory):
-    """What a program with Real-ESRGAN made of each case: (output, mode), and of which images with which network."""
+    """Outputs of RealESRGANer as {case: (output, mode)}, with their sources and the network."""
     if find_spec("realesrgan") is None:
         pytest.skip("realesrgan is not installed: pip install --no-deps realesrgan (no more is needed for this)")
     folder = tmp_path_factory.mktemp("enlarged")
     model = str(folder / "net.pth")
     torch.manual_seed(0)
     other, net = build_network(NETWORK), build_network(NETWORK).eval()
-    # Real-ESRGAN prefers params_ema, as we do.
+    # Real-ESRGAN prefers params_ema, as the plugin does.
     checkpoint.save(model, {"params": other.state_dict(), "params_ema": net.state_dict(), "network_g": NETWORK})
     sources = {}
     for kind, (channels, dtype) in KINDS.items():
@@ -78,21 +78,21 @@ def enlarged(tmp_path_factory):
 
 
 def rendered(net, pixels, scale=4):
-    """What the network makes of pixels (h, w, 3), BGR as OpenCV has them."""
+    """Render pixels (h, w, 3), in OpenCV's BGR order."""
     lq = torch.from_numpy(pixels[..., ::-1].astype(np.float32) / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
     output = net.render(lq, (scale * SIZE[0], scale * SIZE[1]))[0].clamp(0, 1) * np.iinfo(pixels.dtype).max
     return output.round().permute(1, 2, 0).numpy()[..., ::-1]
 
 
 def differ(output, expected):
-    """The largest difference, in steps of the output's bits."""
+    """Return the largest difference in integer steps."""
     assert output.shape == expected.shape
     return np.abs(output.astype(float) - expected).max()
 
 
 @pytest.mark.parametrize(("name", "scale"), [("rgb", 4), ("odd", 3), ("tiles", 4), ("half", 4)])
-def test_realesrgan_gives_our_images(enlarged, name, scale):
-    """Also in tiles, if they overlap by what the network sees, and in half precision but for two steps of 255."""
+def test_realesrgan_renders_the_same_image(enlarged, name, scale):
+    """Also in tiles that overlap by the receptive radius, and in half precision up to two steps of 255."""
     outputs, sources, net = enlarged
     output, mode = outputs[name]
     assert mode == "RGB" and output.dtype == np.uint8
@@ -100,7 +100,7 @@ def test_realesrgan_gives_our_images(enlarged, name, scale):
 
 
 @pytest.mark.parametrize(("name", "scale"), [("padded", 4), ("even", 2)])
-def test_realesrgan_s_own_padding_is_seen_at_two_borders_only(enlarged, name, scale):
+def test_realesrgans_padding_changes_two_borders_only(enlarged, name, scale):
     outputs, sources, net = enlarged
     output, expected = outputs[name][0], rendered(net, sources["rgb"], scale)
     rows, cols = ((n - REACH) * scale for n in SIZE)
@@ -108,7 +108,7 @@ def test_realesrgan_s_own_padding_is_seen_at_two_borders_only(enlarged, name, sc
     assert differ(output, expected) > 1
 
 
-def test_realesrgan_s_outscale_resizes_what_the_network_gave(enlarged):
+def test_outscale_resizes_the_networks_output(enlarged):
     outputs, _, _ = enlarged
     size = int(2.5 * SIZE[1]), int(2.5 * SIZE[0])
     assert np.array_equal(outputs["outscale"][0], cv2.resize(outputs["rgb"][0], size, interpolation=cv2.INTER_LANCZOS4))
@@ -128,17 +128,17 @@ def test_realesrgan_keeps_gray_alpha_and_16_bits(enlarged):
     assert differ(output, rendered(net, sources["deep"])) <= 2
 
 
-# A project with a trainer of its own ----------------------------------------------------------------------------
+# A project with its own model and data ---------------------------------------------------------------------------
 
 
 def train(folder, opt):
-    """Train with the project's own script; returns what was printed, and the network's file."""
+    """Train with the project's own script; returns its output and the checkpoint."""
     shutil.copytree(PROJECT, folder, dirs_exist_ok=True)
     said = run(folder / "train.py", "-opt", write_options(folder / "options.yml", opt))
     return said, folder / "experiments" / "tiny" / "models" / "net_g_latest.pth"
 
 
-def test_our_network_trains_in_their_model_on_their_data(tmp_path):
+def test_liif_trains_in_a_projects_model_on_its_data(tmp_path):
     opt = train_options(tmp_path, model_type="TheirModel", network_g={**NETWORK, "scale": 2})
     own = {"name": "theirs", "type": "TheirDataset", "io_backend": {"type": "disk"}, "dataset_enlarge_ratio": 1}
     opt["datasets"]["train"] = {**own, "num_worker_per_gpu": 0, "batch_size_per_gpu": 4}
@@ -150,7 +150,7 @@ def test_our_network_trains_in_their_model_on_their_data(tmp_path):
         assert net(torch.rand(1, 3, 5, 7)).shape == (1, 3, 10, 14)
 
 
-def test_their_architecture_trains_as_an_encoder_of_ours(tmp_path):
+def test_a_projects_architecture_trains_as_an_encoder(tmp_path):
     images = make_images(tmp_path / "images", 3)
     network = {**NETWORK, "encoder": {"type": "BasicSRArch", "arch": {"type": "TheirArch", "num_feat": 5}}}
     said, path = train(tmp_path, train_options(images, network_g=network))

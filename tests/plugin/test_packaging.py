@@ -1,4 +1,4 @@
-"""What is installed, from a wheel and in place, and that nothing of it stays behind."""
+"""Installing from a wheel or in place adds the hook, and uninstalling removes all files."""
 from __future__ import annotations
 
 import shutil
@@ -20,12 +20,12 @@ Pip = Callable[..., None]
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the source tree, so that building leaves nothing in the tree itself."""
+    """A copy of the source tree, so that building does not change the tree itself."""
     return shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "tree", ignore=shutil.ignore_patterns(*NOT_SOURCE))
 
 
 def build(hook: str, source: Path) -> Path:
-    """What pip asks of the build backend, without the download of a build environment."""
+    """Call the build backend as pip does, without downloading a build environment."""
     code = f"from setuptools import build_meta; build_meta.{hook}({str(source.parent)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
     return max(source.parent.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
@@ -33,19 +33,19 @@ def build(hook: str, source: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(source: Path) -> Path:
-    """The wheel of this source."""
+    """The wheel of this source tree."""
     return build("build_wheel", source)
 
 
 @pytest.fixture(scope="session")
 def editable_wheel(source: Path) -> Path:
-    """What `pip install --editable` installs."""
+    """The wheel that `pip install --editable` installs."""
     return build("build_editable", source)
 
 
 @pytest.fixture
 def pip(environment: Environment) -> Pip:
-    """Runs pip on the environment, which then sees nothing of what is installed here, the plugin least of all."""
+    """Run pip in the environment, without the packages installed here."""
     environment.outer.unlink()
 
     def run(*args: str | Path) -> None:
@@ -56,12 +56,12 @@ def pip(environment: Environment) -> Pip:
 
 
 def installed_files(environment: Environment) -> set[Path]:
-    """All files of the environment, without what Python compiles by itself."""
+    """Return all files of the environment except compiled ones."""
     files = (path for path in environment.site.parents[2].rglob("*") if path.is_file())
     return {path for path in files if "__pycache__" not in path.parts}
 
 
-def test_the_wheel_holds_the_package_and_the_startup_files_only(wheel: Path) -> None:
+def test_the_wheel_contains_the_package_and_the_startup_files(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert tops == {"liif_basicsr", f"liif_basicsr-{__version__}.dist-info", *STARTUP_FILES}
@@ -70,7 +70,7 @@ def test_the_wheel_holds_the_package_and_the_startup_files_only(wheel: Path) -> 
     assert "liif_basicsr/py.typed" in names
 
 
-def test_a_wheel_installs_the_hook_and_uninstalls_without_a_trace(
+def test_a_wheel_installs_the_hook_and_uninstalls_completely(
     environment: Environment, pip: Pip, wheel: Path
 ) -> None:
     before = installed_files(environment)

@@ -1,4 +1,4 @@
-"""Nothing of ours needs what Windows and macOS lack: checked where these are missing because they were taken away."""
+"""The package works without modules and functions that Windows or macOS lack, which the test removes."""
 from __future__ import annotations
 
 import subprocess
@@ -9,7 +9,7 @@ from conftest import ROOT
 from experiment import environ
 from PIL import Image
 
-# What others are: imported before, for they find out themselves what the system has.
+# Dependencies are imported first, because they check the system themselves.
 OTHERS = "asyncio, cv2, lmdb, matplotlib.pyplot, psutil, tifffile, torch.utils.data, torchvision, tqdm, yaml, basicsr"
 TAKEN_AWAY = """
 import os, signal, sys
@@ -29,7 +29,7 @@ for module in pkgutil.walk_packages(liif_basicsr.__path__, "liif_basicsr."):
     if module.name not in ("liif_basicsr.__main__", "liif_basicsr.plugin.old_locals"):
         try:
             importlib.import_module(module.name)
-        except liif_basicsr.LIIFError as error:  # what is not installed
+        except liif_basicsr.LIIFError as error:  # an optional dependency
             assert "pip install" in str(error), error
 sys.path.insert(0, "scripts")
 for path in sorted(pathlib.Path("scripts").glob("*.py")):
@@ -44,7 +44,7 @@ sys.exit(main(["prepare", "folder", str(pathlib.Path(sys.argv[1]).parent), sys.a
 """
 
 
-def test_all_is_imported_and_used_without_what_only_posix_has(tmp_path) -> None:
+def test_everything_works_without_posix_only_features(tmp_path) -> None:
     (tmp_path / "images").mkdir()
     pixels = np.random.default_rng(0).integers(256, size=(20, 24, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
@@ -59,7 +59,7 @@ def test_all_is_imported_and_used_without_what_only_posix_has(tmp_path) -> None:
 
 
 def test_files_are_opened_with_an_encoding() -> None:
-    """Windows would take another one than Linux and macOS do."""
+    """The default encoding differs between Windows and other systems."""
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--preview", "--select", "PLW1514", "--quiet"]
     done = subprocess.run([*command, "liif_basicsr", "scripts"], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout

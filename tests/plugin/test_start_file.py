@@ -1,4 +1,4 @@
-"""What Python runs at its start: the `.start` file from 3.15 on (PEP 829), the `.pth` before; each says the same.
+"""The files that Python runs at its start: `.start` from 3.15 on (PEP 829), `.pth` before.
 
 On an older Python the rules of PEP 829 are followed here: without site.py (-S), each line of each `.start` file is
 resolved and called, and an error is printed.
@@ -38,7 +38,7 @@ SEEN = (
 
 @pytest.fixture(params=[".pth", ".start"])
 def start(request: pytest.FixtureRequest, installed: Environment):
-    """Runs code in an environment where the hook is started by one of the two."""
+    """Run code in an environment where one of the two files starts the hook."""
     if request.param == ".pth":
         (installed.site / "liif_basicsr-startup.start").unlink()
         return lambda code, **env: installed.run("-c", code, **env)
@@ -55,26 +55,26 @@ def test_either_file_installs_the_hook(start) -> None:
 
 
 @pytest.mark.parametrize(("value", "seen"), [("1", "False"), ("0", "True Finder")])
-def test_either_is_switched_off_by_the_variable(start, value: str, seen: str) -> None:
+def test_the_variable_disables_either_file(start, value: str, seen: str) -> None:
     assert start(SEEN, LIIF_BASICSR_DISABLE=value).stdout == f"{seen}\n"
 
 
 @pytest.mark.parametrize("lost", [".", "__init__.py", "plugin/startup.py"])
-def test_either_is_silent_where_the_package_is_broken(start, installed: Environment, lost: str) -> None:
+def test_either_file_ignores_a_broken_package(start, installed: Environment, lost: str) -> None:
     (installed.site / "liif_basicsr" / lost).rename(installed.work / "lost")
     done = start("print('works')")
     assert (done.stdout, done.stderr) == ("works\n", "")
 
 
-def test_the_files_belong_together_and_say_one_thing_each() -> None:
-    """PEP 829 passes over the import lines of a `.pth` where a `.start` has the same name."""
+def test_the_files_have_one_name_and_one_line_each() -> None:
+    """By PEP 829, a `.start` file replaces the import lines of a `.pth` of the same name."""
     start, pth = sorted(ROOT.glob("*.start")), sorted(ROOT.glob("*.pth"))
     assert [path.stem for path in start] == [path.stem for path in pth] == ["liif_basicsr-startup"]
     assert start[0].read_bytes() == b"_liif_basicsr_startup:start\n"
     assert pth[0].read_bytes() == b"import _liif_basicsr_startup; _liif_basicsr_startup.start()\n"
 
 
-def test_an_older_python_passes_over_the_start_file(installed: Environment) -> None:
+def test_an_older_python_ignores_the_start_file(installed: Environment) -> None:
     if sys.version_info >= (3, 15):
         pytest.skip("this Python reads it")
     (installed.site / "liif_basicsr-startup.pth").unlink()
@@ -82,7 +82,7 @@ def test_an_older_python_passes_over_the_start_file(installed: Environment) -> N
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-def test_both_beside_each_other_install_one_hook(installed: Environment) -> None:
+def test_both_files_together_install_one_hook(installed: Environment) -> None:
     shutil.copy(ROOT / "liif_basicsr-startup.pth", installed.site / "again.pth")
     assert installed.run("-c", SEEN).stdout == "True Finder\n"
     assert Path(installed.site / "liif_basicsr-startup.start").is_file()

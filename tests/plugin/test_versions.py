@@ -1,4 +1,4 @@
-"""The versions that are needed are those that setup.cfg names, and what is older is refused in one line."""
+"""setup.cfg requires the lowest tested versions, and older ones are refused in one line."""
 from __future__ import annotations
 
 from configparser import ConfigParser
@@ -11,7 +11,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.plugin import install_basicsr, versions
 
 
-def test_the_lowest_versions_are_those_that_setup_cfg_names() -> None:
+def test_the_lowest_versions_agree_with_setup_cfg() -> None:
     config = ConfigParser(interpolation=None)
     config.read(ROOT / "setup.cfg")
     wanted = [Requirement(line) for line in config["options"]["install_requires"].split("\n") if line]
@@ -25,18 +25,18 @@ def test_the_lowest_versions_are_those_that_setup_cfg_names() -> None:
 
 
 @pytest.mark.parametrize("version", ["2.3.1", "2.3.1+cu118", "1.13", "2.2.0a0+git123"])
-def test_an_old_version_is_refused_in_a_line(version: str) -> None:
+def test_an_old_version_is_refused(version: str) -> None:
     with pytest.raises(LIIFError) as caught:
         versions.check("torch", version)
     assert str(caught.value) == f"torch {version} is too old; 2.4 or newer is needed"
 
 
 @pytest.mark.parametrize("version", ["2.4", "2.4.0+cpu", "2.14.1", "3.0.0rc1", "unknown", ""])
-def test_all_others_pass(version: str) -> None:
+def test_supported_versions_pass(version: str) -> None:
     versions.check("torch", version)
 
 
-def test_basicsr_works_without_the_plugin_where_it_is_too_old(installed: Environment) -> None:
+def test_an_old_basicsr_works_without_the_plugin(installed: Environment) -> None:
     (installed.site / "basicsr").mkdir()
     (installed.site / "basicsr" / "__init__.py").write_text("__version__ = '1.3.3.11'")
     done = installed.run("-c", "import basicsr; print(basicsr.__version__)")
@@ -46,7 +46,7 @@ def test_basicsr_works_without_the_plugin_where_it_is_too_old(installed: Environ
 
 
 @pytest.mark.parametrize("module", ["train", "test"])
-def test_without_basicsr_the_launchers_say_how_to_install_it(installed: Environment, module: str) -> None:
+def test_the_launchers_report_a_missing_basicsr(installed: Environment, module: str) -> None:
     installed.outer.unlink()
     done = installed.run("-m", f"liif_basicsr.{module}", "-opt", "options.yml", status=2)
     assert done.stderr == (
