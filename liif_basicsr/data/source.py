@@ -5,6 +5,7 @@ process, and are not part of the source, so a source can be pickled for data wor
 """
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +23,10 @@ from liif_basicsr.data.download_hints import PREPARE, download_hint
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.formats import SUFFIXES
 
+logger = logging.getLogger("basicsr")
+
+# Photographs that `upscale` reads, but the datasets do not.
+UNREAD_PHOTOS = (".avif", ".heic", ".heif")
 # 'name.png (480,480,3) 1', as BasicSR writes it; the size and the rest are optional
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")
 
@@ -99,7 +104,11 @@ class DiskSource(ImageSource):
     """
 
     def __init__(self, root: str) -> None:
-        names = sorted(e.name for e in os.scandir(root) if e.name.lower().endswith(SUFFIXES) and e.name[0] != ".")
+        files = sorted(entry.name for entry in os.scandir(root) if entry.name[0] != ".")
+        names = [name for name in files if name.lower().endswith(SUFFIXES)]
+        photos = [name for name in files if name.lower().endswith(UNREAD_PHOTOS)]
+        if photos:
+            logger.warning(f"{root}: {len(photos)} AVIF or HEIC files, such as {photos[0]}, are not used; convert them")
         super().__init__(root, names, {})
 
     def has(self, name: str) -> bool:

@@ -135,6 +135,15 @@ def test_files_of_macos_and_hidden_files_are_ignored(tmp_path: Path) -> None:
     assert open_source(str(tmp_path), "disk").names == ["a.png"]
 
 
+def test_photographs_that_are_not_read_are_logged(tmp_path: Path, lines: list[str]) -> None:
+    save(tmp_path / "a.png", noise_image(20, 24))
+    assert open_source(str(tmp_path), "disk").names == ["a.png"] and not lines
+    for name in ("b.HEIC", "c.avif"):
+        (tmp_path / name).write_bytes(b"")
+    assert open_source(str(tmp_path), "disk").names == ["a.png"]
+    assert len(lines) == 1 and "2 AVIF or HEIC files, such as b.HEIC, are not used" in lines[0]
+
+
 @pytest.mark.parametrize("suffix", [".jpe", ".jfif", ".JPG", ".TIFF"])
 def test_less_common_suffixes(tmp_path: Path, suffix: str) -> None:
     save(tmp_path / "a.png", np.zeros((20, 24, 3), np.uint8)).rename(tmp_path / f"a{suffix}")
