@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
 from liif_basicsr.errors import LIIFError, OthersEnded, print_error
@@ -57,7 +58,9 @@ def _exchange(is_train: bool) -> Callable[[str], None]:
     from liif_basicsr.launch import distributed
     from liif_basicsr.launch.resume import EpochSampler, Resume
 
-    vars(import_module("basicsr.utils.options"))["init_dist"] = distributed.init_dist
+    options = vars(import_module("basicsr.utils.options"))
+    options["init_dist"] = distributed.init_dist
+    options["open"] = partial(open, encoding="utf-8")  # BasicSR opens the options file with the locale's encoding
     if not is_train:
         return import_module("basicsr.test").test_pipeline
     train = import_module("basicsr.train")

@@ -204,3 +204,15 @@ def test_every_options_file_of_ours_passes(request):
             launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
         except LIIFError as error:
             assert "no weights of VGG in" in str(error)
+
+
+def test_options_are_utf8_in_every_locale(tmp_path, opt):
+    """A locale whose encoding is ASCII represents encodings other than UTF-8, such as GBK."""
+    opt["train"]["total_iter"] = 1
+    path = write_options(tmp_path / "options.yml", opt)
+    path.write_text("# 训练 Jörg\n" + path.read_text(), encoding="utf-8")
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        command("train", path), cwd=tmp_path, env={**environ(), **locale}, capture_output=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
