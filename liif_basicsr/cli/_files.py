@@ -45,7 +45,7 @@ class Output(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What may be done about existing and large files, and whether larger inputs are skipped or errors."""
+    """How to treat existing files, huge outputs, and inputs larger than requested."""
 
     overwrite: bool = False
     allow_huge: bool = False
@@ -109,7 +109,7 @@ def _make_file(
         if note:
             print_line(f"{show(target)}: {note}", file=sys.stderr)
     needed = output.bytes_needed(not kind.streamed)
-    check_memory(show(target), needed, "write a .tif or .png, which is written as it is computed")
+    check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
     name, shape = f"{count} {show(source.name)}".strip(), (*size, image.pixels.shape[2])
     disable = True if count is None else None  # None: shown on a terminal only
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:

@@ -1,4 +1,4 @@
-"""List the known models, what each one is for, and whether it is on this machine."""
+"""List the known models with purpose, size, license, and presence on this machine."""
 from __future__ import annotations
 
 import argparse

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     import_modules(args.imports)
     ranks = Ranks()
     ranks.take_gpu(args.device)
-    # The first process lists the images, because others could find what it has written in the meantime.
+    # The first process lists the images, because others could find its outputs.
     jobs = ranks.from_first(lambda: _list_jobs(args, requested))
     upscaler = open_upscaler(args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength)
     if ranks.rank == 0:
@@ -163,7 +163,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     """Pair each input image with its output file, and print how many other files are skipped.
 
     Raises:
-        LIIFError: there are no images, two have the same output, or the output is invalid.
+        LIIFError: the inputs contain no images, two have the same output, or the output is invalid.
     """
     from liif_basicsr.cli._files import check_target, make_folder, show
     from liif_basicsr.images.writing import BY_SUFFIX

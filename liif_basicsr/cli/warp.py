@@ -109,7 +109,7 @@ def _check_options(args: argparse.Namespace) -> Size | None:
     if args.rotate is not None and args.size:
         raise LIIFError("--size: does not apply to --rotate; use --scale, or --no-expand for the input's size")
     if args.quad and args.size and args.scale:
-        raise LIIFError("--size and --scale: give one of them with --quad")
+        raise LIIFError("--size and --scale: use only one of them with --quad")
     if not args.size:
         return None
     parsed = OutputSize.parse(size=args.size)

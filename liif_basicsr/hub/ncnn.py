@@ -1,4 +1,4 @@
-"""Weights of ncnn (.param and .bin) to those of a network of BasicSR with the same convolutions in the same order."""
+"""Convert ncnn weights (.param and .bin) to a BasicSR network with the same convolutions in the same order."""
 from __future__ import annotations
 
 import hashlib
@@ -17,12 +17,12 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import read_tensors
 
 MAGIC = "7767517"
-HALF = 0x01306B47  # stands before weights in half precision
-SINGLE = 0  # stands before weights in single precision
+HALF = 0x01306B47  # tag of weights in half precision
+SINGLE = 0  # tag of weights in single precision
 
 
 class Convolution(NamedTuple):
-    """A layer of a .param file: its channels, the side of its kernel, and how many weights it has."""
+    """A layer of a .param file: output channels, kernel size and number of weights."""
 
     name: str
     channels: int
@@ -32,14 +32,14 @@ class Convolution(NamedTuple):
 
 
 def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
-    """A checkpoint of ours with the parameters of an ncnn network; BasicSR reads it, too.
+    """Return a checkpoint of ours, which BasicSR reads too, with the parameters of an ncnn network.
 
     Args:
         param, content: the .param and the .bin file.
-        network_g: the block of an architecture of BasicSR with the same convolutions in the same order.
+        network_g: options of a BasicSR architecture with the same convolutions in the same order.
 
     Raises:
-        LIIFError: damaged files, or ones of another network.
+        LIIFError: the files are damaged, or belong to another network.
     """
     params = from_ncnn(param, content, build_arch(network_g, "network_g")[0])
     file = BytesIO()
@@ -48,7 +48,7 @@ def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
 
 
 def made_from(path: Path) -> str | None:
-    """The sha256 of the .bin file that `converted` made a checkpoint of; None of a damaged file, or any other."""
+    """Return the sha256 of the .bin file of a converted checkpoint, or None for other and damaged files."""
     try:
         checkpoint = read_tensors(path)
     except LIIFError:
@@ -57,17 +57,17 @@ def made_from(path: Path) -> str | None:
 
 
 def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]:
-    """The parameters of `net`, whose `Conv2d` modules are the convolutions of an ncnn network, in its order.
+    """Return the parameters of `net`, whose `Conv2d` modules are the convolutions of an ncnn network, in order.
 
     Args:
         param: the .param file.
-        content: the .bin file, which must be used up to its last byte.
+        content: the .bin file, all of which must be used.
 
     Returns:
         A state_dict: weights in the precision of the file (float16 as ncnn stores them), biases float32.
 
     Raises:
-        LIIFError: damaged files, or ones of another network.
+        LIIFError: the files are damaged, or belong to another network.
     """
     layers = list(_convolutions(param))
     modules = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
@@ -87,10 +87,10 @@ def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]
 
 
 def _convolutions(param: bytes) -> Iterator[Convolution]:
-    """The convolutions of a .param file; of other layers, none that such a network has holds weights."""
+    """Yield the convolutions of a .param file. Other layers of such networks have no weights."""
     lines = param.decode("utf-8", "replace").splitlines()
     if lines[:1] != [MAGIC]:
-        raise LIIFError("is no .param file of ncnn")
+        raise LIIFError("not a .param file of ncnn")
     try:
         for line in lines[2:]:
             kind, name, inputs, outputs, *rest = line.split()
@@ -99,15 +99,15 @@ def _convolutions(param: bytes) -> Iterator[Convolution]:
                 bias = values.get("5", "0") == "1"
                 yield Convolution(name, int(values["0"]), int(values["1"]), int(values["6"]), bias)
     except (ValueError, KeyError):
-        raise LIIFError(f"a damaged .param file of ncnn, in the line {line[:60]!r}") from None
+        raise LIIFError(f"damaged .param file of ncnn, in line {line[:60]!r}") from None
 
 
 def _read(content: bytes, position: int, layer: Convolution) -> tuple[Tensor, Tensor, int]:
-    """The weights and the bias of a layer, and where the next one begins."""
+    """Return weights and bias of a layer, and the position of the next one."""
     try:
         (tag,) = struct.unpack_from("<I", content, position)
         if tag not in (HALF, SINGLE):
-            raise LIIFError(f"ncnn weights of {layer.name}: of a kind that is not known ({tag:#010x})")
+            raise LIIFError(f"ncnn weights of {layer.name}: unknown tag {tag:#010x}")
         dtype = np.dtype("<f2") if tag == HALF else np.dtype("<f4")
         weight = np.frombuffer(content, dtype, layer.weights, position + 4)
         position += 4 + -(-layer.weights * dtype.itemsize // 4) * 4  # padded to whole words

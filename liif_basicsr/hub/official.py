@@ -63,7 +63,7 @@ ENCODERS = {
     ),
 }
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-# Without effect when there is no upsampling, or with a single possible value.
+# Without effect if nothing is upsampled, or with a single possible value.
 IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range", "RDNkSize", "RDNconfig", "res_scale"}
 
 

@@ -96,7 +96,7 @@ def _trace(graph: Graph) -> Any:
                 optimize=False,
                 verbose=False,
             )
-    except Exception as error:  # torch's exporter raises whatever the network's code runs into
+    except Exception as error:  # torch's exporter lets all kinds of errors through
         raise LIIFError(f"{_name(graph.net)} cannot be exported: {brief(error)}") from None
 
 

@@ -28,7 +28,7 @@ class Teacher:
         precision: see `liif_basicsr.devices`.
 
     Raises:
-        LIIFError: there is no such network, or its scale is not an integer.
+        LIIFError: the network does not exist, or its scale is not an integer.
     """
 
     def __init__(self, name: str, precision: str = "float32") -> None:

@@ -23,7 +23,7 @@ class Engine:
 
     Args:
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        device: such as `cuda` or `cpu`. By default the network's own; for a name or file, the GPU if there is one.
+        device: such as `cuda` or `cpu`. The default is the network's own, or the GPU if `model` is a name or file.
         precision: one of PRECISIONS. By default `best_precision` of the image.
 
     Raises:
@@ -46,7 +46,7 @@ class Engine:
         self.precision = precision
 
     def precision_for(self, pixels: np.ndarray) -> str:
-        """Return the name of the precision in which these pixels are processed."""
+        """Return the name of the precision for these pixels."""
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def to_input(self, plane: np.ndarray) -> Tensor:
@@ -84,7 +84,7 @@ def split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _fill_transparent(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Give fully transparent pixels, which are often black, the color of the nearest visible pixel.
+    """Set fully transparent pixels, which are often black, to the color of the nearest visible pixel.
 
     Otherwise their hidden color would show as a fringe.
     """
@@ -98,7 +98,7 @@ def _fill_transparent(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def includes(requested: torch.device, own: torch.device) -> bool:
-    """Return whether a network on `own` is on the requested device: `cuda` stands for any GPU, `cuda:1` for one."""
+    """Return whether a network on `own` is on the requested device: `cuda` means any GPU, `cuda:1` that one."""
     return requested.type == own.type and requested.index in (None, own.index or 0)
 
 

@@ -17,7 +17,7 @@ from liif_basicsr.errors import LIIFError
 # With the two plugins above, this registers the readers of FORMATS. Image.open would otherwise load all of Pillow's.
 Image.preinit()
 
-# Only these are opened, whatever a file's name says: some of Pillow's readers start programs.
+# Only these are opened, regardless of the file name: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 # Upscaled and warped, but not written, and not used for training.
@@ -33,7 +33,7 @@ def has_image_suffix(path: Path) -> bool:
 
 @contextmanager
 def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = False) -> Iterator[Image.Image]:
-    """Open an image with Pillow. Whatever Pillow raises within the context becomes one line.
+    """Open an image with Pillow. Every error within the context becomes one line.
 
     Args:
         remedy: what to do about a file that is corrupt or not an image; the end of the message.

@@ -56,7 +56,7 @@ class LoadedImage(NamedTuple):
         return exif
 
     def exif_bytes(self, size: tuple[int, int]) -> bytes:
-        """Return `exif_for` as an EXIF block, or empty bytes if there is no EXIF.
+        """Return `exif_for` as an EXIF block, or empty bytes without EXIF.
 
         Warns:
             UserWarning: the EXIF cannot be written. It never prevents the image from being written.
@@ -76,7 +76,7 @@ class ExactText(str):
     """EXIF text that Pillow writes as the bytes that it was read from, instead of replacing non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return the original bytes. Pillow reads EXIF as Latin-1, in which every byte is a character."""
+        """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""
         try:
             return super().encode("latin-1")
         except UnicodeEncodeError:  # text that did not come from a file

@@ -31,7 +31,7 @@ class OutputSize(NamedTuple):
             LIIFError: both are given, or the value is invalid.
         """
         if scale is not None and size is not None:
-            raise LIIFError("scale and size: give one of them")
+            raise LIIFError("scale and size: pass only one of them")
         if size is None:
             return cls(check_scale(DEFAULT_SCALE if scale is None else scale))
         try:
@@ -57,7 +57,7 @@ class OutputSize(NamedTuple):
         edges = {"--size": size, "--width": width or height, "--scale": scale, "--long-edge": long_edge}
         given = [option for option, text in edges.items() if text is not None]
         if len(given) > 1:
-            raise LIIFError(f"{' and '.join(given)}: give one of them; --width and --height may be combined")
+            raise LIIFError(f"{' and '.join(given)}: use only one; --width and --height may be combined")
         if size is not None:
             both = _parse_pair(size)
             if both is None:
@@ -139,7 +139,7 @@ def parse_scale(text: str) -> tuple[float, float]:
 
 
 def is_transposed(size: Size, in_size: Size) -> bool:
-    """Return whether a size has the aspect ratio of the transposed image, and not that of the image."""
+    """Return whether a size has the aspect ratio of the transposed image and not of the image itself."""
     (height, width), (h, w) = size, in_size
     return abs(height - width * w / h) < 1 <= abs(height - width * h / w)
 

@@ -64,7 +64,7 @@ def read_tiff(file: IO[bytes]) -> TiffPixels | None:
             icc = page.iccprofile
     except LIIFError:
         raise
-    except Exception:  # a damaged file, for which Pillow has a better message
+    except Exception:  # a damaged file; Pillow has a better message
         return None
     finally:
         file.seek(0)
@@ -81,7 +81,7 @@ def _is_bomb(page: Any) -> bool:
 
 
 def _decode(file: IO[bytes], page: Any, separate: bool) -> np.ndarray:
-    """Return the samples (H, W, C) as they are stored."""
+    """Return the stored samples (H, W, C)."""
     try:
         samples = page.asarray().reshape(page.shaped)  # (planes, depth, H, W, samples)
         return np.moveaxis(samples[:, 0, :, :, 0], 0, -1).copy() if separate else samples[0, 0].copy()

@@ -57,7 +57,7 @@ def upscale(
         size: (H, W) of the output, instead of a scale.
         model: a network, or a name or file that `liif_basicsr.load` accepts.
         method: `nearest` or `bicubic`, instead of a model.
-        device: such as `cuda` or `cpu`. By default the network's own; for a name or file, the GPU if there is one.
+        device: such as `cuda` or `cpu`. The default is the network's own, or the GPU if `model` is a name or file.
         precision: float32, bfloat16 or float16. The default is the fastest that is exact enough, see
             `liif_basicsr.devices`.
         self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
@@ -203,7 +203,7 @@ class Upscaler(Engine):
         (height, width), precision = size, self.precision_for(pixels)
         colors, alpha = split_alpha(pixels)
         color_views = self._encode(colors)
-        # Constant alpha, most often opaque, need not be rendered.
+        # Constant alpha, most often opaque, is not rendered.
         alpha_views = self._encode(alpha) if alpha is not None and alpha.min() < alpha.max() else []
         for top in range(0, height, ROWS):
             rows = min(ROWS, height - top)

@@ -23,7 +23,7 @@ from liif_basicsr.rendering.renderer import EncodedImage
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, Table, Warp
 
-# Output pixels of a band, for which each tile is encoded once.
+# Output pixels of a band. Each tile is encoded once per band.
 BAND = 1 << 24
 
 Size = tuple[int, int]
@@ -85,8 +85,8 @@ def remap(
     Args:
         image: see `liif_basicsr.upscale`.
         map_x, map_y: (H, W), the position of each output pixel in the input, in pixels with centers at integers. The
-            size of a pixel in the input follows from its neighbors in the map, except across a seam, such as that of
-            a panorama.
+            size of a pixel in the input follows from its neighbors in the map, except across a seam, for
+            example in a panorama.
         model, fill, device, precision, bgr: see `warp`.
 
     Returns:
@@ -195,7 +195,7 @@ class Warper(Engine):
         colors, alpha = split_alpha(pixels)
         precision = self.precision_for(pixels)
         image = self._encode(colors)
-        # Constant alpha, most often opaque, need not be rendered.
+        # Constant alpha, most often opaque, is not rendered.
         opacity_source: EncodedImage | float | None = None
         if alpha is not None:
             constant = alpha.min() == alpha.max()

@@ -1,4 +1,4 @@
-"""Write image files: what each format can hold, and how it is written."""
+"""Write image files, within the limits of each format."""
 from __future__ import annotations
 
 import struct
@@ -24,14 +24,14 @@ ALL_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
-PNG_FILTER_UP = 2  # each byte minus the one above: compresses photographs well, for one subtraction
+PNG_FILTER_UP = 2  # each byte minus the one above: compresses photographs well, at the cost of one subtraction
 PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # iTXt: keyword, not compressed, no language
 JPEG_SEGMENT = 65533  # bytes of the largest content of a segment
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 class Format(NamedTuple):
-    """What a file format can hold, and how it is written.
+    """A file format: its limits and its writer.
 
     write: called with file, strips, shape (H, W, C) of the output, and the input.
     max_edge: largest number of pixels along an edge.

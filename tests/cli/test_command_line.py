@@ -79,7 +79,7 @@ def test_missing_command_and_surplus_argument(capsys):
         assert error.value.code == 2
 
 
-def test_precisions_are_those_of_devices():
+def test_precisions_match_devices():
     assert tuple(DEVICE_PRECISIONS) == PRECISIONS
 
 

@@ -1,4 +1,4 @@
-"""The doctor reports what is installed, and says how to solve each problem."""
+"""The doctor reports the installation, and how to solve each problem."""
 from __future__ import annotations
 
 import os
@@ -47,7 +47,7 @@ def test_missing_packages_are_named_with_the_install_command(installed: Environm
     assert "No module named 'basicsr'): python -m liif_basicsr install-basicsr\n" in problems
 
 
-def test_versions_are_told_with_those_that_were_tested(installed: Environment) -> None:
+def test_versions_are_listed_with_the_tested_range(installed: Environment) -> None:
     seen = lines(installed.run(*DOCTOR).stdout)
     for distribution, tested in versions.TESTED.items():
         assert f" (tested: {tested[0]} to {tested[1]})  " in seen[distribution]

@@ -1,4 +1,4 @@
-"""Where `upscale` writes, what it leaves out, and what it asks before large outputs."""
+"""Default outputs, skipped files, and limits of `upscale`."""
 from __future__ import annotations
 
 import os
@@ -70,7 +70,7 @@ def test_output_option(upscale):
     (["*.png"], "*.png: a pattern needs an output folder; name it with -o"),
     (["a.png", "-"], "-: standard input and output are not supported"),
     (["-", "b.png"], "-: standard input and output are not supported"),
-    (["a.png", "b.png", "--size", "3x3", "--width", "4"], "--size and --width: give one of them"),
+    (["a.png", "b.png", "--size", "3x3", "--width", "4"], "--size and --width: use only one"),
 ])  # fmt: skip
 def test_unusable_outputs(upscale, capsys, words, says):
     image("L").save("a.png")

@@ -1,4 +1,4 @@
-"""`upscale` in processes that torchrun started, one of which may be killed; then only what is missing is made."""
+"""`upscale` under torchrun, also when one of the processes is killed."""
 from __future__ import annotations
 
 import os
@@ -53,7 +53,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_each_image_is_made_once_and_what_fails_is_listed_once(folder, model, expected, processes) -> None:
+def test_each_image_is_made_once_and_each_failure_listed_once(folder, model, expected, processes) -> None:
     for name in ("a.png", "z.png"):
         (folder / "in" / name).write_bytes(b"no image")
     made, said = upscale(folder, model, processes, status=1)
@@ -64,7 +64,7 @@ def test_each_image_is_made_once_and_what_fails_is_listed_once(folder, model, ex
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_after_a_kill_files_are_whole_and_only_what_is_missing_is_made(folder, model, expected) -> None:
+def test_only_missing_images_are_made_after_a_kill(folder, model, expected) -> None:
     with open(folder / "said", "w") as said:
         run = subprocess.Popen(command(model, 2), cwd=folder, env=environ(), stdout=said, stderr=said)
     try:

@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr warp`: what Python gives, or one line and nothing written."""
+"""`python -m liif_basicsr warp` equals the Python functions; errors are one line."""
 from __future__ import annotations
 
 import json
@@ -40,7 +40,7 @@ def pixels(path) -> np.ndarray:
     (["--rotate", "20", "--scale", "2", "--fill", "9,8,7"], {"scale": 2, "fill": (9, 8, 7)}),
     (["--rotate", "-110.5", "--no-expand"], {"expand": False}),
 ])  # fmt: skip
-def test_a_turn_is_that_of_python(warp, model, flags, how):
+def test_rotation_equals_python(warp, model, flags, how):
     assert warp("in.png", "new/out.png", *flags) == 0
     expected = liif_basicsr.rotate(image("RGB"), float(flags[1]), model=model, precision="float32", **how)
     assert np.array_equal(pixels("new/out.png"), np.asarray(expected))
@@ -49,7 +49,7 @@ def test_a_turn_is_that_of_python(warp, model, flags, how):
 @pytest.mark.parametrize("text", [
     json.dumps([[1.5, 0.2, 3], [0, 2, -1], [0.01, 0, 1]]), "1.5 0.2 3\n0 2 -1\n0.01 0 1\n", "1.5,0.2,3,0,2,-1,0.01,0,1",
 ])  # fmt: skip
-def test_a_matrix_is_that_of_python_however_it_is_written(warp, model, text):
+def test_matrix_equals_python_in_any_notation(warp, model, text):
     matrix = np.array([[1.5, 0.2, 3], [0, 2, -1], [0.01, 0, 1]])
     Path("m.txt").write_text(text)
     assert warp("in.png", "out.png", "--matrix", "m.txt", "--size", "30x20") == 0
@@ -119,7 +119,7 @@ def test_sixteen_bits_and_alpha_are_kept(warp):
     (["in.png", "in.png", "--rotate", "5", "--overwrite"], "its own"),
     (["in.png", ".", "--rotate", "5"], "folder"),
 ])  # fmt: skip
-def test_what_will_not_do_is_one_line_and_writes_nothing(warp, capsys, words, says):
+def test_bad_input_is_one_line_and_writes_nothing(warp, capsys, words, says):
     Path("singular.txt").write_text("1 2 0 2 4 0")
     Path("horizon.txt").write_text("1 0 0 0 1 0 0 0.2 1")
     Path("words.txt").write_text("no numbers here")

@@ -1,4 +1,4 @@
-"""What the bundled models make of images of which one knows what should come out: flat ones, gradients, noise."""
+"""Outputs of the bundled models for flat images, gradients and noise."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ def enlarged(net, lq, scale):
 
 
 def inner(scale):
-    """All but a border of six input pixels."""
+    """Index of the output without a border of six input pixels."""
     border = round(6 * scale)
     return ..., slice(border, -border), slice(border, -border)
 
@@ -47,7 +47,7 @@ def noise():
     (lambda: flat(0.2, 0.5, 0.7), 1), (gradient, 1), (noise, 1),
     (lambda: flat(0.9, 0.4, 0.1), 1.5),  # more saturated than photographs are
 ])  # fmt: skip
-def test_the_mean_colour_is_kept(net, make, steps, scale):
+def test_the_mean_color_is_kept(net, make, steps, scale):
     lq = make()
     shift = enlarged(net, lq, scale).mean((2, 3)) - lq.mean((2, 3))
     assert shift.abs().max() <= steps * STEP

@@ -94,7 +94,7 @@ def test_flipped_bits_never_change_a_number(path, net):
         except LIIFError as error:
             assert str(path) in str(error) and "\n" not in str(error)
             refused += 1
-        else:  # padding, or what a reader of such a file does not look at
+        else:  # padding, or bytes that readers ignore
             assert all(torch.equal(value, found[key]) for key, value in whole["params"].items())
     assert refused > 25
 
@@ -113,7 +113,7 @@ def test_flipped_bits_never_change_a_number(path, net):
     ],
     ids=str,
 )
-def test_what_is_no_checkpoint_of_ours_is_reported(tmp_path, data, message):
+def test_other_content_is_reported(tmp_path, data, message):
     path = tmp_path / "other.pth"
     torch.save(data, path)
     with pytest.raises(LIIFError, match=message):

@@ -40,7 +40,7 @@ def test_a_file_loads_with_the_block_that_makes_its_network(tmp_path: Path, form
         assert loaded.render(lq, (11, 29)).shape == (1, 3, 11, 29)
 
 
-def test_a_file_that_tells_its_network_needs_no_block(tmp_path):
+def test_self_describing_file_needs_no_block(tmp_path):
     save(tmp_path / "net.pth", {"params": network().state_dict(), "network_g": BLOCK})
     loaded: Any = liif_basicsr.load(tmp_path / "net.pth")
     assert loaded.scale == 2
@@ -50,14 +50,14 @@ def test_a_file_that_tells_its_network_needs_no_block(tmp_path):
     assert torch.equal(liif_basicsr.load(tmp_path / "again.pth")(lq), loaded(lq))
 
 
-def test_it_stands_in_tables(tmp_path):
+def test_row_in_a_table(tmp_path):
     save(tmp_path / "net.pth", {"params": network().state_dict(), "network_g": BLOCK})
     method = open_method(f"theirs={tmp_path / 'net.pth'}")
     assert method.label == "theirs" and method.parameters == sum(p.numel() for p in network().parameters())
     assert method.render(torch.rand(1, 3, 6, 7), (9, 25)).shape == (1, 3, 9, 25)
 
 
-def test_what_does_not_go_together_is_said_in_one_line(tmp_path):
+def test_contradictions_are_one_line(tmp_path):
     path = tmp_path / "net.pth"
     torch.save({"params": network().state_dict()}, path)
     refused(lambda: liif_basicsr.load(path), str(path), "network_g")

@@ -1,4 +1,4 @@
-"""`load`: trainable, whatever BasicSR builds, beside other threads."""
+"""`load`: trainable networks, networks registered in BasicSR, and other threads."""
 import threading
 
 import pytest
@@ -37,13 +37,13 @@ def query_alone():
     del ARCH_REGISTRY._obj_map["QueryAlone"]
 
 
-def test_what_is_loaded_can_be_trained(path):
+def test_loaded_network_is_trainable(path):
     net = liif_basicsr.load(path)
     net(torch.rand(1, 3, 5, 7), torch.rand(1, 4, 2), torch.rand(1, 1, 2)).sum().backward()
     assert all(param.grad is not None for param in net.parameters())
 
 
-def test_what_basicsr_builds_load_loads(tmp_path, query_alone):
+def test_networks_built_by_basicsr_load(tmp_path, query_alone):
     """A network that only this test knows, registered as a project would do it."""
     from basicsr.archs import build_network as build_by_basicsr
 

@@ -44,14 +44,14 @@ def to_ncnn(net: nn.Module, half: bool = True) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_the_parameters_are_those_of_the_network(half):
+def test_parameters_equal_the_network(half):
     net = network()
     state = from_ncnn(*to_ncnn(net, half), net=RRDBNet(**SIZES))
     assert state.keys() == net.state_dict().keys()
     assert all(torch.equal(state[name].float(), value) for name, value in net.state_dict().items())
 
 
-def test_what_is_converted_loads_as_ours_and_in_basicsr(tmp_path):
+def test_converted_file_loads_here_and_in_basicsr(tmp_path):
     net, path = network(), tmp_path / "net.pth"
     files = to_ncnn(net)
     path.write_bytes(converted(*files, BLOCK))
@@ -75,13 +75,13 @@ def test_any_other_file_is_made_from_nothing(tmp_path):
 
 
 def damaged(param: bytes, content: bytes) -> dict[str, tuple[bytes, bytes]]:
-    """Files that are not those of the network, by what is said of them."""
+    """Damaged and foreign files by their error message."""
     tag = struct.pack("<I", 0x0D4B38)
     return {
         "cut short in Conv_": (param, content[: len(content) // 2]),
         "4 bytes more": (param, content + b"more"),
-        "is not known": (param, tag + content[4:]),
-        "no .param file": (b"\x89PNG" + param, content),
+        "unknown tag": (param, tag + content[4:]),
+        "not a .param file": (b"\x89PNG" + param, content),
         "damaged .param file": (param.replace(b"6=162", b"6=many"), content),
         "Conv_0 of the ncnn network does not fit conv_first": (param.replace(b"6=162", b"6=160", 1), content),
     }

@@ -41,7 +41,7 @@ def test_to_official_and_back_is_the_same_network(network, tmp_path):
     assert torch.equal(again.render(lq, (11, 13)), net.render(lq, (11, 13)))
 
 
-def test_official_names_are_those_of_the_official_code():
+def test_official_parameter_names():
     net = build_network({**NETWORKS["edsr"]})
     names = set(to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()}, "x")["model"]["sd"])
     assert {"encoder.sub_mean.weight", "encoder.add_mean.bias"} <= names  # unused there, and missed if absent
@@ -93,7 +93,7 @@ def test_official_networks_whose_tests_clip_the_cell_do_so_here(name):
     assert from_official({"model": official(name)}, "official.pth")["network_g"]["max_scale"] == 4
 
 
-def test_what_an_official_checkpoint_leaves_out_has_the_official_default():
+def test_defaults_of_official_arguments():
     model = official("lmliif, switches off")
     del model["args"]["mod_input"]
     assert from_official({"model": model}, "official.pth")["network_g"]["mod_input"] is False
@@ -126,7 +126,7 @@ def test_networks_that_the_official_code_lacks_are_refused(network):
         to_official({"network_g": network, "params": build_network(network).state_dict()}, "ours.pth")
 
 
-def test_the_convert_command_writes_whole_files_and_keeps_what_is_there(tmp_path, capsys):
+def test_convert_keeps_existing_files(tmp_path, capsys):
     net = build_network(NETWORKS["edsr"])
     source, there, back = tmp_path / "ours.pth", tmp_path / "official.pth", tmp_path / "back.pth"
     checkpoint.save(source, {"network_g": NETWORKS["edsr"], "params": net.state_dict()})
@@ -139,7 +139,7 @@ def test_the_convert_command_writes_whole_files_and_keeps_what_is_there(tmp_path
     assert torch.equal(checkpoint.load(back).render(lq, (9, 9)), net.render(lq, (9, 9)))
 
 
-def test_compact_keeps_the_ema_alone_in_half_and_what_is_told_about_it(tmp_path):
+def test_compact_keeps_the_ema_in_half_precision_and_the_note(tmp_path):
     net, source, small = build_network(NETWORKS["edsr"]), tmp_path / "ours.pth", tmp_path / "small.pth"
     ema = {key: value + 1 for key, value in net.state_dict().items()}
     checkpoint.save(source, {"network_g": NETWORKS["edsr"], "params": net.state_dict(), "params_ema": ema})

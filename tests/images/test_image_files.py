@@ -1,4 +1,4 @@
-"""Every output format: what it can hold, and which metadata it keeps."""
+"""Limits and metadata of every output format."""
 from __future__ import annotations
 
 import numpy as np
@@ -97,6 +97,6 @@ def test_large_tiff_is_a_tiled_bigtiff_with_its_metadata(tmp_path, monkeypatch):
     (".bmp", (40000, 30000), np.uint8, "2 GiB"), (".jpg", (9, 9), np.uint16, "16 bits"),
     (".webp", (9, 9), np.uint16, "16 bits"), (".gif", (9, 9), np.uint8, "suffix"), ("", (9, 9), np.uint8, "suffix"),
 ])  # fmt: skip
-def test_what_a_format_cannot_hold_is_refused(tmp_path, suffix, size, dtype, says):
+def test_limits_of_formats(tmp_path, suffix, size, dtype, says):
     with pytest.raises(LIIFError, match=says):
         check_format(tmp_path / f"out{suffix}", LoadedImage(ramp(2, 2, 3, dtype), None, {}), size)

@@ -1,4 +1,4 @@
-"""Outputs that are averaged over the orientations of an image, and mixed with those of another network."""
+"""Self-ensemble and strength."""
 from __future__ import annotations
 
 import numpy as np
@@ -39,7 +39,7 @@ def test_self_ensemble_has_no_seam(model, monkeypatch):
 
 @pytest.mark.parametrize("strength", [0, 0.3, 1])
 @pytest.mark.parametrize("self_ensemble", [False, True])
-def test_strength_is_the_share_of_the_model_beside_the_clean_one(model, strength, self_ensemble):
+def test_strength_weights_the_model_and_the_clean_network(model, strength, self_ensemble):
     options = {"scale": 2.6, "precision": "float32", "self_ensemble": self_ensemble}
     own, clean = (liif_basicsr.upscale(ramp(9, 14), model=net, **options).astype(float) for net in (model, CLEAN))
     mixed = liif_basicsr.upscale(ramp(9, 14), model=model, strength=strength, **options)

@@ -33,7 +33,7 @@ def test_deep_ppm_keeps_its_16_bits_or_is_refused(tmp_path):
         read(tmp_path / "a.ppm")
 
 
-def test_read_srgb_gives_upright_opaque_8_bit_srgb(tmp_path):
+def test_read_srgb(tmp_path):
     ramp = np.arange(6, dtype=np.uint16).reshape(2, 3) * 10000
     Image.fromarray(ramp).save(tmp_path / "gray16.png")
     assert np.array_equal(np.array(read_srgb(tmp_path / "gray16.png"))[..., 1], np.round(ramp / 257))

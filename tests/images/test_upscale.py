@@ -1,4 +1,4 @@
-"""`upscale` gives what the network renders, as the same kind of image."""
+"""`upscale` equals the network's `render`, and keeps the kind of image."""
 from __future__ import annotations
 
 import warnings
@@ -26,7 +26,7 @@ def upscaler(model):
     return Upscaler(model, "cpu", "float32")
 
 
-def test_upscale_gives_what_the_network_renders(model):
+def test_upscale_equals_render(model):
     net, pixels = liif_basicsr.load(model), ramp(9, 14)
     lq = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     expected = net.render(lq, (33, 52))[0].clamp(0, 1).mul(255).round().permute(1, 2, 0).numpy()
@@ -52,7 +52,7 @@ def test_images_keep_their_kind(model, mode, becomes):
     assert (output.mode, output.size) == (becomes, (34, 24))
 
 
-def test_a_palette_with_a_transparent_colour_becomes_rgba(model):
+def test_a_palette_with_a_transparent_color_becomes_rgba(model):
     loaded = image("P")
     loaded.info["transparency"] = loaded.getpixel((0, 0))
     output = np.asarray(liif_basicsr.upscale(loaded, scale=2, model=model))
@@ -73,11 +73,11 @@ def test_16_bit_output_rounds_to_8_bit_output(model, upscaler):
 
 def test_gray_equals_the_mean_of_its_rgb_output(upscaler):
     gray = ramp(10, 9, 1, np.uint16)
-    colours = next(upscaler.strips(gray.repeat(3, axis=2), (17, 25)))
-    assert np.abs(next(upscaler.strips(gray, (17, 25)))[..., 0] - colours.mean(-1)).max() <= 1
+    colors = next(upscaler.strips(gray.repeat(3, axis=2), (17, 25)))
+    assert np.abs(next(upscaler.strips(gray, (17, 25)))[..., 0] - colors.mean(-1)).max() <= 1
 
 
-def test_alpha_and_colours_are_independent(upscaler):
+def test_alpha_and_colors_are_independent(upscaler):
     pixels = ramp(10, 9, 4)
     whole = next(upscaler.strips(pixels, (17, 25)))
     assert np.array_equal(whole[..., :3], next(upscaler.strips(pixels[..., :3], (17, 25))))
@@ -85,7 +85,7 @@ def test_alpha_and_colours_are_independent(upscaler):
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_hidden_colours_leave_no_fringe(upscaler, channels):
+def test_hidden_colors_leave_no_fringe(upscaler, channels):
     bright = ramp(20, 20, channels) // 8 + 200
     bright[..., -1] = 255
     black = bright.copy()
@@ -199,7 +199,7 @@ def test_unsupported_images_are_refused(model, loaded):
     ({"model": "liif-fsat"}, "did you mean 'liif-fast'"),
     ({"scale": 1e8}, "scale"),
     ({"scale": None, "size": (200_000, 200_000)}, "fit memory"), ({"scale": (2, 3, 4)}, "scale"),
-    ({"size": (3, 4)}, "one of"), ({"size": 5, "scale": None}, "size 5: expected"),
+    ({"size": (3, 4)}, "only one"), ({"size": 5, "scale": None}, "size 5: expected"),
     ({"scale": None, "size": (3.5, 4)}, "size"),
 ])  # fmt: skip
 def test_invalid_arguments_are_named(model, wrong, says):

@@ -43,7 +43,7 @@ def test_images_keep_their_kind_profile_and_exif(model, mode, becomes):
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
-def test_a_scale_is_what_upscale_gives(model, scale):
+def test_scaling_equals_upscale(model, scale):
     pixels = ramp(9, 14)
     output = liif_basicsr.warp(pixels, scaling((scale, scale)), (9 * scale, 14 * scale), model=model, **EXACT)
     assert np.array_equal(output, liif_basicsr.upscale(pixels, scale=scale, model=model, **EXACT))
@@ -108,7 +108,7 @@ def test_transparency_outside_leaves_no_fringe(model, channels):
     assert (turned[..., 0][seen] >= 199).all() and len(np.unique(turned[..., -1])) > 10
 
 
-def test_alpha_is_warped_like_a_colour(model):
+def test_alpha_is_warped_like_a_color(model):
     pixels = ramp(20, 20, 4)
     warper = Warper(model, "cpu", "float32")
     warp = Homography(*rotation((20, 20), 25, scale=(2.0, 2.0)))
@@ -151,7 +151,7 @@ def test_bfloat16_is_within_a_few_steps_of_float32(model):
     (lambda im, m: liif_basicsr.rotate(im, 30, scale=0, model=m), "scale"),
     (lambda im, m: liif_basicsr.rotate(im, 30, device="gpu", model=m), "device"),
 ])  # fmt: skip
-def test_what_will_not_do_is_one_line(model, call, says):
+def test_bad_input_is_one_line(model, call, says):
     if says is None:
         assert call(ramp(4, 4), model).shape == (30, 5, 3)
         return
