@@ -1,6 +1,6 @@
-"""BasicSR's own pipelines, with exact resuming, training without a GPU, and one-line errors.
+"""BasicSR's pipelines with exact resuming, training without a GPU, and one-line errors.
 
-A few functions of BasicSR's modules are exchanged in this process (see `_exchange`); no file of it is touched.
+`_replace_functions` replaces a few functions in BasicSR's modules, in this process; its files are not modified.
 `experiments/`, `results/` and `tb_logger/` are written under the current folder.
 """
 from __future__ import annotations
@@ -20,41 +20,47 @@ def main(is_train: bool) -> int:
     """Run BasicSR's training or testing with the arguments in sys.argv.
 
     Returns:
-        Exit status: 0, 2 for bad input or where another process of the run has ended, 130 when interrupted.
+        Exit status: 0, 2 for bad input or if another process of the run has ended, 130 when interrupted.
     """
     try:
         _run(is_train)
     except OthersEnded as error:
         print_error(error)
-        os._exit(2)  # without destructors: a thread of gloo that has lost its peer may abort the process in them
+        os._exit(2)  # skips the destructors: after losing its peer, gloo may abort the process there
     except LIIFError as error:
         print_error(error)
         return 2
-    except OSError as error:  # of BasicSR's own files: its log, its copy of the options
+    except OSError as error:  # from a file that BasicSR writes, such as its log
         print_error(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}"))
         return 2
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error) and "shared memory" not in str(error):
+            raise
+        remedy = "lower num_worker_per_gpu or batch_size_per_gpu, or enlarge /dev/shm"
+        print_error(LIIFError(f"datasets: train: a worker was killed, probably for lack of memory; {remedy} ({error})"))
+        return 2
     except KeyboardInterrupt:
-        again = "; --auto_resume goes on from the last checkpoint" if is_train else ""
+        again = "; --auto_resume continues from the last checkpoint" if is_train else ""
         print_error(f"liif_basicsr: interrupted{again}")
         return 130
     return 0
 
 
 def _run(is_train: bool) -> None:
-    # All that is heavy is imported here, where an interrupt is reported in one line.
+    # Slow imports are here, so that an interrupt during them is one line as well.
     import_basicsr()
     from liif_basicsr.launch import distributed, options
 
-    # A checkpoint reports a full disk and ends the run; the log need not add a traceback for each line.
+    # A full disk ends the run at the next checkpoint. Without this, each line of the log would print a traceback.
     logging.raiseExceptions = False
     options.check(sys.argv[1:], is_train)
-    pipeline = _exchange(is_train)
+    pipeline = _replace_functions(is_train)
     with distributed.errors_when_others_end():
         pipeline(os.getcwd())
 
 
-def _exchange(is_train: bool) -> Callable[[str], None]:
-    """Put ours in the place of the few functions of BasicSR that need it; returns the pipeline to call."""
+def _replace_functions(is_train: bool) -> Callable[[str], None]:
+    """Replace a few functions in BasicSR's modules, and return the pipeline to call."""
     from liif_basicsr.launch import distributed
     from liif_basicsr.launch.resume import EpochSampler, Resume
 

@@ -1,4 +1,4 @@
-"""The start and the end of BasicSR's training in several processes, with or without GPUs."""
+"""Start and end BasicSR's training in several processes, with or without GPUs."""
 from __future__ import annotations
 
 import os
@@ -14,31 +14,32 @@ from basicsr.utils import dist_util
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch.ranks import check_gpus, others_ended
 
-# How long a process waits for the others before it gives up: longer than any one image of a validation takes.
+# How long a process waits for the others: longer than any image of a validation takes.
 TIMEOUT = timedelta(minutes=30)
 
 
 def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
-    """As BasicSR's, and with gloo where there is no GPU.
+    """Replace BasicSR's function of this name; use gloo without a GPU.
 
     Raises:
-        LIIFError: slurm, which BasicSR starts by GPUs, without one; not started by torchrun; more processes than GPUs.
+        LIIFError: the launcher is slurm, which needs GPUs; torchrun did not start the process; or there are more
+            processes than GPUs.
     """
     if torch.cuda.is_available():
         check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         dist_util.init_dist(launcher, backend, **kwargs)
         return
     if launcher != "pytorch":
-        raise LIIFError(f"--launcher {launcher}: needs GPUs; without them, use torchrun and --launcher pytorch")
+        raise LIIFError(f"--launcher {launcher}: needs GPUs; without them use torchrun and --launcher pytorch")
     try:
         dist.init_process_group("gloo", timeout=TIMEOUT)
-    except ValueError as error:  # a variable of the environment is missing
+    except ValueError as error:  # an environment variable is missing
         raise LIIFError(f"--launcher {launcher}: start it by torchrun ({error})") from None
 
 
 @contextmanager
 def errors_when_others_end() -> Iterator[None]:
-    """Where a process of the run has ended or hangs, the others end with a line that says so."""
+    """Turn communication errors into OthersEnded: another process of the run has ended or hangs."""
     try:
         yield
     except dist.DistError as error:

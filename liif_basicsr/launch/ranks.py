@@ -1,4 +1,4 @@
-"""Several processes that torchrun started, on one machine or more, share the items of one task."""
+"""Distribute the items of a task over the processes that torchrun started, on one machine or more."""
 from __future__ import annotations
 
 import json
@@ -13,19 +13,19 @@ import torch.distributed as dist
 
 from liif_basicsr.errors import LIIFError, OthersEnded
 
-# Seconds between two looks at what other processes have stored.
+# Seconds between two queries of the shared store.
 INTERVAL = 0.05
 
 
 class Ranks:
-    """The processes of a run, which torchrun names in the environment; without it, this one alone.
+    """The processes of a run, according to torchrun's environment variables; without them, this process alone.
 
-    They share a store, no more: there are no collectives, and it makes no difference whether there are GPUs. All of
-    them must call the same methods in the same order.
+    They share a store and use no collectives, with or without GPUs. All of them must call the same methods in the same
+    order.
 
     Attributes:
         rank: number of this process; process 0 reports for all.
-        count: how many processes there are.
+        count: number of processes.
     """
 
     def __init__(self) -> None:
@@ -36,14 +36,14 @@ class Ranks:
         if self.count > 1:
             with _errors_of_store():
                 store = next(dist.rendezvous("env://"))[0]
-            # After a restart (torchrun --max-restarts) the store still holds what the killed processes left in it.
+            # After a restart (torchrun --max-restarts) the store still has the entries of the killed processes.
             self._store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
     def take_gpu(self, device: str | None = None) -> None:
-        """Let `cuda` stand for the GPU that has this process's number on its machine.
+        """Select the GPU with this process's number on its machine as the current one.
 
         Args:
-            device: what was asked for; nothing is done where that is not `cuda` or None.
+            device: the device option. Only `cuda` and None have an effect.
 
         Raises:
             LIIFError: there are more processes than GPUs on this machine.
@@ -53,7 +53,7 @@ class Ranks:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
 
     def from_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` returns in process 0, in all processes; it must be JSON's."""
+        """Call `make` in process 0 and return its result, which must be serializable as JSON, in all processes."""
         if self._store is None:
             return make()
         self._calls += 1
@@ -65,10 +65,10 @@ class Ranks:
         return self._get(key)
 
     def map(self, work: Callable[[int], Any], total: int) -> Iterator[Any]:
-        """Call `work(index)` once for each index below `total`, in whichever process is free.
+        """Call `work(index)` once for each index below `total`, in any free process.
 
         Yields:
-            In process 0 the results, which must be JSON's, in the order of their indices; in others nothing.
+            In process 0 the results in the order of the indices, in others nothing. They must be serializable as JSON.
         """
         if self._store is None:
             yield from map(work, range(total))
@@ -88,7 +88,7 @@ class Ranks:
                 done += 1
 
     def end(self, status: int) -> int:
-        """The exit status of process 0, in all processes, once all of them have come here: the last call."""
+        """Wait for all processes, and return the exit status of process 0 in all of them. Must be the last call."""
         status = self.from_first(lambda: status)
         if self._store is not None:
             self._add("ended", 1)
@@ -114,7 +114,7 @@ class Ranks:
 
 
 def check_gpus(processes: int) -> None:
-    """Raise LIIFError where not each process that runs on this machine would have a GPU of its own."""
+    """Raise LIIFError if this machine has fewer GPUs than processes."""
     count = torch.cuda.device_count()
     if processes > count:
         have = "is 1" if count == 1 else f"are {count}"
@@ -123,7 +123,7 @@ def check_gpus(processes: int) -> None:
 
 @contextmanager
 def _errors_of_store() -> Iterator[None]:
-    """The store is gone, with the process that held it: what torch says of that becomes a line."""
+    """Turn errors of the store, whose process may have ended, into OthersEnded."""
     try:
         yield
     except dist.DistError as error:
@@ -131,6 +131,6 @@ def _errors_of_store() -> Iterator[None]:
 
 
 def others_ended(error: Exception) -> OthersEnded:
-    """What to tell where communication with another process failed."""
+    """Return the error for a failed communication with another process."""
     reason = str(error).splitlines()[0]
     return OthersEnded(f"another process of this run has ended or does not respond, see its own message ({reason})")

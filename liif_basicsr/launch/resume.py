@@ -1,8 +1,8 @@
-"""Resuming where a run stood: the newest state that can be read, and the data from the very next sample on.
+"""Resume a run from the newest readable state, with the data from the next sample on.
 
-What a sample draws at random follows from `manual_seed`, the epoch and the sample's place in it; what had been drawn
-before does not matter. So the samples that were trained on are left out without being loaded, and neither the number
-of workers nor that of processes changes what is trained on, only who loads it.
+The random numbers of a sample depend on `manual_seed`, the epoch and the sample's position in it, not on earlier
+samples. So the samples before the checkpoint are skipped without loading them, and the numbers of workers and processes
+do not change the data.
 """
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class TrainingState(Block):
     schedulers: list[dict[str, Any]]
 
 
-# Of these BasicSR's sampler makes lists, which take some hundred bytes for each.
+# BasicSR's sampler makes lists of all samples, which take about a hundred bytes each.
 LONGEST_EPOCH = 20_000_000
 
 
 class EpochSampler(EnlargedSampler):
-    """BasicSR's sampler; each index comes with a seed, and the first epoch may start within.
+    """BasicSR's sampler with a seed for each index; the first epoch may start in the middle.
 
     Attributes:
         seed: `manual_seed`.
-        first: (epoch, number of its samples, in this process, that are done).
+        first: the first epoch, and the number of its samples in this process to skip.
     """
 
     seed = 0
     first = (0, 0)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        # Of a seed, torch's generator on the CPU takes the lowest 32 bits.
+        # torch's generator on the CPU uses the lowest 32 bits of a seed.
         rng = np.random.default_rng((self.seed, self.epoch))
         seeds = rng.integers(2**32, size=(self.total_size,)).tolist()
         samples = list(zip(super().__iter__(), seeds[self.rank :: self.num_replicas], strict=True))
@@ -60,7 +60,7 @@ class EpochSampler(EnlargedSampler):
 
 
 class SeededDataset(Dataset):
-    """A dataset asked by (index, seed): all generators are seeded before a sample is made."""
+    """A dataset with keys (index, seed) that seeds all generators before each sample."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -72,15 +72,15 @@ class SeededDataset(Dataset):
         index, seed = key
         random.seed(seed)
         np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would ask for GPUs, in a worker too
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would initialize CUDA
         return self.dataset[index]
 
 
 class Resume:
-    """What stands in the place of BasicSR's `load_resume_state` and `build_dataloader`.
+    """Replacements for BasicSR's `load_resume_state` and `build_dataloader`.
 
     Args:
-        build_dataloader: BasicSR's own.
+        build_dataloader: BasicSR's function.
     """
 
     def __init__(self, build_dataloader: Callable[..., DataLoader]) -> None:
@@ -88,10 +88,10 @@ class Resume:
         self.state: dict[str, Any] | None = None
 
     def load_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """The state that `path: resume_state` or --auto_resume asks for, or None to start from the beginning.
+        """Return the state for `path: resume_state` or --auto_resume, or None to start from the beginning.
 
         Raises:
-            LIIFError: the state that was asked for, or every state there is, cannot be used.
+            LIIFError: the given state, or every existing state, is unusable.
         """
         if opt["auto_resume"]:
             self.state = newest_state(opt)
@@ -102,12 +102,12 @@ class Resume:
         return self.state
 
     def build_dataloader(self, dataset: Dataset, dataset_opt: dict[str, Any], **kwargs: Any) -> DataLoader:
-        """BasicSR's data loader; for training with a seed for each sample, from where the run stood."""
+        """Build BasicSR's data loader; for training with a seed for each sample, starting after the checkpoint."""
         sampler = kwargs.get("sampler")
         if sampler is None:
             return self.original_build(dataset, dataset_opt, **kwargs)
         loader = self.original_build(SeededDataset(dataset), dataset_opt, **kwargs)
-        # BasicSR counts a last, partial batch as an iteration but drops it; the epoch is made to fill it.
+        # BasicSR counts a last, partial batch as an iteration but drops it. Here the epoch is extended to fill it.
         iterations = -(-sampler.num_samples // dataset_opt["batch_size_per_gpu"])
         sampler.num_samples = iterations * loader.batch_size
         sampler.total_size = sampler.num_samples * sampler.num_replicas
@@ -124,22 +124,22 @@ class Resume:
 
 
 def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
-    """The epoch that a run is in, and how many of its iterations are done.
+    """Return the epoch of a state, and the number of its iterations that are done.
 
-    With other data the epoch is counted again: BasicSR runs so many epochs, and would end before the last iteration.
+    If the data have changed, the epoch is recomputed: BasicSR limits the number of epochs, and might end too early.
     """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:
         return state["epoch"], done
-    report("the number of images or the batch size is not that of the checkpoint; its epoch begins again")
+    report("the number of images or the batch size differs from the checkpoint's; its epoch begins again")
     return state["iter"] // iterations, 0
 
 
 def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest state of the experiment that can be used; those passed over are reported.
+    """Return the newest usable state of the experiment, or None without any state; report skipped ones.
 
     Raises:
-        LIIFError: there are states, and none can be used.
+        LIIFError: there are states, but none is usable.
     """
     folder = Path(opt["path"]["training_states"])
     states = sorted((file for file in folder.glob("*.state") if file.stem.isdecimal()), key=lambda file: int(file.stem))
@@ -147,27 +147,27 @@ def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         try:
             state = read_state(path, opt)
         except LIIFError as error:
-            report(f"passed over: {error}")
+            report(f"skipped: {error}")
             continue
         opt["path"]["resume_state"] = str(path)
         return state
     if states:
-        raise LIIFError(f"{folder}: no state in it can be used; to start over, leave out --auto_resume")
+        raise LIIFError(f"{folder}: contains no usable state; remove --auto_resume to start over")
     return None
 
 
 def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a training state, and make sure that its networks can be read.
+    """Read a training state, and check that its networks are readable.
 
     Raises:
-        LIIFError: it is damaged or no state, or a network of its iteration is missing or damaged.
+        LIIFError: the file is damaged or of another kind, or a network of its iteration is missing or damaged.
     """
     state = checkpoint.read_tensors(path)
     if not isinstance(state, dict) or not state.keys() >= TrainingState.model_fields.keys():
-        raise LIIFError(f"{path}: is no training state of BasicSR")
+        raise LIIFError(f"{path}: not a training state of BasicSR")
     validate(TrainingState, state, f"{path}: damaged training state")
     if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
-        raise LIIFError(f"{path}: is a damaged training state, of iteration {state['iter']}")
+        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}")
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for network in (key for key in opt if key.startswith("network_") and key not in ignored):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"
@@ -177,5 +177,5 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
 
 @master_only
 def report(message: str) -> None:
-    """A warning of one line, from the first process; BasicSR's log is not open yet."""
+    """Print a warning in the first process. BasicSR's log is not open yet."""
     print_error(f"liif_basicsr: warning: {message}")

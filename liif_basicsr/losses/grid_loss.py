@@ -8,13 +8,13 @@ from torch.nn.functional import avg_pool2d, grid_sample
 from liif_basicsr.losses.texture_loss import SECOND_ORDER, detail, luma
 from liif_basicsr.registration import register_in
 
-# Side of the windows in which detail is correlated with itself, and the stride between windows, in pixels.
+# Side of the correlation windows, and the stride between them, in pixels.
 WINDOW, STRIDE = 19, 4
 # Smallest image that holds such a window, and smallest input pixel whose repetition is distinct from smoothness.
 SMALLEST, SMALLEST_PITCH = WINDOW + 2, 2
 # Shifts by one and two input pixels, (along y, along x).
 LAGS = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))
-# Keeps the gradient of the square root finite where there is no detail.
+# Keeps the gradient of the square root finite in flat regions.
 EPSILON = 1e-12
 
 
@@ -51,15 +51,15 @@ class GridLoss(nn.Module):
 
 
 def grid_loss(output: Tensor, gt: Tensor, pitch: Tensor) -> Tensor:
-    """Compute how much more the detail of an output repeats with the input's pixels than that of gt.
+    """Compute how much more the output's detail repeats with the input's pixels than gt's does.
 
-    For each lag: the absolute correlation of detail with itself, minus that of gt, if positive, weighted by the
+    For each lag: the absolute correlation of detail with itself, minus gt's, if positive, weighted by the
     strength of the detail; averaged over windows and summed over lags.
 
     Args:
         output: (B, 3, H, W), in [0, 1].
         gt: the same shape.
-        pitch: (B, 2), height and width of an input pixel in output pixels. There is no loss below `SMALLEST_PITCH`.
+        pitch: (B, 2), height and width of an input pixel in output pixels. Below `SMALLEST_PITCH` the loss is 0.
     """
     fine, true = detail(luma(output), SECOND_ORDER), detail(luma(gt), SECOND_ORDER)
     strength = avg_pool2d(fine.detach().square(), WINDOW, STRIDE).sqrt()

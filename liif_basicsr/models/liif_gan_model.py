@@ -20,9 +20,9 @@ from liif_basicsr.registration import register_in
 
 @register_in("MODEL_REGISTRY")
 class LIIFGANModel(LIIFModel):
-    """Trains a network with a discriminator that judges windows, whatever their scale.
+    """Trains a network with a discriminator that judges windows of any scale.
 
-    It has the options of LIIFModel, and those of SRGANModel: `network_d`, `train: gan_opt, optim_d, net_d_iters,
+    It has the options of LIIFModel and of SRGANModel: `network_d`, `train: gan_opt, optim_d, net_d_iters,
     net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows (`datasets: train: sample: patch`).
 
     Differs from SRGANModel: both optimizers step at the end, and neither steps if a number is not finite.
@@ -45,7 +45,7 @@ class LIIFGANModel(LIIFModel):
         return train, val
 
     def init_training_settings(self) -> None:
-        """Build the discriminator and its loss, then what LIIFModel builds."""
+        """Build the discriminator and its loss, then everything that LIIFModel builds."""
         with errors_in("network_d", RuntimeError):
             self.net_d = self.model_to_device(build_network(self.opt["network_d"]))
         self.print_network(self.net_d)

@@ -253,7 +253,7 @@ class LIIFModel(SRModel):
         net.train(training)
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Validate a share of the images on every rank; the results are those of one process."""
+        """Validate a share of the images on every rank; the results are the same as in one process."""
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool) -> None:

@@ -20,7 +20,7 @@ from liif_basicsr.hub.checkpoint import read_tensors
 
 # Names in the log that BasicSR uses; the loss in `<name>_opt` is `l_<name>` otherwise.
 LOG_NAMES = {"pixel_opt": ("l_pix",), "perceptual_opt": ("l_percep", "l_style")}
-# Options in BasicSR whose name ends like that of a loss; LIIFModel cannot use them.
+# Options of BasicSR's other models that are named like a loss.
 OTHER_OPTIONS = {"gan_opt", "ldl_opt"}
 # Losses of BasicSR that need images.
 ON_IMAGES = {"PerceptualLoss"}
@@ -32,7 +32,7 @@ class Loss(NamedTuple):
     Attributes:
         names: names in the log, one for each value that the module returns.
         module: returns a scalar, or a tuple of scalars and None.
-        inputs: what the module is called with: `output`, `gt`, `teacher`, or another entry of the batch.
+        inputs: names of its arguments: `output`, `gt`, `teacher`, or another entry of the batch.
     """
 
     names: tuple[str, ...]
@@ -116,8 +116,8 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
         device: where the training runs.
 
     Raises:
-        LIIFError: an argument is invalid, the loss cannot be computed at this size of samples, it returns no scalar,
-            or there is no loss.
+        LIIFError: an argument is invalid, a loss cannot be computed at this size of samples or does not return a
+            scalar, or the list is empty.
     """
     losses = []
     for key, block in blocks.items():
@@ -132,7 +132,7 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
             names = (name,) if count == 1 else tuple(f"{name}_{k + 1}" for k in range(count))
             losses.append(Loss(LOG_NAMES.get(key, names), module, inputs))
     if not losses:
-        raise LIIFError("train: there is no loss; set pixel_opt, for example")
+        raise LIIFError("train: expected at least one loss; set pixel_opt, for example")
     return losses
 
 
@@ -140,7 +140,7 @@ def _try(module: nn.Module, inputs: tuple[str, ...], opt: Mapping[str, Any], dev
     """Call a copy of a loss with zeros of this training's shapes, and return the number of its values.
 
     Raises:
-        ValueError: a value is not a scalar; or whatever the loss raises.
+        ValueError: a value is not a scalar. Errors of the loss itself pass through.
     """
     channels = opt["network_g"].get("num_out_ch", 3)
     samples = (opt.get("datasets") or {}).get("train", {})

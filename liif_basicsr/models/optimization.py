@@ -51,7 +51,7 @@ def split_encoder(optimizer: Optimizer, net: nn.Module, factor: float) -> None:
 
 
 def load_optimizer(optimizer: Optimizer, scheduler: LRScheduler, state: Mapping[str, Any], schedule: Any) -> list[str]:
-    """Load the moments and step counts of a training state; hyperparameters remain those of the options.
+    """Load the moments and step counts of a training state; hyperparameters come from the options.
 
     If the options are unchanged, the learning rate is the very number in the state. Otherwise it is computed from the
     options at the state's iteration.

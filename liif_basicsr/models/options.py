@@ -62,7 +62,7 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
     names = [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     names = [name for name in names if name not in ("img", "img2")]
     for key in given:
-        # A function with **kwargs may read further options from them; those of BasicSR do not.
+        # A function with **kwargs may read further options from them; BasicSR's functions do not.
         hidden = takes_any and not function.__module__.startswith(("basicsr.", "liif_basicsr."))
         if key not in names and not (hidden and not difflib.get_close_matches(key, names, n=1)):
             raise LIIFError(f"{where}: {function.__name__} has no argument {key!r}{suggest(key, names)}")

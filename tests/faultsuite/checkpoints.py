@@ -154,7 +154,7 @@ def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
         elif "its epoch begins again" in ended.said:
             part.clean("reported in a line, the epoch begins again")
         else:
-            how = "skipped with a line" if "passed over" in ended.said else "no harm"
+            how = "skipped with a line" if "warning: skipped:" in ended.said else "no harm"
             part.require(trial, {"the weights of a sound training": same_weights(folder / "whole", at)}, how)
         shutil.rmtree(at)
     return part

@@ -1,4 +1,4 @@
-"""Several gloo processes against one: the same weights, the same numbers, and one end for all."""
+"""Several gloo processes compared with one: equal weights, equal metrics, and a common end."""
 import csv
 import os
 import signal
@@ -32,14 +32,14 @@ METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A set of five, and one that has fewer images than there are processes."""
+    """A set of five images, and one with fewer images than processes."""
     folder = tmp_path_factory.mktemp("data")
     return make_images(folder / "five", 5), make_images(folder / "two", 2, seed=1)
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, images):
-    """A training by one process, which also learns from a teacher."""
+    """A training with a teacher in one process."""
     folder = tmp_path_factory.mktemp("alone")
     opt = train_options(images[0], total_iter=10, save_every=100)
     torch.manual_seed(1)
@@ -55,7 +55,7 @@ def weights(folder):
 
 
 def test_two_processes_train_to_the_weights_of_one(tmp_path, alone):
-    """With the same global batch; what is validated last is the same, too."""
+    """The global batch is the same, and so are the final metrics."""
     folder, opt, expected = alone
     train_set = {**opt["datasets"]["train"], "batch_size_per_gpu": 2}
     opt = {**opt, "datasets": {**opt["datasets"], "train": train_set}}
@@ -68,7 +68,7 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, alone):
 
 
 def table(folder, opt, images, trained, processes):
-    """What a test of two sets writes."""
+    """Test on two sets and return the table."""
     sets = {"test_1": val_set("A", images[0], [2, 3.5]), "test_2": val_set("B", images[1], [2])}
     network = {"pretrain_network_g": str(trained / "experiments" / "tiny" / "models" / "net_g_latest.pth")}
     opt = {**opt, "datasets": sets, "path": network, "val": {"save_img": True, "metrics": METRICS}}
@@ -84,7 +84,7 @@ def expected_table(tmp_path_factory, alone, images):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_validation_that_is_shared_out_gives_the_same_numbers(tmp_path, alone, images, expected_table, processes):
+def test_distributed_validation_has_the_same_results(tmp_path, alone, images, expected_table, processes):
     assert [row[0] for row in expected_table] == ["set", "A_x2", "A_x3.5", "B_x2"]
     assert table(tmp_path, alone[1], images, alone[0], processes) == expected_table
 
@@ -95,8 +95,8 @@ def free_port():
         return one.getsockname()[1]
 
 
-def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
-    """Without torchrun, which would end them by itself."""
+def test_if_a_process_dies_the_others_end_with_a_message(tmp_path, alone):
+    """Without torchrun, which would end them itself."""
     opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
     path = write_options(tmp_path / "options.yml", opt)
     common = {**environ(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
@@ -120,27 +120,27 @@ def test_a_process_that_dies_ends_the_others_with_a_line(tmp_path, alone):
     assert last.startswith("liif_basicsr: error: another process of this run has ended or does not respond")
 
 
-def test_a_process_that_has_lost_another_ends_without_the_destructors_of_gloo():
-    """They abort it now and then, which cannot be had at will: here, one that always does stands in for them."""
+def test_after_losing_a_process_the_destructors_of_gloo_are_skipped():
+    """They abort the process only sometimes. Here an exit handler that always does replaces them."""
     script = """
 import atexit, os, sys
-from liif_basicsr import training
+from liif_basicsr import launch
 from liif_basicsr.launch.ranks import others_ended
 
 def lost(is_train):
     raise others_ended(RuntimeError("Connection closed by peer"))
 
 atexit.register(os.abort)
-training._run = lost
-sys.exit(training.main(is_train=True))
+launch._run = lost
+sys.exit(launch.main(is_train=True))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environ())
     assert done.returncode == 2
     assert done.stderr.startswith("liif_basicsr: error: another process of this run has ended or does not respond")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_process_that_dies_under_torchrun_ends_the_run_with_a_message(tmp_path, alone):
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_if_a_process_dies_torchrun_ends_the_run_with_a_message(tmp_path, alone):
     opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
     path = write_options(tmp_path / "options.yml", opt)
     with open(tmp_path / "said", "w") as said:
@@ -167,8 +167,8 @@ def test_a_mistake_ends_all_processes(tmp_path, alone):
     assert "liif_basicsr: error: path: pretrain_network_g: model 'none.pth': no such file" in said
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it is BasicSR's own start")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU BasicSR's own function is used")
 @pytest.mark.parametrize(("launcher", "message"), [("pytorch", "start it by torchrun"), ("slurm", "needs GPUs")])
-def test_a_launcher_that_cannot_start_says_so(launcher, message):
+def test_launchers_that_cannot_start(launcher, message):
     with pytest.raises(LIIFError, match=f"--launcher {launcher}: {message}"):
         init_dist(launcher)

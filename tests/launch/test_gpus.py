@@ -1,4 +1,4 @@
-"""GPUs that are missing, or that torch cannot use, are reported in one line; tested with a torch that says so."""
+"""Missing or unusable GPUs are reported in one line; torch is patched to report them."""
 from __future__ import annotations
 
 import pytest
@@ -14,7 +14,7 @@ VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """A machine whose driver torch cannot use."""
+    """A driver that torch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")
@@ -48,7 +48,7 @@ def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
 @pytest.mark.parametrize(
     ("count", "said"), [(1, "there is 1: --nproc_per_node=1"), (2, "there are 2: --nproc_per_node=2")]
 )
-def test_a_process_without_a_gpu_is_refused_before_any_waits_for_it(monkeypatch, count, said):
+def test_more_processes_than_gpus_are_an_error_before_they_wait(monkeypatch, count, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

@@ -1,4 +1,4 @@
-"""Processes that torchrun started: each item is one process's, and process 0 gets all results."""
+"""Processes started by torchrun: each item is handled by one process, and process 0 gets all results."""
 from __future__ import annotations
 
 import json
@@ -14,7 +14,7 @@ from experiment import environ, torchrun
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch.ranks import Ranks
 
-# Item 0 waits for the end of all others, and these for the beginning of item 0: what is not shared out never ends.
+# Item 0 waits for the end of all others, and those wait for its start: one process alone would never finish.
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
@@ -41,7 +41,7 @@ def main():
 
 sys.exit(run_script("script", main, ""))
 """
-# Each process is held in its first item.
+# Each process waits in its first item.
 HELD = """
 import sys, time
 from pathlib import Path
@@ -66,7 +66,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """What torchrun tells the second of the two processes of a machine with two GPUs."""
+    """The environment of the second process on a machine with two GPUs."""
     variables = {"TORCHELASTIC_RUN_ID": "x", "RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
@@ -77,16 +77,16 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_each_item_is_one_processs_and_the_first_gets_the_results_in_order(script: Path, processes: int) -> None:
+def test_items_are_distributed_and_process_0_gets_the_results_in_order(script: Path, processes: int) -> None:
     command = [*torchrun(processes), str(script)]
     subprocess.run(command, cwd=script.parent, env=environ(), check=True, timeout=120)
-    told = [json.loads((script.parent / f"rank{rank}").read_text()) for rank in range(processes)]
+    found = [json.loads((script.parent / f"rank{rank}").read_text()) for rank in range(processes)]
     results = [[index, 0.1 + index] for index in range(6)] + [0, -1]
-    assert told[0] == [{"rank": 0, "odd": "\udcff"}, results, 3]
-    assert told[1:] == [[{"rank": 0, "odd": "\udcff"}, [], 3]] * (processes - 1)
+    assert found[0] == [{"rank": 0, "odd": "\udcff"}, results, 3]
+    assert found[1:] == [[{"rank": 0, "odd": "\udcff"}, [], 3]] * (processes - 1)
 
 
-def test_processes_whose_torchrun_is_killed_end_with_a_line(script: Path) -> None:
+def test_if_torchrun_is_killed_the_processes_end_with_a_message(script: Path) -> None:
     said = script.parent / "said"
     script.write_text(HELD)
     with open(said, "w") as file:
@@ -106,7 +106,7 @@ def test_processes_whose_torchrun_is_killed_end_with_a_line(script: Path) -> Non
     assert not (script.parent / "begun2").exists()
 
 
-def test_without_torchrun_there_is_one_process_that_works_when_results_are_asked_for(launched) -> None:
+def test_without_torchrun_one_process_computes_lazily(launched) -> None:
     launched.delenv("TORCHELASTIC_RUN_ID")
     ranks, begun = Ranks(), []
     results = ranks.map(lambda index: begun.append(index) or index, 3)
@@ -115,14 +115,14 @@ def test_without_torchrun_there_is_one_process_that_works_when_results_are_asked
 
 
 @pytest.mark.parametrize(("device", "taken"), [(None, [1]), ("cuda", [1]), ("cuda:0", []), ("cpu", [])])
-def test_cuda_is_the_gpu_of_the_process_on_its_machine(launched, device: str | None, taken: list[int]) -> None:
+def test_each_process_selects_its_gpu(launched, device: str | None, taken: list[int]) -> None:
     set_to: list[int] = []
     launched.setattr(torch.cuda, "set_device", set_to.append)
     Ranks().take_gpu(device)
     assert set_to == taken
 
 
-def test_more_processes_than_gpus_are_refused_unless_the_cpu_is_asked_for(launched) -> None:
+def test_more_processes_than_gpus_are_an_error_except_on_the_cpu(launched) -> None:
     launched.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(LIIFError, match="4 processes here need a GPU each, there are 2: --nproc_per_node=2"):
         Ranks().take_gpu()

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as one that went through; what cannot be used is passed over."""
+"""A killed and resumed run ends with the weights of an uninterrupted one; unusable states are skipped."""
 import os
 import random
 import shutil
@@ -34,7 +34,7 @@ def truncate(path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, images):
-    """A run that went through: 4 iterations an epoch, checkpoints within epochs and at their ends."""
+    """An uninterrupted run: 4 iterations per epoch, checkpoints within epochs and at their ends."""
     folder = tmp_path_factory.mktemp("whole")
     opt = train_options(images, total_iter=150, save_every=3)
     opt["logger"]["print_freq"] = 50
@@ -42,8 +42,8 @@ def whole(tmp_path_factory, images):
     return folder, opt
 
 
-def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, whole):
-    """SIGKILL in the middle; then the newest state is truncated, and two workers load the data instead of none."""
+def test_killed_and_resumed_run_has_the_same_weights(tmp_path, whole):
+    """SIGKILL in the middle; then the newest state is truncated, and two workers load the data."""
     folder, opt = whole
     path = write_options(tmp_path / "options.yml", opt)
     states = tmp_path / "experiments" / "tiny" / "training_states"
@@ -59,7 +59,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, whole):
     truncate(states / f"{saved[-1]}.state")
     opt["datasets"]["train"]["num_worker_per_gpu"] = 2
     said = launch("train", write_options(path, opt), "--auto_resume")
-    assert f"liif_basicsr: warning: passed over: {states}/{saved[-1]}.state: not a checkpoint, or damaged one" in said
+    assert f"liif_basicsr: warning: skipped: {states}/{saved[-1]}.state: not a checkpoint, or damaged" in said
     assert f"Resuming training from epoch: {(saved[-2] - 1) // 4}, iter: {saved[-2]}." in said
     expected = final_weights(folder)
     assert all(torch.equal(value, expected[key]) for key, value in final_weights(tmp_path).items())
@@ -71,7 +71,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(tmp_path, whole):
 
 @pytest.fixture
 def opt(tmp_path):
-    """Options as BasicSR gives them to load_resume_state, with checkpoints at iterations 8, 9 and 10."""
+    """Options as BasicSR passes them to load_resume_state, with checkpoints at iterations 8, 9 and 10."""
     folders = {key: tmp_path / key for key in ("models", "training_states")}
     params = build_network(NETWORK).state_dict()
     for folder in folders.values():
@@ -83,8 +83,8 @@ def opt(tmp_path):
     return {"auto_resume": True, "network_g": NETWORK, "path": {key: str(value) for key, value in folders.items()}}
 
 
-def test_the_newest_state_is_taken(opt, tmp_path):
-    (tmp_path / "training_states" / "latest.state").write_bytes(b"")  # not one of BasicSR's
+def test_newest_state(opt, tmp_path):
+    (tmp_path / "training_states" / "latest.state").write_bytes(b"")  # BasicSR writes no such file
     state = Resume(build_dataloader).load_state(opt)
     assert state["iter"] == 10
     assert opt["path"]["resume_state"] == f"{tmp_path}/training_states/10.state"
@@ -96,10 +96,10 @@ def rewrite(path, **changes):
 
 
 STATE, NET = "training_states/10.state", "models/net_g_10.pth"
-SPOIL = {
+DAMAGE = {
     "truncated": (STATE, truncate, "10.state: not a checkpoint, or damaged"),
-    "of another kind": (STATE, lambda path: torch.save([1], path), "10.state: is no training state"),
-    "of another iteration": (STATE, lambda path: shutil.copy(path.with_name("9.state"), path), "of iteration 9"),
+    "of another kind": (STATE, lambda path: torch.save([1], path), "10.state: not a training state"),
+    "of another iteration": (STATE, lambda path: shutil.copy(path.with_name("9.state"), path), "its iteration is 9"),
     "with a text as iteration": (STATE, lambda path: rewrite(path, iter="10"), "iter: expected an integer"),
     "with a number as optimizers": (STATE, lambda path: rewrite(path, optimizers=3), "optimizers: expected a list"),
     "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it contains more"),
@@ -108,15 +108,15 @@ SPOIL = {
 }
 
 
-@pytest.mark.parametrize(("name", "spoil", "reason"), SPOIL.values(), ids=SPOIL)
-def test_a_spoilt_checkpoint_is_passed_over(opt, tmp_path, capsys, name, spoil, reason):
-    spoil(tmp_path / name)
+@pytest.mark.parametrize(("name", "damage", "reason"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_checkpoints_are_skipped(opt, tmp_path, capsys, name, damage, reason):
+    damage(tmp_path / name)
     assert newest_state(opt)["iter"] == 9
     said = capsys.readouterr().err
-    assert said.startswith("liif_basicsr: warning: passed over: ") and reason in said and said.count("\n") == 1
+    assert said.startswith("liif_basicsr: warning: skipped: ") and reason in said and said.count("\n") == 1
 
 
-def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
+def test_a_damaged_resume_state_is_an_error(opt, tmp_path):
     truncate(tmp_path / "models" / "net_g_10.pth")
     opt["auto_resume"] = False
     opt["path"]["resume_state"] = str(tmp_path / "training_states" / "10.state")
@@ -124,14 +124,14 @@ def test_a_spoilt_checkpoint_that_was_asked_for_is_an_error(opt, tmp_path):
         Resume(build_dataloader).load_state(opt)
 
 
-def test_where_no_state_can_be_used_nothing_starts_over(opt, tmp_path):
+def test_without_a_usable_state_the_run_does_not_start_over(opt, tmp_path):
     for path in (tmp_path / "training_states").iterdir():
         truncate(path)
-    with pytest.raises(LIIFError, match="no state in it can be used; to start over, leave out --auto_resume"):
+    with pytest.raises(LIIFError, match="contains no usable state; remove --auto_resume to start over"):
         newest_state(opt)
 
 
-def test_without_states_a_run_begins(opt, tmp_path):
+def test_without_states_the_run_starts(opt, tmp_path):
     shutil.rmtree(tmp_path / "training_states")
     assert newest_state(opt) is None
 
@@ -140,7 +140,7 @@ def test_without_states_a_run_begins(opt, tmp_path):
 
 
 class Draws(torch.utils.data.Dataset):
-    """Gives its index and what it draws from each generator."""
+    """Returns its index and a random number from each generator."""
 
     def __len__(self):
         return 7
@@ -150,7 +150,7 @@ class Draws(torch.utils.data.Dataset):
 
 
 def batches(epochs, state=None, ranks=1, workers=0, seed=1, batch_size=4, ratio=3):
-    """What each epoch gives: all ranks' batches, put together as one process would have them."""
+    """Return the batches of each epoch; joins the batches of all ranks, as in one process."""
     block = {"phase": "train", "batch_size_per_gpu": batch_size // ranks, "num_worker_per_gpu": workers}
     parts = []
     for rank in range(ranks):
@@ -170,7 +170,7 @@ def batches(epochs, state=None, ranks=1, workers=0, seed=1, batch_size=4, ratio=
     return join
 
 
-def test_an_epoch_has_as_many_iterations_as_basicsr_counts():
+def test_epochs_have_the_iterations_that_basicsr_counts():
     assert [len(epoch) for epoch in batches([0, 1])] == [6, 6]  # ceil(7 * 3 / 4)
     assert [len(epoch) for epoch in batches([0], batch_size=32)] == [1]
 
@@ -183,7 +183,7 @@ def test_samples_do_not_depend_on_workers_and_processes():
     assert batches([0, 1], ranks=4) == expected
 
 
-def test_what_is_drawn_differs_in_every_epoch_and_sample_and_by_the_seed():
+def test_random_numbers_differ_between_epochs_samples_and_seeds():
     def drawn(epochs):
         return [tuple(sample[1:]) for epoch in epochs for batch in epoch for sample in batch]
 
@@ -194,7 +194,7 @@ def test_what_is_drawn_differs_in_every_epoch_and_sample_and_by_the_seed():
 
 
 @pytest.mark.parametrize("iteration", [1, 5, 6, 7, 12])
-def test_a_resumed_epoch_goes_on_where_it_stood(iteration):
+def test_a_resumed_epoch_continues(iteration):
     state = {"epoch": (iteration - 1) // 6, "iter": iteration}
     expected = [batch for epoch in batches([0, 1, 2]) for batch in epoch]
     resumed = [batch for epoch in batches(range(state["epoch"], 3), state) for batch in epoch]
@@ -202,8 +202,8 @@ def test_a_resumed_epoch_goes_on_where_it_stood(iteration):
 
 
 @pytest.mark.parametrize(("epoch", "iteration", "counted"), [(3, 99, 16), (40, 99, 16), (9, 2, 0)])
-def test_an_epoch_of_other_data_begins_again_and_that_is_reported(capsys, epoch, iteration, counted):
-    """It is counted as if the data had been so from the start: BasicSR's epochs then reach the last iteration."""
+def test_with_other_data_the_epoch_starts_again_with_a_warning(capsys, epoch, iteration, counted):
+    """Its number is recomputed for the new data, so that BasicSR reaches the last iteration."""
     state = {"epoch": epoch, "iter": iteration}
     assert batches([epoch], state) == batches([epoch])
     assert state["epoch"] == counted
@@ -211,12 +211,12 @@ def test_an_epoch_of_other_data_begins_again_and_that_is_reported(capsys, epoch,
 
 
 @pytest.mark.parametrize("how", [{"ratio": 10**8}, {"batch_size": 10**8}], ids=str)
-def test_an_epoch_that_memory_cannot_hold_is_reported(how):
+def test_too_long_epochs_are_an_error(how):
     with pytest.raises(LIIFError, match="datasets: train: an epoch of .* samples is too long"):
         batches([0], **how)
 
 
-def test_samples_that_are_done_are_not_loaded():
+def test_skipped_samples_are_not_loaded():
     class Counting(Draws):
         loaded = 0
 

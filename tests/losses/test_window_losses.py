@@ -1,4 +1,4 @@
-"""TextureLoss and grid_loss against plain forms in NumPy, and what they do and do not mind."""
+"""TextureLoss and grid_loss: comparison with plain NumPy code, and their sensitivity."""
 from __future__ import annotations
 
 from collections.abc import Callable

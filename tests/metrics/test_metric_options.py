@@ -62,6 +62,6 @@ def test_a_border_larger_than_the_image_is_an_error(kind):
 
 
 @pytest.mark.parametrize("border", [-1, "2", 1.5])
-def test_psnr_refuses_a_border_that_is_no_count(border):
+def test_psnr_refuses_invalid_borders(border):
     with pytest.raises(LIIFError, match="calculate_psnr_liif: crop_border: "):
         calculate_psnr_liif(torch.rand(3, 8, 8), torch.rand(3, 8, 8), crop_border=border)

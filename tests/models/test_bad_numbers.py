@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: the end of the run, or skipped and counted, on all ranks alike."""
+"""A loss or gradient that is not finite ends the run, or its step is skipped and counted, on all ranks."""
 import copy
 import json
 import math
@@ -25,7 +25,7 @@ def unchanged(model, before):
     return all(torch.equal(value, before[key]) for key, value in model.net_g.state_dict().items())
 
 
-def test_a_loss_that_is_not_finite_stops(opt):
+def test_nonfinite_loss_ends_the_run(opt):
     model = build_model(opt)
     steps(model, 1)
     model.save(0, 9)
@@ -38,7 +38,7 @@ def test_a_loss_that_is_not_finite_stops(opt):
     assert unchanged(model, before)
 
 
-def test_a_network_that_is_not_finite_is_not_saved(opt, tmp_path):
+def test_nonfinite_network_is_not_saved(opt, tmp_path):
     model = build_model(opt)
     model.save(0, 1)
     with torch.no_grad():
@@ -50,8 +50,8 @@ def test_a_network_that_is_not_finite_is_not_saved(opt, tmp_path):
 
 @pytest.mark.parametrize("amp", [None, "bfloat16", "float16"])
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # torch's, where the scaler skips the first
-def test_a_gradient_that_is_not_finite_stops(opt, amp):
-    """Also under float16, once its scaler has no lower scale to go to."""
+def test_nonfinite_gradient_ends_the_run(opt, amp):
+    """Under float16, this happens once the scaler has reached its lowest scale."""
     opt["train"]["amp"] = amp
     model = build_model(opt)
     model.scaler = torch.amp.GradScaler(model.device.type, init_scale=4.0, enabled=amp == "float16")
@@ -82,7 +82,7 @@ def test_bad_steps_are_skipped_and_counted_up_to_the_limit(opt, lines):
         assert all(torch.equal(value, expected[key]) for key, value in getattr(model, name).state_dict().items())
 
 
-def test_the_count_goes_on_when_a_run_is_resumed(opt, tmp_path):
+def test_the_count_continues_after_resuming(opt, tmp_path):
     opt["train"]["skip_nonfinite"] = 1
     model = build_model(copy.deepcopy(opt))
     steps(model, 1, bad_batch())
@@ -105,13 +105,13 @@ def plain(images):
 
 
 def run(folder, opt, bad_steps, count):
-    """So many processes together train the batch of one with a bad loss."""
+    """Train with a bad loss in `count` processes, with the same global batch."""
     opt["datasets"]["train"]["batch_size_per_gpu"] = 4 // count
     return together(folder, opt, count, train_badly, BAD_STEPS=json.dumps(bad_steps))
 
 
 def test_a_bad_loss_in_one_process_is_skipped_by_all(tmp_path, plain):
-    """inf is added to the loss, its gradient stays finite; the weights are those of one process that skipped both."""
+    """Adds inf to the loss; its gradient stays finite. One process that skips both steps ends with the same weights."""
     (alone,) = run(tmp_path / "one", plain, [[0, 3, "inf"], [0, 5, "nan"]], 1)
     ended = run(tmp_path / "two", plain, [[1, 3, "inf"], [0, 5, "nan"]], 2)
     assert [end.status for end in (alone, *ended)] == [0, 0, 0], alone.said + ended[0].said + ended[1].said

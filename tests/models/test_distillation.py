@@ -1,4 +1,4 @@
-"""Distillation in the real BasicSR: the loss to a teacher, frozen parts, and the encoder's own learning rate."""
+"""Distillation and fine-tuning in BasicSR: the loss to a teacher, frozen parts, the encoder's learning rate."""
 import copy
 
 import pytest
@@ -27,7 +27,7 @@ def step(model, data, iteration=1):
     return model.get_current_log()
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["beside the ground truth", "alone"])
+@pytest.mark.parametrize("alone", [False, True], ids=["with ground truth", "alone"])
 def test_the_loss_is_l1_to_the_teacher_at_the_same_coordinates(opt, teacher, alone):
     path, net = teacher
     opt["train"]["teacher"] = {"path": path, "weight": 0.5}
@@ -42,7 +42,7 @@ def test_the_loss_is_l1_to_the_teacher_at_the_same_coordinates(opt, teacher, alo
     assert ("l_pix" in log) != alone
 
 
-def test_a_network_that_learns_from_a_teacher_alone_comes_close_to_it(opt, teacher):
+def test_training_with_a_teacher_alone(opt, teacher):
     path, net = teacher
     opt["train"].update(teacher={"path": path}, pixel_opt=None, scheduler={"type": "MultiStepLR", "milestones": []})
     model = build_model(opt)
@@ -51,7 +51,7 @@ def test_a_network_that_learns_from_a_teacher_alone_comes_close_to_it(opt, teach
     assert not any(param.requires_grad for param in model.teacher.parameters())
 
 
-def test_what_is_frozen_stays_and_the_rest_learns(opt):
+def test_frozen_parts_do_not_change(opt):
     opt["train"]["freeze"] = ["encoder"]
     model = build_model(opt)
     before = copy.deepcopy(model.net_g.state_dict())
@@ -60,7 +60,7 @@ def test_what_is_frozen_stays_and_the_rest_learns(opt):
         assert torch.equal(value, before[name]) == name.startswith("encoder."), name
 
 
-def test_the_encoder_has_a_learning_rate_of_its_own_also_as_it_falls(opt):
+def test_encoder_lr_mul_holds_along_the_schedule(opt):
     opt["train"]["optim_g"]["encoder_lr_mul"] = 0.25
     model = build_model(opt)
     encoder = {id(param) for param in model.net_g.encoder.parameters()}
@@ -74,7 +74,7 @@ def test_the_encoder_has_a_learning_rate_of_its_own_also_as_it_falls(opt):
     assert rates[-1] < rates[0]
 
 
-def test_its_state_is_taken_up_again(opt, teacher):
+def test_resuming_with_a_teacher_and_frozen_parts(opt, teacher):
     opt["train"].update(teacher={"path": teacher[0]}, freeze=["decoder.layers.0"])
     opt["train"]["optim_g"]["encoder_lr_mul"] = 0.5
     opt["path"]["resume_state"] = "1.state"
@@ -103,7 +103,7 @@ def test_its_state_is_taken_up_again(opt, teacher):
     ({"freeze": ["encoder"], "optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": 0.1}},
      "encoder_lr_mul: no encoder is trained"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused_in_one_line_before_training(opt, train, says):
+def test_invalid_options(opt, train, says):
     opt["train"].update(train)
     with pytest.raises(LIIFError) as error:
         build_model(opt)

@@ -1,4 +1,4 @@
-"""LIIFGANModel in the real BasicSR: SRGANModel's step at any scale, what it writes, resumes and refuses."""
+"""LIIFGANModel in BasicSR: SRGANModel's step at any scale, checkpoints, resuming and invalid options."""
 from __future__ import annotations
 
 import copy
@@ -51,8 +51,8 @@ def step(model, iteration=1, seed=0):
     return model.get_current_log()
 
 
-def test_a_step_is_that_of_srgan(gan):
-    """Losses and both networks' gradients against BasicSR's step, written out."""
+def test_a_step_equals_srganmodels(gan):
+    """Compares losses and gradients of both networks with BasicSR's step, written out."""
     model, data = build_model(gan), windows()
     net_g, net_d = copy.deepcopy(model.net_g), copy.deepcopy(model.net_d)
     log = step(model)
@@ -87,7 +87,7 @@ def test_the_generator_waits_for_the_discriminator(gan):
         assert ("l_g_gan" in log) == learns
 
 
-def test_the_discriminator_computes_in_float32_beside_a_generator_in_bfloat16(gan):
+def test_the_discriminator_stays_in_float32_under_amp(gan):
     gan["train"]["amp"] = "bfloat16"
     model, seen = build_model(gan), {}
     for name, layer in (("net_g", model.net_g.encoder), ("net_d", model.net_d.conv1)):
@@ -196,7 +196,7 @@ def test_two_processes_equal_one(tmp_path, photos):
     ({"train": {"net_d_iters": 0}}, "train: net_d_iters: expected an integer of at least 1"),
     ({"path": {"pretrain_network_d": "no.pth"}}, "path: pretrain_network_d: model 'no.pth': no such file"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused_in_one_line_before_training(gan, change, says):
+def test_invalid_options(gan, change, says):
     for key, value in change.items():
         if key == "network_d":
             gan[key] = value

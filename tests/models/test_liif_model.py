@@ -1,4 +1,4 @@
-"""LIIFModel in the real BasicSR: steps, what it writes, and what it refuses."""
+"""LIIFModel in BasicSR: training steps, checkpoints and invalid options."""
 import copy
 
 import pytest
@@ -35,7 +35,7 @@ def test_amp_runs_in_its_precision(opt):
 
 
 @pytest.mark.parametrize(("has_bfloat16", "auto", "warnings"), [(True, "bfloat16", 0), (False, "float32", 2)])
-def test_amp_follows_what_the_processor_has_and_warns_of_what_is_slow(
+def test_amp_depends_on_the_processor(
     opt, monkeypatch, caplog, has_bfloat16, auto, warnings
 ):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16, raising=False)
@@ -49,7 +49,7 @@ def test_amp_follows_what_the_processor_has_and_warns_of_what_is_slow(
 
 
 def test_a_step_is_adam_on_the_official_loss(opt):
-    """20 steps against plain torch: L1 on the normalised range, Adam's defaults."""
+    """Compares 20 steps with plain torch: L1 on the normalized range, Adam's defaults."""
     opt["train"]["scheduler"]["milestones"] = []
     model = build_model(opt)
     net = copy.deepcopy(model.net_g)
@@ -65,7 +65,7 @@ def test_a_step_is_adam_on_the_official_loss(opt):
     assert ours == pytest.approx(plain, rel=1e-4)
 
 
-def test_the_average_follows_its_formula_and_is_what_is_validated(opt, images):
+def test_the_moving_average_is_validated(opt, images):
     model = build_model(opt)
     before = copy.deepcopy(model.net_g.state_dict())
     steps(model, 1)
@@ -80,7 +80,7 @@ def test_the_average_follows_its_formula_and_is_what_is_validated(opt, images):
 
 @pytest.mark.parametrize("kind", ["training", "validation"])
 def test_a_batch_is_copied_to_the_device_once_and_without_waiting(opt, kind):
-    """`meta` stands for a GPU, to which copies from the loader's pinned memory do not wait."""
+    """`meta` represents a GPU. Copies to it from pinned memory do not wait."""
     model, copies = build_model(opt), []
 
     class Copies(TorchDispatchMode):
@@ -145,7 +145,7 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         assert all(torch.equal(value, expected[key]) for key, value in getattr(again, name).state_dict().items())
 
 
-# What is refused ----------------------------------------------------------------------------------------------
+# Invalid options ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         ("train", {"scheduler": {"type": "Cosine"}}, "train: scheduler: .*Cosine"),
         ("train", {"scheduler": {"type": "MultiStepLR", "mile": [1]}}, "train: scheduler: .*mile"),
         ("train", {"pixel_opt": {"type": "L3Loss"}}, "train: pixel_opt: type: .*'L3Loss'; did you mean 'L1Loss'"),
-        ("train", {"pixel_opt": None}, "train: there is no loss; set pixel_opt"),
+        ("train", {"pixel_opt": None}, "train: expected at least one loss; set pixel_opt"),
         ("val", {"save_image": True}, "val: unknown option 'save_image'; did you mean 'save_img'"),
         ("val", {"pbar": 1}, "val: pbar: expected true or false, got 1"),
         ("val", {"metrics": {"p": {"type": "calculate_psnr_lif"}}}, "val: metrics: p: .*mean 'calculate_psnr_liif'"),
@@ -180,14 +180,14 @@ def test_a_state_brings_back_everything(opt, tmp_path):
     ],
     ids=str,
 )
-def test_a_wrong_option_is_named(opt, block, change, message):
+def test_invalid_options(opt, block, change, message):
     opt[block] = {**opt[block], **change}
     with pytest.raises(LIIFError, match=message):
         build_model(opt)
 
 
 @pytest.mark.parametrize("key", ["val_freq", "save_img"])
-def test_what_basicsr_reads_unasked_in_val_is_asked_for(opt, key):
+def test_val_requires_the_options_that_basicsr_reads(opt, key):
     opt["val"] = {name: value for name, value in opt["val"].items() if name != key}
     with pytest.raises(LIIFError, match=f"val: option '{key}' is missing"):
         build_model(opt)

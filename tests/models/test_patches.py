@@ -53,7 +53,7 @@ def test_items_of_both_datasets_can_be_patches(tmp_path: Path) -> None:
         torch.testing.assert_close(y[1:] - y[:-1], item["cell"][0, 0].expand(8, 9), rtol=0, atol=1e-6)
 
 
-def test_a_patch_that_is_no_square_or_too_large_is_reported(tmp_path: Path) -> None:
+def test_patches_must_be_square_and_fit_the_crop(tmp_path: Path) -> None:
     save(tmp_path / "gt" / "a.png", noise_image(60, 60))
     save(tmp_path / "lq" / "a.png", noise_image(20, 20))
     patch = train_block(tmp_path / "gt", sample="patch", scale_range=[1, 2])

@@ -1,4 +1,4 @@
-"""Old checkpoints are removed where an option asks for it, and never one that is needed."""
+"""Old checkpoints are removed if an option says so, but never one that is needed."""
 import os
 
 import pytest
@@ -11,7 +11,7 @@ from liif_basicsr.hub import checkpoint
 
 @pytest.fixture
 def make(tmp_path, images):
-    """A model with these options of the logger."""
+    """Build a model with these options of the logger."""
 
     def make(**logger):
         opt = model_options(tmp_path, images)
@@ -29,7 +29,7 @@ def files(*iterations):
     return sorted(name for k in iterations for name in (f"net_g_{k}.pth", f"{k}.state"))
 
 
-def test_nothing_is_taken_away_unasked(make, tmp_path):
+def test_checkpoints_are_kept_by_default(make, tmp_path):
     model = make()
     for k in range(1, 6):
         model.save(0, k)
@@ -53,8 +53,8 @@ def test_milestones_and_the_best_are_kept(make, tmp_path):
     assert names(tmp_path) == files(3, 4, 6, 8, 10)
 
 
-def test_what_is_half_or_foreign_or_later_is_left_alone(make, tmp_path):
-    """A run resumed at 3, of which there are later checkpoints; networks kept without a state; other files."""
+def test_incomplete_foreign_and_later_files_are_kept(make, tmp_path):
+    """A run resumed at 3 that has later checkpoints, networks without a state, and other files."""
     model = make()
     for k in (1, 2, 3, 20, 30):
         model.save(0, k)
@@ -76,7 +76,7 @@ def test_all_networks_of_an_iteration_go_with_its_state(make, tmp_path):
     assert names(tmp_path) == sorted([*files(2), "net_d_2.pth"])
 
 
-def test_nothing_is_taken_away_before_the_new_one_is_written(make, tmp_path):
+def test_old_checkpoints_are_removed_after_the_new_one_is_written(make, tmp_path):
     model = make(keep_checkpoints=1)
     model.save(0, 1)
     os.mkdir(tmp_path / "training_states" / "2.state")  # which no file can replace
@@ -86,7 +86,7 @@ def test_nothing_is_taken_away_before_the_new_one_is_written(make, tmp_path):
     checkpoint.read(tmp_path / "models" / "net_g_1.pth")
 
 
-def test_what_a_killed_process_left_is_taken_away_on_resuming(make, tmp_path):
+def test_partial_files_are_removed_on_resuming(make, tmp_path):
     model = make()
     steps(model, 1)
     model.save(0, 1)

@@ -1,4 +1,4 @@
-"""A training state that lies about its run is refused when the run resumes, not stumbled over later."""
+"""Training states that do not fit the run are refused when it resumes."""
 import math
 
 import pytest
@@ -36,7 +36,7 @@ def group(state):
     return state["optimizers"][0]["param_groups"][0]
 
 
-LIES = {
+CHANGES = {
     "optimizers": lambda state: state.update(optimizers=[]),
     "optimizer": lambda state: state.update(optimizers=[3]),
     "param_groups": lambda state: state["optimizers"][0].pop("param_groups"),
@@ -62,16 +62,16 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize(("said", "lie"), LIES.items(), ids=LIES)
-def test_a_lie_is_reported(saved, state, said, lie):
-    lie(state)
+@pytest.mark.parametrize(("message", "change"), CHANGES.items(), ids=CHANGES)
+def test_invalid_states(saved, state, message, change):
+    change(state)
     with pytest.raises(LIIFError, match="^2.state: does not fit this network and its train options: ") as caught:
         saved[0].resume_training(state)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_the_truth_is_taken_up(saved, state):
-    """Also without what BasicSR's own models do not write, and with what another version of torch may."""
+def test_a_valid_state_is_loaded(saved, state):
+    """It may lack entries that only this plugin writes, and have entries of another version of torch."""
     for key in ("scaler", "best_metric_results", "skipped_steps"):
         del state[key]
     group(state).pop("amsgrad")
