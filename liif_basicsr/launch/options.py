@@ -26,7 +26,7 @@ def check(argv: list[str], is_train: bool) -> None:
     """Check the options file that the arguments name, as `--force_yml` changes it.
 
     Raises:
-        LIIFError: it cannot be read, is no YAML, holds more than plain data, or lacks what BasicSR needs.
+        LIIFError: it is unreadable, not YAML, not plain data, or lacks an option that BasicSR needs.
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-opt")
@@ -48,7 +48,7 @@ def read(path: str) -> dict[str, Any]:
     """Read a YAML file of plain data.
 
     Raises:
-        LIIFError: it cannot be read, is no YAML, or names objects to be made.
+        LIIFError: it is unreadable, not YAML, or contains tags that create objects.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -56,15 +56,15 @@ def read(path: str) -> dict[str, Any]:
     except OSError as error:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise LIIFError(f"{path}: is no options file, or not a safe one: {' '.join(str(error).split())}") from None
+        raise LIIFError(f"{path}: not an options file, or not a safe one: {' '.join(str(error).split())}") from None
     if not isinstance(opt, Mapping):
-        raise LIIFError(f"{path}: is no options file: there is no 'name: value' in it")
+        raise LIIFError(f"{path}: not an options file; expected a YAML mapping")
     check_names(opt, path)
     return dict(opt)
 
 
 def check_names(options: Any, path: str) -> None:
-    """Raise LIIFError for a name of an option, at any depth, that is no text."""
+    """Raise LIIFError for the name of an option, at any depth, that is not a text."""
     for key, value in options.items() if isinstance(options, Mapping) else ():
         if not isinstance(key, str):
             raise LIIFError(f"{path}: an option must have a text as name, not {key!r}")
@@ -72,7 +72,7 @@ def check_names(options: Any, path: str) -> None:
 
 
 def force(opt: dict[str, Any], entry: str) -> None:
-    """Change an option as `--force_yml block:option=value` does; what BasicSR would run as code is refused."""
+    """Change an option as `--force_yml block:option=value` does; refuse values that BasicSR would run as code."""
     keys, equals, value = entry.partition("=")
     *path, key = (name.strip() for name in keys.split(":"))
     value = value.strip()
@@ -87,7 +87,7 @@ def force(opt: dict[str, Any], entry: str) -> None:
             ast.literal_eval(value)
         target[key] = _postprocess_yml_value(value)
     except (ValueError, SyntaxError):
-        raise LIIFError(f"--force_yml {entry}: the value is no number, text or list of them") from None
+        raise LIIFError(f"--force_yml {entry}: expected a number, a text or a list of them as value") from None
 
 
 def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Missing or unusable GPUs are reported in one line; torch is patched to report them."""
+"""GPUs that are missing, or that torch cannot use, are reported in one line; tested with a torch that says so."""
 from __future__ import annotations
 
 import pytest
@@ -14,7 +14,7 @@ VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """A driver that torch cannot use."""
+    """A machine whose driver torch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")
@@ -22,20 +22,20 @@ def driver(tmp_path, monkeypatch):
     return devices.DRIVER
 
 
-def test_a_driver_that_does_not_fit_is_named_with_what_to_do(driver):
+def test_unsupported_driver(driver):
     text = devices.unfit_driver()
-    assert text.startswith(f"the NVIDIA driver 470.82.01 does not fit torch {torch.__version__}, made for CUDA 13.0;")
+    assert text.startswith(f"the NVIDIA driver 470.82.01 does not support torch {torch.__version__}, built for CUDA 13.0;")
     with pytest.raises(LIIFError, match="expected auto or 0, because the NVIDIA driver 470.82.01 does not"):
         launch_options.check_num_gpu(1)
 
 
-def test_a_torch_without_cuda_is_named_where_there_is_a_driver(driver, monkeypatch):
+def test_torch_without_cuda(driver, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", None)
-    said = f"torch {torch.__version__} is made for no NVIDIA GPU; install one that is, see pytorch.org"
+    said = f"torch {torch.__version__} does not support NVIDIA GPUs; install a build that does, see pytorch.org"
     assert devices.unfit_driver() == said
 
 
-def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
+def test_no_driver_or_a_usable_gpu(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert devices.unfit_driver() is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -48,7 +48,7 @@ def test_nothing_is_said_without_a_driver_or_with_a_gpu(driver, monkeypatch):
 @pytest.mark.parametrize(
     ("count", "said"), [(1, "there is 1: --nproc_per_node=1"), (2, "there are 2: --nproc_per_node=2")]
 )
-def test_more_processes_than_gpus_are_an_error_before_they_wait(monkeypatch, count, said):
+def test_a_process_without_a_gpu_is_refused_before_any_waits_for_it(monkeypatch, count, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

@@ -46,7 +46,7 @@ def changed(opt, key, value):
 
 
 def test_train_then_test(tmp_path, images, opt):
-    """All is written under the current folder; the test's table holds what training validated last."""
+    """Everything is written under the current folder; the test's table has the last values of the training."""
     opt["val"] = {"val_freq": 3, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
     opt["datasets"]["val_1"] = val_set("A", images, [2, 3], protocol="div2k")
     opt["logger"]["use_tb_logger"] = True
@@ -74,7 +74,7 @@ def test_a_mistake_is_one_line(tmp_path, opt):
     assert said == f"liif_basicsr: error: {tmp_path}/none.yml: cannot be read: No such file or directory\n"
 
 
-def test_what_the_system_refuses_is_one_line(tmp_path, opt):
+def test_system_errors_are_one_line(tmp_path, opt):
     (tmp_path / "experiments").write_text("no folder")
     ended = run(train, "-opt", str(write_options(tmp_path / "options.yml", opt)), folder=tmp_path)
     assert ended.status == 2 and "Traceback" not in ended.said
@@ -99,7 +99,7 @@ def test_an_interrupt_ends_in_a_line(tmp_path, opt):
     assert text.splitlines()[-1].startswith("liif_basicsr: interrupted") and "Traceback" not in text
 
 
-# What is refused --------------------------------------------------------------------------------------------
+# Invalid options --------------------------------------------------------------------------------------------
 
 
 COSINE = {"type": "CosineAnnealingRestartLR", "restart_weights": [1, 1]}
@@ -153,18 +153,18 @@ def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no options file"),
-        (b"- a\n- b\n", "is no options file"),
-        (b"a: [1\nb: 2", "is no options file, or not a safe one"),
-        (b"a: \xff\xfe", "is no options file, or not a safe one"),
-        (b"a: \x00", "is no options file, or not a safe one"),
-        (b"a: 2001-99-99", "is no options file, or not a safe one"),
+        (b"", "not an options file"),
+        (b"- a\n- b\n", "not an options file"),
+        (b"a: [1\nb: 2", "not an options file, or not a safe one"),
+        (b"a: \xff\xfe", "not an options file, or not a safe one"),
+        (b"a: \x00", "not an options file, or not a safe one"),
+        (b"a: 2001-99-99", "not an options file, or not a safe one"),
         (b"a: {3: b}", "an option must have a text as name, not 3"),
-        (b"{a: 1}: 2", "is no options file, or not a safe one"),
-        (b"[" * 5000, "is no options file, or not a safe one"),
+        (b"{a: 1}: 2", "not an options file, or not a safe one"),
+        (b"[" * 5000, "not an options file, or not a safe one"),
     ],
 )
-def test_what_is_no_options_file_is_reported(tmp_path, content, message):
+def test_invalid_options_files(tmp_path, content, message):
     path = tmp_path / "options.yml"
     path.write_bytes(content)
     with pytest.raises(LIIFError, match=f"options.yml: .*{message}") as error:
@@ -198,7 +198,7 @@ def test_forced_options_count(tmp_path, opt):
 
 
 def test_every_options_file_of_ours_passes(request):
-    """But for their data and the weights of VGG, which may not be there."""
+    """Except for their data and the weights of VGG, which may be missing."""
     for path in sorted((request.config.rootpath / "options").rglob("*.yml")):
         try:
             launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
