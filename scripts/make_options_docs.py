@@ -98,8 +98,9 @@ def _lines() -> Iterator[str]:
     yield from _section("#### Pairs", {"default": datasets.ExpectedPairs})
     yield from ("", "### degradation", "")
     yield _wrapped(
-        "A block, a type alone (`degradation: photo`), or `jpeg:60` and `jpeg:30-90`. What each one does: "
-        "[data](data.md#degradations). Ranges are [lowest, highest]; names that end in 2 belong to the second round."
+        "A block, a type alone (`degradation: photo`), or `jpeg:60` and `jpeg:30-90`. [The data page]"
+        "(data.md#degradations) describes each one. Ranges are [lowest, highest]; names that end in 2 "
+        "belong to the second round."
     )
     yield from _section("#### Every degradation", {"default": DegradationOptions}, intro="")
     for name in DEGRADATIONS:

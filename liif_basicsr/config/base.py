@@ -177,7 +177,7 @@ class PartialBlock(Block):
 
 
 class OpenBlock(PartialBlock):
-    """A block with further options of BasicSR or another project, in which near misses of known options are errors."""
+    """A block with further options of BasicSR or another project. Near misses of known options are errors."""
 
     @model_validator(mode="before")
     @classmethod
@@ -211,7 +211,7 @@ def validate(model: type[Model], block: Any, where: str = "") -> Model:
 
 
 def with_defaults(model: type[BaseModel], block: Any, where: str) -> dict[str, Any]:
-    """Validate a block and return it as it is written, with the defaults of missing options."""
+    """Validate a block; return it unchanged except that defaults are filled in."""
     return {**dict(validate(model, block, where)), **block}
 
 
@@ -343,7 +343,7 @@ def _limited(value: Any) -> Any:
 
 
 def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: str) -> str:
-    """Format a pydantic error as `<where>: <what is wrong>; <what to do>`."""
+    """Format a pydantic error in one line: the option, the problem, the remedy."""
     owner, field, value, path = _locate(model, block, problem)
     prefix = "".join(f"{part}: " for part in (where, *path) if part)
     kind, name = problem["type"], str(problem["loc"][-1]) if problem["loc"] else ""

@@ -110,7 +110,7 @@ class ValidationSet(Dataset):
     num_worker_per_gpu: int | None = Field(None, ge=0, description="no effect: the main process loads the images")
     prefetch_mode: PrefetchMode = None
     pin_memory: bool = Field(False, description="pin images in memory")
-    persistent_workers: Literal[False] = Field(False, description="there are no workers to keep")
+    persistent_workers: Literal[False] = Field(False, description="no effect: validation does not use workers")
     protocol: Literal["benchmark", "div2k"] | None = Field(
         None,
         description="color and border of `calculate_psnr_liif`: `benchmark` (luma, s) or `div2k` (RGB, s + 6)",
@@ -162,7 +162,7 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
 
     model_config = ConfigDict(extra="forbid")
 
-    scales: Scales | None = Field(None, description="whole numbers, of which one is drawn; `~` uses `scale`")
+    scales: Scales | None = Field(None, description="whole numbers; one is drawn per sample; `~` uses `scale`")
     scale_range: ScaleRange | None = Field(
         None, description="[lowest, highest]: reduce the ground truth to any scale up to the only one in `scales`"
     )

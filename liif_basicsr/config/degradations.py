@@ -1,4 +1,4 @@
-"""What the options of degradations share. Each degradation's own options are in its module."""
+"""Options and types shared by degradations. The options of one degradation are in its module."""
 from __future__ import annotations
 
 from typing import Annotated, Any

@@ -15,7 +15,7 @@ def scale_pair(value: Any, minimum: float = 0) -> tuple[float, float]:
         minimum: lowest scale; 0 itself is never allowed.
 
     Raises:
-        ValueError: `value` is no such scale, or 10 000 or more.
+        ValueError: `value` is not a scale within these limits.
     """
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or not all(_in_range(scale, minimum) for scale in pair):

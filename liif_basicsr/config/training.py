@@ -170,14 +170,14 @@ class Train(Block):
         description="`type` and arguments of one of BasicSR's schedulers"
     )
     total_iter: PositiveInt = Field(description="iterations")
-    warmup_iter: int = Field(-1, ge=-1, description="iterations over which the learning rate rises; -1 is none")
+    warmup_iter: int = Field(-1, ge=-1, description="iterations over which the learning rate rises; -1 disables it")
     pixel_opt: Loss | None = Field(None, description="loss on the sampled pixels, such as `L1Loss`")
     perceptual_opt: PerceptualLoss | None = Field(
         None, description="BasicSR's perceptual loss; needs `sample: patch`"
     )
     teacher: Teacher | None = Field(None, description="a network to imitate, see [teacher](#teacher)")
     freeze: list[Text] = Field([], description="parts of the network that are not trained, such as `[encoder]`")
-    ema_decay: float = Field(0, ge=0, lt=1, description="decay of the parameters' moving average; 0 is none")
+    ema_decay: float = Field(0, ge=0, lt=1, description="decay of the parameters' moving average; 0 disables it")
     amp: Precision | None = Field(
         None,
         description="autocast to `bfloat16` or `float16`; `auto` is bfloat16 if the processor has instructions for it",

@@ -140,6 +140,9 @@ def test_good_options_pass(tmp_path, images, opt):
         ("logger", None, "option 'logger' is missing"),
         ("logger:print_freq", 0, "logger: print_freq: expected an integer of at least 1, got 0"),
         ("logger:use_tb_logger", None, "logger: option 'use_tb_logger' is missing"),
+        ("valid", {"save_img": True}, "unknown option 'valid'; did you mean 'val'"),
+        ("dist_params", {"port": "29500"}, "dist_params: port: expected a number, got '29500'"),
+        ("train:optim_g:betas", [0.9, "0.99"], "train: optim_g: betas: expected a "),
         ("val", {"save_img": True}, "val: option 'val_freq' is missing"),
         ("val", {"val_frq": 3, "save_img": True}, "val: option 'val_freq' is missing; is 'val_frq' meant for it"),
     ],
@@ -148,6 +151,14 @@ def test_good_options_pass(tmp_path, images, opt):
 def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
     with pytest.raises(LIIFError, match=f"options.yml: .*{message}"):
         check(tmp_path, changed(opt, key, value))
+
+
+def test_debugging_needs_a_val_block(tmp_path, opt):
+    check(tmp_path, {**opt, "val": None})
+    with pytest.raises(LIIFError, match="val: expected a block of options, .*; remove the line val: ~"):
+        check(tmp_path, {**opt, "val": None, "name": "debug_x"})
+    with pytest.raises(LIIFError, match="val: expected a block of options"):
+        check(tmp_path, {**opt, "val": None}, "--debug")
 
 
 @pytest.mark.parametrize(

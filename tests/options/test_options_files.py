@@ -1,4 +1,4 @@
-"""The options files: the rows of the paper's tables differ in what they compare, and in nothing else."""
+"""The options files of the paper's tables differ only in the options that a table compares."""
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ OPTIONS = ROOT / "options"
 FILES = sorted(str(path.relative_to(OPTIONS).with_suffix("")) for path in OPTIONS.rglob("*.yml"))
 EDSR = {"type": "EDSR", "num_feat": 64, "num_block": 16}
 RDN = {"type": "RDN", "num_feat": 64, "num_block": 16, "num_layer": 8, "num_grow_ch": 64}
-# File -> all in which it differs from train_liif_edsr.yml, beside its name. Source: paper, section 4.
+# File -> differences from train_liif_edsr.yml, except its name. Source: paper, section 4.
 ROWS: dict[str, dict[str, Any]] = {
     "train_liif_rdn": {"network_g:encoder": RDN},
     "train_metasr_edsr": {"network_g": {"type": "MetaSR", "encoder": EDSR, "hidden_dim": 256}},
@@ -39,7 +39,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def baseline(encoder: dict[str, Any], scale: int) -> dict[str, Any]:
-    """What a network of one scale differs in, as `train_edsr-baseline-x2.yaml` of the official code."""
+    """Differences of a fixed-scale network, as in `train_edsr-baseline-x2.yaml` of the official code."""
     paired = {
         "type": "ArbitraryScalePairedDataset", "dataroot_gt": "datasets/DIV2K/DIV2K_train_HR.pixels",
         "dataroot_lq": "datasets/DIV2K/DIV2K_train_LR_bicubic_X{scale}.pixels", "filename_tmpl": "{}x{scale}",
@@ -63,7 +63,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 def change(options: dict[str, Any], keys: str, value: Any) -> None:
-    """Set what `block:option` names; None takes it away."""
+    """Set the option `block:option`; None removes it."""
     *path, last = keys.split(":")
     for key in path:
         options = options[key]
@@ -74,7 +74,7 @@ def change(options: dict[str, Any], keys: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_of_the_papers_tables_differs_in_what_it_compares_alone(name):
+def test_rows_of_the_papers_tables(name):
     expected = options_of("train_liif_edsr")
     for keys, value in {"name": Path(name).name, **ROWS[name]}.items():
         change(expected, keys, value)
@@ -82,7 +82,7 @@ def test_a_row_of_the_papers_tables_differs_in_what_it_compares_alone(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_options_file_has_its_files_name_and_tells_how_it_is_run(name):
+def test_name_and_command_in_options_file(name):
     path = OPTIONS / f"{name}.yml"
     text, script = path.read_text(), path.name.partition("_")[0]
     assert options_of(name)["name"] == path.stem

@@ -1,4 +1,4 @@
-"""Every options file, but small, through BasicSR's own pipelines: two iterations and a validation, or a test."""
+"""Every options file, made small, runs in BasicSR's pipelines: two iterations and a validation, or a test."""
 from __future__ import annotations
 
 import json
@@ -18,10 +18,10 @@ from liif_basicsr.data.prepare.celeba_hq import celeba_hq
 from liif_basicsr.data.prepare.storing import Settings, open_any, store
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, cached, checkpoint
 
-# Stands in for a model that would be downloaded.
+# Replaces models that would be downloaded.
 TEACHER = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "hidden_dims": [8]}
 SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidden_dim": 8, "num_freq": 4}
-# Parameters at full size: those of the official code, less the mean shifts that it does not use.
+# Number of parameters of the official code, without its unused mean shifts.
 COUNTS = {
     "train_liif_edsr": 1_567_299, "train_liif_rdn": 22_320_835,
     "train_lte_edsr": 1_714_243, "train_lmliif_edsr": 1_386_067,
@@ -32,7 +32,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_a_network_has_as_many_parameters_as_in_the_paper(name: str) -> None:
+def test_number_of_parameters(name: str) -> None:
     with torch.device("meta"):
         net = build_network(options_of(name)["network_g"])
     assert sum(p.numel() for p in net.parameters()) == COUNTS[name]
@@ -46,7 +46,7 @@ def images(folder: Path, size: int, count: int = 2, name: str = "{:04}") -> Path
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small data wherever the options files look for it."""
+    """A folder with small data at all paths in the options files."""
     root = tmp_path_factory.mktemp("world")
     data = root / "datasets"
     one, pixels = Settings(processes=1), Settings(pixels=True, processes=1)
@@ -75,10 +75,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shrink(opt: dict[str, Any]) -> dict[str, Any]:
-    """The same training or test in a moment, on the CPU."""
+    """Reduce a training or test to seconds on the CPU."""
     opt["num_gpu"] = 0
     net, weights = opt["network_g"], opt["path"]["pretrain_network_g"]
-    if weights not in BUNDLED:  # whose size is what it is
+    if weights not in BUNDLED:  # of fixed size
         for block in (net, net["encoder"]):
             block |= {key: value for key, value in SMALL.items() if key in block}
         if net["type"] in ("LIIF", "LTE"):
@@ -88,7 +88,7 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
         if "lq_size" in train_set:
             count = 64 * train_set["sample_q"] // train_set["lq_size"] ** 2
             train_set |= {"sample_q": 64 if train_set.get("sample") == "patch" else count, "lq_size": 8}
-        if "grid_opt" in opt["train"]:  # which needs larger windows
+        if "grid_opt" in opt["train"]:  # needs larger windows
             train_set |= {"sample_q": 21**2, "lq_size": 16}
         if train_set.get("scale_range"):  # the images have six times the sides of such an input
             train_set["scale_range"] = [min(scale, 6) for scale in train_set["scale_range"]]
@@ -99,14 +99,14 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
             opt["val"]["val_freq"] = 2
         if "network_d" in opt:
             opt["network_d"]["num_feat"] = 4
-            opt["train"]["net_d_init_iters"] = 0  # more than there are
+            opt["train"]["net_d_init_iters"] = 0
         if opt["train"].get("perceptual_opt"):
             opt["train"]["perceptual_opt"] |= {"vgg_type": "vgg11", "layer_weights": {"conv1_1": 1}}
     return opt
 
 
 def provide(opt: dict[str, Any]) -> None:
-    """The files that a training before this one, or a download, would have left."""
+    """Write the files of a preceding training or download."""
     teacher = (opt.get("train", {}).get("teacher") or {}).get("path")
     for weights in {opt["path"]["pretrain_network_g"], teacher} - {None, *BUNDLED}:
         network = TEACHER if weights in DOWNLOADS else opt["network_g"]
@@ -120,7 +120,7 @@ def provide(opt: dict[str, Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning", "ignore:.*weight enum.*:UserWarning")
 @pytest.mark.parametrize("name", FILES)
-def test_an_options_file_runs(name: str, world: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
+def test_options_file_runs(name: str, world: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
     import basicsr.test
     import basicsr.train
 

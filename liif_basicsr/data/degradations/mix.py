@@ -19,7 +19,7 @@ class Mix:
     class Options(DegradationOptions):
         """Options of the degradation."""
 
-        parts: list[Any] = Field(description="a list of degradations, one of which is drawn for each image")
+        parts: list[Any] = Field(description="degradations; one is drawn for each image")
         part_prob: Annotated[list[float], probabilities()] = Field(description="how often each part is drawn")
 
         @model_validator(mode="after")
