@@ -1,4 +1,4 @@
-"""An image rendered in tiles, blocks and windows equals the one rendered in a single piece."""
+"""Rendering in tiles, blocks and windows equals rendering the whole image at once."""
 from __future__ import annotations
 
 from typing import Any
@@ -10,7 +10,7 @@ from liif_basicsr.rendering.memory import Tiling
 
 
 def assert_tiling_is_exact(net: Any, data: st.DataObject, tile: int, block: int) -> None:
-    """Draw sizes and a window, and render it in tiles of `tile` inputs and blocks of `block` outputs."""
+    """Check a random window of a random size, rendered in tiles of `tile` inputs and blocks of `block` outputs."""
     h, w = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
     size = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
     top, left = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))
@@ -20,5 +20,5 @@ def assert_tiling_is_exact(net: Any, data: st.DataObject, tile: int, block: int)
     net.tiling = Tiling(tile, block * 4 * net.decoder.floats_per_pixel)
     part = net.render(lq, size, window)
     expected = whole[:, :, top : top + window[2], left : left + window[3]]
-    # Float32 rounding: the random search found differences of 4e-6.
+    # Rounding in float32: a random search found differences of 4e-6.
     torch.testing.assert_close(part, expected, rtol=1e-5, atol=1e-5)

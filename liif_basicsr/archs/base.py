@@ -19,14 +19,14 @@ class Decoder(nn.Module, ABC):
     """Turns features and places into values. Subclasses implement `query`; the other methods are optional.
 
     A decoder that can do part of its work once per image overrides `prepare`. One that decodes whole images faster
-    than it answers queries overrides `decode`, whose output must equal that of `query` to rounding.
+    than it answers queries overrides `decode`, which must equal `query` to rounding.
 
     Attributes:
         prepare_halo: radius of `prepare` in features.
         floats_per_pixel: approximate number of activations per pixel in `decode`; it determines the block size.
         uses_threads: whether `decode` benefits from several threads in small windows.
-        max_scale: in whole images the cell is not smaller than at this scale; None for no limit. The official tests of
-            LTE and LM-LIIF limit it to the largest scale of training.
+        max_scale: scale whose cell is the smallest that whole images use; None for no limit. The official tests of LTE
+            and LM-LIIF use the largest scale of training.
     """
 
     prepare_halo = 0
@@ -47,7 +47,7 @@ class Decoder(nn.Module, ABC):
         """
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute once per image whatever depends on the features alone: (B, C, h, w) to (B, C', h, w)."""
+        """Compute the terms that depend only on the features, once per image: (B, C, h, w) to (B, C', h, w)."""
         return feat
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:

@@ -78,7 +78,7 @@ class AxisBasis(nn.Module):
             rel_cell: size of a queried pixel, a feature being 2 wide; broadcasts to `above`.
 
         Returns:
-            (..., 2, R), for the feature below and the one above.
+            (..., 2, R): the functions of the lower feature and of the upper one.
         """
         share = torch.stack([1 - above, above], dim=-1)
         rel = 2 * torch.stack([above, above - 1], dim=-1)
@@ -158,7 +158,7 @@ class ContinuousShuffleDecoder(Decoder):
         return outputs.to(torch.promote_types(outputs.dtype, torch.float32)).sum(2)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: contract rows first, of which there are few, then columns."""
+        """Decode in blocks: contract rows first, at the input's number of columns, then columns."""
         r, d = self.num_basis, self.num_out_ch
         # (rows, R, D, columns, R), so that the contributions of adjacent features are adjacent in memory.
         grid = with_border(prepared[0].unflatten(0, (r, d, r)).permute(3, 0, 1, 4, 2))

@@ -16,7 +16,7 @@ def unfolded_linear(feat: Tensor, weight: Tensor, bias: Tensor, kernel_size: int
         weight: (D, C * kernel_size**2), inputs in the order of `torch.nn.functional.unfold`, (c, ky, kx).
         bias: (D,).
     """
-    # This order is that of a flattened convolution weight.
+    # A flattened convolution weight has the same order.
     weight = weight.unflatten(1, (feat.shape[1], kernel_size, kernel_size))
     weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
     return F.conv2d(feat, weight, bias, padding=kernel_size // 2)
@@ -45,7 +45,7 @@ def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
 
     Args:
         outputs: (sides, sides, ..., D).
-        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), of shapes that broadcast to that of the outputs.
+        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), see `corner_index`; broadcast to the outputs without D.
 
     Returns:
         (..., D).

@@ -86,7 +86,7 @@ class UnshuffledOutput(nn.Module):
     @torch.no_grad()
     def _probe(self, window: int, num_in_ch: int, num_out_ch: int) -> tuple[int, int]:
         """Find the multiple of input sides and the scale, from small images of odd sizes."""
-        training, reason = self.arch.training, "produces no image"
+        training, reason = self.arch.training, "no image"
         self.arch.eval()
         for multiple in (window * n for n in MULTIPLES):
             h, w = (-(-n // multiple) * multiple for n in (17, 23))
@@ -100,5 +100,5 @@ class UnshuffledOutput(nn.Module):
                 if scale >= 1 and out.shape[2:] == (h * scale, w * scale):
                     self.arch.train(training)
                     return multiple, scale
-            reason = f"produces no image of {num_out_ch} channels that is larger by an integer factor"
-        raise LIIFError(f"{self.where}: for an input of {h}x{w} it fails: {reason}") from None
+            reason = f"expected an output of {num_out_ch} channels that is larger by an integer factor"
+        raise LIIFError(f"{self.where}: fails on an input of {h}x{w}: {reason}") from None

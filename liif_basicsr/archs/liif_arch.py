@@ -67,7 +67,7 @@ class LIIFDecoder(Decoder):
         in_channels: channels of the feature grid.
         hidden_dims, local_ensemble, feat_unfold, cell_decode, num_out_ch: see `LIIF`.
 
-    Source: LIIF, section 3. The parameters and their layout are those of the official code.
+    Source: LIIF, section 3. The parameters have the layout of the official code.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class LIIFDecoder(Decoder):
         index_y, rel_y = pixels.y.corners(self.sides)
         index_x, rel_x = pixels.x.corners(self.sides)
         weight_y, weight_x, *weight_cell = self.coord_weight.T
-        # All pixels have the same cell, so its term joins that of the rows.
+        # All pixels have the same cell, so its term is added to the rows' terms.
         cell_term: Any = sum(w * axis.rel_cell for w, axis in zip(weight_cell, (pixels.y, pixels.x), strict=False))
         term_y = (rel_y[..., None] * weight_y + cell_term).to(grid.dtype)
         term_x = (rel_x[..., None] * weight_x).to(grid.dtype)

@@ -89,7 +89,7 @@ class LMLIIFDecoder(Decoder):
         in_channels: channels of the feature grid.
         others: see `LMLIIF`.
 
-    Source: LM-LIIF, section 3. The parameters and their layout are those of the official code.
+    Source: LM-LIIF, section 3. The parameters have the layout of the official code.
     """
 
     floats_per_pixel = 40  # the outputs of four corners, three times; `FeatureMLPs` bounds its own memory
@@ -115,7 +115,7 @@ class LMLIIFDecoder(Decoder):
         self.render_dim, self.render_depth = render_dim, render_depth
         self.cell_decode, self.mod_input, self.mod_scale, self.mod_shift = cell_decode, mod_input, mod_scale, mod_shift
         self.max_scale = max_scale
-        # Inputs of each MLP before those of coordinate and cell; outputs of the latent MLP before the latent.
+        # Inputs of each MLP before the coordinate and the cell; outputs of the latent MLP before the latent.
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         self.num_render_in = render_dim if mod_input else in_channels
         self.num_mod = render_dim * render_depth * (mod_scale + mod_shift)
@@ -219,7 +219,7 @@ class LMLIIFDecoder(Decoder):
 
 
 def _all_equal(cell: Tensor) -> bool:
-    """Whether all queries of each image have the same cell; False on a device that would have to be waited for."""
+    """Whether all queries of each image have the same cell; False, without a check, on devices other than the CPU."""
     if cell.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return bool((cell == cell[:, :1]).all())

@@ -59,15 +59,15 @@ class LTE(ContinuousNetwork):
 class LTEDecoder(Decoder):
     """LTE's decoder, equal to the plain form to rounding in outputs and gradients.
 
-    Two 3x3 convolutions estimate amplitudes and frequencies at each feature, once per image. A query computes its
-    angles, their cosines and sines, and the MLP, none of which is linear in the former. The phase depends on the cell
-    alone, so an image has one. In an image, terms of the row are added at the input's number of columns.
+    Two 3x3 convolutions estimate amplitudes and frequencies at each feature, once per image. The rest is
+    nonlinear in them and is computed per query: angles, their cosines and sines, and the MLP. The phase depends only on
+    the cell, so all pixels of an image share it. In an image, terms of an output row are added once per feature column.
 
     Args:
         in_channels: channels of the feature grid.
         hidden_dims, num_freq, max_scale, num_out_ch: see `LTE`.
 
-    Source: LTE, section 3. The parameters and their layout are those of the official code.
+    Source: LTE, section 3. The parameters have the layout of the official code.
     """
 
     prepare_halo = 1
@@ -127,7 +127,7 @@ class LTEDecoder(Decoder):
         index_y, rel_y = pixels.y.corners()
         index_x, rel_x = pixels.x.corners()
         phase = self.phases(rel_y.new_tensor([pixels.y.rel_cell, pixels.x.rel_cell]))
-        like = self.layers[0](amplitude[0, :1])  # autocast may choose another precision than that of the features
+        like = self.layers[0](amplitude[0, :1])  # autocast may choose another precision than the features'
         mlp = fused_mlp(list(self.layers), like, relu_first=False)
         for rows, cols in pixels.blocks:
             iy, ix = index_y[:, rows], index_x[:, cols]

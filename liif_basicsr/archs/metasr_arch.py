@@ -58,7 +58,7 @@ class MetaDecoder(Decoder):
         in_channels: channels of the feature grid.
         hidden_dim, num_out_ch: see `MetaSR`.
 
-    Source: Meta-SR, sections 3.2 and 3.3. The parameters and their layout are those of the official LIIF code.
+    Source: Meta-SR, sections 3.2 and 3.3. The parameters have the layout of the official LIIF code.
     """
 
     prepare_halo = 1

@@ -43,8 +43,8 @@ class PixelShuffleDecoder(ResampleDecoder):
         scale: 2, 3, 4 or 8.
         num_out_ch: channels of the output.
 
-    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters and their layout are those of the official LIIF
-    code (for RDN in configuration B, where all widths are equal).
+    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters have the layout of the official LIIF code
+    (for RDN in configuration B, where all widths are equal).
     """
 
     prepare_halo = 2  # the upsampler's convolutions reach less than 2 features in total

@@ -21,7 +21,7 @@ from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.renderer import EncodedImage
 from liif_basicsr.rendering.warped import render_warped
-from liif_basicsr.rendering.warps import Homography, Table, Warp
+from liif_basicsr.rendering.warps import Homography, PixelMap, Warp
 
 # Output pixels of a band. Each tile is encoded once per band.
 BAND = 1 << 24
@@ -95,8 +95,8 @@ def remap(
     Raises:
         LIIFError: the maps differ in shape, or have NaN or infinities; else see `warp`.
     """
-    table = Table(map_x, map_y)
-    return _warp(image, lambda in_size: table, model, fill, device, precision, bgr)
+    pixel_map = PixelMap(map_x, map_y)
+    return _warp(image, lambda in_size: pixel_map, model, fill, device, precision, bgr)
 
 
 @returns_same_kind

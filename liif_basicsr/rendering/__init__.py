@@ -1,1 +1,1 @@
-"""Whole images in bounded memory, whatever the network."""
+"""Rendering of whole and warped images in bounded memory, for every network."""

@@ -64,7 +64,7 @@ class Bands:
 
 
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Yield each block (C, r, c) of an image's features at hand (C, th, tw), upscaled bilinearly.
+    """Yield each block (C, r, c) of an image region (C, th, tw), upscaled bilinearly.
 
     Equals `grid_sample` with border padding to rounding.
     """

@@ -93,7 +93,7 @@ class Slots(NamedTuple):
 def sort_by_feature(index: np.ndarray, rel: np.ndarray, device: torch.device) -> Slots:
     """Group pixels by the features that they see.
 
-    The counts determine shapes, so they are computed in NumPy: reading them back from a device would wait for it.
+    The counts determine shapes, so they are computed in NumPy: reading them back would wait for the device.
 
     Args:
         index: (sides, R) int64, the features that R pixels see.

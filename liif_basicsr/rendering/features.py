@@ -28,7 +28,7 @@ class Features:
         lq: (1, C, h, w).
         encode: maps (1, C, h, w) to (1, D, h, w).
         radius: receptive radius of `encode` in pixels.
-        tile: longest edge of a tile, the unit in which callers ask for regions.
+        tile: longest edge of a tile. Callers request regions tile by tile.
         threads: torch threads that encode; None for the current number.
     """
 
@@ -157,7 +157,7 @@ def open_features(
     tile: int | None = None,
     threads: int | None = None,
 ) -> Features:
-    """Choose how to encode an image: exactly where the receptive field is bounded or the image small, else blended.
+    """Choose how to encode an image: exactly if the receptive field is bounded or the image small, or in blended tiles.
 
     Args:
         lq: (1, C, h, w).

@@ -37,7 +37,7 @@ def can_fuse(like: Tensor) -> bool:
 
 
 def relu_(x: Tensor) -> Tensor:
-    """Apply ReLU in place. On bfloat16, whose sign bit is that of an int16, this is five times faster on a CPU."""
+    """Apply ReLU in place. For bfloat16, clamping the bits as int16 is five times faster on a CPU."""
     if x.dtype == torch.bfloat16:
         x.view(torch.int16).clamp_min_(0)
         return x

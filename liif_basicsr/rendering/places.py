@@ -1,8 +1,7 @@
-"""Where queries and output pixels lie among the features of an image.
+"""Feature indices and offsets of queries and output pixels.
 
-A decoder works on the features at hand: those of the whole image, or of one tile. The classes here compute feature
-indices and offsets in the whole image and count indices from the first feature at hand, so that decoders need not know
-about tiles.
+A decoder works on the features at hand, of the whole image or of one tile. The classes here locate coordinates in the
+whole image and count feature indices from the first feature at hand. Decoders therefore need not know about tiles.
 """
 from __future__ import annotations
 
@@ -129,7 +128,7 @@ class PixelAxis(Axis):
         pixels: the rows or columns.
         n_out: rows or columns of the whole output.
         n, first, count: see `Axis`.
-        max_scale: the cell is not smaller than at this scale; None for no limit.
+        max_scale: scale whose cell is the smallest to use; None for no limit.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class PixelAxis(Axis):
 
 
 class PixelGrid:
-    """A window of output pixels and the blocks in which it is decoded.
+    """A window of output pixels, divided into the blocks that are decoded at a time.
 
     Args:
         y, x: its rows and columns.

@@ -18,7 +18,7 @@ from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# Features around the four next to a query that `sample` provides at least.
+# Minimal number of features that `sample` provides around the four next to a query.
 MARGIN = 4
 
 
@@ -49,7 +49,7 @@ class EncodedImage:
         """Render the image, or a window of it, at any size.
 
         The image is encoded in overlapping tiles, so that seams are exact, and each tile's output pixels are decoded in
-        blocks. The result equals that of one tile and one block to rounding.
+        blocks. Tiles and blocks change the result only by rounding.
 
         Args:
             size: (H, W) of the whole output.
@@ -181,7 +181,7 @@ def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) 
 
     Args:
         n_out, n_in: pixels of the whole output and of the whole input along the axis.
-        halo: inputs beyond the two around an output that it depends on.
+        halo: number of inputs on each side, beyond the two around an output, that it depends on.
     """
     count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):

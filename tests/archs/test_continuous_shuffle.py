@@ -1,4 +1,4 @@
-"""ContinuousShuffleSR against a plain float64 form, and against the pixel shuffle that it continues."""
+"""ContinuousShuffleSR against a plain float64 implementation and a discrete pixel shuffle."""
 from __future__ import annotations
 
 import math
@@ -22,7 +22,7 @@ def small_decoder(num_basis: int = 3) -> ContinuousShuffleDecoder:
 
 
 def plain_basis(basis, rel, rel_cell):
-    """The functions (R,) of one relative coordinate and cell."""
+    """Return the functions (R,) of one relative coordinate and cell."""
     x = np.array([rel, rel_cell])
     for k, layer in enumerate(basis.layers):
         x = layer.weight.numpy(force=True) @ x + layer.bias.numpy(force=True)
@@ -31,19 +31,19 @@ def plain_basis(basis, rel, rel_cell):
     return x
 
 
-def plain_colour(decoder, coefficients, point, cell):
-    """The colour (3,) at `point` (y, x): each of the four features' bilinear form, in bilinear proportions."""
+def plain_color(decoder, coefficients, point, cell):
+    """Return the color (3,) at `point` (y, x): the four features' bilinear forms, interpolated bilinearly."""
     (h, w), r = coefficients.shape[1:], decoder.num_basis
     y, x = ((p + 1) / 2 * n - 0.5 for p, n in zip(point, (h, w), strict=True))
-    colour = np.zeros(3)
+    color = np.zeros(3)
     for i in (math.floor(y), math.floor(y) + 1):
         for j in (math.floor(x), math.floor(x) + 1):
             form = coefficients[:, min(max(i, 0), h - 1), min(max(j, 0), w - 1)].reshape(r, 3, r)
             along_y = plain_basis(decoder.basis_y, 2 * (y - i), cell[0] * h)
             along_x = plain_basis(decoder.basis_x, 2 * (x - j), cell[1] * w)
             share = (1 - abs(y - i)) * (1 - abs(x - j))
-            colour += share * np.einsum("a,acb,b->c", along_y, form, along_x)
-    return colour
+            color += share * np.einsum("a,acb,b->c", along_y, form, along_x)
+    return color
 
 
 @settings(max_examples=20)
@@ -57,17 +57,17 @@ def test_outputs_equal_the_plain_form(h, w, seed):
         output, coefficients = decoder(feat, coord, cell).numpy(force=True), decoder.prepare(feat).numpy(force=True)
     for b in range(2):
         for q in range(4):
-            plain = plain_colour(decoder, coefficients[b], coord[b, q].numpy(force=True), cell[b, q].numpy(force=True))
+            plain = plain_color(decoder, coefficients[b], coord[b, q].numpy(force=True), cell[b, q].numpy(force=True))
             np.testing.assert_allclose(output[b, q], plain, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_at_a_whole_scale_it_is_a_convolution_and_a_pixel_shuffle(scale):
+def test_integer_scales_equal_convolution_and_pixel_shuffle(scale):
     decoder, r = small_decoder().float(), 3
     feat = torch.randn(1, 5, 6, 4)
     size = (6 * scale, 4 * scale)
     with torch.no_grad():
-        # Along an axis a phase's two features are two of the three around its own.
+        # Each phase uses two of the three features around its own along an axis.
         kernels = []
         for basis in (decoder.basis_y, decoder.basis_x):
             kernel = torch.zeros(scale, 3, r)
@@ -85,7 +85,7 @@ def test_at_a_whole_scale_it_is_a_convolution_and_a_pixel_shuffle(scale):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_coefficients_are_those_of_plain_convolutions_with_and_without_gradients(dtype, monkeypatch):
+def test_coefficients_equal_plain_convolutions(dtype, monkeypatch):
     monkeypatch.setattr(memory, "BODY_FEATURES", 7)  # the last part is smaller
     decoder, feat = small_decoder().float(), torch.randn(2, 5, 4, 6)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
@@ -103,7 +103,7 @@ def test_coefficients_are_those_of_plain_convolutions_with_and_without_gradients
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
-def test_what_is_not_a_number_reaches_the_coefficients_of_its_feature(precision):
+def test_nan_spreads_to_adjacent_coefficients(precision):
     decoder, feat = small_decoder().float(), torch.randn(1, 5, 4, 6)
     feat[0, 2, 1, 3] = torch.nan
     with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
@@ -113,7 +113,7 @@ def test_what_is_not_a_number_reaches_the_coefficients_of_its_feature(precision)
     assert torch.equal(found, near.expand_as(found))
 
 
-def test_the_functions_stay_in_float32_under_autocast():
+def test_basis_stays_in_float32_under_autocast():
     basis = small_decoder().float().basis_y
     with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         half = basis(torch.rand(5), torch.rand(5))
@@ -121,7 +121,7 @@ def test_the_functions_stay_in_float32_under_autocast():
 
 
 @pytest.mark.parametrize("name", ["num_feat", "num_layer", "num_basis", "basis_dim"])
-def test_widths_below_1_are_refused(name):
+def test_widths_below_1(name):
     with pytest.raises(LIIFError, match=f"network_g: {name}: must be a whole number of at least 1"):
         ContinuousShuffleSR({"type": "EDSR", "num_feat": 4, "num_block": 1}, **{name: 0})
 

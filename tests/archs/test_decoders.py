@@ -1,4 +1,4 @@
-"""The contract of every decoder: its fast path equals its queries in tiles, windows, dtypes and gradients."""
+"""The contract of every decoder: `decode` equals its queries in tiles, windows and all precisions."""
 from __future__ import annotations
 
 import copy
@@ -34,7 +34,7 @@ SIZES = [(10, 14), (15, 21), (13, 31), (5, 7), (4, 3), (150, 210)]
 
 
 class FirstChannels(Decoder):
-    """A minimal decoder: `query` alone."""
+    """A minimal decoder that only implements `query`."""
 
     def query(self, prepared, places):
         grid = places.grid().to(prepared.dtype)
@@ -161,7 +161,7 @@ def test_encoded_image_renders_in_every_precision(name):
 
 
 @each_decoder
-def test_gradients_reach_every_parameter_and_equal_those_in_float64(name):
+def test_gradients_equal_float64(name):
     gradients = []
     for dtype in (torch.float32, torch.float64):
         net = small_network(name).to(dtype)

@@ -1,7 +1,7 @@
-"""Networks on a GPU, as far as that can be held without one: shapes and devices of faked tensors.
+"""Networks on a GPU, checked without one: shapes and devices of fake tensors.
 
-Every operation must be on one device, and nothing in the way of an image may wait for a value on it. Backward cannot be
-faked without a driver.
+All operations must run on the GPU, and rendering must not read values back from it. The backward pass is not tested: it
+needs a driver even with fake tensors.
 """
 import pytest
 import torch
@@ -11,14 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from liif_basicsr.plugin.versions import numbers
 
 pytestmark = pytest.mark.skipif(
-    numbers(torch.__version__) < [2, 6], reason="this torch needs a driver even for what is faked"
+    numbers(torch.__version__) < [2, 6], reason="this torch needs a driver even for fake tensors"
 )
-# Their queries read one value back: as many pixels are resampled as the largest cell asks for.
+# Their queries read one value back: the largest cell, which determines the size of the filter.
 READS = {"PixelShuffleSR", "FixedScaleSR"}
 
 
 def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """A network whose parameters are faked on a GPU; to be called within FakeTensorMode."""
+    """Replace a network's parameters by fake tensors on a GPU. Call it within FakeTensorMode."""
     for module in net.modules():
         for tensors in (module._parameters, module._buffers):
             for key, value in tensors.items():
@@ -32,7 +32,7 @@ def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("skip", [None, "bilinear"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_images_and_queries_stay_on_their_device_and_wait_for_nothing(name, skip, dtype):
+def test_everything_stays_on_the_gpu(name, skip, dtype):
     net = small_network(name)
     net.input_skip = skip
     with FakeTensorMode(allow_non_fake_inputs=False), torch.no_grad():

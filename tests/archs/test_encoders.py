@@ -1,4 +1,4 @@
-"""Every encoder keeps the contract of `liif_basicsr.archs.encoders`."""
+"""Every encoder fulfills the contract of `liif_basicsr.archs.encoders`."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,11 +41,11 @@ def spec(request):
     return CASES[request.param]
 
 
-def test_every_encoder_is_held_to_the_contract():
+def test_every_encoder_is_covered():
     assert {case["type"] for case in CASES.values()} == set(list_encoders())
 
 
-def test_it_keeps_any_height_and_width_and_its_input(spec):
+def test_output_shape_and_unmodified_input(spec):
     encoder = build_encoder(spec).eval()
     for size in SIZES:
         x = torch.rand(2, 3, *size) * 2 - 1
@@ -57,24 +57,24 @@ def test_it_keeps_any_height_and_width_and_its_input(spec):
         assert features.isfinite().all()
 
 
-def test_every_parameter_learns(spec):
+def test_every_parameter_gets_a_gradient(spec):
     encoder = build_encoder(spec).train()
     encoder(torch.rand(2, 3, 9, 11) * 2 - 1).square().mean().backward()
     for name, param in encoder.named_parameters():
         assert param.grad is not None and param.grad.isfinite().all(), name  # noqa: PT018
 
 
-def test_its_radius_is_exact(spec):
+def test_receptive_radius_is_exact(spec):
     encoder = build_encoder(spec).eval()
     radius = encoder.receptive_radius
     if radius is None:
-        pytest.skip("has none")
+        pytest.skip("unbounded receptive field")
     distance = (torch.arange(2 * radius + 5) - (radius + 2)).abs()
     x = torch.zeros(1, 3, 3, len(distance))
-    x[..., 1, radius + 2] = torch.nan  # spoils all that it reaches, also where an activation is shut
+    x[..., 1, radius + 2] = torch.nan  # spreads to every dependent feature, even through inactive ReLUs
     with torch.no_grad():
-        for along in (encoder(x), encoder(x.mT).mT):
-            assert torch.equal(along.isnan().any(1).any(1)[0], distance <= radius)
+        for features in (encoder(x), encoder(x.mT).mT):
+            assert torch.equal(features.isnan().any(1).any(1)[0], distance <= radius)
 
 
 def test_tiling_is_exact(spec):
@@ -84,7 +84,7 @@ def test_tiling_is_exact(spec):
     torch.testing.assert_close(net.render(lq, (41, 83)), whole, rtol=0, atol=1e-5)
 
 
-def test_weights_tell_all_in_any_memory_format(spec):
+def test_loaded_weights_and_memory_format_keep_the_output(spec):
     one, two = build_encoder(spec).eval(), build_encoder(spec).eval()
     two.load_state_dict(one.state_dict())
     x = torch.rand(2, 3, 9, 10)
@@ -97,8 +97,8 @@ def test_weights_tell_all_in_any_memory_format(spec):
     ({"type": "RDN"}, 22_320_835),
     ({"type": "RCAN"}, 15_642_083),
 ])
-def test_liif_has_the_papers_number_of_parameters(spec, count):
-    # The paper prints 1.57M and 22.3M; for RCAN it has none, this is the official code's.
+def test_number_of_parameters(spec, count):
+    # The paper reports 1.57M and 22.3M. It omits RCAN, whose number is from the official code.
     assert sum(p.numel() for p in LIIF(spec).parameters()) == count
 
 
@@ -120,7 +120,7 @@ def test_official_names(spec, official):
     assert len(set(names.values())) == len(names)
 
 
-def test_rdn_is_its_papers_equations():
+def test_rdn_equals_the_paper():
     encoder = build_encoder(CASES["RDN"])
     weights = {encoder.official_key(name): param for name, param in encoder.state_dict().items()}
 
@@ -141,7 +141,7 @@ def test_rdn_is_its_papers_equations():
 
 
 @pytest.mark.parametrize("name", ["EDSR", "RCAN"])
-def test_it_equals_basicsr_s_own_of_that_name(name):
+def test_encoder_equals_basicsr(name):
     sizes = {key: value for key, value in CASES[name].items() if key != "type"}
     other = build_encoder(tapped(name, **IO, **sizes, img_range=1, rgb_mean=[0, 0, 0]))
     encoder = build_encoder(CASES[name])
@@ -152,14 +152,14 @@ def test_it_equals_basicsr_s_own_of_that_name(name):
     torch.testing.assert_close(encoder(x), other(x * 2 - 1))
 
 
-def test_windows_are_filled_with_the_mirrored_image():
+def test_windows_are_padded_by_reflection():
     encoder = build_encoder(CASES["SwinIR"]).eval()
     x = torch.rand(1, 3, 13, 10)
     whole = F.pad(x, (0, 2, 0, 3), mode="reflect")
     torch.testing.assert_close(encoder(x), encoder(whole)[:, :, :13, :10])
 
 
-def test_a_tapped_architecture_gives_what_its_own_upsampler_gets():
+def test_tapped_features_equal_the_upsampler_input():
     encoder = build_encoder(CASES["BasicSRArch-RRDBNet"])
     from basicsr.archs.rrdbnet_arch import RRDBNet
 
@@ -172,7 +172,7 @@ def test_a_tapped_architecture_gives_what_its_own_upsampler_gets():
     torch.testing.assert_close(encoder((lq - 0.5) / 0.5), shallow + net.conv_body(net.body(shallow)))
 
 
-def test_any_module_can_be_the_tap():
+def test_any_module_as_tap():
     shallow = build_encoder(CASES["BasicSRArch-EDSR"] | {"tap": "body.1", "receptive_radius": None})
     assert [name for name, _ in shallow.arch.named_parameters()] == [
         f"{layer}.{kind}" for layer in ("conv_first", "body.0.conv1", "body.0.conv2") for kind in ("weight", "bias")
@@ -204,7 +204,7 @@ def test_any_module_can_be_the_tap():
     ({"type": "RDN", "num_layers": 3}, "did you mean 'num_layer'"),
     ({"type": "Swin"}, "did you mean 'SwinIR'"),
 ])
-def test_what_does_not_exist_or_fit_is_named(spec, says):
+def test_invalid_arguments(spec, says):
     with pytest.raises(LIIFError, match=says) as caught:
         build_encoder(spec)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""FixedScaleSR: at its own scale the architecture itself, at others its output as Pillow resizes it."""
+"""FixedScaleSR equals the architecture at its own scale, and Pillow's resized output at others."""
 from __future__ import annotations
 
 from typing import Any
@@ -24,7 +24,7 @@ SWIN = {"type": "SwinIR", "img_size": 8, "window_size": 8, "embed_dim": 12, "dep
 EDSR = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "upscale": 3}
 ARCHS = [(RRDB, 4, 1), ({**RRDB, "scale": 2}, 2, 2), ({**SRVGG, "upscale": 2}, 2, 1), (SWIN, 2, 8), (EDSR, 3, 1)]
 
-# BasicSR's SwinIR uses meshgrid in a way that torch warns of.
+# BasicSR's SwinIR calls meshgrid without `indexing`.
 pytestmark = pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")
 
 
@@ -34,7 +34,7 @@ def network(arch: dict[str, Any] = RRDB, **arguments: Any) -> FixedScaleSR:
 
 
 @pytest.mark.parametrize(("arch", "scale", "multiple"), ARCHS, ids=lambda v: v["type"] if isinstance(v, dict) else None)
-def test_at_its_own_scale_it_is_the_architecture_itself(arch, scale, multiple):
+def test_own_scale_equals_the_architecture(arch, scale, multiple):
     net = network(arch)
     assert (net.scale, net.encoder.multiple) == (scale, multiple)
     lq = torch.rand(2, 3, 16, 24)
@@ -46,34 +46,34 @@ def test_at_its_own_scale_it_is_the_architecture_itself(arch, scale, multiple):
 
 
 @pytest.mark.parametrize(("arch", "scale", "multiple"), ARCHS, ids=lambda v: v["type"] if isinstance(v, dict) else None)
-def test_any_input_size_is_taken(arch, scale, multiple):
+def test_any_input_size(arch, scale, multiple):
     net = network(arch)
     for size in ((1, 1), (7, 13), (17, 8)):
         assert net(torch.rand(1, 3, *size).requires_grad_(True)).shape == (1, 3, size[0] * scale, size[1] * scale)
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60))
-def test_other_sizes_are_its_own_output_as_pillow_resizes_it(height, width):
+def test_other_sizes_equal_pillow_bicubic(height, width):
     net = network()
     lq = torch.rand(1, 3, 9, 11)
     with torch.no_grad():
         own = net(lq)[0].numpy(force=True)
-    bicubic = Image.Resampling.BICUBIC  # torch's own differs from it in images that are one pixel wide
+    bicubic = Image.Resampling.BICUBIC  # torch's differs in images that are one pixel wide
     expected = np.stack([Image.fromarray(channel, "F").resize((width, height), bicubic) for channel in own])
     assert np.allclose(net.render(lq, (height, width))[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(36, 44), (20, 13), (9, 11), (50, 70)])
-def test_coordinates_equal_the_rendered_image(size):
+def test_queries_equal_the_rendered_image(size):
     net = network()
     lq = torch.rand(2, 3, 9, 11)
     with torch.no_grad():
         coord, cell = make_coord(size).expand(2, -1, -1), make_cell(size).expand(2, 1, -1)
-        colours = net(lq, coord, cell).mT.unflatten(2, size)
-    assert torch.allclose(colours, net.render(lq, size), atol=2e-6)
+        colors = net(lq, coord, cell).mT.unflatten(2, size)
+    assert torch.allclose(colors, net.render(lq, size), atol=2e-6)
 
 
-def test_each_coordinate_has_the_cell_it_says():
+def test_queries_with_different_cells():
     net = network()
     lq = torch.rand(1, 3, 8, 8)
     sizes = [(32, 32), (8, 8), (11, 20)]
@@ -85,7 +85,7 @@ def test_each_coordinate_has_the_cell_it_says():
     assert torch.allclose(together, apart, atol=2e-6)
 
 
-def test_gradients_reach_the_architecture_and_the_input():
+def test_gradients_of_the_architecture_and_the_input():
     net = network()
     lq = torch.rand(1, 3, 6, 6, requires_grad=True)
     net(lq, make_coord((10, 10))[None], make_cell((10, 10))[None, None]).sum().backward()
@@ -93,7 +93,7 @@ def test_gradients_reach_the_architecture_and_the_input():
     assert all(param.grad is not None for param in net.arch.parameters())
 
 
-def test_tiles_and_windows_leave_no_seam(monkeypatch):
+def test_tiles_and_windows_are_exact(monkeypatch):
     net = network(SRVGG | {"upscale": 2}, halo=8)
     lq = torch.rand(1, 3, 40, 37)
     whole = {size: net.render(lq, size) for size in ((80, 74), (61, 100))}
@@ -118,5 +118,5 @@ def test_tiles_and_windows_leave_no_seam(monkeypatch):
         ({"arch": "RRDBNet"}, ["arch", "RRDBNet"]),
     ],
 )
-def test_what_is_no_network_of_one_scale_is_refused(block, parts):
+def test_invalid_blocks(block, parts):
     refused(lambda: build_network({"type": "FixedScaleSR", **block}), "network_g", *parts)

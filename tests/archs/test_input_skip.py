@@ -1,4 +1,4 @@
-"""The bilinear skip connection keeps its place in every precision: coordinates are not rounded with the colors."""
+"""The bilinear skip connection samples at exact positions in every precision."""
 from __future__ import annotations
 
 import pytest

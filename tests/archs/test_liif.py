@@ -1,4 +1,4 @@
-"""LIIF against the plain form, its switches and invalid arguments."""
+"""LIIF against the oracle, with all switches, and invalid arguments."""
 import itertools
 
 import numpy as np
@@ -48,7 +48,7 @@ def test_outputs_equal_the_plain_form(switches, hidden_dims, h, w, seed):
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
-def test_gradients_equal_those_of_the_plain_form(switches):
+def test_gradients_equal_the_plain_form(switches):
     torch.manual_seed(0)
     decoder = LIIFDecoder(2, [5, 4], **switches).double()
     feat = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -76,7 +76,7 @@ def test_gradients_equal_those_of_the_plain_form(switches):
 @pytest.mark.parametrize("input_skip", [None, "bilinear"])
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)
 @pytest.mark.parametrize("size", [(10, 14), (13, 31), (5, 7), (4, 3), (150, 210)], ids=str)
-def test_an_image_equals_its_queries(switches, input_skip, size):
+def test_image_equals_queries(switches, input_skip, size):
     net = small_liif(**switches, input_skip=input_skip)
     lq = torch.rand(2, 3, 5, 7)
     with torch.no_grad():

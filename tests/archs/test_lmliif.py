@@ -60,7 +60,7 @@ def test_other_depths_equal_the_plain_form(latent_dims, depth):
 
 
 @each_switch
-def test_gradients_equal_those_of_the_plain_form(switches):
+def test_gradients_equal_the_plain_form(switches):
     decoder = small_decoder(switches)
     assert_gradients_equal(decoder, plain_form(decoder, switches))
 

@@ -1,4 +1,4 @@
-"""LTE against the plain form; what all decoders are held to is in test_decoders.py."""
+"""LTE against the plain form; the contract of all decoders is in test_decoders.py."""
 from __future__ import annotations
 
 import oracle
@@ -39,13 +39,13 @@ def test_outputs_equal_the_plain_form(hidden_dims, h, w, seed):
     assert_outputs_equal(decoder, plain_form(decoder), (h, w), seed)
 
 
-def test_gradients_equal_those_of_the_plain_form():
+def test_gradients_equal_the_plain_form():
     decoder = small_decoder()
     assert_gradients_equal(decoder, plain_form(decoder))
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_a_whole_image_has_no_smaller_cell_than_at_the_largest_scale_of_training(training):
+def test_max_scale_limits_the_cell_of_whole_images(training):
     net, lq = small_lte(max_scale=4, scale=8).train(training), torch.rand(1, 3, 5, 6)
     coord = make_coord((40, 48))[None]
     clipped, own = (net(lq, coord, make_cell(size)[None, None]) for size in ((20, 24), (40, 48)))
@@ -53,7 +53,7 @@ def test_a_whole_image_has_no_smaller_cell_than_at_the_largest_scale_of_training
     assert (clipped - own).abs().max() > 1e-3
 
 
-def test_up_to_the_largest_scale_of_training_cells_are_as_they_are():
+def test_max_scale_keeps_larger_cells():
     net, lq = small_lte(max_scale=4), torch.rand(1, 3, 5, 6)
     limited = net.render(lq, (20, 13))
     net.decoder.max_scale = None
@@ -69,7 +69,7 @@ def test_frequencies_stay_in_full_precision_under_autocast():
     assert torch.equal(half[:, 10:], whole[:, 10:]) and not torch.equal(half[:, :10], whole[:, :10])
 
 
-def test_it_adds_to_the_bilinear_input_unless_told_not_to():
+def test_input_skip():
     lq, size = torch.rand(1, 3, 4, 5), (9, 11)
     bilinear = torch.nn.functional.interpolate(lq, size, mode="bilinear")
     difference = small_lte().render(lq, size) - bilinear
@@ -82,6 +82,6 @@ def test_it_adds_to_the_bilinear_input_unless_told_not_to():
     ({"hidden_dims": 256}, "hidden_dims"),
     ({"input_skip": "nearest"}, "bilinear"),
 ])
-def test_arguments_that_do_not_exist_are_named(kwargs, says):
+def test_invalid_arguments(kwargs, says):
     with pytest.raises(LIIFError, match=says):
         small_lte(**kwargs)

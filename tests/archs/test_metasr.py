@@ -1,4 +1,4 @@
-"""MetaSR against the plain form; what it refuses."""
+"""MetaSR against the plain form, and invalid arguments."""
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ from liif_basicsr.rendering.places import Axis
 
 
 def plain(feat, layers, point, cell):
-    """Meta-SR's colour (3,) at `point` in float64, from the paper: the MLP gives each query a filter of its own."""
+    """Return Meta-SR's color (3,) at `point`, as in the paper: the MLP predicts a filter for each query."""
     _, h, w = feat.shape
     edge = [(p - c / 2 + 1) / 2 * n for p, c, n in zip(point, cell, (h, w), strict=True)]  # in features
     i, j = (int(np.clip(np.floor(e + 1e-6), 0, n - 1)) for e, n in zip(edge, (h, w), strict=True))
@@ -37,18 +37,18 @@ def test_outputs_equal_the_plain_form(h, w, seed):
     layers = [(m.weight.numpy(force=True), m.bias.numpy(force=True)) for m in decoder.layers]
     for b, q in np.ndindex(2, 5):
         expected = plain(feat[b].numpy(force=True), layers, coord[b, q].numpy(force=True), cell[b, q].numpy(force=True))
-        np.testing.assert_allclose(output[b, q], expected, rtol=1e-5, atol=1e-5)  # centres are float32
+        np.testing.assert_allclose(output[b, q], expected, rtol=1e-5, atol=1e-5)  # centers are float32
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_at_whole_scales_every_feature_fills_its_own_pixels(scale):
+def test_feature_and_offset_at_integer_scales(scale):
     coord, cell = make_coord((31 * scale, 1))[:, 0], make_cell((31 * scale, 1))[0]
     index, rel = Axis(coord, cell, 31, 0, 31).first_edge()
     assert torch.equal(index, torch.arange(31).repeat_interleave(scale))
     torch.testing.assert_close(rel, torch.arange(scale).repeat(31) / scale, rtol=0, atol=5e-6)
 
 
-def test_gradients_are_those_of_its_own_function():
+def test_gradcheck():
     torch.manual_seed(0)
     decoder = MetaDecoder(2, 5).double()
     coord, cell = torch.rand(2, 4, 2).double() * 2 - 1, torch.rand(2, 4, 2).double()
@@ -67,17 +67,17 @@ def test_gradients_are_those_of_its_own_function():
     ({"scale": "4"}, "scale"),
     ({"encoder": {"type": "RDM"}}, "did you mean 'RDN'"),
 ])
-def test_arguments_that_do_not_exist_are_named(kwargs, says):
+def test_invalid_arguments(kwargs, says):
     with pytest.raises(LIIFError, match=says):
         MetaSR(**{"encoder": {"type": "EDSR", "num_block": 1}, **kwargs})
 
 
-def test_coordinates_without_a_cell_are_refused():
+def test_missing_cell():
     with pytest.raises(LIIFError, match="cell: missing"):
         small_metasr()(torch.rand(1, 3, 4, 4), torch.zeros(1, 1, 2))
 
 
-def test_it_has_as_many_parameters_as_the_official_one():
-    # The official code's count, less its two mean shifts of 12 that it does not use.
+def test_number_of_parameters():
+    # The official code's number, less 24 of two mean shifts that it does not use.
     net = MetaSR({"type": "EDSR"})
     assert sum(p.numel() for p in net.parameters()) == 1_220_416 + 4 * 256 + 257 * 64 * 9 * 3

@@ -1,4 +1,4 @@
-"""PixelShuffleSR: at its own scale BasicSR's EDSR, at others that image as Pillow resizes it."""
+"""PixelShuffleSR equals BasicSR's EDSR at its own scale, and Pillow's resized output at others."""
 import numpy as np
 import pytest
 import torch
@@ -22,13 +22,13 @@ def small(scale=2, **encoder):
 
 
 def resized(image, size):
-    """(3, h, w) to (3, H, W) with Pillow's bicubic, in floats."""
+    """Resize (3, h, w) to (3, H, W) with Pillow's bicubic filter in floating point."""
     planes = [Image.fromarray(plane.numpy(force=True), "F") for plane in image]
     return torch.tensor(np.stack([plane.resize(size[::-1], Image.Resampling.BICUBIC) for plane in planes]))
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_at_its_scale_it_is_basicsrs_edsr_without_mean_shift(scale):
+def test_own_scale_equals_basicsr_edsr(scale):
     from basicsr.archs.edsr_arch import EDSR
 
     net = small(scale)
@@ -44,7 +44,7 @@ def test_at_its_scale_it_is_basicsrs_edsr_without_mean_shift(scale):
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("size", [(14, 10), (31, 17), (57, 41), (9, 40), (3, 4), (1, 1)], ids=str)
-def test_at_other_scales_it_is_the_own_image_resized(scale, size):
+def test_other_scales_equal_pillow_bicubic(scale, size):
     net, lq = small(scale), torch.rand(1, 3, 7, 5)
     own = net.render(lq, (7 * scale, 5 * scale))[0]
     torch.testing.assert_close(net.render(lq, size)[0], resized(own, size), rtol=0, atol=1e-5)
@@ -57,7 +57,7 @@ def test_tiles_blocks_and_windows_are_exact(data, scale, tile, block):
 
 
 @pytest.mark.parametrize("size", [(14, 10), (40, 31)], ids=str)
-def test_an_opened_image_and_bfloat16_give_the_same_image(size):
+def test_encoded_image_and_bfloat16(size):
     net, lq = small(), torch.rand(1, 3, 7, 5)
     torch.testing.assert_close(net.encode_image(lq).render(size), net.render(lq, size), rtol=0, atol=2e-6)
     with torch.autocast(torch.get_default_device().type, torch.bfloat16):
@@ -65,14 +65,14 @@ def test_an_opened_image_and_bfloat16_give_the_same_image(size):
     torch.testing.assert_close(half, net.render(lq, size), rtol=0, atol=2e-2)
 
 
-def test_a_query_at_a_pixel_of_its_own_gets_that_pixel():
+def test_queries_at_pixel_centers():
     net, lq = small(3), torch.rand(2, 3, 4, 5)
     own = net.render(lq, (12, 15))
     coord, cell = make_coord((12, 15)).expand(2, -1, -1), make_cell((12, 15)).expand(2, 1, 2)
     torch.testing.assert_close(net(lq, coord, cell).mT.unflatten(2, (12, 15)), own, rtol=0, atol=2e-6)
 
 
-# Those of the official code, less the two mean shifts of 12 that it does not use in EDSR.
+# Numbers of the official code, for EDSR less 24 of two mean shifts that it does not use.
 COUNTS = {
     ("EDSR", 2): 1_369_859, ("EDSR", 3): 1_554_499, ("EDSR", 4): 1_517_571, ("EDSR", 8): 1_665_283,
     ("RDN", 2): 22_123_395, ("RDN", 3): 22_308_035, ("RDN", 4): 22_271_107,
@@ -80,13 +80,13 @@ COUNTS = {
 
 
 @pytest.mark.parametrize(("encoder", "scale"), COUNTS)
-def test_it_has_as_many_parameters_as_the_official_one(encoder, scale):
+def test_number_of_parameters(encoder, scale):
     with torch.device("meta"):
         net = PixelShuffleSR({"type": encoder}, scale)
     assert sum(p.numel() for p in net.parameters()) == COUNTS[encoder, scale]
 
 
-def test_a_checkpoint_describes_itself(tmp_path):
+def test_checkpoint_restores_the_network(tmp_path):
     block = {"type": "PixelShuffleSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "scale": 3}
     net = build_network(block)
     checkpoint.save(tmp_path / "net.pth", {"network_g": block, "params": net.state_dict()})
@@ -95,6 +95,6 @@ def test_a_checkpoint_describes_itself(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [0, 1, 5, 6, True, "2", None])
-def test_a_scale_without_an_upsampler_is_refused(scale):
+def test_invalid_scales(scale):
     with pytest.raises(LIIFError, match="network_g: scale: expected one of 2, 3, 4, 8"):
         small(scale)

@@ -102,7 +102,7 @@ def test_sixteen_bits_and_alpha_are_kept(warp):
     (["in.png", "out.png", "--matrix", "horizon.txt"], "horizon"),
     (["in.png", "out.png", "--matrix", "words.txt"], "words.txt: expected"),
     (["in.png", "out.png", "--matrix", "none.txt"], "none.txt: cannot be read"),
-    (["in.png", "out.png", "--matrix", "five.txt"], "five.txt: matrix: must be 3x3 or 2x3"),
+    (["in.png", "out.png", "--matrix", "five.txt"], "five.txt: matrix: expected 3x3 or 2x3"),
     (["in.png", "out.png", "--rotate", "nan"], "degrees"),
     (["in.png", "out.png", "--rotate", "5", "--scale", "0"], "scale"),
     (["in.png", "out.png", "--rotate", "5", "--size", "9x9"], "--size"),

@@ -1,4 +1,4 @@
-"""A program that enlarges with Real-ESRGAN: `enlarge.py CASES FOLDER`, each case with a network of ours."""
+"""A program that upscales with Real-ESRGAN's code and the plugin's networks: `enlarge.py CASES FOLDER`."""
 import json
 import sys
 from pathlib import Path

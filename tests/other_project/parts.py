@@ -1,4 +1,4 @@
-"""What a project brings itself: an architecture, a dataset and a model, in BasicSR's registries."""
+"""A project's own architecture, dataset and model in BasicSR's registries."""
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
@@ -8,7 +8,7 @@ from torch.utils import data
 
 @ARCH_REGISTRY.register()
 class TheirArch(nn.Module):
-    """Enlarges by 2."""
+    """Upscales by 2."""
 
     def __init__(self, num_feat=6):
         super().__init__()
@@ -21,7 +21,7 @@ class TheirArch(nn.Module):
 
 @DATASET_REGISTRY.register()
 class TheirDataset(data.Dataset):
-    """Images of one colour each, and twice as large."""
+    """Uniformly colored pairs; gt is twice as large as lq."""
 
     def __init__(self, opt):
         self.opt = opt
@@ -30,13 +30,13 @@ class TheirDataset(data.Dataset):
         return 8
 
     def __getitem__(self, index):
-        colour = torch.tensor([index / 8, 0.5, 1 - index / 8]).view(3, 1, 1)
-        return {"lq": colour.expand(3, 6, 6), "gt": colour.expand(3, 12, 12), "lq_path": str(index)}
+        color = torch.tensor([index / 8, 0.5, 1 - index / 8]).view(3, 1, 1)
+        return {"lq": color.expand(3, 6, 6), "gt": color.expand(3, 12, 12), "lq_path": str(index)}
 
 
 @MODEL_REGISTRY.register()
 class TheirModel(SRModel):
-    """BasicSR's, that counts its steps."""
+    """BasicSR's SRModel with a step counter."""
 
     steps = 0
 

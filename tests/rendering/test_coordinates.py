@@ -1,4 +1,4 @@
-"""Pixel centres, cells and corners."""
+"""Pixel centers, cells and corners."""
 import numpy as np
 import oracle
 import pytest
@@ -26,7 +26,7 @@ def test_centers_are_symmetric_and_one_pixel_apart(n):
 
 
 @given(n=sizes, data=st.data())
-def test_a_part_of_the_centers_is_a_part_of_all(n, data):
+def test_partial_ranges_equal_slices_of_all_centers(n, data):
     start = data.draw(st.integers(0, n))
     stop = data.draw(st.integers(start, n))
     assert torch.equal(pixel_centers(n, start, stop), pixel_centers(n)[start:stop])
@@ -43,12 +43,12 @@ def test_cells_tile_the_image():
 
 
 @given(n=sizes)
-def test_the_nearest_feature_of_a_center_is_its_own(n):
+def test_nearest_index_at_centers(n):
     assert torch.equal(nearest_index(pixel_centers(n), n), torch.arange(n))
 
 
 @given(n=sizes, coord=st.floats(-1, 1, width=32))
-def test_nearest_index_is_the_one_of_grid_sample(n, coord):
+def test_nearest_index_equals_grid_sample(n, coord):
     point = torch.tensor([coord]).clamp(-1 + 1e-6, 1 - 1e-6)
     grid = torch.stack([torch.zeros(1), point], dim=-1).view(1, 1, 1, 2)
     features = torch.arange(n).float().view(1, 1, n, 1)
@@ -66,7 +66,7 @@ def test_corners_are_the_features_on_both_sides(n, coord):
 
 @pytest.mark.parametrize("side", [-1, 0, 1])
 @given(n=sizes, coord=st.floats(-1, 1, width=32))
-def test_rel_is_the_distance_to_the_corner_in_half_features(side, n, coord):
+def test_relative_coordinate_is_in_half_features(side, n, coord):
     index, rel = corner_index(torch.tensor([coord], dtype=torch.float64), n, side)
     assert rel.item() == pytest.approx((coord - oracle.centers(n)[index.item()]) * n, abs=1e-9)
 

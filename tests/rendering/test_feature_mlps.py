@@ -1,4 +1,4 @@
-"""Coordinates sorted by the features that they see are all there, once for each of these."""
+"""Pixels grouped by feature, and back."""
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ axes = st.integers(1, 2).flatmap(
 
 
 @given(index=axes)
-def test_each_coordinate_has_a_slot_of_its_own_in_each_of_its_features(index):
+def test_every_coordinate_has_one_slot_per_feature(index):
     index = torch.tensor(index)
     rel = torch.arange(1, index.numel() + 1).float().view(index.shape)
     feature, slots, place = sort_by_feature(index.numpy(), rel.numpy(), torch.device("cpu"))
@@ -25,7 +25,7 @@ def test_each_coordinate_has_a_slot_of_its_own_in_each_of_its_features(index):
 
 
 @given(rows=axes, cols=axes)
-def test_values_come_back_to_the_coordinates(rows, cols):
+def test_from_slots_inverts_the_grouping(rows, cols):
     rows, cols = torch.tensor(rows), torch.tensor(cols)
     y, x = (
         sort_by_feature(index.numpy(), index.float().numpy(), torch.device("cpu")) for index in (rows, cols)

@@ -1,4 +1,4 @@
-"""Blended tiles, for large images and an encoder with an unbounded receptive field."""
+"""Blended tiles for large images and encoders with an unbounded receptive field."""
 import warnings
 
 import pytest

@@ -71,6 +71,6 @@ def test_memory_for_features_is_bounded(monkeypatch):
     net = make()
     encoded = count_encoding(net, monkeypatch)
     image = net.encode_image(torch.rand(1, 3, 15, 15), max_bytes=2 * 5 * 5 * 4 * 4)
-    for left in (0, 0, 70, 140, 0):  # three tiles, and room for two
+    for left in (0, 0, 70, 140, 0):  # three tiles, but only two fit the cache
         image.render((150, 150), (0, left, 1, 1))
     assert len(encoded) == 4

@@ -1,4 +1,4 @@
-"""Warped images: the plain oracle's, and what is known of turns, scales, tiles, seams and horizons."""
+"""Warped images against a plain implementation, and exact results for rotations, scales, tiles and seams."""
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from liif_basicsr.rendering import memory, warps
 from liif_basicsr.rendering.coordinates import Window, make_coord
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.warped import render_warped
-from liif_basicsr.rendering.warps import Homography, Table
+from liif_basicsr.rendering.warps import Homography, PixelMap
 
 EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
 seeds = st.integers(0, 2**31)
@@ -30,7 +30,7 @@ def whole(net, lq, warp, tile=None):
 
 
 def random_homography(rng, in_size, size, zoom=1.0):
-    """One that brings an image to an output of `size`, turned, sheared, and a little in perspective."""
+    """Return a random homography with rotation, shear and slight perspective. It roughly keeps the center."""
     to_middle = np.array([[1, 0, -in_size[1] / 2], [0, 1, -in_size[0] / 2], [0, 0, 1]])
     angle = rng.uniform(-np.pi, np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -51,18 +51,18 @@ def plain(net, lq, position, jacobian):
 
 @settings(max_examples=12)
 @given(seed=seeds, zoom=st.sampled_from([0.3, 1.0, 2.5]))
-def test_a_homography_equals_the_plain_oracle(seed, zoom):
+def test_homographies_equal_the_oracle(seed, zoom):
     rng = np.random.default_rng(seed)
     net, lq = make(seed % 7), torch.tensor(rng.random((1, 3, 7, 9), dtype=np.float32))
     size = (rng.integers(3, 9), rng.integers(3, 9))
     matrix = random_homography(rng, (7, 9), size, zoom)
-    expected = plain(net, lq, *warp_oracle.homography_places(matrix, size))
+    expected = plain(net, lq, *warp_oracle.homography_positions(matrix, size))
     torch.testing.assert_close(whole(net, lq, Homography(matrix, size)), expected, rtol=0, atol=1e-5)
 
 
 @settings(max_examples=12)
 @given(seed=seeds)
-def test_a_random_smooth_map_equals_the_plain_oracle(seed):
+def test_smooth_maps_equal_the_oracle(seed):
     rng = np.random.default_rng(seed)
     net, lq = make(seed % 7), torch.tensor(rng.random((1, 3, 8, 6), dtype=np.float32))
     y, x = np.mgrid[0:7, 0:8].astype(float)
@@ -71,13 +71,13 @@ def test_a_random_smooth_map_equals_the_plain_oracle(seed):
         a * at + b * np.sin(at) + c * other + d * np.cos(other) - 1
         for (a, b, c, d), at, other in zip(bend + [1, 0, 0, 0], (x, y), (y, x), strict=True)
     )
-    expected = plain(net, lq, *warp_oracle.table_places(map_x, map_y))
-    torch.testing.assert_close(whole(net, lq, Table(map_x, map_y)), expected, rtol=0, atol=1e-5)
+    expected = plain(net, lq, *warp_oracle.map_positions(map_x, map_y))
+    torch.testing.assert_close(whole(net, lq, PixelMap(map_x, map_y)), expected, rtol=0, atol=1e-5)
 
 
 @settings(max_examples=15)
 @given(h=st.integers(1, 20), w=st.integers(1, 20), sy=st.integers(1, 4), sx=st.integers(1, 4), seed=seeds)
-def test_a_scale_equals_render_at_that_scale_and_the_identity_that_at_x1(h, w, sy, sx, seed):
+def test_scaling_and_identity_equal_render(h, w, sy, sx, seed):
     net = make(seed % 7)
     torch.manual_seed(seed)
     lq = torch.rand(1, 3, h, w)
@@ -89,7 +89,7 @@ def test_a_scale_equals_render_at_that_scale_and_the_identity_that_at_x1(h, w, s
 
 
 @pytest.mark.parametrize("quarters", range(-3, 5))
-def test_a_quarter_turn_equals_the_turned_grid(quarters):
+def test_rotation_by_right_angles(quarters):
     net, lq = make(), torch.rand(1, 3, 7, 11)
     matrix, size = rotation((7, 11), 90 * quarters)
     coord, cell = make_coord((7, 11))[None], torch.tensor([[[2 / 7, 2 / 11]]])
@@ -117,7 +117,7 @@ def test_tiles_blocks_and_windows_are_exact(seed, tile, block, many):
     assert sum(made) == window.height * window.width
 
 
-def test_each_tile_is_encoded_once_and_only_where_it_is_seen(monkeypatch):
+def test_visible_tiles_are_encoded_once(monkeypatch):
     net, lq, encoded = make(), torch.rand(1, 3, 40, 40), []
     encode = net.encode
     monkeypatch.setattr(net, "encode", lambda lq: encoded.append(lq.shape) or encode(lq))
@@ -130,7 +130,7 @@ def test_each_tile_is_encoded_once_and_only_where_it_is_seen(monkeypatch):
     assert len(encoded) == 3
 
 
-def test_an_image_whose_encoder_sees_all_of_it_is_warped_too():
+def test_unbounded_receptive_field():
     encoder = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
     net, lq = make(encoder=encoder), torch.rand(1, 3, 12, 14)
     seen = whole(net, lq, Homography(scaling((2, 2)), (24, 28)), tile=5)
@@ -138,8 +138,8 @@ def test_an_image_whose_encoder_sees_all_of_it_is_warped_too():
 
 
 @pytest.mark.parametrize("factor", [2, 3, 5])
-def test_a_reduction_is_that_of_pillow(factor):
-    """With as many queries as input pixels, each in the middle of one."""
+def test_downscaling_equals_pillow_bicubic(factor):
+    """Each sample is at the center of an input pixel."""
     net, lq, n = make(), torch.rand(1, 3, 30, 30), 30 // factor
     seen = whole(net, lq, Homography(scaling((1 / factor, 1 / factor)), (n, n)))
     for plane, own in zip(net.render(lq, (30, 30))[0].numpy(force=True), seen, strict=False):
@@ -147,19 +147,19 @@ def test_a_reduction_is_that_of_pillow(factor):
         np.testing.assert_allclose(own, reduced, rtol=0, atol=1e-5)
 
 
-def test_the_map_of_a_homography_equals_it():
+def test_map_of_a_homography_equals_the_homography():
     net, lq = make(), torch.rand(1, 3, 12, 14)
     homography = Homography(random_homography(np.random.default_rng(3), (12, 14), (20, 20)), (20, 20))
-    map_y, map_x = homography.places(Window(0, 0, 20, 20)).position.T.reshape(2, 20, 20)
-    seen, expected = whole(net, lq, Table(map_x, map_y)), whole(net, lq, homography)
+    map_y, map_x = homography.pixel_positions(Window(0, 0, 20, 20)).position.T.reshape(2, 20, 20)
+    seen, expected = whole(net, lq, PixelMap(map_x, map_y)), whole(net, lq, homography)
     torch.testing.assert_close(seen[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], rtol=0, atol=5e-3)
 
 
-def test_positions_are_those_of_opencv():
+def test_positions_equal_opencv():
     rng = np.random.default_rng(0)
     ramp_y, ramp_x = np.mgrid[0:40, 0:50].astype(np.float32)
     matrix = random_homography(rng, (40, 50), (30, 45), 1.5)
-    position = Homography(matrix, (30, 45)).places(Window(0, 0, 30, 45)).position.reshape(30, 45, 2)
+    position = Homography(matrix, (30, 45)).pixel_positions(Window(0, 0, 30, 45)).position.reshape(30, 45, 2)
     for ramp, own in ((ramp_y, position[..., 0]), (ramp_x, position[..., 1])):
         theirs = cv2.warpPerspective(ramp, matrix, (45, 30), borderMode=cv2.BORDER_CONSTANT, borderValue=-1000)
         inside = (position >= 0).all(-1) & (position[..., 0] <= 39) & (position[..., 1] <= 49)
@@ -167,28 +167,29 @@ def test_positions_are_those_of_opencv():
         np.testing.assert_allclose(own[inside], theirs[inside], atol=0.05)  # OpenCV rounds to 1/32
 
 
-def test_a_seam_of_a_map_is_not_averaged_over():
+def test_derivatives_stop_at_seams():
     map_x = np.concatenate([np.linspace(60, 99, 40), np.linspace(0, 39, 40)])[None].repeat(3, 0)
-    jacobian = Table(map_x, np.zeros_like(map_x) + np.arange(3)[:, None]).places(Window(0, 0, 3, 80)).jacobian
+    map_y = np.zeros_like(map_x) + np.arange(3)[:, None]
+    jacobian = PixelMap(map_x, map_y).pixel_positions(Window(0, 0, 3, 80)).jacobian
     np.testing.assert_allclose(jacobian[:, 1, 1], 1)
 
 
-def test_a_pixel_is_queried_at_most_64_times_along_an_axis():
-    huge = warps.Places(np.zeros(1), np.zeros((1, 2)), np.array([[[1e5, 0], [0, 2.0]]]))
-    assert warps.counts(huge).tolist() == [[64, 2]]
+def test_at_most_64_samples_per_axis():
+    huge = warps.PixelPositions(np.zeros(1), np.zeros((1, 2)), np.array([[[1e5, 0], [0, 2.0]]]))
+    assert warps.sample_counts(huge).tolist() == [[64, 2]]
 
 
-def test_a_map_of_one_row_or_column_is_sampled_as_it_is():
+def test_maps_of_one_row_or_column():
     net, lq = make(), torch.rand(1, 3, 9, 9)
     line = np.arange(9.0)[None]
     expected = net.render(lq, (9, 9))[0]
-    torch.testing.assert_close(whole(net, lq, Table(line, line * 0 + 4))[:3, 0], expected[:, 4], rtol=0, atol=1e-5)
+    torch.testing.assert_close(whole(net, lq, PixelMap(line, line * 0 + 4))[:3, 0], expected[:, 4], rtol=0, atol=1e-5)
     torch.testing.assert_close(
-        whole(net, lq, Table(line.T * 0 + 4, line.T))[:3, :, 0], expected[..., 4], rtol=0, atol=1e-5
+        whole(net, lq, PixelMap(line.T * 0 + 4, line.T))[:3, :, 0], expected[..., 4], rtol=0, atol=1e-5
     )
 
 
-def test_a_horizon_that_crosses_the_output_is_refused():
+def test_horizon_in_the_output():
     matrix = np.linalg.inv([[1, 0, 0], [0, 1, 0], [0, -0.1, 1]])
     Homography(matrix, (9, 20))
     for rows in (11, 12, 30):
@@ -202,7 +203,7 @@ def test_a_horizon_that_crosses_the_output_is_refused():
     ((np.full((2, 2), np.inf), np.zeros((2, 2))), "map_x"), ((np.zeros((0, 3)), np.zeros((0, 3))), "shape"),
     ((np.zeros((2, 2), complex), np.zeros((2, 2))), "map_x"),
 ])  # fmt: skip
-def test_maps_that_will_not_do_are_one_line(maps, says):
+def test_invalid_maps(maps, says):
     with pytest.raises(LIIFError, match=says) as error:
-        Table(*maps)
+        PixelMap(*maps)
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""On PYTHONPATH of what the tests run, where LIIF_TEST_START_METHOD says how processes are to be started."""
+"""Sets the start method of processes to LIIF_TEST_START_METHOD; on PYTHONPATH of the tests' subprocesses."""
 import multiprocessing
 import os
 

@@ -111,7 +111,7 @@ def test_crossing_corners_are_reported_and_can_be_corrected(photo):
     page = photo
     press(page, "r")
     pick(page, [PLACES[0], PLACES[1], PLACES[3], PLACES[2]])
-    wait_until(lambda: said(page).startswith("quad: its sides cross"))
+    wait_until(lambda: said(page).startswith("quad: the sides cross"))
     assert not element(page, "save-region").is_enabled() and outlined(page) == (4, 4)
     handles = page.find_elements("class name", "corner")
     ActionChains(page, 0).drag_and_drop_by_offset(handles[2], 300, 30).perform()

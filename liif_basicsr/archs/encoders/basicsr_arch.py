@@ -13,8 +13,7 @@ from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.optional import import_basicsr
 
-# Name of an upsampler's first module -> factor by which its input is already upscaled (conv_up1 of RRDBNet gets
-# repeated pixels).
+# First module of an upsampler -> upscaling factor of the module's input (conv_up1 of RRDBNet gets repeated pixels).
 UPSAMPLERS = {"upsample": 1, "upconv1": 1, "conv_up1": 2, "upsampler": 1}
 
 PROBE_SIZE = (16, 24)

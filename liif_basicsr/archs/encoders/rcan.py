@@ -49,10 +49,10 @@ class ResidualGroup(nn.Module):
 
 @register_encoder
 class RCAN(ResidualTrunk):
-    """RCAN's trunk as an encoder; the defaults are those of the official LIIF code.
+    """RCAN's trunk as an encoder, with the defaults of the official LIIF code.
 
-    Its channel attention depends on the whole image, so its `receptive_radius` is None.
-    Differs from BasicSR's RCAN: no upsampler, no mean shift, 20 blocks a group by default (16 there).
+    Channel attention depends on the whole image, so `receptive_radius` is None.
+    Differs from BasicSR's RCAN: no upsampler, no mean shift, 20 blocks per group by default (16 there).
 
     Args:
         num_in_ch: channels of the input image.

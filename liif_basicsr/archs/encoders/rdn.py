@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.registry import register_encoder
 
-# Our names -> those of the official LIIF code, where a dense convolution also has the suffix `.conv.0`.
+# Our names -> names in the official LIIF code. There a dense convolution also has the suffix `.conv.0`.
 OFFICIAL_NAMES = {
     "conv_first": "SFENet1",
     "conv_second": "SFENet2",

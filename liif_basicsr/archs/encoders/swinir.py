@@ -11,10 +11,10 @@ from liif_basicsr.errors import LIIFError
 
 @register_encoder
 class SwinIR(BasicSRArch):
-    """SwinIR's trunk as an encoder; the defaults are those of its classical super-resolution.
+    """SwinIR's trunk as an encoder, with the defaults of its classical super-resolution models.
 
     The features are the 64 channels after `conv_before_upsample`. Requires BasicSR. Attention passes from window to
-    window, so its `receptive_radius` is None.
+    window, so the receptive field is unbounded.
 
     Args:
         img_size: side of the inputs in training, a multiple of window_size and at least twice as large. Other sizes
