@@ -83,7 +83,7 @@ class Canvas:
         low, high = np.where(low < 0, -np.inf, low), np.where(high >= size - 0.5, np.inf, high)
         for samples in sample_pixels(pixels.overlapping(low, high), self.image.in_size):
             own = samples.select(np.all((samples.position >= low) & (samples.position < high), axis=-1))
-            if not len(own.index):
+            if not len(own.pixel):
                 continue
             coord, cell = _coordinates(own, size, self.sum.device)
             rgb = self.image.query(region, coord, cell)[0].float()
@@ -91,7 +91,7 @@ class Canvas:
 
     def _accumulate(self, values: Tensor, samples: Samples, block: Window) -> None:
         """Add RGB and ones, `values` (M, 4), to all pixels within the kernel of each sample."""
-        row, col = np.divmod(samples.index, block.width)
+        row, col = np.divmod(samples.pixel, block.width)
         row, col = row + block.top - self.window.top, col + block.left - self.window.left
         inside = torch.from_numpy((samples.inside * samples.share).astype(np.float32)).to(values.device)
         self.sum[:, 4].index_add_(0, torch.from_numpy(row * self.window.width + col).to(values.device), inside)

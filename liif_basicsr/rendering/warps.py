@@ -30,18 +30,18 @@ SEAM_RATIO = 4
 class PixelPositions(NamedTuple):
     """Positions of output pixels in the input.
 
-    index: (N,) int64, row-major index of each pixel in its window.
+    pixel: (N,) int64, row-major index in the window.
     position: (N, 2) float64, (y, x) of the center.
     jacobian: (N, 2, 2) float64, derivatives of the position (y, x) by the output row and column (last axis).
     """
 
-    index: np.ndarray
+    pixel: np.ndarray
     position: np.ndarray
     jacobian: np.ndarray
 
     def select(self, mask: np.ndarray) -> PixelPositions:
         """Return the pixels that a mask or an index array selects."""
-        return PixelPositions(self.index[mask], self.position[mask], self.jacobian[mask])
+        return PixelPositions(self.pixel[mask], self.position[mask], self.jacobian[mask])
 
     def bounds(self, margin: float = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return the least and the greatest (y, x), (N, 2) each, of each pixel with `margin` pixels on every side."""
@@ -164,7 +164,7 @@ def _derivative(positions: np.ndarray, axis: int) -> np.ndarray:
 class Samples(NamedTuple):
     """Subpixel samples of output pixels.
 
-    index: (M,) int64, the sampled pixel, see `PixelPositions`.
+    pixel: (M,) int64, index of the sampled pixel, see `PixelPositions`.
     offset: (M, 2) float64, offset from the pixel's center along its rows and columns, from -0.5 to 0.5.
     position: (M, 2) float64, (y, x) in the input; may be outside it.
     extent: (M, 2) float64, height and width of the sample in input pixels.
@@ -172,7 +172,7 @@ class Samples(NamedTuple):
     inside: (M,) float64, the fraction of the sample that is inside the input.
     """
 
-    index: np.ndarray
+    pixel: np.ndarray
     offset: np.ndarray
     position: np.ndarray
     extent: np.ndarray
@@ -222,4 +222,4 @@ def _place_samples(pixels: PixelPositions, counts: np.ndarray, in_size: tuple[in
     extent = np.linalg.norm(jacobian / grid[:, None], axis=-1).clip(1e-6)
     low, high = (position - extent / 2).clip(-0.5), (position + extent / 2).clip(None, np.array(in_size) - 0.5)
     inside = ((high - low) / extent).clip(0, 1).prod(-1)
-    return Samples(pixels.index[pixel], offset, position, extent, 1 / total[pixel], inside)
+    return Samples(pixels.pixel[pixel], offset, position, extent, 1 / total[pixel], inside)
