@@ -116,7 +116,7 @@ def torchrun(processes: int) -> list[str]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the children of a process, on Linux."""
+    """Return the child processes of a single-threaded process (Linux only)."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

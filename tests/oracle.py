@@ -1,6 +1,6 @@
-"""Decoders in plain float64 NumPy, written from their papers, one query at a time: LIIF (its section 3), LTE, LM-LIIF.
+"""Reference decoders in float64 NumPy, written from the papers, one query at a time: LIIF, LTE and LM-LIIF.
 
-They share no code and no idea of the fast form with the product: no projection, no gathering, no blocks.
+They share no code with the package and use none of its optimizations: no precomputed layers, no blocks.
 """
 import numpy as np
 
@@ -10,7 +10,7 @@ def centers(n):
 
 
 def unfolded(feat, i, j):
-    """The 3x3 neighborhood of feature (i, j), zero outside, channel-major: (C * 9,)."""
+    """Return the 3x3 neighborhood of feature (i, j), zero outside, channel-major: (C * 9,)."""
     padded = np.pad(feat, ((0, 0), (1, 1), (1, 1)))
     return padded[:, i : i + 3, j : j + 3].reshape(-1)
 
@@ -24,7 +24,7 @@ def mlp(x, layers):
 
 
 def ensemble(color, shape, point, local_ensemble=True):
-    """The mean of `color(i, j, rel)` of the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
+    """Average `color(i, j, rel)` over the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
     h, w = shape
     shifts = [(a, b) for a in (-1, 1) for b in (-1, 1)] if local_ensemble else [(0, 0)]
     colors, areas = [], []
@@ -38,7 +38,7 @@ def ensemble(color, shape, point, local_ensemble=True):
         rel = (np.array(point) - [centers(h)[i], centers(w)[j]]) * [h, w]
         colors.append(color(i, j, rel))
         areas.append(abs(rel[0] * rel[1]) + 1e-9)
-    # Each corner is weighted by the area of the one diagonally opposite (LIIF, equation 4).
+    # Each corner is weighted by the area of the diagonally opposite corner (LIIF, equation 4).
     return sum(corner * area for corner, area in zip(colors, areas[::-1], strict=True)) / sum(areas)
 
 

@@ -1,4 +1,4 @@
-"""A decoder against its plain form in NumPy: outputs, and gradients by central differences of the plain form."""
+"""Compare a decoder's outputs and gradients with a plain NumPy implementation and its central differences."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-# (features (C, h, w), point (y, x), cell (height, width)) to a color (3,), with a decoder's own parameters.
+# Maps features (C, h, w), point (y, x) and cell (height, width) to a color (3,), with the decoder's current parameters.
 Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (D, everything else) and bias of a layer, which share its memory."""
+    """Return a layer's weight, flattened to (D, inputs), and bias. Both share the layer's memory."""
     return module.weight.detach().flatten(1).numpy(force=True), module.bias.numpy(force=True)
 
 
 def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int, int], seed: int) -> None:
-    """Random features of `size` (h, w), 3 channels, two images, a cell for each query, then one for all."""
+    """Compare two random images of `size` (h, w) with one cell per query and with one cell for all queries."""
     torch.manual_seed(seed)
     feat, coord = torch.randn(2, 3, *size).double(), torch.rand(2, 5, 2).double() * 2 - 1
     for cell in (torch.rand(2, 5, 2).double(), torch.rand(2, 1, 2).double()):
@@ -28,7 +28,7 @@ def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int
 
 
 def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
-    """Of a few numbers of the features and of each parameter."""
+    """Compare the gradients of a few entries of the features and of each parameter."""
     torch.manual_seed(0)
     feat = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     coord, direction = torch.rand(6, 2).double() * 2 - 1, torch.randn(6, 3).double()

@@ -1,6 +1,6 @@
-"""Warped images in plain float64 NumPy, one pixel and one query at a time, around the plain decoder of `oracle`.
+"""Reference implementation of warped images in float64 NumPy, one pixel and sample at a time, with `oracle`'s decoder.
 
-A homography is inverted and differentiated by differences, a map by the mean of the steps to both neighbours.
+Homographies are differentiated numerically, maps by central differences.
 """
 import math
 
@@ -8,11 +8,11 @@ import numpy as np
 import oracle
 
 
-def homography_places(matrix, size):
-    """Position (y, x) and Jacobian of each output pixel: (H, W, 2), (H, W, 2, 2)."""
+def homography_positions(matrix, size):
+    """Return the position (y, x) of each output pixel (H, W, 2) and its Jacobian (H, W, 2, 2)."""
     inverse = np.linalg.inv(np.array(matrix, dtype=np.float64))
 
-    def place(row, col):
+    def position_of(row, col):
         x, y, w = inverse @ [col, row, 1.0]
         return np.array([y / w, x / w])
 
@@ -20,20 +20,20 @@ def homography_places(matrix, size):
     d = 1e-4
     for i in range(size[0]):
         for j in range(size[1]):
-            position[i, j] = place(i, j)
-            jacobian[i, j, :, 0] = (place(i + d, j) - place(i - d, j)) / (2 * d)
-            jacobian[i, j, :, 1] = (place(i, j + d) - place(i, j - d)) / (2 * d)
+            position[i, j] = position_of(i, j)
+            jacobian[i, j, :, 0] = (position_of(i + d, j) - position_of(i - d, j)) / (2 * d)
+            jacobian[i, j, :, 1] = (position_of(i, j + d) - position_of(i, j - d)) / (2 * d)
     return position, jacobian
 
 
-def table_places(map_x, map_y):
-    """The same for a smooth map of at least two pixels along each axis."""
+def map_positions(map_x, map_y):
+    """Return the positions and Jacobians of a smooth map of at least 2x2 pixels."""
     position = np.stack([map_y, map_x], -1)
     return position, np.stack(np.gradient(position, axis=(0, 1)), -1)
 
 
 def covered(position, extent, n):
-    """Return the share inside an image of n pixels, along one axis, of a pixel of size `extent` at `position`."""
+    """Return the fraction of an interval of length `extent` around `position` that is inside an image of n pixels."""
     low, high = max(position - extent / 2, -0.5), min(position + extent / 2, n - 0.5)
     return max(0.0, high - low) / extent
 
@@ -45,18 +45,18 @@ def bicubic(x):
     return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
 
 
-def how_often(covered):
-    return 1 if covered <= 0.6 else max(2, math.ceil(covered - 0.1))
+def sample_count(extent):
+    return 1 if extent <= 0.6 else max(2, math.ceil(extent - 0.1))
 
 
 def warped(feat, layers, position, jacobian):
-    """Return colors in [0, 1], and the share of each pixel inside the image: (4, H, W)."""
+    """Return RGB in [0, 1] and the fraction of each pixel inside the image, (4, H, W)."""
     _, h, w = feat.shape
     height, width = position.shape[:2]
-    seen, inside = [], np.zeros((height, width))
+    samples, inside = [], np.zeros((height, width))
     for i, j in np.ndindex(height, width):
         down, right = jacobian[i, j, :, 0], jacobian[i, j, :, 1]
-        rows, cols = (how_often(math.hypot(*along)) for along in (down, right))
+        rows, cols = (sample_count(math.hypot(*step)) for step in (down, right))
         extent = [math.hypot(down[axis] / rows, right[axis] / cols) for axis in (0, 1)]
         for a, b in np.ndindex(rows, cols):
             v, u = (a + 0.5) / rows - 0.5, (b + 0.5) / cols - 0.5
@@ -64,10 +64,10 @@ def warped(feat, layers, position, jacobian):
             inside[i, j] += covered(y, extent[0], h) * covered(x, extent[1], w) / (rows * cols)
             point = np.clip([(2 * y + 1) / h - 1, (2 * x + 1) / w - 1], -1, 1)
             color = oracle.query(feat, layers, point, [2 * extent[0] / h, 2 * extent[1] / w])
-            seen.append((i + v, j + u, 1 / (rows * cols), color * 0.5 + 0.5))
+            samples.append((i + v, j + u, 1 / (rows * cols), color * 0.5 + 0.5))
     colors = np.zeros((3, height, width))
     for i, j in np.ndindex(height, width):
         if inside[i, j] > 0:
-            weights = [bicubic(i - row) * bicubic(j - col) * share for row, col, share, _ in seen]
-            colors[:, i, j] = sum(w * one[3] for w, one in zip(weights, seen, strict=True)) / sum(weights)
+            weights = [bicubic(i - row) * bicubic(j - col) * share for row, col, share, _ in samples]
+            colors[:, i, j] = sum(w * sample[3] for w, sample in zip(weights, samples, strict=True)) / sum(weights)
     return np.concatenate([colors, inside[None]])

@@ -23,7 +23,7 @@ NAME = "canonicalize_state_dict"
 _scale: int | None = None
 
 
-class Described(dict):
+class DescribedStateDict(dict):
     """Parameters with the `network_g` block of their checkpoint."""
 
     network_g: Mapping[str, Any]
@@ -42,9 +42,9 @@ def install(scale: int | None = None) -> list[Any]:
         LIIFError: this version of spandrel is not supported.
     """
     global _scale
-    _scale = None if scale is None else _whole(scale)
+    _scale = None if scale is None else _integer_scale(scale)
     registry = spandrel.MAIN_REGISTRY
-    _keep_descriptions()
+    _keep_network_g()
     others = tuple(support.architecture.id for support in registry if not isinstance(support.architecture, OurNetwork))
     ours = [spandrel.ArchSupport.from_architecture(OurNetwork(name), before=others) for name in ARCHS]
     return registry.add(*ours, ignore_duplicates=True)
@@ -54,12 +54,12 @@ class OurNetwork(spandrel.Architecture):
     """One of the plugin's networks as a spandrel architecture."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(id=name, detect=self._is_mine)
+        super().__init__(id=name, detect=self._detect)
 
-    def _is_mine(self, state_dict: Mapping[str, Any]) -> bool:
-        if isinstance(state_dict, Described):
+    def _detect(self, state_dict: Mapping[str, Any]) -> bool:
+        if isinstance(state_dict, DescribedStateDict):
             return state_dict.network_g.get("type") == self.id
-        # An official checkpoint, of which spandrel keeps the entry `model`.
+        # An official checkpoint: spandrel passes the content of its entry `model`.
         return {"name", "args", "sd"} <= state_dict.keys() and state_dict["name"] == self.id.lower()
 
     def load(self, state_dict: Mapping[str, Any]) -> spandrel.ImageModelDescriptor:
@@ -67,12 +67,12 @@ class OurNetwork(spandrel.Architecture):
         from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
         from liif_basicsr.hub.checkpoint import network_of
 
-        if isinstance(state_dict, Described):
+        if isinstance(state_dict, DescribedStateDict):
             params, data = state_dict, {"network_g": state_dict.network_g, "params": state_dict}
         else:
             params, data = state_dict["sd"], {"model": state_dict}
         net: Any = network_of(data, self.name, sum(value.nbytes for value in params.values()))
-        net.scale = _whole(net.scale) if _scale is None else _scale
+        net.scale = _integer_scale(net.scale) if _scale is None else _scale
         half = not isinstance(net.encoder, BasicSRArch)  # BasicSR's, such as SwinIR, create float32 tensors
         return spandrel.ImageModelDescriptor(
             net, net.state_dict(), architecture=self, purpose="SR" if net.scale > 1 else "Restoration",
@@ -81,13 +81,13 @@ class OurNetwork(spandrel.Architecture):
         )  # fmt: skip
 
 
-def _whole(scale: float) -> int:
+def _integer_scale(scale: float) -> int:
     if scale != int(scale) or scale < 1:
         raise LIIFError(f"scale {scale}: spandrel supports integers only; choose one with spandrel.install(scale=4)")
     return int(scale)
 
 
-def _keep_descriptions() -> None:
+def _keep_network_g() -> None:
     """Replace `canonicalize_state_dict` in the modules that call it."""
     callers = [vars(sys.modules[cls.__module__]) for cls in (spandrel.ModelLoader, spandrel.ArchRegistry)]
     if any(NAME not in names for names in callers):
@@ -99,13 +99,13 @@ def _keep_descriptions() -> None:
 
 def _keeping(original: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def canonicalize_state_dict(state_dict: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(state_dict, Described):
+        if isinstance(state_dict, DescribedStateDict):
             return state_dict
         block = state_dict.get("network_g")
         canonical = original(state_dict)
         if not isinstance(block, Mapping) or block.get("type") not in ARCHS:
             return canonical
-        described = Described(canonical)
+        described = DescribedStateDict(canonical)
         described.network_g = block
         return described
 
