@@ -4,7 +4,7 @@
 
     large = liif_basicsr.upscale("photo.jpg", scale=3.7)      # Pillow image; also arrays and tensors
     net = liif_basicsr.load("liif-fast")                       # torch.nn.Module
-    liif_basicsr.list_models()
+    liif_basicsr.list_models(), liif_basicsr.list_archs()
 
 Importing the package installs the hook of `plugin.startup` and nothing heavy, because every start of the interpreter
 does it. Public functions are imported on first use.
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # importing `typing` would double the time to import this package
 if TYPE_CHECKING:
+    from liif_basicsr.archs import list_archs
     from liif_basicsr.errors import LIIFError
     from liif_basicsr.hub import list_models
     from liif_basicsr.hub.checkpoint import load
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from liif_basicsr.images.warp import remap, rotate, warp
     from liif_basicsr.plugin.registry import register
 
-__all__ = ["LIIFError", "list_models", "load", "register", "remap", "rotate", "upscale", "warp"]
+__all__ = ["LIIFError", "list_archs", "list_models", "load", "register", "remap", "rotate", "upscale", "warp"]
 
 # Public name -> module
 _PUBLIC = {
     "LIIFError": "liif_basicsr.errors",
+    "list_archs": "liif_basicsr.archs",
     "list_models": "liif_basicsr.hub",
     "load": "liif_basicsr.hub.checkpoint",
     "register": "liif_basicsr.plugin.registry",
