@@ -128,9 +128,9 @@ def test_errors_of_other_threads_are_still_reported(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"persistent_workers": True}, ("persistent_workers", "num_worker_per_gpu", "not 0")),
+        ({"persistent_workers": True}, ("persistent_workers", "num_worker_per_gpu", "got 0")),
         ({"persistent_workers": True, "num_worker_per_gpu": 1, "prefetch_mode": "cpu"}, ("prefetch_mode: cpu",)),
-        ({"prefetch_mode": "cuda"}, ("prefetch_mode: cuda", "GPU")),
+        ({"prefetch_mode": "cuda", "pin_memory": True}, ("prefetch_mode: cuda", "GPU")),
     ],
 )
 def test_loader_options_that_cannot_work_together(
