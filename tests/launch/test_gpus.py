@@ -24,7 +24,8 @@ def driver(tmp_path, monkeypatch):
 
 def test_unsupported_driver(driver):
     text = devices.unfit_driver()
-    assert text.startswith(f"the NVIDIA driver 470.82.01 does not support torch {torch.__version__}, built for CUDA 13.0;")
+    start = f"the NVIDIA driver 470.82.01 does not support torch {torch.__version__}, built for CUDA 13.0;"
+    assert text.startswith(start)
     with pytest.raises(LIIFError, match="expected auto or 0, because the NVIDIA driver 470.82.01 does not"):
         launch_options.check_num_gpu(1)
 
