@@ -49,7 +49,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _set_default_mode(path: str) -> None:
-    """Set the permissions of an ordinary new file; those of a temporary file exclude other users."""
+    """Set the permissions of an ordinary new file, because temporary files are private to their owner."""
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(path, 0o666 & ~mask)

@@ -1,1 +1,1 @@
-"""Integrations with other programs, one per file."""
+"""Integrations with other programs, one module per program."""
