@@ -142,6 +142,9 @@ class Teacher(Block):
 
     path: Text = Field(description="a checkpoint, or a model by name")
     weight: NonNegativeFloat = Field(1.0, description="weight of the loss")
+    self_ensemble: Annotated[int, Field(ge=1, le=8)] = Field(
+        1, description="flips and transpositions of the input to average over, drawn for each batch"
+    )
 
 
 class PipelineTrain(PartialBlock):

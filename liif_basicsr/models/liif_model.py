@@ -28,6 +28,7 @@ from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.models import checkpoints, options, pipeline
 from liif_basicsr.models.losses import as_images, build_losses, check_losses, loss_options, samples_windows
 from liif_basicsr.models.optimization import find_nonfinite, freeze, load_optimizer, split_encoder
+from liif_basicsr.models.self_ensemble import SelfEnsemble
 from liif_basicsr.registration import register_in
 
 
@@ -132,6 +133,8 @@ class LIIFModel(SRModel):
         if block := self.train_opt["teacher"]:
             try:
                 self.teacher = checkpoint.load(block["path"]).to(self.device).requires_grad_(False)
+                if block["self_ensemble"] > 1:
+                    self.teacher = SelfEnsemble(self.teacher, block["self_ensemble"])
             except LIIFError as error:
                 raise LIIFError(f"train: teacher: path: {error}") from None
         self.setup_optimizers()

@@ -23,6 +23,7 @@ CASES = {
     "EDSR": {"type": "EDSR", "num_feat": 6, "num_block": 2},
     "RDN": {"type": "RDN", "num_feat": 6, "num_block": 2, "num_layer": 3, "num_grow_ch": 4},
     "RCAN": {"type": "RCAN", "num_feat": 8, "num_group": 2, "num_block": 2, "squeeze_factor": 2},
+    "RRDBNet": {"type": "RRDBNet", "num_feat": 6, "num_block": 1, "num_grow_ch": 4},
     "SwinIR": {"type": "SwinIR", **SWIN, "mlp_ratio": 1.5},
     "BasicSRArch-EDSR": tapped("EDSR", **IO, num_feat=6, num_block=2, img_range=1) | {"receptive_radius": 6},
     "BasicSRArch-RCAN": tapped("RCAN", **IO, num_feat=8, num_group=1, num_block=2, squeeze_factor=2, img_range=1),
@@ -100,6 +101,15 @@ def test_loaded_weights_and_memory_format_keep_the_output(spec):
 def test_number_of_parameters(spec, count):
     # The paper reports 1.57M and 22.3M. It omits RCAN, whose number is from the official code.
     assert sum(p.numel() for p in LIIF(spec).parameters()) == count
+
+
+def test_rrdbnet_equals_basicsrs_trunk_with_its_parameters():
+    ours = build_encoder({"type": "RRDBNet", "num_feat": 6, "num_block": 2, "num_grow_ch": 4}).eval()
+    theirs = build_encoder(tapped("RRDBNet", **IO, num_feat=6, num_block=2, num_grow_ch=4)).eval()
+    theirs.arch.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 3, 9, 11) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("spec, official", [

@@ -158,7 +158,14 @@ def test_output_size(block, h, w, scale, seed):
     assert out.shape == (h, w, 3) and out.dtype == np.uint8
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_camera_darkens():
+    image = smooth_image(128, 128)
+    degradation = Degradation({"type": "camera", "dark_prob": 1, "exposure_range": [0.49, 0.51]})
+    out = degradation(image, (64, 64), 0)
+    assert np.abs(out.mean((0, 1)) / image.mean((0, 1)) - 0.5).max() < 0.03
+
+
+@pytest.mark.parametrize("block", [b if b != "camera" else {"type": b, "dark_prob": 0} for b in BLOCKS], ids=str)
 def test_mean_color_is_kept(block):
     image = smooth_image(128, 128)
     degradation = Degradation(block)

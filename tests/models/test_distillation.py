@@ -9,6 +9,7 @@ from experiment import NETWORK, batch
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
+from liif_basicsr.models.self_ensemble import transform
 
 
 @pytest.fixture
@@ -40,6 +41,27 @@ def test_the_loss_is_l1_to_the_teacher_at_the_same_coordinates(opt, teacher, alo
     log = step(model, data)
     assert log["l_teacher"] == pytest.approx(expected.item(), rel=1e-5)
     assert ("l_pix" in log) != alone
+
+
+@pytest.mark.parametrize("symmetry", range(8))
+def test_transformed_coordinates_name_the_same_places(symmetry):
+    net = build_network({"type": "ContinuousShuffleSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}})
+    with torch.no_grad():
+        net.decoder.conv_last.weight.zero_()
+        net.decoder.conv_last.bias.zero_()  # only the bilinear input is left, which has all eight symmetries
+    lq, coord, cell = torch.rand(2, 3, 5, 7), torch.rand(2, 30, 2) * 2 - 1, torch.tensor([[[0.1, 0.05]]] * 2)
+    torch.testing.assert_close(net(*transform(lq, coord, cell, symmetry)), net(lq, coord, cell))
+    assert torch.equal(transform(lq, coord, cell, symmetry)[2], cell.flip(-1) if symmetry >= 4 else cell)
+
+
+def test_self_ensemble_of_eight_is_the_mean_over_all_symmetries(opt, teacher):
+    path, net = teacher
+    opt["train"]["teacher"] = {"path": path, "self_ensemble": 8}
+    data = batch()
+    query = data["lq"], data["coord"], data["cell"]
+    with torch.no_grad():
+        expected = torch.stack([net(*transform(*query, symmetry)) for symmetry in range(8)]).mean(0)
+    torch.testing.assert_close(build_model(opt).teacher(*query), expected)
 
 
 def test_training_with_a_teacher_alone(opt, teacher):
