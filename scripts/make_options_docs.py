@@ -180,7 +180,8 @@ def _values(model: Model, name: str) -> str:
     """Accepted values of an option, in words."""
     schema = model.model_json_schema()
     accepted = schema["properties"][name]
-    parts = [part for part in accepted.get("anyOf", [accepted]) if part.get("type") != "null"]
+    alternatives = [accepted] if "expected" in accepted else accepted.get("anyOf", [accepted])
+    parts = [part for part in alternatives if part.get("type") != "null"]
     text = " or ".join(dict.fromkeys(describe(part, schema.get("$defs", {})) for part in parts))
     return "" if text == "a value" else text.removeprefix("one of ").replace("|", "\\|")
 

@@ -365,7 +365,7 @@ def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: s
     accepted = schema["properties"][option]
     if option != path[-1]:  # an entry of a dict
         accepted = accepted.get("additionalProperties", accepted)
-    if "anyOf" in accepted:
+    if "anyOf" in accepted and "expected" not in accepted:
         accepted = {"anyOf": [part for part in accepted["anyOf"] if part.get("type") != "null"]}
     expected = describe(accepted, schema.get("$defs", {}))
     return f"{prefix}expected {expected}, got {value!r}{_text_hint(value)}"

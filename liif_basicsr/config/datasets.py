@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from liif_basicsr.config.base import Block, Checked, PartialBlock, PositiveInt, ScaleRange, Scales, Text
+from liif_basicsr.config.base import (
+    LARGEST_INTEGER,
+    Block,
+    Checked,
+    PartialBlock,
+    PositiveInt,
+    ScaleRange,
+    Scales,
+    Text,
+)
 
 
 def _name_template(value: Any) -> str:
@@ -14,6 +23,22 @@ def _name_template(value: Any) -> str:
     return value
 
 
+def _patch_size(value: Any) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2 or any(type(side) is not int or not 1 <= side <= LARGEST_INTEGER for side in pair):
+        raise ValueError
+    return pair
+
+
+_SIDE_SCHEMA = {"type": "integer", "minimum": 1, "maximum": LARGEST_INTEGER}
+PatchSize = Annotated[
+    tuple[int, int],
+    Checked(
+        _patch_size,
+        "an integer of at least 1, or a pair of them [height, width]",
+        {"anyOf": [_SIDE_SCHEMA, {"type": "array", "items": _SIDE_SCHEMA, "minItems": 2, "maxItems": 2}]},
+    ),
+]
 NameTemplate = Annotated[
     str,
     Checked(_name_template, "a text with {}, the ground truth's name without suffix", {"type": "string"}),
@@ -97,7 +122,7 @@ class TrainingSet(LoaderOptions, Dataset):
         "losses on images need",
     )
     use_hflip: bool = Field(False, description="flip along x at random")
-    use_rot: bool = Field(False, description="flip along y and transpose at random")
+    use_rot: bool = Field(False, description="flip along y and transpose at random; only square inputs are transposed")
     on_corrupt: Literal["raise", "skip"] = Field(
         "raise", description="`raise` an error for a corrupt image, or `skip` and count it"
     )
@@ -120,7 +145,7 @@ class ValidationSet(Dataset):
 class ScaledTrainingSet(TrainingSet):
     """Options of training sets with inputs of one size."""
 
-    lq_size: PositiveInt = Field(description="side of the input")
+    lq_size: PatchSize = Field(description="side of the input, or its [height, width]")
 
 
 class ScaledValidationSet(ValidationSet):

@@ -17,8 +17,8 @@ from liif_basicsr.registration import register_in
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     """Ground truth only, downsampled on the fly with Pillow's bicubic, or degraded.
 
-    In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) is downsampled to
-    `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and downsampled.
+    In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) pixels is
+    downsampled to `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and downsampled.
 
     See ArbitraryScaleDataset for items and options. The option `degradation` replaces the plain downsampling, see
     `liif_basicsr.data.degradations`. Its random choices follow from torch's generator in training, and from the file
@@ -37,17 +37,18 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         if self.training:
             low, high = self.settings["scale_range"]
             self.check_sample_count((low, low))
-            largest = round(self.settings["lq_size"] * high)
-            self.check_sizes(self.gt[0], (largest, largest), "lq_size and scale_range")
+            largest = scaled_size(self.settings["lq_size"], (high, high))
+            self.check_sizes(self.gt[0], largest, "lq_size and scale_range")
         for k, scale in enumerate(self.scales):
             self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         """Crop image `index`; return its low-resolution form, the ground truth, and the image's path."""
-        size, path = (self.settings["lq_size"],) * 2, self.gt[0].path(index)
-        side = round(size[0] * rng.uniform(*self.settings["scale_range"]))
+        size, path = self.settings["lq_size"], self.gt[0].path(index)
+        scale = rng.uniform(*self.settings["scale_range"])
+        gt_size = scaled_size(size, (scale, scale))
         image = self.gt[0].read(index)
-        gt = crop(image, random_corner(image.shape[:2], (side, side), rng), (side, side))
+        gt = crop(image, random_corner(image.shape[:2], gt_size, rng), gt_size)
         if self.degradation is None:
             return downsample(gt, size), gt, path
         return self.degradation(gt, size, int(rng.integers(2**62))), gt, path

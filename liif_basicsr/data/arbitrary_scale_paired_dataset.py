@@ -51,7 +51,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
             for scale in self._smallest_scales():
                 self.check_sample_count(scale)
             for source in self.lq:
-                self.check_sizes(source, (self.settings["lq_size"],) * 2, "lq_size and sample_q")
+                self.check_sizes(source, self.settings["lq_size"], "lq_size and sample_q")
 
     def lq_path(self, k: int, index: int) -> str:
         """Path of the low-resolution image."""
@@ -59,15 +59,15 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         """Crop pair `index`; return low resolution, ground truth, and the ground truth's path."""
-        k, size = int(rng.integers(len(self.scales))), (self.settings["lq_size"],) * 2
+        k, size = int(rng.integers(len(self.scales))), self.settings["lq_size"]
         lq, gt, scale = self.lq[k].read(index), self.gt[k].read(index), self.scales[k]
         corner = random_corner(lq.shape[:2], size, rng)
         window = scaled_size(corner, scale), scaled_size(size, scale)
         if self.settings["scale_range"] is None:
             target = crop(gt, *window)
         else:
-            side = round(size[0] * rng.uniform(*self.settings["scale_range"]))
-            target = downsample_part(gt, *window, (side, side))
+            drawn = rng.uniform(*self.settings["scale_range"])
+            target = downsample_part(gt, *window, scaled_size(size, (drawn, drawn)))
         return crop(lq, corner, size), target, self.gt[k].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:

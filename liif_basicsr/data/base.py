@@ -187,8 +187,8 @@ class ArbitraryScaleDataset(Dataset):
 
     def check_sample_count(self, smallest_scale: tuple[float, float]) -> None:
         """Raise if the smallest crop has fewer pixels than `sample_q`."""
-        size, count = self.settings["lq_size"], self.settings["sample_q"]
-        height, width = scaled_size((size, size), smallest_scale)
+        count = self.settings["sample_q"]
+        height, width = scaled_size(self.settings["lq_size"], smallest_scale)
         patch = self.settings["sample"] == "patch"
         pixels = min(height, width) ** 2 if patch else height * width
         if pixels < count:

@@ -65,15 +65,17 @@ def augment(
 ) -> list[np.ndarray]:
     """Flip images (H, W, C) horizontally, flip them vertically and transpose them, each with p = 0.5, all alike.
 
-    `use_hflip` enables the horizontal flip, `use_rot` the other two, as in BasicSR's `augment`.
+    `use_hflip` enables the horizontal flip, `use_rot` the other two, as in BasicSR's `augment`. Only if the first
+    image is square are they transposed, so that a batch has one shape.
 
     Returns:
         Views of the images.
     """
     horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
+    square = images[0].shape[0] == images[0].shape[1]
     rows, cols = -1 if use_rot and vertical else 1, -1 if use_hflip and horizontal else 1
     flipped = [image[::rows, ::cols] for image in images]
-    return [image.swapaxes(0, 1) for image in flipped] if use_rot and transpose else flipped
+    return [image.swapaxes(0, 1) for image in flipped] if use_rot and transpose and square else flipped
 
 
 def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datafiles import noise_image, paired_train_block, position_image, save, train_block
+from datafiles import build, noise_image, paired_train_block, position_image, refused, save, train_block
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.sampling import floor_size, generator, sample_pixels, scaled_size
 
 SIZE = (150, 210)
@@ -79,6 +80,33 @@ def test_single_pixel_input(photos: Path) -> None:
         assert dataset[0]["lq"].shape == (3, 1, 1)
 
 
+@pytest.mark.parametrize("lq_size", [[6, 12], [12, 6]])
+def test_rectangular_patches(photos: Path, lq_size: list[int]) -> None:
+    dataset = ArbitraryScaleImageDataset(train_block(photos, lq_size=lq_size, sample_q=72))
+    found = []
+    for _ in range(60):
+        item = dataset[0]
+        crop, transform, _ = find_crop(item, position_image(*SIZE))
+        scale = [side / own for side, own in zip(crop.shape, lq_size, strict=False)]
+        assert scale[0] == pytest.approx(scale[1], abs=0.1) and item["scale"].tolist() == pytest.approx(scale)
+        lq = np.asarray(Image.fromarray(crop).resize(lq_size[::-1], Image.Resampling.BICUBIC))
+        assert item["lq"].shape == (3, *lq_size)
+        assert torch.equal(item["lq"], to_image_tensor(orient(lq, *transform)))
+        found.append(transform)
+    assert set(found) == {(x, y, False) for x in (False, True) for y in (False, True)}
+
+
+def test_square_window_of_a_rectangular_patch(photos: Path) -> None:
+    block = train_block(photos, lq_size=[8, 20], scale_range=[1, 2], sample="patch", sample_q=64)
+    item = ArbitraryScaleImageDataset(block)[0]
+    height, width = (round(2 / cell) for cell in item["cell"][0].tolist())
+    y, x = item["coord"].view(8, 8, 2).unbind(-1)
+    assert width > height and (y.diff(dim=1) == 0).all() and (x.diff(dim=0) == 0).all()
+    assert y.diff(dim=0).numpy() == pytest.approx(2 / height, abs=1e-6)
+    assert x.diff(dim=1).numpy() == pytest.approx(2 / width, abs=1e-6)
+    refused(lambda: build(block | {"sample_q": 81}), "sample_q is 81", "a square of 64 pixels")
+
+
 def test_all_orientations_scales_and_corners_are_drawn(photos: Path) -> None:
     torch.manual_seed(0)
     dataset = ArbitraryScaleImageDataset(train_block(photos))
@@ -111,6 +139,19 @@ def test_paired_crops_match(tmp_path: Path, seed: int) -> None:
     assert crop.shape == (12 * scale, 12 * scale, 3) and top % scale == left % scale == 0
     lq = position_image(40, 50, seed=scale)[top // scale :, left // scale :][:12, :12]
     assert torch.equal(item["lq"], torch.from_numpy(orient(lq, *transform).transpose(2, 0, 1).copy()).float() / 255)
+
+
+@pytest.mark.parametrize("drawn", [{"scales": [2]}, {"scales": [2], "scale_range": [1.5, 1.5]}])
+def test_rectangular_paired_patches(tmp_path: Path, drawn: dict) -> None:
+    gt = save(tmp_path / "GT" / "a.png", position_image(80, 100)).parent
+    lq = save(tmp_path / "LQ" / "a.png", position_image(40, 50, seed=1)).parent
+    block = paired_train_block(gt, lq, lq_size=[6, 40], sample_q=64, use_rot=False, use_hflip=False, **drawn)
+    item = build(block)[0]
+    scale = 2 if "scale_range" not in drawn else 1.5
+    top, left = (item["lq"][:2, 0, 0] * 255).round().int().tolist()
+    assert torch.equal(item["lq"], to_image_tensor(position_image(40, 50, seed=1)[top : top + 6, left : left + 40]))
+    assert item["cell"][0].tolist() == pytest.approx([2 / (6 * scale), 2 / (40 * scale)])
+    refused(lambda: build(block | {"lq_size": [6, 51]}), "a.png is 40x50, smaller than 6x51", "lq_size")
 
 
 def test_all_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
