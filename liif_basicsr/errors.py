@@ -35,10 +35,10 @@ def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
     except LIIFError:
         raise
     except kinds as error:
-        raise LIIFError(f"{where}: {brief(error)}") from error
+        raise LIIFError(f"{where}: {summarize(error)}") from error
 
 
-def brief(error: Exception) -> str:
+def summarize(error: Exception) -> str:
     """Return the first line of an exception's message, or its type if the message is empty."""
     text = str(error).strip()
     if isinstance(error, KeyError) and error.args:

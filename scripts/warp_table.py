@@ -32,10 +32,10 @@ from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.files import write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.warp import Warper
+from liif_basicsr.metrics.psnr_liif import LUMA
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.warps import Homography
 
-LUMA = np.array([65.738, 129.057, 25.064]) / 256
 BORDER = 8
 FINER = 4  # oversampling of the ground truth
 CV2 = {"cv2 bicubic": cv2.INTER_CUBIC, "cv2 Lanczos": cv2.INTER_LANCZOS4}

@@ -12,7 +12,7 @@ from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.archs.encoders.basicsr_arch import build_arch, pad_to_multiple
 from liif_basicsr.archs.registry import register_arch
 from liif_basicsr.archs.resample import ResampleDecoder
-from liif_basicsr.errors import LIIFError, brief
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.memory import Tiling
 
 # The sides of an input may have to be a multiple of one of these, in windows of the architecture; tried in this order.
@@ -93,7 +93,7 @@ class UnshuffledOutput(nn.Module):
             try:
                 out = self.arch(torch.zeros(1, num_in_ch, h, w))
             except Exception as error:  # architectures of other projects may raise anything
-                reason = brief(error)
+                reason = summarize(error)
                 continue
             if isinstance(out, Tensor) and out.ndim == 4 and out.shape[:2] == (1, num_out_ch):
                 scale = out.shape[2] // h

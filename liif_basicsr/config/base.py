@@ -331,12 +331,19 @@ def _as_list(value: Any) -> Any:
 def _limited(value: Any) -> Any:
     """Return `value`; raise ValueError for numbers in it that are text, above 10 000 or not finite."""
     refuse_text_numbers(value)
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    for part in parts:
-        _limited(part)
-    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:
-        raise ValueError(f"expected numbers of at most {LARGEST_ARGUMENT}, got {value!r}")
+    _refuse_large_numbers(value)
     return value
+
+
+def _refuse_large_numbers(value: Any, where: str = "") -> None:
+    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:
+        raise ValueError(f"{where}expected a number of at most {LARGEST_ARGUMENT}, got {value!r}")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_large_numbers(item, f"{where}{key}: ")
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_large_numbers(item, where)
 
 
 # --- messages

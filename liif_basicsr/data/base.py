@@ -16,7 +16,7 @@ from liif_basicsr.config.base import validate
 from liif_basicsr.config.scales import scale_pair, scale_text
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.download_hints import PREPARE
-from liif_basicsr.data.prefetch import check_loader
+from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.data.sampling import augment, generator, sample_patch, sample_pixels, scaled_size
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
@@ -69,7 +69,7 @@ class ArbitraryScaleDataset(Dataset):
         self.training = opt.get("phase") == "train"
         options = validate(self.train_options if self.training else self.val_options, opt, self.where)
         self.settings = {**dict(options), "io_backend": options.io_backend.type}
-        check_loader(self.settings, self.where)
+        check_prefetching(self.settings["prefetch_mode"], self.where)
         self.protocol = self.settings.get("protocol")
         self.scales = self._scales() if "scales" in self.settings else []
         count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1

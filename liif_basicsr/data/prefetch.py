@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -11,14 +10,13 @@ from basicsr.data.prefetch_dataloader import PrefetchGenerator
 from liif_basicsr.errors import LIIFError
 
 
-def check_loader(settings: Mapping[str, Any], where: str) -> None:
+def check_prefetching(mode: str | None, where: str) -> None:
     """Raise unless there is a GPU for `prefetch_mode: cuda`; prepare `prefetch_mode: cpu` for errors in its thread.
 
     Args:
-        settings: checked options of a dataset.
+        mode: `prefetch_mode` of a dataset.
         where: name of the block in messages.
     """
-    mode = settings["prefetch_mode"]
     if mode == "cuda" and not torch.cuda.is_available():
         raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it or write cpu")
     if mode == "cpu":

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from liif_basicsr.archs import build_network, fixed_scale_block
-from liif_basicsr.errors import LIIFError, brief
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
 
@@ -174,11 +174,11 @@ def read_tensors(path: str | Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             if zipfile.is_zipfile(path):
-                refusal = f"refused, it contains more than tensors and plain data ({brief(error)})"
+                refusal = f"refused, it contains more than tensors and plain data ({summarize(error)})"
                 raise LIIFError(f"{path}: {refusal}") from None
             raise LIIFError(f"{path}: not a checkpoint, or damaged") from None
         except Exception as error:  # torch reports damage as RuntimeError, EOFError, KeyError, ...
-            raise LIIFError(f"{path}: not a checkpoint, or damaged ({brief(error)})") from None
+            raise LIIFError(f"{path}: not a checkpoint, or damaged ({summarize(error)})") from None
 
 
 def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
     except LIIFError:
         raise
     except Exception as error:  # SafetensorError, and others for damaged headers
-        raise LIIFError(f"{path}: not a safetensors file, or damaged ({brief(error)})") from None
+        raise LIIFError(f"{path}: not a safetensors file, or damaged ({summarize(error)})") from None
     checkpoint: dict[str, Any] = {"params": tensors}
     for key, text in header.get("__metadata__", {}).items():
         if key != "network_g":
@@ -292,7 +292,7 @@ def save(path: str | Path, data: Mapping[str, Any]) -> None:
     except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt at the file's end too
             raise error.__context__ from None
-        reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {brief(error)}"
+        reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {summarize(error)}"
         raise LIIFError(f"{path}: {reason}; an existing file is unchanged") from error
 
 

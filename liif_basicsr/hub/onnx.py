@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork
-from liif_basicsr.errors import LIIFError, brief
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.coordinates import pixel_centers
 
 # Sizes for tracing. All sizes and ratios differ, so that the exporter does not unify them.
@@ -97,7 +97,7 @@ def _trace(graph: Graph) -> Any:
                 verbose=False,
             )
     except Exception as error:  # torch's exporter lets all kinds of errors through
-        raise LIIFError(f"{_name(graph.net)} cannot be exported: {brief(error)}") from None
+        raise LIIFError(f"{_name(graph.net)} cannot be exported: {summarize(error)}") from None
 
 
 def _name_axes(path: Path) -> None:

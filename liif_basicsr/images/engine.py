@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import PRECISIONS, best_precision
-from liif_basicsr.errors import LIIFError, brief, suggest
+from liif_basicsr.errors import LIIFError, suggest, summarize
 from liif_basicsr.hub import checkpoint
 
 # Rows of a strip, which are also the rows of a tile in a TIFF.
@@ -107,5 +107,5 @@ def _open_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LIIFError(f"device {name!r}: not usable here ({brief(error)}); 'cpu' always is") from None
+        raise LIIFError(f"device {name!r}: not usable here ({summarize(error)}); 'cpu' always is") from None
     return device

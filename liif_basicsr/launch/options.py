@@ -18,6 +18,7 @@ from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 from liif_basicsr.config.base import similar, validate
 from liif_basicsr.config.datasets import PipelineDataset, PipelineTrainingSet
 from liif_basicsr.config.file import TestFile, TrainingFile, check_top_level
+from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, suggest
 
@@ -130,5 +131,4 @@ def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:
         block = validate(PipelineTrainingSet if phase == "train" else PipelineDataset, dataset, where)
         if block.type not in DATASET_REGISTRY:
             raise LIIFError(f"{where}: unknown dataset {block.type!r}{suggest(block.type, DATASET_REGISTRY.keys())}")
-        if getattr(block, "prefetch_mode", None) == "cuda" and not torch.cuda.is_available():
-            raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it")
+        check_prefetching(getattr(block, "prefetch_mode", None), where)

@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 import torch
 
-from liif_basicsr.errors import LIIFError, brief
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.reading import LoadedImage, read, to_srgb
 from liif_basicsr.viewer.rectify import Rectifier, Region
@@ -250,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send an error as one line, unless the connection itself has failed."""
         if isinstance(error, ConnectionError):
             raise error
-        line = BytesIO(brief(error).encode())
+        line = BytesIO(summarize(error).encode())
         self._send(Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY))
 
     def _send_tiles(self, page: ImagePage, method: str, strength: str, level: str, places: str) -> None:

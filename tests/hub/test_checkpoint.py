@@ -138,7 +138,7 @@ def test_an_argument_of_the_wrong_type_is_reported(path, part, encoder, key, val
     block = data["network_g"] if part == "network_g" else data["network_g"]["encoder"]
     block[key] = value
     torch.save(data, path)
-    says = rf"net_g_1.pth: .*({key}|network_g: encoder: |contains another network)"
+    says = rf"net_g_1.pth: .*({key}: |contains another network)"
     with pytest.raises(LIIFError, match=says) as caught:
         liif_basicsr.load(path)
     assert "\n" not in str(caught.value)

@@ -1,9 +1,13 @@
 """`python -m liif_basicsr.train` and `.test`: BasicSR's pipelines, whose mistakes are reported before they start."""
 import copy
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from experiment import command, environ, launch, make_images, train_options, val_set, write_options
@@ -81,6 +85,21 @@ def test_system_errors_are_one_line(tmp_path, opt):
     assert ended.said.splitlines()[-1].startswith(f"liif_basicsr: error: {tmp_path}/experiments/tiny: ")
 
 
+def test_basicsrs_script_refuses_a_run_that_would_end_early(tmp_path, opt):
+    """`python basicsr/train.py` would make no step, log "End of training" and exit with 0."""
+    (tmp_path / "basicsr").mkdir()
+    script = shutil.copy(Path(find_spec("basicsr").origin).with_name("train.py"), tmp_path / "basicsr")
+    opt["datasets"]["train"].update(batch_size_per_gpu=16, dataset_enlarge_ratio=1)
+    path = write_options(tmp_path / "options.yml", opt)
+    done = subprocess.run(
+        [sys.executable, script, "-opt", path],
+        cwd=tmp_path, env=environ(), text=True, capture_output=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "would end after 0 of 6 iterations" in done.stderr.splitlines()[-1] and "End of" not in done.stderr
+    assert not list(tmp_path.rglob("*.pth"))
+
+
 def test_an_interrupt_ends_in_a_line(tmp_path, opt):
     opt["train"]["total_iter"] = 10**6
     path = write_options(tmp_path / "options.yml", opt)
@@ -151,6 +170,29 @@ def test_good_options_pass(tmp_path, images, opt):
 def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
     with pytest.raises(LIIFError, match=f"options.yml: .*{message}"):
         check(tmp_path, changed(opt, key, value))
+
+
+def test_prefetching_to_a_gpu_needs_one(tmp_path, opt, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    opt["datasets"]["train"].update(prefetch_mode="cuda", pin_memory=True)
+    with pytest.raises(LIIFError, match="datasets: train: prefetch_mode: cuda needs a GPU that torch can use"):
+        check(tmp_path, opt)
+
+
+@pytest.mark.parametrize(
+    ("missing", "logger", "message"),
+    [
+        ("tensorboard", {"use_tb_logger": True}, "use_tb_logger: tensorboard is not installed"),
+        ("wandb", {"use_tb_logger": True, "wandb": {"project": "p"}}, "wandb: wandb is not installed"),
+        (None, {"use_tb_logger": False, "wandb": {"project": "p"}}, "wandb: needs TensorBoard; set use_tb_logger"),
+    ],
+)
+def test_loggers_that_are_not_installed(tmp_path, opt, monkeypatch, missing, logger, message):
+    monkeypatch.setattr("liif_basicsr.models.options.find_spec", lambda name: None if name == missing else name)
+    opt["logger"].update(logger)
+    with pytest.raises(LIIFError, match=f"logger: {message}"):
+        check(tmp_path, opt)
+    check(tmp_path, {**opt, "name": "debug_tiny", "val": {"val_freq": 8, "save_img": False}})  # BasicSR logs to neither
 
 
 def test_debugging_needs_a_val_block(tmp_path, opt):
