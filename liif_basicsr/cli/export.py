@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("output", help=".onnx file to write")
     add_model_argument(parser)
+    parser.add_argument(
+        "--queries", action="store_true", help="inputs lq, coord and cell, for the colors at any coordinates"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_import_argument(parser)
 
@@ -29,6 +32,10 @@ def run(args: argparse.Namespace) -> int:
     from liif_basicsr.hub.onnx import to_onnx
 
     import_modules(args.imports)
-    to_onnx(load(args.model), output)
-    print(f"{output}: inputs lq (1, 3, height, width) in [0, 1] and size (H, W), output (1, 3, H, W) in [0, 1]")
+    to_onnx(load(args.model), output, args.queries)
+    if args.queries:
+        inputs, colors = "coord (1, Q, 2), (y, x) in [-1, 1], and cell (1, Q, 2)", "(1, Q, 3)"
+    else:
+        inputs, colors = "size (H, W)", "(1, 3, H, W)"
+    print(f"{output}: inputs lq (1, 3, height, width) in [0, 1], {inputs}; output {colors} in [0, 1]")
     return 0

@@ -1,14 +1,16 @@
-"""Write a network as one ONNX graph for any input and output size."""
+"""Write a network as one ONNX graph, for whole images or for query coordinates, at any size."""
 from __future__ import annotations
 
 import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,22 +21,54 @@ from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.coordinates import pixel_centers
 
-# Sizes for tracing. All sizes and ratios differ, so that the exporter does not unify them.
-TRACED_LQ, TRACED_SIZE = (20, 24), (33, 50)
+Size = tuple[int, int]
+
+# Input size and output size for tracing. All sizes and ratios differ, so that the exporter does not unify them.
+TRACED = ((20, 24), (33, 50))
+# Sizes at which the graph must equal the network.
+CHECKED = (TRACED, ((9, 7), (9, 7)), ((13, 31), (40, 47)))
 # Largest difference between the outputs of graph and network.
 TOLERANCE = 1e-4
 
 
 class Graph(nn.Module):
-    """A network as a function of an image and an output size; the graph computes the coordinates.
+    """A network as a function that can be exported.
 
     Args:
         net: the network, in evaluation mode.
     """
 
+    # Axes of inputs and outputs with a name, instead of the exporter's number.
+    axes: Mapping[str, Mapping[int, str]]
+
     def __init__(self, net: ContinuousNetwork) -> None:
         super().__init__()
         self.net = net
+
+    def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
+        """Return random arguments of `forward` for an output of `size`."""
+        raise NotImplementedError
+
+    def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return what the network itself computes from these arguments."""
+        raise NotImplementedError
+
+
+class ImageGraph(Graph):
+    """Upscales an image to a size; the graph computes the coordinates."""
+
+    axes = MappingProxyType({
+        "lq": {2: "height", 3: "width"}, "size": {}, "output": {2: "out_height", 3: "out_width"},
+    })  # fmt: skip
+
+    def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
+        """Return random arguments of `forward` for an output of `size`."""
+        return {"lq": torch.rand(1, 3, *in_size), "size": torch.tensor(size)}
+
+    def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Render the image."""
+        height, width = inputs["size"].tolist()
+        return self.net.render(inputs["lq"], (height, width)).clamp(0, 1)
 
     def forward(self, lq: Tensor, size: Tensor) -> Tensor:
         """Upscale `lq` (1, 3, height, width), RGB in [0, 1], to `size`, int64 (2,), (H, W): (1, 3, H, W) in [0, 1]."""
@@ -47,13 +81,37 @@ class Graph(nn.Module):
         return self.net.query(lq, coord, cell).mT.reshape(1, 3, height, width).clamp(0, 1)
 
 
-def to_onnx(net: ContinuousNetwork, path: str | Path) -> None:
-    """Write a network as an ONNX file with inputs `lq` and `size` and output `output`, see `Graph`.
+class QueryGraph(Graph):
+    """Returns the colors at query coordinates, as `net(lq, coord, cell)` does."""
+
+    axes = MappingProxyType({
+        "lq": {2: "height", 3: "width"}, "coord": {1: "queries"}, "cell": {1: "queries"}, "output": {1: "queries"},
+    })  # fmt: skip
+
+    def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
+        """Return random arguments of `forward`, one query per pixel of `size`."""
+        queries = size[0] * size[1]
+        cell = torch.rand(1, queries, 2) * 2 / min(in_size)
+        return {"lq": torch.rand(1, 3, *in_size), "coord": torch.rand(1, queries, 2) * 2 - 1, "cell": cell}
+
+    def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Query the network."""
+        with torch.no_grad():
+            return self.net(**inputs).clamp(0, 1)
+
+    def forward(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+        """Return the colors of `lq` (1, 3, height, width) at `coord` (1, Q, 2), `cell` (1, Q, 2): (1, Q, 3) in [0, 1]."""
+        return self.net.query(lq, coord, cell).clamp(0, 1)
+
+
+def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> None:
+    """Write a network as an ONNX file: inputs `lq` and `size`, or `lq`, `coord` and `cell`, and output `output`.
 
     The graph decodes all pixels at once. A pixel takes about 12 kB of memory if the hidden layers are 256 wide.
 
     Args:
         net: the network, on the CPU and in evaluation mode.
+        queries: export `QueryGraph` instead of `ImageGraph`.
 
     Raises:
         LIIFError: the suffix is not .onnx, a required package is missing, the network cannot be exported, or the file
@@ -65,21 +123,21 @@ def to_onnx(net: ContinuousNetwork, path: str | Path) -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise LIIFError(f"export needs {', '.join(missing)}: pip install 'liif_basicsr[onnx]'")
+    graph = (QueryGraph if queries else ImageGraph)(net).eval()
     try:
         # In a temporary folder next to it, so that nothing remains if it fails.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             partial = Path(folder, "graph.onnx")
-            _trace(Graph(net).eval()).save(partial)
-            _name_axes(partial)
-            _check(partial, net)
+            _trace(graph).save(partial)
+            _name_axes(partial, graph)
+            _check(partial, graph)
             os.replace(partial, path)
     except OSError as error:
         raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _trace(graph: Graph) -> Any:
-    inputs = (torch.rand(1, 3, *TRACED_LQ), torch.tensor(TRACED_SIZE))
-    any_size = torch.export.Dim.DYNAMIC
+    inputs = graph.inputs(*TRACED)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         # torch warns about its own internals, and prints the whole graph when its first strategy fails.
@@ -88,10 +146,10 @@ def _trace(graph: Graph) -> Any:
             # Not optimized: the optimizer rounds EPS_AREA to 0, and pixels whose four areas are 0 become NaN.
             return torch.onnx.export(
                 graph,
-                inputs,
-                input_names=["lq", "size"],
+                tuple(inputs.values()),
+                input_names=list(inputs),
                 output_names=["output"],
-                dynamic_shapes={"lq": {2: any_size, 3: any_size}, "size": None},
+                dynamic_shapes={name: dict.fromkeys(graph.axes[name], torch.export.Dim.DYNAMIC) for name in inputs},
                 dynamo=True,
                 optimize=False,
                 verbose=False,
@@ -100,16 +158,16 @@ def _trace(graph: Graph) -> Any:
         raise LIIFError(f"{_name(graph.net)} cannot be exported: {summarize(error)}") from None
 
 
-def _name_axes(path: Path) -> None:
+def _name_axes(path: Path, graph: Graph) -> None:
     """Name the axes of the inputs and outputs; the exporter numbers them."""
     import onnx
 
     model = onnx.load(path)
-    names = {"lq": ("", "", "height", "width"), "output": ("", "", "out_height", "out_width")}
     renamed = {}
     for value in (*model.graph.input, *model.graph.output):
-        for axis, name in zip(value.type.tensor_type.shape.dim, names.get(value.name, ()), strict=False):
-            if name and axis.dim_param:
+        for index, name in graph.axes[value.name].items():
+            axis = value.type.tensor_type.shape.dim[index]
+            if axis.dim_param:
                 renamed[axis.dim_param] = name
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for axis in value.type.tensor_type.shape.dim:
@@ -118,22 +176,24 @@ def _name_axes(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _check(path: Path, net: ContinuousNetwork) -> None:
-    """Raise LIIFError unless the graph's output equals the network's, at the traced sizes and at others."""
+def _check(path: Path, graph: Graph) -> None:
+    """Raise LIIFError unless the file's output equals the network's, at the traced sizes and at others."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options)
-    for in_size, size in (TRACED_LQ, TRACED_SIZE), ((9, 7), (9, 7)), ((13, 31), (40, 47)):
-        lq = torch.rand(1, 3, *in_size)
+    for sizes in CHECKED:
+        inputs = graph.inputs(*sizes)
         try:
-            (output,) = session.run(None, {"lq": lq.numpy(), "size": np.array(size)})
+            (output,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
         except (state.Fail, state.RuntimeException):  # which of them depends on the version
             output = None
-        if output is None or not np.allclose(output, net.render(lq, size).clamp(0, 1), rtol=0, atol=TOLERANCE):
-            raise LIIFError(f"{_name(net)} cannot be exported: its graph is wrong for sizes other than the traced ones")
+        if output is None or not np.allclose(output, graph.expected(inputs), rtol=0, atol=TOLERANCE):
+            raise LIIFError(
+                f"{_name(graph.net)} cannot be exported: its graph is wrong for sizes other than the traced ones"
+            )
 
 
 def _name(net: ContinuousNetwork) -> str:

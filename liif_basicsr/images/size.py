@@ -128,7 +128,7 @@ def parse_scale(text: str) -> tuple[float, float]:
     """Parse a scale of the command line: `2`, `x2`, `2x`, or `2x3.5` along y and x.
 
     Raises:
-        LIIFError: it is not a number above 0 and below {LARGEST_SCALE}, or two with an x between them.
+        LIIFError: it is not a number above 0 and below LARGEST_SCALE, or two with an x between them.
     """
     pair = _parse_pair(text) or 2 * (re.sub("^[xX×]|[xX×]$", "", text),)
     try:

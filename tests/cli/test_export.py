@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from experiment import NETWORK
+from pages import blocks
 
 from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
@@ -41,7 +42,7 @@ def save(folder, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_onnxruntime_equals_the_network_at_any_size(network, tmp_path, capsys):
+def test_image_graph_equals_the_network_at_any_size(network, tmp_path, capsys):
     import onnxruntime
 
     net = save(tmp_path, network)
@@ -57,8 +58,49 @@ def test_onnxruntime_equals_the_network_at_any_size(network, tmp_path, capsys):
         np.testing.assert_allclose(output, net.render(lq, size).clamp(0, 1), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["EDSR", "LTE"])
+def test_query_graph_equals_the_network(name, tmp_path, capsys):
+    import onnxruntime
+
+    net = save(tmp_path, NETWORKS[name])
+    path = tmp_path / "net.onnx"
+    assert main(["export", str(path), "--model", str(tmp_path / "net.pth"), "--queries"]) == 0
+    session = onnxruntime.InferenceSession(path)
+    axes = {value.name: value.shape for value in (*session.get_inputs(), *session.get_outputs())}
+    assert axes == {"lq": [1, 3, "height", "width"], "coord": [1, "queries", 2], "cell": [1, "queries", 2],
+                    "output": [1, "queries", 3]}  # fmt: skip
+    for in_size, queries in ((8, 12), 1), ((31, 16), 700):
+        lq, coord = torch.rand(1, 3, *in_size), torch.rand(1, queries, 2) * 2 - 1
+        cell = torch.rand(1, queries, 2) / 8
+        (output,) = session.run(None, {"lq": lq.numpy(), "coord": coord.numpy(), "cell": cell.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(output, net(lq, coord, cell).clamp(0, 1), rtol=0, atol=1e-4)
+
+
+def test_snippets_of_the_docs_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    marked = [block for block in blocks("bash", "python") if (block.not_run or "").startswith("tests/cli/test_export.py")]
+    for block in marked:
+        if block.language == "bash":
+            for line in block.text.splitlines():
+                if "export" in line:
+                    assert main(line.removeprefix("python -m liif_basicsr ").split()) == 0
+    namespaces = []
+    for block in marked:
+        if block.language == "python":
+            namespaces.append({"__name__": "__main__"})
+            exec(compile(block.text, block.label, "exec"), namespaces[-1])
+    assert [space.get("output", space.get("colors")).shape for space in namespaces] == [(1, 3, 60, 80), (1, 500, 3)]
+
+
+def test_wrong_suffix(tmp_path, capsys):
+    assert main(["export", str(tmp_path / "net.pth")]) == 2
+    assert "net.pth: expected a file name that ends in .onnx" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")  # BasicSR's SwinIR
-def test_a_network_whose_graph_works_at_one_size_only_is_refused(tmp_path, capsys):
+def test_network_that_works_at_one_size_only(tmp_path, capsys):
     save(tmp_path, {**NETWORK, "encoder": SWINIR})
     assert main(["export", str(tmp_path / "net.onnx"), "--model", str(tmp_path / "net.pth")]) == 2
     message = capsys.readouterr().err
@@ -66,7 +108,7 @@ def test_a_network_whose_graph_works_at_one_size_only_is_refused(tmp_path, capsy
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
-def test_an_existing_file_is_kept(tmp_path, capsys):
+def test_existing_file_is_kept(tmp_path, capsys):
     (tmp_path / "old.onnx").write_text("old")
     with pytest.raises(SystemExit):
         main(["export"])
@@ -75,7 +117,7 @@ def test_an_existing_file_is_kept(tmp_path, capsys):
     assert (tmp_path / "old.onnx").read_text() == "old"
 
 
-def test_a_missing_folder_is_named_in_one_line(tmp_path):
+def test_missing_folder(tmp_path):
     from liif_basicsr.hub.onnx import to_onnx
 
     with pytest.raises(LIIFError, match="net.onnx: cannot be written: No such file"):
