@@ -55,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"weight of the model; the rest is the output of {CLEAN}, which keeps grain and damage (default: 1)",
     )  # fmt: skip
     parser.add_argument("--self-ensemble", action="store_true", help="slightly better, eight times as slow")
+    parser.add_argument(
+        "--tile-wrap", choices=("x", "y", "xy"),
+        help="the image repeats along these axes: xy for seamless textures, x for 360-degree panoramas",
+    )  # fmt: skip
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing images")
     existing.add_argument("--skip-existing", action="store_true", help="make only images that do not exist yet")
@@ -81,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
     ranks.take_gpu(args.device)
     # The first process lists the images, because others could find its outputs.
     jobs = ranks.from_first(lambda: _list_jobs(args, requested))
-    upscaler = open_upscaler(args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength)
+    upscaler = open_upscaler(
+        args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap
+    )
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
     policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1)

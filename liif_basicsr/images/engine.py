@@ -13,6 +13,7 @@ from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import PRECISIONS, best_precision
 from liif_basicsr.errors import LIIFError, suggest, summarize
 from liif_basicsr.hub import checkpoint
+from liif_basicsr.images.wrapping import aligned_margins, repeat
 
 # Rows of a strip, which are also the rows of a tile in a TIFF.
 ROWS = 256
@@ -76,14 +77,18 @@ def full_scale(dtype: np.dtype) -> int:
     return np.iinfo(dtype).max if dtype.kind == "u" else 1
 
 
-def split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split pixels into colors (h, w, 1 or 3), also for fully transparent pixels, and alpha (h, w, 1) or None."""
+def split_alpha(pixels: np.ndarray, tile_wrap: str = "") -> tuple[np.ndarray, np.ndarray | None]:
+    """Split pixels into colors (h, w, 1 or 3), also for fully transparent pixels, and alpha (h, w, 1) or None.
+
+    Args:
+        tile_wrap: axes along which the image repeats.
+    """
     if pixels.shape[2] in (1, 3):
         return pixels, None
-    return _fill_transparent(pixels[..., :-1], pixels[..., -1:]), pixels[..., -1:]
+    return _fill_transparent(pixels[..., :-1], pixels[..., -1:], tile_wrap), pixels[..., -1:]
 
 
-def _fill_transparent(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def _fill_transparent(colors: np.ndarray, alpha: np.ndarray, tile_wrap: str) -> np.ndarray:
     """Set fully transparent pixels, which are often black, to the color of the nearest visible pixel.
 
     Otherwise their hidden color would show as a fringe.
@@ -91,10 +96,15 @@ def _fill_transparent(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     hidden = (alpha[..., 0] == 0).astype(np.uint8)
     if hidden.all() or not hidden.any():
         return colors
+    h, w = hidden.shape
+    # The nearest copy of a pixel is at most half an image away.
+    margins = top, left = aligned_margins(tile_wrap, (h, w), (h, w), max(h, w) // 2 + 1)
+    index = repeat(np.arange(h * w).reshape(h, w), margins)
+    hidden = repeat(hidden, margins)
     _, label = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     visible = np.zeros(label.max() + 1, np.int64)  # label -> index of its pixel
-    visible[label[hidden == 0]] = np.flatnonzero(hidden == 0)
-    return colors.reshape(-1, colors.shape[2])[visible[label]]
+    visible[label[hidden == 0]] = index[hidden == 0]
+    return colors.reshape(-1, colors.shape[2])[visible[label[top : top + h, left : left + w]]]
 
 
 def includes(requested: torch.device, own: torch.device) -> bool:

@@ -18,9 +18,10 @@ from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
 from liif_basicsr.images.engine import ROWS, Engine, full_scale, split_alpha
 from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
 from liif_basicsr.images.size import OutputSize, is_transposed
+from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.memory import check_memory
-from liif_basicsr.rendering.renderer import EncodedImage
+from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 
 # Columns that are rendered at a time.
 COLS = 2048
@@ -45,6 +46,7 @@ def upscale(
     precision: str | None = None,
     self_ensemble: bool = False,
     strength: float = 1.0,
+    tile_wrap: str | None = None,
     bgr: bool = False,
 ) -> AnyImage:
     """Upscale an image.
@@ -63,6 +65,8 @@ def upscale(
         self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
         strength: weight of the model, from 0 to 1. The rest is the output of `liif-fast`: a lower strength of
             `liif-photo` keeps more of the grain, and of the damage.
+        tile_wrap: `x`, `y` or `xy`: the image repeats along these axes, as a seamless texture (xy) or a panorama of 360
+            degrees (x) does. Opposite edges of the output fit together.
         bgr: colors of the array or tensor are blue, green, red, as `cv2.imread` returns them.
 
     Returns:
@@ -75,7 +79,7 @@ def upscale(
             transposed image, because (W, H) was passed.
     """
     requested = OutputSize.of(scale, size)
-    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength)
+    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength, tile_wrap)
 
     def work(pixels: np.ndarray) -> np.ndarray:
         in_size = (pixels.shape[0], pixels.shape[1])
@@ -97,11 +101,12 @@ def open_upscaler(
     precision: str | None = None,
     self_ensemble: bool = False,
     strength: float = 1.0,
+    tile_wrap: str | None = None,
 ) -> Upscaler | Resampler:
     """Return an upscaler by a network, or by a classical method; see `upscale`."""
     if method is not None:
-        return Resampler(method)
-    return Upscaler(model, device, precision, self_ensemble, strength)
+        return Resampler(method, tile_wrap)
+    return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap)
 
 
 class Orientation(NamedTuple):
@@ -153,10 +158,10 @@ class Upscaler(Engine):
 
     Args:
         model, device, precision: see `Engine`.
-        self_ensemble, strength: see `upscale`.
+        self_ensemble, strength, tile_wrap: see `upscale`.
 
     Raises:
-        LIIFError: see `Engine`, or the strength is not in [0, 1].
+        LIIFError: see `Engine`; the strength is not in [0, 1]; `tile_wrap` is unknown.
     """
 
     def __init__(
@@ -166,9 +171,11 @@ class Upscaler(Engine):
         precision: str | None = None,
         self_ensemble: bool = False,
         strength: float = 1.0,
+        tile_wrap: str | None = None,
     ) -> None:
         if not 0 <= strength <= 1:
             raise LIIFError(f"strength: expected a number from 0 to 1, got {strength:g}")
+        self.tile_wrap = check_axes(tile_wrap)
         super().__init__(model, device, precision)
         flags = product((False, True), repeat=3) if self_ensemble else [(False, False, False)]
         self.orientations = [Orientation(*flag) for flag in flags]
@@ -184,7 +191,18 @@ class Upscaler(Engine):
         """
         rows = 4 * size[0] if whole else min(size[0], 2 * ROWS)
         views = len(self.orientations) * len(self.weights) * (2 if pixels.shape[2] in (2, 4) else 1)
-        return rows * size[1] * pixels.shape[2] * pixels.itemsize + pixels.shape[0] * pixels.shape[1] * 12 * views
+        h, w = pixels.shape[:2]
+        margins = self._margins((h, w), size)
+        encoded = (h + 2 * margins[0]) * (w + 2 * margins[1])
+        return rows * size[1] * pixels.shape[2] * pixels.itemsize + encoded * 12 * views
+
+    def _margins(self, in_size: Size, size: Size) -> Size:
+        """Return how far to repeat an image along y and x for an output of `size`."""
+        radii = [net.receptive_radius for net, _ in self.weights]
+        bounded = [radius for radius in radii if radius is not None]
+        halo = max(net.decoder.halo(in_size, size) for net, _ in self.weights)
+        least = max(bounded) + halo + MARGIN if len(bounded) == len(radii) else None
+        return aligned_margins(self.tile_wrap, in_size, size, least)
 
     def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
         """Upscale pixels strip by strip, from top to bottom.
@@ -201,17 +219,22 @@ class Upscaler(Engine):
             LIIFError: the network's output is not finite.
         """
         (height, width), precision = size, self.precision_for(pixels)
-        colors, alpha = split_alpha(pixels)
-        color_views = self._encode(colors)
+        colors, alpha = split_alpha(pixels, self.tile_wrap)
+        in_size = (pixels.shape[0], pixels.shape[1])
+        margins = self._margins(in_size, size)
+        out_top, out_left = output_margins(margins, in_size, size)
+        size = height + 2 * out_top, width + 2 * out_left
+        color_views = self._encode(repeat(colors, margins))
         # Constant alpha, most often opaque, is not rendered.
-        alpha_views = self._encode(alpha) if alpha is not None and alpha.min() < alpha.max() else []
+        varying = alpha is not None and alpha.min() < alpha.max()
+        alpha_views = self._encode(repeat(alpha, margins)) if alpha is not None and varying else []
         for top in range(0, height, ROWS):
             rows = min(ROWS, height - top)
             strip = np.empty((rows, width, pixels.shape[2]), pixels.dtype)
             if alpha is not None:
                 strip[..., -1] = alpha.flat[0]
             for left in range(0, width, COLS):
-                window = Window(top, left, rows, min(COLS, width - left))
+                window = Window(out_top + top, out_left + left, rows, min(COLS, width - left))
                 cols = slice(left, left + window.width)
                 with torch.inference_mode(), autocast(self.device, precision):
                     seen = _render(color_views, size, window, gray=colors.shape[2] == 1)
@@ -245,17 +268,21 @@ def _render(views: list[View], size: Size, window: Window, gray: bool) -> Tensor
 class Resampler:
     """Upscales by nearest-neighbor or bicubic interpolation, with the interface of `Upscaler`.
 
+    Args:
+        method: a key of METHODS.
+        tile_wrap: see `upscale`.
+
     Raises:
-        LIIFError: the method is not in METHODS.
+        LIIFError: the method or `tile_wrap` is unknown.
     """
 
     device = torch.device("cpu")
     precision = None
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, tile_wrap: str | None = None) -> None:
         if method not in METHODS:
             raise LIIFError(f"method: unknown {method!r}{suggest(method, METHODS)}")
-        self.method = method
+        self.method, self.tile_wrap = method, check_axes(tile_wrap)
 
     def precision_for(self, pixels: np.ndarray) -> str:
         """Return the method, for messages."""
@@ -267,7 +294,7 @@ class Resampler:
 
     def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
         """Upscale pixels; see `Upscaler.strips`."""
-        colors, alpha = split_alpha(pixels)
+        colors, alpha = split_alpha(pixels, self.tile_wrap)
         channels = np.moveaxis(colors if alpha is None else np.concatenate([colors, alpha], axis=-1), -1, 0)
         resized = [self._resize(channel, size) for channel in channels]
         for top in range(0, size[0], ROWS):
@@ -278,5 +305,9 @@ class Resampler:
             yield (strip.round() if pixels.dtype.kind == "u" else strip).astype(pixels.dtype)
 
     def _resize(self, channel: np.ndarray, size: Size) -> Any:
-        image = Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32))
-        return np.asarray(image.resize((size[1], size[0]), METHODS[self.method]))
+        in_size = (channel.shape[0], channel.shape[1])
+        margins = aligned_margins(self.tile_wrap, in_size, size, MARGIN)
+        (height, width), (top, left) = size, output_margins(margins, in_size, size)
+        image = Image.fromarray(np.ascontiguousarray(repeat(channel, margins), dtype=np.float32))
+        resized = image.resize((width + 2 * left, height + 2 * top), METHODS[self.method])
+        return np.asarray(resized)[top : top + height, left : left + width]

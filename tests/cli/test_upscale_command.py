@@ -54,6 +54,13 @@ def test_flags_set_size_and_quality(upscale, flags, wanted):
     assert size("out.png") == wanted
 
 
+def test_tile_wrap(upscale, model):
+    image("RGB").save("in.png")
+    assert upscale("in.png", "out.png", "--tile-wrap", "x") == 0
+    expected = liif_basicsr.upscale(image("RGB"), tile_wrap="x", model=model, precision="float32")
+    assert np.array_equal(np.asarray(Image.open("out.png")), np.asarray(expected))
+
+
 def test_a_bad_file_in_a_folder_does_not_stop_the_others(upscale, capsys):
     Path("in").mkdir()
     for name in ("a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"):
