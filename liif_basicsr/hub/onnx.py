@@ -100,7 +100,7 @@ class QueryGraph(Graph):
             return self.net(**inputs).clamp(0, 1)
 
     def forward(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-        """Return the colors of `lq` (1, 3, height, width) at `coord` (1, Q, 2), `cell` (1, Q, 2): (1, Q, 3) in [0, 1]."""
+        """Return the colors of `lq` (1, 3, height, width) at `coord`, with `cell`, both (1, Q, 2): (1, Q, 3)."""
         return self.net.query(lq, coord, cell).clamp(0, 1)
 
 
