@@ -7,6 +7,7 @@ import webbrowser
 from contextlib import suppress
 
 from liif_basicsr.cli._arguments import add_model_argument
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN, bundled, name_of
 
 ORDER = 2
@@ -15,7 +16,7 @@ BICUBIC = "bicubic"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("image", help="image to open; the page can open others")
+    parser.add_argument("image", nargs="?", help="image to open; the page can open others")
     add_model_argument(parser)
     parser.add_argument(
         "--compare", metavar="MODEL", action="append",
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve the page until interrupted."""
+    if args.image is None:
+        raise LIIFError("view: no image; name one, as in liif-basicsr view photo.jpg. The page can open others")
     import torch
 
     from liif_basicsr.hub.checkpoint import load

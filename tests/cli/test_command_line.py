@@ -79,6 +79,12 @@ def test_missing_command_and_surplus_argument(capsys):
         assert error.value.code == 2
 
 
+def test_view_without_an_image(capsys):
+    assert main(["view", "--no-browser"]) == 2
+    message = capsys.readouterr().err
+    assert "view: no image; name one, as in liif-basicsr view photo.jpg" in message and message.count("\n") == 1
+
+
 def test_precisions_match_devices():
     assert tuple(DEVICE_PRECISIONS) == PRECISIONS
 
