@@ -30,9 +30,8 @@ Model = type[BaseModel]
 
 # Dataset -> models of its options in training and in validation.
 DATASETS: dict[str, tuple[Model, Model]] = {
-    "ArbitraryScaleImageDataset": (datasets.ImageTrainingSet, datasets.ImageValidationSet),
-    "ArbitraryScalePairedDataset": (datasets.PairedTrainingSet, datasets.PairedValidationSet),
-    "SizeVariedPairedDataset": (datasets.SizeVariedTrainingSet, datasets.SizeVariedValidationSet),
+    name: (cls.train_options, cls.val_options)
+    for name, cls in sorted((name, cls) for registry, name, cls in entries() if registry == "DATASET_REGISTRY")
 }
 EVERY_DATASET = (datasets.TrainingSet, datasets.ValidationSet)
 SCHEDULERS = (training.MultiStepLR, training.CosineAnnealingRestartLR)

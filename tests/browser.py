@@ -88,7 +88,7 @@ def status(page):
 
 
 def method(page, side):
-    """Return the list of a side's methods."""
+    """Return the menu of methods of the left or right side."""
     return Select(element(page, side).find_element("tag name", "select"))
 
 

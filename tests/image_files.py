@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
 
@@ -29,6 +30,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.pth"
     checkpoint.save(path, {"params": net.state_dict(), "network_g": NETWORK})
     return path
+
+
+@pytest.fixture
+def upscale(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the command in tmp_path, on the CPU, in float32."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> int:
+        return main(["upscale", "--model", str(model), "--device", "cpu", "--precision", "float32", *words])
+
+    return run
 
 
 def ramp(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:

@@ -70,7 +70,7 @@ class Decoder(nn.Module, ABC):
         return self.query(self.prepare(feat), Queries(coord, cell, (feat.shape[-2], feat.shape[-1])))
 
     def image_cell(self, cell: Tensor, in_size: tuple[int, int]) -> Tensor:
-        """Return the cells (..., 2) that a whole image of an input of `in_size` is decoded with, see `max_scale`."""
+        """Return the cells (..., 2) for decoding a whole image of `in_size` (h, w): at least those of `max_scale`."""
         if self.max_scale is None:
             return cell
         limits = [2 / (self.max_scale * n) for n in in_size]
@@ -188,7 +188,7 @@ class ContinuousNetwork(nn.Module):
     def render(
         self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
     ) -> Tensor:
-        """Upscale images, in memory that depends on neither their size nor the output's.
+        """Upscale images. Apart from the result, the memory does not depend on the sizes of input and output.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
@@ -240,12 +240,12 @@ class ContinuousNetwork(nn.Module):
     def encode_image(
         self, lq: Tensor, max_bytes: int = CACHE_BYTES, tile: int | None = None, threads: int | None = None
     ) -> EncodedImage:
-        """Open one image to render many windows of it at any size; its features are computed once, when needed.
+        """Open one image to render windows of it at any size. Its features are computed once, on first use.
 
         Args:
             lq: (1, C, h, w) in [0, 1].
-            max_bytes: size of the features to keep; others are computed again. With 0 none are kept.
-            tile: input pixels along the edge of a tile that is encoded at a time.
+            max_bytes: bytes of features to keep; 0 keeps none. Other features are computed again.
+            tile: edge of the tiles that are encoded, in input pixels.
             threads: torch threads that encode; None for the current number.
 
         Raises:

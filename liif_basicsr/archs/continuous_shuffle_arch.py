@@ -1,4 +1,4 @@
-"""ContinuousShuffleSR: the continuous form of pixel shuffle, with almost all work at low resolution."""
+"""ContinuousShuffleSR: a continuous form of pixel shuffle that does almost all work at low resolution."""
 from __future__ import annotations
 
 from collections.abc import Iterator

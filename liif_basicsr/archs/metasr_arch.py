@@ -50,9 +50,9 @@ class MetaDecoder(Decoder):
     """Meta-SR's upscale module, equal to the plain form to rounding in outputs and gradients.
 
     In the plain form an MLP with one hidden layer maps a query's offset in its feature to C * 9 * D weights, which
-    filter the 3x3 features around it. The MLP's last layer and the filter are both linear and change places: the
-    layer's weights filter the feature grid once per image, to one number per output channel and hidden unit, and a
-    query sums these numbers weighted by its hidden units.
+    filter the 3x3 features around it. The MLP's last layer and the filter are both linear, so their order can be
+    swapped: the layer's weights filter the feature grid once per image, to one number per output channel and hidden
+    unit, and a query sums these numbers weighted by its hidden units.
 
     Args:
         in_channels: channels of the feature grid.

@@ -1,4 +1,4 @@
-"""PixelShuffleSR: an encoder and the usual upsampler of one scale, a baseline of the LIIF paper."""
+"""PixelShuffleSR: an encoder and the usual fixed-scale upsampler, a baseline of the LIIF paper."""
 from __future__ import annotations
 
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from liif_basicsr.archs.resample import ResampleDecoder
 
 @register_arch
 class PixelShuffleSR(ContinuousNetwork):
-    """Any encoder with an upsampler of one scale: EDSR-baseline and RDN as the LIIF paper compares with them.
+    """An encoder with a fixed-scale upsampler, such as the LIIF paper's baselines EDSR-baseline and RDN.
 
     At other scales its output is resized. Differs from BasicSR's EDSR: no mean shift, as in the official LIIF code.
 

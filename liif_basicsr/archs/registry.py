@@ -1,6 +1,6 @@
 """The networks and encoders that options files and `load` know by name.
 
-`@register_arch` or `@register_encoder` on a class in `*_arch.py` or `encoders/` is all that adding one takes.
+To add one, decorate its class in a new `*_arch.py` or a file in `encoders/`: `@register_arch`, `@register_encoder`.
 """
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class PipelineTrainingSet(LoaderOptions, PipelineDataset):
 class IOBackend(Block):
     """How images are stored."""
 
-    type: Literal["disk", "lmdb", "pixels"] = Field(description="`pixels`: files of `prepare_data.py --pixels`")
+    type: Literal["disk", "lmdb", "pixels"] = Field(description="`pixels`: made by `prepare folder --pixels`")
 
 
 class Dataset(Block):
@@ -102,7 +102,7 @@ class Dataset(Block):
     phase: Literal["train", "val", "test"] = Field(description="set by BasicSR")
     dataroot_gt: GroundTruth
     io_backend: IOBackend = Field(
-        description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` for the files of `prepare_data.py --pixels`"
+        description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` as made by `prepare folder --pixels`"
     )
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
     scale: Any = Field(None, description="set by BasicSR from the top level")

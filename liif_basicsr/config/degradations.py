@@ -57,7 +57,7 @@ PlateauShape = Annotated[
     list[float], number_range(0.01, 100, around=1), Field(description="shape of the plateau kernels")
 ]
 ResizeProbabilities = Annotated[
-    list[float], probabilities(3), Field(description="how often the image is enlarged, reduced, kept")
+    list[float], probabilities(3), Field(description="how often the image is enlarged, shrunk, or kept")
 ]
 ResizeRange = Annotated[list[float], number_range(0.01, 10, around=1), Field(description="factor of the resizing")]
 GaussianProbability = Annotated[Probability, Field(description="how often the noise is Gaussian, otherwise Poisson")]
@@ -74,4 +74,4 @@ class DegradationOptions(Block):
     """Options of every degradation. Ranges are [lowest, highest]."""
 
     type: Text = Field(description="one of the degradations below")
-    clean_prob: Probability = Field(0.0, description="share of images that are only reduced with Pillow's bicubic")
+    clean_prob: Probability = Field(0.0, description="share of images that are only downsampled with Pillow's bicubic")

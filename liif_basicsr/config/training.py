@@ -31,7 +31,7 @@ LOSSES_OF_OTHER_MODELS = ("gan_opt", "ldl_opt")
 
 
 class Path(Block):
-    """Checkpoints to load. BasicSR takes any other option for a folder that it has to make."""
+    """Checkpoints to load. Other options are errors, because BasicSR would create a folder for each."""
 
     pretrain_network_g: Text | None = Field(
         None, description="a checkpoint, ours or official, or a model by name, such as `liif-fast`"
@@ -293,5 +293,5 @@ class Logger(PipelineLogger):
     @model_validator(mode="after")
     def _check_combinations(self) -> Logger:
         if self.keep_checkpoint_freq and not self.keep_checkpoints:
-            raise ValueError("keep_checkpoint_freq: needs keep_checkpoints, which is missing")
+            raise ValueError("keep_checkpoint_freq: applies only with keep_checkpoints; set it")
         return self

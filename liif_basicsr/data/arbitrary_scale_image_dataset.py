@@ -1,4 +1,4 @@
-"""ArbitraryScaleImageDataset: makes low resolution from the ground truth on the fly."""
+"""ArbitraryScaleImageDataset: makes low-resolution images from the ground truth on the fly."""
 from __future__ import annotations
 
 from math import ceil

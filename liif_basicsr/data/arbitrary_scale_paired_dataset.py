@@ -1,4 +1,4 @@
-"""ArbitraryScalePairedDataset: reads low resolution from files."""
+"""ArbitraryScalePairedDataset: reads low-resolution images from files."""
 from __future__ import annotations
 
 from os import path as osp

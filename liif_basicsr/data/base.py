@@ -42,7 +42,7 @@ class ArbitraryScaleDataset(Dataset):
     A corrupt image raises; with `on_corrupt: skip` it is logged, counted, and replaced by another one.
     Randomness comes from torch's generator alone, so it differs between epochs and workers, and `manual_seed`
     reproduces it. If `epoch_size` is not a multiple of the number of images, as with `dataset_enlarge_ratio: 0.5`,
-    every epoch takes another part of the images, and all are drawn equally often.
+    every epoch uses a different part of the images, so that all are drawn equally often.
 
     Attributes:
         opt: the block, as BasicSR passes it.
@@ -151,7 +151,8 @@ class ArbitraryScaleDataset(Dataset):
         """Replace an index of BasicSR's sampler so that all images are drawn equally often.
 
         In every epoch the sampler yields each index `whole` times, and the first `extra` indices once more, always
-        the same ones. Each of these is given away with the probability that evens out the expected counts.
+        the same ones. Each of these `extra` indices is replaced by one of the others with the probability that makes
+        all counts equal on average.
         """
         n = self.num_images
         whole, extra = divmod(self.epoch_size, n)

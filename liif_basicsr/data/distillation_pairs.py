@@ -28,7 +28,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise LIIFError(f"{folder} holds no {RECORD}; {PREPARE} teach makes pairs with one") from None
+        raise LIIFError(f"{folder} has no {RECORD}; make the pairs with {PREPARE} teach") from None
     except ValueError:
         raise LIIFError(f"{path} is damaged; make the pairs again") from None
     if not isinstance(record, dict) or not isinstance(record.get("scale"), int):
@@ -65,7 +65,7 @@ def check_pairs(
 
 
 def check_record(record: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Raise for the first setting of `wanted` that differs from the record of the pairs."""
+    """Raise for the first setting in `wanted` that differs from the record."""
     for key, value in wanted.items():
         made, asked = record.get(key), value
         if made == asked:

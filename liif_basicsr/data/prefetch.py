@@ -11,7 +11,7 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_prefetching(mode: str | None, where: str) -> None:
-    """Raise unless there is a GPU for `prefetch_mode: cuda`; prepare `prefetch_mode: cpu` for errors in its thread.
+    """Raise if `prefetch_mode: cuda` lacks a GPU; with `prefetch_mode: cpu`, pass errors of its thread on.
 
     Args:
         mode: `prefetch_mode` of a dataset.
@@ -37,7 +37,7 @@ class FailedBatch:
 
 
 def _raise_in_main_thread() -> None:
-    """Hand an error in BasicSR's prefetching thread to the main thread, which would wait for the batch forever."""
+    """Raise errors of BasicSR's prefetching thread in the main thread, which would otherwise wait forever."""
     previous = threading.excepthook
     if getattr(previous, "hands_over", False):
         return

@@ -82,7 +82,7 @@ def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tup
     """Draw a square patch of `count` pixels, a square number.
 
     Returns:
-        As `sample_pixels`, row by row.
+        coord, colors: see `sample_pixels`; ordered row by row.
     """
     height, width = image.shape[:2]
     side = math.isqrt(count)

@@ -100,7 +100,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         low, high, final, count = (self.settings[key] for key in ("size_min", "size_max", "gt_size", "sample_q"))
         if not low <= high <= side:
             raise LIIFError(
-                f"{self.where}: size_min {low} and size_max {high} must be in this order and not above {side}, "
+                f"{self.where}: size_min {low} and size_max {high} must be ascending and at most {side}, "
                 "the size of the ground truth"
             )
         if count > (final or low) ** 2:

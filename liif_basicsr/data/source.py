@@ -213,7 +213,7 @@ def read_meta(
         with open(path, encoding="utf-8-sig") as file:
             lines = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
-        raise LIIFError(f"{path} cannot be read ({error}); {PREPARE} folder makes one with an LMDB") from None
+        raise LIIFError(f"{path} cannot be read ({error}); an LMDB by {PREPARE} folder has one") from None
     names, sizes, known = [], {}, frozenset(known)
     for match in (META_LINE.fullmatch(line) for line in lines if line and not line.startswith("# ")):
         assert match is not None  # any line matches
@@ -248,7 +248,7 @@ def _lmdb_keys(root: str) -> frozenset[str]:
     """All keys of an LMDB. Its length is checked first, because reading beyond its end kills the process."""
     data = osp.join(root, "data.mdb")
     if not osp.isfile(data):
-        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; {PREPARE} folder makes one")
+        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; make one with {PREPARE} folder")
     try:
         with lmdb.open(root, readonly=True, lock=False) as env:
             if osp.getsize(data) < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:

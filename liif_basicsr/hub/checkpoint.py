@@ -262,7 +262,7 @@ def load_params(
 
 
 def _choose_params(checkpoint: Mapping[str, Any], param_key: str | None = None) -> tuple[str, Mapping[str, Any]]:
-    """Return the key that is used and its parameters: a given key, by default the EMA, or else the other key."""
+    """Return a key and its parameters: `param_key`, by default the EMA; the other key if that one is missing."""
     for key in (param_key or "params_ema", "params", "params_ema"):
         if key in checkpoint:
             return key, checkpoint[key]

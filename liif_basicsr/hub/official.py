@@ -24,7 +24,7 @@ PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
 
 
 class Official(NamedTuple):
-    """An encoder of the official code: our type, its arguments as official name -> (ours, official default)."""
+    """An official encoder: the name of ours, and its arguments as {official name: (our name, official default)}."""
 
     type: str
     args: dict[str, tuple[str, Any]]

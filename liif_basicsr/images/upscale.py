@@ -289,7 +289,7 @@ class Resampler:
         return self.method
 
     def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
-        """Estimate the memory for an output of `size` (H, W), which is always computed as a whole."""
+        """Estimate the memory for an output of `size` (H, W), which is always in memory as a whole."""
         return size[0] * size[1] * pixels.shape[2] * (4 + pixels.itemsize * (4 if whole else 1))
 
     def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:

@@ -65,10 +65,10 @@ def read(path: str) -> dict[str, Any]:
 
 
 def check_names(options: Any, path: str) -> None:
-    """Raise LIIFError for the name of an option, at any depth, that is not a text."""
+    """Raise LIIFError if the name of an option, at any depth, is not text."""
     for key, value in options.items() if isinstance(options, Mapping) else ():
         if not isinstance(key, str):
-            raise LIIFError(f"{path}: an option must have a text as name, not {key!r}")
+            raise LIIFError(f"{path}: expected text as the name of an option, got {key!r}")
         check_names(value, path)
 
 
@@ -82,13 +82,13 @@ def force(opt: dict[str, Any], entry: str) -> None:
         target = target.get(name) if isinstance(target, Mapping) else None
     plain = all(re.fullmatch(r"[\w.-]+", name) for name in (*path, key))
     if not (equals and plain and "=" not in value and isinstance(target, dict)):
-        raise LIIFError(f"--force_yml {entry}: must be block:option=value, of a block that is in the options file")
+        raise LIIFError(f"--force_yml {entry}: expected block:option=value, with a block of the options file")
     try:
         if value.startswith("["):
             ast.literal_eval(value)
         target[key] = _postprocess_yml_value(value)
     except (ValueError, SyntaxError):
-        raise LIIFError(f"--force_yml {entry}: expected a number, a text or a list of them as value") from None
+        raise LIIFError(f"--force_yml {entry}: expected a number, text, or a list of these as value") from None
 
 
 def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> None:
@@ -112,14 +112,14 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
 
 
 def check_num_gpu(count: int | str) -> None:
-    """Raise LIIFError unless there is a GPU if one is asked for."""
+    """Raise LIIFError if GPUs are requested and torch cannot use any."""
     if isinstance(count, int) and count and not torch.cuda.is_available():
         cause = unfit_driver() or "torch finds no GPU"
         raise LIIFError(f"num_gpu: expected auto or 0, because {cause}, got {count}")
 
 
 def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:
-    """Raise LIIFError for a dataset that the pipeline does not take."""
+    """Raise LIIFError for a dataset that BasicSR's pipeline cannot use."""
     if is_train and "train" not in datasets:
         raise LIIFError(f"datasets: option 'train' is missing{similar('train', datasets)}")
     phases = ("train", "val") if is_train else ("test", "val")

@@ -68,7 +68,7 @@ class Ranks:
         """Call `work(index)` once for each index below `total`, in any free process.
 
         Yields:
-            In process 0 the results in the order of the indices, in others nothing. They must be serializable as JSON.
+            The results in the order of the indices, in process 0 only. They must be serializable as JSON.
         """
         if self._store is None:
             yield from map(work, range(total))
@@ -117,8 +117,9 @@ def check_gpus(processes: int) -> None:
     """Raise LIIFError if this machine has fewer GPUs than processes."""
     count = torch.cuda.device_count()
     if processes > count:
-        have = "is 1" if count == 1 else f"are {count}"
-        raise LIIFError(f"{processes} processes here need a GPU each, there {have}: --nproc_per_node={count}")
+        raise LIIFError(
+            f"{processes} processes on this machine need a GPU each, but it has {count}; use --nproc_per_node={count}"
+        )
 
 
 @contextmanager

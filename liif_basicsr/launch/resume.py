@@ -124,9 +124,10 @@ class Resume:
 
 
 def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
-    """Return the epoch of a state, and the number of its iterations that are done.
+    """Return the epoch to resume in, and the number of iterations of that epoch that are done.
 
-    If the data have changed, the epoch is recomputed: BasicSR limits the number of epochs, and might end too early.
+    If the number of samples has changed, the epoch is recomputed. Otherwise BasicSR, which limits the number of epochs,
+    might end too early.
     """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:

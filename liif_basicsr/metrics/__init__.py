@@ -1,1 +1,1 @@
-"""Metrics, one a file."""
+"""Metrics, one per file."""

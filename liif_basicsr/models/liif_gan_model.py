@@ -25,7 +25,7 @@ class LIIFGANModel(LIIFModel):
     It has the options of LIIFModel and of SRGANModel: `network_d`, `train: gan_opt, optim_d, net_d_iters,
     net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows (`datasets: train: sample: patch`).
 
-    Differs from SRGANModel: both optimizers step at the end, and neither steps if a number is not finite.
+    Differs from SRGANModel: both optimizers step at the end, and neither does if a loss or gradient is not finite.
 
     Raises:
         LIIFError: see LIIFModel; or the discriminator does not exist or does not accept the windows.

@@ -79,7 +79,7 @@ def precision_of(amp: str | None, device: torch.device, key: str) -> str:
         return precision
     if amp == "bfloat16" and not bfloat16_is_fast(device):
         get_root_logger().warning(
-            f"{key}: this processor has no instructions for bfloat16, which is then slower than float32, on a CPU many "
+            f"{key}: this processor has no instructions for bfloat16, so it is slower than float32, on a CPU many "
             "times; use auto, or remove the option"
         )
     return amp or "float32"

@@ -10,8 +10,8 @@ from liif_basicsr.errors import LIIFError
 def check_iterations() -> None:
     """Raise LIIFError if the `train_pipeline` that builds the model ends before `total_iter`.
 
-    BasicSR counts the last, partial batch of an epoch as an iteration but drops it. It does not hand the loader to the
-    model, so that the numbers are read from the caller. `python -m liif_basicsr.train` fills the last batch.
+    BasicSR counts the last, partial batch of an epoch as an iteration but drops it. It does not pass the loader to the
+    model, so this reads the caller's variables. `python -m liif_basicsr.train` fills the last batch.
     """
     frame: Any = sys._getframe()
     while frame is not None and frame.f_code.co_name != "train_pipeline":

@@ -37,7 +37,7 @@ def owner(registry: str, name: str) -> str | None:
 def register() -> None:
     """Register everything that the plugin adds to BasicSR; calling it again is harmless.
 
-    A name that belongs to another package stays with it, with a warning.
+    A name that another package has registered is left alone, with a warning.
 
     Raises:
         LIIFError: BasicSR or torch is too old.
@@ -49,5 +49,5 @@ def register() -> None:
         if found is None:
             getattr(import_module("basicsr.utils.registry"), registry).register(entry)
         elif found != entry.__module__:
-            warn(f"{name}: BasicSR's {registry} has one from {found}; the plugin's is left out")
+            warn(f"{name}: BasicSR's {registry} already has this name, from {found}; the plugin's is not registered")
     excepthook.install()

@@ -15,14 +15,14 @@ CHANNELS = 64
 
 
 class Bands:
-    """Outputs along one axis, each a weighted sum over the two features around it and their R channels.
+    """Sparse weights along one axis: each output is a weighted sum over two adjacent features of R channels.
 
-    A band's weights are a dense matrix, mostly zeros where it spans many features: a dense product is faster than
-    gathering the features.
+    Outputs are computed band by band, as a dense product with the few features that a band spans. Although most
+    weights are then zero, this is faster than gathering two features per output.
 
     Args:
-        lower: (N,) ascending, index of the feature below each output in the grid to contract.
-        weight: (N, 2, R), weights of the feature below and of the one above.
+        lower: (N,) ascending, index of the lower feature of each output.
+        weight: (N, 2, R), weights of the lower feature and of the next one.
     """
 
     def __init__(self, lower: np.ndarray, weight: Tensor) -> None:

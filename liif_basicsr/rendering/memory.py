@@ -1,4 +1,4 @@
-"""The memory policy: every constant that bounds memory, and how much memory is left."""
+"""Memory: every constant that bounds its use, and how much is available."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -21,7 +21,7 @@ WHOLE_PIXELS = 1 << 20
 BLENDED_TILE = 512
 BLEND_OVERLAP = 32
 
-# Decoding. The activations of a block stay in a processor's cache; a GPU takes larger blocks.
+# Decoding. Bytes of activations per block: they fit a CPU's cache, and a GPU takes larger blocks.
 CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
 # Queries that `sample` decodes at a time.
 SAMPLE_QUERIES = 1 << 11

@@ -154,7 +154,7 @@ class EncodedImage:
 
     @torch.no_grad()
     def query(self, region: Region, coord: Tensor, cell: Tensor) -> Tensor:
-        """Return the values (1, Q, D) at places in the tile of a region.
+        """Return the values (1, Q, D) at coordinates that lie in the tile of `tile_region`.
 
         Args:
             coord, cell: (1, Q, 2), in the whole image, as for `sample`.

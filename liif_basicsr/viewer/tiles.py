@@ -58,7 +58,7 @@ class Tiles:
         for name, net in networks.items():
             if (net.num_in_ch, net.num_out_ch) != (3, 3):
                 raise LIIFError(
-                    f"{name}: turns {net.num_in_ch} channels into {net.num_out_ch}, and the viewer shows RGB; "
+                    f"{name}: maps {net.num_in_ch} channels to {net.num_out_ch}, but the viewer needs RGB in and out; "
                     "choose another model"
                 )
         self.networks, self.right, self.clean = networks, right, clean

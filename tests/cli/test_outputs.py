@@ -6,25 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_files import image, model, ramp
+from image_files import image, model, ramp, upscale
 from PIL import Image, features
 
 from liif_basicsr.__main__ import main
 from liif_basicsr.cli import _files
 from liif_basicsr.files import atomic_write
 
-__all__ = ["model"]
-
-
-@pytest.fixture
-def upscale(model, tmp_path, monkeypatch):
-    """Run the command in tmp_path, on the CPU, in float32."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        return main(["upscale", "--model", str(model), "--device", "cpu", "--precision", "float32", *words])
-
-    return run
+__all__ = ["model", "upscale"]
 
 
 def files() -> list[str]:

@@ -7,27 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from image_files import NETWORK, image, model, ramp
+from image_files import NETWORK, image, model, ramp, upscale
 from PIL import Image
 
 import liif_basicsr
-from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.rendering import memory
 
-__all__ = ["model"]
-
-
-@pytest.fixture
-def upscale(model, tmp_path, monkeypatch):
-    """Run the command in tmp_path, on the CPU, in float32."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        return main(["upscale", "--model", str(model), "--device", "cpu", "--precision", "float32", *words])
-
-    return run
+__all__ = ["model", "upscale"]
 
 
 def size(path) -> tuple[int, int]:

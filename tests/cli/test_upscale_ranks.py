@@ -18,7 +18,7 @@ COUNT = 6
 
 
 def command(model: Path, processes: int, *words: str) -> list[str]:
-    """The command by torchrun, or as one process."""
+    """Return the command, started by torchrun or as a single process."""
     run = torchrun(processes) if processes else [sys.executable]
     options = ["--model", str(model), "--device", "cpu", "--precision", "float32", "--size", "1100x1000"]
     return [*run, "-m", "liif_basicsr", "upscale", "in", "out", *options, *words]

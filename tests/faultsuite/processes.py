@@ -41,7 +41,7 @@ class Running:
         self.process.start()
 
     def wait(self, seconds: float = 300) -> Ended:
-        """Wait for its end; kill it after `seconds`."""
+        """Wait until the process ends; kill it after `seconds`."""
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.kill()

@@ -42,7 +42,7 @@ def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
 def together(
     folder: Path, opt: dict[str, Any], count: int, target: Callable[..., int] = train, **variables: str
 ) -> list[Ended]:
-    """Train in several processes, without torchrun, which would end the others by itself."""
+    """Train in several processes, without torchrun, which would end the remaining ones by itself."""
     folder.mkdir()
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

@@ -26,7 +26,7 @@ Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
 
 
 def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Each obstacle `count` times, with random sizes."""
+    """Meet each obstacle `count` times, at a random size of the file."""
     opt = train_options(make_images(folder / "images", 5), total_iter=4, save_every=2, network_g=LARGER)
     opt["train"]["ema_decay"] = 0  # the state is then twice as large as the network
     opt["logger"].update(print_freq=10**6, keep_checkpoints=1)

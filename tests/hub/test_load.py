@@ -44,7 +44,7 @@ def test_loaded_network_is_trainable(path):
 
 
 def test_networks_built_by_basicsr_load(tmp_path, query_alone):
-    """A network that only this test knows, registered as a project would do it."""
+    """A network that a project registers in BasicSR; only this test does."""
     from basicsr.archs import build_network as build_by_basicsr
 
     block = {"type": "QueryAlone", "encoder": NETWORK["encoder"]}

@@ -212,7 +212,7 @@ def test_debugging_needs_a_val_block(tmp_path, opt):
         (b"a: \xff\xfe", "not an options file, or not a safe one"),
         (b"a: \x00", "not an options file, or not a safe one"),
         (b"a: 2001-99-99", "not an options file, or not a safe one"),
-        (b"a: {3: b}", "an option must have a text as name, not 3"),
+        (b"a: {3: b}", "expected text as the name of an option, got 3"),
         (b"{a: 1}: 2", "not an options file, or not a safe one"),
         (b"[" * 5000, "not an options file, or not a safe one"),
     ],

@@ -158,5 +158,5 @@ def test_detailed_spot(size):
 
 @pytest.mark.parametrize("channels", [{"num_in_ch": 1, "num_out_ch": 1}, {"num_out_ch": 1, "input_skip": None}])
 def test_networks_of_other_channels_are_refused(channels):
-    with pytest.raises(LIIFError, match="mine: turns . channels into 1, .* choose another model"):
+    with pytest.raises(LIIFError, match="mine: maps . channels to 1, .* choose another model"):
         make_tiles(network={**NETWORK, **channels})

@@ -32,7 +32,7 @@ class Tap(nn.Module):
 
 @register_encoder
 class BasicSRArch(nn.Module):
-    """An encoder from an architecture in BasicSR's registry, BasicSR's own or another project's.
+    """Uses an architecture in BasicSR's registry, by BasicSR or another project, as an encoder.
 
     The architecture runs up to its upsampler; later modules are neither computed nor kept. Its input is in [0, 1], as
     in BasicSR, so that pretrained weights see the range that they were trained on. Input of an architecture with

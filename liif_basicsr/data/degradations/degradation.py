@@ -57,10 +57,10 @@ class Degradation:
     def __init__(self, block: Mapping[str, Any] | str, where: str = "degradation") -> None:
         block = from_text(block, where) if isinstance(block, str) else block
         if not isinstance(block, Mapping):
-            raise LIIFError(f"{where}: must be a block of options or a type such as photo, not {block!r}")
+            raise LIIFError(f"{where}: expected a block of options or a type such as photo, got {block!r}")
         name = block.get("type")
         if not isinstance(name, str) or name not in DEGRADATIONS:
-            raise LIIFError(f"{where}: type {name!r} does not exist{suggest(name, DEGRADATIONS)}")
+            raise LIIFError(f"{where}: type: unknown degradation {name!r}{suggest(name, DEGRADATIONS)}")
         self.settings = validate(options_of(name), block, where).model_dump()
         self._degrade = DEGRADATIONS[name](self.settings, where)
 
@@ -106,7 +106,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seed_of(path: str) -> int:
-    """Return the seed of an image in validation, which follows from the file name without folder and suffix."""
+    """Return the seed of a validation image, a hash of its file name without folder and suffix."""
     return zlib.crc32(osp.splitext(osp.basename(path))[0].encode())
 
 

@@ -14,7 +14,10 @@ from liif_basicsr.data.degradations.degradation import Degradation, register
 
 @register("mix")
 class Mix:
-    """Draw one of `parts`, a list of degradations (blocks or short forms), with the probabilities `part_prob`."""
+    """Apply one of `parts`, drawn with the probabilities `part_prob`.
+
+    A part is a block of options, or a short form such as `photo` or `jpeg:60`.
+    """
 
     class Options(DegradationOptions):
         """Options of the degradation."""

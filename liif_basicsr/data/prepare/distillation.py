@@ -79,7 +79,7 @@ class DistillationPairs(NamedTuple):
         sizes = [self.photos.size(index) for index in range(len(self.photos))]
         counts = np.array([h * w if min(h, w) >= self.gt_size else 0 for h, w in sizes])
         if not counts.any():
-            raise LIIFError(f"{self.photos.root}: no photograph is as large as {self.gt_size}x{self.gt_size}")
+            raise LIIFError(f"{self.photos.root}: no photograph has at least {self.gt_size}x{self.gt_size} pixels")
         return counts
 
     def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
@@ -134,7 +134,7 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
 
 
 def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Correct the color drift of a teacher's output, uint8 (H, W, 3), to the low frequencies of its input."""
+    """Give a teacher's output, uint8 (H, W, 3), the low frequencies of its input, which removes the color drift."""
     small = cv2.resize(output.astype(np.float32), lq.shape[1::-1], interpolation=cv2.INTER_AREA)
     drift = cv2.GaussianBlur(lq - small, (0, 0), COLOR_SIGMA, borderType=cv2.BORDER_REFLECT)
     corrected = output + cv2.resize(drift, output.shape[1::-1], interpolation=cv2.INTER_LINEAR)

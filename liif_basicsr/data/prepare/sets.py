@@ -94,7 +94,7 @@ def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple
         low = imresize(image[:height, :width], scale)
     height, width = low.shape[0] * scale, low.shape[1] * scale
     if image.shape[0] < height or image.shape[1] < width:
-        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its low resolution in {lr_folder}")
+        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its low-resolution image in {lr_folder}")
     return low, image[:height, :width]
 
 

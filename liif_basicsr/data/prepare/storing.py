@@ -69,7 +69,7 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
 
 
 def corrupt(source: ImageSource, processes: int) -> list[str]:
-    """Return a line for each image of a source that cannot be read."""
+    """Return the error of each unreadable image of a source."""
     return [str(error) for error in parallel_map(_check, source, processes, "checking") if error is not None]
 
 
