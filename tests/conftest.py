@@ -109,7 +109,7 @@ def shared_data() -> Path:
 
 
 def clean_environ() -> dict[str, str]:
-    """Environment variables without those that change how Python or the plugin starts."""
+    """Return the environment without the variables that change how Python or the plugin starts."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("LIIF_", "PYTHON"))}
 
 

@@ -129,7 +129,7 @@ def command(module: str, options: Path, *args: str, processes: int = 0) -> list[
 
 
 def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0) -> str:
-    """Run to the end in the options' folder and return the output."""
+    """Run the command to its end in the options' folder, and return its output."""
     done = subprocess.run(
         command(module, options, *args, processes=processes),
         cwd=options.parent, env=environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,

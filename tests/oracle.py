@@ -54,7 +54,7 @@ def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell
 
 
 def lte_query(feat, coef, freq, phase, layers, point, cell):
-    """Return LTE's color (3,); coef and freq are (weight (D, C * 9), bias), phase is (D / 2, 2)."""
+    """Return LTE's color (3,). `coef` and `freq` are pairs (weight (D, C * 9), bias), `phase` is (D / 2, 2)."""
     _, h, w = feat.shape
 
     def color(i, j, rel):

@@ -1,4 +1,4 @@
-"""Every encoder fulfills the contract of `liif_basicsr.archs.encoders`."""
+"""Every encoder keeps the contract in `liif_basicsr.archs.encoders`."""
 import pytest
 import torch
 import torch.nn.functional as F

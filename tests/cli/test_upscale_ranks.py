@@ -25,7 +25,7 @@ def command(model: Path, processes: int, *words: str) -> list[str]:
 
 
 def upscale(folder: Path, model: Path, processes: int, *words: str, status: int = 0) -> tuple[list[str], str]:
-    """Run it to its end; the names of the images that it says it has made, and all that it says on stderr."""
+    """Run the command to its end; return the names of the images on stdout, and all of stderr."""
     run = command(model, processes, *words)
     done = subprocess.run(run, cwd=folder, env=environ(), text=True, capture_output=True, check=False, timeout=240)
     assert done.returncode == status, done.stderr

@@ -179,9 +179,9 @@ def test_mean_color_is_kept(block):
 @pytest.mark.parametrize(
     ("block", "parts"),
     [
-        ("photos", ["type 'photos'", "did you mean 'photo'"]),
-        ({"clean_prob": 1}, ["type None", "realesrgan"]),
-        (["photo"], ["must be a block"]),
+        ("photos", ["type: unknown degradation 'photos'", "did you mean 'photo'"]),
+        ({"clean_prob": 1}, ["type: unknown degradation None", "realesrgan"]),
+        (["photo"], ["expected a block"]),
         ({"type": "photo", "noise_rang": [1, 2]}, ["noise_rang", "did you mean 'noise_range'"]),
         ({"type": "jpeg", "jpeg_range": [0, 50]}, ["jpeg_range", "from 1 to 100"]),
         ({"type": "jpeg", "jpeg_range": [60, 101]}, ["jpeg_range", "from 1 to 100"]),

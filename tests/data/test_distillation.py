@@ -257,7 +257,7 @@ def test_matching_pairs_are_accepted(tmp_path, photos):
         ({"teacher": {"path": "other"}}, ["teacher: teacher is 'doubler' in the pairs, not 'other'"]),
         ({"teacher": {"path": "doubler", "scale": 4}}, ["teacher: scale is 2 in the pairs, not 4"]),
         ({"teacher": {"path": "doubler", "degradation": "photo"}}, ["degradation is 'jpeg' in the pairs, not 'photo'"]),
-        ({"teacher": {"path": "doubler", "degradation": "foto"}}, ["teacher: degradation: type 'foto'", "'photo'"]),
+        ({"teacher": {"path": "doubler", "degradation": "foto"}}, ["teacher: degradation: type: ", "'photo'"]),
         ({"teacher": {"scale": 2}}, ["teacher", "'path' is missing"]),
         ({"teacher": "doubler"}, ["teacher: expected a block"]),
         ({"scales": [3]}, ["scales: the pairs in", "scale 2", "[2]"]),

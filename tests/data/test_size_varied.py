@@ -93,7 +93,7 @@ def test_validation_uses_whole_images(data: Path) -> None:
     ({"split_key": "trian"}, ("no list 'trian'", "did you mean 'train'")),
     ({"split_file": "nothing.json"}, ("nothing.json cannot be read",)),
     ({"size_min": 33}, ("size_min 33", "size_max 32")),
-    ({"size_max": 33}, ("not above 32",)),
+    ({"size_max": 33}, ("at most 32",)),
     ({"sample_q": 65}, ("sample_q is 65", "64 pixels")),
     ({"gt_size": 6}, ("sample_q is 40", "36 pixels")),
     ({"size_min": None}, ("'size_min' is missing",)),

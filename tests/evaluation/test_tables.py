@@ -180,7 +180,7 @@ def test_only_changed_inputs_are_measured_again(tmp_path: Path, data: Path, tabl
     kept = tmp_path / "results" / "tables.json"
 
     def measured_again() -> set[tuple[str, str]]:
-        """(set, network) of the rows that are not read from the saved results, which are all marked."""
+        """Mark the saved results; return (set, network) of the rows without a mark, which were measured again."""
         kept.write_text(json.dumps({key: {**row, "psnr": 100} for key, row in json.loads(kept.read_text()).items()}))
         return {key[:2] for key, row in table_of(*args).items() if float(row["psnr"]) != 100}
 

@@ -34,7 +34,7 @@ def overwrite(data: bytes, rng: random.Random) -> bytes:
 
 
 def shift(data: bytes, rng: random.Random) -> bytes:
-    """A range is missing, repeated, or followed by noise."""
+    """Remove a range, repeat it, or follow it with noise."""
     start, length = rng.randrange(len(data)), rng.choice([1, 3, 100])
     middle = rng.choice([b"", data[start : start + length] * 2, data[start : start + length] + rng.randbytes(length)])
     return data[:start] + middle + data[start + length :]

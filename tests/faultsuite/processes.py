@@ -65,7 +65,7 @@ class Running:
 
 
 def ensure_server() -> None:
-    """Start the fork server, if it is not running: of this checkout, with one thread and no GPU."""
+    """Start the fork server unless it is running: it imports this checkout, and uses one thread and no GPU."""
     before = dict(os.environ)
     os.environ.update(environ())
     try:

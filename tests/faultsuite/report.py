@@ -22,11 +22,11 @@ class Part:
     violations: list[str] = field(default_factory=list)
 
     def clean(self, outcome: str) -> None:
-        """Count a trial that ended well."""
+        """Count a trial with a correct outcome."""
         self.outcomes[outcome] += 1
 
     def violation(self, trial: str, what: str) -> None:
-        """Count a trial that ended wrong."""
+        """Count a trial with a wrong outcome."""
         self.outcomes["VIOLATION"] += 1
         self.violations.append(f"{self.name}: {trial}: {what}")
 

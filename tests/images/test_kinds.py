@@ -1,4 +1,4 @@
-"""Paths, Pillow images, arrays and tensors go in; the same kind comes out."""
+"""The result has the kind of the argument: Pillow image, array or tensor. A path returns a Pillow image."""
 from __future__ import annotations
 
 import cv2

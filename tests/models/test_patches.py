@@ -70,7 +70,7 @@ def test_patches_must_be_square_and_fit_the_crop(tmp_path: Path) -> None:
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Of a training on patches with a perceptual loss, in the current folder; no weights of VGG yet."""
+    """Return the options of a training on patches with a perceptual loss. The VGG weights do not exist yet."""
     monkeypatch.chdir(tmp_path)
     opt = model_options(tmp_path, make_images(tmp_path / "images", 2, (40, 40)))
     opt["datasets"]["train"] |= {"sample": "patch", "phase": "train", "lq_size": 8, "sample_q": 64}

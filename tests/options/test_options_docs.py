@@ -1,4 +1,4 @@
-"""docs/options.md and options/schema.json are up to date, and the schema accepts the options files and no mistakes."""
+"""docs/options.md and options/schema.json are up to date; the schema accepts the options files and rejects mistakes."""
 from __future__ import annotations
 
 import json

@@ -92,7 +92,7 @@ def differ(output, expected):
 
 @pytest.mark.parametrize(("name", "scale"), [("rgb", 4), ("odd", 3), ("tiles", 4), ("half", 4)])
 def test_realesrgan_renders_the_same_image(enlarged, name, scale):
-    """Also in tiles that overlap by the receptive radius, and in half precision up to two steps of 255."""
+    """This includes tiles that overlap by the receptive radius, and half precision, where it may differ by 2 of 255."""
     outputs, sources, net = enlarged
     output, mode = outputs[name]
     assert mode == "RGB" and output.dtype == np.uint8

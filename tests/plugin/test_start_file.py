@@ -1,7 +1,7 @@
-"""The files that Python runs at its start: `.start` from 3.15 on (PEP 829), `.pth` before.
+"""The files that Python runs when it starts: `.start` from 3.15 on (PEP 829), `.pth` before.
 
-On an older Python the rules of PEP 829 are followed here: without site.py (-S), each line of each `.start` file is
-resolved and called, and an error is printed.
+On an older Python the tests emulate PEP 829: without site.py (-S), each line of each `.start` file is resolved and
+called, and an error is printed.
 """
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_a_plot_of_psnr_against_time(
         (["sheet", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale: expected a number"),
         (["sheet", "--image", "photo.png", "--region", "0,0,41,9", "--out", "s.png"], "exceeds the image of size"),
         (["sheet", "--image", "photo.png", "--model", "nett", "--out", "s.png"], "'nett': no such file"),
-        (["sheet", "--image", "photo.png", "--degradation", "foto", "--out", "s.png"], "--degradation: type 'foto'"),
+        (["sheet", "--image", "photo.png", "--degradation", "foto", "--out", "s.png"], "unknown degradation 'foto'"),
         (["degradations", "jpeg:0", "--image", "photo.png", "--out", "s.png"], "degradation jpeg:0: jpeg_range"),
         (["degradations", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale: expected a number"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal scales along y and x"),
