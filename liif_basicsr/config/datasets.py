@@ -104,6 +104,7 @@ class Dataset(Block):
     io_backend: IOBackend = Field(
         description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` as made by `prepare folder --pixels`"
     )
+    channels: Literal[1, 3] = Field(3, description="3 for RGB, 1 for gray; with 1, color files are errors")
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
     scale: Any = Field(None, description="set by BasicSR from the top level")
     num_prefetch_queue: PositiveInt = Field(1, description="batches that `prefetch_mode: cpu` loads ahead")

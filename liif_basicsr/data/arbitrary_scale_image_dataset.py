@@ -10,6 +10,7 @@ from liif_basicsr.config.datasets import ImageTrainingSet, ImageValidationSet
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.registration import register_in
 
 
@@ -34,6 +35,8 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         super().__init__(opt)
         block = self.settings["degradation"]
         self.degradation = None if block is None else Degradation(block, f"{self.where}: degradation")
+        if self.degradation is not None and self.settings["channels"] != 3:
+            raise LIIFError(f"{self.where}: degradation: needs channels: 3; remove one of them")
         if self.training:
             low, high = self.settings["scale_range"]
             self.check_sample_count((low, low))

@@ -29,15 +29,15 @@ class ArbitraryScaleDataset(Dataset):
     """Pairs of an image and its low-resolution form, at any scale.
 
     A training item is a dict of
-        lq: (3, h, w) float32, RGB in [0, 1];
+        lq: (C, h, w) float32 in [0, 1], RGB, or gray with `channels: 1`;
         coord: (Q, 2) float32, (y, x) in [-1, 1]: centers of pixels drawn from the crop without replacement, or with
             `sample: patch` of a square window, row by row;
         cell: (1, 2) float32, size of one pixel of the crop;
-        gt: (Q, 3) float32, RGB in [0, 1] at `coord`;
+        gt: (Q, C) float32 in [0, 1] at `coord`;
         scale: (2,) float32, size of the crop divided by the size of `lq`;
         gt_path: path of the image.
     In validation the items are all images at the first scale, then all at the second, and so on; each is a dict of
-        lq: (3, h, w) float32; gt: (3, H, W) float32; scale: (2,) float32 (y, x), as in the options; lq_path, gt_path.
+        lq: (C, h, w) float32; gt: (C, H, W) float32; scale: (2,) float32 (y, x), as in the options; lq_path, gt_path.
 
     A corrupt image raises; with `on_corrupt: skip` it is logged, counted, and replaced by another one.
     Randomness comes from torch's generator alone, so it differs between epochs and workers, and `manual_seed`
@@ -120,7 +120,7 @@ class ArbitraryScaleDataset(Dataset):
         meta = self.settings["meta_info_file"] if with_meta else None
         roots = [root.replace("{scale}", scale_text(scale)) for scale in self.scales] or [root]
         try:
-            opened = {root: open_source(root, kind, meta) for root in dict.fromkeys(roots)}
+            opened = {root: open_source(root, kind, meta, self.settings["channels"]) for root in dict.fromkeys(roots)}
         except LIIFError as error:
             raise LIIFError(f"{self.where}: {key}: {error}") from None
         return [opened[root] for root in roots]

@@ -1,4 +1,4 @@
-"""Convert image files to RGB pixels, and pixels to tensors."""
+"""Convert image files to RGB or gray pixels, and pixels to tensors."""
 from __future__ import annotations
 
 import struct
@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import tifffile
 import torch
+from PIL import Image
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
@@ -23,7 +24,7 @@ PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def decode(content: bytes, name: str) -> np.ndarray:
+def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
     """Decode an image file.
 
     Gray and palette images become RGB, alpha is dropped, and 16-bit values keep their upper 8 bits. Metadata is
@@ -32,28 +33,32 @@ def decode(content: bytes, name: str) -> np.ndarray:
     Args:
         content: the file's bytes.
         name: the file's name in error messages.
+        channels: 3 for RGB, 1 for gray.
 
     Returns:
-        uint8 array (H, W, 3), RGB.
+        uint8 array (H, W, channels).
 
     Raises:
-        LIIFError: the file is corrupt, truncated, too large, not an image, or a TIFF whose values are not unsigned
-            integers of at most 16 bits.
+        LIIFError: the file is corrupt, truncated, too large, not an image, a TIFF whose values are not unsigned
+            integers of at most 16 bits, or a color image although `channels` is 1.
     """
     content = _critical_chunks(content)
     with _naming(name):
-        planes = _separate_planes(content) if content.startswith(TIFF_SIGNATURES) else None
+        planes = _separate_planes(content) if content.startswith(TIFF_SIGNATURES) and channels == 3 else None
         if planes is not None:
             return planes
         with open_image(BytesIO(content), REMEDY) as image:
+            _check_channels(image, channels)
             if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
                 gray = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(gray[..., None], 3, axis=2)
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+                return np.repeat(gray[..., None], channels, axis=2)
+            mode = "RGB" if channels == 3 else "L"
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+            return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def size_of(path: str | Path) -> tuple[int, int]:
-    """Return (H, W) of an image file from its header.
+def size_of(path: str | Path, channels: int = 3) -> tuple[int, int]:
+    """Return (H, W) of an image file from its header. `channels` is as for `decode`.
 
     Raises:
         LIIFError: as `decode`.
@@ -61,15 +66,23 @@ def size_of(path: str | Path) -> tuple[int, int]:
     with _naming(str(path)), open(path, "rb") as file:
         head = file.read(33)
         file.seek(0)
-        if head.startswith(PNG_HEADER) and len(head) == 33:
+        if head.startswith(PNG_HEADER) and len(head) == 33 and channels == 3:
             width, height, crc = struct.unpack(">II5xI", head[16:])
             if width and height and crc == zlib.crc32(head[12:29]):
                 return height, width
         page = _tiff_page(file) if head.startswith(TIFF_SIGNATURES) else None
-        if page is not None:
+        if page is not None and channels == 3:
             return page.imagelength, page.imagewidth
         with open_image(file, REMEDY) as image:
+            _check_channels(image, channels)
             return image.height, image.width
+
+
+def _check_channels(image: Image.Image, channels: int) -> None:
+    """Raise for a color image if `channels` is 1."""
+    gray = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    if channels == 1 and not gray:
+        raise LIIFError(f"is {image.mode}, but channels is 1; convert it to gray, or remove channels")
 
 
 @contextmanager
@@ -145,7 +158,7 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 
 def to_image_tensor(image: np.ndarray) -> Tensor:
-    """Convert a uint8 array (H, W, 3) to a float32 tensor (3, H, W) in [0, 1]."""
+    """Convert a uint8 array (H, W, C) to a float32 tensor (C, H, W) in [0, 1]."""
     return to_tensor(image.transpose(2, 0, 1))
 
 

@@ -35,7 +35,7 @@ def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> n
 
 def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Shrink a contiguous uint8 image to `size` (h, w) with Pillow's bicubic: antialiased, rounded to 8 bits."""
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return downsample_part(image, (0, 0), (image.shape[0], image.shape[1]), size)
 
 
 def downsample_part(
@@ -47,7 +47,9 @@ def downsample_part(
     """
     (top, left), (height, width) = corner, part
     box = (left, top, left + width, top + height)
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
+    pixels = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    resized = np.asarray(pixels.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
+    return resized.reshape(*size, image.shape[2])
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:

@@ -38,7 +38,10 @@ class ImageSource:
         root: the folder, LMDB or pixel file.
         names: names of the images.
         sizes: (H, W) of the images whose size is known.
+        channels: channels of decoded images, 3 (RGB) or 1 (gray).
     """
+
+    channels = 3
 
     def __init__(self, root: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> None:
         if not names:
@@ -60,19 +63,21 @@ class ImageSource:
         """(H, W) of an image, without decoding it."""
         name = self.names[index]
         if name not in self.sizes:
-            self.sizes[name] = size_of(self.path(index))
+            self.sizes[name] = size_of(self.path(index), self.channels)
         return self.sizes[name]
 
     def read(self, index: int) -> np.ndarray:
         """Decode an image.
 
         Returns:
-            uint8 array (H, W, 3), RGB, read-only.
+            uint8 array (H, W, C), RGB or gray, read-only.
 
         Raises:
-            LIIFError: the image is missing, corrupt, or not as large as the meta file says.
+            LIIFError: the image is missing, corrupt, in color although `channels` is 1, or not as large as
+                the meta file says.
         """
-        image, expected = decode(self.content(index), self.path(index)), self.sizes.get(self.names[index])
+        image = decode(self.content(index), self.path(index), self.channels)
+        expected = self.sizes.get(self.names[index])
         if expected not in (None, image.shape[:2]):
             found = f"is {image.shape[:2]}, but its meta file says {expected}"
             raise LIIFError(f"{self.path(index)} {found}; make the meta file again")
@@ -169,20 +174,25 @@ class PixelSource(ImageSource):
 KINDS: dict[str, Callable[[str], ImageSource]] = {"disk": DiskSource, "lmdb": LmdbSource, "pixels": PixelSource}
 
 
-def open_source(root: str, kind: str, meta_info_file: str | None = None) -> ImageSource:
+def open_source(root: str, kind: str, meta_info_file: str | None = None, channels: int = 3) -> ImageSource:
     """Open a folder (`disk`), an `lmdb` or `pixels`.
 
     Args:
         root: the folder or LMDB.
         kind: a key of KINDS.
         meta_info_file: selects and orders the images.
+        channels: 3 for RGB, 1 for gray. Pixel files hold RGB.
 
     Raises:
-        LIIFError: the source does not exist, is empty or corrupt, or lacks an image of the meta file.
+        LIIFError: the source does not exist, is empty or corrupt, lacks an image of the meta file, or holds RGB
+            although `channels` is 1.
     """
+    if kind == "pixels" and channels != 3:
+        raise LIIFError(f"{root} holds RGB, but channels is {channels}; use a folder or an LMDB of gray images")
     if not osp.isdir(root):
         raise LIIFError(f"{root} does not exist; {download_hint(root)}")
     source = KINDS[kind](root)
+    source.channels = channels
     if meta_info_file is not None:
         names, sizes = read_meta(meta_info_file, suffix=kind == "disk", known=source.names)
         source = source.selected(names, meta_info_file)

@@ -75,7 +75,7 @@ def measure(
     """Measure one image.
 
     Args:
-        output, gt: (1, 3, H, W) RGB in [0, 1].
+        output, gt: (1, C, H, W) in [0, 1], RGB or gray.
         metrics: the `val: metrics` block; its options override the protocol's.
         protocol: see `protocol_options`.
 
@@ -87,6 +87,8 @@ def measure(
     values = []
     for name, opt in metrics.items():
         options = metric_options(opt, protocol)
+        if gt.shape[1] == 1 and "test_y_channel" in options:
+            options["test_y_channel"] = False  # gray is compared as it is
         if 2 * options.get("crop_border", 0) >= min(gt.shape[-2:]):
             size, border = f"{gt.shape[-2]}x{gt.shape[-1]}", options["crop_border"]
             raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}")

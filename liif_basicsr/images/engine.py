@@ -51,9 +51,16 @@ class Engine:
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def to_input(self, plane: np.ndarray) -> Tensor:
-        """Convert pixels (h, w, 1 or 3) to an input of the network: (1, 3, h, w) in [0, 1], on its device."""
+        """Convert pixels (h, w, 1 or 3) to an input of the network: (1, C, h, w) in [0, 1], on its device.
+
+        Raises:
+            LIIFError: the image has color, and the network takes another number of channels.
+        """
+        channels = self.net.num_in_ch
+        if plane.shape[2] not in (1, channels):
+            raise LIIFError(f"the image has {plane.shape[2]} channels, the network takes {channels}; convert the image")
         scaled = np.divide(plane, full_scale(plane.dtype), dtype=np.float32)
-        return torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, 3, -1, -1).to(self.device)
+        return torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
     def to_pixels(self, colors: Tensor, like: np.ndarray) -> np.ndarray:
         """Convert an output (C, H, W) to pixels (H, W, C), clipped to the range of `like` and in its dtype.

@@ -181,6 +181,9 @@ class Upscaler(Engine):
         self.orientations = [Orientation(*flag) for flag in flags]
         self.weights = [(self.net, strength)] if strength > 0 else []
         if strength < 1:
+            if self.net.num_in_ch != 3:
+                raise LIIFError(f"strength: mixes with {CLEAN}, which takes 3 channels; this model takes "
+                                f"{self.net.num_in_ch}, so remove strength")  # fmt: skip
             self.weights.append((cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device)), 1 - strength))
 
     def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:

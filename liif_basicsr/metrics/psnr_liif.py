@@ -26,9 +26,10 @@ def calculate_psnr_liif(
     """PSNR of floats that are clamped but not rounded to 8 bits, as the LIIF paper reports it.
 
     Args:
-        img, img2: (1, 3, H, W) or (3, H, W) RGB in [0, 1]; or (H, W, 3) BGR uint8, as BasicSR's own models pass.
+        img, img2: (1, C, H, W) or (C, H, W) in [0, 1], C: 3 for RGB, 1 for gray; or (H, W, 3) BGR or (H, W) gray uint8,
+            as BasicSR's own models pass.
         crop_border: pixels ignored along each edge: scale ('benchmark') or scale + 6 ('div2k').
-        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k').
+        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k'). Gray images are compared as they are.
 
     Returns:
         PSNR in dB, infinite for equal images.
@@ -41,7 +42,7 @@ def calculate_psnr_liif(
     difference = _as_tensor(img) - _as_tensor(img2) if img.shape == img2.shape else None
     if difference is None:
         raise LIIFError(f"calculate_psnr_liif: images of different shapes: {tuple(img.shape)}, {tuple(img2.shape)}")
-    if test_y_channel:
+    if test_y_channel and difference.shape[-3] != 1:
         difference = torch.einsum("...chw,c->...hw", difference, difference.new_tensor(LUMA))
     if isinstance(crop_border, bool) or not isinstance(crop_border, int) or crop_border < 0:
         raise LIIFError(f"calculate_psnr_liif: crop_border: expected an integer of at least 0, got {crop_border!r}")
@@ -53,7 +54,8 @@ def calculate_psnr_liif(
 
 
 def _as_tensor(img: Tensor | np.ndarray) -> Tensor:
-    """RGB, channels first, float64, clamped to [0, 1]."""
+    """RGB or gray, channels first, float64, clamped to [0, 1]."""
     if isinstance(img, np.ndarray):
+        img = img[..., None] if img.ndim == 2 else img
         img = torch.from_numpy(img[..., ::-1].copy()).movedim(-1, 0).double() / 255
     return img.double().clamp(0, 1)

@@ -70,6 +70,7 @@ class LIIFModel(SRModel):
         """
         check_top_level(opt)
         options.check_network_block(opt.get("network_g"))
+        options.check_channels(opt)
         validate(cls.path_options, opt["path"], "path")
         val.check_labels(opt.get("datasets") or {})
         train: dict[str, Any] = {}
@@ -133,6 +134,9 @@ class LIIFModel(SRModel):
         if block := self.train_opt["teacher"]:
             try:
                 self.teacher = checkpoint.load(block["path"]).to(self.device).requires_grad_(False)
+                own = getattr(self.get_bare_model(self.net_g), "num_in_ch", self.teacher.num_in_ch)
+                if self.teacher.num_in_ch != own:
+                    raise LIIFError(f"takes {self.teacher.num_in_ch} channels, and network_g {own}")
                 if block["self_ensemble"] > 1:
                     self.teacher = SelfEnsemble(self.teacher, block["self_ensemble"])
             except LIIFError as error:

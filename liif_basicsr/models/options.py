@@ -12,10 +12,12 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY
 
 from liif_basicsr.archs import check_network
+from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.config.base import validate
 from liif_basicsr.config.training import Logger
 from liif_basicsr.devices import best_precision, bfloat16_is_fast
 from liif_basicsr.errors import LIIFError, suggest
+from liif_basicsr.registration import ENTRIES
 
 
 def check_network_block(block: Any, where: str = "network_g") -> None:
@@ -29,6 +31,23 @@ def check_network_block(block: Any, where: str = "network_g") -> None:
         names = [name.removesuffix("_basicsr") for name in ARCH_REGISTRY.keys()]
         raise LIIFError(f"{where}: unknown architecture {kind!r}{suggest(kind, names)}")
     check_network(block)
+
+
+def check_channels(opt: Mapping[str, Any]) -> None:
+    """Raise LIIFError unless the plugin's network takes and returns as many channels as its datasets have."""
+    network = opt["network_g"]
+    if network["type"] not in ARCHS:
+        return
+    for phase, block in (opt.get("datasets") or {}).items():
+        if block.get("type") not in ENTRIES["DATASET_REGISTRY"]:
+            continue
+        channels = block.get("channels", 3)
+        for key in ("num_in_ch", "num_out_ch"):
+            if network.get(key, 3) != channels:
+                raise LIIFError(
+                    f"network_g: {key}: is {network.get(key, 3)}, but datasets: {phase}: channels is {channels}; "
+                    "they must be equal"
+                )
 
 
 def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
