@@ -293,5 +293,5 @@ class Logger(PipelineLogger):
     @model_validator(mode="after")
     def _check_combinations(self) -> Logger:
         if self.keep_checkpoint_freq and not self.keep_checkpoints:
-            raise ValueError("keep_checkpoint_freq: applies only with keep_checkpoints; set it")
+            raise ValueError("keep_checkpoint_freq: needs keep_checkpoints; set both")
         return self
