@@ -49,5 +49,5 @@ class Camera:
         shared = np.random.uniform()
         noise = shared * np.random.normal(size=(*size, 1)) + (1 - shared) * np.random.normal(size=(*size, 3))
         noise *= np.random.uniform(*s["noise_range"]) / np.hypot(shared, 1 - shared)
-        noise = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), np.random.uniform(*s["noise_blur"]))
-        return compress_jpeg(np.rint(out + noise).clip(0, 255).astype(np.uint8), draw_quality(s["jpeg_range"]))
+        blurred = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), np.random.uniform(*s["noise_blur"]))
+        return compress_jpeg(np.rint(out + blurred).clip(0, 255).astype(np.uint8), draw_quality(s["jpeg_range"]))
