@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import open_image
+from liif_basicsr.images.formats import PNG_SIGNATURE, open_image, without_metadata
 
 REMEDY = "replace or remove it"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -42,7 +41,7 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
         LIIFError: the file is corrupt, truncated, too large, not an image, a TIFF whose values are not unsigned
             integers of at most 16 bits, or a color image although `channels` is 1.
     """
-    content = _critical_chunks(content)
+    content = without_metadata(content)
     with _naming(name):
         planes = _separate_planes(content) if content.startswith(TIFF_SIGNATURES) and channels == 3 else None
         if planes is not None:
@@ -94,20 +93,6 @@ def _naming(name: str) -> Iterator[None]:
         raise LIIFError(f"{name} {error}") from None
     except OSError as error:
         raise LIIFError(f"{name} cannot be read: {error.strerror or error}") from None
-
-
-def _critical_chunks(content: bytes) -> bytes:
-    """Remove the ancillary chunks of a PNG, which Pillow refuses if they are damaged. Other files stay unchanged."""
-    if not content.startswith(PNG_SIGNATURE):
-        return content
-    kept, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
-    while start + 8 <= len(content):
-        length, first_letter = struct.unpack_from(">IB", content, start)
-        end = start + 12 + length
-        if not first_letter & 0x20:  # upper case: critical
-            kept.append(content[start:end])
-        start = end
-    return b"".join(kept)
 
 
 def _tiff_page(file: IO[bytes]) -> tifffile.TiffPage | None:

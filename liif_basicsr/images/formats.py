@@ -1,7 +1,10 @@
 """Image formats that are read, and errors and warnings of their readers as single lines."""
 from __future__ import annotations
 
+import logging
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,6 +17,9 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin,
 
 from liif_basicsr.errors import LIIFError
 
+# Of a damaged TIFF, tifffile logs several lines; here it is one error. Without a handler they would go to stderr.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 # With the two plugins above, this registers the readers of FORMATS. Image.open would otherwise load all of Pillow's.
 Image.preinit()
 
@@ -23,6 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", 
 # Upscaled and warped, but not written, and not used for training.
 READ_ONLY_SUFFIXES = (".avif", ".gif", ".heic", ".heif")
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-bit PNG"
 
 
@@ -60,6 +67,26 @@ def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = Fals
     except Exception as error:  # Pillow's readers raise almost any exception for corrupt files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LIIFError(f"is corrupt ({reason[:120]}); {remedy}") from None
+
+
+def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
+    """Remove the ancillary chunks of a PNG; Pillow refuses a file if one is damaged. Return other files unchanged.
+
+    Args:
+        damaged_only: keep the transparency, and all chunks whose checksum is right.
+    """
+    if not content.startswith(PNG_SIGNATURE):
+        return content
+    kept, start = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    while start + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        end = start + 12 + length
+        critical = not kind[0] & 0x20  # an upper-case letter
+        intact = zlib.crc32(content[start + 4 : end - 4]) == int.from_bytes(content[end - 4 : end], "big")
+        if critical or damaged_only and (intact or kind == b"tRNS"):
+            kept.append(content[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def decode_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:

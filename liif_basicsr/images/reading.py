@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import UNREADABLE_DEPTH, collect_notes, decode_deep, open_image
+from liif_basicsr.images.formats import UNREADABLE_DEPTH, collect_notes, decode_deep, open_image, without_metadata
 from liif_basicsr.images.tiff import EXIF_IFD, GPS_IFD, read_tiff
 
 ORIENTATION, INTEROP_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0xA005, 0xA002, 0xA003
@@ -97,15 +97,27 @@ def read(path: Path) -> LoadedImage:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LIIFError("is not a regular file")
         with open(path, "rb") as file, collect_notes() as notes:
-            tiff = read_tiff(file)
-            if tiff is not None and not tiff.pillow_opens:
-                loaded = LoadedImage(tiff.pixels, tiff.icc, {})
-            else:
-                with open_image(file, "get another copy", read_only=True) as image:
-                    loaded = from_image(image, file, None if tiff is None else tiff.pixels)
+            loaded = _load(file)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
     return loaded._replace(notes=tuple(notes))
+
+
+def _load(file: IO[bytes]) -> LoadedImage:
+    tiff = read_tiff(file)
+    if tiff is not None and not tiff.pillow_opens:
+        return LoadedImage(tiff.pixels, tiff.icc, {})
+    try:
+        with open_image(file, "get another copy", read_only=True) as image:
+            return from_image(image, file, None if tiff is None else tiff.pixels)
+    except LIIFError:
+        file.seek(0)
+        content = file.read()
+        intact = without_metadata(content, damaged_only=True)
+        if intact == content:
+            raise
+    warnings.warn("its damaged metadata is not used", stacklevel=2)
+    return _load(BytesIO(intact))
 
 
 def read_srgb(path: str | Path) -> Image.Image:
@@ -178,21 +190,36 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None, pixels: np.nda
         pixels = _deep_colors(image, file) if file is not None else None
     if pixels is None:
         pixels = _pixels(image)
-    exif = image.getexif()
-    kept = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in KEPT_TAGS if tag in exif}
-    if EXIF_IFD in kept:
-        # The pointer would lead nowhere, and maker notes parsed by Pillow (dicts) cannot be written back.
-        kept[EXIF_IFD] = {
-            tag: value for tag, value in kept[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
-        }
+    kept, orientation = _exif(image)
     space = b"GRAY" if pixels.shape[2] <= 2 else b"RGB "
     icc = image.info.get("icc_profile")
     icc = icc if isinstance(icc, bytes) and icc[16:20] == space else None
     gamma = image.info.get("gamma")
     if icc is None and gamma and abs(gamma - 1 / 2.2) > 0.02:
         warnings.warn(f"its gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB", stacklevel=2)
-    upright = _apply_orientation(pixels, exif.get(ORIENTATION))
-    return LoadedImage(upright, icc, kept, (), _dpi(image, exif.get(ORIENTATION)), _xmp(image))
+    upright = _apply_orientation(pixels, orientation)
+    return LoadedImage(upright, icc, kept, (), _dpi(image, orientation), _xmp(image))
+
+
+def _exif(image: Image.Image) -> tuple[dict[int, Any], object]:
+    """Return the EXIF tags to keep, and the orientation.
+
+    Warns:
+        UserWarning: the EXIF is damaged. It never prevents the image from being read.
+    """
+    try:
+        exif = image.getexif()
+        orientation = exif.get(ORIENTATION)
+        kept = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in KEPT_TAGS if tag in exif}
+    except Exception:  # Pillow raises SyntaxError, struct.error and others
+        warnings.warn("its EXIF is damaged and not used", stacklevel=2)
+        return {}, None
+    if EXIF_IFD in kept:
+        # The pointer would lead nowhere, and maker notes parsed by Pillow (dicts) cannot be written back.
+        kept[EXIF_IFD] = {
+            tag: value for tag, value in kept[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
+        }
+    return kept, orientation
 
 
 def _dpi(image: Image.Image, orientation: object) -> tuple[float, float] | None:

@@ -149,7 +149,7 @@ def is_enlarged(made: Path, seen: np.ndarray) -> bool:
     planes = torch.from_numpy(seen.transpose(2, 0, 1).copy())[None].float()
     large = F.interpolate(planes, scale_factor=2, mode="bilinear")
     difference = np.abs(ours - large[0].permute(1, 2, 0).numpy())
-    return difference.mean() < (0.05 if made.suffix in (".jpg", ".webp") else 0.004)
+    return difference.mean() < (0.004 if made.suffix.lower() in (".png", ".tif", ".tiff", ".bmp") else 0.05)
 
 
 # Training ---------------------------------------------------------------------------------------------------

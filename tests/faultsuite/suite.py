@@ -5,6 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from faultsuite.checkpoints import checkpoints
+from faultsuite.folders import folders
+from faultsuite.hangs import hangs
 from faultsuite.images import images
 from faultsuite.kills import kills
 from faultsuite.options import options
@@ -20,6 +22,8 @@ PARTS = {
     "checkpoints": (checkpoints, 50, 5),
     "options": (options, 100, 6),
     "ranks": (ranks, 3, 2),
+    "hangs": (hangs, 8, 2),
+    "folders": (folders, 20, 2),
 }
 
 

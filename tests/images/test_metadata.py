@@ -152,3 +152,22 @@ def test_deep_tiff_with_white_as_zero(tmp_path):
     pixels = ramp(5, 6, 1, np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", 65535 - pixels[..., 0], photometric="miniswhite")
     assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"iCCP", b"pHYs", b"eXIf", b"gAMA"])
+def test_png_with_a_damaged_chunk_is_read_with_a_note(tmp_path, kind):
+    path = tmp_path / "a.png"
+    image("RGBA").save(path, dpi=(300, 300))
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + b"\0\0\0\4" + kind + b"text" + b"\0\0\0\0" + content[33:])
+    loaded = read(path)
+    assert np.array_equal(loaded.pixels, np.asarray(image("RGBA"))) and loaded.notes
+    assert loaded.dpi == pytest.approx((300, 300), abs=0.02)  # intact chunks are used
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_short_exif_is_left_out_with_a_note(tmp_path, suffix):
+    image("RGB").save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0MM\0")
+    loaded = read(tmp_path / f"a.{suffix}")
+    assert loaded.pixels.shape == (12, 17, 3) and loaded.exif == {}
+    assert suffix == "jpg" or "its EXIF is damaged and not used" in loaded.notes  # Pillow is silent about JPEG

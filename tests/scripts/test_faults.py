@@ -10,4 +10,4 @@ def test_no_fault_does_harm():
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
-    assert len(rows) == 11 and all(row[-1] == "0 |" for row in rows)
+    assert len(rows) == 17 and all(row[-1] == "0 |" for row in rows)
