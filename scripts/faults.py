@@ -1,6 +1,6 @@
-"""Inject faults that must do no harm, such as kills, full disks, corrupt files and odd names, and print a table of outcomes.
+"""Inject faults that must do no harm, such as kills, full disks and corrupt files, and print a table of outcomes.
 
-    python scripts/faults.py            # 30 kills, 200 images, 50 checkpoints, 100 options files, 20 folders; some minutes
+    python scripts/faults.py            # 30 kills, 200 images, 50 checkpoints, 100 options files; some minutes
     python scripts/faults.py --short    # a short version, which the tests run
 
 The exit status is 1 if any outcome was wrong; each is printed in a line.

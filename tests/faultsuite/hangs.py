@@ -83,17 +83,17 @@ def killed_workers(folder: Path, images: Path, count: int) -> Part:
 
 
 def train_with_dying_workers(fatal: signal.Signals, *args: str) -> int:
-    """Train; every worker is killed at its first sample."""
-    from liif_basicsr.launch.resume import SeededDataset
+    """Train; each worker is killed before its first batch."""
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter as Batches
 
-    main, load = os.getpid(), SeededDataset.__getitem__
+    start = Batches.__init__
 
-    def load_or_die(self: SeededDataset, key: tuple[int, int]) -> object:
-        if os.getpid() != main:
-            os.kill(os.getpid(), fatal)
-        return load(self, key)
+    def start_and_kill(self: Batches, loader: object) -> None:
+        start(self, loader)
+        for worker in self._workers:
+            os.kill(worker.pid, fatal)
 
-    SeededDataset.__getitem__ = load_or_die
+    Batches.__init__ = start_and_kill
     return train(*args)
 
 
