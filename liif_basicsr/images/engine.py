@@ -36,7 +36,8 @@ class Engine:
             raise LIIFError(f"precision: unknown {precision!r}{suggest(precision, PRECISIONS)}")
         if isinstance(model, nn.Module):
             if not isinstance(model, ContinuousNetwork):
-                raise LIIFError(f"model: expected a network of this package, a name or a file, got {type(model)}")
+                kind = type(model).__name__
+                raise LIIFError(f"model: expected a network of this package, a name or a file, got {kind}")
             self.device = next(model.parameters()).device
             if device is not None and not includes(_open_device(device), self.device):
                 raise LIIFError(f"device {device}: the network is on {self.device}; call net.to({device!r}) first")

@@ -58,7 +58,8 @@ def map_pixels(image: AnyImage, work: Work, bgr: bool = False) -> Any:
         pixels = image[..., None] if image.ndim == 2 else image
         output = _map_array(pixels, f"array {image.dtype} {image.shape}", work, bgr)
         return output.reshape(*output.shape[:2], *image.shape[2:])
-    raise LIIFError(f"image: expected a path, a Pillow image, an array (H, W, C) or a tensor, got {type(image)}")
+    kind = type(image).__name__
+    raise LIIFError(f"image: expected a path, a Pillow image, an array (H, W, C) or a tensor, got {kind}")
 
 
 def _map_array(pixels: np.ndarray, what: str, work: Work, bgr: bool) -> np.ndarray:

@@ -20,7 +20,7 @@ def lines(output: str) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in report if line.startswith("  "))
 
 
-def test_a_healthy_installation_has_no_problem(installed: Environment) -> None:
+def test_healthy_installation_has_no_problem(installed: Environment) -> None:
     done = installed.run(*DOCTOR)
     seen = lines(done.stdout)
     assert done.stdout.endswith("\nNo problem found.\n")
@@ -30,7 +30,7 @@ def test_a_healthy_installation_has_no_problem(installed: Environment) -> None:
     assert {"python", "torch", "torchvision", "basicsr", "numpy", "lmdb", "CPU"} <= seen.keys()
 
 
-def test_a_hook_that_is_off_is_a_problem(environment: Environment) -> None:
+def test_hook_that_is_off_is_a_problem(environment: Environment) -> None:
     environment.add_package()
     done = environment.run(*DOCTOR, status=1, LIIF_BASICSR_DISABLE="1")
     problems = done.stdout.partition("\nProblems\n")[2]
@@ -53,7 +53,7 @@ def test_versions_are_listed_with_the_tested_range(installed: Environment) -> No
         assert f" (tested: {tested[0]} to {tested[1]})  " in seen[distribution]
 
 
-def test_a_version_that_is_too_old_is_a_problem(installed: Environment) -> None:
+def test_version_that_is_too_old_is_a_problem(installed: Environment) -> None:
     installed.outer.unlink()
     for name, version in (("torchvision", "0.15.2+cu118"), ("pillow", "10.0.1")):
         info = installed.site / f"{name}-{version}.dist-info"
@@ -84,7 +84,7 @@ def test_packages_that_cannot_be_imported_are_named_with_cause_and_remedy(
     assert remedy in line
 
 
-def test_a_name_registered_by_another_package_is_a_problem(installed: Environment) -> None:
+def test_name_registered_by_another_package_is_a_problem(installed: Environment) -> None:
     file = installed.site / "liif_basicsr" / "losses" / "own_loss.py"
     file.write_text(
         "from liif_basicsr.registration import register_in\n"
@@ -95,7 +95,7 @@ def test_a_name_registered_by_another_package_is_a_problem(installed: Environmen
     assert "PerceptualLoss belongs to basicsr.losses." in done.stdout
 
 
-def test_a_closed_output_pipe_is_not_an_error(installed: Environment) -> None:
+def test_closed_output_pipe_is_not_an_error(installed: Environment) -> None:
     installed.outer.unlink()
     read, write = os.pipe()
     os.close(read)
@@ -105,7 +105,7 @@ def test_a_closed_output_pipe_is_not_an_error(installed: Environment) -> None:
     assert done.stderr == ""
 
 
-def test_an_unknown_command_lists_the_known_ones(installed: Environment) -> None:
+def test_unknown_command_lists_the_known_ones(installed: Environment) -> None:
     done = installed.run("-m", "liif_basicsr", "surgeon", status=2)
     assert "'surgeon'" in done.stderr
     assert "doctor" in done.stderr

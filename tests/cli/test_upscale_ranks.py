@@ -83,7 +83,7 @@ def test_only_missing_images_are_made_after_a_kill(folder, model, expected) -> N
     assert files(folder) == expected and all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
-def test_a_torchrun_that_may_restart_goes_on_where_a_process_was_killed(folder, model, expected) -> None:
+def test_torchrun_that_may_restart_goes_on_where_a_process_was_killed(folder, model, expected) -> None:
     run = command(model, 2, "--skip-existing")
     run.insert(run.index("-m", 2), "--max-restarts=1")
     with open(folder / "said", "w") as said:

@@ -63,17 +63,17 @@ def test_matrix_equals_python_in_any_notation(warp, model, text):
 @pytest.mark.parametrize("flags, size", [
     ([], (9, 15)), (["--scale", "2x3"], (18, 45)), (["--size", "20x30"], (30, 20)),
 ])  # fmt: skip
-def test_a_quad_becomes_a_rectangle(warp, flags, size):
+def test_quad_becomes_a_rectangle(warp, flags, size):
     assert warp("in.png", "out.png", "--quad", *QUAD, *flags) == 0
     assert pixels("out.png").shape == (*size, 3)
 
 
-def test_a_corner_may_lie_beyond_the_image(warp):
+def test_corner_may_lie_beyond_the_image(warp):
     assert warp("in.png", "out.png", "--quad", "-2,1", "14,2", "15,10", "-.5,9") == 0
     assert pixels("out.png").shape == (9, 17, 3)
 
 
-def test_a_quad_of_the_whole_image_is_the_image_enlarged(warp, model):
+def test_quad_of_the_whole_image_is_the_image_enlarged(warp, model):
     assert warp("in.png", "out.png", "--quad", "0,0", "16,0", "16,11", "0,11", "--scale", "2") == 0
     expected = liif_basicsr.upscale(image("RGB"), scale=2, model=model, precision="float32")
     assert np.array_equal(pixels("out.png"), np.asarray(expected))
@@ -131,7 +131,7 @@ def test_bad_input_is_one_line_and_writes_nothing(warp, capsys, words, says):
     assert {name: Path(name).read_bytes() for name in os.listdir()} == before
 
 
-def test_an_output_that_exists_is_kept_without_the_flag(warp, capsys):
+def test_output_that_exists_is_kept_without_the_flag(warp, capsys):
     Path("out.png").write_bytes(b"mine")
     assert warp("in.png", "out.png", "--rotate", "5") == 1
     assert Path("out.png").read_bytes() == b"mine" and "--overwrite" in capsys.readouterr().err

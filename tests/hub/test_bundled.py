@@ -22,7 +22,7 @@ def to_tensor(image):
 
 
 @pytest.mark.parametrize("name", SHA256)
-def test_the_file_is_the_one_that_was_measured_and_small(name):
+def test_file_is_the_one_that_was_measured_and_small(name):
     content = find(name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == SHA256[name]
     assert len(content) <= 4e6

@@ -47,21 +47,21 @@ def noise():
     (lambda: flat(0.2, 0.5, 0.7), 1), (gradient, 1), (noise, 1),
     (lambda: flat(0.9, 0.4, 0.1), 1.5),  # more saturated than photographs are
 ])  # fmt: skip
-def test_the_mean_color_is_kept(net, make, steps, scale):
+def test_mean_color_is_kept(net, make, steps, scale):
     lq = make()
     shift = enlarged(net, lq, scale).mean((2, 3)) - lq.mean((2, 3))
     assert shift.abs().max() <= steps * STEP
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_flat_image_stays_flat_without_a_checkerboard(net, scale):
+def test_flat_image_stays_flat_without_a_checkerboard(net, scale):
     output = enlarged(net, flat(0.2, 0.5, 0.7), scale)
     for part, steps in ((output, 4), (output[inner(scale)], 1)):  # along the border encoders see their padding
         assert (part.amax((2, 3)) - part.amin((2, 3))).max() <= steps * STEP
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_gradient_stays_smooth_without_seams(net, scale):
+def test_gradient_stays_smooth_without_seams(net, scale):
     lq = gradient()
     output = enlarged(net, lq, scale)
     expected = F.interpolate(lq, size=output.shape[-2:], mode="bilinear", align_corners=False)

@@ -38,14 +38,14 @@ def path(tmp_path, net):
     return path
 
 
-def test_a_checkpoint_describes_itself(path, net):
+def test_checkpoint_describes_itself(path, net):
     loaded = liif_basicsr.load(path, param_key="params")
     image = torch.rand(1, 3, 5, 7)
     assert torch.equal(loaded.render(image, (12, 9)), net.render(image, (12, 9)))
     assert not loaded.training and all(p.requires_grad for p in loaded.parameters())
 
 
-def test_the_average_is_taken_where_there_is_one(path, net):
+def test_average_is_taken_where_there_is_one(path, net):
     weight = "decoder.layers.0.weight"
     assert torch.equal(liif_basicsr.load(path).state_dict()[weight], net.state_dict()[weight] + 1)
 
@@ -75,7 +75,7 @@ def test_no_code_is_run_from_a_bare_pickle(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1000, -1])
-def test_a_truncated_file_is_reported(path, size):
+def test_truncated_file_is_reported(path, size):
     data = path.read_bytes()
     path.write_bytes(data[:size])
     with pytest.raises(LIIFError, match="net_g_1.pth: not a checkpoint, or damaged"):
@@ -132,7 +132,7 @@ ABSURD = ["x", -3, 1e20, 2.5, float("nan"), None, True, [64], {"a": 1}, 10**9, 1
         ("network_g", "EDSR", "hidden_dims"), ("network_g", "EDSR", "local_ensemble"),
     ],
 )  # fmt: skip
-def test_an_argument_of_the_wrong_type_is_reported(path, part, encoder, key, value):
+def test_argument_of_the_wrong_type_is_reported(path, part, encoder, key, value):
     data = checkpoint.read(path)
     data["network_g"] = {**data["network_g"], "encoder": {"type": encoder}}
     block = data["network_g"] if part == "network_g" else data["network_g"]["encoder"]
@@ -145,7 +145,7 @@ def test_an_argument_of_the_wrong_type_is_reported(path, part, encoder, key, val
 
 
 @pytest.mark.parametrize("encoder", [{"num_feat": 9000}, {"num_block": 10000}], ids=str)
-def test_a_network_that_is_much_larger_than_its_file_is_not_made(path, encoder):
+def test_network_that_is_much_larger_than_its_file_is_not_made(path, encoder):
     data = checkpoint.read(path)
     data["network_g"] = {**data["network_g"], "encoder": {"type": "EDSR", **encoder}}
     torch.save(data, path)
@@ -153,7 +153,7 @@ def test_a_network_that_is_much_larger_than_its_file_is_not_made(path, encoder):
         liif_basicsr.load(path)
 
 
-def test_a_file_that_unfolds_to_more_than_it_holds_is_refused(path):
+def test_file_that_unfolds_to_more_than_it_holds_is_refused(path):
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(path.with_name("bomb.pth"), "w", zipfile.ZIP_DEFLATED) as bomb:
         for name in whole.namelist():
             bomb.writestr(name, whole.read(name) + bytes(10**6 * name.endswith("data.pkl")))
@@ -199,7 +199,7 @@ OFFICIAL_LIES = {
 
 
 @pytest.mark.parametrize(("said", "lie"), OFFICIAL_LIES.items(), ids=OFFICIAL_LIES)
-def test_an_official_checkpoint_that_lies_is_reported(path, net, said, lie):
+def test_official_checkpoint_that_lies_is_reported(path, net, said, lie):
     network = {**NETWORK, "input_skip": None}
     data = to_official({"params": net.state_dict(), "network_g": network}, "ours")
     lie(data["model"])
@@ -227,7 +227,7 @@ def test_numbers_that_are_not_finite_are_reported(path, value):
         liif_basicsr.load(path)
 
 
-def test_a_missing_file_and_a_folder_are_reported(tmp_path):
+def test_missing_file_and_a_folder_are_reported(tmp_path):
     with pytest.raises(LIIFError, match="none.pth: no such file"):
         checkpoint.read(tmp_path / "none.pth")
     with pytest.raises(LIIFError, match="cannot be read: Is a directory"):

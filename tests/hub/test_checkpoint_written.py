@@ -12,7 +12,7 @@ from liif_basicsr.hub import checkpoint
 
 
 @pytest.mark.parametrize("limit", [0, 2000])
-def test_a_failed_write_keeps_the_older_file(tmp_path, limit):
+def test_failed_write_keeps_the_older_file(tmp_path, limit):
     """The disk is as full as a limit on the size of files makes it."""
     path = tmp_path / "net_g_1.pth"
     checkpoint.save(path, {"params": {}})
@@ -29,7 +29,7 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, limit):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_folder_that_is_missing_is_reported(tmp_path):
+def test_folder_that_is_missing_is_reported(tmp_path):
     with pytest.raises(LIIFError, match="cannot be written: No such file or directory"):
         checkpoint.save(tmp_path / "none" / "net.pth", {})
 
@@ -51,7 +51,7 @@ class InterruptedFile:
 
 
 @pytest.mark.parametrize("at", range(1, 12))
-def test_an_interrupt_while_it_is_written_stays_one(tmp_path, monkeypatch, at):
+def test_interrupt_while_it_is_written_stays_one(tmp_path, monkeypatch, at):
     path, written = tmp_path / "a.pth", checkpoint.atomic_write
     checkpoint.save(path, {"params": {}})
     before = path.read_bytes()

@@ -23,7 +23,7 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("form", ["params", "params_ema", "plain", "distributed"])
-def test_a_file_loads_with_the_block_that_makes_its_network(tmp_path: Path, form: str):
+def test_file_loads_with_the_block_that_makes_its_network(tmp_path: Path, form: str):
     net, path = network(), tmp_path / "net.pth"
     state = net.state_dict()
     if form == "distributed":

@@ -103,7 +103,7 @@ def test_another_network_is_refused():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_an_odd_number_of_halves_is_padded_to_a_word(count):
+def test_odd_number_of_halves_is_padded_to_a_word(count):
     conv = nn.Conv2d(1, count, 1)
     conv.weight.data = torch.arange(count).float().view(count, 1, 1, 1)
     state = from_ncnn(*to_ncnn(nn.Sequential(conv)), net=nn.Sequential(nn.Conv2d(1, count, 1)))

@@ -54,7 +54,7 @@ def official(name):
     return to_official({"network_g": NETWORKS[name], "params": net.state_dict()}, "ours.pth")["model"]
 
 
-def test_an_official_lte_has_the_names_and_arguments_of_its_code():
+def test_official_lte_has_the_names_and_arguments_of_its_code():
     model = official("lte")
     assert model["name"] == "lte"
     assert model["args"] == {
@@ -71,7 +71,7 @@ def test_an_official_lte_has_the_names_and_arguments_of_its_code():
     }  # fmt: skip
 
 
-def test_an_official_lmliif_has_the_names_and_arguments_of_its_code():
+def test_official_lmliif_has_the_names_and_arguments_of_its_code():
     model = official("lmliif")
     assert model["name"] == "lmliif"
     assert model["args"] == {
@@ -150,7 +150,7 @@ def test_compact_keeps_the_ema_in_half_precision_and_the_note(tmp_path):
     assert all(p.dtype == torch.float32 for p in checkpoint.load(small).parameters())
 
 
-def test_the_official_checkpoint_scores_the_official_number(shared_data):
+def test_official_checkpoint_scores_the_official_number(shared_data):
     from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
     from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 

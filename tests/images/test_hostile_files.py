@@ -222,5 +222,5 @@ def test_failures_are_listed_at_the_end_and_nothing_else_is_printed(done):
     assert sorted(os.listdir(out)) == sorted(set(CORPUS) - set(bad))
 
 
-def test_the_corpus_is_large():
+def test_corpus_is_large():
     assert len(CORPUS) >= 40

@@ -57,6 +57,6 @@ def test_strength_mixes_before_it_rounds(model):
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
-def test_a_strength_beyond_0_to_1_is_refused(model, strength):
+def test_strength_beyond_0_to_1_is_refused(model, strength):
     with pytest.raises(LIIFError, match=r"strength: expected a number from 0 to 1, got (-0.1|1.1|nan)$"):
         liif_basicsr.upscale(ramp(9, 14), 2, model=model, strength=strength)

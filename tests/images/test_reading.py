@@ -55,7 +55,7 @@ def test_read_srgb(tmp_path):
     assert read_srgb(tmp_path / "turned.jpg").size == (3, 5)
 
 
-def test_a_file_that_is_not_an_image_is_refused_in_one_line(tmp_path, monkeypatch):
+def test_file_that_is_not_an_image_is_refused_in_one_line(tmp_path, monkeypatch):
     good = io.BytesIO()
     Image.new("RGB", (40, 40)).save(good, "PNG")
     files = {"empty.png": b"", "text.png": b"hello", "cut.png": good.getvalue()[:60]}

@@ -52,7 +52,7 @@ def test_images_keep_their_kind(model, mode, becomes):
     assert (output.mode, output.size) == (becomes, (34, 24))
 
 
-def test_a_palette_with_a_transparent_color_becomes_rgba(model):
+def test_palette_with_a_transparent_color_becomes_rgba(model):
     loaded = image("P")
     loaded.info["transparency"] = loaded.getpixel((0, 0))
     output = np.asarray(liif_basicsr.upscale(loaded, scale=2, model=model))
@@ -128,7 +128,7 @@ def test_orientation_equals_pillows_exif_transpose(model, orientation):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])
-def test_a_profile_for_other_channels_is_dropped(mode):
+def test_profile_for_other_channels_is_dropped(mode):
     loaded = image(mode)
     loaded.info["icc_profile"] = SRGB[:16] + b"GRAY" + SRGB[20:]
     with warnings.catch_warnings():
@@ -242,10 +242,10 @@ def test_output_that_is_not_finite_is_refused_in_one_line(model, parameter, valu
     ("cuda", "cuda:0", True), ("cuda", "cuda:1", True), ("cuda:1", "cuda:1", True), ("cpu", "cpu", True),
     ("cpu:0", "cpu", True), ("cuda:0", "cuda:1", False), ("cuda", "cpu", False), ("cpu", "cuda:0", False),
 ])  # fmt: skip
-def test_a_device_without_index_includes_all_of_its_type(asked, own, expected):
+def test_device_without_index_includes_all_of_its_type(asked, own, expected):
     assert includes(torch.device(asked), torch.device(own)) is expected
 
 
-def test_a_network_on_another_device_is_refused(model):
+def test_network_on_another_device_is_refused(model):
     with pytest.raises(LIIFError, match=r"device meta: the network is on cpu; call net.to\('meta'\) first"):
         Upscaler(liif_basicsr.load(model), "meta")

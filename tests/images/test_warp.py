@@ -79,7 +79,7 @@ def test_remap_by_the_places_of_a_turn_is_that_turn(model):
     assert np.abs(remapped.astype(int) - turned).max() <= 1
 
 
-def test_a_half_turn_is_the_flipped_image(model):
+def test_half_turn_is_the_flipped_image(model):
     pixels = ramp(9, 14)
     half = liif_basicsr.rotate(pixels, 180, model=model, **EXACT)
     same = liif_basicsr.rotate(pixels, 0, model=model, **EXACT)
@@ -160,7 +160,7 @@ def test_bad_input_is_one_line(model, call, says):
     assert "\n" not in str(error.value)
 
 
-def test_a_network_that_overflows_is_reported(model):
+def test_network_that_overflows_is_reported(model):
     net = liif_basicsr.load(model)
     with torch.no_grad():
         net.decoder.layers[-1].bias.fill_(torch.inf)
