@@ -15,9 +15,6 @@ from liif_basicsr.errors import LIIFError, suggest, summarize
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.images.wrapping import aligned_margins, repeat
 
-# Rows of a strip, which are also the rows of a tile in a TIFF.
-ROWS = 256
-
 
 class Engine:
     """A network on a device, in a precision.

@@ -15,18 +15,14 @@ from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
-from liif_basicsr.images.engine import ROWS, Engine, full_scale, split_alpha
+from liif_basicsr.images.engine import Engine, full_scale, split_alpha
 from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
 from liif_basicsr.images.size import OutputSize, is_transposed
 from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
 from liif_basicsr.rendering.coordinates import Window
-from liif_basicsr.rendering.memory import check_memory
+from liif_basicsr.rendering.memory import CACHE_BYTES, STRIP_COLS, STRIP_ROWS, check_memory
 from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 
-# Columns that are rendered at a time.
-COLS = 2048
-# Memory for the cached features of one image.
-FEATURE_BYTES = 1 << 30
 # Classical methods, for pixel art and comparisons.
 METHODS = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 
@@ -192,7 +188,7 @@ class Upscaler(Engine):
         Args:
             whole: the output is kept in memory, and copied when it is encoded.
         """
-        rows = 4 * size[0] if whole else min(size[0], 2 * ROWS)
+        rows = 4 * size[0] if whole else min(size[0], 2 * STRIP_ROWS)
         views = len(self.orientations) * len(self.weights) * (2 if pixels.shape[2] in (2, 4) else 1)
         h, w = pixels.shape[:2]
         margins = self._margins((h, w), size)
@@ -216,7 +212,7 @@ class Upscaler(Engine):
             progress: called with the number of newly rendered output pixels.
 
         Yields:
-            Strips (up to ROWS, W, C) of the dtype of `pixels`.
+            Strips (up to STRIP_ROWS, W, C) of the dtype of `pixels`.
 
         Raises:
             LIIFError: the network's output is not finite.
@@ -231,13 +227,13 @@ class Upscaler(Engine):
         # Constant alpha, most often opaque, is not rendered.
         varying = alpha is not None and alpha.min() < alpha.max()
         alpha_views = self._encode(repeat(alpha, margins)) if alpha is not None and varying else []
-        for top in range(0, height, ROWS):
-            rows = min(ROWS, height - top)
+        for top in range(0, height, STRIP_ROWS):
+            rows = min(STRIP_ROWS, height - top)
             strip = np.empty((rows, width, pixels.shape[2]), pixels.dtype)
             if alpha is not None:
                 strip[..., -1] = alpha.flat[0]
-            for left in range(0, width, COLS):
-                window = Window(out_top + top, out_left + left, rows, min(COLS, width - left))
+            for left in range(0, width, STRIP_COLS):
+                window = Window(out_top + top, out_left + left, rows, min(STRIP_COLS, width - left))
                 cols = slice(left, left + window.width)
                 with torch.inference_mode(), autocast(self.device, precision):
                     seen = _render(color_views, size, window, gray=colors.shape[2] == 1)
@@ -251,7 +247,7 @@ class Upscaler(Engine):
     def _encode(self, plane: np.ndarray) -> list[View]:
         """Encode pixels (h, w, 1 or 3) by each network in each orientation."""
         lq = self.to_input(plane)
-        max_bytes = FEATURE_BYTES // (len(self.orientations) * len(self.weights))
+        max_bytes = CACHE_BYTES // (len(self.orientations) * len(self.weights))
         with torch.inference_mode():
             return [
                 View(net.encode_image(orientation.apply(lq), max_bytes), orientation, weight / len(self.orientations))
@@ -300,8 +296,8 @@ class Resampler:
         colors, alpha = split_alpha(pixels, self.tile_wrap)
         channels = np.moveaxis(colors if alpha is None else np.concatenate([colors, alpha], axis=-1), -1, 0)
         resized = [self._resize(channel, size) for channel in channels]
-        for top in range(0, size[0], ROWS):
-            strip = np.stack([channel[top : top + ROWS] for channel in resized], axis=-1)
+        for top in range(0, size[0], STRIP_ROWS):
+            strip = np.stack([channel[top : top + STRIP_ROWS] for channel in resized], axis=-1)
             strip = strip.clip(0, full_scale(pixels.dtype))
             if progress is not None:
                 progress(strip.shape[0] * strip.shape[1])

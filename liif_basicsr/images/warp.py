@@ -13,18 +13,15 @@ from torch import Tensor, nn
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.engine import ROWS, Engine, full_scale, split_alpha
+from liif_basicsr.images.engine import Engine, full_scale, split_alpha
 from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
 from liif_basicsr.images.size import check_scale
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation
-from liif_basicsr.rendering.memory import check_memory
+from liif_basicsr.rendering.memory import STRIP_ROWS, WARP_BAND, check_memory
 from liif_basicsr.rendering.renderer import EncodedImage
 from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography, PixelMap, Warp
-
-# Output pixels of a band. Each tile is encoded once per band.
-BAND = 1 << 24
 
 Size = tuple[int, int]
 Fill = float | Sequence[float]
@@ -182,7 +179,7 @@ class Warper(Engine):
             progress: called with the number of newly rendered output pixels.
 
         Returns:
-            Strips (up to ROWS, W, C) of the dtype of `pixels`.
+            Strips (up to STRIP_ROWS, W, C) of the dtype of `pixels`.
 
         Raises:
             LIIFError: the fill is invalid; on iteration, the network's output is not finite.
@@ -217,7 +214,7 @@ class Warper(Engine):
                         opacity = inside * opacity_source
                     filled = _blend_fill(seen, inside, opacity, fill.to(self.device))
                     band[:, left : left + window.width] = self.to_pixels(filled, pixels)
-            yield from (band[row : row + ROWS] for row in range(0, len(band), ROWS))
+            yield from (band[row : row + STRIP_ROWS] for row in range(0, len(band), STRIP_ROWS))
 
     def _encode(self, plane: np.ndarray) -> EncodedImage:
         # A tile is needed once for a band: nothing is cached.
@@ -260,5 +257,5 @@ def check_fill(fill: object, pixels: np.ndarray) -> Tensor:
 
 def _band(size: Size) -> Size:
     """Return the rows and columns that are rendered at a time for an output of `size` (H, W)."""
-    rows = max(1, BAND // size[1] // ROWS) * ROWS
-    return rows, max(1, BAND // rows)
+    rows = max(1, WARP_BAND // size[1] // STRIP_ROWS) * STRIP_ROWS
+    return rows, max(1, WARP_BAND // rows)

@@ -36,6 +36,11 @@ CACHED_AXES = 256
 # Warping. Edge of a block of output pixels, and queries per chunk.
 WARP_BLOCK = 128
 WARP_QUERIES = 1 << 17
+# Output pixels of an image file for which each tile of its input is encoded once.
+WARP_BAND = 1 << 24
+
+# Image files. Rows of a strip, which are also the rows of a tile in a TIFF, and columns that are rendered at a time.
+STRIP_ROWS, STRIP_COLS = 256, 2048
 
 # The limit of a container, its use and statistics, and the name of the page cache it can reclaim: cgroup v2, then v1.
 # Without a limit v2 says "max" and v1 a huge number.

@@ -12,7 +12,7 @@ from liif_basicsr.files import atomic_write
 from liif_basicsr.images import tiff
 from liif_basicsr.images.reading import LoadedImage, from_image, read
 from liif_basicsr.images.size import OutputSize
-from liif_basicsr.images.upscale import ROWS, Upscaler
+from liif_basicsr.images.upscale import STRIP_ROWS, Upscaler
 from liif_basicsr.images.writing import BY_SUFFIX, check_format
 
 __all__ = ["model"]
@@ -53,7 +53,7 @@ def write(enlarger, path, out, wanted):
 def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dtype, size):
     pixels = ramp(*size, channels, dtype)
     out = tmp_path / f"out{suffix}"
-    strips = (pixels[top : top + ROWS] for top in range(0, size[0], ROWS))
+    strips = (pixels[top : top + STRIP_ROWS] for top in range(0, size[0], STRIP_ROWS))
     with atomic_write(out) as file:
         BY_SUFFIX[suffix].write(file, strips, pixels.shape, LoadedImage(pixels, None, {}))
     again = tifffile.imread(out).reshape(pixels.shape) if suffix == ".tif" else read(out).pixels

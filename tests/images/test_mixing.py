@@ -31,8 +31,8 @@ def test_self_ensemble_equals_the_mean_over_eight_orientations(model):
 
 def test_self_ensemble_has_no_seam(model, monkeypatch):
     whole = liif_basicsr.upscale(ramp(12, 14), size=(40, 50), model=model, precision="float32", self_ensemble=True)
-    monkeypatch.setattr(upscale, "ROWS", 17)
-    monkeypatch.setattr(upscale, "COLS", 9)
+    monkeypatch.setattr(upscale, "STRIP_ROWS", 17)
+    monkeypatch.setattr(upscale, "STRIP_COLS", 9)
     parts = liif_basicsr.upscale(ramp(12, 14), size=(40, 50), model=model, precision="float32", self_ensemble=True)
     assert np.abs(whole.astype(int) - parts).max() <= 1
 

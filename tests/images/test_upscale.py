@@ -13,10 +13,10 @@ from PIL import ImageOps
 
 import liif_basicsr
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.engine import ROWS, includes
+from liif_basicsr.images.engine import includes
 from liif_basicsr.images.reading import ORIENTATIONS, from_image
 from liif_basicsr.images.size import OutputSize
-from liif_basicsr.images.upscale import COLS, Upscaler
+from liif_basicsr.images.upscale import STRIP_COLS, STRIP_ROWS, Upscaler
 
 __all__ = ["model"]
 
@@ -103,17 +103,17 @@ def test_constant_alpha_is_unchanged(upscaler, value):
 
 
 def test_strips_join_without_a_seam(model, upscaler):
-    pixels, size = ramp(20, 150), (ROWS + 40, COLS + 30)
+    pixels, size = ramp(20, 150), (STRIP_ROWS + 40, STRIP_COLS + 30)
     whole = upscaler.net.render(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255, size)[0]
     strips = list(upscaler.strips(pixels, size))
-    assert [len(strip) for strip in strips] == [ROWS, 40]
+    assert [len(strip) for strip in strips] == [STRIP_ROWS, 40]
     assert np.abs(np.concatenate(strips) - whole.clamp(0, 1).mul(255).permute(1, 2, 0).numpy()).max() <= 0.51
 
 
 def test_progress_counts_all_pixels(upscaler):
     made = []
-    list(upscaler.strips(ramp(3, 20), (ROWS + 3, COLS + 5), made.append))
-    assert sum(made) == (ROWS + 3) * (COLS + 5) and len(made) == 4
+    list(upscaler.strips(ramp(3, 20), (STRIP_ROWS + 3, STRIP_COLS + 5), made.append))
+    assert sum(made) == (STRIP_ROWS + 3) * (STRIP_COLS + 5) and len(made) == 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -120,8 +120,8 @@ def test_strips_and_bands_join_without_a_seam(model, monkeypatch):
     pixels, made = ramp(30, 40), []
     warper, warp = Warper(model, "cpu", "float32"), Homography(*rotation((30, 40), 35, scale=(1.0, 1.0)))
     whole = warper.whole(pixels, warp, 0)
-    monkeypatch.setattr(module, "ROWS", 8)
-    monkeypatch.setattr(module, "BAND", 900)
+    monkeypatch.setattr(module, "STRIP_ROWS", 8)
+    monkeypatch.setattr(module, "WARP_BAND", 900)
     strips = list(warper.strips(pixels, warp, 0, made.append))
     assert {len(strip) for strip in strips[:-1]} == {8} and sum(made) == whole.shape[0] * whole.shape[1]
     assert np.abs(np.concatenate(strips).astype(int) - whole).max() <= 1
