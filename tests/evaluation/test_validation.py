@@ -62,7 +62,7 @@ def test_a_line_a_folder_and_values_for_each_scale(validated, lines, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["benchmark", "div2k", None])
 def test_values_follow_the_protocol(opt, images, protocol):
-    """Border and colour at each scale, computed independently from the data and the network."""
+    """Border and color at each scale, computed independently from the data and the network."""
     opt["val"]["metrics"] = METRICS
     model, board = build_model(opt), Board()
     dataset = loader(images, protocol=protocol)

@@ -121,8 +121,8 @@ def test_realesrgan_keeps_gray_alpha_and_16_bits(enlarged):
     assert differ(output[..., :3], rendered(net, sources["rgba"][..., :3])) <= 1
     planes = {"rgba": sources["rgba"][..., 3:], "gray": sources["gray"]}
     for (kind, plane), own in zip(planes.items(), (output[..., 3], outputs["gray"][0]), strict=True):
-        colours = rendered(net, plane.repeat(3, axis=2)).astype(np.float32)
-        assert differ(own, cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)) <= 1, kind
+        colors = rendered(net, plane.repeat(3, axis=2)).astype(np.float32)
+        assert differ(own, cv2.cvtColor(colors, cv2.COLOR_BGR2GRAY)) <= 1, kind
     output, _ = outputs["deep"]
     assert output.dtype == np.uint16
     assert differ(output, rendered(net, sources["deep"])) <= 2
