@@ -23,6 +23,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from experiment import make_images, model_options  # noqa: E402
 from hypothesis import HealthCheck, is_hypothesis_test, settings  # noqa: E402
+from PIL import Image  # noqa: E402
 
 # fork, spawn or forkserver; the default is Python's own.
 if os.environ.get("LIIF_TEST_START_METHOD"):
@@ -72,6 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = test._hypothesis_internal_use_settings
         if own.max_examples != settings.default.max_examples:
             test._hypothesis_internal_use_settings = settings(own, max_examples=own.max_examples * SEARCH_FACTOR)
+
+
+@pytest.fixture(autouse=True)
+def pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore Pillow's limit on pixels after a test of a command that lifts it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin,
 
 from liif_basicsr.errors import LIIFError
 
-# Of a damaged TIFF, tifffile logs several lines; here it is one error. Without a handler they would go to stderr.
+# tifffile logs several lines about a damaged file, which without a handler go to stderr. Here it is one error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 # With the two plugins above, this registers the readers of FORMATS. Image.open would otherwise load all of Pillow's.

@@ -122,7 +122,7 @@ def test_basis_stays_in_float32_under_autocast():
 
 @pytest.mark.parametrize("name", ["num_feat", "num_layer", "num_basis", "basis_dim"])
 def test_widths_below_1(name):
-    with pytest.raises(LIIFError, match=f"network_g: {name}: must be a whole number of at least 1"):
+    with pytest.raises(LIIFError, match=f"network_g: {name}: expected an integer from 1 to 10000, got 0"):
         ContinuousShuffleSR({"type": "EDSR", "num_feat": 4, "num_block": 1}, **{name: 0})
 
 

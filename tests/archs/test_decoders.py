@@ -14,6 +14,7 @@ from tiling import assert_tiling_is_exact
 from liif_basicsr.archs import build_network, list_archs
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder
 from liif_basicsr.archs.encoders import build_encoder
+from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.memory import Tiling
@@ -46,7 +47,10 @@ def documented_network() -> ContinuousNetwork:
     """Build the example decoder of docs/architecture.md."""
     (example,) = [block for block in blocks("python") if "class BilinearSR" in block.text]
     names: dict[str, Any] = {}
+    known = dict(ARCHS)
     exec(compile(example.text, example.label, "exec"), names)
+    ARCHS.clear()  # the example registers its network
+    ARCHS.update(known)
     return names["BilinearSR"](ENCODER)
 
 

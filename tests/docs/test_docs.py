@@ -20,6 +20,7 @@ import liif_basicsr
 from liif_basicsr import hub
 from liif_basicsr.archs import check_network
 from liif_basicsr.archs.registry import ARCHS
+from liif_basicsr.config import training
 from liif_basicsr.plugin.registry import entries
 
 ENTRIES = {(registry, name): entry for registry, name, entry in entries()}
@@ -94,8 +95,11 @@ def test_options_exist(block):
         check_network(opt["network_g"])
     kind = opt.get("model_type", "LIIFModel")
     model = ENTRIES["MODEL_REGISTRY", kind]
-    for name in ("train", "val", "logger", "path"):
-        assert set(opt.get(name, {})) <= set(getattr(model, f"{name}_fields"))
+    models = {"train": model.train_options, "val": model.val_options, "logger": training.Logger, "path": training.Path}
+    for name, options in models.items():
+        if name in opt:
+            known = set(options.model_fields)
+            assert {key for key in opt[name] if not key.endswith("_opt")} <= known
     for phase, dataset in opt.get("datasets", {}).items():
         kind = dataset.get("type", "ArbitraryScaleImageDataset")
         cls = ENTRIES["DATASET_REGISTRY", kind]

@@ -63,4 +63,4 @@ def test_a_metric_that_is_asked_for_later_is_added(tmp_path: Path, table_of) -> 
 
 def test_images_below_two_blocks_of_niqe_are_refused_in_a_line(run: Run) -> None:
     line = run("bicubic", "--sets", "photos", "--scales", 2, "--metrics", "niqe", status=1)
-    assert "p0.png is 48x52" in line and "below the 192 of NIQE" in line and line.count("\n") == 1
+    assert "p0.png: 48x52 is too small" in line and "the 192 pixels that NIQE needs" in line and line.count("\n") == 1

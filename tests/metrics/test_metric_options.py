@@ -4,6 +4,8 @@ import pytest
 import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from liif_basicsr.config.base import with_defaults
+from liif_basicsr.config.training import Val
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.validation import measure
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
@@ -40,6 +42,17 @@ def test_protocol_options_go_to_metrics_that_have_them(own_metrics):
         ({"type": "calculate_psnr", "test_y_chanel": True}, "val: metrics: p: .*test_y_chanel.*mean 'test_y_channel'"),
         ({"type": "calculate_psnr_liif", "border": 3}, "val: metrics: p: .*'border'"),
         ({"type": "calculate_rmse", "crop_border": 3}, "val: metrics: p: .*crop_border"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_of_a_metric_is_an_error_at_the_start(own_metrics, metric, message):
+    with pytest.raises(LIIFError, match=message):
+        check_metrics({"p": metric})
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
         ({"type": "calculate_psnr", "better": "Higher"}, "val: metrics: p: better: .*higher.*'Higher'"),
         ({"type": "calculate_psnr", "crop_border": -1}, "val: metrics: p: crop_border: .*-1"),
         ({"type": "calculate_psnr", "crop_border": "4"}, "val: metrics: p: crop_border: .*'4'"),
@@ -49,9 +62,9 @@ def test_protocol_options_go_to_metrics_that_have_them(own_metrics):
     ],
     ids=str,
 )
-def test_a_wrong_option_of_a_metric_is_an_error_at_the_start(own_metrics, metric, message):
+def test_invalid_values_of_metric_options(metric, message):
     with pytest.raises(LIIFError, match=message):
-        check_metrics({"p": metric})
+        with_defaults(Val, {"save_img": False, "metrics": {"p": metric}}, "val")
 
 
 @pytest.mark.parametrize("kind", ["calculate_psnr", "calculate_ssim", "calculate_psnr_liif", "calculate_niqe"])

@@ -68,7 +68,7 @@ def test_an_installed_basicsr_is_kept(calls: list[tuple[str, ...]], capsys: pyte
     assert calls == [("install", ".")]
     install_basicsr.install(None, [])
     assert calls == [("install", ".")]
-    assert "is installed already" in capsys.readouterr().out
+    assert "is already installed" in capsys.readouterr().out
     install_basicsr.install("basicsr==1.3.4.9", [])
     assert Path(calls[1][1]).name == "basicsr==1.3.4.9.whl"
 
@@ -76,9 +76,9 @@ def test_an_installed_basicsr_is_kept(calls: list[tuple[str, ...]], capsys: pyte
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"version_info": (3, 9, 18)}, "is too old; use 3.10 or newer"),
-        ({"find_spec": lambda name: None}, "has no pip; add it with"),
-        ({"has_wheel": lambda name: False, "installed": lambda name: None}, "too new for torch, or pip reaches no"),
+        ({"version_info": (3, 9, 18)}, "is too old; use Python 3.10 or newer"),
+        ({"find_spec": lambda name: None}, "has no pip; run"),
+        ({"has_wheel": lambda name: False, "installed": lambda name: None}, "pip finds no torch for Python"),
     ],
 )
 def test_an_unsupported_python_is_reported_before_installing(

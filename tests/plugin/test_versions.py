@@ -28,7 +28,7 @@ def test_the_lowest_versions_agree_with_setup_cfg() -> None:
 def test_an_old_version_is_refused(version: str) -> None:
     with pytest.raises(LIIFError) as caught:
         versions.check("torch", version)
-    assert str(caught.value) == f"torch {version} is too old; 2.4 or newer is needed"
+    assert str(caught.value) == f"torch {version} is too old; install 2.4 or newer"
 
 
 @pytest.mark.parametrize("version", ["2.4", "2.4.0+cpu", "2.14.1", "3.0.0rc1", "unknown", ""])
@@ -42,7 +42,7 @@ def test_an_old_basicsr_works_without_the_plugin(installed: Environment) -> None
     done = installed.run("-c", "import basicsr; print(basicsr.__version__)")
     assert done.stdout.strip() == "1.3.3.11"
     assert done.stderr.count("\n") == 1
-    assert "basicsr 1.3.3.11 is too old; 1.3.4.9 or newer is needed" in done.stderr
+    assert "basicsr 1.3.3.11 is too old; install 1.3.4.9 or newer" in done.stderr
 
 
 @pytest.mark.parametrize("module", ["train", "test"])
@@ -50,5 +50,5 @@ def test_the_launchers_report_a_missing_basicsr(installed: Environment, module: 
     installed.outer.unlink()
     done = installed.run("-m", f"liif_basicsr.{module}", "-opt", "options.yml", status=2)
     assert done.stderr == (
-        "liif_basicsr: error: BasicSR is not installed; `python -m liif_basicsr install-basicsr` does it\n"
+        "liif_basicsr: error: BasicSR is not installed; run `python -m liif_basicsr install-basicsr`\n"
     )

@@ -16,12 +16,11 @@ def test_each_step_is_timed(model, tmp_path):
     command = [sys.executable, ROOT / "scripts" / "viewer_drive.py", "--image", tmp_path / "in.png", "--places", "1"]
     done = subprocess.run([*command, "--steps", "2", "--model", model], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"×.*: asked for after (\d+) ms, sharp after (\d+)", done.stdout)
-    steps = [tuple(map(int, pair)) for pair in found]
-    asked, sharp = map(int, re.search(r"2 steps: asked for after (\d+) ms, sharp after (\d+) ms", done.stdout).groups())
-    assert len(steps) == 2 and all(20 <= a <= s for a, s in steps)
-    assert min(s for _, s in steps) - 1 <= sharp <= max(s for _, s in steps) + 1 and asked <= sharp
-    assert int(re.search(r"the image itself is seen after (\d+) ms", done.stdout)[1]) > 0
+    steps = [int(time) for time in re.findall(r"×.*: sharp after (\d+) ms", done.stdout)]
+    median = int(re.search(r"2 steps: sharp after (\d+) ms", done.stdout)[1])
+    assert len(steps) == 2 and min(steps) > 0
+    assert min(steps) - 1 <= median <= max(steps) + 1
+    assert int(re.search(r"the stretched image is visible after (\d+) ms", done.stdout)[1]) > 0
 
 
 def test_an_unknown_model_is_two_lines(tmp_path):
