@@ -252,7 +252,7 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path, data: Path) -> None:
     refused(lambda: open_sets(f"x={tmp_path}", data, [(2, 2)]), "no images")
     refused(lambda: open_sets("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
     refused(lambda: open_sets("photos", data, [(300, 300)]), "p0.png")
-    refused(lambda: open_sets("photos", data, [(2, 2)], degradation="jpg:60"), "jpg:60", "no short form")
+    refused(lambda: open_sets("photos", data, [(2, 2)], degradation="jpg:60"), "jpg:60", "is not a degradation")
 
 
 def test_the_command_reports_bad_output_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
