@@ -45,8 +45,12 @@ class Running:
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.kill()
-            return Ended(None, self.said.read_text(errors="replace"))
-        return Ended(self.process.exitcode, self.said.read_text(errors="replace"))
+            return Ended(None, self.output())
+        return Ended(self.process.exitcode, self.output())
+
+    def output(self) -> str:
+        """Return all its output, without the NUL that torch's worker prints after "Unexpected bus error"."""
+        return self.said.read_text(errors="replace").replace("\0", "")
 
     def wait_for(self, text: str, seconds: float = 60) -> bool:
         """Wait until it prints a text; False where it ends before."""
