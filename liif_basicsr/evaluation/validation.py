@@ -99,7 +99,7 @@ def measure(
 
 
 def metric_options(opt: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a metric's own options, and those of the protocol that the function has as arguments."""
+    """Return a metric's own options, and the protocol's options that the function takes as arguments."""
     parameters = inspect.signature(METRIC_REGISTRY.get(opt["type"])).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     taken = {key: value for key, value in protocol.items() if takes_any or key in parameters}

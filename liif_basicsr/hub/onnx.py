@@ -50,7 +50,7 @@ class Graph(nn.Module):
         raise NotImplementedError
 
     def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return what the network itself computes from these arguments."""
+        """Return the network's own output for these arguments."""
         raise NotImplementedError
 
 

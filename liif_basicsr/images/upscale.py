@@ -224,7 +224,7 @@ class Upscaler(Engine):
         out_top, out_left = output_margins(margins, in_size, size)
         size = height + 2 * out_top, width + 2 * out_left
         color_views = self._encode(repeat(colors, margins))
-        # Constant alpha, most often opaque, is not rendered.
+        # Constant alpha, usually opaque, is not rendered.
         varying = alpha is not None and alpha.min() < alpha.max()
         alpha_views = self._encode(repeat(alpha, margins)) if alpha is not None and varying else []
         for top in range(0, height, STRIP_ROWS):

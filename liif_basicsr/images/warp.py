@@ -192,7 +192,7 @@ class Warper(Engine):
         colors, alpha = split_alpha(pixels)
         precision = self.precision_for(pixels)
         image = self._encode(colors)
-        # Constant alpha, most often opaque, is not rendered.
+        # Constant alpha, usually opaque, is not rendered.
         opacity_source: EncodedImage | float | None = None
         if alpha is not None:
             constant = alpha.min() == alpha.max()

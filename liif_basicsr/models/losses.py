@@ -52,7 +52,7 @@ class TeacherLoss(nn.Module):
 
 
 def loss_options(train: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the losses of a `train` block: its options `<name>_opt`, except the `known` ones that are no losses."""
+    """Return the losses of a `train` block: its options `<name>_opt`, without the `known` options of other kinds."""
     others = OTHER_OPTIONS | {key for key in known if key not in LOG_NAMES}
     return {key: block for key, block in train.items() if key.endswith("_opt") and key not in others}
 

@@ -36,7 +36,7 @@ CACHED_AXES = 256
 # Warping. Edge of a block of output pixels, and queries per chunk.
 WARP_BLOCK = 128
 WARP_QUERIES = 1 << 17
-# Output pixels of an image file for which each tile of its input is encoded once.
+# Output pixels of a band of an image file. Each tile of the input is encoded once per band.
 WARP_BAND = 1 << 24
 
 # Image files. Rows of a strip, which are also the rows of a tile in a TIFF, and columns that are rendered at a time.
