@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="file to write: .pth or .safetensors")
     parser.add_argument("--to-official", action="store_true", help="write a .pth that the official code loads")
     parser.add_argument("--compact", action="store_true", help="keep one set of parameters, in half precision")
-    parser.add_argument("--about", help="note to store in the file, such as how it was trained")
+    parser.add_argument("--card", type=Path, help="text file to store in the output: what the model is for, its data")
+    parser.add_argument("--license", help="license to store in the output, such as Apache-2.0")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_import_argument(parser)
 
@@ -39,14 +40,30 @@ def run(args: argparse.Namespace) -> int:
         raise LIIFError(f"{args.input}: does not contain the options of its network (network_g)")
     if args.compact:
         source = compact(source)
-    if args.about:
-        source = {**source, "about": args.about}
+    if args.card:
+        source["card"] = read_card(args.card)
+    if args.license:
+        source["license"] = args.license
     checkpoint.save(output, to_official(source, args.input) if args.to_official else source)
     print(f"{output}: {'official LIIF' if args.to_official else 'liif_basicsr'}, {source['network_g']}")
     return 0
 
 
 def compact(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the network's options and one set of its parameters, the EMA if there is one, in half precision."""
+    """Keep one set of parameters, the EMA if there is one, in half precision; and the network's options and card."""
     params = source.get("params_ema", source.get("params", {}))
-    return {"network_g": source["network_g"], "params": {key: value.half() for key, value in params.items()}}
+    kept = {key: source[key] for key in ("network_g", "card", "license") if key in source}
+    return {**kept, "params": {key: value.half() for key, value in params.items()}}
+
+
+def read_card(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        LIIFError: it cannot be read, or is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise LIIFError(f"--card {path}: cannot be read: {reason}") from None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import BUNDLED, DEFAULT, DOWNLOADS, Bundled, Download, list_models, path_of
 
 ORDER = 4
@@ -15,7 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table of the models."""
-    for name in list_models(args.filter):
+    names = list_models(args.filter)
+    if not names:
+        raise LIIFError(f"models: no known model matches {args.filter!r}; known: {', '.join(list_models())}")
+    for name in names:
         model: Bundled | Download = BUNDLED[name] if name in BUNDLED else DOWNLOADS[name]
         path = path_of(name)
         present = path.is_file()

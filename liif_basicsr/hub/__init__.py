@@ -11,9 +11,8 @@ from liif_basicsr.errors import LIIFError, suggest
 
 
 class Bundled(NamedTuple):
-    """A model that is installed with the package, in the folder WEIGHTS."""
+    """A model that is installed with the package, as WEIGHTS/name.safetensors."""
 
-    file: str
     purpose: str
     license: str
 
@@ -40,10 +39,8 @@ class Download(NamedTuple):
 
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = {
-    "liif-photo": Bundled(
-        "liif-photo.pth", "photographs: removes noise and JPEG artifacts while upscaling", "Apache-2.0"
-    ),
-    "liif-fast": Bundled("liif-fast.pth", "clean images, warps: faithful to the input, and fast", "Apache-2.0"),
+    "liif-photo": Bundled("photographs: removes noise and JPEG artifacts while upscaling", "Apache-2.0"),
+    "liif-fast": Bundled("clean images, warps: faithful to the input, and fast", "Apache-2.0"),
 }
 DOWNLOADS = {
     "edsr-baseline-liif": Download(
@@ -85,7 +82,7 @@ def list_models(filter: str = "*", installed: bool = False) -> list[str]:
 
 def path_of(name: str) -> Path:
     """Return the file of a known model, which need not exist yet."""
-    return WEIGHTS / BUNDLED[name].file if name in BUNDLED else cached(name)
+    return WEIGHTS / f"{name}.safetensors" if name in BUNDLED else cached(name)
 
 
 def cached(name: str) -> Path:

@@ -12,10 +12,10 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -184,11 +184,9 @@ def read_tensors(path: str | Path) -> Any:
 def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
     """Parse a `.safetensors` file as a checkpoint of ours; metadata becomes entries."""
     try:
-        tensors = _safetensors().load(content)
+        tensors = safetensors.torch.load(content)
         # safetensors' own reader of metadata needs a path: 8 bytes of length, then JSON.
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except LIIFError:
-        raise
     except Exception as error:  # SafetensorError, and others for damaged headers
         raise LIIFError(f"{path}: not a safetensors file, or damaged ({summarize(error)})") from None
     checkpoint: dict[str, Any] = {"params": tensors}
@@ -201,13 +199,6 @@ def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
         except ValueError:
             raise LIIFError(f"{path}: its metadata network_g is not JSON; pass network_g to load") from None
     return checkpoint
-
-
-def _safetensors() -> Any:
-    try:
-        return import_module("safetensors.torch")
-    except ModuleNotFoundError:
-        raise LIIFError(".safetensors files need safetensors; pip install safetensors") from None
 
 
 def _check_zip(file: zipfile.ZipFile, size: int) -> None:
@@ -302,7 +293,7 @@ def _to_safetensors(data: Mapping[str, Any]) -> bytes:
         if key not in ("params", "params_ema"):
             metadata[key] = value if isinstance(value, str) else json.dumps(plain(value))
     params = {key: value.detach().cpu().contiguous() for key, value in _choose_params(data)[1].items()}
-    return _safetensors().save(params, metadata)
+    return safetensors.torch.save(params, metadata)
 
 
 def plain(value: Any) -> Any:

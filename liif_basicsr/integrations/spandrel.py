@@ -1,14 +1,21 @@
 """Register the networks in spandrel (chaiNNer, ComfyUI), so that its ModelLoader loads their checkpoints.
 
 spandrel detects architectures by the names of parameters, and `canonicalize_state_dict` drops everything else. The
-plugin's checkpoints describe their network in the block `network_g`, next to the parameters. To keep the block, that
-function is replaced in the two modules of spandrel that call it. Files of other networks are read as before.
+plugin's checkpoints describe their network in the block `network_g`, next to the parameters or in the metadata of a
+`.safetensors` file. To keep the block, that function and the reader of `.safetensors` files are replaced in the modules
+of spandrel that call them. ComfyUI reads files itself, without metadata. The bundled models are then recognized by the
+names and shapes of their parameters. Files of other networks are read as before.
 """
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors import safe_open
 
 from liif_basicsr.errors import LIIFError
 
@@ -18,8 +25,10 @@ except ImportError as error:
     raise LIIFError(f"spandrel cannot be imported ({error}); run pip install 'liif_basicsr[spandrel]'") from error
 
 from liif_basicsr.archs.registry import ARCHS
+from liif_basicsr.hub import bundled, path_of
+from liif_basicsr.hub.checkpoint import read_tensors
 
-NAME = "canonicalize_state_dict"
+NAME, FILE_READER = "canonicalize_state_dict", "load_file"
 _scale: int | None = None
 
 
@@ -88,13 +97,15 @@ def _integer_scale(scale: float) -> int:
 
 
 def _keep_network_g() -> None:
-    """Replace `canonicalize_state_dict` in the modules that call it."""
+    """Replace `canonicalize_state_dict` and the reader of `.safetensors` files in the modules that call them."""
     callers = [vars(sys.modules[cls.__module__]) for cls in (spandrel.ModelLoader, spandrel.ArchRegistry)]
-    if any(NAME not in names for names in callers):
+    if any(NAME not in names for names in callers) or FILE_READER not in callers[0]:
         raise LIIFError(f"spandrel {spandrel.__version__} is not supported; run pip install 'spandrel<0.5'")
     for names in callers:
         if names[NAME].__module__ != __name__:
             names[NAME] = _keeping(names[NAME])
+    if callers[0][FILE_READER].__module__ != __name__:
+        callers[0][FILE_READER] = _keeping_metadata(callers[0][FILE_READER])
 
 
 def _keeping(original: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -103,6 +114,8 @@ def _keeping(original: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[
             return state_dict
         block = state_dict.get("network_g")
         canonical = original(state_dict)
+        if block is None:
+            block = _block_of_bundled(canonical)
         if not isinstance(block, Mapping) or block.get("type") not in ARCHS:
             return canonical
         described = DescribedStateDict(canonical)
@@ -110,3 +123,26 @@ def _keeping(original: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[
         return described
 
     return canonicalize_state_dict
+
+
+def _keeping_metadata(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    def load_file(path: str | Path, device: str = "cpu") -> dict[str, Any]:
+        with safe_open(path, "pt") as file:
+            described = "network_g" in (file.metadata() or {})
+        if not described:
+            return original(path, device=device)
+        data = read_tensors(path)
+        return {**data, "params": {key: value.to(device) for key, value in data["params"].items()}}
+
+    return load_file
+
+
+def _block_of_bundled(state_dict: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the `network_g` block of a bundled model whose parameters have the same names and shapes, or None."""
+    shapes = {key: list(value.shape) for key, value in state_dict.items() if isinstance(value, torch.Tensor)}
+    for name in bundled():
+        with safe_open(path_of(name), "pt") as file:
+            keys = file.keys()
+            if shapes.keys() == set(keys) and all(file.get_slice(key).get_shape() == shapes[key] for key in keys):
+                return json.loads(file.metadata()["network_g"])
+    return None

@@ -119,3 +119,5 @@ def test_models_lists_purpose_size_license_and_place(capsys, tmp_path, monkeypat
     assert "18.9 MB" in lines["edsr-baseline-liif"] and "not downloaded" in lines["edsr-baseline-liif"]
     assert main(["models", "liif-*"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["models", "edsr"]) == 2
+    assert "no known model matches 'edsr'; known: liif-photo, " in capsys.readouterr().err

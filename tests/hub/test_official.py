@@ -139,15 +139,21 @@ def test_convert_keeps_existing_files(tmp_path, capsys):
     assert torch.equal(checkpoint.load(back).render(lq, (9, 9)), net.render(lq, (9, 9)))
 
 
-def test_compact_keeps_the_ema_in_half_precision_and_the_note(tmp_path):
-    net, source, small = build_network(NETWORKS["edsr"]), tmp_path / "ours.pth", tmp_path / "small.pth"
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_compact_keeps_the_ema_in_half_precision(tmp_path, suffix):
+    net, source, small = build_network(NETWORKS["edsr"]), tmp_path / "ours.pth", tmp_path / f"small{suffix}"
+    (tmp_path / "card.md").write_text("# A test")
     ema = {key: value + 1 for key, value in net.state_dict().items()}
     checkpoint.save(source, {"network_g": NETWORKS["edsr"], "params": net.state_dict(), "params_ema": ema})
-    assert main(["convert", str(source), str(small), "--compact", "--about", "a test"]) == 0
+    card = ["--card", str(tmp_path / "card.md"), "--license", "MIT"]
+    assert main(["convert", str(source), str(small), "--compact", *card]) == 0
     data = checkpoint.read(small)
-    assert data.keys() == {"network_g", "params", "about"} and data["about"] == "a test"
+    assert data["network_g"] == NETWORKS["edsr"] and (data["card"], data["license"]) == ("# A test", "MIT")
     assert all(torch.equal(value, ema[key].half()) for key, value in data["params"].items())
     assert all(p.dtype == torch.float32 for p in checkpoint.load(small).parameters())
+    again = tmp_path / "again.safetensors"
+    assert main(["convert", str(small), str(again), "--compact"]) == 0
+    assert checkpoint.read(again)["card"] == "# A test"
 
 
 def test_official_checkpoint_scores_the_official_number(shared_data):

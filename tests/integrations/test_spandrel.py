@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import ROOT, Environment
 from experiment import NETWORK, environ
@@ -128,8 +129,21 @@ def test_an_official_checkpoint(tmp_path: Path) -> None:
     assert torch.equal(found(image()), net.render(image(), (52, 72)).clamp(0, 1))
 
 
-def test_a_bundled_model() -> None:
-    found = spandrel.ModelLoader().load_from_file(find("liif-fast"))
+def test_a_safetensors_file(tmp_path: Path) -> None:
+    net: Any = build_network(network(scale=3)).eval()
+    checkpoint.save(tmp_path / "net.safetensors", {"params": net.state_dict(), "network_g": network(scale=3)})
+    found = spandrel.ModelLoader().load_from_file(tmp_path / "net.safetensors")
+    assert found.scale == 3
+    assert torch.equal(found(image()), net.render(image(), (39, 54)).clamp(0, 1))
+
+
+@pytest.mark.parametrize("reader", ["spandrel", "ComfyUI"])
+def test_a_bundled_model(reader: str) -> None:
+    loader = spandrel.ModelLoader()
+    if reader == "ComfyUI":  # it drops the metadata of safetensors files
+        found = loader.load_from_state_dict(safetensors.torch.load_file(find("liif-fast")))
+    else:
+        found = loader.load_from_file(find("liif-fast"))
     large = liif_basicsr.upscale(np.full((8, 8, 3), 100, np.uint8), scale=4)
     output = found(torch.full((1, 3, 8, 8), 100 / 255))
     assert np.abs(output[0].permute(1, 2, 0).numpy() * 255 - large).max() < 3

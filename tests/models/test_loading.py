@@ -48,6 +48,17 @@ def test_other_arguments_than_in_the_checkpoint_are_an_error(opt, changes, messa
         build_model(opt)
 
 
+def test_a_safetensors_file(opt, tmp_path):
+    net = build_network(NETWORK)
+    path = opt["path"]["pretrain_network_g"] = str(tmp_path / "net.safetensors")
+    checkpoint.save(path, {"params": net.state_dict(), "network_g": NETWORK})
+    loaded = build_model(opt).net_g.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in net.state_dict().items())
+    opt["network_g"] = {**opt["network_g"], "input_skip": None}
+    with pytest.raises(LIIFError, match="network_g: input_skip: .*net.safetensors was trained with 'bilinear'"):
+        build_model(opt)
+
+
 def test_defaults_are_filled_in_before_the_comparison(opt, saved):
     opt["path"]["pretrain_network_g"] = saved(local_ensemble=True, feat_unfold=True)
     opt["network_g"] = {**opt["network_g"], "cell_decode": True}
