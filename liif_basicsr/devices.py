@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from liif_basicsr.errors import LIIFError
+
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -26,6 +28,7 @@ def unfit_driver() -> str | None:
         f"{driver} does not support torch {torch.__version__}, built for CUDA {torch.version.cuda}; "
         "update the driver, or install a torch built for an older CUDA, see pytorch.org"
     )
+
 
 # Name -> dtype for autocast, or None if autocast is not needed.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -52,6 +55,30 @@ def bfloat16_is_fast(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # Processors with AMX have these too. A torch that cannot report them uses float32.
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+
+
+@contextmanager
+def gpu_memory_errors(where: str, instead: str) -> Iterator[None]:
+    """Turn a GPU's lack of memory into a LIIFError.
+
+    Args:
+        where: what does not fit, for the message.
+        instead: the remedy.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise LIIFError(f"{where}: does not fit the GPU's memory{_gpu_memory()}; {instead}") from None
+
+
+def _gpu_memory() -> str:
+    """Describe the use of the current GPU's memory, in parentheses; empty without a GPU."""
+    if not torch.cuda.is_available():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    others = total - free - torch.cuda.memory_reserved()
+    used = f", {others / 2**30:.1f} used by other processes, which nvidia-smi lists" if others > total / 20 else ""
+    return f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free{used})"
 
 
 @contextmanager

@@ -6,7 +6,7 @@
 
 Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
 `--official`, only our own times are printed. Close other programs, which disturb the measurement. `--device cuda`
-measures networks on a GPU, and skips the official code, samples and validation, which run on the CPU.
+measures networks on a GPU, and skips samples and validation, which run on the CPU.
 """
 from __future__ import annotations
 
@@ -155,8 +155,8 @@ def measure(args: argparse.Namespace) -> None:
     if args.peak:
         print_peak(*args.peak)
         return
-    if args.device == "cuda" and (args.official or args.networks):
-        raise LIIFError("--official, --networks: run on the CPU only; remove --device cuda")
+    if args.device == "cuda" and args.networks:
+        raise LIIFError("--networks: runs on the CPU only; remove --device cuda")
     torch.manual_seed(0)
     if args.networks:
         measure_networks(args.data, args.results, args.runs)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from basicsr.models.base_model import BaseModel  # noqa: E402
 from experiment import make_images, model_options  # noqa: E402
 from hypothesis import HealthCheck, is_hypothesis_test, settings  # noqa: E402
 from PIL import Image  # noqa: E402
+
+if os.environ.get("LIIF_TEST_DEVICE") == "fakegpu":
+    import fakegpu
+
+    fakegpu.install()
 
 # fork, spawn or forkserver; the default is Python's own.
 if os.environ.get("LIIF_TEST_START_METHOD"):
@@ -35,9 +42,9 @@ if os.name != "posix":
     collect_ignore += ["cli/test_upscale_failing.py", "hub/test_checkpoint_written.py", "images/test_hostile_files.py"]
     collect_ignore += ["scripts/test_faults.py", "launch/test_resume.py"]
 
-# Device (cpu, cuda or mps) of the networks in the tests of these folders.
+# Device (cpu, cuda, mps, or fakegpu, see fakegpu.py) of the networks in the tests of these folders.
 DEVICE = os.environ.get("LIIF_TEST_DEVICE", "cpu")
-ON_DEVICE = ("archs", "models", "rendering")
+ON_DEVICE = ("archs", "evaluation", "losses", "models", "rendering")
 
 ROOT = Path(__file__).parents[1]
 STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py")
@@ -58,7 +65,8 @@ settings.load_profile(PROFILE)
 def pytest_configure(config: pytest.Config) -> None:
     """Raise unless LIIF_TEST_DEVICE names a device that torch can use."""
     config.addinivalue_line("markers", "cpu: run on the CPU even if LIIF_TEST_DEVICE names another device")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(),
+                 "fakegpu": True}  # fmt: skip
     if not available.get(DEVICE):
         problem = "torch cannot use one" if DEVICE in available else f"expected one of {', '.join(available)}"
         raise pytest.UsageError(f"LIIF_TEST_DEVICE={DEVICE}: {problem}")
@@ -82,7 +90,7 @@ def pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """torch's default device during the test: networks and their inputs are created on it."""
     on_cpu = request.path.parent.name not in ON_DEVICE or request.node.get_closest_marker("cpu")
     chosen = torch.device("cpu" if on_cpu else DEVICE)
@@ -90,7 +98,15 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
         yield chosen
         return
     torch.backends.cudnn.allow_tf32 = False  # its rounding exceeds the tests' tolerances
-    with chosen:
+    if chosen.type == "fakegpu":  # BasicSR's models know cuda and cpu
+        init = BaseModel.__init__
+
+        def on_device(model: BaseModel, opt: dict[str, Any]) -> None:
+            init(model, opt)
+            model.device = chosen
+
+        monkeypatch.setattr(BaseModel, "__init__", on_device)
+    with fakegpu.Mode() if chosen.type == "fakegpu" else nullcontext(), chosen:
         yield chosen
 
 

@@ -76,10 +76,10 @@ def model_options(folder: Path, images: Path) -> dict[str, Any]:
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
     """Return a batch as from the data loader, on the default device, with gt a function of coord."""
-    generator = torch.Generator(torch.get_default_device()).manual_seed(seed)
-    coord = torch.rand(size, 30, 2, generator=generator) * 2 - 1
+    generator, device = torch.Generator("cpu").manual_seed(seed), torch.get_default_device()
+    coord = torch.rand(size, 30, 2, generator=generator, device="cpu").to(device) * 2 - 1
     return {
-        "lq": torch.rand(size, 3, 6, 6, generator=generator),
+        "lq": torch.rand(size, 3, 6, 6, generator=generator, device="cpu").to(device),
         "coord": coord,
         "cell": make_cell((12, 12)).expand(size, 1, 2).clone(),
         "gt": torch.sigmoid(coord.sum(-1, keepdim=True)).expand(-1, -1, 3).clone(),
@@ -104,10 +104,14 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
 
 
 def environ() -> dict[str, str]:
-    """Return variables for one thread, which is fastest for small images and keeps the order of sums."""
+    """Return variables for one thread, which is fastest for small images and keeps the order of sums.
+
+    GPUs are hidden, unless LIIF_TEST_DEVICE asks for one.
+    """
     folders = [ROOT, *([ROOT / "tests" / "start_method"] if os.environ.get("LIIF_TEST_START_METHOD") else [])]
     paths = os.pathsep.join(map(str, folders))
-    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    hidden = {} if os.environ.get("LIIF_TEST_DEVICE") == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **hidden}
 
 
 def torchrun(processes: int) -> list[str]:

@@ -77,7 +77,7 @@ class LIIFGANModel(LIIFModel):
             self.optimizer_d = self.get_optimizer(options.pop("type"), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
 
-    def optimize_parameters(self, current_iter: int) -> None:
+    def train_step(self, current_iter: int) -> None:
         """Train both networks on the batch that was fed; the generator only every `net_d_iters` iterations."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from liif_basicsr.config import training
 from liif_basicsr.config.base import validate, with_defaults
 from liif_basicsr.config.file import check_top_level
-from liif_basicsr.devices import autocast
+from liif_basicsr.devices import autocast, gpu_memory_errors
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation import validation as val
 from liif_basicsr.hub import checkpoint, find
@@ -184,7 +184,17 @@ class LIIFModel(SRModel):
         set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Train on the batch that was fed."""
+        """Train on the batch that was fed.
+
+        Raises:
+            LIIFError: the step does not fit the GPU's memory, or its numbers are not finite.
+        """
+        remedy = "lower datasets: train: batch_size_per_gpu or sample_q, or set train: amp: bfloat16"
+        with gpu_memory_errors(f"iteration {current_iter}", remedy):
+            self.train_step(current_iter)
+
+    def train_step(self, current_iter: int) -> None:
+        """Train on the batch that was fed, whatever its size."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         losses = self.compute_losses()

@@ -51,7 +51,7 @@ class Axis:
         """
         position = (self.coord + 1) * (self.n / 2) - 0.5
         lower = position.floor()
-        index = torch.stack([lower, lower + 1], dim=-1).clamp(0, self.n - 1).long()
+        index = torch.stack([lower, lower + 1], dim=-1).long().clamp(0, self.n - 1)
         return index - self.first, position - lower
 
     def first_edge(self) -> tuple[Tensor, Tensor]:

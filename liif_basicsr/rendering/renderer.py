@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from liif_basicsr.devices import gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
-from liif_basicsr.rendering.coordinates import check_window
+from liif_basicsr.rendering.coordinates import Window, check_window
 from liif_basicsr.rendering.features import Region, open_features
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 
@@ -65,6 +66,10 @@ class EncodedImage:
         if self.lq.device.type == "cpu":
             needed = self.net.num_out_ch * window.height * window.width * self.lq.element_size()
             memory.check_memory(f"size {size}", needed, "render one window at a time")
+        with gpu_memory_errors(f"size {size}", "ask for a smaller one, or render one window at a time"):
+            return self._render(size, window)
+
+    def _render(self, size: tuple[int, int], window: Window) -> Tensor:
         tile, halo = self.net.tiling.tile, self.net.decoder.halo(self.in_size, size)
         out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
         for rows in spans(size[0], self.in_size[0], window.top, window.height, tile, halo):

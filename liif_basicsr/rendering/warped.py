@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liif_basicsr.devices import gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.cubic import cubic
@@ -35,6 +36,11 @@ def render_warped(
     Returns:
         (4, height, width) float32: RGB in [0, 1] (not clamped), and the fraction of each pixel inside the image.
     """
+    with gpu_memory_errors(f"size {warp.size}", "ask for a smaller one, or warp one window at a time"):
+        return _render_warped(image, warp, window, done)
+
+
+def _render_warped(image: EncodedImage, warp: Warp, window: Window, done: Callable[[int], object]) -> Tensor:
     if warp.is_upscaling(image.in_size):
         rgb = image.render(warp.size, window)[0].float()
         done(window.height * window.width)

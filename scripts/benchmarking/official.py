@@ -15,14 +15,15 @@ from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 
 def import_official(folder: Path, name: str) -> Any:
-    """Import a module of the clone, without the CUDA and TensorBoard that it requires."""
+    """Import a module of the clone, without TensorBoard, and without CUDA on a CPU."""
     if not (folder / "models" / "liif.py").is_file():
         raise LIIFError(f"--official {folder}: not a clone of https://github.com/yinboc/liif; clone it there")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
     warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # older signature
-    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
+    if torch.get_default_device().type != "cuda":
+        torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
     return importlib.import_module(name)
 
 
@@ -35,7 +36,7 @@ def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.
     """Render like the official demo.py, 30 000 pixels at a time, in float32 even under autocast."""
     coord = make_coord(size)[None]
     cell = make_cell(size).expand_as(coord)
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+    with torch.no_grad(), torch.autocast(lq.device.type, enabled=False):
         net.gen_feat((lq - 0.5) / 0.5)
         parts = [net.query_rgb(c, d) for c, d in zip(coord.split(30000, 1), cell.split(30000, 1), strict=True)]
     return (torch.cat(parts, 1) * 0.5 + 0.5).mT.unflatten(2, size)

@@ -88,7 +88,7 @@ def test_integer_scales_equal_convolution_and_pixel_shuffle(scale):
 def test_coefficients_equal_plain_convolutions(dtype, monkeypatch):
     monkeypatch.setattr(memory, "BODY_FEATURES", 7)  # the last part is smaller
     decoder, feat = small_decoder().float(), torch.randn(2, 5, 4, 6)
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    with torch.autocast(feat.device.type, dtype, enabled=dtype != torch.float32):
         x = decoder.conv_first(feat)
         for layer in decoder.body:
             x = x + layer(F.relu(x))
@@ -106,7 +106,7 @@ def test_coefficients_equal_plain_convolutions(dtype, monkeypatch):
 def test_nan_spreads_to_adjacent_coefficients(precision):
     decoder, feat = small_decoder().float(), torch.randn(1, 5, 4, 6)
     feat[0, 2, 1, 3] = torch.nan
-    with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+    with torch.no_grad(), torch.autocast(feat.device.type, precision, enabled=precision != torch.float32):
         found = decoder.prepare(feat)[0].isnan()
     near = torch.zeros(4, 6, dtype=torch.bool)
     near[:3, 2:5] = True

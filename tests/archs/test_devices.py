@@ -10,9 +10,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from liif_basicsr.plugin.versions import numbers
 
-pytestmark = pytest.mark.skipif(
-    numbers(torch.__version__) < [2, 6], reason="this torch needs a driver even for fake tensors"
-)
+pytestmark = [
+    pytest.mark.cpu,
+    pytest.mark.skipif(numbers(torch.__version__) < [2, 6], reason="this torch needs a driver even for fake tensors"),
+]
 # Their queries read one value back: the largest cell, which determines the size of the filter.
 READS = {"PixelShuffleSR", "FixedScaleSR"}
 

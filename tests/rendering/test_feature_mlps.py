@@ -16,7 +16,7 @@ axes = st.integers(1, 2).flatmap(
 def test_every_coordinate_has_one_slot_per_feature(index):
     index = torch.tensor(index)
     rel = torch.arange(1, index.numel() + 1).float().view(index.shape)
-    feature, slots, place = sort_by_feature(index.numpy(), rel.numpy(), torch.device("cpu"))
+    feature, slots, place = sort_by_feature(*(tensor.numpy(force=True) for tensor in (index, rel)), index.device)
     assert torch.equal(feature, index.unique())
     assert place.unique().numel() == index.numel()
     assert torch.equal(feature[place // slots.shape[1]], index)
@@ -28,7 +28,8 @@ def test_every_coordinate_has_one_slot_per_feature(index):
 def test_from_slots_inverts_the_grouping(rows, cols):
     rows, cols = torch.tensor(rows), torch.tensor(cols)
     y, x = (
-        sort_by_feature(index.numpy(), index.float().numpy(), torch.device("cpu")) for index in (rows, cols)
+        sort_by_feature(index.numpy(force=True), index.float().numpy(force=True), index.device)
+        for index in (rows, cols)
     )
     values = torch.stack(
         torch.broadcast_tensors(y.rel[:, None, :, None], x.rel[None, :, None], torch.ones(())), dim=-1

@@ -11,12 +11,12 @@ from conftest import ROOT
 
 
 @pytest.mark.parametrize(("name", "says"), [
-    ("gpu", "expected one of cpu, cuda, mps"),
+    ("gpu", "expected one of cpu, cuda, mps, fakegpu"),
     pytest.param("cuda", "torch cannot use one",
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")),
 ])  # fmt: skip
 def test_an_unavailable_device_is_reported_in_one_line(name: str, says: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/rendering/test_slots.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/rendering/test_feature_mlps.py"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "LIIF_TEST_DEVICE": name}, text=True,
                           capture_output=True, check=False)  # fmt: skip
     assert done.returncode != 0 and done.stdout + done.stderr == f"ERROR: LIIF_TEST_DEVICE={name}: {says}\n\n"
