@@ -51,7 +51,7 @@ def train_options(folder: Path, total_iter: int = 6, save_every: int = 2, **chan
         "num_worker_per_gpu": 0, "batch_size_per_gpu": 4, "dataset_enlarge_ratio": 3,
     }  # fmt: skip
     options = {
-        "name": "tiny", "model_type": "LIIFModel", "num_gpu": 0, "manual_seed": 3,
+        "name": "tiny", "model_type": "LIIFModel", "num_gpu": "auto", "manual_seed": 3,
         "datasets": {"train": train_set}, "network_g": NETWORK, "path": {},
         "train": {
             "ema_decay": 0.9,
@@ -71,7 +71,7 @@ def model_options(folder: Path, images: Path) -> dict[str, Any]:
     for key in ("models", "training_states", "results_root"):
         (folder / key).mkdir()
     val = {"val_freq": 1, "save_img": False}
-    return train_options(images, path=folders, val=val, is_train=True, dist=False, rank=0, world_size=1)
+    return train_options(images, num_gpu=0, path=folders, val=val, is_train=True, dist=False, rank=0, world_size=1)
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Any]:
@@ -103,14 +103,15 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
     return path
 
 
-def environ() -> dict[str, str]:
+def environ(gpu: bool = False) -> dict[str, str]:
     """Return variables for one thread, which is fastest for small images and keeps the order of sums.
 
-    GPUs are hidden, unless LIIF_TEST_DEVICE asks for one.
+    Args:
+        gpu: show GPUs to the command if LIIF_TEST_DEVICE asks for one.
     """
     folders = [ROOT, *([ROOT / "tests" / "start_method"] if os.environ.get("LIIF_TEST_START_METHOD") else [])]
     paths = os.pathsep.join(map(str, folders))
-    hidden = {} if os.environ.get("LIIF_TEST_DEVICE") == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
+    hidden = {} if gpu and os.environ.get("LIIF_TEST_DEVICE") == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **hidden}
 
 
@@ -132,11 +133,11 @@ def command(module: str, options: Path, *args: str, processes: int = 0) -> list[
     return [*run, "-m", f"liif_basicsr.{module}", "-opt", str(options), *args]
 
 
-def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0) -> str:
-    """Run the command to its end in the options' folder, and return its output."""
+def launch(module: str, options: Path, *args: str, processes: int = 0, status: int = 0, gpu: bool = False) -> str:
+    """Run the command to its end in the options' folder, and return its output; see `environ` for `gpu`."""
     done = subprocess.run(
         command(module, options, *args, processes=processes),
-        cwd=options.parent, env=environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        cwd=options.parent, env=environ(gpu), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         timeout=240,
     )  # fmt: skip
     assert done.returncode == status, done.stdout

@@ -5,6 +5,7 @@ needs a driver even with fake tensors.
 """
 import pytest
 import torch
+from conftest import DEVICE
 from test_decoders import NETWORKS, small_network
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -12,6 +13,7 @@ from liif_basicsr.plugin.versions import numbers
 
 pytestmark = [
     pytest.mark.cpu,
+    pytest.mark.skipif(DEVICE == "fakegpu", reason="two simulated devices exclude each other"),
     pytest.mark.skipif(numbers(torch.__version__) < [2, 6], reason="this torch needs a driver even for fake tensors"),
 ]
 # Their queries read one value back: the largest cell, which determines the size of the filter.

@@ -7,6 +7,7 @@ import pytest
 import torch
 from basicsr.losses import build_loss
 from basicsr.models import build_model
+from conftest import DEVICE
 from experiment import NETWORK, launch, make_images, train_options, write_options
 
 from liif_basicsr.errors import LIIFError
@@ -161,13 +162,15 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path, photos):
     for name in ("whole", "resumed"):
         (tmp_path / name).mkdir()
         path = write_options(tmp_path / name / "options.yml", gan_options(photos))
-        launch("train", path)
+        launch("train", path, gpu=True)
         if name == "resumed":  # as if it had been killed after its fourth iteration
             states = tmp_path / name / "experiments" / "tiny" / "training_states"
             (states / "8.state").unlink()
-            assert "Resuming training from epoch" in launch("train", path, "--auto_resume")
+            assert "Resuming training from epoch" in launch("train", path, "--auto_resume", gpu=True)
     whole, resumed = final(tmp_path / "whole"), final(tmp_path / "resumed")
-    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+    for key, value in whole.items():
+        # Sums on a GPU have no fixed order.
+        torch.testing.assert_close(resumed[key], value, rtol=0, atol=1e-3 if DEVICE == "cuda" else 0)
 
 
 def test_two_processes_equal_one(tmp_path, photos):

@@ -33,10 +33,10 @@ def test_train_resume_and_validate(tmp_path):
     options["datasets"]["val"] = val_set("gray", images, [2], channels=1, protocol="benchmark")
     metrics = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim", "crop_border": 2}}
     options["val"] = {"val_freq": 2, "save_img": True, "metrics": metrics}
-    log = launch("train", write_options(tmp_path / "gray.yml", options))
+    log = launch("train", write_options(tmp_path / "gray.yml", options), gpu=True)
     assert "psnr:" in log and "ssim:" in log
     options["train"]["total_iter"] = 4
-    log = launch("train", write_options(tmp_path / "gray.yml", options), "--auto_resume")
+    log = launch("train", write_options(tmp_path / "gray.yml", options), "--auto_resume", gpu=True)
     assert "Resuming training from epoch" in log and "iter:       4" in log
 
     folder = tmp_path / "experiments" / "tiny"
