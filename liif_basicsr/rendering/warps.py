@@ -54,8 +54,12 @@ class PixelPositions(NamedTuple):
         return self.select(np.all((own_high > low) & (own_low < high), axis=-1))
 
     def near_image(self, in_size: tuple[int, int]) -> PixelPositions:
-        """Return the pixels whose samples contribute to any pixel that overlaps an input of `in_size` (h, w)."""
-        return self.overlapping(np.full(2, -0.5), np.array(in_size) - 0.5, KERNEL_RADIUS)
+        """Return the pixels whose samples contribute to pixels that overlap an input of `in_size` (h, w).
+
+        The margin is twice the kernel's radius, because pixels nearer to the input may be larger. Pixels farther away,
+        such as those marked with -1e6, do not contribute.
+        """
+        return self.overlapping(np.full(2, -0.5), np.array(in_size) - 0.5, 2 * KERNEL_RADIUS)
 
 
 class Warp(Protocol):
@@ -134,7 +138,8 @@ class PixelMap:
     def pixel_positions(self, window: Window) -> PixelPositions:
         """See `Warp`."""
         top, left, height, width = window
-        rows, cols = slice(max(0, top - 1), top + height + 1), slice(max(0, left - 1), left + width + 1)
+        # Two pixels on every side: a derivative at the map's border depends on two steps.
+        rows, cols = slice(max(0, top - 2), top + height + 2), slice(max(0, left - 2), left + width + 2)
         padded = np.stack([self.map_y[rows, cols], self.map_x[rows, cols]], -1).astype(np.float64)
         own = slice(top - rows.start, top - rows.start + height), slice(left - cols.start, left - cols.start + width)
         jacobian = np.stack([_derivative(padded, axis)[own] for axis in (0, 1)], -1)
@@ -148,17 +153,24 @@ class PixelMap:
 def _derivative(positions: np.ndarray, axis: int) -> np.ndarray:
     """Return the derivative of positions (H, W, 2) along an axis.
 
-    It is the mean of the steps on both sides. At a border or a seam it is the step on one side.
+    It is the mean of the steps on both sides. At a seam it is the step that does not cross it. At a border it is the
+    only step or, if that one crosses a seam, the next step.
     """
     if positions.shape[axis] == 1:
         return np.broadcast_to(np.eye(2)[axis], positions.shape)
     steps = np.diff(positions, axis=axis)
-    before = np.concatenate([steps.take([0], axis), steps], axis)
-    after = np.concatenate([steps, steps.take([-1], axis)], axis)
-    length_before, length_after = np.linalg.norm(before, axis=-1), np.linalg.norm(after, axis=-1)
-    shorter_step = np.where((length_before <= length_after)[..., None], before, after)
-    longer, shorter = np.maximum(length_before, length_after), np.minimum(length_before, length_after)
-    return np.where((longer > SEAM_RATIO * shorter + 1)[..., None], shorter_step, (before + after) / 2)
+    first, second = (steps.take([k], axis, mode="clip") for k in (0, 1))
+    last, second_last = (steps.take([steps.shape[axis] - k], axis, mode="clip") for k in (1, 2))
+    before = np.concatenate([np.where(_is_seam(first, second), second, first), steps], axis)
+    after = np.concatenate([steps, np.where(_is_seam(last, second_last), second_last, last)], axis)
+    mean = (before + after) / 2
+    return np.where(_is_seam(before, after), after, np.where(_is_seam(after, before), before, mean))
+
+
+def _is_seam(step: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return whether a step (..., 2) crosses a seam, judged by a neighboring step: (..., 1) bool."""
+    length, expected = (np.linalg.norm(values, axis=-1, keepdims=True) for values in (step, other))
+    return length > SEAM_RATIO * expected + 1
 
 
 class Samples(NamedTuple):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import warp_oracle
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -62,6 +62,7 @@ def test_homographies_equal_the_oracle(seed, zoom):
 
 @settings(max_examples=12)
 @given(seed=seeds)
+@example(seed=53695)
 def test_smooth_maps_equal_the_oracle(seed):
     rng = np.random.default_rng(seed)
     net, lq = make(seed % 7), torch.tensor(rng.random((1, 3, 8, 6), dtype=np.float32))
@@ -172,6 +173,16 @@ def test_derivatives_stop_at_seams():
     map_y = np.zeros_like(map_x) + np.arange(3)[:, None]
     jacobian = PixelMap(map_x, map_y).pixel_positions(Window(0, 0, 3, 80)).jacobian
     np.testing.assert_allclose(jacobian[:, 1, 1], 1)
+
+
+@pytest.mark.parametrize("marked", [np.s_[:, :1], np.s_[:, -1:], np.s_[:1], np.s_[4:5, :2], np.s_[3:]])
+def test_pixels_marked_as_outside_do_not_affect_others(marked):
+    net, lq = make(), torch.rand(1, 3, 8, 9)
+    map_y, map_x = np.mgrid[0:8, 0:9].astype(float)
+    expected = whole(net, lq, PixelMap(map_x, map_y))
+    map_y[marked], map_x[marked] = -1e6, -1e6
+    expected[:, torch.tensor(map_x < 0)] = 0
+    torch.testing.assert_close(whole(net, lq, PixelMap(map_x, map_y)), expected, rtol=0, atol=1e-5)
 
 
 def test_at_most_64_samples_per_axis():
