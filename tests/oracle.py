@@ -1,7 +1,10 @@
-"""Reference decoders in float64 NumPy, written from the papers, one query at a time: LIIF, LTE and LM-LIIF.
+"""Reference decoders in float64 NumPy, written from the papers: LIIF, LTE, LM-LIIF and SRNO.
 
-They share no code with the package and use none of its optimizations: no precomputed layers, no blocks.
+They decode one query at a time; SRNO takes all queries of an image, because each depends on the others. They share no
+code with the package and use none of its optimizations: no precomputed layers, no blocks.
 """
+import math
+
 import numpy as np
 
 
@@ -86,6 +89,55 @@ def lmliif_query(feat, latent, layers, point, cell, **switches):
         return layers[-1][0] @ x + layers[-1][1]
 
     return ensemble(color, (h, w), point, on["local_ensemble"])
+
+
+def corners_around(shape, point):
+    """Return the indices, relative coordinates and weights of the four features around `point`."""
+    found = []
+
+    def remember(i, j, rel):
+        found.append(((i, j), rel))
+        return np.eye(4)[len(found) - 1]
+
+    weights = ensemble(remember, shape, point)
+    return [(index, rel, weight) for (index, rel), weight in zip(found, weights, strict=True)]
+
+
+def gelu(x):
+    return np.array([v / 2 * (1 + math.erf(v / math.sqrt(2))) for v in x.ravel()]).reshape(x.shape)
+
+
+def normalized(x, weight, bias):
+    """Normalize x (Q, heads, d) per head, with the unbiased standard deviation."""
+    deviation = x.std(-1, ddof=1, keepdims=True)
+    return (x - x.mean(-1, keepdims=True)) / (deviation + 1e-5) * weight + bias
+
+
+def srno_decode(feat, lift, attention, project, points, cells):
+    """Return SRNO's colors (Q, 3) at all `points` (Q, 2). Layers are pairs (weight, bias).
+
+    `attention` holds, for each layer, heads and the pairs qkv (outputs in the order head, q k v, channel), norm_k,
+    norm_v ((heads, d) each), fc1 and fc2.
+    """
+    _, h, w = feat.shape
+    inputs = []
+    for point, cell in zip(points, cells, strict=True):
+        corners = corners_around((h, w), point)
+        rel = [r for _, rel, _ in corners for r in rel]
+        features = [feat[:, i, j] * weight for (i, j), _, weight in corners]
+        inputs.append(np.concatenate([rel, *features, np.array(cell) * [h, w]]))
+    x = np.stack(inputs) @ lift[0].T + lift[1]
+    for heads, qkv, norm_k, norm_v, fc1, fc2 in attention:
+        q, k, v = np.moveaxis((x @ qkv[0].T + qkv[1]).reshape(len(x), heads, 3, -1), 2, 0)
+        k, v = normalized(k, *norm_k), normalized(v, *norm_v)
+        attended = np.zeros_like(v)
+        for n in range(heads):
+            # Every point attends to every other, without softmax.
+            attended[:, n] = (q[:, n] @ k[:, n].T) @ v[:, n] / len(x)
+        y = attended.reshape(len(x), -1) + x
+        x = x + gelu(y @ fc1[0].T + fc1[1]) @ fc2[0].T + fc2[1]
+    (weight1, bias1), (weight2, bias2) = project
+    return gelu(x @ weight1.T + bias1) @ weight2.T + bias2
 
 
 def decode(feat, layers, coord, cell, **switches):

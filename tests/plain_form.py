@@ -9,6 +9,17 @@ import torch
 
 # Maps features (C, h, w), point (y, x) and cell (height, width) to a color (3,), with the decoder's current parameters.
 Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# Maps features, points (Q, 2) and cells (Q, 2) to colors (Q, 3).
+PlainSet = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def each(plain: Plain) -> PlainSet:
+    """Return the plain form of a set of points, for a decoder whose points do not depend on each other."""
+
+    def colors(feat: np.ndarray, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        return np.stack([plain(feat, point, cell) for point, cell in zip(points, cells, strict=True)])
+
+    return colors
 
 
 def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
@@ -17,17 +28,27 @@ def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int, int], seed: int) -> None:
+    """Compare outputs; see `assert_outputs_of_sets_equal`."""
+    assert_outputs_of_sets_equal(decoder, each(plain), size, seed)
+
+
+def assert_outputs_of_sets_equal(decoder: torch.nn.Module, plain: PlainSet, size: tuple[int, int], seed: int) -> None:
     """Compare two random images of `size` (h, w) with one cell per query and with one cell for all queries."""
     torch.manual_seed(seed)
     feat, coord = torch.randn(2, 3, *size).double(), torch.rand(2, 5, 2).double() * 2 - 1
     for cell in (torch.rand(2, 5, 2).double(), torch.rand(2, 1, 2).double()):
         output, cells = decoder(feat, coord, cell).numpy(force=True), cell.expand(2, 5, 2)
-        for k, q in np.ndindex(2, 5):
-            expected = plain(feat[k].numpy(force=True), coord[k, q].numpy(force=True), cells[k, q].numpy(force=True))
-            np.testing.assert_allclose(output[k, q], expected, rtol=1e-9, atol=1e-9)
+        for k in range(2):
+            expected = plain(*(x[k].numpy(force=True) for x in (feat, coord, cells)))
+            np.testing.assert_allclose(output[k], expected, rtol=1e-9, atol=1e-9)
 
 
 def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
+    """Compare gradients; see `assert_gradients_of_sets_equal`."""
+    assert_gradients_of_sets_equal(decoder, each(plain))
+
+
+def assert_gradients_of_sets_equal(decoder: torch.nn.Module, plain: PlainSet) -> None:
     """Compare the gradients of a few entries of the features and of each parameter."""
     torch.manual_seed(0)
     feat = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -38,9 +59,8 @@ def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
         (decoder(feat, coord[None], cell[None]) * direction).sum().backward()
 
         def loss(cell: torch.Tensor = cell) -> float:
-            grid = feat[0].numpy(force=True)
-            queries = zip(coord.numpy(force=True), cell.numpy(force=True), strict=True)
-            return float((np.stack([plain(grid, *query) for query in queries]) * direction.numpy(force=True)).sum())
+            colors = plain(*(x.numpy(force=True) for x in (feat[0], coord, cell)))
+            return float((colors * direction.numpy(force=True)).sum())
 
         for tensor in (feat, *decoder.parameters()):
             numbers, grad, step = tensor.data.view(-1), tensor.grad.view(-1), 1e-6

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,8 @@ class Decoder(nn.Module, ABC):
     """Turns features and places into values. Subclasses implement `query`; the other methods are optional.
 
     A decoder that can do part of its work once per image overrides `prepare`. One that decodes whole images faster
-    than it answers queries overrides `decode`, which must equal `query` to rounding.
+    than it answers queries overrides `decode`, which must equal `query` to rounding. A decoder whose values depend on
+    all places of an output sets `is_global` and implements `context`.
 
     Attributes:
         prepare_halo: radius of `prepare` in features.
@@ -27,12 +29,14 @@ class Decoder(nn.Module, ABC):
         uses_threads: whether `decode` benefits from several threads in small windows.
         max_scale: scale whose cell is the smallest that whole images use; None for no limit. The official tests of LTE
             and LM-LIIF use the largest scale of training.
+        is_global: whether a value depends on the other places of the output, as with attention over the output.
     """
 
     prepare_halo = 0
     floats_per_pixel = 4096
     uses_threads = True
     max_scale: float | None = None
+    is_global = False
 
     @abstractmethod
     def query(self, prepared: Tensor, places: Queries) -> Tensor:
@@ -40,11 +44,21 @@ class Decoder(nn.Module, ABC):
 
         Args:
             prepared: (B, C, th, tw), the features at hand after `prepare`.
-            places: B x Q places, with their indices and offsets in these features.
+            places: B x Q places, with their indices and offsets in these features. If `is_global`, and
+                `places.context` is None, these places are the whole output.
 
         Returns:
             (B, Q, D) in [-1, 1] (not clamped).
         """
+
+    def context(self, places: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
+        """Return what `query` needs to know about the whole output, `places.context`, in bounded memory.
+
+        Args:
+            places: each call iterates over all places of the output, block by block: features, as for `query`, and
+                their places.
+        """
+        raise NotImplementedError
 
     def prepare(self, feat: Tensor) -> Tensor:
         """Compute the terms that depend only on the features, once per image: (B, C, h, w) to (B, C', h, w)."""

@@ -1,4 +1,4 @@
-"""The local ensemble and the first MLP layer on unfolded features, shared by LIIF, LTE and LM-LIIF."""
+"""The local ensemble and the first MLP layer on unfolded features, shared by several decoders."""
 from __future__ import annotations
 
 import torch
@@ -40,6 +40,18 @@ def gather(grid: Tensor, index: Tensor) -> Tensor:
     return grid.flatten(0, 2).index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
+def ensemble_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:
+    """Return the weights of the corners, the share of the diagonally opposite corner's area: (sides * sides, ...).
+
+    Args:
+        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), see `corner_index`.
+
+    Source: LIIF, equation 4.
+    """
+    area = ((rel_y * rel_x).abs() + EPS_AREA).flatten(0, 1)
+    return area.flip(0) / area.sum(0)
+
+
 def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
     """Average the corners, each weighted by the area of the diagonally opposite corner.
 
@@ -49,11 +61,8 @@ def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
 
     Returns:
         (..., D).
-
-    Source: LIIF, equation 4.
     """
-    area = ((rel_y * rel_x).abs() + EPS_AREA).flatten(0, 1)
-    weight = (area.flip(0) / area.sum(0))[..., None]
+    weight = ensemble_weights(rel_y, rel_x)[..., None]
     first, *others = zip(outputs.flatten(0, 1), weight, strict=True)
     mean = first[0] * first[1]
     for corner in others:

@@ -1,7 +1,8 @@
 """Conversion of official checkpoints to ours and back.
 
-LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF. They share
-a format, `{'model': {'name', 'args', 'sd'}}`, and their encoders.
+LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF; SRNO:
+github.com/2y7c3/Super-Resolution-Neural-Operator. They share a format, `{'model': {'name', 'args', 'sd'}}`, and their
+encoders.
 """
 from __future__ import annotations
 
@@ -15,12 +16,20 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError, suggest
 
 # Official name -> ours.
-NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF"}
+NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF", "sronet": "SRNO"}
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
-# Official LTE and LM-LIIF clip cells in tests to this scale, the largest in training.
+# Official LTE, LM-LIIF and SRNO clip cells in tests to this scale, the largest in training.
 MAX_SCALE = 4
 # Official name of a part of a decoder, where it differs from ours.
 PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
+# The same of SRNO. Official layers there are 1x1 convolutions, and normalizations have an axis of size 1.
+LAYERS = {"qkv": "qkv_proj", "norm_k": "kln", "norm_v": "vln", "fc1": "o_proj1", "fc2": "o_proj2"}
+SRNO_PARTS = {
+    **{"lift": "conv00", "project.0": "fc1", "project.1": "fc2"},
+    **{f"attention.{k}.{ours}": f"conv{k}.{official}" for k in (0, 1) for ours, official in LAYERS.items()},
+}
+# Official SRNO has this width before its last layer.
+SRNO_HIDDEN_DIM = 256
 
 
 class Official(NamedTuple):
@@ -90,7 +99,11 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
     left = [n for n in model["sd"] if n not in names.values() and ".sub_mean." not in n and ".add_mean." not in n]
     if missing or left:
         raise LIIFError(f"{path}: its parameters do not match its arguments, for example {(missing + left)[0]}")
-    return {"params": {key: model["sd"][name] for key, name in names.items()}, "network_g": network}
+    params = {key: model["sd"][name] for key, name in names.items()}
+    if network["type"] == "SRNO":
+        own = net.state_dict()
+        params = {key: x.view_as(own[key]) if x.numel() == own[key].numel() else x for key, x in params.items()}
+    return {"params": params, "network_g": network}
 
 
 def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +111,9 @@ def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]
     network: dict[str, Any] = {"type": name, "encoder": _encoder_from_official(args["encoder_spec"])}
     if name == "MetaSR":
         return network
+    if name == "SRNO":
+        width, num_heads = args.get("width", 256), args.get("blocks", 16)
+        return {**network, "width": width, "num_heads": num_heads, "max_scale": MAX_SCALE}
     render = args["imnet_spec"]["args"]
     if name == "LTE":
         num_freq = args.get("hidden_dim", 256) // 2
@@ -136,6 +152,9 @@ def official_key(net: nn.Module, key: str) -> str:
     part, rest = key.split(".", 1)
     if part == "encoder":
         return f"encoder.{net.encoder.official_key(rest)}"
+    module, _, kind = rest.rpartition(".")
+    if module in SRNO_PARTS:
+        return f"{SRNO_PARTS[module]}.{kind}"
     part, *index, kind = rest.split(".")
     if not index:
         return rest
@@ -153,10 +172,14 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
     names = {ours: name for name, ours in NETWORKS.items()}
     if network["type"] not in names:
         raise LIIFError(f"{path}: the official code has no {network['type']}")
-    if net.input_skip != ("bilinear" if network["type"] == "LTE" else None):
+    if net.input_skip != ("bilinear" if network["type"] in ("LTE", "SRNO") else None):
         raise LIIFError(f"{path}: the official code has no {network['type']} with input_skip {net.input_skip}")
     args = {"encoder_spec": _official_encoder(network["encoder"], path), **_official_decoder(net)}
     params = checkpoint.get("params_ema", checkpoint.get("params", {}))
+    if network["type"] == "SRNO":
+        if net.decoder.project[0].out_features != SRNO_HIDDEN_DIM:
+            raise LIIFError(f"{path}: the official code has no SRNO with a hidden_dim other than {SRNO_HIDDEN_DIM}")
+        params = {key: _official_srno_shape(key, value) for key, value in params.items()}
     sd = {official_key(net, key): value for key, value in params.items()}
     if ENCODERS[args["encoder_spec"]["name"]].mean_shift:
         sd |= _mean_shifts()
@@ -168,6 +191,8 @@ def _official_decoder(net: Any) -> dict[str, Any]:
     name, decoder = type(net).__name__, net.decoder
     if name == "MetaSR":
         return {}
+    if name == "SRNO":
+        return {"width": decoder.lift.out_features, "blocks": decoder.attention[0].num_heads}
     hidden_dims = [layer.out_features for layer in decoder.layers[:-1]]
     plain = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden_dims}}
     if name == "LTE":
@@ -188,6 +213,14 @@ def _official_decoder(net: Any) -> dict[str, Any]:
         **switches,
         "mod_input": decoder.mod_input,
     }
+
+
+def _official_srno_shape(key: str, value: Tensor) -> Tensor:
+    if key.startswith("encoder."):
+        return value
+    if ".norm_" in key:
+        return value[:, None]
+    return value[:, :, None, None] if value.ndim == 2 else value
 
 
 def _mean_shifts() -> dict[str, Tensor]:

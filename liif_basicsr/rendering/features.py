@@ -92,9 +92,7 @@ class CachedFeatures(Features):
 
     def _tile(self, row: int, col: int) -> Region:
         """Return the tile that starts at (row, col), encoding it on first use."""
-        # Autocast decides the precision of features, so each precision has its own tiles.
-        device = self.lq.device.type
-        key = (row, col, torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
+        key = (row, col, autocast_dtype(self.lq.device.type))  # each precision has its own tiles
         if key not in self._tiles:
             self._evict(0)
             self._tiles[key] = self._encode_tile(row, col)
@@ -147,6 +145,11 @@ class BlendedFeatures(CachedFeatures):
         rise = (center - first) / (2 * self.radius) + 0.5 if first > 0 else torch.ones_like(center)
         fall = (center - stop) / (2 * self.radius) + 0.5 if stop < self.size[axis] else torch.zeros_like(center)
         return rise.clamp(0, 1) - fall.clamp(0, 1)
+
+
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """Return the precision that autocast gives to layers on a type of device, None without autocast."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def open_features(

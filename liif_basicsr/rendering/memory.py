@@ -32,6 +32,8 @@ LATENT_FEATURES = 4096
 CPU_MLP_BYTES, GPU_MLP_BYTES = 4 << 20, 256 << 20
 # Rows and columns whose derived values an open image keeps, some dozen kilobytes each.
 CACHED_AXES = 256
+# Sizes of the output whose context (`Decoder.context`) an open image keeps, half a megabyte each in SRNO.
+CACHED_CONTEXTS = 16
 
 # Warping. Edge of a block of output pixels, and queries per chunk.
 WARP_BLOCK = 128

@@ -74,6 +74,7 @@ class Queries:
         size: (h, w), features of the whole image.
         origin: (top, left), the first feature at hand.
         shape: (th, tw), features at hand; all of them by default.
+        context: see `Decoder.context`.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Queries:
         size: tuple[int, int],
         origin: tuple[int, int] = (0, 0),
         shape: tuple[int, int] | None = None,
+        context: Any = None,
     ) -> None:
-        self.coord, self.cell = coord, cell
+        self.coord, self.cell, self.context = coord, cell, context
         self.shape = shape or size
         self.y, self.x = (Axis(coord[..., k], cell[..., k], size[k], origin[k], self.shape[k]) for k in (0, 1))
 
@@ -178,10 +180,11 @@ class PixelGrid:
     Args:
         y, x: its rows and columns.
         block_pixels: maximal number of pixels per block.
+        context: see `Decoder.context`.
     """
 
-    def __init__(self, y: PixelAxis, x: PixelAxis, block_pixels: int) -> None:
-        self.y, self.x = y, x
+    def __init__(self, y: PixelAxis, x: PixelAxis, block_pixels: int, context: Any = None) -> None:
+        self.y, self.x, self.context = y, x, context
         self.blocks = cut_into_blocks(len(y.pixels), len(x.pixels), block_pixels)
 
     def queries(self, rows: slice, cols: slice) -> Queries:
@@ -189,7 +192,8 @@ class PixelGrid:
         coord = torch.stack(torch.meshgrid(self.y.coord[rows], self.x.coord[cols], indexing="ij"), dim=-1)
         cell = coord.new_tensor([[[self.y.cell, self.x.cell]]])
         (h, w), origin = (self.y.n, self.x.n), (self.y.first, self.x.first)
-        return Queries(coord.flatten(0, 1)[None], cell, (h, w), origin, (self.y.count, self.x.count))
+        shape = self.y.count, self.x.count
+        return Queries(coord.flatten(0, 1)[None], cell, (h, w), origin, shape, self.context)
 
 
 def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:

@@ -13,7 +13,7 @@ from liif_basicsr.devices import gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
-from liif_basicsr.rendering.features import Region, open_features
+from liif_basicsr.rendering.features import Region, autocast_dtype, open_features
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ class EncodedImage:
         self, net: ContinuousNetwork, lq: Tensor, max_bytes: int, tile: int | None, threads: int | None
     ) -> None:
         self.net, self.lq = net, lq
+        if net.decoder.is_global:  # visits every tile several times
+            max_bytes = max(max_bytes, memory.CACHE_BYTES)
         self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
         self.in_size = self.features.size
         self._axes: OrderedDict[Any, PixelAxis] = OrderedDict()
+        self._contexts: OrderedDict[Any, Any] = OrderedDict()
 
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
@@ -70,32 +73,63 @@ class EncodedImage:
             return self._render(size, window)
 
     def _render(self, size: tuple[int, int], window: Window) -> Tensor:
-        tile, halo = self.net.tiling.tile, self.net.decoder.halo(self.in_size, size)
+        context = self.context(size)
         out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
-        for rows in spans(size[0], self.in_size[0], window.top, window.height, tile, halo):
-            for cols in spans(size[1], self.in_size[1], window.left, window.width, tile, halo):
-                top, left = rows.outputs.start - window.top, cols.outputs.start - window.left
-                target = out[0, :, top : top + len(rows.outputs), left : left + len(cols.outputs)]
-                self._render_tile(rows, cols, size, target)
+        for rows, cols in self._tiles(size, window):
+            top, left = rows.outputs.start - window.top, cols.outputs.start - window.left
+            target = out[0, :, top : top + len(rows.outputs), left : left + len(cols.outputs)]
+            self._render_tile(rows, cols, size, context, target)
         return out
 
-    def _render_tile(self, rows: Span, cols: Span, size: tuple[int, int], target: Tensor) -> None:
-        """Decode the outputs of one tile into `target` (D, height, width)."""
+    def context(self, size: tuple[int, int]) -> Any:
+        """Return the decoder's context of a whole output of `size` (H, W), see `Decoder.context`; None if it has none.
+
+        Computed once per size and precision.
+        """
+        if not self.net.decoder.is_global:
+            return None
+        key = (size, autocast_dtype(self.lq.device.type))
+        if key not in self._contexts:
+
+            def places() -> Iterator[tuple[Tensor, Queries]]:
+                for rows, cols in self._tiles(size, Window(0, 0, *size)):
+                    features, pixels = self._open_tile(rows, cols, size, None)
+                    yield from ((features, pixels.queries(*block)) for block in pixels.blocks)
+
+            self._contexts[key] = self.net.decoder.context(places)
+            if len(self._contexts) > memory.CACHED_CONTEXTS:
+                self._contexts.popitem(last=False)
+        self._contexts.move_to_end(key)
+        return self._contexts[key]
+
+    def _tiles(self, size: tuple[int, int], window: Window) -> Iterator[tuple[Span, Span]]:
+        """Yield the rows and columns of each tile of a window."""
+        tile, halo = self.net.tiling.tile, self.net.decoder.halo(self.in_size, size)
+        for rows in spans(size[0], self.in_size[0], window.top, window.height, tile, halo):
+            for cols in spans(size[1], self.in_size[1], window.left, window.width, tile, halo):
+                yield rows, cols
+
+    def _open_tile(self, rows: Span, cols: Span, size: tuple[int, int], context: Any) -> tuple[Tensor, PixelGrid]:
+        """Return the features of one tile and its output pixels."""
         features, (top, left) = self.features.region(rows.inputs, cols.inputs)
         th, tw = features.shape[-2:]
-        decoder = self.net.decoder
-        block_pixels = self.net.tiling.block_pixels(self.lq.device, decoder.floats_per_pixel * features.element_size())
-        pixels = PixelGrid(
-            self._axis(0, rows.outputs, size, top, th), self._axis(1, cols.outputs, size, left, tw), block_pixels
-        )
+        bytes_per_pixel = self.net.decoder.floats_per_pixel * features.element_size()
+        block_pixels = self.net.tiling.block_pixels(self.lq.device, bytes_per_pixel)
+        y, x = self._axis(0, rows.outputs, size, top, th), self._axis(1, cols.outputs, size, left, tw)
+        return features, PixelGrid(y, x, block_pixels, context)
+
+    def _render_tile(self, rows: Span, cols: Span, size: tuple[int, int], context: Any, target: Tensor) -> None:
+        """Decode the outputs of one tile into `target` (D, height, width)."""
+        features, pixels = self._open_tile(rows, cols, size, context)
         # Fused ReLUs turn NaN into 0; adding this keeps NaN features visible.
         nan_mark = features.sum(dtype=torch.float32) * 0
-        blocks = zip(pixels.blocks, decoder.decode(features, pixels), strict=True)
+        blocks = zip(pixels.blocks, self.net.decoder.decode(features, pixels), strict=True)
         if self.net.input_skip is None:
             for (i, j), block in blocks:
                 target[:, i, j] = block * 0.5 + (0.5 + nan_mark)
             return
-        part = self.lq[0, :, top : top + th, left : left + tw]
+        y, x = pixels.y, pixels.x
+        part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
         # In half precision coordinates would be off by pixels.
         skip = bilinear(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
         for ((i, j), block), base in zip(blocks, skip, strict=True):
@@ -132,11 +166,21 @@ class EncodedImage:
         # Sort the queries by tile, so that each tile is encoded once.
         number, order = (row * (1 << 20) + col).sort(stable=True)
         numbers, counts = number.unique_consecutive(return_counts=True)
-        for tile, queries in zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True):
-            own_coord, own_cell = coord[:, queries], cell[:, queries]
-            row_of_tile, col_of_tile = divmod(tile, 1 << 20)
-            region = self.tile_region(row_of_tile, col_of_tile, own_cell)
-            out[:, queries] = self.query(region, own_coord, own_cell).to(out.dtype)
+        tiles = list(zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True))
+
+        def regions() -> Iterator[tuple[Tensor, Region]]:
+            for tile, queries in tiles:
+                row_of_tile, col_of_tile = divmod(tile, 1 << 20)
+                yield queries, self.tile_region(row_of_tile, col_of_tile, cell[:, queries])
+
+        def places() -> Iterator[tuple[Tensor, Queries]]:
+            for queries, region in regions():
+                chunks = self._chunks(region, coord[:, queries], cell[:, queries], None)
+                yield from ((region.features, chunk) for chunk in chunks)
+
+        context = self.net.decoder.context(places) if self.net.decoder.is_global and tiles else None
+        for queries, region in regions():
+            out[:, queries] = self.query(region, coord[:, queries], cell[:, queries], context).to(out.dtype)
         return out
 
     def tile_region(self, row: int, col: int, cell: Tensor | None = None) -> Region:
@@ -158,20 +202,25 @@ class EncodedImage:
         return Region(features.contiguous(memory_format=torch.channels_last), origin)
 
     @torch.no_grad()
-    def query(self, region: Region, coord: Tensor, cell: Tensor) -> Tensor:
+    def query(self, region: Region, coord: Tensor, cell: Tensor, context: Any) -> Tensor:
         """Return the values (1, Q, D) at coordinates that lie in the tile of `tile_region`.
 
         Args:
             coord, cell: (1, Q, 2), in the whole image, as for `sample`.
+            context: see `Decoder.context`.
         """
+        outputs = [
+            self.net.denormalize(self.net.decoder.query(region.features, queries), self.lq, queries.coord)
+            for queries in self._chunks(region, coord, cell, context)
+        ]
+        return torch.cat(outputs, dim=1)
+
+    def _chunks(self, region: Region, coord: Tensor, cell: Tensor, context: Any) -> Iterator[Queries]:
+        """Yield the queries that are decoded at a time."""
         shape = (region.features.shape[-2], region.features.shape[-1])
         chunks = zip(coord.split(memory.SAMPLE_QUERIES, 1), cell.split(memory.SAMPLE_QUERIES, 1), strict=True)
-        outputs = []
         for own_coord, own_cell in chunks:
-            queries = Queries(own_coord, own_cell, self.in_size, region.origin, shape)
-            output = self.net.decoder.query(region.features, queries)
-            outputs.append(self.net.denormalize(output, self.lq, own_coord))
-        return torch.cat(outputs, dim=1)
+            yield Queries(own_coord, own_cell, self.in_size, region.origin, shape, context)
 
 
 class Span(NamedTuple):

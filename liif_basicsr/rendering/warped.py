@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,8 @@ def render_warped(
 
     An output pixel that is smaller than the input's pixels takes one sample, with a cell of its own size. A larger one
     takes several, depending on the warp's Jacobian, each with a cell of its part of the pixel. The samples are combined
-    by a bicubic kernel four pixels wide, as in the bicubic downsampling that networks are trained with.
+    by a bicubic kernel four pixels wide, as in the bicubic downsampling that networks are trained with. A network with
+    attention over the output has it over a regular grid of as many places as the output has pixels.
 
     Args:
         done: called with the number of pixels completed since the last call.
@@ -45,7 +47,7 @@ def _render_warped(image: EncodedImage, warp: Warp, window: Window, done: Callab
         rgb = image.render(warp.size, window)[0].float()
         done(window.height * window.width)
         return torch.cat([rgb, torch.ones_like(rgb[:1])])
-    canvas = Canvas(_padded(window, warp.size), image)
+    canvas = Canvas(_padded(window, warp.size), image, image.context(warp.size))
     blocks_of, tiles_left = defaultdict(list), Counter[Window]()
     for block in _blocks(canvas.window):
         tiles = list(_tiles(image, warp.pixel_positions(block)))
@@ -75,10 +77,11 @@ class Canvas:
     Args:
         window: part of the output.
         image: the image to sample.
+        context: see `Decoder.context`.
     """
 
-    def __init__(self, window: Window, image: EncodedImage) -> None:
-        self.window, self.image = window, image
+    def __init__(self, window: Window, image: EncodedImage, context: Any) -> None:
+        self.window, self.image, self.context = window, image, context
         self.sum = torch.zeros(window.height * window.width, 5, device=image.lq.device)
 
     def add(self, region: Region, tile: TileIndex, pixels: PixelPositions, block: Window) -> None:
@@ -92,7 +95,7 @@ class Canvas:
             if not len(own.pixel):
                 continue
             coord, cell = _coordinates(own, size, self.sum.device)
-            rgb = self.image.query(region, coord, cell)[0].float()
+            rgb = self.image.query(region, coord, cell, self.context)[0].float()
             self._accumulate(torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1), own, block)
 
     def _accumulate(self, values: Tensor, samples: Samples, block: Window) -> None:

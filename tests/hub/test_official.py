@@ -23,6 +23,7 @@ NETWORKS = {
             "num_freq": 3},
     "lmliif": {"type": "LMLIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "latent_dims": [6, 7],
                "render_dim": 5, "render_depth": 2},
+    "srno": {"type": "SRNO", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "width": 6, "num_heads": 2},
     "lmliif, switches off": {
         "type": "LMLIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "latent_dims": [6],
         "render_dim": 5, "render_depth": 3, "local_ensemble": False, "feat_unfold": False, "cell_decode": False,
@@ -88,7 +89,27 @@ def test_official_lmliif_has_the_names_and_arguments_of_its_code():
     assert {"hypernet.layers.4.bias", "imnet.layers.4.bias"} <= set(model["sd"])
 
 
-@pytest.mark.parametrize("name", ["lte", "lmliif"])
+def test_official_srno_has_the_names_and_arguments_of_its_code():
+    model = official("srno")
+    assert model["name"] == "sronet"
+    assert model["args"] == {
+        "encoder_spec": {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 1, "n_feats": 4}},
+        "width": 6, "blocks": 2,
+    }  # fmt: skip
+    decoder = {key: tuple(value.shape) for key, value in model["sd"].items() if not key.startswith("encoder.")}
+    attention = {
+        "qkv_proj.weight": (18, 6, 1, 1), "qkv_proj.bias": (18,), "kln.weight": (2, 1, 3), "kln.bias": (2, 1, 3),
+        "vln.weight": (2, 1, 3), "vln.bias": (2, 1, 3), "o_proj1.weight": (6, 6, 1, 1), "o_proj1.bias": (6,),
+        "o_proj2.weight": (6, 6, 1, 1), "o_proj2.bias": (6,),
+    }  # fmt: skip
+    assert decoder == {
+        "conv00.weight": (6, 26, 1, 1), "conv00.bias": (6,),
+        **{f"conv{k}.{name}": shape for k in (0, 1) for name, shape in attention.items()},
+        "fc1.weight": (256, 6, 1, 1), "fc1.bias": (256,), "fc2.weight": (3, 256, 1, 1), "fc2.bias": (3,),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["lte", "lmliif", "srno"])
 def test_official_networks_whose_tests_clip_the_cell_do_so_here(name):
     assert from_official({"model": official(name)}, "official.pth")["network_g"]["max_scale"] == 4
 
@@ -118,6 +139,7 @@ def test_official_checkpoints_that_do_not_fit_are_refused(harm, says):
 @pytest.mark.parametrize("network", [
     {**NETWORKS["edsr"], "input_skip": "bilinear"},
     {**NETWORKS["lte"], "input_skip": None},
+    {**NETWORKS["srno"], "hidden_dim": 64},
     {"type": "PixelShuffleSR", "encoder": NETWORKS["edsr"]["encoder"], "scale": 2},
     {**NETWORKS["rdn"], "encoder": {"type": "RDN", "num_feat": 2, "num_block": 3, "num_layer": 6, "num_grow_ch": 32}},
 ])

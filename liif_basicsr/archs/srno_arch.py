@@ -1,0 +1,220 @@
+"""SRNO (Wei, Zhang: Super-Resolution Neural Operator, CVPR 2023)."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder
+from liif_basicsr.archs.ensemble import ensemble_weights, gather
+from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.rendering.places import Queries
+
+# A linear layer of each image: weight (B, D, C) and bias (B, D).
+Linear = tuple[Tensor, Tensor]
+
+
+@register_arch
+class SRNO(ContinuousNetwork):
+    """A network that upscales an image by any factor: an encoder and two layers of attention over the output's pixels.
+
+    Every output pixel attends to all others, so a pixel's color depends on which pixels are computed with it. Whole
+    images, and windows of them, use all pixels of the whole output, however they are divided into tiles; see
+    `SRNODecoder.context`. A window therefore takes two passes over the whole output first, once per size. A call with
+    coordinates, as in training, and `sample` use the given coordinates. A warp uses a regular grid of as many pixels.
+
+    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; the attention
+    is folded into the layer after it, see `GalerkinAttention`. The official validation during training computes bands
+    of 500 rows, with attention within a band; the official test and demo compute whole images, as here.
+
+    Args:
+        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        width: channels of the attention layers.
+        num_heads: heads of the attention, `blocks` in the official code; a divisor of at most half the width.
+        hidden_dim: width of the hidden layer after the attention; 256 in the official code.
+        max_scale: largest scale of training; whole images are decoded with cells no smaller than at this scale, as in
+            the official test and demo. ~ uses cells unchanged. Cells passed with coordinates are never changed.
+        input_skip: bilinear adds the output to the bilinearly upscaled input, as in the official code; ~ does not.
+        scale: default upscaling factor, for `net(lq)`.
+        num_in_ch: channels of the input.
+        num_out_ch: channels of the output.
+
+    Raises:
+        LIIFError: an argument is unknown or invalid.
+    """
+
+    def __init__(
+        self,
+        encoder: dict[str, Any],
+        width: int = 256,
+        num_heads: int = 16,
+        hidden_dim: int = 256,
+        max_scale: Annotated[float, Field(ge=1)] | None = None,
+        input_skip: Literal["bilinear"] | None = "bilinear",
+        scale: float = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+    ) -> None:
+        if width % num_heads or width < 2 * num_heads:
+            raise LIIFError(
+                f"network_g: num_heads: expected a divisor of width ({width}) that is at most half of it, "
+                f"got {num_heads}"
+            )
+        features = build_encoder(encoder, num_in_ch)
+        decoder = SRNODecoder(features.out_channels, width, num_heads, hidden_dim, max_scale, num_out_ch)
+        super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
+
+
+class HeadNorm(nn.Module):
+    """Layer normalization of each head, divided by the unbiased standard deviation as in the official code.
+
+    Args:
+        num_heads, head_dim: shape of the input's last two dimensions.
+    """
+
+    def __init__(self, num_heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_heads, head_dim))
+        self.bias = nn.Parameter(torch.zeros(num_heads, head_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        std, mean = torch.std_mean(x, -1, keepdim=True)
+        return self.weight * ((x - mean) / (std + 1e-5)) + self.bias
+
+
+class GalerkinAttention(nn.Module):
+    """Galerkin-type attention over all places of an image, and the residual layers after it.
+
+    It has no softmax: a query q is multiplied with the mean of k^T v over all places, with normalized k and v. That
+    mean is a d x d matrix per head. Once it is known, the attention is a linear map of the place's own vector, the same
+    for all places, and is folded into the linear layer after it (`fold`). This is exact, saves a third of the work, and
+    lets the mean be accumulated block by block.
+
+    Args:
+        width: channels.
+        num_heads: heads.
+
+    Source: SRNO, section 3.3; Cao, Choose a Transformer: Fourier or Galerkin, NeurIPS 2021. The parameters have the
+    layout of the official code.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = num_heads, width // num_heads
+        self.qkv = nn.Linear(width, 3 * width)  # outputs in the order (head, q k v, d)
+        self.norm_k = HeadNorm(num_heads, self.head_dim)
+        self.norm_v = HeadNorm(num_heads, self.head_dim)
+        self.fc1 = nn.Linear(width, width)
+        self.fc2 = nn.Linear(width, width)
+
+    def key_values(self, x: Tensor) -> Tensor:
+        """Return the sum of k^T v over the places, in full precision also under autocast.
+
+        Args:
+            x: (B, Q, width).
+
+        Returns:
+            (B, heads, d, d).
+        """
+        shape = (self.num_heads, 3, self.head_dim)
+        weight = self.qkv.weight.unflatten(0, shape)[:, 1:].flatten(0, 2)
+        bias = self.qkv.bias.unflatten(0, shape)[:, 1:].flatten()
+        k, v = F.linear(x, weight, bias).unflatten(-1, (self.num_heads, 2, self.head_dim)).unbind(-2)
+        exact = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            k, v = self.norm_k(k.to(exact)), self.norm_v(v.to(exact))
+            return torch.einsum("bqhd,bqhe->bhde", k, v)
+
+    def fold(self, mean: Tensor) -> Linear:
+        """Fold the attention and its skip into `fc1`, given the mean of k^T v, (B, heads, d, d)."""
+        q_weight, q_bias = (
+            x.unflatten(0, (self.num_heads, 3, self.head_dim))[:, 0] for x in (self.qkv.weight, self.qkv.bias)
+        )
+        mean = mean.to(q_weight.dtype)
+        attended = torch.einsum("bhde,hdc->bhec", mean, q_weight).flatten(1, 2)
+        constant = torch.einsum("bhde,hd->bhe", mean, q_bias).flatten(1)
+        return self.fc1.weight @ attended + self.fc1.weight, F.linear(constant, self.fc1.weight, self.fc1.bias)
+
+    def forward(self, x: Tensor, folded: Linear) -> Tensor:
+        """Map vectors (B, Q, width), given the result of `fold`."""
+        weight, bias = folded
+        return x + self.fc2(F.gelu(torch.baddbmm(bias[:, None], x, weight.mT)))
+
+
+class SRNODecoder(Decoder):
+    """SRNO's decoder, equal to the plain form to rounding in outputs and gradients.
+
+    A linear layer takes the four features around a place, weighted as in LIIF's local ensemble, their relative
+    coordinates and the relative cell. Two attention layers and an MLP with one hidden layer follow.
+
+    Args:
+        in_channels: channels of the feature grid.
+        width, num_heads, hidden_dim, max_scale, num_out_ch: see `SRNO`.
+
+    Source: SRNO, section 3.
+    """
+
+    is_global = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        num_heads: int,
+        hidden_dim: int,
+        max_scale: float | None = None,
+        num_out_ch: int = 3,
+    ) -> None:
+        super().__init__()
+        self.max_scale = max_scale
+        self.lift = nn.Linear(4 * (2 + in_channels) + 2, width)
+        self.attention = nn.ModuleList(GalerkinAttention(width, num_heads) for _ in range(2))
+        self.project = nn.ModuleList([nn.Linear(width, hidden_dim), nn.Linear(hidden_dim, num_out_ch)])
+        # Features gathered and weighted, inputs, and about six vectors: the place's own, k, v and hidden units.
+        self.floats_per_pixel = 3 * 4 * in_channels + 6 * max(width, hidden_dim)
+
+    def lifted(self, prepared: Tensor, places: Queries) -> Tensor:
+        """Return the vectors of the places before attention: (B, Q, width)."""
+        index, rel_y, rel_x = places.corners()
+        weight = ensemble_weights(rel_y, rel_x)[..., None].to(prepared.dtype)
+        picked = gather(prepared.permute(0, 2, 3, 1), index).flatten(0, 1) * weight
+        rel = torch.stack(torch.broadcast_tensors(rel_y, rel_x), dim=-1).flatten(0, 1)
+        rel_cell = places.rel_cell.expand(rel.shape[1:]).to(rel.dtype)
+        inputs = torch.cat([*rel.to(picked.dtype), *picked, rel_cell.to(picked.dtype)], dim=-1)
+        return self.lift(inputs.to(self.lift.weight.dtype))
+
+    def context(self, places: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> list[Linear]:
+        """Return the folded attention of both layers, computed in one pass over the output for each.
+
+        The sums that a layer needs depend on the whole output, but they have a fixed size and add up over blocks. With
+        them, tiles are exact; without them, the attention of each tile alone would be another function.
+        """
+        folded: list[Linear] = []
+        for layer in self.attention:
+            total, count = torch.zeros(()), 0
+            for prepared, block in places():
+                x = self.attend(self.lifted(prepared, block), folded)
+                total, count = total.to(x.device) + layer.key_values(x), count + x.shape[1]
+            folded.append(layer.fold(total / count))
+        return folded
+
+    def attend(self, x: Tensor, folded: list[Linear]) -> Tensor:
+        """Apply the attention layers whose sums are known."""
+        for layer, own in zip(self.attention, folded, strict=False):
+            x = layer(x, own)
+        return x
+
+    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+        x = self.lifted(prepared, places)
+        if places.context is not None:
+            x = self.attend(x, places.context)
+        else:
+            for layer in self.attention:
+                x = layer(x, layer.fold(layer.key_values(x) / x.shape[1]))
+        hidden, last = self.project
+        return last(F.gelu(hidden(x)))
