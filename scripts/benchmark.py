@@ -2,7 +2,7 @@
 
     git clone https://github.com/yinboc/liif official
     python scripts/benchmark.py --official official
-    python scripts/benchmark.py --networks   # cost and PSNR on Set5 of each network, as Markdown
+    python scripts/benchmark.py --networks   # cost of each decoder, as Markdown
 
 Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
 `--official`, only our own times are printed. Close other programs, which disturb the measurement. `--device cuda`
@@ -135,9 +135,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
     parser.add_argument("--short", action="store_true", help="one pair for each row, to check that it runs")
     parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images (minutes)")
-    parser.add_argument("--networks", action="store_true", help="print only a table of networks: cost, time, PSNR")
-    parser.add_argument("--data", type=Path, default=Path("datasets"), help="folder of Set5 (default: %(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results/tables.json"), help="file that keeps PSNR")
+    parser.add_argument("--networks", action="store_true", help="print only a table of the decoders' cost")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -159,7 +157,7 @@ def measure(args: argparse.Namespace) -> None:
         raise LIIFError("--networks: runs on the CPU only; remove --device cuda")
     torch.manual_seed(0)
     if args.networks:
-        measure_networks(args.data, args.results, args.runs)
+        measure_networks(args.runs)
         return
     net = build_network(NETWORK).eval()
     checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")

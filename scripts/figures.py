@@ -2,13 +2,11 @@
 
     python scripts/figures.py sheet --image photo.png --scale 4 --model net_g_latest.pth --out sheet.png
     python scripts/figures.py curve bicubic liif-fast --sets Kodak24 --scales 1.5:8:0.5 --out curve.png
-    python scripts/figures.py times bicubic edsr-baseline-liif liif-fast --sets Set5 --scales 2 4 8 --out times.png
     python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
 `sheet` downsamples an image and upscales it again. It shows the input, bicubic, each model and the original side by
-side, in one row per `--scale`. `curve` plots PSNR against scale, with the arguments and saved results of `tables.py`.
-`times` plots PSNR against the time per megapixel of output, which it always measures. `degradations` shows several
-samples of each degradation.
+side, in one row per `--scale`. `curve` plots PSNR against scale, with the arguments and saved results of `tables.py`,
+which itself plots PSNR against time. `degradations` shows several samples of each degradation.
 """
 from __future__ import annotations
 
@@ -19,7 +17,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from benchmarking.timing import per_megapixel
 from PIL import Image, ImageDraw, ImageFont
 
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
@@ -28,7 +25,7 @@ from liif_basicsr.data.sampling import downsample
 from liif_basicsr.devices import PRECISIONS
 from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
-from liif_basicsr.evaluation.curve import check_curve, draw_curve, draw_times
+from liif_basicsr.evaluation.curve import check_curve, draw_curve
 from liif_basicsr.evaluation.methods import Method, open_methods
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS
@@ -147,22 +144,6 @@ def run_curve(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-def run_times(args: argparse.Namespace) -> None:
-    """Measure missing results and all times, and plot PSNR against time."""
-    check_curve(args.out, scales_of(args))
-    found = measured(args, ["psnr"])
-    if found is None:
-        return
-    methods, eval_sets, results, _ = found
-    times = {
-        (method.label, scale): per_megapixel(method.render, scale[0], args.runs)
-        for method in methods
-        for scale in scales_of(args)
-    }
-    draw_times(args.out, methods, eval_sets, results, times)
-    print(args.out)
-
-
 def add_sheet_arguments(
     command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], scales: int | str
 ) -> None:
@@ -174,13 +155,6 @@ def add_sheet_arguments(
     command.add_argument("--region", type=region_of, help="part to show: top,left,height,width in pixels")
     command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
     command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
-    command.set_defaults(run=run)
-
-
-def add_curve_arguments(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None]) -> None:
-    """Add the arguments of curves."""
-    add_arguments(command)
-    command.add_argument("--out", type=Path, required=True, help="output figure: .png, .svg, .pdf")
     command.set_defaults(run=run)
 
 
@@ -201,10 +175,10 @@ def main() -> int:
         help="for example photo or jpeg:60 (default: %(default)s)",
     )  # fmt: skip
     command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="samples of each (4)")
-    command = commands.add_parser("times", help="PSNR against time per megapixel")
-    command.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")
-    add_curve_arguments(command, run_times)
-    add_curve_arguments(commands.add_parser("curve", help="PSNR against scale"), run_curve)
+    command = commands.add_parser("curve", help="PSNR against scale")
+    add_arguments(command)
+    command.add_argument("--out", type=Path, required=True, help="output figure: .png, .svg, .pdf")
+    command.set_defaults(run=run_curve)
     args = parser.parse_args()
     return run_script("figures.py", lambda: args.run(args), "run it again to continue")
 

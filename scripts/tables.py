@@ -1,6 +1,7 @@
-"""Print a table of networks on sets and scales: PSNR and SSIM by the paper's protocols, with the paper's numbers.
+"""Print a table of networks on sets and scales: PSNR and SSIM by the paper's protocols, cost, and published numbers.
 
     python scripts/tables.py bicubic liif-fast mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
+    python scripts/tables.py bicubic liif-fast --sets Set5 --scales 2 4 --self-ensemble --cost --figure times.png
     python scripts/tables.py bicubic liif-photo --sets Kodak24 --scales 4 --degradation jpeg:60 --protocol div2k \
         --metrics psnr niqe --reference realesrgan-x4plus
 
@@ -13,61 +14,78 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarking.cases import HIGH, LOW, NETWORK
+from benchmarking.cases import LOW, NETWORK
 from benchmarking.official import load_official, official_render
 from benchmarking.timing import pairs
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.evaluation.command import add_arguments, measured
-from liif_basicsr.evaluation.methods import Method
+from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
+from liif_basicsr.evaluation.curve import check_figure, draw_times
+from liif_basicsr.evaluation.methods import Method, Render
 from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS, TO_REFERENCE, Values
+from liif_basicsr.evaluation.sets import Scale
 from liif_basicsr.evaluation.table import FORMS, make_rows, markdown
 from liif_basicsr.files import write
 from liif_basicsr.hub.official import to_official
 
 
-def measure_times(methods: Sequence[Method], official: Path | None, runs: int) -> dict[str, Values]:
-    """Measure the time per megapixel of output in seconds, and the speedup over the official code, by label.
-
-    The official code runs EDSR-baseline-LIIF in float32 on the CPU, alternating with each method, as in benchmark.py.
-    """
-    if official and torch.cuda.is_available():
+def open_official(folder: Path) -> Render:
+    """Return the official code's EDSR-baseline-LIIF, in float32 on the CPU."""
+    if torch.cuda.is_available():
         raise LIIFError("--official: runs on the CPU only; set CUDA_VISIBLE_DEVICES to an empty string")
-    torch.manual_seed(0)
-    lq, base = torch.rand(1, 3, *LOW), None
+    checkpoint = to_official({"network_g": NETWORK, "params": build_network(NETWORK).state_dict()}, "official")
+    return partial(official_render, load_official(folder, checkpoint))
+
+
+def measure_cost(method: Method, scale: Scale, official: Render | None, runs: int) -> Values:
+    """Measure multiply-adds per pixel, seconds per megapixel of output, and the speedup over the official code.
+
+    Both render alternately an image of LOW, as in benchmark.py.
+    """
+    lq, size = torch.rand(1, 3, *LOW), (round(LOW[0] * scale[0]), round(LOW[1] * scale[1]))
+    base = partial(official, lq, size) if official else None
+    with torch.no_grad():
+        taken = list(pairs(base, lambda: method.render(lq, size), runs))
+    values = {} if method.multiply_adds is None else {"multiply_adds": method.multiply_adds(scale)}
+    values["seconds"] = statistics.median(own for _, own in taken) / (size[0] * size[1] / 1e6)
     if official:
-        checkpoint = to_official({"network_g": NETWORK, "params": build_network(NETWORK).state_dict()}, "official")
-        net = load_official(official, checkpoint)
-        base = lambda: official_render(net, lq, HIGH)  # noqa: E731
-    times = {}
-    for method in methods:
-        taken = list(pairs(base, lambda render=method.render: render(lq, HIGH), runs))
-        times[method.label] = {"seconds": statistics.median(own for _, own in taken) / (HIGH[0] * HIGH[1] / 1e6)}
-        if base:
-            times[method.label]["ratio"] = statistics.median(theirs / own for theirs, own in taken)
-    return times
+        values["ratio"] = statistics.median(theirs / own for theirs, own in taken)
+    return values
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write the tables and print one."""
     for path in args.out:
         check_output(path, FORMS)
+    if args.figure:
+        check_figure(args.figure)
+        if "psnr" not in args.metrics:
+            raise LIIFError("--figure: plots PSNR; add psnr to --metrics")
+    official = open_official(args.official) if args.official else None
     found = measured(args, args.metrics, args.reference)
     if found is None:
         return
     methods, eval_sets, results, reference = found
-    times = measure_times(methods, args.official, args.runs) if args.time or args.official else {}
-    rows = make_rows(methods, eval_sets, results, times, reference)
+    costs: dict[str, dict[str, Values]] = {}
+    if args.cost or args.official or args.figure:
+        torch.manual_seed(0)
+        for method in methods:
+            by_scale = {scale: measure_cost(method, scale, official, args.runs) for scale in scales_of(args)}
+            costs[method.label] = {scale_text(scale): values for scale, values in by_scale.items()}
+    rows = make_rows(methods, eval_sets, results, costs, reference)
     metrics = [*args.metrics, *([TO_REFERENCE] if reference else [])]
     print(markdown(rows, metrics))
     for path in args.out:
         write(path, FORMS[path.suffix](rows, metrics).encode())
+    if args.figure:
+        draw_times(args.figure, methods, eval_sets, results, costs)
 
 
 def main() -> int:
@@ -78,7 +96,10 @@ def main() -> int:
         "--metrics", nargs="+", choices=METRICS, default=["psnr", "ssim"], help="default: psnr ssim",
     )  # fmt: skip
     parser.add_argument("--reference", metavar="NETWORK", help="also print PSNR to its output, last in each cell")
-    parser.add_argument("--time", action="store_true", help="also measure the time per megapixel of output")
+    parser.add_argument(
+        "--cost", action="store_true", help="also print multiply-adds per pixel and the time per megapixel of output",
+    )  # fmt: skip
+    parser.add_argument("--figure", type=Path, help="plot PSNR against time: .png, .svg, .pdf")
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif to compare times with")
     parser.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")
     parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")

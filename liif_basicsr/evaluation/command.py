@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--protocol", choices=PROTOCOLS, help="border and color (default: the set's own)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
+    parser.add_argument("--self-ensemble", action="store_true", help="also the self-ensemble of each network")
     parser.add_argument(
         "--results", type=Path, default=Path("results/tables.json"),
         help="file that keeps each result (default: %(default)s)",
@@ -64,7 +65,7 @@ def measured(
             check_sizes(eval_set, NIQE_SIDE, "NIQE")
     ranks = Ranks()
     ranks.take_gpu()
-    methods = open_methods(args.methods, args.precision)
+    methods = open_methods(args.methods, args.precision, args.self_ensemble)
     compared = Reference(open_method(reference, args.precision)) if reference else None
     results = Results(args.results)
     measure_all(methods, eval_sets, results, ranks, metrics, compared)

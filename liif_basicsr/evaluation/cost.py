@@ -8,17 +8,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+Scale = tuple[float, float]
+
 # Side of the input image.
 SIDE = 64
 
 
-def multiply_adds(net: nn.Module, scale: float) -> float:
-    """Return the multiply-adds per output pixel at a scale, including the encoder.
+def multiply_adds(net: nn.Module, scale: Scale) -> float:
+    """Return the multiply-adds per output pixel at a scale (y, x), including the encoder.
 
     Counts convolutions and matrix products for an input of 64x64 decoded as one tile, including padding and partly
     filled blocks.
     """
-    size = (round(SIDE * scale), round(SIDE * scale))
+    size = (round(SIDE * scale[0]), round(SIDE * scale[1]))
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
     device = next(net.parameters()).device
     with torch.no_grad(), counter:

@@ -1,4 +1,4 @@
-"""Plot PSNR against scale, one line per network, and PSNR against time, one point per network."""
+"""Plot PSNR against scale, one line per network, or against time, one point per network."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,26 @@ from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.output import check_output
-from liif_basicsr.evaluation.results import Results
+from liif_basicsr.evaluation.results import Results, Values
 from liif_basicsr.evaluation.sets import EvalSet, Scale
 from liif_basicsr.files import write
 
 KINDS = (".png", ".svg", ".pdf")
-PANEL, TIMES_PANEL = (6.4, 4.2), (4, 3.6)
+PANEL, SMALL_PANEL = (6.4, 4.2), (2.8, 2.4)
+
+
+def check_figure(path: Path) -> None:
+    """Raise LIIFError unless a figure can be plotted and written to `path`."""
+    check_output(path, KINDS)
+    if find_spec("matplotlib") is None:
+        raise LIIFError("figures need matplotlib; run pip install 'liif_basicsr[figures]'")
 
 
 def check_curve(path: Path, scales: Sequence[Scale]) -> None:
     """Raise LIIFError unless a curve over these scales can be plotted and written to `path`."""
-    check_output(path, KINDS)
+    check_figure(path)
     if any(y != x for y, x in scales):
         raise LIIFError("--scales: a curve needs equal scales along y and x; remove the others")
-    if find_spec("matplotlib") is None:
-        raise LIIFError("a curve needs matplotlib; run pip install 'liif_basicsr[figures]'")
 
 
 def draw_curve(path: Path, methods: Sequence[Method], eval_sets: Sequence[EvalSet], results: Results) -> None:
@@ -59,29 +64,35 @@ def draw_times(
     methods: Sequence[Method],
     eval_sets: Sequence[EvalSet],
     results: Results,
-    times: Mapping[tuple[str, Scale], float],
+    costs: Mapping[str, Mapping[str, Values]],
 ) -> None:
-    """Plot PSNR against time, one panel per set and scale, in the format of the file's suffix.
+    """Plot PSNR against time: a row of panels per set, a column per scale, in the format of the file's suffix.
 
     Args:
         results: contains every method on every set.
-        times: seconds per megapixel of output, by label and scale.
+        costs: by label and scale, with the key `seconds`: per megapixel of output.
 
     Raises:
         LIIFError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure((TIMES_PANEL[0] * len(eval_sets), TIMES_PANEL[1]), dpi=110, layout="constrained")
-    for eval_set, axes in zip(eval_sets, figure.subplots(1, len(eval_sets), squeeze=False)[0], strict=True):
+    rows = len({eval_set.name for eval_set in eval_sets})
+    columns = len(eval_sets) // rows
+    figure = Figure((SMALL_PANEL[0] * columns, SMALL_PANEL[1] * rows + 0.4), dpi=110, layout="constrained")
+    for eval_set, axes in zip(eval_sets, figure.subplots(rows, columns, squeeze=False).flat, strict=True):
+        scale = scale_text(eval_set.scale)
         for method in methods:
-            point = times[method.label, eval_set.scale], results[method, eval_set]["psnr"]
+            point = costs[method.label][scale]["seconds"], results[method, eval_set]["psnr"]
             axes.plot(*point, marker="o", linestyle="none", label=method.label)
-        axes.set(title=f"{eval_set.name} x{scale_text(eval_set.scale)}", xscale="log", xlabel="s / megapixel")
+        axes.set(title=f"{eval_set.name} x{scale}", xscale="log")
         axes.margins(0.15)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("PSNR (dB)")
-    figure.axes[-1].legend(loc="lower right")
+    for axes in figure.axes[-columns:]:
+        axes.set_xlabel("s / megapixel")
+    for axes in figure.axes[::columns]:
+        axes.set_ylabel("PSNR (dB)")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(methods))
     _save(figure, path)
 
 

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, suggest
+from liif_basicsr.evaluation.cost import multiply_adds
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, find, name_of
 from liif_basicsr.hub.checkpoint import load
 
+Render = Callable[[Tensor, tuple[int, int]], Tensor]
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -31,21 +33,30 @@ class Method(NamedTuple):
         key: identifies the results; a hash of everything that affects the output.
         parameters: number of parameters, summed over a group; None for a filter.
         render: maps an image (1, 3, h, w), RGB in [0, 1], and a size (H, W) to (1, 3, H, W), on the CPU.
+        multiply_adds: returns the multiply-adds per output pixel at a scale (y, x); None for a filter.
     """
 
     label: str
     key: str
     parameters: int | None
-    render: Callable[[Tensor, tuple[int, int]], Tensor]
+    render: Render
+    multiply_adds: Callable[[tuple[float, float]], float] | None = None
 
 
-def open_methods(texts: Sequence[str], precision: str = "float32") -> list[Method]:
+def open_methods(texts: Sequence[str], precision: str = "float32", self_ensemble: bool = False) -> list[Method]:
     """Open several methods; see `open_method`.
+
+    Args:
+        self_ensemble: after each network, also return its self-ensemble.
 
     Raises:
         LIIFError: a method cannot be opened, or two have the same label.
     """
-    methods = [open_method(text, precision) for text in texts]
+    methods = []
+    for text in texts:
+        method = open_method(text, precision)
+        is_filter = method.parameters is None
+        methods += [method] if is_filter or not self_ensemble else [method, ensemble_of(method)]
     labels = [method.label for method in methods]
     for label in labels:
         if labels.count(label) > 1:
@@ -80,6 +91,18 @@ def open_method(text: str, precision: str = "float32") -> Method:
         f"{digest.hexdigest()[:16]}-{precision}",
         sum(p.numel() for net in nets for p in net.parameters()),
         partial(_render, nets, device, precision),
+        lambda scale: multiply_adds(nearest(nets, max(scale)), scale),
+    )
+
+
+def ensemble_of(method: Method) -> Method:
+    """Return the self-ensemble of a network: the average over the eight flips and transpositions of the image."""
+    cost = method.multiply_adds
+    return method._replace(
+        label=f"{method.label}, self-ensemble",
+        key=f"{method.key}-self-ensemble",
+        render=partial(_render_ensemble, method.render),
+        multiply_adds=cost and (lambda scale: 4 * (cost(scale) + cost(scale[::-1]))),
     )
 
 
@@ -109,6 +132,15 @@ def _render(nets: Sequence[Any], device: torch.device, precision: str, lq: Tenso
     net = nearest(nets, max(size[0] / lq.shape[-2], size[1] / lq.shape[-1])) if len(nets) > 1 else nets[0]
     with torch.no_grad(), autocast(device, precision):
         return net.render(lq.to(device), size).float().cpu()
+
+
+def _render_ensemble(render: Render, lq: Tensor, size: tuple[int, int]) -> Tensor:
+    total = torch.zeros(*lq.shape[:2], *size)
+    for flips in ([], [-2], [-1], [-2, -1]):
+        flipped = lq.flip(flips)
+        total += render(flipped, size).flip(flips)
+        total += render(flipped.mT, size[::-1]).mT.flip(flips)
+    return total / 8
 
 
 def _resize(name: str, lq: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,34 +11,38 @@ from liif_basicsr.evaluation.published import PUBLISHED
 from liif_basicsr.evaluation.results import TO_REFERENCE, Reference, Results, Values
 from liif_basicsr.evaluation.sets import EvalSet
 
-PAPER = " (paper)"
-# Time, independent of the set -> its heading in the table.
-TIMES = {"seconds": "s / megapixel", "ratio": "x official"}
+PUBLISHED_BY = " (published)"
+# Cost at a scale, independent of the set -> its heading in the table.
+COSTS = {
+    "multiply_adds": "thousand multiply-adds / pixel",
+    "seconds": "s / megapixel",
+    "ratio": "speedup over the official code",
+}
 DIGITS = {"psnr": 2, "ssim": 4, "niqe": 2, TO_REFERENCE: 2}
 
 
 class Row(NamedTuple):
-    """A network on a set; `values` by scale, as `scale_text` writes it; `times` as in TIMES."""
+    """A network on a set. The values, and the costs as in COSTS, are by scale, as `scale_text` writes it."""
 
     set: str
     label: str
     parameters: int | None
     values: Mapping[str, Values]
-    times: Values
+    costs: Mapping[str, Values]
 
 
 def make_rows(
     methods: Sequence[Method],
     eval_sets: Sequence[EvalSet],
     results: Results,
-    times: Mapping[str, Values],
+    costs: Mapping[str, Mapping[str, Values]],
     reference: Reference | None = None,
 ) -> list[Row]:
-    """Return the rows of each set, followed by the paper's results for it.
+    """Return the rows of each set, followed by the published results for it.
 
     Args:
         results: contains every method on every set.
-        times: by label, with the keys of TIMES.
+        costs: by label and scale, with the keys of COSTS.
         reference: include the PSNR to its outputs as TO_REFERENCE.
     """
     rows = []
@@ -46,12 +50,12 @@ def make_rows(
         own = [eval_set for eval_set in eval_sets if eval_set.name == name]
         for method in methods:
             values = {scale_text(eval_set.scale): _named(results[method, eval_set], reference) for eval_set in own}
-            rows.append(Row(name, method.label, method.parameters, values, times.get(method.label, {})))
+            rows.append(Row(name, method.label, method.parameters, values, costs.get(method.label, {})))
         scales = [scale_text(eval_set.scale) for eval_set in own]
         published = {} if any(eval_set.degradation for eval_set in own) else PUBLISHED.get(name, {})
         for label, psnr in published.items():
             known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
-            rows += [Row(name, label + PAPER, None, known, {})] if known else []
+            rows += [Row(name, label + PUBLISHED_BY, None, known, {})] if known else []
     return rows
 
 
@@ -70,28 +74,29 @@ def latex(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def comma_separated(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Return CSV with one line per set, network and scale, unrounded numbers and a column per time."""
-    timed = [time for time in TIMES if any(time in row.times for row in rows)]
-    lines: list[list[object]] = [["set", "network", "parameters", "scale", *metrics, *timed]]
+    """Return CSV with one line per set, network and scale, unrounded numbers and a column per cost."""
+    costs = _known_costs(rows)
+    lines: list[list[object]] = [["set", "network", "parameters", "scale", *metrics, *costs]]
     for row in rows:
-        times = [row.times.get(time) for time in timed]
         for scale, values in row.values.items():
             numbers = [values.get(metric) for metric in metrics]
-            lines.append([row.set, row.label, row.parameters, scale, *numbers, *times])
+            numbers += [row.costs.get(scale, {}).get(cost) for cost in costs]
+            lines.append([row.set, row.label, row.parameters, scale, *numbers])
     return csv_rows(lines)
 
 
 def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
-    """Return the cells of a formatted table, header first."""
+    """Return the cells of a formatted table, header first. The costs of all scales are one cell."""
     scales = list(dict.fromkeys(scale for row in rows for scale in row.values))
-    timed = [time for time in TIMES if any(time in row.times for row in rows)]
-    table = [["set", "network", "parameters", *(f"x{scale}" for scale in scales), *(TIMES[time] for time in timed)]]
+    costs, named = _known_costs(rows), [f"x{scale}" for scale in scales]
+    headings = [f"{COSTS[cost]}, {', '.join(named)}" for cost in costs]
+    table = [["set", "network", "parameters", *named, *headings]]
     for row in rows:
         numbers = [" / ".join(_number(row.values.get(scale, {}), metric) for metric in metrics).strip(" /")
                    for scale in scales]  # fmt: skip
-        times = [_time(row.times[time]) if time in row.times else "" for time in timed]
+        joined = [" / ".join(_cost(row.costs.get(scale, {}), cost) for scale in scales).strip(" /") for cost in costs]
         count = "" if row.parameters is None else f"{row.parameters / 1e6:.2f}M"
-        table.append([row.set, row.label, count, *numbers, *times])
+        table.append([row.set, row.label, count, *numbers, *joined])
     return table
 
 
@@ -99,8 +104,16 @@ def _number(values: Values, metric: str) -> str:
     return f"{values[metric]:.{DIGITS[metric]}f}" if metric in values else ""
 
 
-def _time(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+def _cost(values: Values, cost: str) -> str:
+    if cost not in values:
+        return ""
+    value = values[cost] / 1e3 if cost == "multiply_adds" else values[cost]
+    return f"{value:.0f}" if value >= 1000 or cost == "multiply_adds" else f"{value:.3g}"
+
+
+def _known_costs(rows: Sequence[Row]) -> list[str]:
+    """Return the keys of COSTS that a row has."""
+    return [cost for cost in COSTS if any(cost in values for row in rows for values in row.costs.values())]
 
 
 # Suffix of a file -> function that formats the table.

@@ -13,7 +13,7 @@ def test_liif_costs_its_layers(scale):
     """The first layer is a convolution at low resolution; the others run for four corners of each pixel."""
     net = build_network({"type": "LIIF", "encoder": ENCODER, "hidden_dims": [16, 12]})
     expected = (ENCODER_COST + 9 * 8 * 16) / scale**2 + 4 * (16 * 12 + 12 * 3)
-    assert multiply_adds(net, scale) == pytest.approx(expected, rel=1e-6)
+    assert multiply_adds(net, (scale, scale)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_continuous_shuffle_costs_its_layers():
@@ -23,4 +23,4 @@ def test_continuous_shuffle_costs_its_layers():
     # of about 64 channels all outputs see all features, zeros included, and one or two beyond it.
     forms = (24 / 4 + 3) * (64 + 1.5 * 8) + (3 / 4 + 3) * (64 + 1.5)
     functions = 2 * 2 * 256 * (2 * 64 + 64 * 64 + 64 * 8) / 256**2  # of two features, at each row and column
-    assert multiply_adds(net, 4) == pytest.approx(low / 16 + forms + functions, rel=0.03)
+    assert multiply_adds(net, (4, 4)) == pytest.approx(low / 16 + forms + functions, rel=0.03)

@@ -215,16 +215,58 @@ def test_results_of_another_process_are_kept(tmp_path: Path, data: Path) -> None
     assert [whole[method, eval_set]["psnr"] for eval_set in eval_sets] == [1.5, 2.5]
 
 
-def test_the_papers_numbers_follow_their_set(tmp_path: Path, data: Path, table_of) -> None:
+def test_published_numbers_follow_their_set(tmp_path: Path, data: Path, table_of) -> None:
     rows = table_of("bicubic", "--sets", f"Set5={data}/photos", "--scales", 2, 2.5, 6)
-    paper = {key[2]: float(row["psnr"]) for key, row in rows.items() if key[1] == "RDN-LIIF (paper)"}
+    paper = {key[2]: float(row["psnr"]) for key, row in rows.items() if key[1] == "RDN-LIIF (published)"}
     assert paper == {"2": 38.17, "6": 29.15} and len(rows) == 5
     assert len(PUBLISHED["DIV2K"]) == 15 and PUBLISHED["DIV2K"]["LIIF-x4"]["30"] == 20.51
 
 
-def test_times_are_columns_on_request(data: Path, table_of) -> None:
-    rows = table_of("bicubic", data / "a.pth", "--sets", "photos", "--scales", 2, "--time", "--runs", 1)
+def test_costs_are_columns_on_request(data: Path, table_of) -> None:
+    args = ["bicubic", f"a={data}/a.pth", "--sets", "photos", "--scales", 2, "3x2", "--self-ensemble", "--cost"]
+    rows = table_of(*args, "--runs", 1)
     assert all(float(row["seconds"]) > 0 and "ratio" not in row for row in rows.values())
+    assert len(rows) == 6 and not rows["photos", "bicubic", "2"]["multiply_adds"]
+    for scale in "2", "3x2":
+        one, eight = (float(rows["photos", label, scale]["multiply_adds"]) for label in ("a", "a, self-ensemble"))
+        assert eight == pytest.approx(8 * one, rel=0.1)
+
+
+def test_self_ensemble_is_symmetric(data: Path) -> None:
+    net, ensemble = methods.open_methods([str(data / "a.pth")], self_ensemble=True)
+    lq = torch.rand(1, 3, 8, 9)
+    for method, same in (net, False), (ensemble, True):
+        output = method.render(lq, (20, 21))
+        for turned, back in (lq.flip(-1), lambda x: x.flip(-1)), (lq.mT, lambda x: x.mT):
+            size = (20, 21) if turned.shape == lq.shape else (21, 20)
+            assert torch.allclose(back(method.render(turned, size)), output, atol=1e-6) == same
+    turns = [(k, flip) for k in range(4) for flip in ([], [-1])]
+    expected = [net.render(lq.rot90(k, (-2, -1)).flip(flip), (21, 20) if k % 2 else (20, 21)) for k, flip in turns]
+    restored = [x.flip(flip).rot90(-k, (-2, -1)) for x, (k, flip) in zip(expected, turns, strict=True)]
+    assert torch.allclose(ensemble.render(lq, (20, 21)), torch.stack(restored).mean(0), atol=1e-6)
+
+
+def test_psnr_against_time_is_plotted(
+    tmp_path: Path, data: Path, run: Run, table_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = pytest.importorskip("matplotlib.axes").Axes
+    drawn, plot = [], axes.plot
+
+    def recorded(self, x: float, y: float, **style: str) -> list:
+        drawn.append((style["label"], self.get_subplotspec().num1, x, y))
+        return plot(self, x, y, **style)
+
+    monkeypatch.setattr(axes, "plot", recorded)
+    args = ["bicubic", data / "a.pth", "--sets", "photos", "Paired", "--scales", 2, 3, "--runs", 1, "--figure"]
+    rows = table_of(*args, "t.png")
+    panels = [(name, scale) for name in ("photos", "Paired") for scale in "23"]
+    assert (tmp_path / "t.png").read_bytes()[:4] == b"\x89PNG"
+    assert drawn == [
+        (label, panel, float(rows[name, label, scale]["seconds"]), float(rows[name, label, scale]["psnr"]))
+        for panel, (name, scale) in enumerate(panels) for label in ("bicubic", "a")
+    ]  # fmt: skip
+    line = run(*args, "t.png", "--metrics", "ssim", status=1)
+    assert line == "tables.py: error: --figure: plots PSNR; add psnr to --metrics\n"
 
 
 # Bad input --------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.hub import checkpoint
 
-Axes = pytest.importorskip("matplotlib.axes").Axes
+pytest.importorskip("matplotlib")
 HEIGHT, WIDTH = 40, 48
 Figures = Callable[..., str]
 
@@ -111,26 +111,6 @@ def test_a_curve_is_drawn_from_saved_results(figures: Figures, suffix: str) -> N
     assert first[:4] == second[:4] == {"png": b"\x89PNG", "svg": b"<?xm", "pdf": b"%PDF"}[suffix] and first != second
 
 
-def test_a_plot_of_psnr_against_time(
-    figures: Figures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_images(Path("photos"), 2, (48, 52))
-    seconds = {2: 0.5, 4: 0.25}
-    monkeypatch.setattr(sys.modules["figures"], "per_megapixel", lambda render, scale, runs: seconds[scale] * runs)
-    drawn, plot = [], Axes.plot
-
-    def recorded(axes: Axes, x: float, y: float, **style: str) -> list:
-        drawn.append((style["label"], x, y))
-        return plot(axes, x, y, **style)
-
-    monkeypatch.setattr(Axes, "plot", recorded)
-    figures("times", "bicubic", "mine=net.pth", "--sets", "A=photos", "--scales", 2, 4, "--runs", 3, "--out", "t.png")
-    rows = json.loads(Path("results/tables.json").read_text()).values()
-    kept = {(row["method"], row["scale"]): row["psnr"] for row in rows}
-    expected = [(name, 3 * seconds[s], kept[name, str(s)]) for s in (2, 4) for name in ("bicubic", "mine")]
-    assert drawn == expected and Path("t.png").read_bytes()[:4] == b"\x89PNG"
-
-
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -145,7 +125,6 @@ def test_a_plot_of_psnr_against_time(
         (["degradations", "--image", "photo.png", "--scale", "0", "--out", "s.png"], "--scale: expected a number"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal scales along y and x"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "--out", "c.md"], "c.md: cannot be written as '.md'"),
-        (["times", "bicubic", "--sets", "A=.", "--scales", "2x3", "--out", "c.png"], "equal scales along y and x"),
         (["curve", "bicubic", "--sets", "A=.", "--scales", "2", "2", "--out", "c.png"], "a scale occurs twice"),
     ],
 )
