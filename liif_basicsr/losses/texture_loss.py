@@ -20,14 +20,20 @@ EPSILON = 1e-6
 
 def luma(images: Tensor) -> Tensor:
     """Return the full-range luma (B, 1, H, W) of RGB images (B, 3, H, W)."""
-    weights = images.new_tensor(LUMA)
-    return (images * (weights / weights.sum())[:, None, None]).sum(1, keepdim=True)
+    # Python numbers: a tensor of weights would be copied to the device in each step.
+    weights = [weight / sum(LUMA) for weight in LUMA]
+    red, green, blue = images.split(1, dim=1)
+    return torch.add(torch.add(red * weights[0], green, alpha=weights[1]), blue, alpha=weights[2])
 
 
-def detail(image: Tensor, masks: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Tensor:
-    """Filter an image (B, 1, H, W) with n separable masks (along y, along x): (B, n, H - 2, W - 2)."""
-    kernels = [torch.outer(image.new_tensor(y), image.new_tensor(x)) for y, x in masks]
-    return conv2d(image, torch.stack(kernels)[:, None])
+def mask_kernels(masks: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Tensor:
+    """Return the kernels (n, 1, 3, 3) of n separable masks (along y, along x), which float32 represents exactly."""
+    return torch.stack([torch.outer(torch.tensor(y), torch.tensor(x)) for y, x in masks])[:, None]
+
+
+def detail(image: Tensor, kernels: Tensor) -> Tensor:
+    """Filter an image (B, 1, H, W) with `mask_kernels` (n, 1, 3, 3): (B, n, H - 2, W - 2)."""
+    return conv2d(image, kernels.to(image.dtype))
 
 
 @register_in("LOSS_REGISTRY")
@@ -49,6 +55,7 @@ class TextureLoss(nn.Module):
     def __init__(self, loss_weight: float = 1.0, windows: Sequence[int] = (3, 5)) -> None:
         super().__init__()
         self.loss_weight, self.windows = loss_weight, tuple(windows)
+        self.register_buffer("kernels", mask_kernels(FIRST_ORDER + SECOND_ORDER), persistent=False)
 
     def forward(self, output: Tensor, gt: Tensor) -> Tensor:
         """Compare two batches of images, (B, 3, H, W) in [0, 1].
@@ -64,5 +71,5 @@ class TextureLoss(nn.Module):
     def _energies(self, images: Tensor) -> list[Tensor]:
         """Root mean squares of detail for each resolution and window size."""
         full = luma(images)
-        squares = [detail(image, FIRST_ORDER + SECOND_ORDER).square() for image in (full, avg_pool2d(full, 2))]
+        squares = [detail(image, self.kernels).square() for image in (full, avg_pool2d(full, 2))]
         return [(avg_pool2d(each, side, stride=2) + EPSILON).sqrt() for each in squares for side in self.windows]

@@ -1,4 +1,4 @@
-"""TextureLoss and grid_loss: comparison with plain NumPy code, and their sensitivity."""
+"""TextureLoss and GridLoss: comparison with plain NumPy code, and their sensitivity."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from liif_basicsr.losses.grid_loss import grid_loss
+from liif_basicsr.losses.grid_loss import GridLoss
 from liif_basicsr.losses.texture_loss import TextureLoss
 
 LEVEL, EDGE, SPOT = np.array([1, 2, 1]) / 4, np.array([-1, 0, 1]) / 2, np.array([-1, 2, -1]) / 2
@@ -21,7 +21,9 @@ SIDE = 32
 
 
 def images(seed: int, count: int = 2, side: int = SIDE) -> torch.Tensor:
-    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    values = torch.rand(count, 3, side, side, generator=generator, dtype=torch.float64, device="cpu")
+    return values.to(torch.get_default_device())
 
 
 # Plain forms, of arrays (3, H, W) ---------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def plain_grid(
 @pytest.mark.parametrize("windows", [(3, 5), (4,), (9, 3, 7)])
 def test_texture_loss_is_its_plain_form(windows: tuple[int, ...]) -> None:
     output, gt = images(0), images(1) / 2
-    expected = np.mean([plain_texture(a, b, windows) for a, b in zip(output.numpy(), gt.numpy(), strict=True)])
+    expected = np.mean([plain_texture(a, b, windows) for a, b in zip(output.numpy(force=True), gt.numpy(force=True), strict=True)])
     loss = build_loss({"type": "TextureLoss", "loss_weight": 3.0, "windows": list(windows)})
     assert loss(output, gt).item() == pytest.approx(3 * expected, rel=1e-10)
 
@@ -97,8 +99,8 @@ def test_grid_loss_is_its_plain_form(pitch: tuple[float, float]) -> None:
     output, gt = images(2), images(3)
     output[0, :, ::4] += 0.3  # something to find
     pitches = [pitch, (3.0, 5.5)]
-    expected = np.mean([plain_grid(a, b, p) for a, b, p in zip(output.numpy(), gt.numpy(), pitches, strict=True)])
-    loss = grid_loss(output, gt, torch.tensor(pitches, dtype=torch.float64))
+    expected = np.mean([plain_grid(a, b, p) for a, b, p in zip(output.numpy(force=True), gt.numpy(force=True), pitches, strict=True)])
+    loss = GridLoss().compare(output, gt, torch.tensor(pitches, dtype=torch.float64))
     assert loss.item() == pytest.approx(expected, rel=1e-8)
 
 
@@ -115,7 +117,7 @@ def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.
 
 def test_texture_loss_has_the_gradients_of_its_plain_form() -> None:
     output, gt = images(4, 1).requires_grad_(), images(5, 1)
-    assert_slopes(TextureLoss()(output, gt), output, lambda values: plain_texture(values, gt[0].numpy(), (3, 5)))
+    assert_slopes(TextureLoss()(output, gt), output, lambda values: plain_texture(values, gt[0].numpy(force=True), (3, 5)))
 
 
 def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
@@ -124,8 +126,8 @@ def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
     output[:, :, ::4] += 0.5
     output.requires_grad_()
     strength = np.sqrt(means(detail(luma(output[0].numpy(force=True)), SECOND) ** 2, 19, 4))
-    loss = grid_loss(output, gt, torch.tensor([pitch]).double())
-    assert_slopes(loss, output, lambda values: plain_grid(values, gt[0].numpy(), pitch, strength))
+    loss = GridLoss().compare(output, gt, torch.tensor([pitch]).double())
+    assert_slopes(loss, output, lambda values: plain_grid(values, gt[0].numpy(force=True), pitch, strength))
 
 
 @given(seed=st.integers(0, 99), shift=st.integers(-3, 3), brighter=st.floats(-0.2, 0.2))
@@ -149,7 +151,7 @@ def test_a_grid_of_the_inputs_pixels_costs_and_gts_own_does_not(seed: int, pitch
     place = torch.arange(56, dtype=torch.float64) / pitch
     wave = torch.cos((2 + sign) * np.pi * place)
     grid, both = 0.2 * wave[:, None] * wave, torch.tensor([[pitch, pitch]], dtype=torch.float64)
-    costs = [grid_loss(image, target, both).item() for image, target in ((gt, gt), (gt + grid, gt), (gt, gt + grid))]
+    costs = [GridLoss().compare(image, target, both).item() for image, target in ((gt, gt), (gt + grid, gt), (gt, gt + grid))]
     assert costs[0] == 0
     assert costs[1] > 10 * costs[2]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from liif_basicsr.data.decode import to_tensor
 from liif_basicsr.data.sampling import generator, sample_patch
-from liif_basicsr.losses.grid_loss import grid_loss
+from liif_basicsr.losses.grid_loss import GridLoss
 from liif_basicsr.losses.texture_loss import TextureLoss
 from liif_basicsr.models.losses import as_images
 from liif_basicsr.rendering.coordinates import make_coord
@@ -143,7 +143,7 @@ def test_texture_and_grid_of_windows_are_among_the_losses(textured: dict[str, An
     # A cell is 2 / H high, and an image of height H is one of 11 pixels, enlarged.
     pitch = 2 / torch.stack([item["cell"].view(-1, 2)[0] for item in items]) / 11
     assert log["l_texture"] == pytest.approx(TextureLoss(3.0)(*images).item(), rel=1e-5)
-    assert log["l_grid"] == pytest.approx(5 * grid_loss(*images, pitch).item(), rel=1e-3)
+    assert log["l_grid"] == pytest.approx(5 * GridLoss().compare(*images, pitch).item(), rel=1e-3)
     assert log["l_grid"] > 0
 
 
