@@ -4,11 +4,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -30,8 +32,11 @@ def unfit_driver() -> str | None:
     )
 
 
-# Name -> dtype for autocast, or None if autocast is not needed.
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Name -> dtype for autocast, or None if autocast is not needed. tf32 is float32 with products of 10-bit mantissas on
+# NVIDIA GPUs from compute capability 8.0 on, and float32 elsewhere.
+PRECISIONS = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Whether the caller has chosen tf32, see `autocast`.
+_tf32_chosen: ContextVar[bool] = ContextVar("_tf32_chosen", default=False)
 
 
 def best_precision(device: torch.device, bits: int) -> str:
@@ -43,10 +48,43 @@ def best_precision(device: torch.device, bits: int) -> str:
     return "bfloat16" if bits == 8 and bfloat16_is_fast(device) else "float32"
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return an autocast context for one of PRECISIONS."""
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute in one of PRECISIONS: autocast, and TF32 on or off."""
     dtype = PRECISIONS[precision]
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+    with tf32(device, precision == "tf32"), torch.autocast(device.type, dtype, enabled=dtype is not None):
+        yield
+
+
+@contextmanager
+def tf32(device: torch.device, enabled: bool) -> Iterator[None]:
+    """Compute products of float32 in TF32, or in float32, forward and backward."""
+    chosen = _tf32_chosen.set(enabled)
+    try:
+        with exact_float32(device):
+            yield
+    finally:
+        _tf32_chosen.reset(chosen)
+
+
+@contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """Compute products of float32 in float32 on an NVIDIA GPU, unless the caller has chosen tf32 with `autocast`.
+
+    By default torch computes convolutions of float32 in TF32, with errors of about 1e-5 of an output in [0, 1].
+    """
+    if device.type != "cuda":
+        yield
+        return
+    switches: Any = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = _tf32_chosen.get()
+    try:
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.allow_tf32 = value
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
@@ -69,6 +107,15 @@ def gpu_memory_errors(where: str, instead: str) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError:
         raise LIIFError(f"{where}: does not fit the GPU's memory{_gpu_memory()}; {instead}") from None
+
+
+@contextmanager
+def compiler_errors(where: str) -> Iterator[None]:
+    """Turn failures of torch.compile into a LIIFError; `where` names the option that asked for it."""
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        raise LIIFError(f"{where}: torch.compile failed ({summarize(error)}); remove the option") from error
 
 
 def _gpu_memory() -> str:

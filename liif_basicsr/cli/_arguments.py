@@ -7,7 +7,7 @@ from pathlib import Path
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import DEFAULT, list_models
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 # Completion of `--model` by shtab: known models, then files.
 _NAMES = " ".join(list_models())

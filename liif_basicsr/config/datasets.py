@@ -61,8 +61,12 @@ class LoaderOptions(BaseModel):
     num_worker_per_gpu: int = Field(ge=0, le=256, description="processes that load data; 0 loads in the main process")
     dataset_enlarge_ratio: float = Field(1, ge=1e-3, description="passes over the images that count as one epoch")
     prefetch_mode: PrefetchMode = None
-    pin_memory: bool = Field(False, description="pin batches in memory, so that copies to a GPU do not wait")
-    persistent_workers: bool = Field(False, description="keep the workers from one epoch to the next")
+    pin_memory: bool | None = Field(
+        None, description="pin batches in memory, so that copies to a GPU do not wait; `~`: if there is one"
+    )
+    persistent_workers: bool | None = Field(
+        None, description="keep the workers from one epoch to the next; `~`: if there is a GPU"
+    )
 
     @model_validator(mode="after")
     def _check_combinations(self) -> LoaderOptions:
@@ -70,7 +74,7 @@ class LoaderOptions(BaseModel):
             raise ValueError("persistent_workers: needs num_worker_per_gpu of at least 1, got 0")
         if self.persistent_workers and self.prefetch_mode == "cpu":
             raise ValueError("persistent_workers: BasicSR hangs with prefetch_mode: cpu; remove one of them")
-        if self.prefetch_mode == "cuda" and not self.pin_memory:
+        if self.prefetch_mode == "cuda" and self.pin_memory is False:
             raise ValueError("prefetch_mode: cuda needs pinned memory; set pin_memory: true")
         return self
 

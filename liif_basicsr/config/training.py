@@ -22,7 +22,7 @@ from liif_basicsr.config.base import (
 from liif_basicsr.errors import suggest
 
 ParamKey = Annotated[Literal["params", "params_ema"] | None, Field(description="`params` or `params_ema`")]
-Precision = Literal["auto", "bfloat16", "float16"]
+Precision = Literal["auto", "tf32", "bfloat16", "float16"]
 # Options of SRGANModel and others that LIIFModel cannot use.
 LOSSES_OF_OTHER_MODELS = ("gan_opt", "ldl_opt")
 
@@ -183,7 +183,13 @@ class Train(Block):
     ema_decay: float = Field(0, ge=0, lt=1, description="decay of the parameters' moving average; 0 disables it")
     amp: Precision | None = Field(
         None,
-        description="autocast to `bfloat16` or `float16`; `auto` is bfloat16 if the processor has instructions for it",
+        description="autocast to `bfloat16` or `float16`; `auto` is bfloat16 if the processor has instructions for it; "
+        "`tf32` is float32 with faster, less exact products on GPUs; `~` is float32",
+    )
+    compile: bool = Field(
+        False,
+        description="compile network and losses with torch.compile, which takes a minute at the start; for GPUs, where "
+        "it merges small kernels",
     )
     skip_nonfinite: NonNegativeInt = Field(
         0, description="number of steps with a loss or gradient that is not finite to skip before the run ends"

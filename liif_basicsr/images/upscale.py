@@ -56,7 +56,7 @@ def upscale(
         model: a network, or a name or file that `liif_basicsr.load` accepts.
         method: `nearest` or `bicubic`, instead of a model.
         device: such as `cuda` or `cpu`. The default is the network's own, or the GPU if `model` is a name or file.
-        precision: float32, bfloat16 or float16. The default is the fastest that is exact enough, see
+        precision: float32, tf32, bfloat16 or float16. The default is the fastest that is exact enough, see
             `liif_basicsr.devices`.
         self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
         strength: weight of the model, from 0 to 1. The rest is the output of `liif-fast`: a lower strength of

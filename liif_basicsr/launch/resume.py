@@ -106,6 +106,7 @@ class Resume:
         sampler = kwargs.get("sampler")
         if sampler is None:
             return self.original_build(dataset, dataset_opt, **kwargs)
+        set_loader_defaults(dataset_opt, kwargs.get("num_gpu", 0) > 0)
         loader = self.original_build(SeededDataset(dataset), dataset_opt, **kwargs)
         # BasicSR counts a last, partial batch as an iteration but drops it. Here the epoch is extended to fill it.
         iterations = -(-sampler.num_samples // dataset_opt["batch_size_per_gpu"])
@@ -121,6 +122,14 @@ class Resume:
             self.state["epoch"], done = place_of(self.state, iterations)
             sampler.first = (self.state["epoch"], done * loader.batch_size)
         return loader
+
+
+def set_loader_defaults(options: dict[str, Any], gpu: bool) -> None:
+    """Set `pin_memory` and `persistent_workers` where the options do not: both are on with a GPU."""
+    workers = options["num_worker_per_gpu"] > 0 and options.get("prefetch_mode") != "cpu"
+    for key, default in (("pin_memory", gpu), ("persistent_workers", gpu and workers)):
+        if options.get(key) is None:
+            options[key] = default
 
 
 def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:

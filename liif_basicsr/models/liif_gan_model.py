@@ -14,6 +14,7 @@ from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.models.liif_model import LIIFModel
 from liif_basicsr.models.losses import as_images, samples_windows
+from liif_basicsr.models.optimization import set_fused
 from liif_basicsr.models.options import check_network_block
 from liif_basicsr.registration import register_in
 
@@ -74,6 +75,7 @@ class LIIFGANModel(LIIFModel):
         super().setup_optimizers()
         with errors_in("train: optim_d"):
             options = dict(self.opt["train"]["optim_d"])
+            set_fused(options, self.device)
             self.optimizer_d = self.get_optimizer(options.pop("type"), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
 

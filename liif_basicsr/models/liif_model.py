@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from os import path as osp
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,20 @@ from tqdm import tqdm
 from liif_basicsr.config import training
 from liif_basicsr.config.base import validate, with_defaults
 from liif_basicsr.config.file import check_top_level
-from liif_basicsr.devices import autocast, gpu_memory_errors
+from liif_basicsr.devices import autocast, compiler_errors, gpu_memory_errors, tf32
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation import validation as val
 from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.models import checkpoints, options, pipeline
 from liif_basicsr.models.losses import as_images, build_losses, check_losses, loss_options, samples_windows
-from liif_basicsr.models.optimization import find_nonfinite, freeze, load_optimizer, split_encoder
+from liif_basicsr.models.optimization import (
+    StepCheck,
+    freeze,
+    load_optimizer,
+    set_fused,
+    skip_themselves,
+    split_encoder,
+)
 from liif_basicsr.models.self_ensemble import SelfEnsemble
 from liif_basicsr.registration import register_in
 
@@ -100,6 +108,7 @@ class LIIFModel(SRModel):
         self.train_opt, self.val_opt = self.check_options(opt)
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()  # of the last validation, by set and scale
         self.iteration = self.skipped_steps = 0
+        self.last_check: StepCheck | None = None
         self.windows = samples_windows(opt)
         self.teacher: nn.Module | None = None
         if opt["is_train"]:
@@ -125,6 +134,7 @@ class LIIFModel(SRModel):
     def init_training_settings(self) -> None:
         """Set up the moving average, losses, optimizers and schedulers."""
         self.net_g.train()
+        self.forward_g: Callable[..., Tensor] = self.net_g
         self.ema_decay = self.train_opt["ema_decay"]
         if self.ema_decay > 0:
             self._init_ema()
@@ -141,8 +151,17 @@ class LIIFModel(SRModel):
                     self.teacher = SelfEnsemble(self.teacher, block["self_ensemble"])
             except LIIFError as error:
                 raise LIIFError(f"train: teacher: path: {error}") from None
+        if self.train_opt["compile"]:
+            self.compile_networks()
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def compile_networks(self) -> None:
+        """Compile the networks and losses of a step (`train: compile`)."""
+        self.forward_g = torch.compile(self.net_g)
+        self.losses = [loss._replace(module=torch.compile(loss.module)) for loss in self.losses]
+        if self.teacher is not None:
+            self.teacher = torch.compile(self.teacher)
 
     def _init_ema(self) -> None:
         """Build the network whose parameters are the moving average of the trained ones."""
@@ -157,6 +176,7 @@ class LIIFModel(SRModel):
     def setup_optimizers(self) -> None:
         """Set up the optimizer. `encoder_lr_mul` in `optim_g` sets the encoder's learning rate relative to `lr`."""
         factor = self.opt["train"]["optim_g"].pop("encoder_lr_mul", 1)
+        set_fused(self.opt["train"]["optim_g"], self.device)
         with errors_in("train: optim_g"):
             super().setup_optimizers()
             if factor != 1:
@@ -190,8 +210,9 @@ class LIIFModel(SRModel):
             LIIFError: the step does not fit the GPU's memory, or its numbers are not finite.
         """
         remedy = "lower datasets: train: batch_size_per_gpu or sample_q, or set train: amp: bfloat16"
-        with gpu_memory_errors(f"iteration {current_iter}", remedy):
-            self.train_step(current_iter)
+        with gpu_memory_errors(f"iteration {current_iter}", remedy), compiler_errors("train: compile"):
+            with tf32(self.device, self.precision == "tf32"):
+                self.train_step(current_iter)
 
     def train_step(self, current_iter: int) -> None:
         """Train on the batch that was fed, whatever its size."""
@@ -205,7 +226,7 @@ class LIIFModel(SRModel):
         """Run the network and the teacher on the batch, and compute all losses in float32."""
         query = [self.batch[key] for key in ("lq", "coord", "cell") if key in self.batch]
         with autocast(self.device, self.precision):
-            self.output = self.net_g(*query).float()
+            self.output = self.forward_g(*query).float()
             colors = {"output": self.output, "gt": self.gt}
             if self.teacher is not None:
                 with torch.no_grad():
@@ -221,25 +242,49 @@ class LIIFModel(SRModel):
         return losses
 
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
-        """Step the optimizers, unless a loss or a gradient is not finite."""
-        self.step_losses = {name: loss.detach() for name, loss in losses.items()}
-        gradients: list[Tensor] = []
-        if not self.scaler.is_enabled() or self.scaler.get_scale() <= 1:  # else the scaler checks, and lowers its scale
-            groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-            gradients = [param.grad for group in groups for param in group["params"] if param.grad is not None]
-        bad = find_nonfinite(losses, gradients, self.batch.get("gt_path", ()))
-        if bad:
-            self._skip_or_stop(current_iter, "; ".join(bad))
-            return
-        for optimizer in optimizers:
-            self.scaler.step(optimizer)
-        self.scaler.update()
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        """Step the optimizers, unless a loss or a gradient is not finite.
 
-    def _skip_or_stop(self, current_iter: int, bad: str) -> None:
-        """Skip a step, as often as `train: skip_nonfinite` allows, or end the run."""
-        problem, limit = f"iteration {current_iter}: {bad}", self.train_opt["skip_nonfinite"]
+        Fused optimizers on a GPU skip such a step by themselves. It is reported after the next step, so that the
+        training does not wait for the device.
+        """
+        self.step_losses = {name: loss.detach() for name, loss in losses.items()}
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        gradients = [param.grad for group in groups for param in group["params"] if param.grad is not None]
+        # The scaler of float16 checks its gradients itself, and lowers its scale.
+        scales = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        check = StepCheck(current_iter, self.step_losses, [] if scales else gradients, self.batch.get("gt_path", ()))
+        late = not self.scaler.is_enabled() and skip_themselves(optimizers)
+        previous, self.last_check = self.last_check, check
+        if late:
+            for optimizer in optimizers:
+                optimizer.found_inf = check.found  # read by the fused kernels
+                optimizer.step()
+            if previous is not None:
+                self._report_skipped(previous)
+        elif self.check_last_step():
+            return
+        else:
+            for optimizer in optimizers:
+                self.scaler.step(optimizer)
+            self.scaler.update()
+        if self.ema_decay > 0:
+            self.model_ema(self.ema_decay, check.found if late else None)
+
+    def check_last_step(self) -> bool:
+        """Return whether the last step was skipped, unless that has been reported already.
+
+        Raises:
+            LIIFError: as many steps as `train: skip_nonfinite` allows were skipped before.
+        """
+        check, self.last_check = self.last_check, None
+        return check is not None and self._report_skipped(check)
+
+    def _report_skipped(self, check: StepCheck) -> bool:
+        """Count a skipped step, or end the run."""
+        reports = check.reports()
+        if not reports:
+            return False
+        problem, limit = f"iteration {check.iteration}: {'; '.join(reports)}", self.train_opt["skip_nonfinite"]
         if self.skipped_steps == limit:
             raise LIIFError(
                 f"{problem}; {self.skipped_steps} steps before it were skipped (train: skip_nonfinite); the last good "
@@ -248,9 +293,29 @@ class LIIFModel(SRModel):
             )
         self.skipped_steps += 1
         get_root_logger().warning(f"{problem}; step skipped, number {self.skipped_steps} of {limit}")
+        return True
+
+    def model_ema(self, decay: float = 0.999, skipped: Tensor | None = None) -> None:
+        """Update the moving average of the parameters, in a few kernels for all.
+
+        Args:
+            decay: weight of the average before.
+            skipped: (), 1 on the device if the step was skipped, which leaves the average unchanged.
+        """
+        own = dict(self.get_bare_model(self.net_g).named_parameters())
+        average = dict(self.net_g_ema.named_parameters())
+        values, means = [own[key].detach() for key in average], [value.detach() for value in average.values()]
+        if skipped is None:
+            torch._foreach_mul_(means, decay)
+            torch._foreach_add_(means, values, alpha=1 - decay)
+            return
+        steps = torch._foreach_sub(values, means)
+        torch._foreach_mul_(steps, (1 - skipped) * (1 - decay))
+        torch._foreach_add_(means, steps)
 
     def get_current_log(self) -> OrderedDict[str, float]:
         """Return the losses of the last step, averaged over the ranks. Only now are they read from the device."""
+        self.check_last_step()
         self.log_dict = self.reduce_loss_dict(self.step_losses)
         if self.skipped_steps:
             self.log_dict["skipped"] = self.skipped_steps
@@ -363,6 +428,7 @@ class LIIFModel(SRModel):
         early = f"the training ended after {self.iteration} of {total} iterations (train: total_iter)"
         if ended and not self.iteration:
             raise LIIFError(f"{early}; are there fewer images than batch_size_per_gpu? python -m liif_basicsr.train")
+        self.check_last_step()
         self.save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
         if ended and self.iteration < total:

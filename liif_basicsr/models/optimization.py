@@ -1,6 +1,7 @@
 """Optimization: which parameters are trained, at which learning rates, and whether a step's numbers are finite."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from liif_basicsr.errors import LIIFError, suggest
 
 # Entries of a scheduler's state that count steps.
 COUNTERS = {"last_epoch", "_step_count", "_last_lr"}
+# Options of an optimizer that choose its kernels.
+KERNELS = {"fused", "foreach", "capturable"}
 
 
 def freeze(net: nn.Module, names: list[str]) -> None:
@@ -64,12 +67,16 @@ def load_optimizer(optimizer: Optimizer, scheduler: LRScheduler, state: Mapping[
         The changes, as texts like `lr: 0.0001 instead of 0.0002`.
     """
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    # How the optimizer computes depends on the device, not on the run.
+    own_kernels = [{key: group[key] for key in KERNELS & group.keys()} for group in groups]
+    pairs = zip(state["param_groups"], own_kernels, strict=True)
+    state = {**state, "param_groups": [{**group, **kernels} for group, kernels in pairs]}
     own = scheduler.state_dict()
     known = {key: value for key, value in schedule.items() if key in own}
     changes = list(_changes({k: v for k, v in known.items() if k != "last_epoch" and not k.startswith("_")}, own))
     for before, group in zip(state["param_groups"], groups, strict=True):
         changes += _changes({k: v for k, v in before.items() if k in group and k not in ("lr", "params")}, group)
-    optimizer.load_state_dict(dict(state))
+    optimizer.load_state_dict(state)
     if not changes:
         scheduler.load_state_dict(known)
         return []
@@ -107,33 +114,64 @@ def learning_rates(scheduler: Any) -> list[float]:
     return [lr * weight * scheduler.gamma**drops for lr in scheduler.base_lrs]
 
 
-def find_nonfinite(losses: Mapping[str, Tensor], gradients: Iterable[Tensor], paths: Iterable[str]) -> list[str]:
-    """Check a step's losses and gradients. All ranks must call it, and get the same result.
+def set_fused(options: dict[str, Any], device: torch.device) -> None:
+    """Make Adam and AdamW fused on a GPU, unless the options say otherwise: one kernel updates all parameters."""
+    if device.type not in ("cpu", "mps") and options.get("type") in ("Adam", "AdamW"):
+        options.setdefault("fused", True)
 
-    It waits for the device once if all numbers are finite.
+
+def skip_themselves(optimizers: Iterable[Optimizer]) -> bool:
+    """Return whether all optimizers are fused and on a GPU: their kernels read `found_inf` and then skip the step."""
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    return all(group.get("fused") and group["params"][0].device.type != "cpu" for group in groups)
+
+
+class StepCheck:
+    """Whether a step's losses and gradients are finite. All ranks must make it, and get the same result.
 
     Args:
+        iteration: number of the step.
         losses: this rank's losses by name.
         gradients: the gradients to check.
         paths: the images in this rank's batch.
 
-    Returns:
-        For each rank with a number that is not finite, a text that names it and the paths.
+    Attributes:
+        found: () float32 on the device: 1 if a number of any rank is not finite, else 0.
     """
-    finite = torch.stack([torch.isfinite(tensor).all() for tensor in (*losses.values(), *gradients)])
-    anywhere = (~finite).any().float()
-    if dist.is_initialized():
-        dist.all_reduce(anywhere)
-    if not anywhere:
-        return []
-    report = None
-    if not finite[: len(losses)].all():
-        values = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
-        report = f"the loss is not finite ({values}) on {list(paths)}"
-    elif not finite.all():
-        report = f"the gradient is not finite on {list(paths)}"
-    reports: list[str | None] = [report]
-    if dist.is_initialized():
-        reports = [None] * dist.get_world_size()
-        dist.all_gather_object(reports, report)
-    return [one for one in reports if one]
+
+    def __init__(
+        self, iteration: int, losses: Mapping[str, Tensor], gradients: list[Tensor], paths: Iterable[str]
+    ) -> None:
+        self.iteration, self.losses, self.paths = iteration, losses, paths
+        values = [loss.float() for loss in losses.values()]
+        self.found, one = (torch.full((), value, device=values[0].device) for value in (0.0, 1.0))
+        # The kernel of GradScaler: one pass over all gradients, which also multiplies them by one.
+        torch._amp_foreach_non_finite_check_and_unscale_([*values, *gradients], self.found, one)
+        self._found_here = self.found
+        if dist.is_initialized():
+            self.found = self.found.clone()
+            dist.all_reduce(self.found, dist.ReduceOp.MAX)
+        self._copied = self.found.to("cpu", non_blocking=True)
+        self._event = torch.cuda.Event() if self.found.is_cuda else None
+        if self._event is not None:
+            self._event.record()
+
+    def reports(self) -> list[str]:
+        """Return a text for each rank with a number that is not finite, with its losses and images.
+
+        It waits for the step's backward pass.
+        """
+        if self._event is not None:
+            self._event.synchronize()
+        if not self._copied.item():
+            return []
+        values = {name: loss.item() for name, loss in self.losses.items()}
+        report = f"the gradient is not finite on {list(self.paths)}" if self._found_here.item() else None
+        if not all(map(math.isfinite, values.values())):
+            listed = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            report = f"the loss is not finite ({listed}) on {list(self.paths)}"
+        reports: list[str | None] = [report]
+        if dist.is_initialized():
+            reports = [None] * dist.get_world_size()
+            dist.all_gather_object(reports, report)
+        return [one for one in reports if one]

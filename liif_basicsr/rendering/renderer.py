@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from liif_basicsr.devices import gpu_memory_errors
+from liif_basicsr.devices import exact_float32, gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
@@ -69,7 +69,8 @@ class EncodedImage:
         if self.lq.device.type == "cpu":
             needed = self.net.num_out_ch * window.height * window.width * self.lq.element_size()
             memory.check_memory(f"size {size}", needed, "render one window at a time")
-        with gpu_memory_errors(f"size {size}", "ask for a smaller one, or render one window at a time"):
+        remedy = "ask for a smaller one, or render one window at a time"
+        with gpu_memory_errors(f"size {size}", remedy), exact_float32(self.lq.device):
             return self._render(size, window)
 
     def _render(self, size: tuple[int, int], window: Window) -> Tensor:
@@ -158,6 +159,10 @@ class EncodedImage:
         Returns:
             (1, Q, D) in [0, 1] (not clamped).
         """
+        with gpu_memory_errors(f"{coord.shape[1]} places", "sample fewer at a time"), exact_float32(self.lq.device):
+            return self._sample(coord, cell, fill)
+
+    def _sample(self, coord: Tensor, cell: Tensor, fill: float) -> Tensor:
         out = torch.full((*coord.shape[:2], self.net.num_out_ch), fill, dtype=self.lq.dtype, device=coord.device)
         inside = (coord.abs() <= 1).all(-1)[0].nonzero()[:, 0]
         size, edge = coord.new_tensor(self.in_size), torch.tensor(self.features.tile, device=coord.device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.devices import gpu_memory_errors
+from liif_basicsr.devices import exact_float32, gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.cubic import cubic
@@ -38,7 +38,8 @@ def render_warped(
     Returns:
         (4, height, width) float32: RGB in [0, 1] (not clamped), and the fraction of each pixel inside the image.
     """
-    with gpu_memory_errors(f"size {warp.size}", "ask for a smaller one, or warp one window at a time"):
+    remedy = "ask for a smaller one, or warp one window at a time"
+    with gpu_memory_errors(f"size {warp.size}", remedy), exact_float32(image.lq.device):
         return _render_warped(image, warp, window, done)
 
 

@@ -20,6 +20,10 @@ MASKS = [(LEVEL, EDGE), (EDGE, LEVEL), *SECOND]
 SIDE = 32
 
 
+def array(images: torch.Tensor) -> np.ndarray:
+    return images.numpy(force=True)
+
+
 def images(seed: int, count: int = 2, side: int = SIDE) -> torch.Tensor:
     generator = torch.Generator("cpu").manual_seed(seed)
     values = torch.rand(count, 3, side, side, generator=generator, dtype=torch.float64, device="cpu")
@@ -89,7 +93,7 @@ def plain_grid(
 @pytest.mark.parametrize("windows", [(3, 5), (4,), (9, 3, 7)])
 def test_texture_loss_is_its_plain_form(windows: tuple[int, ...]) -> None:
     output, gt = images(0), images(1) / 2
-    expected = np.mean([plain_texture(a, b, windows) for a, b in zip(output.numpy(force=True), gt.numpy(force=True), strict=True)])
+    expected = np.mean([plain_texture(a, b, windows) for a, b in zip(array(output), array(gt), strict=True)])
     loss = build_loss({"type": "TextureLoss", "loss_weight": 3.0, "windows": list(windows)})
     assert loss(output, gt).item() == pytest.approx(3 * expected, rel=1e-10)
 
@@ -99,7 +103,7 @@ def test_grid_loss_is_its_plain_form(pitch: tuple[float, float]) -> None:
     output, gt = images(2), images(3)
     output[0, :, ::4] += 0.3  # something to find
     pitches = [pitch, (3.0, 5.5)]
-    expected = np.mean([plain_grid(a, b, p) for a, b, p in zip(output.numpy(force=True), gt.numpy(force=True), pitches, strict=True)])
+    expected = np.mean([plain_grid(a, b, p) for a, b, p in zip(array(output), array(gt), pitches, strict=True)])
     loss = GridLoss().compare(output, gt, torch.tensor(pitches, dtype=torch.float64))
     assert loss.item() == pytest.approx(expected, rel=1e-8)
 
@@ -107,7 +111,7 @@ def test_grid_loss_is_its_plain_form(pitch: tuple[float, float]) -> None:
 def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.ndarray], float]) -> None:
     """Gradients of a loss at a few places of an output (1, 3, H, W) against central differences of its plain form."""
     loss.backward()
-    values = output[0].numpy(force=True)
+    values = array(output[0])
     for place in ((0, 5, 6), (1, 20, 31), (2, 31, 0), (1, 16, 16)):
         step = np.zeros_like(values)
         step[place] = 1e-6
@@ -117,7 +121,7 @@ def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.
 
 def test_texture_loss_has_the_gradients_of_its_plain_form() -> None:
     output, gt = images(4, 1).requires_grad_(), images(5, 1)
-    assert_slopes(TextureLoss()(output, gt), output, lambda values: plain_texture(values, gt[0].numpy(force=True), (3, 5)))
+    assert_slopes(TextureLoss()(output, gt), output, lambda values: plain_texture(values, array(gt[0]), (3, 5)))
 
 
 def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
@@ -125,9 +129,9 @@ def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
     output, gt, pitch = images(6, 1), images(7, 1), (3.2, 4.0)
     output[:, :, ::4] += 0.5
     output.requires_grad_()
-    strength = np.sqrt(means(detail(luma(output[0].numpy(force=True)), SECOND) ** 2, 19, 4))
+    strength = np.sqrt(means(detail(luma(array(output[0])), SECOND) ** 2, 19, 4))
     loss = GridLoss().compare(output, gt, torch.tensor([pitch]).double())
-    assert_slopes(loss, output, lambda values: plain_grid(values, gt[0].numpy(force=True), pitch, strength))
+    assert_slopes(loss, output, lambda values: plain_grid(values, array(gt[0]), pitch, strength))
 
 
 @given(seed=st.integers(0, 99), shift=st.integers(-3, 3), brighter=st.floats(-0.2, 0.2))
@@ -151,7 +155,8 @@ def test_a_grid_of_the_inputs_pixels_costs_and_gts_own_does_not(seed: int, pitch
     place = torch.arange(56, dtype=torch.float64) / pitch
     wave = torch.cos((2 + sign) * np.pi * place)
     grid, both = 0.2 * wave[:, None] * wave, torch.tensor([[pitch, pitch]], dtype=torch.float64)
-    costs = [GridLoss().compare(image, target, both).item() for image, target in ((gt, gt), (gt + grid, gt), (gt, gt + grid))]
+    pairs, loss = ((gt, gt), (gt + grid, gt), (gt, gt + grid)), GridLoss()
+    costs = [loss.compare(image, target, both).item() for image, target in pairs]
     assert costs[0] == 0
     assert costs[1] > 10 * costs[2]
 

@@ -154,8 +154,8 @@ def test_a_state_brings_back_everything(opt, tmp_path):
     ("block", "change", "message"),
     [
         ("train", {"ema_deccay": 0.9}, "train: unknown option 'ema_deccay'; did you mean 'ema_decay'"),
-        ("train", {"amp": "float8"}, "train: amp: expected one of auto, bfloat16, float16, got 'float8'"),
-        ("train", {"amp": [1]}, r"train: amp: expected one of auto, bfloat16, float16, got \[1\]"),
+        ("train", {"amp": "float8"}, "train: amp: expected one of auto, tf32, bfloat16, float16, got 'float8'"),
+        ("train", {"amp": [1]}, r"train: amp: expected one of auto, tf32, bfloat16, float16, got \[1\]"),
         ("train", {"total_iter": "many"}, "train: total_iter: expected an integer of at least 1"),
         ("train", {"optim_g": {"type": "Adamm", "lr": 1}}, "train: optim_g: .*Adamm"),
         ("train", {"optim_g": {"type": "Adam", "lr": "fast"}}, "train: optim_g: "),
