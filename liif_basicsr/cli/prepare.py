@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = command(folder)
     sub.add_argument("folder", type=Path, help="images: a folder, an LMDB, or pixels made with --pixels")
     sub.add_argument("out", type=Path, nargs="?", help="the data set to make; .lmdb or .pixels is added")
+    sub.add_argument("--channels", type=_positive, default=3, help="number of channels of every image (%(default)s)")
+    sub.add_argument("--value_range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                     help="raise an error for values outside of this range")
     _add_store_options(sub)
     sub = command(div2k)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"))
@@ -66,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
 def folder(args: argparse.Namespace) -> int:
     """Store images of any size as sub-images in LMDB, or as decoded pixels."""
     from liif_basicsr.data.prepare import storing
+    from liif_basicsr.data.source import ANY_RANGE
 
     if args.out is None and not args.check:
         raise LIIFError("prepare folder: the name of the data set is missing; add one, such as datasets/my_photos")
-    return _check_or_store(storing.open_any(args.folder), args.out or args.folder, args)
+    source = storing.open_any(args.folder, args.channels, tuple(args.value_range or ANY_RANGE))
+    return _check_or_store(source, args.out or args.folder, args)
 
 
 def div2k(args: argparse.Namespace) -> int:
@@ -161,6 +166,8 @@ def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) ->
     count = storing.store(source, target, settings)
     print(f"{count} images from {len(source)} images. In an options file:")
     print(f"    dataroot_gt: {target}\n    io_backend: {{type: {kind}}}")
+    if source.channels != 3:
+        print(f"    channels: {source.channels}")
     return 0
 
 

@@ -1,11 +1,13 @@
 """Blocks of `datasets`, one model per dataset and phase."""
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from liif_basicsr.config.base import (
+    LARGEST_ARGUMENT,
     LARGEST_INTEGER,
     Block,
     Checked,
@@ -30,6 +32,14 @@ def _patch_size(value: Any) -> tuple[int, int]:
     return pair
 
 
+def _value_range(value: Any) -> tuple[float, float]:
+    low, high = value if isinstance(value, (list, tuple)) else ()
+    numbers = all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in (low, high))
+    if not numbers or not low < high or not math.isfinite(high - low):
+        raise ValueError
+    return float(low), float(high)
+
+
 _SIDE_SCHEMA = {"type": "integer", "minimum": 1, "maximum": LARGEST_INTEGER}
 PatchSize = Annotated[
     tuple[int, int],
@@ -37,6 +47,14 @@ PatchSize = Annotated[
         _patch_size,
         "an integer of at least 1, or a pair of them [height, width]",
         {"anyOf": [_SIDE_SCHEMA, {"type": "array", "items": _SIDE_SCHEMA, "minItems": 2, "maxItems": 2}]},
+    ),
+]
+ValueRange = Annotated[
+    tuple[float, float],
+    Checked(
+        _value_range,
+        "a pair [low, high] of numbers, low below high",
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
     ),
 ]
 NameTemplate = Annotated[
@@ -108,7 +126,14 @@ class Dataset(Block):
     io_backend: IOBackend = Field(
         description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` as made by `prepare folder --pixels`"
     )
-    channels: Literal[1, 3] = Field(3, description="3 for RGB, 1 for gray; with 1, color files are errors")
+    channels: Annotated[int, Field(ge=1, le=LARGEST_ARGUMENT)] = Field(
+        3, description="number of channels of every image; 3 also takes gray pictures, and drops alpha"
+    )
+    value_range: ValueRange | None = Field(
+        None,
+        description="[low, high]: the values that become 0 and 1; `~` is the whole range of 8- or 16-bit pictures, and "
+        "an error for other data",
+    )
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
     scale: Any = Field(None, description="set by BasicSR from the top level")
     num_prefetch_queue: PositiveInt = Field(1, description="batches that `prefetch_mode: cpu` loads ahead")

@@ -8,6 +8,7 @@ import numpy as np
 
 from liif_basicsr.config.datasets import ImageTrainingSet, ImageValidationSet
 from liif_basicsr.data.base import ArbitraryScaleDataset
+from liif_basicsr.data.decode import to_uint8
 from liif_basicsr.data.degradations import Degradation, seed_of
 from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
 from liif_basicsr.errors import LIIFError
@@ -16,7 +17,7 @@ from liif_basicsr.registration import register_in
 
 @register_in("DATASET_REGISTRY")
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
-    """Ground truth only, downsampled on the fly with Pillow's bicubic, or degraded.
+    """Ground truth only, downsampled on the fly with Pillow's bicubic, or degraded in 8 bits.
 
     In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) pixels is
     downsampled to `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and downsampled.
@@ -51,16 +52,16 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         scale = rng.uniform(*self.settings["scale_range"])
         gt_size = scaled_size(size, (scale, scale))
         image = self.gt[0].read(index)
-        gt = crop(image, random_corner(image.shape[:2], gt_size, rng), gt_size)
+        gt = self.gt[0].to_unit(crop(image, random_corner(image.shape[:2], gt_size, rng), gt_size))
         if self.degradation is None:
             return downsample(gt, size), gt, path
-        return self.degradation(gt, size, int(rng.integers(2**62))), gt, path
+        return self.degradation(to_uint8(gt), size, int(rng.integers(2**62))), gt, path
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return image `index` at scale number `k`: its low-resolution form and the ground truth."""
         image = self.gt[k].read(index)
         size = floor_size(image.shape[:2], self.scales[k])
-        gt = crop(image, (0, 0), scaled_size(size, self.scales[k]))
+        gt = self.gt[k].to_unit(crop(image, (0, 0), scaled_size(size, self.scales[k])))
         if self.degradation is None:
             return downsample(gt, size), gt
-        return self.degradation(gt, size, seed_of(self.gt[k].path(index))), gt
+        return self.degradation(to_uint8(gt), size, seed_of(self.gt[k].path(index))), gt

@@ -12,9 +12,8 @@ from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.distillation_pairs import check_pairs
 from liif_basicsr.data.sampling import crop, downsample_part, floor_size, random_corner, scaled_size
-from liif_basicsr.data.source import ImageSource
+from liif_basicsr.data.source import DATA_SUFFIXES, ImageSource
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import SUFFIXES
 from liif_basicsr.registration import register_in
 
 
@@ -64,16 +63,17 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         corner = random_corner(lq.shape[:2], size, rng)
         window = scaled_size(corner, scale), scaled_size(size, scale)
         if self.settings["scale_range"] is None:
-            target = crop(gt, *window)
+            target = self.gt[k].to_unit(crop(gt, *window))
         else:
             drawn = rng.uniform(*self.settings["scale_range"])
-            target = downsample_part(gt, *window, scaled_size(size, (drawn, drawn)))
-        return crop(lq, corner, size), target, self.gt[k].path(index)
+            target = downsample_part(self.gt[k].to_unit(gt), *window, scaled_size(size, (drawn, drawn)))
+        return self.lq[k].to_unit(crop(lq, corner, size)), target, self.gt[k].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return pair `index` at scale number `k`: low resolution and the cropped ground truth."""
         lq, gt = self.lq[k].read(index), self.gt[k].read(index)
-        return lq, crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
+        gt = crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
+        return self.lq[k].to_unit(lq), self.gt[k].to_unit(gt)
 
     def _smallest_scales(self) -> list[tuple[float, float]]:
         """Return the smallest scales that training draws; raise if `scale_range` does not fit the pairs."""
@@ -104,13 +104,13 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         if self.settings["io_backend"] != "disk":  # names are keys, without a suffix
             return osp.join(folder, template.replace("{}", file))
         stem, suffix = osp.splitext(file)
-        own_suffix = template.lower().endswith(SUFFIXES)
+        own_suffix = template.lower().endswith(DATA_SUFFIXES)
         wanted = template.replace("{}", stem) + ("" if own_suffix else suffix)
         for candidate in (osp.join(folder, wanted), wanted):
             if lq.has(candidate):
                 return candidate
         base = template.replace("{}", stem)
-        others = [] if own_suffix else [other for other in SUFFIXES if lq.has(base + other)]
+        others = [] if own_suffix else [other for other in DATA_SUFFIXES if lq.has(base + other)]
         hint = f"; write filename_tmpl: '{template}{others[0]}'" if others else ""
         raise LIIFError(f"{self.where}: {lq.root} has no {wanted}, which belongs to {name}{hint}")
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from liif_basicsr.config import datasets
 from liif_basicsr.config.base import validate
 from liif_basicsr.config.scales import scale_pair, scale_text
-from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.data.decode import WrongData, to_image_tensor
 from liif_basicsr.data.download_hints import PREPARE
 from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.data.sampling import augment, generator, sample_patch, sample_pixels, scaled_size
@@ -24,12 +24,15 @@ from liif_basicsr.rendering.coordinates import make_cell
 
 logger = logging.getLogger("basicsr")
 
+# Values of so many bytes are checked before training.
+CHECKED_BYTES = 1 << 29
+
 
 class ArbitraryScaleDataset(Dataset):
     """Pairs of an image and its low-resolution form, at any scale.
 
     A training item is a dict of
-        lq: (C, h, w) float32 in [0, 1], RGB, or gray with `channels: 1`;
+        lq: (C, h, w) float32 in [0, 1]; C is the option `channels`, 3 (RGB) by default;
         coord: (Q, 2) float32, (y, x) in [-1, 1]: centers of pixels drawn from the crop without replacement, or with
             `sample: patch` of a square window, row by row;
         cell: (1, 2) float32, size of one pixel of the crop;
@@ -97,6 +100,10 @@ class ArbitraryScaleDataset(Dataset):
         """Path of the low-resolution image, or of the image that it is made from."""
         return self.gt[k].path(index)
 
+    def dtype(self, k: int, index: int) -> np.dtype:
+        """Type of the values of the ground truth in its file."""
+        return self.gt[k].header(index).dtype
+
     def __len__(self) -> int:
         return self.num_images if self.training else self.num_images * len(self.scales)
 
@@ -120,10 +127,30 @@ class ArbitraryScaleDataset(Dataset):
         meta = self.settings["meta_info_file"] if with_meta else None
         roots = [root.replace("{scale}", scale_text(scale)) for scale in self.scales] or [root]
         try:
-            opened = {root: open_source(root, kind, meta, self.settings["channels"]) for root in dict.fromkeys(roots)}
+            expected = self.settings["channels"], self.settings["value_range"]
+            opened = {root: open_source(root, kind, meta, *expected) for root in dict.fromkeys(roots)}
+            for source in opened.values():
+                self._check_values(source)
         except LIIFError as error:
             raise LIIFError(f"{self.where}: {key}: {error}") from None
         return [opened[root] for root in roots]
+
+    def _check_values(self, source: ImageSource) -> None:
+        """Raise for the first image that does not fit the options.
+
+        Where `value_range` is set, images are read up to CHECKED_BYTES; the others are checked when they are used.
+        """
+        skip, read = self.settings.get("on_corrupt") == "skip", 0
+        for index in range(len(source) if source.value_range is not None else 1):
+            try:
+                source.header(index)
+                if source.value_range is not None:
+                    read += source.read(index).nbytes
+            except LIIFError as error:
+                if isinstance(error, WrongData) or not skip:
+                    raise
+            if read > CHECKED_BYTES:
+                return
 
     def sampler_size(self) -> int:
         """Number of samples in an epoch of BasicSR's EnlargedSampler, over all processes."""
@@ -170,6 +197,8 @@ class ArbitraryScaleDataset(Dataset):
         for candidate in candidates():
             try:
                 return self._training_item(candidate)
+            except WrongData:
+                raise
             except LIIFError as error:
                 self.skipped += 1
                 logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
@@ -203,7 +232,7 @@ class ArbitraryScaleDataset(Dataset):
         try:
             return source.size(index)
         except LIIFError as error:
-            if self.settings.get("on_corrupt") == "skip":
+            if self.settings.get("on_corrupt") == "skip" and not isinstance(error, WrongData):
                 return None
             raise LIIFError(f"{self.where}: {error}") from None
 

@@ -1,4 +1,4 @@
-"""Convert image files to RGB or gray pixels, and pixels to tensors."""
+"""Convert image files to pixels in their own depth, and pixels to tensors."""
 from __future__ import annotations
 
 import struct
@@ -6,82 +6,146 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
-import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
 
+from liif_basicsr.data.values import ValueFile, open_values
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import PNG_SIGNATURE, open_image, without_metadata
+from liif_basicsr.images.formats import PNG_SIGNATURE, UNREADABLE_DEPTH, decode_deep, open_image, without_metadata
+from liif_basicsr.images.reading import _max_value as max_value
+from liif_basicsr.images.tiff import _unassociate as unassociate
 
 REMEDY = "replace or remove it"
 PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Number of channels, and of those that are not alpha, by Pillow's mode; of all other modes both are 3.
+CHANNELS = {"1": (1, 1), "L": (1, 1), "I": (1, 1), "I;16": (1, 1), "I;16B": (1, 1), "LA": (2, 1), "La": (2, 1),
+            "RGBA": (4, 3), "RGBa": (4, 3), "PA": (4, 3)}  # fmt: skip
+PNG_CHANNELS = {0: (1, 1), 2: (3, 3), 3: (3, 3), 4: (2, 1), 6: (4, 3)}  # by color type
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# Ranges of pictures; the values of other types have no known range.
+RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.uint16): (0, 65535)}
+
+
+class WrongData(LIIFError):
+    """An intact file that differs from what the options say. It is never skipped."""
+
+
+class Header(NamedTuple):
+    """What a file says about its pixels: (H, W) and their type."""
+
+    size: tuple[int, int]
+    dtype: np.dtype
 
 
 def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
     """Decode an image file.
 
-    Gray and palette images become RGB, alpha is dropped, and 16-bit values keep their upper 8 bits. Metadata is
+    With 3 channels, gray pictures and palettes become RGB. Alpha is dropped unless `channels` counts it. Metadata is
     ignored, even if it is damaged; so is the EXIF orientation, as in the official code.
 
     Args:
         content: the file's bytes.
         name: the file's name in error messages.
-        channels: 3 for RGB, 1 for gray.
+        channels: number of channels that the file must have.
 
     Returns:
-        uint8 array (H, W, channels).
+        Array (H, W, channels) in the depth of the file: uint8, uint16, or another integer or float type.
 
     Raises:
-        LIIFError: the file is corrupt, truncated, too large, not an image, a TIFF whose values are not unsigned
-            integers of at most 16 bits, or a color image although `channels` is 1.
+        LIIFError: the file is corrupt, truncated, too large, not an image, or has other channels.
     """
-    content = without_metadata(content)
     with _naming(name):
-        planes = _separate_planes(content) if content.startswith(TIFF_SIGNATURES) and channels == 3 else None
-        if planes is not None:
-            return planes
+        values = open_values(BytesIO(content))
+        if values is not None:
+            return _decode_values(values, channels)
+        content = without_metadata(content)
         with open_image(BytesIO(content), REMEDY) as image:
-            _check_channels(image, channels)
-            if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
-                gray = (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(gray[..., None], channels, axis=2)
-            mode = "RGB" if channels == 3 else "L"
+            if content.startswith(PNG_HEADER) and content[24] == 16:
+                image.load()  # finds damage, which OpenCV ignores
+                stored, colors = PNG_CHANNELS[content[25]]
+                _check_channels(stored, colors, channels)
+                pixels = decode_deep(content, (image.height, image.width))
+                pixels = pixels[..., [0, -1][:stored]] if colors == 1 else pixels  # OpenCV repeats gray before alpha
+                return _select(pixels, colors, channels)
+            _check_picture(image, channels)
+            if image.mode.startswith("I"):  # a PGM of 16 bits
+                return np.repeat(np.asarray(image).astype(np.uint16)[..., None], channels, axis=2)
+            mode = MODES[channels]
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
             return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def size_of(path: str | Path, channels: int = 3) -> tuple[int, int]:
-    """Return (H, W) of an image file from its header. `channels` is as for `decode`.
+def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
+    """Read the header of an image file. `channels` is as for `decode`.
 
     Raises:
         LIIFError: as `decode`.
     """
-    with _naming(str(path)), open(path, "rb") as file:
+    with _naming(name):
         head = file.read(33)
         file.seek(0)
-        if head.startswith(PNG_HEADER) and len(head) == 33 and channels == 3:
-            width, height, crc = struct.unpack(">II5xI", head[16:])
-            if width and height and crc == zlib.crc32(head[12:29]):
-                return height, width
-        page = _tiff_page(file) if head.startswith(TIFF_SIGNATURES) else None
-        if page is not None and channels == 3:
-            return page.imagelength, page.imagewidth
+        if head.startswith(PNG_HEADER) and len(head) == 33:
+            width, height, bits, color, crc = struct.unpack(">IIBB3xI", head[16:])
+            if width and height and crc == zlib.crc32(head[12:29]) and color in PNG_CHANNELS:
+                _check_channels(*PNG_CHANNELS[color], channels)
+                return Header((height, width), np.dtype(np.uint16 if bits == 16 else np.uint8))
+        values = open_values(file)
+        if values is not None:
+            _check_values(values, channels)
+            return Header(values.shape[:2], values.dtype)
         with open_image(file, REMEDY) as image:
-            _check_channels(image, channels)
-            return image.height, image.width
+            _check_picture(image, channels)
+            deep = image.mode.startswith("I")
+            return Header((image.height, image.width), np.dtype(np.uint16 if deep else np.uint8))
 
 
-def _check_channels(image: Image.Image, channels: int) -> None:
-    """Raise for a color image if `channels` is 1."""
-    gray = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-    if channels == 1 and not gray:
-        raise LIIFError(f"is {image.mode}, but channels is 1; convert it to gray, or remove channels")
+def _decode_values(values: ValueFile, channels: int) -> np.ndarray:
+    colors = _check_values(values, channels)
+    pixels = values.read()
+    if channels < pixels.shape[2] and values.alpha == "associated" and pixels.dtype.kind == "u":
+        pixels = unassociate(pixels)
+    return _select(pixels, colors, channels)
+
+
+def _select(pixels: np.ndarray, colors: int, channels: int) -> np.ndarray:
+    """Drop alpha, or repeat gray, if there are not as many channels as expected."""
+    if pixels.shape[2] != channels:
+        pixels = pixels[..., :colors]
+    return np.ascontiguousarray(pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2))
+
+
+def _check_picture(image: Image.Image, channels: int) -> None:
+    """Raise unless an image that Pillow reads has as many channels as expected, of at most 8 bits if in color."""
+    if image.format == "PPM" and image.mode == "RGB" and max_value(image) > 255:
+        raise LIIFError(UNREADABLE_DEPTH)
+    _check_channels(*CHANNELS.get(image.mode, (3, 3)), channels)
+
+
+def _check_values(values: ValueFile, channels: int) -> int:
+    """Return the number of channels that are not alpha; raise unless there are as many as expected."""
+    stored = values.shape[2]
+    colors = stored - (values.alpha is not None)
+    hint = "; arrays are (H, W, C)" if values.shape[0] == channels != stored else ""
+    _check_channels(stored, colors, channels, picture=values.dtype in RANGES, hint=hint)
+    return colors
+
+
+def _check_channels(stored: int, colors: int, channels: int, picture: bool = True, hint: str = "") -> None:
+    """Raise unless a file can be read as `channels`.
+
+    Args:
+        stored: number of channels in the file.
+        colors: number of them that are not alpha.
+        picture: whether gray may become RGB.
+    """
+    if channels not in (stored, colors) and not (picture and channels == 3 and colors == 1):
+        count = f"{stored} channel{'s' * (stored > 1)}{' with alpha' * (stored > colors)}"
+        remedy = hint or f"; write channels: {colors}, or convert the file"
+        raise WrongData(f"has {count}, but channels is {channels}{remedy}")
 
 
 @contextmanager
@@ -90,63 +154,52 @@ def _naming(name: str) -> Iterator[None]:
     try:
         yield
     except LIIFError as error:
-        raise LIIFError(f"{name} {error}") from None
+        raise type(error)(f"{name} {error}") from None
     except OSError as error:
         raise LIIFError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
-def _tiff_page(file: IO[bytes]) -> tifffile.TiffPage | None:
-    """Return the first page of a TIFF; None if its directory is damaged, which Pillow reports.
+def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
+    """Map pixels to [0, 1] as float32. Pictures of 8 bits stay uint8, which `to_tensor` divides by 255.
 
-    Raises:
-        LIIFError: the values have no known range; Pillow would read them as black, clipped or not at all.
+    Args:
+        value_range: the values that become 0 and 1; None is the whole range of uint8 or uint16.
     """
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages.first
-            dtype = page.dtype
-    except Exception:
-        return None
-    finally:
-        file.seek(0)
-    if dtype is None or dtype.kind not in "ub" or dtype.itemsize > 2:
-        raise LIIFError(f"has {dtype} values; convert it to unsigned integers of 8 or 16 bits")
-    return page
+    if image.dtype == np.uint8 and value_range in (None, RANGES[image.dtype]):
+        return image
+    low, high = value_range or RANGES[image.dtype]
+    return (np.subtract(image, low, dtype=np.float64) / (high - low)).astype(np.float32)
 
 
-def _separate_planes(content: bytes) -> np.ndarray | None:
-    """Decode an uncompressed TIFF that stores each channel on its own, which Pillow misreads at 16 bits.
+def from_unit(image: np.ndarray, dtype: np.dtype, value_range: tuple[float, float] | None) -> np.ndarray:
+    """Map [0, 1] back to the data's own range and type, clamped and rounded to integers. Floats become float32."""
+    unit = image.clip(0, 1)
+    if value_range is None:
+        return (unit * RANGES[dtype][1]).round().astype(dtype)
+    low, high = value_range
+    values = low + unit.astype(np.float64) * (high - low)
+    return values.astype(np.float32) if dtype.kind == "f" else values.round().astype(dtype)
 
-    Returns:
-        uint8 array (H, W, 3), RGB; None for any other TIFF.
-    """
-    page = _tiff_page(BytesIO(content))
-    if page is None or page.samplesperpixel < 3 or page.photometric != tifffile.PHOTOMETRIC.RGB:
-        return None
-    if page.planarconfig != tifffile.PLANARCONFIG.SEPARATE or page.compression != tifffile.COMPRESSION.NONE:
-        return None
-    try:
-        planes = tifffile.imread(BytesIO(content), key=0)
-    except Exception as error:  # damage beyond the directory
-        raise LIIFError(f"is corrupt ({str(error)[:120]}); {REMEDY}") from None
-    most = np.iinfo(planes.dtype).max
-    if page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,):  # colors are multiplied by alpha
-        planes = (planes * (most / np.maximum(planes[3:4], 1))).clip(0, most).round().astype(planes.dtype)
-    planes = planes[:3] >> 8 if planes.dtype == np.uint16 else planes[:3]
-    return np.ascontiguousarray(planes.transpose(1, 2, 0).astype(np.uint8))
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Round a picture to 8 bits: uint8 (unchanged), uint16, or float32 in [0, 1]."""
+    if image.dtype == np.uint8:
+        return image
+    return from_unit(image if image.dtype == np.float32 else to_unit(image, None), np.dtype(np.uint8), None)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """Convert uint8 pixels (..., C) to float32 in [0, 1] of the same shape."""
+    """Convert uint8 pixels, or float32 pixels in [0, 1], to a float32 tensor in [0, 1] of the same shape."""
     # Always a copy: NumPy calls a view of a single pixel contiguous, even with negative strides.
-    return torch.from_numpy(np.array(image, order="C")).float().div_(255)
+    tensor = torch.from_numpy(np.array(image, order="C"))
+    return tensor.float().div_(255) if image.dtype == np.uint8 else tensor
 
 
 def to_image_tensor(image: np.ndarray) -> Tensor:
-    """Convert a uint8 array (H, W, C) to a float32 tensor (C, H, W) in [0, 1]."""
+    """Convert uint8 pixels, or float32 pixels in [0, 1], from (H, W, C) to a float32 tensor (C, H, W) in [0, 1]."""
     return to_tensor(image.transpose(2, 0, 1))
 
 
 def to_pixels(image: Tensor) -> np.ndarray:
-    """Convert a CPU tensor (3, H, W) to a uint8 array (H, W, 3), clamped to [0, 1] and rounded."""
+    """Convert a CPU tensor (C, H, W) to a uint8 array (H, W, C), clamped to [0, 1] and rounded."""
     return image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()

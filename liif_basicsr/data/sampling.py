@@ -34,22 +34,32 @@ def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> n
 
 
 def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink a contiguous uint8 image to `size` (h, w) with Pillow's bicubic: antialiased, rounded to 8 bits."""
+    """Shrink a contiguous image (H, W, C) to `size` (h, w) with Pillow's antialiased bicubic.
+
+    A uint8 image stays uint8, rounded, as in the official code. A float32 image in [0, 1] is clamped and not rounded.
+    """
     return downsample_part(image, (0, 0), (image.shape[0], image.shape[1]), size)
 
 
 def downsample_part(
     image: np.ndarray, corner: tuple[int, int], part: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """Shrink the `part` (h, w) at `corner` (top, left) of a contiguous uint8 image to `size`, as `downsample` does.
+    """Shrink the `part` (h, w) at `corner` (top, left) of a contiguous image to `size`, as `downsample` does.
 
     The result equals a crop of the whole downsampled image: pixels around the part count, too.
     """
     (top, left), (height, width) = corner, part
     box = (left, top, left + width, top + height)
-    pixels = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    resized = np.asarray(pixels.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
-    return resized.reshape(*size, image.shape[2])
+
+    def resize(pixels: np.ndarray) -> np.ndarray:
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
+
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return resize(image)
+    # Band by band: Pillow has no other images of floats, and multiplies the bands of its RGBA by the fourth.
+    bands = np.stack([resize(image[..., band]) for band in range(image.shape[2])], axis=-1)
+    return bands if image.dtype == np.uint8 else bands.clip(0, 1)
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
@@ -98,7 +108,8 @@ def sample_pixels(image: np.ndarray, count: int, rng: np.random.Generator) -> tu
     """Draw pixels without replacement.
 
     Args:
-        image: uint8 (H, W, C), also a view with negative strides; H * W must be at least `count`.
+        image: uint8, or float32 in [0, 1], (H, W, C), also a view with negative strides; H * W must be at least
+            `count`.
 
     Returns:
         coord: (count, 2) float32, (y, x) of the pixel centers in [-1, 1].

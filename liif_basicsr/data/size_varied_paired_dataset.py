@@ -55,14 +55,15 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         """Return low resolution and resized ground truth of image `index`, and the ground truth's path."""
         low, high, final = (self.settings[key] for key in ("size_min", "size_max", "gt_size"))
         size = round(low + (high - low) * (index / max(self.num_images - 1, 1)))
-        gt = downsample(self.gt[0].read(index), (size, size))
+        gt = downsample(self.gt[0].to_unit(self.gt[0].read(index)), (size, size))
         if final is not None:
             gt = downsample(gt, (final, final))
-        return self.lq[0].read(index), gt, self.gt[0].path(index)
+        return self.lq[0].to_unit(self.lq[0].read(index)), gt, self.gt[0].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return low resolution and ground truth of image `index`."""
-        return self.lq[0].read(index), self.gt[0].read(index)
+        lq, gt = (source.to_unit(source.read(index)) for source in (self.lq[0], self.gt[0]))
+        return lq, gt
 
     def _names(self) -> list[str]:
         """Return the names of the images of the split, as the sources know them."""

@@ -11,19 +11,25 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from functools import cache
+from io import BytesIO
 from os import path as osp
-from typing import Any
+from typing import IO, Any
 
 import lmdb
 import numpy as np
 from basicsr.utils import FileClient
 
-from liif_basicsr.data.decode import decode, size_of
+from liif_basicsr.data.decode import RANGES, Header, WrongData, decode, read_header, to_unit
 from liif_basicsr.data.download_hints import PREPARE, download_hint
+from liif_basicsr.data.values import VALUE_SUFFIXES
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.formats import SUFFIXES
 
 logger = logging.getLogger("basicsr")
+
+DATA_SUFFIXES = (*SUFFIXES, *VALUE_SUFFIXES)
+# A `value_range` that accepts any finite numbers.
+ANY_RANGE = (-np.inf, np.inf)
 
 # Photographs that `upscale` reads, but the datasets do not.
 UNREAD_PHOTOS = (".avif", ".heic", ".heif")
@@ -38,10 +44,12 @@ class ImageSource:
         root: the folder, LMDB or pixel file.
         names: names of the images.
         sizes: (H, W) of the images whose size is known.
-        channels: channels of decoded images, 3 (RGB) or 1 (gray).
+        channels: number of channels of every image.
+        value_range: the values that become 0 and 1; None is the whole range of uint8 or uint16.
     """
 
     channels = 3
+    value_range: tuple[float, float] | None = None
 
     def __init__(self, root: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> None:
         if not names:
@@ -63,25 +71,66 @@ class ImageSource:
         """(H, W) of an image, without decoding it."""
         name = self.names[index]
         if name not in self.sizes:
-            self.sizes[name] = size_of(self.path(index), self.channels)
+            self.sizes[name] = self.header(index).size
         return self.sizes[name]
+
+    def open(self, index: int) -> IO[bytes]:
+        """Open an image file."""
+        return BytesIO(self.content(index))
+
+    def header(self, index: int) -> Header:
+        """Size and type of an image, without decoding it.
+
+        Raises:
+            LIIFError: the header is corrupt, or the image has other channels or values of unknown range.
+        """
+        with self.open(index) as file:
+            header = read_header(file, self.path(index), self.channels)
+        self._check_type(header.dtype, index)
+        return header
 
     def read(self, index: int) -> np.ndarray:
         """Decode an image.
 
         Returns:
-            uint8 array (H, W, C), RGB or gray, read-only.
+            Array (H, W, channels) in the depth of the file, read-only.
 
         Raises:
-            LIIFError: the image is missing, corrupt, in color although `channels` is 1, or not as large as
-                the meta file says.
+            LIIFError: the image is missing or corrupt, has other channels, NaN or values outside `value_range`, or is
+                not as large as the meta file says.
         """
         image = decode(self.content(index), self.path(index), self.channels)
         expected = self.sizes.get(self.names[index])
         if expected not in (None, image.shape[:2]):
             found = f"is {image.shape[:2]}, but its meta file says {expected}"
             raise LIIFError(f"{self.path(index)} {found}; make the meta file again")
+        self._check_type(image.dtype, index)
+        if self.value_range is not None:
+            self._check_values(image, *self.value_range, index)
         return image
+
+    def to_unit(self, image: np.ndarray) -> np.ndarray:
+        """Map an image, or a part of it, to [0, 1]; see `decode.to_unit`."""
+        return to_unit(image, self.value_range)
+
+    def _check_type(self, dtype: np.dtype, index: int) -> None:
+        if self.value_range is None and dtype not in RANGES:
+            raise WrongData(f"{self.path(index)} has {dtype} values, whose range is unknown; write value_range: "
+                            "[low, high], the values that become 0 and 1")  # fmt: skip
+
+    def _check_values(self, image: np.ndarray, low: float, high: float, index: int) -> None:
+        if image.dtype.kind in "ui" and np.isinf(high):
+            return
+        least, most = image.min(), image.max()  # NaN if one of the values is
+        if low <= least and most <= high and np.isfinite([least, most]).all():
+            return
+        bad = np.argwhere(~np.isfinite(image))
+        if len(bad):
+            row, column, channel = bad[0]
+            raise LIIFError(f"{self.path(index)} holds {image[row, column, channel]} at row {row}, column {column}; "
+                            "fill missing values, or remove the file")  # fmt: skip
+        raise WrongData(f"{self.path(index)} has values from {least:g} to {most:g}, outside of value_range: "
+                        f"[{low:g}, {high:g}]; widen it, or clip the values")  # fmt: skip
 
     def has(self, name: str) -> bool:
         """Whether the source holds an image of this name."""
@@ -110,7 +159,7 @@ class DiskSource(ImageSource):
 
     def __init__(self, root: str) -> None:
         files = sorted(entry.name for entry in os.scandir(root) if entry.name[0] != ".")
-        names = [name for name in files if name.lower().endswith(SUFFIXES)]
+        names = [name for name in files if name.lower().endswith(DATA_SUFFIXES)]
         photos = [name for name in files if name.lower().endswith(UNREAD_PHOTOS)]
         if photos:
             logger.warning(f"{root}: {len(photos)} AVIF or HEIC files, such as {photos[0]}, are not used; convert them")
@@ -118,7 +167,14 @@ class DiskSource(ImageSource):
 
     def has(self, name: str) -> bool:
         """Whether the folder or a subfolder holds an image file of this name."""
-        return name.lower().endswith(SUFFIXES) and osp.isfile(osp.join(self.root, name))
+        return name.lower().endswith(DATA_SUFFIXES) and osp.isfile(osp.join(self.root, name))
+
+    def open(self, index: int) -> IO[bytes]:
+        """Open an image file."""
+        try:
+            return open(self.path(index), "rb")
+        except OSError as error:
+            raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
 
     def content(self, index: int) -> bytes:
         """Bytes of an image file."""
@@ -164,6 +220,10 @@ class PixelSource(ImageSource):
         if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
             raise LIIFError(f"{data} is missing or cut short: it should hold {ends[-1]} bytes; make it again")
 
+    def header(self, index: int) -> Header:
+        """Size and type of an image."""
+        return Header(self.sizes[self.names[index]], np.dtype(np.uint8))
+
     def read(self, index: int) -> np.ndarray:
         """View of an image: uint8 (H, W, 3), RGB, read-only."""
         name = self.names[index]
@@ -174,25 +234,32 @@ class PixelSource(ImageSource):
 KINDS: dict[str, Callable[[str], ImageSource]] = {"disk": DiskSource, "lmdb": LmdbSource, "pixels": PixelSource}
 
 
-def open_source(root: str, kind: str, meta_info_file: str | None = None, channels: int = 3) -> ImageSource:
+def open_source(
+    root: str,
+    kind: str,
+    meta_info_file: str | None = None,
+    channels: int = 3,
+    value_range: tuple[float, float] | None = None,
+) -> ImageSource:
     """Open a folder (`disk`), an `lmdb` or `pixels`.
 
     Args:
         root: the folder or LMDB.
         kind: a key of KINDS.
         meta_info_file: selects and orders the images.
-        channels: 3 for RGB, 1 for gray. Pixel files hold RGB.
+        channels, value_range: see ImageSource. Pixel files hold 8-bit RGB.
 
     Raises:
-        LIIFError: the source does not exist, is empty or corrupt, lacks an image of the meta file, or holds RGB
-            although `channels` is 1.
+        LIIFError: the source does not exist, is empty or corrupt, lacks an image of the meta file, or holds 8-bit RGB
+            although something else is expected.
     """
-    if kind == "pixels" and channels != 3:
-        raise LIIFError(f"{root} holds RGB, but channels is {channels}; use a folder or an LMDB of gray images")
+    if kind == "pixels" and (channels != 3 or value_range not in (None, ANY_RANGE)):
+        option = f"channels is {channels}" if channels != 3 else "value_range is set"
+        raise WrongData(f"{root} holds 8-bit RGB, but {option}; use a folder or an LMDB")
     if not osp.isdir(root):
         raise LIIFError(f"{root} does not exist; {download_hint(root)}")
     source = KINDS[kind](root)
-    source.channels = channels
+    source.channels, source.value_range = channels, value_range
     if meta_info_file is not None:
         names, sizes = read_meta(meta_info_file, suffix=kind == "disk", known=source.names)
         source = source.selected(names, meta_info_file)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
@@ -70,25 +71,30 @@ def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[s
 
 
 def measure(
-    output: Tensor, gt: Tensor, metrics: Mapping[str, Mapping[str, Any]], protocol: Mapping[str, Any]
+    output: Tensor,
+    gt: Tensor,
+    metrics: Mapping[str, Mapping[str, Any]],
+    protocol: Mapping[str, Any],
+    rounded: bool = True,
 ) -> list[float]:
     """Measure one image.
 
     Args:
-        output, gt: (1, C, H, W) in [0, 1], RGB or gray.
+        output, gt: (1, C, H, W) in [0, 1]. Only RGB has a luma: other images are compared as they are.
         metrics: the `val: metrics` block; its options override the protocol's.
         protocol: see `protocol_options`.
+        rounded: round the images to 8 bits for BasicSR's metrics, as BasicSR does; otherwise pass them as floats.
 
     Returns:
         One value per metric.
     """
     floats = {"img": output.clamp(0, 1), "img2": gt}
-    images = {key: tensor2img([value]) for key, value in floats.items()}
+    images = {key: _as_array(value, rounded) for key, value in floats.items()}
     values = []
     for name, opt in metrics.items():
         options = metric_options(opt, protocol)
-        if gt.shape[1] == 1 and "test_y_channel" in options:
-            options["test_y_channel"] = False  # gray is compared as it is
+        if gt.shape[1] != 3 and "test_y_channel" in options:
+            options["test_y_channel"] = False
         if 2 * options.get("crop_border", 0) >= min(gt.shape[-2:]):
             size, border = f"{gt.shape[-2]}x{gt.shape[-1]}", options["crop_border"]
             raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}")
@@ -96,6 +102,15 @@ def measure(
         with errors_in(f"val: metrics: {name}"):
             values.append(float(calculate_metric(floats if takes_floats else images, options)))
     return values
+
+
+def _as_array(image: Tensor, rounded: bool) -> np.ndarray:
+    """Convert an image (1, C, H, W) to an array in [0, 255] for BasicSR's metrics: (H, W), BGR, or (H, W, C)."""
+    if rounded and image.shape[1] in (1, 3):
+        return tensor2img([image])
+    pixels = image[0].double().cpu().permute(1, 2, 0).numpy() * 255
+    pixels = pixels.round().astype(np.uint8) if rounded else pixels
+    return pixels[..., ::-1] if pixels.shape[2] == 3 else pixels
 
 
 def metric_options(opt: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:

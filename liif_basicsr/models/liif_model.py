@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger, imwrite, set_random_seed, tensor2img
+from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -22,9 +22,12 @@ from tqdm import tqdm
 from liif_basicsr.config import training
 from liif_basicsr.config.base import validate, with_defaults
 from liif_basicsr.config.file import check_top_level
+from liif_basicsr.data.decode import from_unit
+from liif_basicsr.data.encode import encode_png, encode_tiff, fits_png
 from liif_basicsr.devices import autocast, compiler_errors, gpu_memory_errors, tf32
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation import validation as val
+from liif_basicsr.files import write
 from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.models import checkpoints, options, pipeline
 from liif_basicsr.models.losses import as_images, build_losses, check_losses, loss_options, samples_windows
@@ -353,11 +356,13 @@ class LIIFModel(SRModel):
         progress = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=silent)
         for index, data in zip(indices, progress, strict=True):
             k, number = divmod(index, per_scale)
-            measured = self._validate_one(dataset, scales[k], data)
+            dtype = dataset.dtype(k, number) if hasattr(dataset, "dtype") else np.dtype(np.uint8)
+            measured = self._validate_one(dataset, scales[k], data, dtype)
             values[index] = torch.tensor(measured, dtype=torch.float64)
             if save_img:
                 name = names[k][number] if names else osp.splitext(osp.basename(data["lq_path"][0]))[0]
-                self._save_image(val.set_label(dataset.opt["name"], scales[k]), name, current_iter)
+                label = val.set_label(dataset.opt["name"], scales[k])
+                self._save_image(label, name, current_iter, dtype, dataset.opt.get("value_range"))
         values = val.sum_over_ranks(values)
         if metrics:
             for k, scale in enumerate(scales):
@@ -365,8 +370,10 @@ class LIIFModel(SRModel):
                 label = val.set_label(dataset.opt["name"], scale)
                 self._report(label, dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
 
-    def _validate_one(self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any]) -> list[float]:
-        """Render one image and return its metrics."""
+    def _validate_one(
+        self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any], dtype: np.dtype
+    ) -> list[float]:
+        """Render one image and return its metrics; `dtype` is that of the ground truth in its file."""
         self.feed_data(data)
         gt, metrics = data.get("gt"), self.val_opt["metrics"]
         self.test(tuple(gt.shape[-2:]) if gt is not None else None)
@@ -376,7 +383,7 @@ class LIIFModel(SRModel):
             raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with")
         ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
         protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
-        return val.measure(self.output, self.gt, metrics, protocol)
+        return val.measure(self.output, self.gt, metrics, protocol, rounded=dtype == np.uint8)
 
     @master_only
     def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
@@ -391,10 +398,18 @@ class LIIFModel(SRModel):
         if not self.is_train:
             val.write_table(self.opt["path"]["results_root"], self.results)
 
-    def _save_image(self, label: str, name: str, current_iter: int | str) -> None:
+    def _save_image(
+        self, label: str, name: str, current_iter: int | str, dtype: np.dtype, value_range: Any
+    ) -> None:
+        """Save the output in the type and unit of the data: as PNG, or as TIFF if PNG cannot hold it."""
         suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
-        folder = osp.join(self.opt["path"]["visualization"], label)
-        imwrite(tensor2img([self.output]), osp.join(folder, f"{name}_{suffix}.png"))
+        path = Path(self.opt["path"]["visualization"], label, f"{name}_{suffix}")
+        image = from_unit(self.output[0].float().cpu().permute(1, 2, 0).numpy(), dtype, value_range)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if fits_png(image):
+            write(path.with_name(f"{path.name}.png"), encode_png(image, 1))
+        else:
+            write(path.with_name(f"{path.name}.tif"), encode_tiff(image))
 
     # Checkpoints ---------------------------------------------------------------------------------------------
 
@@ -406,6 +421,7 @@ class LIIFModel(SRModel):
         except LIIFError as error:
             raise LIIFError(f"path: pretrain_{block}: {error}") from None
         checkpoints.check_block(data.get(block), self.opt[block], block, load_path, strict)
+        options.check_value_range(data.get("value_range"), self.opt, load_path)
         bare, logger = self.get_bare_model(net), get_root_logger()
         used, left_out = checkpoint.load_params(bare, data, load_path, param_key, strict)
         if used != param_key:
@@ -454,6 +470,9 @@ class LIIFModel(SRModel):
         keys = param_key if isinstance(param_key, list) else [param_key]
         block = net_label.replace("net", "network", 1)
         data: dict[str, Any] = {block: checkpoint.plain(self.opt[block])}
+        value_range = self.opt["datasets"]["train"].get("value_range")
+        if value_range is not None and block == "network_g":
+            data["value_range"] = checkpoint.plain(value_range)
         for key, one in zip(keys, nets, strict=True):
             data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
             self._check_finite(data[key])

@@ -50,6 +50,22 @@ def check_channels(opt: Mapping[str, Any]) -> None:
                 )
 
 
+def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
+    """Compare the `value_range` of a checkpoint, or None, with those of the datasets; log a warning if one differs.
+
+    Raises:
+        LIIFError: a resumed training has another one.
+    """
+    for phase, block in (opt.get("datasets") or {}).items():
+        own = block.get("value_range")
+        if saved is None or own is not None and list(own) == list(saved):
+            continue
+        problem = f"datasets: {phase}: value_range: {path} was trained with {list(saved)}, the options have {own}"
+        if opt["path"].get("resume_state") and phase == "train":
+            raise LIIFError(f"{problem}; set value_range: {list(saved)}")
+        get_root_logger().warning(f"{problem}.")
+
+
 def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
     """Raise LIIFError unless the options in `logger` are valid together and their packages are installed."""
     logger = validate(model, opt["logger"], "logger")

@@ -169,8 +169,7 @@ def test_corrupt_lmdb_entry_is_named(tmp_path: Path) -> None:
     maker = LmdbMaker(str(tmp_path / "set.lmdb"))
     maker.put(b"no image", "bad", (60, 60, 3))
     maker.close()
-    dataset = build(train_block(tmp_path / "set.lmdb"))
-    refused(lambda: dataset[0], "set.lmdb/bad", "corrupt")
+    refused(lambda: build(train_block(tmp_path / "set.lmdb")), "set.lmdb/bad", "corrupt")
 
 
 def test_skipped_images_are_counted_and_logged(photos: Path, lines: list[str]) -> None:

@@ -1,23 +1,33 @@
-"""Decoding of image files: damaged metadata, and TIFFs by their tags."""
+"""Decoding of image files: damaged metadata, depths, and numbers of channels."""
 from __future__ import annotations
 
 import io
+import itertools
 import struct
+import warnings
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from datafiles import build, noise_image, refused, train_block
+from datafiles import noise_image, refused
 from PIL import Image
 
-from liif_basicsr.data.decode import decode, size_of
+from liif_basicsr.data.decode import decode, read_header
 
 
 def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file:
+        return read_header(file, str(path)).size
 
 
 def chunk(kind: bytes, content: bytes, crc_error: int = 0) -> bytes:
@@ -59,30 +69,65 @@ def test_a_damaged_png_header_or_pixel_chunk_is_refused(tmp_path: Path) -> None:
     refused(lambda: size_of(tmp_path / "a.png"), "a.png", "corrupt")
 
 
-# TIFF ---------------------------------------------------------------------------------------------------------
+# Depth and channels -------------------------------------------------------------------------------------------
 
 
-def tiff(samples: np.ndarray, **options: object) -> bytes:
+def encoded(write: Callable[..., object], *args: Any, **options: Any) -> bytes:
     file = io.BytesIO()
-    tifffile.imwrite(file, samples, **options)
+    write(file, *args, **options)
     return file.getvalue()
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("byteorder", ["<", ">"])
-@pytest.mark.parametrize("planar", [True, False], ids=["planar", "interleaved"])
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("alpha", [None, "unassalpha", "unspecified"])
-def test_tiff_layouts(dtype: str, byteorder: str, planar: bool, compression: str | None, alpha: str | None) -> None:
+def numbers(dtype: str, channels: int) -> np.ndarray:
+    """Random values (20, 24, channels), of both signs if the type has one."""
     rng = np.random.default_rng(0)
-    samples = rng.integers(0, np.iinfo(dtype).max + 1, (20, 24, 4 if alpha else 3)).astype(dtype)
-    content = tiff(
-        samples.transpose(2, 0, 1) if planar else samples, photometric="rgb", byteorder=byteorder,
-        planarconfig="separate" if planar else "contig", compression=compression, predictor=bool(compression),
-        extrasamples=[alpha] if alpha else None,
-    )  # fmt: skip
-    expected = samples >> 8 if dtype == "uint16" else samples
-    assert np.array_equal(decode(content, "a.tif"), expected[..., :3])
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(0, 100, (20, 24, channels)).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, (20, 24, channels), dtype, endpoint=True)
+
+
+def header(content: bytes, channels: int) -> tuple[tuple[int, int], np.dtype]:
+    return tuple(read_header(io.BytesIO(content), "a", channels))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 8])
+def test_tiff_and_npy_keep_depth_and_bands(dtype: str, channels: int) -> None:
+    values = numbers(dtype, channels)
+    swapped = values.astype(values.dtype.newbyteorder(">"))
+    files = [encoded(np.save, array) for array in (values, np.asfortranarray(values), swapped)]
+    for planar, byteorder, compression in itertools.product((True, False), "<>", (None, "zlib")):
+        samples = values if channels > 1 else values[..., 0]
+        config = ("separate" if planar else "contig") if channels > 1 else None
+        files.append(encoded(
+            tifffile.imwrite, samples.transpose(2, 0, 1) if planar and config else samples, photometric="minisblack",
+            planarconfig=config, byteorder=byteorder, compression=compression,
+        ))  # fmt: skip
+    for content in files:
+        pixels = decode(content, "a", channels)
+        assert pixels.dtype == dtype and np.array_equal(pixels, values)
+        assert header(content, channels) == ((20, 24), np.dtype(dtype))
+
+
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 1), (".png", 3), (".png", 4), (".tif", 1), (".tif", 3)])
+def test_pictures_of_16_bits(tmp_path: Path, suffix: str, channels: int) -> None:
+    values = numbers("uint16", channels)
+    order = [2, 1, 0, 3][:channels] if channels > 1 else [0]
+    assert cv2.imwrite(str(tmp_path / f"a{suffix}"), values[..., order])
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    expected = {channels: values, 3: values[..., :3] if channels > 1 else values.repeat(3, axis=2)}
+    for count, pixels in expected.items():
+        assert np.array_equal(decode(content, "a", count), pixels)
+        assert header(content, count) == ((20, 24), np.dtype(np.uint16))
+
+
+def test_gray_with_alpha() -> None:
+    values = numbers("uint8", 2)
+    content = encoded(Image.fromarray(values).save, "PNG")
+    assert np.array_equal(decode(content, "a", 2), values)
+    assert np.array_equal(decode(content, "a", 1), values[..., :1])
+    assert np.array_equal(decode(content, "a"), values[..., :1].repeat(3, axis=2))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -92,19 +137,67 @@ def test_colors_are_divided_by_associated_alpha(dtype: str, planar: bool) -> Non
     colors = np.random.default_rng(0).integers(0, most, (20, 24, 3), endpoint=True)
     alpha = np.random.default_rng(1).integers(most // 2, most, (20, 24, 1), endpoint=True)
     samples = np.concatenate([np.rint(colors * (alpha / most)), alpha], axis=-1).astype(dtype)
-    content = tiff(
-        samples.transpose(2, 0, 1) if planar else samples, photometric="rgb", extrasamples=["assocalpha"],
-        planarconfig="separate" if planar else "contig",
+    content = encoded(
+        tifffile.imwrite, samples.transpose(2, 0, 1) if planar else samples, photometric="rgb",
+        extrasamples=["assocalpha"], planarconfig="separate" if planar else "contig",
     )  # fmt: skip
-    expected = colors >> 8 if dtype == "uint16" else colors
-    assert np.abs(decode(content, "a.tif") - expected).max() <= 3
+    assert np.abs(decode(content, "a.tif").astype(int) - colors).max() <= 3
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "int16", "uint32", "int32"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_tiffs_of_unknown_range_are_refused(tmp_path: Path, dtype: str, channels: int) -> None:
-    values = np.random.default_rng(0).random((60, 60, channels)[: 2 + (channels > 1)]) * 100
-    content = tiff(values.astype(dtype), photometric="rgb" if channels > 1 else "minisblack")
-    refused(lambda: decode(content, "a.tif"), f"a.tif has {dtype} values", "8 or 16 bits")
-    (tmp_path / "a.tif").write_bytes(content)
-    refused(lambda: build(train_block(tmp_path)), str(tmp_path / "a.tif"), f"{dtype} values")
+def test_white_is_zero() -> None:
+    values = numbers("uint16", 1)
+    content = encoded(tifffile.imwrite, values[..., 0], photometric="miniswhite")
+    assert np.array_equal(decode(content, "a", 1), 65535 - values)
+
+
+def test_exr(tmp_path: Path) -> None:
+    library = pytest.importorskip("OpenEXR")
+    values = numbers("float32", 4)
+    for names, stored in (("RGBA", values), ("RGB", values[..., :3]), ("Z", values[..., :1].astype(np.float16))):
+        planes = {name: stored[..., k].copy() for k, name in enumerate(names)}
+        library.File({}, planes).write(str(tmp_path / "a.exr"))
+        content = (tmp_path / "a.exr").read_bytes()
+        assert np.array_equal(decode(content, "a", len(names)), stored)
+        assert header(content, len(names))[0] == (20, 24)
+    assert np.array_equal(decode(content, "a", 1), stored)
+    refused(lambda: decode(content[:50], "a.exr", 1), "a.exr", "corrupt")
+
+
+def test_different_numbers_of_channels_are_refused() -> None:
+    bands = numbers("uint16", 4)
+    for array, channels, part in (
+        (bands, 3, "a has 4 channels, but channels is 3; write channels: 4, or convert the file"),
+        (bands[..., :1].astype(np.float32), 3, "a has 1 channel, but channels is 3; write channels: 1"),
+        (bands.transpose(2, 0, 1), 4, "a has 24 channels, but channels is 4; arrays are (H, W, C)"),
+    ):
+        content = encoded(np.save, array)
+        refused(partial(decode, content, "a", channels), part)
+        refused(partial(header, content, channels), part)
+    rgbx = encoded(tifffile.imwrite, bands, photometric="rgb", extrasamples=["unspecified"])
+    refused(lambda: decode(rgbx, "a", 3), "a has 4 channels, but channels is 3")
+    assert np.array_equal(decode(rgbx, "a", 4), bands)
+
+
+@pytest.mark.parametrize(("array", "part"), [
+    (np.zeros(5), "a has float64 values of shape (5,); expected numbers of shape (H, W) or (H, W, C)"),
+    (np.zeros((4, 5), bool), "a has bool values"),
+    (np.array([["a"]]), "a has <U1 values"),
+    (np.array([[{}]]), "a has object values"),
+])  # fmt: skip
+def test_arrays_that_are_no_images_are_refused(array: np.ndarray, part: str) -> None:
+    refused(lambda: decode(encoded(np.save, array), "a"), part)
+
+
+@pytest.mark.parametrize("length", [9, 100, 1000])
+def test_truncated_values_are_refused(length: int) -> None:
+    values = numbers("float32", 4)
+    for write in (np.save, partial(tifffile.imwrite, photometric="minisblack", planarconfig="contig")):
+        content = encoded(write, values)[:length]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow about the directory
+            refused(partial(decode, content, "a", 4), "a ")
+
+
+def test_several_pages_are_refused() -> None:
+    content = encoded(tifffile.imwrite, numbers("float32", 4).transpose(2, 0, 1), photometric="minisblack")
+    refused(lambda: decode(content, "a", 4), "a has several pages of one size", "one page with several bands")

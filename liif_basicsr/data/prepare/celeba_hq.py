@@ -6,9 +6,11 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from liif_basicsr.data.decode import to_uint8
 from liif_basicsr.data.download_hints import CELEBA_HQ
+from liif_basicsr.data.encode import encode_png
 from liif_basicsr.data.prepare.parallel import parallel_map
-from liif_basicsr.data.prepare.storing import atomic_folder, encode_png, keys, open_any
+from liif_basicsr.data.prepare.storing import atomic_folder, keys, open_any
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
@@ -49,7 +51,7 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
 
 def resized(source: ImageSource, index: int, size: int) -> bytes:
     """Resize an image as the official code's `resize.py` does, and encode it as PNG."""
-    image = source.read(index)
+    image = to_uint8(source.read(index))
     if image.shape[0] != image.shape[1] or image.shape[0] < size:
         found = f"{source.path(index)} is {image.shape[0]}x{image.shape[1]}"
         raise LIIFError(f"{found}, not a square of at least {size}x{size}; remove it")

@@ -15,10 +15,12 @@ import cv2
 import lmdb
 import numpy as np
 
+from liif_basicsr.data.decode import to_uint8
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.distillation_pairs import KINDS, RECORD, check_record, read_record
+from liif_basicsr.data.encode import encode_png
 from liif_basicsr.data.prepare.parallel import parallel_map
-from liif_basicsr.data.prepare.storing import LmdbFile, encode_png
+from liif_basicsr.data.prepare.storing import LmdbFile
 from liif_basicsr.data.sampling import crop, random_corner
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
@@ -101,7 +103,8 @@ class DistillationPairs(NamedTuple):
     def _crop(self, rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
         index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
         size = (self.gt_size, self.gt_size)
-        return crop(self.photos.read(index), random_corner(self.photos.size(index), size, rng), size)
+        corner = random_corner(self.photos.size(index), size, rng)
+        return to_uint8(crop(self.photos.read(index), corner, size))
 
 
 def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: int) -> int:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import skimage
 
-from liif_basicsr.data.decode import decode
+from liif_basicsr.data.decode import decode, to_uint8
 from liif_basicsr.data.download_hints import BENCHMARK, DIV2K
+from liif_basicsr.data.encode import encode_png
 from liif_basicsr.data.prepare.imresize import imresize
-from liif_basicsr.data.prepare.storing import Settings, atomic_folder, encode_png, open_any, store
+from liif_basicsr.data.prepare.storing import Settings, atomic_folder, open_any, store
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 
@@ -63,7 +64,7 @@ def quickstart(target: Path) -> None:
         store(photographs.selected(QUICKSTART_TRAIN, "quickstart"), target / "train.lmdb", Settings(crop=240, step=240))
     if not (target / "val").exists():
         held_out = photographs.selected(QUICKSTART_VAL, "quickstart")
-        _write(target / "val", held_out, held_out.read)
+        _write(target / "val", held_out, lambda index: to_uint8(held_out.read(index)))
 
 
 def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
@@ -86,7 +87,7 @@ def _write_benchmark(target: Path, which: int, images: ImageSource, lr_folder: P
 
 def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
     """Read or make low resolution, and crop the ground truth to a multiple of it."""
-    image, stem = images.read(index), osp.splitext(images.names[index])[0]
+    image, stem = to_uint8(images.read(index)), osp.splitext(images.names[index])[0]
     if lr_folder.is_dir():
         low = _read(lr_folder / f"X{scale}" / f"{stem}x{scale}.png")
     else:
@@ -100,6 +101,6 @@ def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple
 
 def _read(path: Path) -> np.ndarray:
     try:
-        return decode(path.read_bytes(), str(path))
+        return to_uint8(decode(path.read_bytes(), str(path)))
     except OSError as error:
         raise LIIFError(f"{path} cannot be read: {error.strerror}") from None

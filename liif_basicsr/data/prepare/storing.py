@@ -15,10 +15,10 @@ from os import path as osp
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import lmdb
 import numpy as np
 
+from liif_basicsr.data.encode import encode
 from liif_basicsr.data.prepare.parallel import Function, parallel_map
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
@@ -36,10 +36,11 @@ class Settings(NamedTuple):
     processes: int = 1
 
 
-def open_any(path: Path) -> ImageSource:
-    """Open a folder of images, an LMDB, or a folder of decoded pixels."""
+def open_any(path: Path, channels: int = 3, value_range: tuple[float, float] | None = None) -> ImageSource:
+    """Open a folder of images, an LMDB, or a folder of decoded pixels; see ImageSource."""
     files = {"data.mdb": "lmdb", "pixels.bin": "pixels"}
-    return open_source(str(path), next((kind for name, kind in files.items() if (path / name).exists()), "disk"))
+    kind = next((kind for name, kind in files.items() if (path / name).exists()), "disk")
+    return open_source(str(path), kind, None, channels, value_range)
 
 
 def store(source: ImageSource, target: Path, settings: Settings) -> int:
@@ -63,7 +64,7 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
                 for number, ((height, width), content) in enumerate(pieces, start=1):
                     key = name if settings.pixels else f"{name}_s{number:03d}"
                     file.write(key, content)
-                    lines.append(f"{key}.png ({height},{width},3) {settings.level}\n")
+                    lines.append(f"{key}.png ({height},{width},{source.channels}) {settings.level}\n")
         (folder / "meta_info.txt").write_text("".join(lines))
     return len(lines)
 
@@ -90,23 +91,14 @@ def starts(n: int, crop: int, step: int) -> list[int]:
 
 
 def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> list[Piece]:
-    """Cut an image into sub-images, row by row, as PNG. An axis shorter than `crop` stays whole."""
+    """Cut an image into sub-images, row by row. An axis shorter than `crop` stays whole."""
     image = source.read(index)
     windows = [
         image[top : top + crop, left : left + crop]
         for top in starts(image.shape[0], crop, step)
         for left in starts(image.shape[1], crop, step)
     ]
-    return [((window.shape[0], window.shape[1]), encode_png(window, level)) for window in windows]
-
-
-def encode_png(image: np.ndarray, level: int) -> bytes:
-    """Encode uint8 (H, W, 3) RGB as PNG."""
-    options = [cv2.IMWRITE_PNG_COMPRESSION, level]
-    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and newer: this filter decodes twice as fast at the same size
-        options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
-        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+    return [((window.shape[0], window.shape[1]), encode(window, level)) for window in windows]
 
 
 @contextmanager
@@ -177,6 +169,9 @@ def _work(settings: Settings) -> Function:
 
 def _pixels(source: ImageSource, index: int) -> list[Piece]:
     image = source.read(index)
+    if image.dtype != np.uint8 or image.shape[2] != 3:
+        found = f"has {image.shape[2]} channels of {image.dtype}"
+        raise LIIFError(f"{source.path(index)} {found}, but --pixels holds 8-bit RGB; leave out --pixels")
     return [(image.shape[:2], image.tobytes())]
 
 
