@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from liif_basicsr.config import datasets
 from liif_basicsr.config.base import validate
 from liif_basicsr.config.scales import scale_pair, scale_text
-from liif_basicsr.data.decode import WrongData, to_image_tensor
+from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.download_hints import PREPARE
 from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.data.sampling import augment, generator, sample_patch, sample_pixels, scaled_size
@@ -136,21 +136,24 @@ class ArbitraryScaleDataset(Dataset):
         return [opened[root] for root in roots]
 
     def _check_values(self, source: ImageSource) -> None:
-        """Raise for the first image that does not fit the options.
+        """Raise for the first image that does not fit the options; with `on_corrupt: skip`, only if none fits.
 
-        Where `value_range` is set, images are read up to CHECKED_BYTES; the others are checked when they are used.
+        Without `value_range` one header is enough. With it, values are read up to CHECKED_BYTES; other images are
+        checked when they are used.
         """
-        skip, read = self.settings.get("on_corrupt") == "skip", 0
-        for index in range(len(source) if source.value_range is not None else 1):
+        checked, first = 0, None
+        for index in range(len(source)):
             try:
                 source.header(index)
-                if source.value_range is not None:
-                    read += source.read(index).nbytes
+                checked += CHECKED_BYTES if source.value_range is None else source.read(index).nbytes
             except LIIFError as error:
-                if isinstance(error, WrongData) or not skip:
+                if self.settings.get("on_corrupt") != "skip":
                     raise
-            if read > CHECKED_BYTES:
+                first = first or error
+            if checked >= CHECKED_BYTES:
                 return
+        if first is not None and not checked:
+            raise first
 
     def sampler_size(self) -> int:
         """Number of samples in an epoch of BasicSR's EnlargedSampler, over all processes."""
@@ -197,8 +200,6 @@ class ArbitraryScaleDataset(Dataset):
         for candidate in candidates():
             try:
                 return self._training_item(candidate)
-            except WrongData:
-                raise
             except LIIFError as error:
                 self.skipped += 1
                 logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
@@ -232,7 +233,7 @@ class ArbitraryScaleDataset(Dataset):
         try:
             return source.size(index)
         except LIIFError as error:
-            if self.settings.get("on_corrupt") == "skip" and not isinstance(error, WrongData):
+            if self.settings.get("on_corrupt") == "skip":
                 return None
             raise LIIFError(f"{self.where}: {error}") from None
 

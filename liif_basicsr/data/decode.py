@@ -30,10 +30,6 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.uint16): (0, 65535)}
 
 
-class WrongData(LIIFError):
-    """An intact file that differs from what the options say. It is never skipped."""
-
-
 class Header(NamedTuple):
     """What a file says about its pixels: (H, W) and their type."""
 
@@ -145,7 +141,7 @@ def _check_channels(stored: int, colors: int, channels: int, picture: bool = Tru
     if channels not in (stored, colors) and not (picture and channels == 3 and colors == 1):
         count = f"{stored} channel{'s' * (stored > 1)}{' with alpha' * (stored > colors)}"
         remedy = hint or f"; write channels: {colors}, or convert the file"
-        raise WrongData(f"has {count}, but channels is {channels}{remedy}")
+        raise LIIFError(f"has {count}, but channels is {channels}{remedy}")
 
 
 @contextmanager
@@ -154,7 +150,7 @@ def _naming(name: str) -> Iterator[None]:
     try:
         yield
     except LIIFError as error:
-        raise type(error)(f"{name} {error}") from None
+        raise LIIFError(f"{name} {error}") from None
     except OSError as error:
         raise LIIFError(f"{name} cannot be read: {error.strerror or error}") from None
 

@@ -19,7 +19,7 @@ import lmdb
 import numpy as np
 from basicsr.utils import FileClient
 
-from liif_basicsr.data.decode import RANGES, Header, WrongData, decode, read_header, to_unit
+from liif_basicsr.data.decode import RANGES, Header, decode, read_header, to_unit
 from liif_basicsr.data.download_hints import PREPARE, download_hint
 from liif_basicsr.data.values import VALUE_SUFFIXES
 from liif_basicsr.errors import LIIFError
@@ -115,7 +115,7 @@ class ImageSource:
 
     def _check_type(self, dtype: np.dtype, index: int) -> None:
         if self.value_range is None and dtype not in RANGES:
-            raise WrongData(f"{self.path(index)} has {dtype} values, whose range is unknown; write value_range: "
+            raise LIIFError(f"{self.path(index)} has {dtype} values, whose range is unknown; write value_range: "
                             "[low, high], the values that become 0 and 1")  # fmt: skip
 
     def _check_values(self, image: np.ndarray, low: float, high: float, index: int) -> None:
@@ -129,7 +129,7 @@ class ImageSource:
             row, column, channel = bad[0]
             raise LIIFError(f"{self.path(index)} holds {image[row, column, channel]} at row {row}, column {column}; "
                             "fill missing values, or remove the file")  # fmt: skip
-        raise WrongData(f"{self.path(index)} has values from {least:g} to {most:g}, outside of value_range: "
+        raise LIIFError(f"{self.path(index)} has values from {least:g} to {most:g}, outside of value_range: "
                         f"[{low:g}, {high:g}]; widen it, or clip the values")  # fmt: skip
 
     def has(self, name: str) -> bool:
@@ -255,7 +255,7 @@ def open_source(
     """
     if kind == "pixels" and (channels != 3 or value_range not in (None, ANY_RANGE)):
         option = f"channels is {channels}" if channels != 3 else "value_range is set"
-        raise WrongData(f"{root} holds 8-bit RGB, but {option}; use a folder or an LMDB")
+        raise LIIFError(f"{root} holds 8-bit RGB, but {option}; use a folder or an LMDB")
     if not osp.isdir(root):
         raise LIIFError(f"{root} does not exist; {download_hint(root)}")
     source = KINDS[kind](root)

@@ -24,7 +24,7 @@ from faultsuite.processes import command, run
 from faultsuite.report import Part, why_not_clean
 from liif_basicsr.archs import build_network
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
-from liif_basicsr.data.prepare.storing import encode_png
+from liif_basicsr.data.encode import encode_png
 from liif_basicsr.data.source import open_source
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
@@ -169,7 +169,8 @@ def read_all(files: Path, part: Part) -> None:
         if path.name in errors:
             part.require(path.name, {"the line names it": path.name in errors[path.name]}, "reported in a line")
             continue
-        pixels = np.load(work / f"{path.name}.npy") / 255
+        pixels = np.load(work / f"{path.name}.npy")
+        pixels = pixels / np.iinfo(pixels.dtype).max
         seen = [other for other in as_others_see(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
         same = any(np.abs(other - pixels).mean() < 0.004 for other in seen)
         part.require(path.name, {"the right image": same}, "read as other programs see it")
