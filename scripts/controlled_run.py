@@ -1,30 +1,60 @@
-"""Repeat the paper's comparisons with short trainings that differ in one setting, and print their table.
+"""Compare networks or training settings by short trainings that differ in one setting, and print their table.
 
-    python scripts/controlled_run.py
+    python scripts/controlled_run.py paper
+    python scripts/controlled_run.py decoders
+    python scripts/controlled_run.py recipe
 
-The variants are LIIF, its ablations, MetaSR, and LIIF trained at one scale only. All use the seed, data, iterations and
-encoder of `options/train_controlled.yml`. An interrupted run continues with the first unfinished training.
+`paper` repeats comparisons of the LIIF paper: LIIF, its ablations, MetaSR, and LIIF trained at one scale only.
+`decoders` trains every network on one encoder, `recipe` one LIIF with different training settings. These two train with
+several seeds on one core and write their tables and figures into `docs/comparison.md`. An interrupted run continues
+with the first unfinished training.
 """
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
+import os
+import re
+import resource
+import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from io import BytesIO
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 import yaml
+from benchmarking.cases import LOW
+from benchmarking.timing import pairs
 
-from liif_basicsr.errors import LIIFError, run_script
+from liif_basicsr.archs import find_arch, list_archs
+from liif_basicsr.config.scales import scale_pair, scale_text
+from liif_basicsr.errors import LIIFError, run_script, suggest
+from liif_basicsr.evaluation.cost import multiply_adds
+from liif_basicsr.evaluation.formats import markdown_rows
+from liif_basicsr.evaluation.methods import open_method
 from liif_basicsr.evaluation.output import check_output
+from liif_basicsr.evaluation.results import Results, measure_all
+from liif_basicsr.evaluation.sets import EvalSet, open_sets
 from liif_basicsr.files import write
+from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.launch.options import read
+from liif_basicsr.launch.ranks import Ranks
 
 ROOT = Path(__file__).parents[1]
-OPTIONS = ROOT / "options" / "train_controlled.yml"
-# Name -> changed options; None removes an option. Source: paper, section 4.
-VARIANTS: dict[str, dict[str, Any]] = {
+# File in the folder of a training.
+COST = "cost.json"
+# Changed options; None removes an option.
+Changes = dict[str, Any]
+
+# Source: LIIF paper, section 4.
+PAPER: dict[str, Changes] = {
     "LIIF": {},
     "MetaSR": {"network_g": {"type": "MetaSR", "hidden_dims": None}},
     "LIIF-x2": {"datasets": {"train": {"scale_range": [2, 2]}}},
@@ -36,6 +66,63 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LIIF-d": {"network_g": {"hidden_dims": [64, 64]}},
 }
 
+# Arguments that make a decoder about 64 wide; a network that is not listed keeps its defaults.
+WIDTH_64: dict[str, dict[str, Any]] = {
+    "LIIF": {"hidden_dims": [64, 64, 64, 64]},
+    "MetaSR": {"hidden_dim": 64},
+    "LTE": {"hidden_dims": [64, 64, 64], "num_freq": 32},
+    "LMLIIF": {"latent_dims": [64]},
+    "ContinuousShuffleSR": {"num_feat": 64},
+    "SRNO": {"width": 64, "num_heads": 4, "hidden_dim": 64},
+}
+OF_ONE_SCALE = {"PixelShuffleSR", "FixedScaleSR"}
+
+_HALVED = {"type": "MultiStepLR", "periods": None, "restart_weights": None, "eta_min": None,
+           "milestones": [80, 160, 240, 320], "gamma": 0.5}  # fmt: skip
+# Training settings of LIIF, each with one change, and `official`, those of its paper.
+RECIPE: dict[str, Changes] = {
+    "LIIF": {},
+    "official": {
+        "network_g": {"input_skip": None},
+        "train": {"optim_g": {"lr": 1e-4}, "scheduler": _HALVED, "warmup_iter": -1},
+    },
+    "no input_skip": {"network_g": {"input_skip": None}},
+    "halved instead of cosine": {"train": {"scheduler": _HALVED}},
+    "learning rate 3e-3": {"train": {"optim_g": {"lr": 3e-3}}},
+    "EMA 0.99": {"train": {"ema_decay": 0.99}},
+    "L2": {"train": {"pixel_opt": {"type": "MSELoss"}}},
+    "scales 2 to 4": {"datasets": {"train": {"scale_range": [2, 4]}}},
+    "18 patches of 16": {"datasets": {"train": {"lq_size": 16, "sample_q": 256, "batch_size_per_gpu": 18}}},
+    "2 patches of 48": {"datasets": {"train": {"lq_size": 48, "sample_q": 2304, "batch_size_per_gpu": 2}}},
+}
+
+
+def decoders() -> dict[str, Changes]:
+    """Return the changes that put each network of any scale on the common encoder."""
+    found = {}
+    for name in list_archs():
+        if name not in OF_ONE_SCALE:
+            known = inspect.signature(find_arch(name).__init__).parameters  # type: ignore[misc]
+            block = {"hidden_dims": None, **WIDTH_64.get(name, {}), "type": name}
+            found[name] = {"network_g": block if "input_skip" in known else {**block, "input_skip": None}}
+    return found
+
+
+class Comparison(NamedTuple):
+    """What is compared, and where.
+
+    Attributes:
+        options: name of the common options in `options/`.
+        variants: label -> changes.
+        seeds: one training each.
+        sets: test set -> scales.
+    """
+
+    options: str
+    variants: Mapping[str, Changes]
+    seeds: Sequence[int]
+    sets: Mapping[str, Sequence[float]]
+
 
 def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with `changes` merged in, block by block; None removes an option."""
@@ -45,52 +132,228 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return {key: value for key, value in result.items() if value is not None or key not in changes}
 
 
-def train(variant: str, options: Mapping[str, Any]) -> Path:
+def train(variant: str, options: Mapping[str, Any], changes: Changes, seed: int) -> Path:
     """Train or resume a variant, unless it is finished, and return its checkpoint.
+
+    The CPU time of the training, with the start of Python, is kept in `cost.json` in its folder.
 
     Raises:
         LIIFError: the folder was trained with other options, or the training fails.
     """
-    own = {**changed(options, VARIANTS[variant]), "name": f"{options['name']}_{variant}"}
-    folder, path = Path("experiments", own["name"]), Path("experiments", f"{own['name']}.yml")
+    name = f"{options['name']}_{re.sub('[^A-Za-z0-9.-]+', '_', variant)}_{seed}"
+    own = {**changed(options, changes), "name": name, "manual_seed": seed}
+    folder, path = Path("experiments", name), Path("experiments", f"{name}.yml")
     text = yaml.safe_dump(own, sort_keys=False)
     if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == text):
         raise LIIFError(f"{folder}: was trained with other options; move it to train again")
-    trained = folder / "models" / "net_g_latest.pth"
+    trained, cost = folder / "models" / "net_g_latest.pth", folder / COST
     if not trained.exists():
         check_output(path, [".yml"])
         write(path, text.encode())
-        command = [sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"]
-        status = subprocess.run(command, check=False).returncode
-        if status:
-            raise LIIFError(f"{variant}: the training ended with status {status}; see its output above")
+        before = json.loads(cost.read_text())["seconds"] if cost.exists() else 0.0
+        process = subprocess.Popen([sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"])
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if folder.exists():
+            write(cost, json.dumps({"seconds": before + usage.ru_utime + usage.ru_stime}).encode())
+        if process.returncode:
+            raise LIIFError(f"{variant}: the training ended with status {process.returncode}; see its output above")
     return trained
 
 
-def tabulate(trained: Mapping[str, Path], args: argparse.Namespace) -> int:
-    """Print the table of all variants with tables.py, and return its exit status."""
-    networks = ["bicubic", *(f"{variant}={path}" for variant, path in trained.items())]
-    command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *args.sets]
-    command += ["--data", args.data, "--scales", *args.scales, "--metrics", "psnr", "--out", args.out]
-    return subprocess.run(command, check=False).returncode
+COMPARISONS = {
+    "paper": Comparison("train_controlled.yml", PAPER, [0], dict.fromkeys(("Set5", "Set14"), (2, 3, 4, 6, 8, 12))),
+    "decoders": Comparison(
+        "train_controlled_tiny.yml", decoders(), [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4), "Kodak24": (4,)}
+    ),
+    "recipe": Comparison("train_controlled_tiny.yml", RECIPE, [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4)}),
+}
+
+
+def print_table(trained: Mapping[str, Sequence[Path]], sets: Mapping[str, Sequence[float]], args: Any) -> None:
+    """Print the table of all variants with tables.py."""
+    networks = ["bicubic", *(f"{variant}={paths[0]}" for variant, paths in trained.items())]
+    command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *sets, "--data", args.data]
+    command += ["--scales", *(f"{scale:g}" for scale in next(iter(sets.values())))]
+    if subprocess.run([*command, "--metrics", "psnr", "--out", str(args.out)], check=False).returncode:
+        raise LIIFError("tables.py failed; see its message above")
+
+
+class Cost(NamedTuple):
+    """Cost of rendering at x4: parameters, multiply-adds per pixel, CPU seconds per megapixel, and bytes of memory."""
+
+    parameters: int
+    adds: float
+    seconds: float
+    added: int
+
+
+class Row(NamedTuple):
+    """A variant's means over its seeds.
+
+    psnr: mean and standard deviation by set and scale.
+    training: CPU seconds; None for a filter.
+    cost: None if it was not measured.
+    """
+
+    name: str
+    psnr: dict[EvalSet, tuple[float, float]]
+    training: float | None
+    cost: Cost | None
+
+    def cells(self, with_cost: bool) -> list[str]:
+        """Return the cells of the table."""
+        costs = [""] * 4
+        if self.cost:
+            costs = [f"{self.cost.parameters / 1e3:.0f}k", f"{self.cost.adds / 1e3:.1f}", f"{self.cost.seconds:.2f}",
+                     f"{self.cost.added / 2**20:.0f}"]  # fmt: skip
+        values: dict[str, list[str]] = {}
+        for eval_set, (mean, spread) in self.psnr.items():
+            text = f"{mean:.2f} ± {spread:.2f}" if self.training else f"{mean:.2f}"
+            values.setdefault(eval_set.name, []).append(text)
+        training = f"{self.training:.0f}" if self.training else ""
+        return [self.name, *(costs if with_cost else []), training, *map(" / ".join, values.values())]
+
+
+def measure_cost(path: Path) -> Cost:
+    """Measure a checkpoint's network on one thread. Call it in a process of its own, whose peak memory it reads."""
+    torch.set_num_threads(1)
+    net: Any = load(path)
+    lq, size = torch.rand(1, 3, *LOW), (4 * LOW[0], 4 * LOW[1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    taken = [own for _, own in pairs(None, lambda: net.render(lq, size), 3, time.process_time)]
+    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return Cost(parameters, multiply_adds(net, 4), statistics.median(taken) / (size[0] * size[1] / 1e6), added)
+
+
+def open_all(sets: Mapping[str, Sequence[float]], data: str) -> list[EvalSet]:
+    """Open each set at its scales."""
+    return [s for name, scales in sets.items() for s in open_sets(name, data, [scale_pair(s, 1) for s in scales])]
+
+
+def measure_rows(
+    trained: Mapping[str, Sequence[Path]], eval_sets: Sequence[EvalSet], args: argparse.Namespace, with_cost: bool
+) -> list[Row]:
+    """Measure bicubic interpolation and all variants."""
+    methods = {name: [open_method(f"{name} {seed}={path}") for seed, path in zip(args.seeds, paths, strict=True)]
+               for name, paths in trained.items()}  # fmt: skip
+    methods = {"bicubic": [open_method("bicubic")], **methods}
+    results = Results(args.results)
+    measure_all([method for own in methods.values() for method in own], eval_sets, results, Ranks(), ["psnr"])
+    rows = []
+    for name, own in methods.items():
+        psnr = {}
+        for eval_set in eval_sets:
+            values = [results[method, eval_set]["psnr"] for method in own]
+            psnr[eval_set] = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+        training = cost = None
+        if name in trained:
+            costs = [json.loads((path.parents[1] / COST).read_text()) for path in trained[name]]
+            training = statistics.mean(own["seconds"] for own in costs)
+            if with_cost:
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                    cost = pool.submit(measure_cost, trained[name][0]).result()
+        rows.append(Row(name, psnr, training, cost))
+    return rows
+
+
+def split_page(page: Path, name: str) -> tuple[str, str]:
+    """Return the text before and after the page's table `name`, with the lines `<!-- name -->` and `<!-- end -->`.
+
+    Raises:
+        LIIFError: the page cannot be read, or lacks these lines.
+    """
+    start, end = f"<!-- {name} -->\n", "<!-- end -->\n"
+    try:
+        before, found, rest = page.read_text(encoding="utf-8").partition(start)
+    except OSError as error:
+        raise LIIFError(f"{page}: cannot be read: {error.strerror}") from None
+    if not found or end not in rest:
+        raise LIIFError(f"{page}: lacks the lines {start.strip()} and {end.strip()} around the table; add them")
+    return before + start, end + rest.partition(end)[2]
+
+
+def write_page(name: str, rows: Sequence[Row], page: Path) -> None:
+    """Print the table and put it into the page."""
+    scales: dict[str, str] = {}
+    for eval_set in rows[0].psnr:
+        scales[eval_set.name] = scales.get(eval_set.name, eval_set.name) + f", x{scale_text(eval_set.scale)}"
+    with_cost = any(row.cost for row in rows)
+    costs = ["parameters", "thousand multiply-adds per pixel", "CPU s / megapixel", "memory, MiB"]
+    head = ["network", *costs] if with_cost else ["training"]
+    table = markdown_rows([[*head, "training, CPU s", *scales.values()], *(row.cells(with_cost) for row in rows)])
+    print(table, end="")
+    before, after = split_page(page, name)
+    write(page, f"{before}\n{table}\n{after}".encode())
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Plot PSNR on the last set against the CPU time per megapixel, one panel per scale, with the spread over seeds."""
+    from matplotlib.figure import Figure
+
+    eval_sets = list(rows[0].psnr)
+    last = [eval_set for eval_set in eval_sets if eval_set.name == eval_sets[-1].name]
+    figure = Figure((4.4 * len(last), 3.8), dpi=110, layout="constrained")
+    for eval_set, axes in zip(last, figure.subplots(1, len(last), squeeze=False)[0], strict=True):
+        for row in rows:
+            if row.cost:
+                mean, spread = row.psnr[eval_set]
+                axes.errorbar(row.cost.seconds, mean, spread, marker="o", capsize=3, linestyle="none", label=row.name)
+        axes.set(title=f"{eval_set.name} x{scale_text(eval_set.scale)}", xscale="log", xlabel="CPU s / megapixel at x4")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("PSNR (dB)")
+    figure.axes[-1].legend(fontsize="small")
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    write(path, content.getvalue())
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train the missing variants, seed by seed, and print or write their table."""
+    comparison = COMPARISONS[args.comparison]
+    options = read(args.options or str(ROOT / "options" / comparison.options))
+    sets = {name: args.scales or comparison.sets.get(name, (2, 4)) for name in args.sets or comparison.sets}
+    known, args.seeds = comparison.variants, args.seeds or comparison.seeds
+    chosen = args.variants or list(known)
+    for name in chosen:
+        if name not in known:
+            raise LIIFError(f"--variants: unknown {name!r}{suggest(name, known)}")
+    if args.comparison != "paper":
+        split_page(args.page, args.comparison)
+        check_output(args.figure, [".png"])
+    # One seed after the other, so that an interrupted run has compared all variants.
+    paths = {(name, seed): train(name, options, known[name], seed) for seed in args.seeds for name in chosen}
+    trained = {name: [paths[name, seed] for seed in args.seeds] for name in chosen}
+    if args.comparison == "paper":
+        print_table(trained, sets, args)
+        return
+    rows = measure_rows(trained, open_all(sets, args.data), args, args.comparison == "decoders")
+    write_page(args.comparison, rows, args.page)
+    if args.comparison == "decoders":
+        draw(rows, args.figure)
 
 
 def main() -> int:
-    """Train the missing variants and print the table."""
+    """Parse the command line, train and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--options", default=str(OPTIONS), help="the common options (default: %(default)s)")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
-    parser.add_argument("--sets", nargs="+", default=["Set5", "Set14"], help="as in tables.py (default: Set5 Set14)")
+    parser.add_argument("comparison", choices=COMPARISONS)
+    parser.add_argument("--options", help="the common options (default: the comparison's own)")
+    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, help="one training each (default: the comparison's own)")
+    parser.add_argument("--sets", nargs="+", help="as in tables.py (default: the comparison's own)")
+    parser.add_argument("--scales", nargs="+", type=float, help="default: the comparison's own")
     parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
-    parser.add_argument("--scales", nargs="+", default=["2", "3", "4", "6", "8", "12"], help="as in tables.py")
-    parser.add_argument("--out", default="results/controlled.md", help="the table (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results/controlled.json"),
+                        help="keeps each PSNR of decoders and recipe (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("results/controlled.md"),
+                        help="the table of paper (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "comparison.md",
+                        help="page with the tables of decoders and recipe (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--figure", type=Path, default=ROOT / "assets" / "decoders.png",
+                        help="the figure of decoders (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
-
-    def work() -> int:
-        options = read(args.options)
-        return tabulate({variant: train(variant, options) for variant in args.variants}, args)
-
-    return run_script("controlled_run.py", work, "run it again to continue")
+    return run_script("controlled_run.py", lambda: run(args), "run it again to continue")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hr = images(data / "DIV2K" / "DIV2K_train_HR", 48)
     for folder in (data / "DIV2K" / "DIV2K_train_HR_sub", data / "photographs", data / "quickstart" / "train"):
         store(open_any(hr), folder.with_suffix(".lmdb"), one)
-    store(open_any(hr), hr.with_suffix(".pixels"), pixels)
+    for folder in (hr, data / "photographs"):
+        store(open_any(hr), folder.with_suffix(".pixels"), pixels)
     images(data / "DIV2K" / "DIV2K_valid_HR", 120, count=1)
     for scale in (2, 3, 4):
         given = data / "DIV2K" / "DIV2K_train_LR_bicubic"

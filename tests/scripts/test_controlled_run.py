@@ -1,17 +1,22 @@
-"""scripts/controlled_run.py trains each variant once and prints their table."""
+"""scripts/controlled_run.py trains each variant once per seed and writes their table."""
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 from conftest import ROOT
 from experiment import NETWORK, environ, make_images, train_options, write_options
+from PIL import Image
 
-from liif_basicsr.archs import build_network
+from liif_basicsr.archs import build_network, list_archs
+from liif_basicsr.hub import checkpoint
 from liif_basicsr.launch.options import read
 
 Run = Callable[..., str]
@@ -32,8 +37,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     for name, value in environ().items():
         monkeypatch.setenv(name, value)
 
-    def command(*args: object, status: int = 0) -> str:
-        words = ["--options", "tiny.yml", "--sets", "photos", "--data", ".", "--scales", "2", "3.5", *map(str, args)]
+    def command(comparison: str, *args: object, status: int = 0) -> str:
+        words = [comparison, "--options", "tiny.yml", "--sets", "photos", "--data", ".", "--scales", "2", "3.5"]
+        words += map(str, args)
         monkeypatch.setattr(sys, "argv", ["controlled_run.py", *words])
         found, said = script.main(), capfd.readouterr()
         assert found == status, said.out + said.err
@@ -42,43 +48,110 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     return command
 
 
-def test_variants_differ_in_one_setting(script: ModuleType) -> None:
-    options = read(str(script.OPTIONS))
-    network, scales = options["network_g"], options["datasets"]["train"]["scale_range"]
-    for name, changes in script.VARIANTS.items():
+def unlike(options: dict[str, Any], other: dict[str, Any]) -> set[str]:
+    """Return the options (`block:option`) that differ."""
+    found = set()
+    for key in {**options, **other}:
+        one, two = options.get(key), other.get(key)
+        if isinstance(one, dict) and isinstance(two, dict):
+            found |= {f"{key}:{inner}" for inner in unlike(one, two)}
+        elif one != two:
+            found.add(key)
+    return found
+
+
+@pytest.mark.parametrize("name", ["paper", "decoders", "recipe"])
+def test_variants_build_and_keep_the_encoder(script: ModuleType, name: str) -> None:
+    comparison = script.COMPARISONS[name]
+    options = read(str(script.ROOT / "options" / comparison.options))
+    for variant, changes in comparison.variants.items():
         own = script.changed(options, changes)
         build_network(own["network_g"])
-        assert own["network_g"]["encoder"] == network["encoder"]
-        assert (own["network_g"] == network) == (name[:6] in ("LIIF", "LIIF-x"))
-        fixed = [int(name[6:])] * 2 if name.startswith("LIIF-x") else scales
-        assert own["datasets"]["train"] == {**options["datasets"]["train"], "scale_range": fixed}
-        assert {key: own[key] for key in own if key not in ("network_g", "datasets")} == {
-            key: options[key] for key in options if key not in ("network_g", "datasets")
-        }
-    assert options == read(str(script.OPTIONS))
+        assert own["network_g"]["encoder"] == options["network_g"]["encoder"]
+        found = unlike(own, options)
+        if name == "decoders" or variant in ("MetaSR", "LIIF-c", "LIIF-u", "LIIF-e", "LIIF-d", "no input_skip"):
+            assert all(key.startswith("network_g:") for key in found)
+        elif variant.startswith("LIIF-x"):
+            assert found == {"datasets:train:scale_range"}
+        elif variant == "LIIF":
+            assert not found
+        else:
+            assert found and all(key.startswith(("train:", "datasets:train:", "network_g:input_skip")) for key in found)
+
+
+def test_every_network_of_any_scale_is_compared(script: ModuleType) -> None:
+    assert set(script.decoders()) == set(list_archs()) - {"PixelShuffleSR", "FixedScaleSR"}
+
+
+def test_patches_of_the_recipe_have_the_same_number_of_pixels(script: ModuleType) -> None:
+    train = read(str(script.ROOT / "options" / "train_controlled_tiny.yml"))["datasets"]["train"]
+    for changes in script.RECIPE.values():
+        own = {**train, **changes.get("datasets", {}).get("train", {})}
+        assert own["batch_size_per_gpu"] * own["lq_size"] ** 2 == 8 * 24**2
+        assert own["batch_size_per_gpu"] * own["sample_q"] == 8 * 576
 
 
 def test_trained_variants_are_kept_and_in_the_table(tmp_path: Path, run: Run) -> None:
-    assert run("--variants", "MetaSR").count("iter:       2") == 1
-    trained = tmp_path / "experiments" / "tiny_MetaSR" / "models" / "net_g_latest.pth"
+    assert run("paper", "--variants", "MetaSR").count("iter:       2") == 1
+    trained = tmp_path / "experiments" / "tiny_MetaSR_0" / "models" / "net_g_latest.pth"
     before = trained.stat().st_mtime_ns
-    said = run("--variants", "MetaSR", "LIIF-x2", "--out", "both.md")
+    said = run("paper", "--variants", "MetaSR", "LIIF-x2", "--out", "both.md")
     assert said.count("iter:       2") == 1 and trained.stat().st_mtime_ns == before
     table = (tmp_path / "both.md").read_text()
     assert [line.split("|")[2].strip() for line in table.splitlines()[2:]] == ["bicubic", "MetaSR", "LIIF-x2"]
     assert table in said
 
 
+def test_table_and_figure_of_several_seeds(
+    tmp_path: Path, run: Run, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(variant: str, options: dict[str, Any], changes: dict[str, Any], seed: int) -> Path:
+        torch.manual_seed(seed)
+        network = script.changed(options, changes)["network_g"]
+        path = tmp_path / f"{variant}_{seed}" / "models" / "net_g_latest.pth"
+        path.parent.mkdir(parents=True)
+        checkpoint.save(path, {"network_g": network, "params": build_network(network).state_dict()})
+        (path.parents[1] / "cost.json").write_text('{"seconds": 12.0}')
+        return path
+
+    monkeypatch.setattr(script, "train", train)
+    monkeypatch.setattr(script, "ProcessPoolExecutor", lambda *args: ThreadPoolExecutor(1))
+    monkeypatch.setattr(script, "LOW", (6, 5))
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- decoders -->\nold\n<!-- end -->\nafter\n<!-- end -->\n")
+    run("decoders", "--variants", "LIIF", "--seeds", 0, 1, "--page", page, "--figure", tmp_path / "figure.png")
+    before, after = script.split_page(page, "decoders")
+    table = page.read_text()[len(before) : -len(after)]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()]
+    assert before == "before\n<!-- decoders -->\n" and after == "<!-- end -->\nafter\n<!-- end -->\n"
+    assert rows[0][-1] == "photos, x2, x3.5" and [row[0] for row in rows[2:]] == ["bicubic", "LIIF"]
+    assert all(rows[3]) and rows[3][-1].count("±") == 2 and "±" not in rows[2][-1] and rows[3][5] == "12"
+    with Image.open(tmp_path / "figure.png") as figure:
+        assert figure.width > 300
+
+
+def test_a_page_without_the_lines_is_refused_before_training(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "page.md").write_text("nothing\n")
+    said = run("recipe", "--variants", "LIIF", "--page", tmp_path / "page.md", status=1)
+    expected = "page.md: lacks the lines <!-- recipe --> and <!-- end --> around the table; add them\n"
+    assert said.endswith(expected) and said.count("\n") == 1
+
+
+def test_unknown_variant(run: Run) -> None:
+    said = run("recipe", "--variants", "offical", status=1)
+    assert said == "controlled_run.py: error: --variants: unknown 'offical', did you mean 'official'?\n"
+
+
 def test_a_variant_trained_with_other_options_is_refused(tmp_path: Path, run: Run) -> None:
-    (tmp_path / "experiments" / "tiny_LIIF").mkdir(parents=True)
-    assert run("--variants", "LIIF", status=1) == (
-        "controlled_run.py: error: experiments/tiny_LIIF: was trained with other options; move it to train again\n"
+    (tmp_path / "experiments" / "tiny_LIIF_0").mkdir(parents=True)
+    assert run("paper", "--variants", "LIIF", status=1) == (
+        "controlled_run.py: error: experiments/tiny_LIIF_0: was trained with other options; move it to train again\n"
     )
 
 
 def test_a_failing_training_ends_the_run(tmp_path: Path, run: Run) -> None:
     bad = train_options(tmp_path / "none", network_g=NETWORK)
     write_options(tmp_path / "tiny.yml", bad)
-    said = run("--variants", "LIIF", "LIIF-c", status=1).splitlines()
+    said = run("paper", "--variants", "LIIF", "LIIF-c", status=1).splitlines()
     assert said[-2].startswith("liif_basicsr: error: datasets: tiny: dataroot_gt:")
     assert said[-1] == "controlled_run.py: error: LIIF: the training ended with status 2; see its output above"
