@@ -224,7 +224,7 @@ def measure_cost(path: Path) -> Cost:
     taken = [own for _, own in pairs(None, lambda: net.render(lq, size), 3, time.process_time)]
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    return Cost(parameters, multiply_adds(net, 4), statistics.median(taken) / (size[0] * size[1] / 1e6), added)
+    return Cost(parameters, multiply_adds(net, (4, 4)), statistics.median(taken) / (size[0] * size[1] / 1e6), added)
 
 
 def open_all(sets: Mapping[str, Sequence[float]], data: str) -> list[EvalSet]:

@@ -139,7 +139,7 @@ def test_a_page_without_the_lines_is_refused_before_training(tmp_path: Path, run
 
 def test_unknown_variant(run: Run) -> None:
     said = run("recipe", "--variants", "offical", status=1)
-    assert said == "controlled_run.py: error: --variants: unknown 'offical'; did you mean 'official'?\n"
+    assert said.startswith("controlled_run.py: error: --variants: unknown 'offical'; did you mean 'official'?")
 
 
 def test_a_variant_trained_with_other_options_is_refused(tmp_path: Path, run: Run) -> None:
