@@ -156,7 +156,7 @@ class ContinuousNetwork(nn.Module):
             (B, Q, D) in [0, 1] (not clamped), or (B, D, H, W) without `coord`.
 
         Raises:
-            LIIFError: a shape is wrong, or a coordinate is NaN (not checked on a GPU).
+            LIIFError: a shape or type is wrong, or a coordinate or cell is NaN (not checked on a GPU).
         """
         self.check_image(lq)
         if coord is not None:
@@ -238,7 +238,7 @@ class ContinuousNetwork(nn.Module):
             (B, Q, D) in [0, 1] (not clamped). With `return_mask` also (B, Q) bool, true inside the image.
 
         Raises:
-            LIIFError: a shape is wrong, or a coordinate is NaN (not checked on a GPU).
+            LIIFError: a shape or type is wrong, or a coordinate or cell is NaN (not checked on a GPU).
         """
         self.check_image(lq)
         check_queries(lq, coord, cell)
@@ -271,13 +271,15 @@ class ContinuousNetwork(nn.Module):
         return EncodedImage(self, lq, max_bytes, tile, threads)
 
     def check_image(self, lq: Tensor) -> None:
-        """Raise LIIFError unless `lq` has shape (B, num_in_ch, h, w)."""
-        if lq.ndim != 4 or lq.shape[1] != self.num_in_ch:
+        """Raise LIIFError unless `lq` holds floats of shape (B, num_in_ch, h, w) and is not empty."""
+        if lq.ndim != 4 or lq.shape[1] != self.num_in_ch or 0 in lq.shape:
             raise LIIFError(f"lq: expected shape (B, {self.num_in_ch}, h, w), got {tuple(lq.shape)}")
+        if not lq.is_floating_point():
+            raise LIIFError(f"lq: expected floats in [0, 1], got {lq.dtype}; convert it, such as lq / 255 for uint8")
 
 
 def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
-    """Raise LIIFError unless `coord` is (B, Q, 2) without NaN and `cell` (B, Q, 2) or (B, 1, 2), B as in `lq`."""
+    """Raise LIIFError unless `coord` is (B, Q, 2) and `cell` (B, Q, 2) or (B, 1, 2), B as in `lq`, without NaN."""
     if cell is None:
         raise LIIFError("cell: missing; pass the size of a queried pixel, (2 / H, 2 / W), with coord")
     if coord.ndim != 3 or coord.shape[2] != 2 or len(coord) != len(lq):
@@ -287,8 +289,10 @@ def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
             f"cell: expected shape ({len(lq)}, {coord.shape[1]}, 2) or ({len(lq)}, 1, 2), got {tuple(cell.shape)}"
         )
     # On a GPU the check would wait for the device; a compiled graph cannot branch on values.
-    if coord.device.type == "cpu" and not torch.compiler.is_compiling() and coord.isnan().any():
-        raise LIIFError("coord: contains NaN")
+    if coord.device.type == "cpu" and not torch.compiler.is_compiling():
+        for name, value in (("coord", coord), ("cell", cell)):
+            if value.isnan().any():
+                raise LIIFError(f"{name}: contains NaN")
 
 
 def linear_layers(dims: Sequence[int]) -> nn.ModuleList:

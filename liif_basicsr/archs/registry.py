@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,9 +127,14 @@ def build_network(opt: Mapping[str, Any]) -> nn.Module:
     """
     cls = check_network(opt)
     if cls is None:
-        raise LIIFError(f"network_g: type: unknown network {opt.get('type')!r}{suggest(opt.get('type'), ARCHS)}")
+        raise _unknown_network(opt.get("type"), ARCHS)
     with errors_in("network_g", RuntimeError):
         return cls(**{key: value for key, value in opt.items() if key != "type"})
+
+
+def _unknown_network(name: Any, known: Iterable[str]) -> LIIFError:
+    own = "if a project registers it, import that module first, on the command line with --import MODULE"
+    return LIIFError(f"network_g: type: unknown network {name!r}; {own}{suggest(name, known)}")
 
 
 def check_encoder(spec: Any) -> type[nn.Module]:
@@ -186,5 +191,5 @@ def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mappi
     # BasicSR registers some of its own with a suffix, and finds them without it.
     known = [*ARCHS, *(known.removesuffix("_basicsr") for known, _ in ARCH_REGISTRY)]
     if name not in known:
-        raise LIIFError(f"network_g: type: unknown network {name!r}{suggest(name, dict.fromkeys(known))}")
+        raise _unknown_network(name, dict.fromkeys(known))
     return {"type": "FixedScaleSR", "arch": dict(opt), "scale": scale}

@@ -135,8 +135,9 @@ PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-# BasicSR takes iteration counts as float, too: `!!float 1e4`.
-Iterations = Annotated[float, Field(ge=1)]
+# BasicSR takes iteration counts as float, too: `!!float 1e4`. Fractions would never equal an iteration.
+Iterations = Annotated[float, Field(ge=1, multiple_of=1)]
+Milestone = Annotated[float, Field(ge=0, multiple_of=1)]
 Scale = Annotated[tuple[float, float], Checked(_upscaling, expected_scale(1), _SCALES_SCHEMA)]
 Scales = Annotated[
     list[tuple[float, float]],
@@ -440,11 +441,13 @@ def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, p
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(describe(part, defs, plural) for part in schema["anyOf"]))
     if "const" in schema:
-        return repr(schema["const"])
+        const = schema["const"]
+        return str(const).lower() if isinstance(const, bool) else repr(const)
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     kind = schema.get("type")
     if kind in ("integer", "number"):
+        kind = "whole number" if schema.get("multipleOf") == 1 else kind
         noun = f"{kind}s" if plural else f"an {kind}" if kind == "integer" else f"a {kind}"
         return noun + _bounds(schema)
     if kind == "array":

@@ -144,7 +144,7 @@ class TrainingSet(LoaderOptions, Dataset):
 
     model_config = ConfigDict(extra="forbid")
 
-    use_shuffle: bool = Field(True, description="no effect: BasicSR's sampler always shuffles")
+    use_shuffle: Literal[True] = Field(True, description="no effect: BasicSR's sampler always shuffles")
     sample_q: PositiveInt = Field(description="query pixels per crop")
     sample: Literal["pixels", "patch"] = Field(
         "pixels",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from liif_basicsr.config.base import (
     Block,
     Iterations,
+    Milestone,
     NonNegativeFloat,
     NonNegativeInt,
     OpenBlock,
@@ -63,7 +64,7 @@ class Optimizer(OpenBlock):
     """A torch optimizer that BasicSR knows, with its arguments."""
 
     type: Text = Field(description="an optimizer of BasicSR, such as `Adam`")
-    lr: NonNegativeFloat = Field(description="learning rate")
+    lr: Annotated[float, Field(gt=0)] = Field(description="learning rate")
     weight_decay: NonNegativeFloat = Field(0, description="weight decay")
     betas: Annotated[list[Probability], Field(min_length=2, max_length=2)] = Field(
         [0.9, 0.999], description="decay of the running means of gradients and squares"
@@ -81,9 +82,9 @@ class MultiStepLR(Block):
     """Multiply the learning rate at milestones."""
 
     type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(description="the two are the same")
-    milestones: list[NonNegativeFloat] = Field(description="iterations at which the learning rate changes")
+    milestones: list[Milestone] = Field(description="iterations at which the learning rate changes")
     gamma: NonNegativeFloat = Field(0.1, description="factor")
-    restarts: list[NonNegativeFloat] = Field([0], description="iterations at which it starts again")
+    restarts: list[Milestone] = Field([0], description="iterations at which it starts again")
     restart_weights: list[NonNegativeFloat] = Field([1], description="factor after each restart")
 
     @model_validator(mode="after")
@@ -207,6 +208,18 @@ class Train(Block):
         return block
 
     @model_validator(mode="after")
+    def _check_weights(self) -> Train:
+        blocks = [block for key, block in self if key.endswith("_opt") and block is not None]
+        weights = [getattr(block, "loss_weight", 0) for block in blocks if not isinstance(block, PerceptualLoss)]
+        if self.perceptual_opt is not None:
+            weights += [self.perceptual_opt.perceptual_weight, self.perceptual_opt.style_weight]
+        if self.teacher is not None:
+            weights.append(self.teacher.weight)
+        if weights and not any(weights):
+            raise ValueError("every loss has weight 0, so nothing would be trained; raise the weight of one")
+        return self
+
+    @model_validator(mode="after")
     def _check_schedule(self) -> Train:
         periods = getattr(self.scheduler, "periods", None)
         if periods is not None and sum(periods) < self.total_iter - 1:
@@ -222,6 +235,15 @@ class GANTrain(Train):
     optim_d: Optimizer = Field(description="the discriminator's optimizer")
     net_d_iters: PositiveInt = Field(1, description="iterations per step of the generator")
     net_d_init_iters: NonNegativeInt = Field(0, description="first iterations, which train the discriminator alone")
+
+    @model_validator(mode="after")
+    def _check_iterations(self) -> GANTrain:
+        first = (self.net_d_init_iters // self.net_d_iters + 1) * self.net_d_iters
+        if first > self.total_iter:
+            name = "net_d_init_iters" if self.net_d_init_iters else "net_d_iters"
+            step = f"the generator's first step would be iteration {first}"
+            raise ValueError(f"{name}: {step}, after total_iter {self.total_iter}; lower it")
+        return self
 
 
 # --- val

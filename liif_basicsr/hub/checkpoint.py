@@ -47,13 +47,14 @@ def load(
             of ours, an official checkpoint as downloaded, or the checkpoint of a BasicSR network of a fixed scale.
         param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
         scale: scale of a fixed-scale network; measured by default.
-        network_g: the options of the network, if the file does not contain them.
+        network_g: the options of the network, for a file that does not contain them.
 
     Returns:
         The network on the CPU, in evaluation mode and trainable; a BasicSR network as a `FixedScaleSR`.
 
     Raises:
-        LIIFError: the file or name does not exist, the file is not a checkpoint, or it does not contain `network_g`.
+        LIIFError: the file or name does not exist, the file is not a checkpoint, or it does not contain `network_g`,
+            or contains another one than the argument.
     """
     path = find(name_or_path)
     return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)
@@ -72,7 +73,9 @@ def network_of(
         param_key, scale, network_g: see `load`.
     """
     checkpoint = _convert(data, path, size, allow_state_dict=network_g is not None)
-    block = network_g or checkpoint.get("network_g")
+    block, stored = network_g or checkpoint.get("network_g"), checkpoint.get("network_g")
+    if network_g is not None and stored is not None and plain(network_g) != plain(stored):
+        raise LIIFError(f"{path}: network_g: the file has its own, {stored}; leave the argument out")
     if block is None:
         raise LIIFError(
             f"{path}: does not contain the options of its network (network_g); train with model_type LIIFModel, pass "

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from liif_basicsr.errors import LIIFError, OthersEnded, print_error
+from liif_basicsr.errors import LIIFError, OthersEnded, escape_unencodable, print_error
 from liif_basicsr.optional import import_basicsr
 
 
@@ -22,6 +22,7 @@ def main(is_train: bool) -> int:
     Returns:
         Exit status: 0, 2 for bad input or if another process of the run has ended, 130 when interrupted.
     """
+    escape_unencodable()  # BasicSR prints names of folders
     try:
         _run(is_train)
     except OthersEnded as error:

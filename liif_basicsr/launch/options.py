@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import yaml
-from basicsr.utils.options import _postprocess_yml_value
+from basicsr.utils.options import _postprocess_yml_value, parse_options
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
 from liif_basicsr.config.base import similar, validate
@@ -45,15 +46,28 @@ def check(argv: list[str], is_train: bool) -> None:
         raise LIIFError(f"{args.opt}: {error}") from None
 
 
+class OptionsLoader(yaml.SafeLoader):
+    """Reads plain data, and refuses an option that is written twice. YAML libraries keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node; ValueError if a key occurs twice."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+                raise ValueError(f"option {key.value!r} is in lines {lines[key.value]} and {line}; remove one")
+        return super().construct_mapping(node, deep)
+
+
 def read(path: str) -> dict[str, Any]:
     """Read a YAML file of plain data.
 
     Raises:
-        LIIFError: it is unreadable, not YAML, or contains tags that create objects.
+        LIIFError: it is unreadable, not YAML, contains tags that create objects, or an option twice.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            opt = yaml.safe_load(file)
+            opt = yaml.load(file, Loader=OptionsLoader)
     except OSError as error:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -100,6 +114,7 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
     validate(TrainingFile if is_train else TestFile, opt)
     check_top_level(opt)
     check_num_gpu(opt["num_gpu"])
+    check_folders(opt["path"])
     if is_train and "val" in opt and opt["val"] is None and (debug or "debug" in opt["name"]):
         raise LIIFError("val: expected a block of options, as BasicSR changes it for debugging; remove the line val: ~")
     check_datasets(opt["datasets"], is_train)
@@ -109,6 +124,19 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
     model = MODEL_REGISTRY.get(name)
     if hasattr(model, "check_options"):  # other models check their options when they are built
         model.check_options({**opt, "is_train": is_train})
+    if not is_train and not opt["val"]["save_img"] and not opt["val"].get("metrics"):
+        raise LIIFError("val: a test without metrics and without images has no result; set metrics, or save_img: true")
+
+
+def check_folders(path: Mapping[str, Any]) -> None:
+    """Raise LIIFError for a folder that BasicSR would replace by its own."""
+    ours = {"models", "training_states", "log", "visualization"}
+    for root in ("experiments_root", "results_root"):
+        if f"get('{root}')" not in inspect.getsource(parse_options):  # BasicSR's git master reads it
+            ours.add(root)
+    for key in path:
+        if key in ours:
+            raise LIIFError(f"path: {key}: this BasicSR ignores it and writes below the current folder; remove it")
 
 
 def check_num_gpu(count: int | str) -> None:

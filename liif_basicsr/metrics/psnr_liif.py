@@ -35,7 +35,7 @@ def calculate_psnr_liif(
         PSNR in dB, infinite for equal images.
 
     Raises:
-        LIIFError: the shapes differ, or the border leaves no pixels.
+        LIIFError: the shapes differ, a tensor does not hold floats or an array uint8, or the border leaves no pixels.
 
     Source: `calc_psnr` of the official code, in float64.
     """
@@ -55,6 +55,11 @@ def calculate_psnr_liif(
 
 def _as_tensor(img: Tensor | np.ndarray) -> Tensor:
     """RGB or gray, channels first, float64, clamped to [0, 1]."""
+    expected = img.dtype == np.uint8 if isinstance(img, np.ndarray) else img.is_floating_point()
+    if not expected:
+        kind = "array" if isinstance(img, np.ndarray) else "tensor"
+        raise LIIFError(f"calculate_psnr_liif: expected a tensor of floats or an array of uint8, got a {kind} of "
+                        f"{img.dtype}; convert it")  # fmt: skip
     if isinstance(img, np.ndarray):
         img = img[..., None] if img.ndim == 2 else img
         img = torch.from_numpy(img[..., ::-1].copy()).movedim(-1, 0).double() / 255

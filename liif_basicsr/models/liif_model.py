@@ -96,7 +96,7 @@ class LIIFModel(SRModel):
         validation = with_defaults(cls.val_options, block, "val")
         if opt["is_train"] and opt.get("val") and validation["val_freq"] is None:
             raise LIIFError("val: option 'val_freq' is missing; remove the block to train without validation")
-        options.check_metrics(validation["metrics"])
+        options.check_metrics(validation["metrics"], opt["is_train"])
         return train, validation
 
     @staticmethod
@@ -336,6 +336,10 @@ class LIIFModel(SRModel):
         with torch.no_grad(), autocast(self.device, self.val_precision):
             self.output = net.render(self.lq, size)
         net.train(training)
+        if not torch.isfinite(self.output).all():
+            images = list(self.batch.get("lq_path", ()))
+            raise LIIFError(f"val: the network's output is not finite in {self.val_precision} on {images}; "
+                            "its weights are damaged, or val: amp needs another precision")  # fmt: skip
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Validate a share of the images on every rank; the results are the same as in one process."""

@@ -19,6 +19,9 @@ from liif_basicsr.devices import best_precision, bfloat16_is_fast
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.registration import ENTRIES
 
+# Metrics of BasicSR whose best value is the lowest. BasicSR's default is the highest.
+LOWER_IS_BETTER = {"calculate_niqe"}
+
 
 def check_network_block(block: Any, where: str = "network_g") -> None:
     """Raise LIIFError unless a block names an architecture in BasicSR's registry. Check the arguments of our own."""
@@ -80,8 +83,12 @@ def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
             raise LIIFError("logger: wandb: wandb is not installed; install it, or remove the block")
 
 
-def check_metrics(metrics: Mapping[str, Any] | None) -> None:
-    """Raise LIIFError for a metric in `val: metrics` that does not exist, or lacks one of its arguments."""
+def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False) -> None:
+    """Raise LIIFError for a metric in `val: metrics` that does not exist, or lacks one of its arguments.
+
+    Args:
+        is_train: the best values are kept, so the direction of known metrics must be right.
+    """
     for name, metric in (metrics or {}).items():
         where = f"val: metrics: {name}"
         kind = metric["type"]
@@ -89,6 +96,8 @@ def check_metrics(metrics: Mapping[str, Any] | None) -> None:
             raise LIIFError(f"{where}: unknown metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
         own = {key: value for key, value in metric.items() if key not in ("type", "better")}
         _check_metric_options(METRIC_REGISTRY.get(kind), own, where)
+        if is_train and kind in LOWER_IS_BETTER and metric.get("better", "higher") != "lower":
+            raise LIIFError(f"{where}: better: lower values of {kind} are better; write better: lower")
 
 
 def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -> None:

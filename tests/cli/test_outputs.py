@@ -12,6 +12,7 @@ from PIL import Image, features
 from liif_basicsr.__main__ import main
 from liif_basicsr.cli import _files
 from liif_basicsr.files import atomic_write
+from liif_basicsr.hub import checkpoint
 
 __all__ = ["model", "upscale"]
 
@@ -188,6 +189,15 @@ def test_network_of_a_project_is_imported(upscale, capsys, monkeypatch):
     assert upscale("a.png", "--import", "my_networks") == 0 and Path("imported").exists()
     assert upscale("a.png", "--import", "broken_networks") == 2
     assert "--import broken_networks: cannot be imported (ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_unknown_network_of_a_file_hints_at_import(upscale, capsys):
+    checkpoint.save("my.pth", {"params": {}, "network_g": {"type": "MyNet"}})
+    image("L").save("a.png")
+    assert main(["upscale", "a.png", "--model", "my.pth"]) == 2
+    err = capsys.readouterr().err
+    assert "my.pth: network_g: type: unknown network 'MyNet'; if a project registers it" in err
+    assert "import that module first, on the command line with --import MODULE" in err and err.count("\n") == 1
 
 
 def test_file_system_that_refuses_chmod(tmp_path, monkeypatch):

@@ -173,7 +173,12 @@ TRAIN = {
     [
         ({"ema_decay": 1}, "ema_decay: expected a number of at least 0 and below 1, got 1"),
         ({"scheduler": {"type": "MultiStepLR", "milestones": ["2e5"]}}, "scheduler: milestones: expected a list"),
+        ({"scheduler": {"type": "MultiStepLR", "milestones": [50.5]}}, "scheduler: milestones: expected a list of"),
         ({"scheduler": {"type": "Cosine"}}, "scheduler: type: unknown type 'Cosine'"),
+        ({"optim_g": {"type": "Adam", "lr": 0}}, "optim_g: lr: expected a number above 0, got 0"),
+        ({"pixel_opt": {"type": "L1Loss", "loss_weight": 0}}, "every loss has weight 0"),
+        ({"pixel_opt": None, "perceptual_opt": {"type": "P", "perceptual_weight": 0}}, "every loss has weight 0"),
+        ({"pixel_opt": None, "teacher": {"path": "x", "weight": 0}}, "every loss has weight 0"),
         ({"pixel_opt": {"type": "L1Loss", "reduction": "none"}}, "pixel_opt: reduction: expected one of mean, sum"),
         ({"pixel_opt": {"type": "CharbonnierLoss", "eps": "1e-12"}}, "pixel_opt: eps: expected a number, got '1e-12'"),
         ({"perceptual_opt": {"type": "P", "layer_weights": {"conv5_4": "1"}}}, "perceptual_opt: layer_weights: conv"),
@@ -191,6 +196,28 @@ TRAIN = {
 def test_train(changes: dict[str, Any], message: str) -> None:
     validate(training.Train, TRAIN, "train")
     refused(lambda: validate(training.Train, {**TRAIN, **changes}, "train"), f"train: {message}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"net_d_init_iters": 100}, "net_d_init_iters: the generator's first step would be iteration 101, after total"),
+        ({"net_d_iters": 101}, "net_d_iters: the generator's first step would be iteration 101"),
+        ({"net_d_iters": 60, "net_d_init_iters": 60}, "net_d_init_iters: the generator's first step would be"),
+    ],
+    ids=str,
+)
+def test_gan_whose_generator_would_not_be_trained(changes: dict[str, int], message: str) -> None:
+    block = {**TRAIN, "optim_d": TRAIN["optim_g"], "gan_opt": {"type": "GANLoss"}}
+    validate(training.GANTrain, {**block, "net_d_iters": 50, "net_d_init_iters": 99}, "train")
+    refused(lambda: validate(training.GANTrain, {**block, **changes}, "train"), f"train: {message}")
+
+
+def test_whole_numbers_may_be_floats() -> None:
+    scheduler = {"type": "MultiStepLR", "milestones": [2e1, 5e1]}
+    validate(training.Train, {**TRAIN, "scheduler": scheduler, "pixel_opt": {"type": "L1Loss"}}, "train")
+    refused(lambda: validate(training.TrainVal, {"val_freq": 2.5, "save_img": False}, "val"),
+            "val: val_freq: expected a whole number of at least 1, got 2.5")  # fmt: skip
 
 
 def test_text_numbers_of_a_gan_loss() -> None:

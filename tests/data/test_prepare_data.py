@@ -174,6 +174,13 @@ def test_lmdb_grows_beyond_its_initial_size(tmp_path: Path) -> None:
 # Benchmark sets and the quickstart ---------------------------------------------------------------------------
 
 
+def test_folders_of_the_system_are_not_benchmark_sets(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "Set1" / "a.png", noise_image(24, 24))
+    for name in ("__MACOSX/Set1", ".cache"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    assert {path.parent.name for path in sets.benchmark(tmp_path / "in", tmp_path / "out")} == {"Set1"}
+
+
 def test_benchmark_archive(tmp_path: Path) -> None:
     archive = tmp_path / "bm" / "Set5"
     for scale in (2, 3, 4):

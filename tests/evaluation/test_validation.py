@@ -157,6 +157,27 @@ def test_sets_with_the_same_row_of_results_are_reported(first, second, same):
         check_labels(datasets)
 
 
+def test_output_that_is_not_finite_is_refused(opt, images, tmp_path):
+    opt["val"]["metrics"] = METRICS
+    model = build_model(opt)
+    with torch.no_grad():
+        model.net_g_ema.decoder.layers[-1].bias.fill_(torch.nan)
+    with pytest.raises(LIIFError, match=r"val: the network's output is not finite in float32 on .*p0\.png"):
+        model.validation(loader(images), 3, None, save_img=True)
+    assert not list(tmp_path.rglob("p?_3.png"))
+
+
+def test_image_on_a_full_disk_is_an_error(opt, images, tmp_path, monkeypatch):
+    def fail(*given):
+        raise OSError(28, "No space left on device")
+
+    model = build_model(opt)
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(LIIFError, match=r"p0_3\.png: cannot be written: No space left on device"):
+        model.validation(loader(images), 3, None, save_img=True)
+    assert not [path for path in (tmp_path / "visualization").rglob("*") if path.is_file()]
+
+
 def test_images_with_the_same_stem_do_not_overwrite_each_other(opt, images, tmp_path):
     folder = tmp_path / "same"
     folder.mkdir()

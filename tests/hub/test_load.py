@@ -37,6 +37,12 @@ def query_alone():
     del ARCH_REGISTRY._obj_map["QueryAlone"]
 
 
+def test_argument_must_not_contradict_the_file(path):
+    liif_basicsr.load(path, network_g=NETWORK)
+    with pytest.raises(LIIFError, match=r"net_g_1.pth: network_g: the file has its own, .*; leave the argument out"):
+        liif_basicsr.load(path, network_g={**NETWORK, "input_skip": None})
+
+
 def test_loaded_network_is_trainable(path):
     net = liif_basicsr.load(path)
     net(torch.rand(1, 3, 5, 7), torch.rand(1, 4, 2), torch.rand(1, 1, 2)).sum().backward()

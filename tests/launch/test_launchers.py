@@ -1,5 +1,6 @@
 """`python -m liif_basicsr.train` and `.test`: BasicSR's pipelines, whose mistakes are reported before they start."""
 import copy
+import io
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from experiment import command, environ, launch, make_images, train_options, val
 from faultsuite.processes import run, train
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch import main
 from liif_basicsr.launch import options as launch_options
 
 
@@ -85,18 +87,21 @@ def test_system_errors_are_one_line(tmp_path, opt):
     assert ended.said.splitlines()[-1].startswith(f"liif_basicsr: error: {tmp_path}/experiments/tiny: ")
 
 
-def test_basicsrs_script_refuses_a_run_that_would_end_early(tmp_path, opt):
-    """`python basicsr/train.py` would make no step, log "End of training" and exit with 0."""
+@pytest.mark.parametrize(("batch", "ends"), [(16, 0), (5, 21)])
+def test_basicsrs_script_refuses_a_run_that_would_end_early(tmp_path, opt, batch, ends):
+    """`python basicsr/train.py` would make too few steps, log "End of training" and exit with 0."""
+    opt["datasets"]["train"]["dataroot_gt"] = str(make_images(tmp_path / "images", 8))
+    opt["train"]["total_iter"] = 40
     (tmp_path / "basicsr").mkdir()
     script = shutil.copy(Path(find_spec("basicsr").origin).with_name("train.py"), tmp_path / "basicsr")
-    opt["datasets"]["train"].update(batch_size_per_gpu=16, dataset_enlarge_ratio=1)
+    opt["datasets"]["train"].update(batch_size_per_gpu=batch, dataset_enlarge_ratio=1)
     path = write_options(tmp_path / "options.yml", opt)
     done = subprocess.run(
         [sys.executable, script, "-opt", path],
         cwd=tmp_path, env=environ(), text=True, capture_output=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
-    assert "would end after 0 of 6 iterations" in done.stderr.splitlines()[-1] and "End of" not in done.stderr
+    assert f"would end after {ends} of 40 iterations" in done.stderr.splitlines()[-1] and "End of" not in done.stderr
     assert not list(tmp_path.rglob("*.pth"))
 
 
@@ -126,7 +131,7 @@ COSINE = {"type": "CosineAnnealingRestartLR", "restart_weights": [1, 1]}
 
 def test_good_options_pass(tmp_path, images, opt):
     check(tmp_path, opt)
-    val = {"save_img": False}
+    val = {"save_img": True}
     sets = {"test_1": val_set("A", images, [2]), "test_2": val_set("B", images, [2])}
     check(tmp_path, {**opt, "datasets": sets, "val": val}, is_train=False)
 
@@ -150,10 +155,11 @@ def test_good_options_pass(tmp_path, images, opt):
         ("network_g", None, "option 'network_g' is missing"),
         ("network_g:hidden_dim", [8], "network_g: unknown option 'hidden_dim'"),
         ("path", None, "option 'path' is missing"),
+        ("path:models", "/data/models", "path: models: this BasicSR ignores it"),
         ("path:pretrain_networks_g", "x", "path: unknown option .*mean 'pretrain_network_g'"),
         ("train:total_iter", None, "train: option 'total_iter' is missing"),
         ("train:scheduler", {**COSINE, "periods": [2, 2]}, "train: scheduler: periods: end after 4 iter"),
-        ("train:scheduler", {**COSINE, "periods": 6}, "train: scheduler: periods: expected a list of numbers"),
+        ("train:scheduler", {**COSINE, "periods": 6}, "train: scheduler: periods: expected a list of whole"),
         ("train:optim_g:lr", "1e-4", "train: optim_g: lr: expected a number, got '1e-4'; YAML reads"),
         ("train:ema", 0.9, "train: unknown option 'ema'"),
         ("logger", None, "option 'logger' is missing"),
@@ -213,6 +219,7 @@ def test_debugging_needs_a_val_block(tmp_path, opt):
         (b"a: \x00", "not an options file, or not a safe one"),
         (b"a: 2001-99-99", "not an options file, or not a safe one"),
         (b"a: {3: b}", "expected text as the name of an option, got 3"),
+        (b"a: 1\nb: {c: 1,\n  c: 2}\n", "option 'c' is in lines 2 and 3; remove one"),
         (b"{a: 1}: 2", "not an options file, or not a safe one"),
         (b"[" * 5000, "not an options file, or not a safe one"),
     ],
@@ -243,6 +250,25 @@ def test_a_forced_option_that_does_not_exist_or_is_code_is_reported(tmp_path, op
         check(tmp_path, opt, "--force_yml", entry)
 
 
+def test_folders_that_basicsr_reads_pass(tmp_path, opt, monkeypatch):
+    """BasicSR's git master reads `experiments_root`, the release does not."""
+
+    def parse_options(opt):
+        return opt["path"].get('experiments_root')  # noqa: Q000
+
+    opt["path"]["experiments_root"] = "/data/experiments"
+    with pytest.raises(LIIFError, match="path: experiments_root: this BasicSR ignores it"):
+        check(tmp_path, opt)
+    monkeypatch.setattr(launch_options, "parse_options", parse_options)
+    check(tmp_path, opt)
+
+
+def test_a_test_without_a_result_is_refused(tmp_path, images, opt):
+    opt.update(datasets={"test_1": val_set("A", images, [2])}, val={"save_img": False})
+    with pytest.raises(LIIFError, match="val: a test without metrics and without images has no result"):
+        check(tmp_path, opt, is_train=False)
+
+
 def test_forced_options_count(tmp_path, opt):
     del opt["name"]
     check(tmp_path, opt, "--force_yml", "name=forced", "train:total_iter=9", "--debug")
@@ -257,6 +283,16 @@ def test_every_options_file_of_ours_passes(request):
             launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
         except LIIFError as error:
             assert "no weights of VGG in" in str(error)
+
+
+def test_console_with_a_narrow_code_page(tmp_path, monkeypatch):
+    """BasicSR prints the names of folders."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "cp1252"))
+    monkeypatch.setattr(sys, "argv", ["train", "-opt", str(tmp_path / "训练.yml")])
+    assert main(is_train=True) == 2
+    print("训练", flush=True)
+    assert sys.stdout.buffer.getvalue().strip() == rb"\u8bad\u7ec3"
 
 
 def test_options_are_utf8_in_every_locale(tmp_path, opt):

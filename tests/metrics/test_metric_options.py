@@ -74,6 +74,21 @@ def test_a_border_larger_than_the_image_is_an_error(kind):
         measure(output, gt, {"p": {"type": kind}}, {"crop_border": 4})
 
 
+def test_niqe_needs_its_direction_in_training():
+    """Otherwise the checkpoint with the worst value would be kept as the best."""
+    niqe = {"type": "calculate_niqe", "crop_border": 0}
+    check_metrics({"n": niqe})
+    check_metrics({"n": {**niqe, "better": "lower"}}, is_train=True)
+    with pytest.raises(LIIFError, match="val: metrics: n: better: lower values of calculate_niqe are better"):
+        check_metrics({"n": niqe}, is_train=True)
+
+
+@pytest.mark.parametrize("values", [np.zeros((8, 8, 3)), torch.zeros(3, 8, 8).byte()], ids=["array", "tensor"])
+def test_psnr_refuses_values_of_unknown_range(values):
+    with pytest.raises(LIIFError, match="expected a tensor of floats or an array of uint8, got"):
+        calculate_psnr_liif(values, values)
+
+
 @pytest.mark.parametrize("border", [-1, "2", 1.5])
 def test_psnr_refuses_invalid_borders(border):
     with pytest.raises(LIIFError, match="calculate_psnr_liif: crop_border: "):

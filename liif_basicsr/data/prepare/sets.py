@@ -42,7 +42,8 @@ def benchmark(root: Path, target: Path) -> list[Path]:
     Returns:
         The new folders; existing ones stay.
     """
-    sets = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
+    sets = [path for path in folders if path.name[0] != "." and path.name != "__MACOSX"]
     if not sets:
         raise LIIFError(f"there are no benchmark sets in {root}; {BENCHMARK}")
     made = []
