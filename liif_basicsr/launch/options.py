@@ -54,8 +54,11 @@ class OptionsLoader(yaml.SafeLoader):
         lines: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
                 raise ValueError(f"option {key.value!r} is in lines {lines[key.value]} and {line}; remove one")
+            lines[key.value] = line
         return super().construct_mapping(node, deep)
 
 
