@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 from datafiles import noise_image, save
 from experiment import write_options, write_vgg
 from test_options_files import FILES, options_of
@@ -67,6 +68,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sets.benchmark(root / "benchmark", data)
     for name in ("Kodak24", "quickstart/val"):
         images(data / name, 240, count=1)  # two blocks of NIQE
+    with pytest.MonkeyPatch.context() as context:
+        context.syspath_prepend(ROOT / "scripts")
+        import band_sets
+    for source in ("train.lmdb", "val"):
+        band_sets.make(data / "quickstart" / source, data)
+    store(open_any(data / "gray16" / "train", 1), data / "gray16" / "train.lmdb", one)
     teacher = {"teacher": "realesrgan-x4plus", "scale": 4}
     for kind, size in (("lq", 16), ("teacher", 64)):
         store(open_any(images(data / "made" / kind, size)), data / "photo_pairs" / f"{kind}.lmdb", one)
@@ -134,7 +141,7 @@ def test_options_file_runs(name: str, world: Path, monkeypatch: pytest.MonkeyPat
     if "train" in opt:
         basicsr.train.train_pipeline(str(world))
         net = checkpoint.load(world / "experiments" / opt["name"] / "models" / "net_g_2.pth")
-        assert net.render(torch.rand(1, 3, 5, 6), (11, 13)).isfinite().all()
+        assert net.render(torch.rand(1, net.num_in_ch, 5, 6), (11, 13)).isfinite().all()
     else:
         basicsr.test.test_pipeline(str(world))
         assert said in (world / "results" / opt["name"] / "results.md").read_text()
