@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import IO, NamedTuple
 
 import numpy as np
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,6 +18,7 @@ from liif_basicsr.data.values import ValueFile, open_values
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.formats import PNG_SIGNATURE, UNREADABLE_DEPTH, decode_deep, open_image, without_metadata
 from liif_basicsr.images.reading import _max_value as max_value
+from liif_basicsr.images.tiff import MAGICS
 from liif_basicsr.images.tiff import _unassociate as unassociate
 
 REMEDY = "replace or remove it"
@@ -58,7 +60,7 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
         values = open_values(BytesIO(content))
         if values is not None:
             return _decode_values(values, channels)
-        content = without_metadata(content)
+        content = _without_orientation(without_metadata(content))
         with open_image(BytesIO(content), REMEDY) as image:
             if content.startswith(PNG_HEADER) and content[24] == 16:
                 image.load()  # finds damage, which OpenCV ignores
@@ -93,6 +95,8 @@ def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
         if values is not None:
             _check_values(values, channels)
             return Header(values.shape[:2], values.dtype)
+        if head.startswith(MAGICS):
+            file = BytesIO(_without_orientation(file.read()))
         with open_image(file, REMEDY) as image:
             _check_picture(image, channels)
             deep = image.mode.startswith("I")
@@ -114,8 +118,26 @@ def _select(pixels: np.ndarray, colors: int, channels: int) -> np.ndarray:
     return np.ascontiguousarray(pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2))
 
 
+def _without_orientation(content: bytes) -> bytes:
+    """Reset the orientation of a TIFF, by which Pillow would turn the pixels. Return other files unchanged."""
+    if not content.startswith(MAGICS):
+        return content
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as tiff:
+            tag = tiff.pages.first.tags.get("Orientation")
+            order = tiff.byteorder
+    except Exception:  # Pillow has a better message
+        return content
+    if tag is None:
+        return content
+    place = tag.valueoffset
+    return content[:place] + struct.pack(f"{order}H", 1) + content[place + 2 :]
+
+
 def _check_picture(image: Image.Image, channels: int) -> None:
     """Raise unless an image that Pillow reads has as many channels as expected, of at most 8 bits if in color."""
+    if image.mode in ("LAB", "HSV", "F"):
+        raise LIIFError(f"has {image.mode} pixels, which are not supported; save it as RGB")
     if image.format == "PPM" and image.mode == "RGB" and max_value(image) > 255:
         raise LIIFError(UNREADABLE_DEPTH)
     _check_channels(*CHANNELS.get(image.mode, (3, 3)), channels)

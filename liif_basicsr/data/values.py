@@ -70,6 +70,8 @@ def _open_tiff(file: IO[bytes]) -> ValueFile | None:
         return None
     finally:
         file.seek(0)
+    if several:
+        raise LIIFError("has several pages of one size; save it as one page with several bands, or as several files")
     if dtype is None or dtype.kind not in "uif" or bits != 8 * dtype.itemsize:
         if bits > 8 or dtype is not None and dtype.kind not in "ub":
             raise LIIFError(f"has {bits}-bit {dtype or 'unknown'} values, which are not supported; "
@@ -84,9 +86,6 @@ def _open_tiff(file: IO[bytes]) -> ValueFile | None:
             return None
     if kind not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
         raise LIIFError(f"has {dtype} values in the colors {getattr(kind, 'name', kind)}; save it as RGB or as bands")
-    if several:
-        raise LIIFError("has several pages of one size; save it as one page with several bands, or as several files")
-
     def read() -> np.ndarray:
         pixels = _decode_page(file, page)
         if kind == MIN_IS_WHITE and dtype.kind == "u":

@@ -201,3 +201,24 @@ def test_truncated_values_are_refused(length: int) -> None:
 def test_several_pages_are_refused() -> None:
     content = encoded(tifffile.imwrite, numbers("float32", 4).transpose(2, 0, 1), photometric="minisblack")
     refused(lambda: decode(content, "a", 4), "a has several pages of one size", "one page with several bands")
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_orientation_of_a_tiff_is_ignored(orientation: int, dtype: str, byteorder: str) -> None:
+    """Pillow turns the pixels of a TIFF when it decodes them, but of no other format."""
+    samples = noise_image(20, 24).astype(dtype)
+    tag = [(274, 3, 1, orientation, True)]
+    content = encoded(tifffile.imwrite, samples, photometric="rgb", byteorder=byteorder, extratags=tag)
+    assert np.array_equal(decode(content, "a.tif"), samples)
+    assert read_header(io.BytesIO(content), "a.tif").size == (20, 24)
+
+
+def test_tiffs_that_are_not_one_rgb_page_are_refused() -> None:
+    pages = np.stack([noise_image(20, 24), noise_image(20, 24, seed=1)])
+    several = encoded(tifffile.imwrite, pages, photometric="rgb")
+    lab = encoded(tifffile.imwrite, noise_image(20, 24), photometric="cielab")
+    for content, message in ((several, "several pages"), (lab, "LAB pixels")):
+        refused(lambda content=content: decode(content, "a.tif"), "a.tif has", message)
+        refused(lambda content=content: read_header(io.BytesIO(content), "a.tif"), "a.tif has", message)
