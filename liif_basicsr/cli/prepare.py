@@ -73,7 +73,10 @@ def folder(args: argparse.Namespace) -> int:
 
     if args.out is None and not args.check:
         raise LIIFError("prepare folder: the name of the data set is missing; add one, such as datasets/my_photos")
-    source = storing.open_any(args.folder, args.channels, tuple(args.value_range or ANY_RANGE))
+    low, high = args.value_range or ANY_RANGE
+    if not low < high:
+        raise LIIFError(f"--value_range: expected two numbers, the lower one first, got {low:g} {high:g}")
+    source = storing.open_any(args.folder, args.channels, (low, high))
     return _check_or_store(source, args.out or args.folder, args)
 
 

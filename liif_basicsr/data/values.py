@@ -9,23 +9,10 @@ import numpy as np
 import tifffile
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import decode_deep
-from liif_basicsr.images.tiff import (
-    ASSOCIATED,
-    MAGICS,
-    MIN_IS_BLACK,
-    MIN_IS_WHITE,
-    RGB,
-    SEPARATE,
-    UNASSOCIATED,
-)
+from liif_basicsr.images.formats import check_pixel_count, decode_deep
+from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, MIN_IS_BLACK, MIN_IS_WHITE, RGB, SEPARATE, UNASSOCIATED
 
 NPY_MAGIC, EXR_MAGIC = b"\x93NUMPY", b"\x76\x2f\x31\x01"
-# TODO from formats
-def check_pixels(count):
-    from PIL import Image
-    if Image.MAX_IMAGE_PIXELS and count > 2 * Image.MAX_IMAGE_PIXELS:
-        raise LIIFError("is too large")
 VALUE_SUFFIXES = (".npy", ".exr")
 
 
@@ -55,7 +42,7 @@ def open_values(file: IO[bytes]) -> ValueFile | None:
     openers = {**dict.fromkeys(MAGICS, _open_tiff), NPY_MAGIC: _open_npy, EXR_MAGIC: _open_exr}
     found = next((opener(file) for magic, opener in openers.items() if head.startswith(magic)), None)
     if found is not None:
-        check_pixels(found.shape[0] * found.shape[1])
+        check_pixel_count(found.shape[0] * found.shape[1])
     return found
 
 

@@ -56,17 +56,27 @@ def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = Fals
     except LIIFError:
         raise
     except Image.DecompressionBombError:
-        most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
-        raise LIIFError(
-            f"is too large, with more than {most}, which may be an attack; if you trust it, pass --yes, or in Python "
-            "set PIL.Image.MAX_IMAGE_PIXELS = None"
-        ) from None
+        raise _bomb() from None
     except UnidentifiedImageError:
         formats = "PNG, JPEG, WebP, TIFF, BMP or PPM"
         raise LIIFError(f"is not a {formats} image, or its header is corrupt; {remedy}") from None
     except Exception as error:  # Pillow's readers raise almost any exception for corrupt files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LIIFError(f"is corrupt ({reason[:120]}); {remedy}") from None
+
+
+def check_pixel_count(count: int) -> None:
+    """Raise LIIFError for more than twice Pillow's MAX_IMAGE_PIXELS, as `open_image` does."""
+    if Image.MAX_IMAGE_PIXELS and count > 2 * Image.MAX_IMAGE_PIXELS:
+        raise _bomb()
+
+
+def _bomb() -> LIIFError:
+    most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
+    return LIIFError(
+        f"is too large, with more than {most}, which may be an attack; if you trust it, pass --yes, or in Python "
+        "set PIL.Image.MAX_IMAGE_PIXELS = None"
+    )
 
 
 def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:

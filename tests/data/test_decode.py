@@ -222,3 +222,11 @@ def test_tiffs_that_are_not_one_rgb_page_are_refused() -> None:
     for content, message in ((several, "several pages"), (lab, "LAB pixels")):
         refused(lambda content=content: decode(content, "a.tif"), "a.tif has", message)
         refused(lambda content=content: read_header(io.BytesIO(content), "a.tif"), "a.tif has", message)
+
+
+def test_giant_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for write in (np.save, partial(tifffile.imwrite, photometric="minisblack", planarconfig="contig")):
+        content = encoded(write, numbers("float32", 4))
+        refused(partial(decode, content, "a", 4), "a is too large")
+        refused(partial(header, content, 4), "a is too large")
