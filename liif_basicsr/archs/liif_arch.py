@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
-from liif_basicsr.archs.ensemble import ensemble_mean, gather, unfolded_linear
+from liif_basicsr.archs.ensemble import EPS_AREA, ensemble_mean, gather, unfolded_linear
 from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.rendering import gpu_kernels
 from liif_basicsr.rendering.fused_mlp import fused_mlp
 from liif_basicsr.rendering.places import BOTH_SIDES, PixelGrid, Queries
 
@@ -113,14 +114,12 @@ class LIIFDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: terms of one axis are added per row or column, and the MLP runs on fused kernels."""
         grid = prepared[0].permute(1, 2, 0)
+        if gpu_kernels.can_launch(grid):
+            yield from self._decode_on_gpu(grid.contiguous(), pixels)
+            return
         mlp = fused_mlp(list(self.layers)[1:], grid)
-        index_y, rel_y = pixels.y.corners(self.sides)
-        index_x, rel_x = pixels.x.corners(self.sides)
-        weight_y, weight_x, *weight_cell = self.coord_weight.T
-        # All pixels have the same cell, so its term is added to the rows' terms.
-        cell_term: Any = sum(w * axis.rel_cell for w, axis in zip(weight_cell, (pixels.y, pixels.x), strict=False))
-        term_y = (rel_y[..., None] * weight_y + cell_term).to(grid.dtype)
-        term_x = (rel_x[..., None] * weight_x).to(grid.dtype)
+        (index_y, rel_y), (index_x, rel_x) = pixels.y.corners(self.sides), pixels.x.corners(self.sides)
+        term_y, term_x = (term.to(grid.dtype) for term in self._terms(rel_y, rel_x, pixels))
         for rows, cols in pixels.blocks:
             iy, ix = index_y[:, rows], index_x[:, cols]
             hidden = grid.new_empty(len(iy), len(ix), iy.shape[1], ix.shape[1], grid.shape[-1])
@@ -131,3 +130,21 @@ class LIIFDecoder(Decoder):
             hidden += term_x[:, None, cols]
             outputs = mlp(hidden.flatten(0, 3)).unflatten(0, hidden.shape[:-1])
             yield ensemble_mean(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)
+
+    def _decode_on_gpu(self, grid: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Decode as `decode` does, with one kernel before the MLP and one after it."""
+        mlp = fused_mlp(list(self.layers)[1:], grid, relu_first=False)
+        (index_y, rel_y), (index_x, rel_x) = pixels.y.corners(self.sides), pixels.x.corners(self.sides)
+        term_y, term_x = self._terms(rel_y, rel_x, pixels)
+        for rows, cols in pixels.blocks:
+            hidden = gpu_kernels.gather_add_relu(
+                grid, index_y[:, rows], index_x[:, cols], term_y[:, rows], term_x[:, cols]
+            )
+            yield gpu_kernels.ensemble_mean(mlp(hidden), rel_y[:, rows], rel_x[:, cols], EPS_AREA)
+
+    def _terms(self, rel_y: Tensor, rel_x: Tensor, pixels: PixelGrid) -> tuple[Tensor, Tensor]:
+        """Return the first layer's terms of rows (sides, R, hidden) and columns (sides, C, hidden)."""
+        weight_y, weight_x, *weight_cell = self.coord_weight.T
+        # All pixels have the same cell, so its term is added to the rows' terms.
+        cell_term: Any = sum(w * axis.rel_cell for w, axis in zip(weight_cell, (pixels.y, pixels.x), strict=False))
+        return rel_y[..., None] * weight_y + cell_term, rel_x[..., None] * weight_x

@@ -126,7 +126,8 @@ class LTEDecoder(Decoder):
         amplitude, freq_y, freq_x = (x.contiguous() for x in prepared[0].permute(1, 2, 0).split([2 * n, n, n], dim=-1))
         index_y, rel_y = pixels.y.corners()
         index_x, rel_x = pixels.x.corners()
-        phase = self.phases(rel_y.new_tensor([pixels.y.rel_cell, pixels.x.rel_cell]))
+        weight_y, weight_x = (self.phase.weight * math.pi).T
+        phase = weight_y * pixels.y.rel_cell + weight_x * pixels.x.rel_cell
         like = self.layers[0](amplitude[0, :1])  # autocast may choose another precision than the features'
         mlp = fused_mlp(list(self.layers), like, relu_first=False)
         for rows, cols in pixels.blocks:

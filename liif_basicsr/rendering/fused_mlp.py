@@ -1,4 +1,4 @@
-"""Inference-only MLPs on fused CPU kernels."""
+"""Inference-only MLPs on fused kernels."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -47,6 +47,9 @@ def relu_(x: Tensor) -> Tensor:
 def fused_linear(layer: nn.Linear | nn.Conv2d, like: Tensor, relu: bool = False) -> Callable[[Tensor], Tensor]:
     """Pack a linear layer or 1x1 convolution, with a ReLU after it if `relu`: a function from (N, D) to (N, D_out)."""
     weight, bias = layer.weight.detach().flatten(1).to(like.dtype), layer.bias.detach().to(like.dtype)
+    if relu and like.device.type not in ("cpu", "mps"):
+        # On NVIDIA GPUs bias and ReLU are part of the product's kernel.
+        return lambda x: torch.ops.aten._addmm_activation(bias, x, weight.T)
     if not _onednn_supports(like):
         return lambda x: relu_(F.linear(x, weight, bias)) if relu else F.linear(x, weight, bias)
     # oneDNN packs the weights once and fuses bias and ReLU. F.linear runs float32 on MKL, which is slow on some

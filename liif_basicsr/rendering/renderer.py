@@ -126,8 +126,9 @@ class EncodedImage:
         nan_mark = features.sum(dtype=torch.float32) * 0
         blocks = zip(pixels.blocks, self.net.decoder.decode(features, pixels), strict=True)
         if self.net.input_skip is None:
+            half = 0.5 + nan_mark
             for (i, j), block in blocks:
-                target[:, i, j] = block * 0.5 + (0.5 + nan_mark)
+                target[:, i, j] = torch.add(half, block, alpha=0.5)
             return
         y, x = pixels.y, pixels.x
         part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
