@@ -19,6 +19,10 @@ from liif_basicsr.images.tiff import EXIF_IFD, GPS_IFD, read_tiff
 ORIENTATION, INTEROP_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0xA005, 0xA002, 0xA003
 # Tags of the first directory that describe the image. In a TIFF, others describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
+# Texts of a PNG, the comment of a JPEG or GIF, and the resource of Photoshop with keywords and copyright
+TEXTS = ("Title", "Author", "Description", "Copyright", "Disclaimer", "Warning", "Source", "Comment", "comment")
+IPTC = 0x0404
+SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
 # EXIF orientation -> transpose first, then flip rows, then flip columns
 ORIENTATIONS = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
@@ -194,11 +198,32 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None, pixels: np.nda
     space = b"GRAY" if pixels.shape[2] <= 2 else b"RGB "
     icc = image.info.get("icc_profile")
     icc = icc if isinstance(icc, bytes) and icc[16:20] == space else None
-    gamma = image.info.get("gamma")
-    if icc is None and gamma and abs(gamma - 1 / 2.2) > 0.02:
-        warnings.warn(f"its gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB", stacklevel=2)
+    _warn_of_lost_metadata(image, file, has_profile=icc is not None)
     upright = _apply_orientation(pixels, orientation)
     return LoadedImage(upright, icc, kept, (), _dpi(image, orientation), _xmp(image))
+
+
+def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profile: bool) -> None:
+    """Warn of color information and texts that no output keeps.
+
+    Args:
+        has_profile: the image has a color profile, which overrides other color information except cICP.
+    """
+    lost, gamma, primaries = [], image.info.get("gamma"), image.info.get("chromaticity")
+    if gamma and not has_profile and abs(gamma - 1 / 2.2) > 0.02:
+        lost.append(f"its gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB")
+    if primaries and not has_profile and np.abs(np.subtract(primaries, SRGB_PRIMARIES)).max() > 0.01:
+        lost.append("its primaries (cHRM) are not kept; the output is shown as sRGB")
+    if image.format == "PNG" and file is not None:
+        file.seek(0)
+        if b"cICP" in file.read(1 << 16).partition(b"IDAT")[0]:
+            lost.append("its color space (cICP) is not kept; the output is shown as sRGB")
+    texts = [key for key in TEXTS if key in image.info]
+    texts += ["IPTC"] if IPTC in (image.info.get("photoshop") or {}) else []
+    if texts:
+        lost.append(f"its {', '.join(texts)} is not kept")
+    for line in lost:
+        warnings.warn(line, stacklevel=2)
 
 
 def _exif(image: Image.Image) -> tuple[dict[int, Any], object]:

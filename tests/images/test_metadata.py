@@ -1,7 +1,9 @@
 """Metadata of files is kept, or its loss is reported; it never prevents an image from being written."""
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -114,6 +116,36 @@ def test_unwritable_exif_does_not_lose_the_image(tmp_path, suffix, exif):
 def test_xmp_too_long_for_jpeg_is_reported(tmp_path):
     notes = write(tmp_path / "a.jpg", from_image(image("RGB"))._replace(xmp=b"x" * 70_000))
     assert notes == ["XMP is not kept, JPEG holds at most 65533 bytes of it"]
+
+
+def png_with(path, kind: bytes, content: bytes):
+    """Write a PNG with a chunk after its header."""
+    image("RGB").save(path)
+    whole, crc = path.read_bytes(), zlib.crc32(kind + content)
+    chunk = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+    path.write_bytes(whole[:33] + chunk + whole[33:])
+    return path
+
+
+@pytest.mark.parametrize("kind, content, says", [
+    (b"cICP", bytes([9, 16, 0, 1]), ["its color space (cICP) is not kept; the output is shown as sRGB"]),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
+     ["its primaries (cHRM) are not kept; the output is shown as sRGB"]),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), []),
+    (b"tEXt", b"Copyright\0me", ["its Copyright is not kept"]),
+    (b"tEXt", b"Software\0editor", []),
+], ids=["cICP", "wide cHRM", "cHRM of sRGB", "copyright", "software"])  # fmt: skip
+def test_lost_chunks_of_a_png_are_reported(tmp_path, kind, content, says):
+    assert list(read(png_with(tmp_path / "a.png", kind, content)).notes) == says
+
+
+def test_iptc_of_a_jpeg_is_reported(tmp_path):
+    path, record = tmp_path / "a.jpg", b"\x1c\x02\x74\0\x07(c) me "
+    image("RGB").save(path)
+    segment = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(record)) + record
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + whole[2:])
+    assert list(read(path).notes) == ["its IPTC is not kept"]
 
 
 def test_gamma_of_a_png_is_reported():
