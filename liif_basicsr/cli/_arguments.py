@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from liif_basicsr.errors import LIIFError
@@ -46,6 +47,20 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_import_argument(parser)
     parser.add_argument("--yes", action="store_true", help="allow very large inputs and outputs")
+
+
+def show(name: str | Path) -> str:
+    """Format a name on one line, with unprintable characters escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def is_missing(path: str | Path) -> bool:
+    """Return whether a path does not exist; False if a folder on the way cannot be read."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def import_modules(names: list[str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from liif_basicsr.cli._arguments import show
 from liif_basicsr.devices import bfloat16_is_fast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import atomic_write
@@ -151,11 +152,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LIIFError(f"{show(folder)}: cannot be created: {error.strerror}") from None
-
-
-def show(name: str | Path) -> str:
-    """Format a name on one line, with unprintable characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 @contextmanager

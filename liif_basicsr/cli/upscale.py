@@ -15,6 +15,8 @@ from liif_basicsr.cli._arguments import (
     add_model_argument,
     allow_large_inputs,
     import_modules,
+    is_missing,
+    show,
 )
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
@@ -74,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         Exit status: 0, or 1 if an image failed.
     """
     requested = OutputSize.parse(args.scale, args.size, args.width, args.height, args.long_edge)
+    inputs, output = _split(args.input, args.output)
     from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, warn_slow_precision
     from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     ranks = Ranks()
     ranks.take_gpu(args.device)
     # The first process lists the images, because others could find its outputs.
-    jobs = ranks.from_first(lambda: _list_jobs(args, requested))
+    jobs = ranks.from_first(lambda: _list_jobs(inputs, output, args.skip_existing, requested))
     upscaler = open_upscaler(
         args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap
     )
@@ -124,17 +127,29 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     )  # fmt: skip
 
 
-def _list_jobs(args: argparse.Namespace, requested: OutputSize) -> list[tuple[str, str]]:
-    """Return the paths of each image to make and of its output; with `--skip-existing`, only new outputs."""
-    from liif_basicsr.cli._files import show
+def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]:
+    """Return the inputs, and the output if it is named by `-o` or by the last of several words.
 
-    *inputs, output = args.input if args.output is None and len(args.input) > 1 else [*args.input, args.output]
+    Raises:
+        LIIFError: an input does not exist. This is checked before PyTorch is imported, which takes seconds.
+    """
+    *inputs, output = words if output is None and len(words) > 1 else [*words, output]
     for text in (*inputs, output):
         if text == "-":
             raise LIIFError("-: standard input and output are not supported; name a file")
+    for text in [] if "RANK" in os.environ else inputs:  # processes of torchrun report it once, later
+        if text and is_missing(text) and not glob.has_magic(text):
+            raise LIIFError(f"{show(text)}: no such file or folder")
+    return inputs, output
+
+
+def _list_jobs(
+    inputs: list[str], output: str | None, skip_existing: bool, requested: OutputSize
+) -> list[tuple[str, str]]:
+    """Return the paths of each image to make and of its output; with `skip_existing`, only new outputs."""
     try:
         jobs = _jobs(inputs, _default_output(inputs[0], requested) if output is None else Path(output))
-        new = [job for job in jobs if not (args.skip_existing and _exists(*job))]
+        new = [job for job in jobs if not (skip_existing and _exists(*job))]
     except OSError as error:  # such as a parent folder without access, or a name that is too long
         raise LIIFError(f"{show(error.filename)}: {error.strerror}") from None
     if len(new) < len(jobs):
@@ -171,7 +186,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     Raises:
         LIIFError: the inputs contain no images, two have the same output, or the output is invalid.
     """
-    from liif_basicsr.cli._files import check_target, make_folder, show
+    from liif_basicsr.cli._files import check_target, make_folder
     from liif_basicsr.images.writing import BY_SUFFIX
 
     single = len(inputs) == 1 and Path(inputs[0]).is_file()
@@ -201,7 +216,6 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
 
 def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
     """Return the images of an input, each with its path below the output folder, and everything that is skipped."""
-    from liif_basicsr.cli._files import show
     from liif_basicsr.images.formats import has_image_suffix
 
     path = Path(text)

@@ -6,7 +6,7 @@ import sys
 import webbrowser
 from contextlib import suppress
 
-from liif_basicsr.cli._arguments import add_model_argument
+from liif_basicsr.cli._arguments import add_model_argument, is_missing, show
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN, bundled, name_of
 
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve the page until interrupted."""
     if args.image is None:
         raise LIIFError("view: no image; name one, as in liif-basicsr view photo.jpg. The page can open others")
+    if is_missing(args.image):
+        raise LIIFError(f"{show(args.image)}: no such file")
     import torch
 
     from liif_basicsr.hub.checkpoint import load

@@ -8,7 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liif_basicsr.cli._arguments import add_engine_arguments, add_model_argument, allow_large_inputs, import_modules
+from liif_basicsr.cli._arguments import (
+    add_engine_arguments,
+    add_model_argument,
+    allow_large_inputs,
+    import_modules,
+    is_missing,
+    show,
+)
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.size import OutputSize, parse_scale
@@ -63,16 +70,16 @@ def run(args: argparse.Namespace) -> int:
     """
     scale = parse_scale(args.scale) if args.scale else (1.0, 1.0)
     size = _check_options(args)
-    from liif_basicsr.cli._files import Policy, check_target, interrupt_on_sigterm, make_file, show, warn_slow_precision
+    source, target = Path(args.input), Path(args.output)
+    if is_missing(source):
+        raise LIIFError(f"{show(source)}: no such file")
+    from liif_basicsr.cli._files import Policy, check_target, interrupt_on_sigterm, make_file, warn_slow_precision
     from liif_basicsr.images.warp import Warper
     from liif_basicsr.rendering.homographies import check_quad
 
     corners = check_quad([_parse_point(text) for text in args.quad]) if args.quad else None
     matrix = _read_matrix(args.matrix) if args.matrix else None
     fill = _parse_fill(args.fill)
-    source, target = Path(args.input), Path(args.output)
-    if not source.exists():
-        raise LIIFError(f"{show(source)}: no such file")
     if source.is_dir() or target.is_dir():
         raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
     check_target(target)
@@ -156,7 +163,6 @@ def _read_matrix(path: Path) -> np.ndarray:
     """
     import numpy as np
 
-    from liif_basicsr.cli._files import show
     from liif_basicsr.rendering.homographies import check_matrix
 
     try:

@@ -21,7 +21,8 @@ def run_code(code: str, **env: str) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.mark.parametrize("words", [
     ["--help"], ["upscale", "--help"], ["warp", "--help"], ["upscale", "a.png", "--scale", "two"], ["upscal"],
-    ["models"], ["upscale", "a.png", "--sclae", "2"],
+    ["models"], ["upscale", "a.png", "--sclae", "2"], ["upscale", "none.png"],
+    ["warp", "none.png", "a.png", "--rotate", "1"], ["view", "none.png"],
 ])  # fmt: skip
 def test_help_and_typos_need_no_slow_import(words):
     code = f"import sys\nfrom liif_basicsr.__main__ import main\ntry: main({words})\nexcept SystemExit: pass\n"
