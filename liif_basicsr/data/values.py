@@ -1,8 +1,11 @@
 """Files of numbers that Pillow does not read: TIFF of any depth and number of bands, NumPy arrays, OpenEXR."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -73,6 +76,7 @@ def _open_tiff(file: IO[bytes]) -> ValueFile | None:
             return None
     if kind not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
         raise LIIFError(f"has {dtype} values in the colors {getattr(kind, 'name', kind)}; save it as RGB or as bands")
+
     def read() -> np.ndarray:
         pixels = _decode_page(file, page)
         if kind == MIN_IS_WHITE and dtype.kind == "u":
@@ -123,35 +127,44 @@ def _open_npy(file: IO[bytes]) -> ValueFile:
 
 def _open_exr(file: IO[bytes]) -> ValueFile:
     """Open an OpenEXR image; 16-bit floats become float32. R, G, B and A come first, the others as stored."""
+
+    def read() -> np.ndarray:
+        with _exr(file, separate_channels=True) as image:
+            pixels = [image.channels()[name].pixels for name in names]
+            if any(channel.dtype.kind != "f" for channel in pixels):
+                raise LIIFError("has a channel of integers (object or material IDs); save it without")
+            return np.stack(pixels, axis=-1).astype(np.float32, copy=False)
+
+    try:
+        with _exr(file, header_only=True) as image:
+            header, parts = image.header(), len(image.parts)
+            (left, top), (right, bottom) = header["dataWindow"]
+            whole = all((channel.xSampling, channel.ySampling) == (1, 1) for channel in header["channels"])
+            present = [channel.name for channel in header["channels"]]
+    except LIIFError:
+        raise
+    except Exception as error:
+        raise LIIFError(f"is a corrupt OpenEXR image ({error}); get another copy") from None
+    if parts != 1 or not whole:
+        raise LIIFError("has several parts, or channels of different sizes; save it as one part of full size")
+    names = [name for name in "RGBA" if name in present] + [name for name in present if name not in tuple("RGBA")]
+    shape = int(bottom - top + 1), int(right - left + 1), len(names)
+    return ValueFile(shape, np.dtype(np.float32), _checked(read), "associated" if names[-1] == "A" else None)
+
+
+@contextmanager
+def _exr(file: IO[bytes], **options: bool) -> Iterator[Any]:
+    """Open a file with OpenEXR, which reads streams only from version 3.5 on."""
     try:
         library = import_module("OpenEXR")
     except ModuleNotFoundError:
         raise LIIFError("is an OpenEXR image, which needs OpenEXR; pip install 'liif_basicsr[exr]'") from None
-
-    def read() -> np.ndarray:
-        file.seek(0)
-        with library.File(file, separate_channels=True) as image:
-            pixels = [image.channels()[name].pixels for name in names]
-        if any(channel.dtype.kind != "f" for channel in pixels):
-            raise LIIFError("has a channel of integers (object or material IDs); save it without")
-        return np.stack(pixels, axis=-1).astype(np.float32, copy=False)
-
-    try:
-        with library.File(file, separate_channels=True, header_only=True) as image:
-            parts, stored, (corner, end) = len(image.parts), image.header()["channels"], image.header()["dataWindow"]
-            whole = all((channel.xSampling, channel.ySampling) == (1, 1) for channel in stored)
-            present = [channel.name for channel in stored]
-    except Exception as error:
-        raise LIIFError(f"is a corrupt OpenEXR image ({error}); get another copy") from None
-    finally:
-        file.seek(0)
-    if parts != 1 or not whole:
-        raise LIIFError("has several parts, or channels of different sizes; save it as one part of full size")
-    names = [name for name in "RGBA" if name in present] + [name for name in present if name not in tuple("RGBA")]
-    width, height = (int(n) for n in end - corner + 1)
-    return ValueFile(
-        (height, width, len(names)), np.dtype(np.float32), _checked(read), "associated" if names[-1] == "A" else None
-    )
+    file.seek(0)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "image.exr")
+        path.write_bytes(file.read())
+        yield library.File(str(path), **options)
+    file.seek(0)
 
 
 def _checked(read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
