@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, suggest
 
 
 @contextmanager
@@ -46,6 +46,22 @@ def write(path: Path, content: bytes) -> None:
             file.write(content)
     except LIIFError as error:
         raise LIIFError(f"{path}: {error}") from None
+
+
+def check_output(path: Path, suffixes: Iterable[str]) -> None:
+    """Check before a long run that a file can be written, and create its folder.
+
+    Raises:
+        LIIFError: the suffix is not in `suffixes`, or the file cannot be written.
+    """
+    if path.suffix not in (known := list(suffixes)):
+        raise LIIFError(f"{path}: cannot be written as {path.suffix!r}{suggest(path.suffix, known)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise LIIFError(f"{path}: cannot be written: {'is a folder' if path.is_dir() else 'its folder is read-only'}")
 
 
 def _set_default_mode(path: str) -> None:

@@ -39,10 +39,9 @@ from liif_basicsr.errors import LIIFError, run_script, suggest
 from liif_basicsr.evaluation.cost import multiply_adds
 from liif_basicsr.evaluation.formats import markdown_rows
 from liif_basicsr.evaluation.methods import open_method
-from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import Results, measure_all
 from liif_basicsr.evaluation.sets import EvalSet, open_sets
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.launch.options import read
 from liif_basicsr.launch.ranks import Ranks

@@ -27,10 +27,9 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
 from liif_basicsr.evaluation.curve import check_curve, draw_curve
 from liif_basicsr.evaluation.methods import Method, open_methods
-from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS
 from liif_basicsr.evaluation.validation import measure, protocol_options
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.images.reading import read_srgb
 from liif_basicsr.rendering.coordinates import check_window
 

@@ -28,11 +28,10 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.evaluation.command import add_arguments, measured, scales_of
 from liif_basicsr.evaluation.curve import check_figure, draw_times
 from liif_basicsr.evaluation.methods import Method, Render
-from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import METRICS, TO_REFERENCE, Values
 from liif_basicsr.evaluation.sets import Scale
 from liif_basicsr.evaluation.table import FORMS, make_rows, markdown
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.hub.official import to_official
 
 

@@ -19,8 +19,7 @@ from figures import SHEETS, region_of, sheet
 from PIL import Image, ImageDraw, ImageFont
 
 from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.evaluation.output import check_output
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import check_scale
 from liif_basicsr.images.warp import Warper

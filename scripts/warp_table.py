@@ -28,8 +28,7 @@ from tqdm import tqdm
 
 from liif_basicsr.devices import PRECISIONS
 from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.evaluation.output import check_output
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.metrics.psnr_liif import LUMA

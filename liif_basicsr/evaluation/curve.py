@@ -10,10 +10,9 @@ from typing import Any
 from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
-from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.results import Results, Values
 from liif_basicsr.evaluation.sets import EvalSet, Scale
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 
 KINDS = (".png", ".svg", ".pdf")
 PANEL, SMALL_PANEL = (6.4, 4.2), (2.8, 2.4)

@@ -14,10 +14,9 @@ from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
-from liif_basicsr.evaluation.output import check_output
 from liif_basicsr.evaluation.sets import EvalSet
 from liif_basicsr.evaluation.validation import measure
-from liif_basicsr.files import write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.launch.ranks import Ranks
 
 METRICS = {
