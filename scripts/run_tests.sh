@@ -15,6 +15,14 @@ ruff check .
 mypy
 lint-imports
 
+if [ $# -eq 0 ]; then
+    say "Tests on the simulated GPU, see tests/fakegpu.py"
+    LIIF_TEST_DEVICE=fakegpu python -m pytest -q -n auto --dist loadfile tests/losses tests/evaluation/test_validation.py \
+        tests/archs/test_decoders.py tests/archs/test_liif.py tests/rendering/test_feature_mlps.py \
+        tests/rendering/test_renderer.py tests/models/test_bad_numbers.py tests/models/test_gpu_steps.py \
+        tests/models/test_liif_model.py -k 'not in_one_process'
+fi
+
 say "Tests"
 # One process per core. The tests of a file share fixtures and stay together.
 exec python -m pytest -q -n auto --dist loadfile "$@"

@@ -44,7 +44,7 @@ if os.name != "posix":
 
 # Device (cpu, cuda, mps, or fakegpu, see fakegpu.py) of the networks in the tests of these folders.
 DEVICE = os.environ.get("LIIF_TEST_DEVICE", "cpu")
-ON_DEVICE = ("archs", "losses", "models", "rendering")
+ON_DEVICE = ("archs", "evaluation", "losses", "models", "rendering")
 
 ROOT = Path(__file__).parents[1]
 STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start", "_liif_basicsr_startup.py")

@@ -22,6 +22,9 @@ LOW = "conv1d conv2d conv3d conv_transpose2d.input matmul linear addmm mm bmm ba
 FULL = "layer_norm group_norm norm.Scalar l1_loss mse_loss smooth_l1_loss exp log pow.Tensor_Scalar softplus erfinv"
 FULL += " binary_cross_entropy_with_logits acos asin cosh tan rsqrt reciprocal cosine_similarity"
 WIDEST = "addcmul addcdiv grid_sampler index_put scatter_add atan2 cross bilinear tensordot dot"
+# Operators without a kernel.
+FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "detach", "lift_fresh", "set_data",
+        "_local_scalar_dense", "alias", "is_same_size", "view", "_unsafe_view", "_reshape_alias"}  # fmt: skip
 
 
 class Backend:
@@ -202,3 +205,27 @@ def _cast_first(operator: Any, rule: Any) -> Any:
 
 
 _LIBRARIES = _autocast()  # unregistered when they are freed
+
+
+class Launches(TorchDispatchMode):
+    """Count the kernels that operators on the device would launch, as `count`.
+
+    Views, allocations and copies of single values count nothing. A bias and each of a convolution's gradients count as
+    kernels of their own, as in cuDNN.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function._schema.name.split("::")[1]
+        leaves = tree_leaves((args, kwargs))
+        if any(isinstance(leaf, DeviceTensor) for leaf in leaves) or NAME in str((kwargs or {}).get("device")):
+            if name == "convolution":
+                self.count += 1 + (args[2] is not None)
+            elif name == "convolution_backward":
+                self.count += sum(args[-1])
+            elif not function.is_view and name not in FREE:
+                self.count += 1
+        return function(*args, **(kwargs or {}))

@@ -29,9 +29,16 @@ def multiply_adds(net: nn.Module, scale: Scale) -> float:
 
 
 def _fused_operators() -> dict[Any, Any]:
-    """Return counters of operators that torch does not count: oneDNN's linear layers with a fused ReLU."""
-    operators = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    return {} if operators is None else {operators: _linear_flops}
+    """Return counters of operators that torch does not count: linear layers with a fused ReLU, oneDNN's and CUDA's."""
+    counters: dict[Any, Any] = {torch.ops.aten._addmm_activation: _addmm_flops}
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        counters[torch.ops.mkldnn._linear_pointwise] = _linear_flops
+    return counters
+
+
+def _addmm_flops(bias: Any, x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Return the FLOPs of a linear layer from (N, D) to (N, E) with a bias; see `_linear_flops`."""
+    return _linear_flops(x, weight, out_shape=out_shape)
 
 
 def _linear_flops(x: Any, weight: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:

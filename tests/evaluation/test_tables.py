@@ -30,6 +30,8 @@ from liif_basicsr.evaluation.results import Results
 from liif_basicsr.evaluation.sets import open_sets
 from liif_basicsr.hub import checkpoint
 
+pytestmark = pytest.mark.cpu  # tables choose their device
+
 METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
 Run = Callable[..., str]
 COMMAND = [sys.executable, str(ROOT / "scripts" / "tables.py")]

@@ -14,6 +14,8 @@ from experiment import NETWORK, environ, make_images, torchrun
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
 
+pytestmark = pytest.mark.cpu  # tables choose their device
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

@@ -60,6 +60,11 @@ def test_a_line_a_folder_and_values_for_each_scale(validated, lines, tmp_path):
         assert f"Validation {label}\n\t # psnr_liif: {value:.4f}\tBest: {value:.4f} @ 3 iter" in text
 
 
+def rendered(model, lq, gt):
+    """Return the network's output of the size of `gt`, on the CPU."""
+    return model.net_g_ema.render(lq.to(model.device), tuple(gt.shape[-2:])).cpu()
+
+
 @pytest.mark.parametrize("protocol", ["benchmark", "div2k", None])
 def test_values_follow_the_protocol(opt, images, protocol):
     """Border and color at each scale, computed independently from the data and the network."""
@@ -71,7 +76,7 @@ def test_values_follow_the_protocol(opt, images, protocol):
     borders = {"benchmark": (2, 3), "div2k": (8, 9), None: (0, 0)}[protocol]
     for label, border, part in zip(("A_x2", "A_x3x2.5"), borders, (items[:3], items[3:]), strict=True):
         own = {"crop_border": border, "test_y_channel": protocol == "benchmark"}
-        pairs = [(model.net_g_ema.render(item["lq"], tuple(item["gt"].shape[-2:])), item["gt"]) for item in part]
+        pairs = [(rendered(model, item["lq"], item["gt"]), item["gt"]) for item in part]
         in_8_bits = [[tensor2img([x]) for x in pair] for pair in pairs]
         expected = {
             "psnr_liif": [calculate_psnr_liif(*pair, **own) for pair in pairs],
@@ -87,18 +92,16 @@ def test_a_metrics_own_options_override_the_protocol(opt, images):
     model, board = build_model(opt), Board()
     dataset = loader(images, scales=[2], protocol="benchmark")
     model.validation(dataset, 3, board, save_img=False)
-    values = [
-        calculate_psnr_liif(model.net_g_ema.render(d["lq"], tuple(d["gt"].shape[-2:])), d["gt"], 5) for d in dataset
-    ]
+    values = [calculate_psnr_liif(rendered(model, d["lq"], d["gt"]), d["gt"], 5) for d in dataset]
     assert board.values["metrics/A_x2/psnr"][0] == pytest.approx(np.mean(values), abs=1e-9)
 
 
 def test_saved_images_are_those_that_the_network_renders(validated, images, tmp_path):
     model, _ = validated
     item = loader(images).dataset[1]
-    rendered = model.net_g_ema.render(item["lq"][None], tuple(item["gt"].shape[-2:]))
+    expected = rendered(model, item["lq"][None], item["gt"])[0].clamp(0, 1).numpy()
     saved = np.asarray(Image.open(tmp_path / "visualization" / "A_x2" / "p1_3.png")).transpose(2, 0, 1)
-    assert np.abs(saved - 255 * rendered[0].clamp(0, 1).numpy()).max() <= 0.5 + 1e-4
+    assert np.abs(saved - 255 * expected).max() <= 0.5 + 1e-4
 
 
 def test_worse_values_do_not_replace_the_best(opt, images):

@@ -1,0 +1,192 @@
+"""Training steps on a GPU: kernels, the late report of bad numbers, and compiled networks."""
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import pytest
+import torch
+from basicsr.models import build_model
+from conftest import DEVICE
+from experiment import NETWORK, batch, steps
+
+from liif_basicsr import devices
+from liif_basicsr.archs import build_network
+from liif_basicsr.archs.ensemble import ensemble_mean
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.launch.resume import set_loader_defaults
+from liif_basicsr.models.optimization import set_fused
+from liif_basicsr.rendering import gpu_kernels
+from liif_basicsr.rendering.memory import Tiling
+
+EDSR_LIIF = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 16}, "hidden_dims": [8] * 4}
+# Kernels before Adam, the check of gradients, the moving average and the decoder took one or few: 950 in a step,
+# 1027 in a render of 27 blocks.
+MOST_IN_A_STEP, MOST_IN_A_RENDER = 400, 1027 // 2
+
+on_simulated_gpu = pytest.mark.skipif(DEVICE != "fakegpu", reason="LIIF_TEST_DEVICE=fakegpu counts kernels")
+
+
+@on_simulated_gpu
+def test_kernels_of_a_step(opt):
+    from fakegpu import Launches
+
+    opt["network_g"] = EDSR_LIIF
+    model = build_model(opt)
+    steps(model, 2)
+    model.feed_data(batch())
+    with Launches() as launches:
+        model.optimize_parameters(3)
+    assert launches.count <= MOST_IN_A_STEP
+    with Launches() as launches:
+        model.finish_step(4, {"l_pix": model.output.sum().detach()}, [model.optimizer_g])
+    assert launches.count <= 13
+
+
+@on_simulated_gpu
+def test_kernels_of_a_render(monkeypatch):
+    from fakegpu import Launches
+
+    net = build_network(EDSR_LIIF).eval()
+    net.tiling = Tiling(512, 4 * net.decoder.floats_per_pixel * 174)
+
+    def one_kernel(compute: Any) -> Any:
+        def run(*args: Any) -> torch.Tensor:
+            before = launches.count
+            result = compute(*args)
+            launches.count = before + 1
+            return result
+        return run
+
+    def gather(grid, index_y, index_x, term_y, term_x):
+        picked = grid[index_y[:, None, :, None], index_x[None, :, None]]
+        return (picked + term_y[:, None, :, None] + term_x[None, :, None]).relu().flatten(0, 3)
+
+    def mean(outputs, rel_y, rel_x, eps):
+        corners = outputs.unflatten(0, (2, 2, rel_y.shape[1], rel_x.shape[1]))
+        return ensemble_mean(corners, rel_y[:, None, :, None], rel_x[None, :, None]).permute(2, 0, 1)
+
+    lq = torch.rand(1, 3, 20, 24)
+    plain = net.render(lq, (80, 50))
+    monkeypatch.setattr(gpu_kernels, "can_launch", lambda like: True)
+    monkeypatch.setattr(gpu_kernels, "gather_add_relu", one_kernel(gather))
+    monkeypatch.setattr(gpu_kernels, "ensemble_mean", one_kernel(mean))
+    with Launches() as launches:
+        fused = net.render(lq, (80, 50))
+    assert launches.count <= MOST_IN_A_RENDER
+    torch.testing.assert_close(fused, plain, rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="a CPU is not read late")
+def test_bad_step_is_skipped_at_once_and_reported_after_the_next(opt):
+    opt["train"]["skip_nonfinite"] = 1
+    model, bad = build_model(opt), batch()
+    bad["gt"][0] = math.nan
+    before = {key: value.clone() for key, value in model.net_g_ema.state_dict().items()}
+    weights = {key: value.clone() for key, value in model.net_g.state_dict().items()}
+    model.feed_data(bad)
+    model.optimize_parameters(1)
+    assert model.skipped_steps == 0
+    assert all(torch.equal(value, weights[key]) for key, value in model.net_g.state_dict().items())
+    assert all(torch.equal(value, before[key]) for key, value in model.net_g_ema.state_dict().items())
+    model.feed_data(batch())
+    model.optimize_parameters(2)
+    assert model.skipped_steps == 1
+    model.feed_data(bad)
+    model.optimize_parameters(3)
+    with pytest.raises(LIIFError, match="iteration 3: the loss is not finite"):
+        model.save(0, 3)
+
+
+# inductor needs a C++ compiler and a minute.
+@pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # in torch's compiler
+@pytest.mark.parametrize("backend", ["aot_eager", *(["inductor"] if os.environ.get("LIIF_TEST_INDUCTOR") else [])])
+def test_compiled_training_equals_eager(opt, monkeypatch, backend):
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compiler(module, backend=backend))
+    models = []
+    for compiled in (False, True):
+        opt["train"]["compile"] = compiled
+        models.append(build_model({**opt, "train": {**opt["train"], "optim_g": dict(opt["train"]["optim_g"])}}))
+    eager, compiled = models
+    compiled.net_g.load_state_dict(eager.net_g.state_dict())
+    start = [param.clone() for param in eager.net_g.parameters()]
+    for k in range(4):
+        for model in models:
+            steps(model, 1, batch(seed=k))
+    for before, a, b in zip(start, eager.net_g.parameters(), compiled.net_g.parameters(), strict=True):
+        assert not torch.equal(before, a)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+    torch.compiler.reset()
+
+
+@pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
+def test_failure_of_the_compiler_is_one_line(opt, monkeypatch):
+    def fail(*args: Any) -> None:
+        raise RuntimeError("no C++ compiler\nmore")
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compiler(module, backend=fail))
+    opt["train"]["compile"] = True
+    model = build_model(opt)
+    model.feed_data(batch())
+    with pytest.raises(LIIFError, match="train: compile: torch.compile failed .*; remove the option") as error:
+        model.optimize_parameters(1)
+    assert "\n" not in str(error.value)
+    torch.compiler.reset()
+
+
+def test_training_that_exceeds_gpu_memory(opt, monkeypatch):
+    model = build_model(opt)
+
+    def fail(iteration: int) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(model, "train_step", fail)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 20 << 30)
+    says = r"iteration 7: does not fit the GPU's memory \(1.0 of 80.0 GiB free, 59.0 used by other .*batch_size_per_gpu"
+    with pytest.raises(LIIFError, match=says):
+        model.optimize_parameters(7)
+
+
+@pytest.mark.parametrize(("kind", "given", "device", "fused"), [
+    ("Adam", {}, "cuda", True), ("AdamW", {}, "cuda", True), ("Adam", {"fused": False}, "cuda", False),
+    ("Adam", {}, "cpu", None), ("SGD", {}, "cuda", None),
+])  # fmt: skip
+def test_fused_optimizers(kind, given, device, fused):
+    options = {"type": kind, **given}
+    set_fused(options, torch.device(device))
+    assert options.get("fused") is fused
+
+
+@pytest.mark.parametrize(("given", "gpu", "pinned", "persistent"), [
+    ({}, True, True, True), ({}, False, False, False), ({"prefetch_mode": "cpu"}, True, True, False),
+    ({"pin_memory": False, "persistent_workers": False}, True, False, False),
+    ({"num_worker_per_gpu": 0}, True, True, False),
+])  # fmt: skip
+def test_loader_defaults(given, gpu, pinned, persistent):
+    options = {"num_worker_per_gpu": 2, **given}
+    set_loader_defaults(options, gpu)
+    assert (options["pin_memory"], options["persistent_workers"]) == (pinned, persistent)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("tf32", True), ("bfloat16", False)])
+def test_tf32_is_a_precision_of_its_own(precision, expected):
+    """The switches can be set without a GPU."""
+    gpu, switches = torch.device("cuda"), (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [switch.allow_tf32 for switch in switches]
+    with devices.tf32(gpu, precision == "tf32"):
+        assert [switch.allow_tf32 for switch in switches] == [expected] * 2
+        with devices.exact_float32(gpu):  # as in `render`
+            assert [switch.allow_tf32 for switch in switches] == [expected] * 2
+    with devices.exact_float32(gpu):
+        assert [switch.allow_tf32 for switch in switches] == [False] * 2
+    assert [switch.allow_tf32 for switch in switches] == before
+    net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, 5, 6)
+    with devices.autocast(torch.device("cpu"), precision):
+        assert net.render(lq, (9, 9)).shape == (1, 3, 9, 9)
