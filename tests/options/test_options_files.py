@@ -28,6 +28,15 @@ ROWS: dict[str, dict[str, Any]] = {
         "train:total_iter": 1_200_000,
         "train:scheduler:milestones": [200_000, 400_000, 600_000, 800_000, 1_000_000],
     },
+    "train_liif_recipe": {  # docs/comparison.md
+        "network_g:input_skip": "bilinear",
+        "train:optim_g:lr": 1e-3,
+        "train:scheduler": {
+            "type": "CosineAnnealingRestartLR", "periods": [100_000], "restart_weights": [1], "eta_min": 1e-6,
+        },
+        "train:total_iter": 100_000,
+        "train:warmup_iter": 6000,
+    },
     "ablation/train_liif_edsr_c": {"network_g:cell_decode": False},
     "ablation/train_liif_edsr_u": {"network_g:feat_unfold": False},
     "ablation/train_liif_edsr_e": {"network_g:local_ensemble": False},
