@@ -134,7 +134,7 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 def train(variant: str, options: Mapping[str, Any], changes: Changes, seed: int) -> Path:
     """Train or resume a variant, unless it is finished, and return its checkpoint.
 
-    The CPU time of the training, with the start of Python, is kept in `cost.json` in its folder.
+    The CPU time of the training, with the start of Python, is kept in COST in its folder.
 
     Raises:
         LIIFError: the folder was trained with other options, or the training fails.
@@ -220,10 +220,20 @@ def measure_cost(path: Path) -> Cost:
     net: Any = load(path)
     lq, size = torch.rand(1, 3, *LOW), (4 * LOW[0], 4 * LOW[1])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    taken = [own for _, own in pairs(None, lambda: net.render(lq, size), 3, time.process_time)]
+    taken = [own for _, own in pairs(None, lambda: net.render(lq, size), 5, time.process_time)]
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    return Cost(parameters, multiply_adds(net, (4, 4)), statistics.median(taken) / (size[0] * size[1] / 1e6), added)
+    return Cost(parameters, multiply_adds(net, (4, 4)), min(taken) / (size[0] * size[1] / 1e6), added)
+
+
+def rendering_cost(checkpoint: Path, file: Path) -> Cost:
+    """Return the cost of rendering with a checkpoint, measured in a process of its own and kept in its cost file."""
+    kept = json.loads(file.read_text())
+    if "rendering" not in kept:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            kept["rendering"] = pool.submit(measure_cost, checkpoint).result()._asdict()
+        write(file, json.dumps(kept).encode())
+    return Cost(**kept["rendering"])
 
 
 def open_all(sets: Mapping[str, Sequence[float]], data: str) -> list[EvalSet]:
@@ -248,11 +258,9 @@ def measure_rows(
             psnr[eval_set] = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
         training = cost = None
         if name in trained:
-            costs = [json.loads((path.parents[1] / COST).read_text()) for path in trained[name]]
-            training = statistics.mean(own["seconds"] for own in costs)
-            if with_cost:
-                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                    cost = pool.submit(measure_cost, trained[name][0]).result()
+            files = [path.parents[1] / COST for path in trained[name]]
+            training = statistics.mean(json.loads(file.read_text())["seconds"] for file in files)
+            cost = rendering_cost(trained[name][0], files[0]) if with_cost else None
         rows.append(Row(name, psnr, training, cost))
     return rows
 
