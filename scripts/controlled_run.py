@@ -298,6 +298,7 @@ def write_page(name: str, rows: Sequence[Row], page: Path) -> None:
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Plot PSNR on the last set against the CPU time per megapixel, one panel per scale, with the spread over seeds."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     eval_sets = list(rows[0].psnr)
     last = [eval_set for eval_set in eval_sets if eval_set.name == eval_sets[-1].name]
@@ -308,6 +309,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 mean, spread = row.psnr[eval_set]
                 axes.errorbar(row.cost.seconds, mean, spread, marker="o", capsize=3, linestyle="none", label=row.name)
         axes.set(title=f"{eval_set.name} x{scale_text(eval_set.scale)}", xscale="log", xlabel="CPU s / megapixel at x4")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("PSNR (dB)")
     figure.axes[-1].legend(fontsize="small")
