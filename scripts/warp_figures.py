@@ -68,9 +68,10 @@ def run_sheet(args: argparse.Namespace) -> None:
     """Warp an image with both methods and write them side by side."""
     check_output(args.out, SHEETS)
     try:
-        pixels = read(args.image).pixels
+        loaded = read(args.image)
     except LIIFError as error:
         raise LIIFError(f"{args.image}: {error}") from None
+    pixels = loaded.pixels
     if pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise LIIFError(f"{args.image}: must be RGB with 8 bits")
     scale = check_scale(args.scale)
@@ -84,7 +85,7 @@ def run_sheet(args: argparse.Namespace) -> None:
     _, (top, left, height, width) = check_window(size, args.region)
     panels = {
         "cv2, Lanczos": cv2.warpPerspective(pixels, matrix, size[::-1], flags=cv2.INTER_LANCZOS4),
-        args.model: Warper(args.model).whole(pixels, Homography(matrix, size), 0),
+        args.model: Warper(args.model).whole(loaded, Homography(matrix, size), 0),
     }
     shown = {name: Image.fromarray(panel[top : top + height, left : left + width]) for name, panel in panels.items()}
     save(args.out, sheet(shown, 1, None))

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from liif_basicsr.devices import PRECISIONS
 from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.files import check_output, write
+from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.metrics.psnr_liif import LUMA
@@ -69,7 +70,7 @@ def interpolated(flag: int) -> Warping:
 def by_network(model: str, precision: str) -> Warping:
     """Return a function that warps with a network."""
     warper = Warper(model, precision=precision)
-    return lambda pixels, matrix, size: warper.whole(pixels, Homography(matrix, size), 0)
+    return lambda pixels, matrix, size: warper.whole(LoadedImage(pixels), Homography(matrix, size), 0)
 
 
 def turned_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:

@@ -107,12 +107,15 @@ class ContinuousNetwork(nn.Module):
 
     Attributes:
         tiling: how `render` and `sample` divide an image to bound their memory.
+        value_range: (low, high) of the training data, which were mapped to [0, 1]; None for 8 or 16 bits or [0, 1].
+            Only the functions of images and files use it.
 
     Raises:
         LIIFError: `input_skip` is unknown, or needs as many output as input channels; `scale` is not positive.
     """
 
     tiling = Tiling()
+    value_range: tuple[float, float] | None = None
 
     def __init__(
         self,

@@ -63,6 +63,16 @@ def is_missing(path: str | Path) -> bool:
     return False
 
 
+def add_value_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare which bands of an image are used, and what their values mean."""
+    parser.add_argument("--bands", metavar="N,N,...", help="use only these bands of the image, in this order, from 1")
+    parser.add_argument(
+        "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="values of the image that mean 0 and 1 to the model (default: as in the model's training, else all of "
+        "uint8 and uint16; other images need it)",
+    )  # fmt: skip
+
+
 def import_modules(names: list[str]) -> None:
     """Import the modules of `--import`, also from the current folder.
 

@@ -18,9 +18,11 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import atomic_write
 from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.formats import collect_notes
-from liif_basicsr.images.reading import LoadedImage, read
-from liif_basicsr.images.size import LargerInput, Size, show_size
+from liif_basicsr.images.loaded import LoadedImage
+from liif_basicsr.images.reading import read
+from liif_basicsr.images.size import LargerInput, show_size
 from liif_basicsr.images.upscale import Resampler
+from liif_basicsr.images.values import select_bands
 from liif_basicsr.images.writing import check_format, drop_opaque_alpha, format_of
 from liif_basicsr.rendering.memory import check_memory
 
@@ -33,24 +35,30 @@ SKIPPED = ""
 class Output(NamedTuple):
     """The output planned for an image.
 
-    size: (H, W).
+    image: the input with the metadata of the output.
+    shape: (H, W, C).
     bytes_needed: estimates the memory; its argument says whether the whole output is kept in memory.
     strips: renders it from top to bottom; its argument is called with the number of newly rendered pixels.
     note: something that the user should know, or "".
     """
 
-    size: Size
+    image: LoadedImage
+    shape: tuple[int, int, int]
     bytes_needed: Callable[[bool], int]
     strips: Callable[[Callable[[int], object]], Iterator[np.ndarray]]
     note: str = ""
 
 
 class Policy(NamedTuple):
-    """How to treat existing files, huge outputs, and inputs larger than requested."""
+    """How to treat existing files, huge outputs, inputs larger than requested, and bands other than `bands`.
+
+    bands: numbers from 0; all if empty.
+    """
 
     overwrite: bool = False
     allow_huge: bool = False
     skip_larger: bool = False
+    bands: tuple[int, ...] = ()
 
 
 def make_file(
@@ -96,33 +104,34 @@ def _make_file(
         raise LIIFError("would be overwritten by its own output; use another output")
     if target.exists() and not policy.overwrite:
         raise LIIFError(f"{show(target)} already exists; use another output (-o), or --overwrite")
-    image = drop_opaque_alpha(target, read(source))
+    image = read(source)
+    image = drop_opaque_alpha(target, select_bands(image, policy.bands) if policy.bands else image)
     for note in image.notes:
         print_line(f"{show(source)}: {show(note)}", file=sys.stderr)
     output = plan(image)
-    size = output.size
-    kind = check_format(target, image, size)
+    size = output.shape[:2]
+    kind = check_format(target, output.image, output.shape)
     if size[0] * size[1] > MAX_PIXELS and not policy.allow_huge:
         raise LIIFError(f"the output has {show_size(size)} pixels, {size[0] * size[1] / 1e6:.0f} megapixels; "
                         "pass --yes if you want that")  # fmt: skip
-    lost = kind.lost_metadata(image)
+    lost = kind.lost_metadata(output.image)
     for note in (output.note, f"{kind.name} does not keep {' and '.join(lost)}" if lost else ""):
         if note:
             print_line(f"{show(target)}: {note}", file=sys.stderr)
     needed = output.bytes_needed(not kind.streamed)
     check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
-    name, shape = f"{count} {show(source.name)}".strip(), (*size, image.pixels.shape[2])
+    name = f"{count} {show(source.name)}".strip()
     disable = True if count is None else None  # None: shown on a terminal only
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:
         try:
             with collect_notes() as notes, atomic_write(target) as file:
-                kind.write(file, output.strips(bar.update), shape, image)
+                kind.write(file, output.strips(bar.update), output.shape, output.image)
         except LIIFError as error:
             raise LIIFError(f"{show(target)}: {error}") from None
     for note in notes:
         print_line(f"{show(target)}: {show(note)}", file=sys.stderr)
-    in_size, precision = (image.pixels.shape[0], image.pixels.shape[1]), engine.precision_for(image.pixels)
-    print_line(f"{show(target)}: {show_size(in_size)} to {show_size(size)}, {engine.device}, {precision}")
+    precision = engine.precision_for(image.pixels)
+    print_line(f"{show(target)}: {show_size(image.size)} to {show_size(size)}, {engine.device}, {precision}")
 
 
 def print_line(line: str, file: TextIO | None = None) -> None:

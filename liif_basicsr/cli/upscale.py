@@ -13,6 +13,7 @@ from liif_basicsr.cli._arguments import (
     COMPLETE_FILES,
     add_engine_arguments,
     add_model_argument,
+    add_value_arguments,
     allow_large_inputs,
     import_modules,
     is_missing,
@@ -20,11 +21,11 @@ from liif_basicsr.cli._arguments import (
 )
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.size import OutputSize, changes_aspect, show_size
+from liif_basicsr.images.size import OutputSize, changes_aspect, parse_bands, show_size
 
 if TYPE_CHECKING:
     from liif_basicsr.cli._files import Output
-    from liif_basicsr.images.reading import LoadedImage
+    from liif_basicsr.images.loaded import LoadedImage
 
 ORDER = 1
 
@@ -65,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace existing images")
     existing.add_argument("--skip-existing", action="store_true", help="make only images that do not exist yet")
     add_engine_arguments(parser)
+    add_value_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """
     requested = OutputSize.parse(args.scale, args.size, args.width, args.height, args.long_edge)
     inputs, output = _split(args.input, args.output)
+    bands = parse_bands(args.bands)
     from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, warn_slow_precision
     from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
@@ -89,11 +92,12 @@ def run(args: argparse.Namespace) -> int:
     # The first process lists the images, because others could find its outputs.
     jobs = ranks.from_first(lambda: _list_jobs(inputs, output, args.skip_existing, requested))
     upscaler = open_upscaler(
-        args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap
-    )
+        args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap,
+        args.value_range,
+    )  # fmt: skip
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
-    policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1)
+    policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1, bands=bands)
 
     def make(index: int) -> str | None:
         count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None
@@ -115,15 +119,15 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     """Return the output for an image."""
     from liif_basicsr.cli._files import Output
 
-    in_size = (image.pixels.shape[0], image.pixels.shape[1])
-    size = requested.size_of(in_size)
-    stretched = requested.width and requested.height and changes_aspect(size, in_size)
+    size = requested.size_of(image.size)
+    stretched = requested.width and requested.height and changes_aspect(size, image.size)
     return Output(
-        size,
-        partial(upscaler.bytes_needed, image.pixels, size),
-        partial(upscaler.strips, image.pixels, size),
-        f"warning: {show_size(in_size)} is stretched to {show_size(size)}; --width or --height alone keeps the aspect "
-        "ratio" if stretched else "",
+        upscaler.output_like(image),
+        (*size, upscaler.out_channels(image)),
+        partial(upscaler.bytes_needed, image, size),
+        partial(upscaler.strips, image, size),
+        f"warning: {show_size(image.size)} is stretched to {show_size(size)}; --width or --height alone keeps the "
+        "aspect ratio" if stretched else "",
     )  # fmt: skip
 
 

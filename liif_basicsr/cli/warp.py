@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from liif_basicsr.cli._arguments import (
     add_engine_arguments,
     add_model_argument,
+    add_value_arguments,
     allow_large_inputs,
     import_modules,
     is_missing,
@@ -18,13 +19,13 @@ from liif_basicsr.cli._arguments import (
 )
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.size import OutputSize, parse_scale
+from liif_basicsr.images.size import OutputSize, parse_bands, parse_scale
 
 if TYPE_CHECKING:
     import numpy as np
 
     from liif_basicsr.cli._files import Output
-    from liif_basicsr.images.reading import LoadedImage
+    from liif_basicsr.images.loaded import LoadedImage
     from liif_basicsr.images.warp import Fill, Warper
     from liif_basicsr.rendering.warps import Homography
 
@@ -54,10 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sides of the quadrilateral, the size of the input)",
     )  # fmt: skip
     parser.add_argument("--no-expand", action="store_true", help="--rotate: keep the size and cut off the corners")
-    parser.add_argument("--fill", default="0", metavar="V", help="value outside: a number, or R,G,B (default: 0)")
+    parser.add_argument(
+        "--fill", default="0", metavar="V", help="value outside: a number, one per band as R,G,B, or nan (default: 0)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing image")
     add_model_argument(parser, CLEAN)
     add_engine_arguments(parser)
+    add_value_arguments(parser)
     # argparse takes -2,35 for an option, because it recognizes single negative numbers only.
     parser._negative_number_matcher = re.compile(r"-[\d.]")
 
@@ -79,34 +83,39 @@ def run(args: argparse.Namespace) -> int:
 
     corners = check_quad([_parse_point(text) for text in args.quad]) if args.quad else None
     matrix = _read_matrix(args.matrix) if args.matrix else None
-    fill = _parse_fill(args.fill)
+    fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     if source.is_dir() or target.is_dir():
         raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
     check_target(target)
     if args.yes:
         allow_large_inputs()
     import_modules(args.imports)
-    warper = Warper(args.model, args.device, args.precision)
+    warper = Warper(args.model, args.device, args.precision, args.value_range)
     warn_slow_precision(warper)
 
     def homography_for(in_size: Size) -> Homography:
         return _homography(in_size, args.rotate, not args.no_expand, corners, matrix, scale, size)
 
     with interrupt_on_sigterm():
-        policy = Policy(args.overwrite, args.yes)
+        policy = Policy(args.overwrite, args.yes, bands=bands)
         return 1 if make_file(source, target, policy, "", warper, partial(_plan, warper, homography_for, fill)) else 0
 
 
 def _plan(warper: Warper, homography_for, fill: Fill, image: LoadedImage) -> Output:
     """Return the output for an image."""
     from liif_basicsr.cli._files import Output
-    from liif_basicsr.images.warp import check_fill
+    from liif_basicsr.images.georeference import unplaced_tags
 
-    check_fill(fill, image.pixels)
-    pixels = image.pixels
-    warp = homography_for((pixels.shape[0], pixels.shape[1]))
-    bytes_needed = partial(warper.bytes_needed, pixels, warp.size)
-    return Output(warp.size, bytes_needed, partial(warper.strips, pixels, warp, fill))
+    warper.check_fill(fill, image)
+    warp = homography_for(image.size)
+    tags = unplaced_tags(image.tags)
+    return Output(
+        warper.output_like(image)._replace(tags=tags),
+        (*warp.size, warper.out_channels(image)),
+        partial(warper.bytes_needed, image, warp.size),
+        partial(warper.strips, image, warp, fill),
+        "a warped image does not keep its place on the map (GeoTIFF tags)" if len(tags) < len(image.tags) else "",
+    )
 
 
 def _check_options(args: argparse.Namespace) -> Size | None:

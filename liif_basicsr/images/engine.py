@@ -4,7 +4,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,18 @@ from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import PRECISIONS, best_precision
 from liif_basicsr.errors import LIIFError, suggest, summarize
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.images.wrapping import aligned_margins, repeat
+from liif_basicsr.images.loaded import LoadedImage
+from liif_basicsr.images.values import (
+    PixelError,
+    Planes,
+    Range,
+    check_range,
+    check_values,
+    describe_bands,
+    known_range,
+    split_planes,
+    to_unit,
+)
 
 
 class Engine:
@@ -23,12 +33,21 @@ class Engine:
         model: a network, or a name or file that `liif_basicsr.load` accepts.
         device: such as `cuda` or `cpu`. The default is the network's own, or the GPU if `model` is a name or file.
         precision: one of PRECISIONS. By default `best_precision` of the image.
+        value_range: see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: the model, device or precision does not exist, or the network is on another device.
+        LIIFError: the model, device or precision does not exist, the network is on another device, or the range is
+            invalid.
     """
 
-    def __init__(self, model: str | Path | nn.Module, device: str | None = None, precision: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | nn.Module,
+        device: str | None = None,
+        precision: str | None = None,
+        value_range: Range | None = None,
+    ) -> None:
+        self.value_range = check_range(value_range)
         if precision is not None and precision not in PRECISIONS:
             raise LIIFError(f"precision: unknown {precision!r}{suggest(precision, PRECISIONS)}")
         if isinstance(model, nn.Module):
@@ -48,70 +67,106 @@ class Engine:
         """Return the name of the precision for these pixels."""
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
-    def to_input(self, plane: np.ndarray) -> Tensor:
-        """Convert pixels (h, w, 1 or 3) to an input of the network: (1, C, h, w) in [0, 1], on its device.
+    def range_of(self, image: LoadedImage) -> Range:
+        """Return the range of the image's values: `value_range`, else the network's own, else the image's.
 
         Raises:
-            LIIFError: the image has color, and the network takes another number of channels.
+            LIIFError: it is not known.
+        """
+        found = self.value_range or self.net.value_range or known_range(image)
+        if found is None:
+            valid = image.pixels[np.isfinite(image.pixels)]
+            here = f", which includes those of this image, {valid.min():g} to {valid.max():g}" if valid.size else ""
+            raise PixelError(f"has {image.dtype} values, whose range is not known; pass the range of the training data "
+                            f"as --value-range LOW HIGH, in Python value_range=(low, high){here}")  # fmt: skip
+        return found
+
+    def takes_alpha(self, image: LoadedImage) -> bool:
+        """Return whether the last band is opacity, apart from the bands that the network takes.
+
+        Raises:
+            LIIFError: the network takes another number of bands.
+        """
+        count, wanted = image.shape[2], self.net.num_in_ch
+        if count == wanted:
+            return False
+        alpha = image.has_alpha
+        if count - alpha == wanted or (count - alpha == 1 and wanted == self.net.num_out_ch == 3):  # gray, as RGB
+            return alpha
+        found = f"has {describe_bands(image)}, but the model takes {wanted}"
+        if image.shape[0] == wanted < count:
+            raise PixelError(f"{found}; if its shape {image.shape} is (bands, height, width), transpose it to (height, "
+                            "width, bands) with numpy.moveaxis(image, 0, -1)")  # fmt: skip
+        train = f"use a network with num_in_ch: {count}"
+        if count < wanted:
+            raise PixelError(f"{found}; {train}")
+        first = range(1, wanted + 1)
+        raise PixelError(f"{found}; choose them with --bands {','.join(map(str, first))}, in Python "
+                        f"image[..., {[band - 1 for band in first]}], or {train}")  # fmt: skip
+
+    def out_channels(self, image: LoadedImage) -> int:
+        """Return the number of bands of the output, including opacity; see `takes_alpha` for errors."""
+        alpha = self.takes_alpha(image)
+        return (1 if self._is_gray(image.shape[2] - alpha) else self.net.num_out_ch) + alpha
+
+    def output_like(self, image: LoadedImage) -> LoadedImage:
+        """Return the image with the metadata of its output; the pixels are still those of the input."""
+        channels = self.out_channels(image)
+        if channels == image.shape[2]:
+            return image
+        return image._replace(icc=None, names=(), rgb=channels == 3, alpha=self.takes_alpha(image))
+
+    def split(self, image: LoadedImage, tile_wrap: str = "") -> tuple[Planes, Range]:
+        """Return the planes of an image, and the range of its colors.
+
+        Raises:
+            LIIFError: the network takes other bands, or the range is unknown or exceeded.
+        """
+        planes = split_planes(image, self.takes_alpha(image), tile_wrap)
+        value_range = self.range_of(image)
+        check_values(planes, value_range)
+        return planes, value_range
+
+    def to_input(self, plane: np.ndarray, value_range: Range) -> Tensor:
+        """Convert pixels (h, w, C) to an input of the network: (1, C, h, w) in [0, 1], on its device.
+
+        Raises:
+            LIIFError: the plane is opacity, and the network takes other than one or three channels.
         """
         channels = self.net.num_in_ch
-        if plane.shape[2] not in (1, channels):
-            raise LIIFError(f"the image has {plane.shape[2]} channels, the network takes {channels}; convert the image")
-        scaled = np.divide(plane, full_scale(plane.dtype), dtype=np.float32)
-        return torch.from_numpy(scaled).permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
+        if plane.shape[2] not in (1, channels) or (plane.shape[2] == 1 and channels not in (1, 3)):
+            raise PixelError(f"has a varying opacity, which a model of {channels} bands cannot upscale; remove it with "
+                            "--bands")  # fmt: skip
+        scaled = torch.from_numpy(to_unit(plane, value_range))
+        return scaled.permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
-    def to_pixels(self, colors: Tensor, like: np.ndarray) -> np.ndarray:
-        """Convert an output (C, H, W) to pixels (H, W, C), clipped to the range of `like` and in its dtype.
+    def as_gray(self, values: Tensor, plane: np.ndarray) -> Tensor:
+        """Return the mean (1, H, W) of the bands if the plane (h, w, C) is gray and the network is for RGB."""
+        return values.mean(0, keepdim=True) if self._is_gray(plane.shape[2]) else values
+
+    def _is_gray(self, count: int) -> bool:
+        return count == 1 and self.net.num_in_ch != 1
+
+    def to_pixels(self, values: Tensor, like: np.ndarray, value_range: Range) -> np.ndarray:
+        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) in a range, clipped to it, in the dtype of `like`.
 
         Raises:
             LIIFError: the output has infinities or NaN.
         """
-        if not torch.isfinite(colors).all():
+        if not torch.isfinite(values).all():
             precision = self.precision_for(like)
             remedy = "its weights are damaged or untrained: use another model"
             remedy = remedy if precision == "float32" else "choose precision float32"
             raise LIIFError(f"the network's output is not finite in {precision}; {remedy}")
-        colors = colors.float().clamp(0, 1) * full_scale(like.dtype)
-        if like.dtype.kind == "u":
-            colors = colors.round()
+        low, high = value_range
+        values = values.float().clamp(0, 1) * (high - low)
+        if low:
+            values = (values + low).clamp(low, high)
+        if like.dtype.kind in "ui":
+            values = values.round()
         if like.dtype == np.uint8:
-            colors = colors.byte()  # a quarter of the bytes to copy from a GPU
-        return colors.permute(1, 2, 0).cpu().numpy().astype(like.dtype)
-
-
-def full_scale(dtype: np.dtype) -> int:
-    """Return the value of white: 255, 65535, or 1 for floats."""
-    return np.iinfo(dtype).max if dtype.kind == "u" else 1
-
-
-def split_alpha(pixels: np.ndarray, tile_wrap: str = "") -> tuple[np.ndarray, np.ndarray | None]:
-    """Split pixels into colors (h, w, 1 or 3), also for fully transparent pixels, and alpha (h, w, 1) or None.
-
-    Args:
-        tile_wrap: axes along which the image repeats.
-    """
-    if pixels.shape[2] in (1, 3):
-        return pixels, None
-    return _fill_transparent(pixels[..., :-1], pixels[..., -1:], tile_wrap), pixels[..., -1:]
-
-
-def _fill_transparent(colors: np.ndarray, alpha: np.ndarray, tile_wrap: str) -> np.ndarray:
-    """Set fully transparent pixels, which are often black, to the color of the nearest visible pixel.
-
-    Otherwise their hidden color would show as a fringe.
-    """
-    hidden = (alpha[..., 0] == 0).astype(np.uint8)
-    if hidden.all() or not hidden.any():
-        return colors
-    h, w = hidden.shape
-    # The nearest copy of a pixel is at most half an image away.
-    margins = top, left = aligned_margins(tile_wrap, (h, w), (h, w), max(h, w) // 2 + 1)
-    index = repeat(np.arange(h * w).reshape(h, w), margins)
-    hidden = repeat(hidden, margins)
-    _, label = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    visible = np.zeros(label.max() + 1, np.int64)  # label -> index of its pixel
-    visible[label[hidden == 0]] = index[hidden == 0]
-    return colors.reshape(-1, colors.shape[2])[visible[label[top : top + h, left : left + w]]]
+            values = values.byte()  # a quarter of the bytes to copy from a GPU
+        return values.permute(1, 2, 0).cpu().numpy().astype(like.dtype)
 
 
 def includes(requested: torch.device, own: torch.device) -> bool:

@@ -26,6 +26,8 @@ Image.preinit()
 # Only these are opened, regardless of the file name: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
+# Arrays and renders: any number of bands, and floats.
+DATA_SUFFIXES = (".npy", ".exr")
 # Upscaled and warped, but not written, and not used for training.
 READ_ONLY_SUFFIXES = (".avif", ".gif", ".heic", ".heif")
 
@@ -35,7 +37,7 @@ UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-
 
 def has_image_suffix(path: Path) -> bool:
     """Return whether a file in a folder is taken for an image. macOS's `._photo.jpg` files are not."""
-    return path.suffix.lower() in SUFFIXES + READ_ONLY_SUFFIXES and not path.name.startswith("._")
+    return path.suffix.lower() in SUFFIXES + DATA_SUFFIXES + READ_ONLY_SUFFIXES and not path.name.startswith("._")
 
 
 @contextmanager
@@ -99,14 +101,14 @@ def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
     return b"".join(kept)
 
 
-def decode_deep(content: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Decode a file of 16-bit pixels with OpenCV: uint16 (H, W, C), RGB.
+def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16") -> np.ndarray:
+    """Decode a file of 16-bit or float pixels with OpenCV: (H, W, C), RGB.
 
     Raises:
         LIIFError: OpenCV does not support it.
     """
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != size:
+    if pixels is None or pixels.dtype.name != np.dtype(dtype).name or pixels.shape[:2] != size:  # type: ignore[call-overload]
         raise LIIFError(UNREADABLE_DEPTH)
     return pixels[..., None] if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 

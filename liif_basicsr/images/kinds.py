@@ -11,12 +11,16 @@ from PIL import Image
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.reading import LoadedImage, from_image, read_named
+from liif_basicsr.images.loaded import DTYPES, LoadedImage
+from liif_basicsr.images.reading import from_image, read_named
+from liif_basicsr.images.values import PixelError, describe_bands
 
 AnyImage: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 SameKind = TypeVar("SameKind", Image.Image, np.ndarray, Tensor)
 P = ParamSpec("P")
-Work = Callable[[np.ndarray], np.ndarray]
+# Pixel types other than uint8, and numbers of bands, of Pillow images.
+DEEP_MODES = (("uint16", 1), ("float32", 1))
+Work = Callable[[LoadedImage], np.ndarray]
 
 
 class ImageFunction(Protocol[P]):
@@ -33,12 +37,12 @@ def returns_same_kind(function: Callable[Concatenate[AnyImage, P], AnyImage]) ->
     return cast(ImageFunction[P], function)
 
 
-def map_pixels(image: AnyImage, work: Work, bgr: bool = False) -> Any:
-    """Apply a function to the pixels of an image, and return the result as the same kind of image.
+def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
+    """Apply a function to an image, and return the result as the same kind of image.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        work: maps pixels (h, w, C) to pixels (H, W, C) of the same dtype: uint8, uint16, or float in [0, 1].
+        work: maps an image to pixels (H, W, C) of the same dtype.
         bgr: colors of an array or tensor are in OpenCV's order.
 
     Raises:
@@ -48,46 +52,55 @@ def map_pixels(image: AnyImage, work: Work, bgr: bool = False) -> Any:
         if bgr:
             raise LIIFError("bgr: applies to arrays and tensors; the colors of files and Pillow images are known")
         source = from_image(image) if isinstance(image, Image.Image) else read_named(image)
-        if source.pixels.dtype == np.uint16 and source.pixels.shape[2] > 1:
-            raise LIIFError(f"{image}: has several channels of 16 bits, which Pillow images cannot hold; "
-                            "use the command line, or pass an array")  # fmt: skip
-        return _to_pillow(work(source.pixels), source)
+        if not source.is_photo or source.dtype != np.uint8 and (source.dtype.name, source.shape[2]) not in DEEP_MODES:
+            bits = 8 * source.dtype.itemsize
+            what = f"several channels of {bits} bits" if source.is_photo else describe_bands(source)
+            raise LIIFError(f"{image}: has {what}, which Pillow images cannot hold; use the command line, or pass an "
+                            "array")  # fmt: skip
+        try:
+            return _to_pillow(work(source), source)
+        except PixelError as error:
+            name = "image" if isinstance(image, Image.Image) else image
+            raise LIIFError(f"{name}: {error}") from None
     if isinstance(image, Tensor):
         return _map_tensor(image, work, bgr)
     if isinstance(image, np.ndarray):
         pixels = image[..., None] if image.ndim == 2 else image
         output = _map_array(pixels, f"array {image.dtype} {image.shape}", work, bgr)
-        return output.reshape(*output.shape[:2], *image.shape[2:])
+        return output[..., 0] if image.ndim == 2 and output.shape[2] == 1 else output
     kind = type(image).__name__
     raise LIIFError(f"image: expected a path, a Pillow image, an array (H, W, C) or a tensor, got {kind}")
 
 
 def _map_array(pixels: np.ndarray, what: str, work: Work, bgr: bool) -> np.ndarray:
     """Check pixels (h, w, C) and apply `work`."""
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or 0 in pixels.shape:
-        raise LIIFError(f"image: expected (H, W) or (H, W, C) with 1 to 4 channels, got {what}")
-    if pixels.dtype.kind == "f":
-        if not (pixels.min() >= 0 and pixels.max() <= 1):  # written so that NaN fails
-            raise LIIFError(f"image: expected floats in [0, 1], got values from {pixels.min():g} to {pixels.max():g}; "
-                            "divide by their range, or clip them")  # fmt: skip
-    elif pixels.dtype not in (np.uint8, np.uint16):
-        raise LIIFError(f"image: expected uint8, uint16 or floats in [0, 1], got {what}; convert it")
+    if pixels.ndim != 3 or 0 in pixels.shape:
+        raise LIIFError(f"image: expected (H, W) or (H, W, C), got {what}")
+    if pixels.dtype.name not in DTYPES:
+        raise LIIFError(f"image: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {what}; convert it")
+    if bgr and pixels.shape[2] > 4:
+        raise LIIFError(f"bgr: applies to three colors, with or without alpha, got {what}")
     order = [2, 1, 0, 3][: pixels.shape[2]] if bgr and pixels.shape[2] >= 3 else slice(None)
-    return np.ascontiguousarray(work(np.ascontiguousarray(pixels[..., order]))[..., order])
+    native = np.ascontiguousarray(pixels[..., order], pixels.dtype.newbyteorder("="))
+    unit = (0.0, 1.0) if pixels.dtype.kind == "f" else None
+    try:
+        output = work(LoadedImage(native, value_range=unit))
+    except PixelError as error:
+        raise LIIFError(f"image: {error}") from None
+    order = order if output.shape[2] == pixels.shape[2] else slice(None)
+    return np.ascontiguousarray(output[..., order], pixels.dtype)
 
 
 def _map_tensor(image: Tensor, work: Work, bgr: bool) -> Tensor:
     """Apply `work` to a tensor (C, h, w) or (B, C, h, w)."""
     what = f"tensor {image.dtype} {tuple(image.shape)}"
-    if image.ndim not in (3, 4) or not 1 <= image.shape[-3] <= 4 or 0 in image.shape:
-        raise LIIFError(f"image: expected a tensor (C, H, W) or (B, C, H, W) with 1 to 4 channels, got {what}")
-    if not image.is_floating_point() and image.dtype != torch.uint8:
-        raise LIIFError(f"image: expected a tensor of uint8 or of floats in [0, 1], got {what}; convert it")
+    if image.ndim not in (3, 4) or 0 in image.shape:
+        raise LIIFError(f"image: expected a tensor (C, H, W) or (B, C, H, W), got {what}")
     exact = image.detach().cpu()
     exact = exact.float() if image.dtype in (torch.bfloat16, torch.float16) else exact
     batch = exact.movedim(-3, -1).reshape(-1, *image.shape[-2:], image.shape[-3]).numpy()
     outputs = torch.stack([torch.from_numpy(_map_array(pixels, what, work, bgr)) for pixels in batch])
-    return outputs.movedim(-1, -3).reshape(*image.shape[:-2], *outputs.shape[1:3]).to(image)
+    return outputs.movedim(-1, -3).reshape(*image.shape[:-3], outputs.shape[-1], *outputs.shape[1:3]).to(image)
 
 
 def _to_pillow(pixels: np.ndarray, source: LoadedImage) -> Image.Image:

@@ -7,16 +7,21 @@ import stat
 import warnings
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.images import exr, npy
 from liif_basicsr.images.formats import UNREADABLE_DEPTH, collect_notes, decode_deep, open_image, without_metadata
-from liif_basicsr.images.tiff import EXIF_IFD, GPS_IFD, read_tiff
+from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
+from liif_basicsr.images.loaded import EXIF_IFD, GPS_IFD, LoadedImage
+from liif_basicsr.images.tiff import XMP_TAG, Tiff, read_tiff
 
-ORIENTATION, INTEROP_IFD, PIXEL_X, PIXEL_Y = 0x0112, 0xA005, 0xA002, 0xA003
+ORIENTATION, INTEROP_IFD, ICC_TAG, DESCRIPTION = 0x0112, 0xA005, 34675, 0x010E
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PER_CENTIMETER = 282, 283, 296, 3
+RPC_TAG = 50844  # a satellite's rational polynomial camera
 # Tags of the first directory that describe the image. In a TIFF, others describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
 # Texts of a PNG, the comment of a JPEG or GIF, and the resource of Photoshop with keywords and copyright
@@ -30,67 +35,6 @@ ORIENTATIONS = {
 }  # fmt: skip
 
 
-class LoadedImage(NamedTuple):
-    """An image with its metadata.
-
-    pixels: uint8 or uint16 (H, W, C); C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-    icc: color profile, if it fits the channels.
-    exif: EXIF tags that an output keeps, with subdirectories as dicts; the orientation is already applied.
-    notes: harmless faults of the file, one line each.
-    dpi: resolution along x and y in pixels per inch.
-    xmp: XMP packet.
-    """
-
-    pixels: np.ndarray
-    icc: bytes | None
-    exif: dict[int, Any]
-    notes: tuple[str, ...] = ()
-    dpi: tuple[float, float] | None = None
-    xmp: bytes | None = None
-
-    def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
-        """Return EXIF for an output of `size` (H, W). Pixel dimensions are updated where the input has them."""
-        exif = {tag: _exact_text(value) for tag, value in self.exif.items()}
-        for tag in (EXIF_IFD, GPS_IFD):
-            if tag in exif:
-                exif[tag] = {key: _exact_text(value) for key, value in exif[tag].items()}
-        inner = exif.get(EXIF_IFD, {})
-        if PIXEL_X in inner or PIXEL_Y in inner:
-            inner.update({PIXEL_Y: size[0], PIXEL_X: size[1]})
-        return exif
-
-    def exif_bytes(self, size: tuple[int, int]) -> bytes:
-        """Return `exif_for` as an EXIF block, or empty bytes without EXIF.
-
-        Warns:
-            UserWarning: the EXIF cannot be written. It never prevents the image from being written.
-        """
-        if not self.exif:
-            return b""
-        exif = Image.Exif()
-        exif.update(self.exif_for(size))
-        try:
-            return exif.tobytes()
-        except Exception as error:  # Pillow raises struct.error, TypeError and others for odd values
-            warnings.warn(f"EXIF is not kept, it cannot be written: {error}", stacklevel=2)
-            return b""
-
-
-class ExactText(str):
-    """EXIF text that Pillow writes as the bytes that it was read from, instead of replacing non-ASCII characters."""
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""
-        try:
-            return super().encode("latin-1")
-        except UnicodeEncodeError:  # text that did not come from a file
-            return super().encode("utf-8", "replace")
-
-
-def _exact_text(value: Any) -> Any:
-    return ExactText(value) if isinstance(value, str) else value
-
-
 def read(path: Path) -> LoadedImage:
     """Read an image file. Its content decides the format, not its name.
 
@@ -101,19 +45,26 @@ def read(path: Path) -> LoadedImage:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LIIFError("is not a regular file")
         with open(path, "rb") as file, collect_notes() as notes:
-            loaded = _load(file)
+            loaded = read_file(file)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
     return loaded._replace(notes=tuple(notes))
 
 
-def _load(file: IO[bytes]) -> LoadedImage:
+def read_file(file: IO[bytes]) -> LoadedImage:
+    """Read an open image file, see `read`. Faults that do not prevent this are warnings."""
+    head = file.read(len(npy.MAGIC))
+    file.seek(0)
+    if head.startswith(npy.MAGIC):
+        return npy.read_npy(file)
+    if head.startswith(exr.MAGIC):
+        return exr.read_exr(file)
     tiff = read_tiff(file)
-    if tiff is not None and not tiff.pillow_opens:
-        return LoadedImage(tiff.pixels, tiff.icc, {})
+    if tiff is not None:
+        return _from_tiff(tiff)
     try:
         with open_image(file, "get another copy", read_only=True) as image:
-            return from_image(image, file, None if tiff is None else tiff.pixels)
+            return from_image(image, file)
     except LIIFError:
         file.seek(0)
         content = file.read()
@@ -121,7 +72,7 @@ def _load(file: IO[bytes]) -> LoadedImage:
         if intact == content:
             raise
     warnings.warn("its damaged metadata is not used", stacklevel=2)
-    return _load(BytesIO(intact))
+    return read_file(BytesIO(intact))
 
 
 def read_srgb(path: str | Path) -> Image.Image:
@@ -159,8 +110,14 @@ def to_srgb(loaded: LoadedImage) -> Image.Image:
 
     Warns:
         UserWarning: the color profile is damaged.
+
+    Raises:
+        LIIFError: the image has other bands than gray or RGB, or other pixels than unsigned integers.
     """
     pixels = loaded.pixels
+    if not loaded.is_photo or pixels.dtype not in (np.uint8, np.uint16):
+        raise LIIFError(f"has {pixels.shape[2]} bands of {pixels.dtype}, which the screen cannot show; convert it to "
+                        "8 bits, gray or RGB")  # fmt: skip
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round().astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -170,12 +127,11 @@ def to_srgb(loaded: LoadedImage) -> Image.Image:
     return _to_srgb(image.convert("RGB"), loaded.icc if pixels.shape[2] > 2 else None)
 
 
-def from_image(image: Image.Image, file: IO[bytes] | None = None, pixels: np.ndarray | None = None) -> LoadedImage:
+def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage:
     """Convert a Pillow image.
 
     Args:
         file: the file of the image, for 16-bit colors, which Pillow does not support.
-        pixels: (H, W, C), used instead of the image's own.
 
     Warns:
         UserWarning: metadata is not kept.
@@ -189,18 +145,21 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None, pixels: np.nda
         raise LIIFError(f"has {frames} {what}; save each one as a file of its own and upscale those")
     if image.format == "PPM" and image.mode == "RGB" and _max_value(image) > 255:
         raise LIIFError(UNREADABLE_DEPTH)
-    if pixels is None:
-        image.load()
-        pixels = _deep_colors(image, file) if file is not None else None
+    image.load()
+    pixels = _deep_colors(image, file) if file is not None else None
     if pixels is None:
         pixels = _pixels(image)
-    kept, orientation = _exif(image)
-    space = b"GRAY" if pixels.shape[2] <= 2 else b"RGB "
+    try:
+        exif = image.getexif()
+        wanted = (ORIENTATION, *KEPT_TAGS, *(GEO_TAGS if image.format == "TIFF" else ()))
+        tags = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in wanted if tag in exif}
+    except Exception:  # Pillow raises SyntaxError, struct.error and others. It never prevents reading the image.
+        warnings.warn("its EXIF is damaged and not used", stacklevel=2)
+        tags = {}
     icc = image.info.get("icc_profile")
-    icc = icc if isinstance(icc, bytes) and icc[16:20] == space else None
-    _warn_of_lost_metadata(image, file, has_profile=icc is not None)
-    upright = _apply_orientation(pixels, orientation)
-    return LoadedImage(upright, icc, kept, (), _dpi(image, orientation), _xmp(image))
+    loaded = _with_metadata(pixels, tags, icc, image.info.get("dpi", ()), _xmp(image))
+    _warn_of_lost_metadata(image, file, has_profile=loaded.icc is not None)
+    return loaded
 
 
 def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profile: bool) -> None:
@@ -226,31 +185,59 @@ def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profi
         warnings.warn(line, stacklevel=2)
 
 
-def _exif(image: Image.Image) -> tuple[dict[int, Any], object]:
-    """Return the EXIF tags to keep, and the orientation.
+def _from_tiff(tiff: Tiff) -> LoadedImage:
+    """Return pixels and metadata of a TIFF that Pillow does not read.
 
     Warns:
-        UserWarning: the EXIF is damaged. It never prevents the image from being read.
+        UserWarning: metadata is not kept.
     """
+    tags = tiff.tags
+    description = str(tags.get(DESCRIPTION, "")).lstrip()
+    for program, start in (("ImageJ", "ImageJ="), ("OME", "<?xml"), ("", '{"shape":')):
+        if description.startswith(start) and (program != "OME" or "<OME" in description):
+            # It states the size of the input, and the programs would misread the output.
+            del tags[DESCRIPTION]
+            if program:
+                warnings.warn(f"its {program} metadata is not kept", stacklevel=2)
+    if RPC_TAG in tags:
+        warnings.warn("its RPC camera model (tag 50844) is not kept", stacklevel=2)
+    per_inch = 2.54 if tags.get(RESOLUTION_UNIT) == PER_CENTIMETER else 1
     try:
-        exif = image.getexif()
-        orientation = exif.get(ORIENTATION)
-        kept = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in KEPT_TAGS if tag in exif}
-    except Exception:  # Pillow raises SyntaxError, struct.error and others
-        warnings.warn("its EXIF is damaged and not used", stacklevel=2)
-        return {}, None
-    if EXIF_IFD in kept:
+        dpi = tuple(float(tags[tag]) * per_inch for tag in (X_RESOLUTION, Y_RESOLUTION))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        dpi = ()
+    loaded = _with_metadata(tiff.pixels, tags, tags.get(ICC_TAG), dpi, _upright_xmp(tags.get(XMP_TAG)), tiff.rgb)
+    return loaded._replace(rgb=tiff.rgb, alpha=tiff.alpha, premultiplied=tiff.premultiplied)
+
+
+def _with_metadata(
+    pixels: np.ndarray, tags: dict[int, Any], icc: object, dpi: Any, xmp: bytes | None, rgb: bool | None = None
+) -> LoadedImage:
+    """Return an upright image.
+
+    Args:
+        tags: EXIF or TIFF tags, with subdirectories as dicts.
+        dpi: resolution along x and y of the pixels as stored.
+        rgb: see `LoadedImage`.
+    """
+    orientation = tags.get(ORIENTATION)
+    exif = {tag: tags[tag] for tag in KEPT_TAGS if tag in tags}
+    if EXIF_IFD in exif:
         # The pointer would lead nowhere, and maker notes parsed by Pillow (dicts) cannot be written back.
-        kept[EXIF_IFD] = {
-            tag: value for tag, value in kept[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
+        exif[EXIF_IFD] = {
+            tag: value for tag, value in exif[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
         }
-    return kept, orientation
+    geo = {tag: tags[tag] for tag in GEO_TAGS if tag in tags} if orientation in (None, 1) else {}
+    upright = _apply_orientation(pixels, orientation)
+    loaded = LoadedImage(upright, None, exif, (), _dpi(dpi, orientation), xmp, rgb, tags=geo, nodata=nodata_of(geo))
+    space = b"RGB " if loaded.has_rgb else b"GRAY"
+    return loaded._replace(icc=icc if isinstance(icc, bytes) and icc[16:20] == space else None)
 
 
-def _dpi(image: Image.Image, orientation: object) -> tuple[float, float] | None:
+def _dpi(dpi: Any, orientation: object) -> tuple[float, float] | None:
     """Return the resolution along x and y of the upright image, if the file states a sensible one."""
     try:
-        x, y = (float(value) for value in image.info.get("dpi", ()))
+        x, y = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     if not (1 <= x <= 60_000 and 1 <= y <= 60_000):
@@ -259,8 +246,12 @@ def _dpi(image: Image.Image, orientation: object) -> tuple[float, float] | None:
 
 
 def _xmp(image: Image.Image) -> bytes | None:
-    """Return the XMP packet with the orientation reset, because it is applied to the pixels."""
-    xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(700) or image.info.get("XML:com.adobe.xmp")
+    xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(XMP_TAG) or image.info.get("XML:com.adobe.xmp")
+    return _upright_xmp(xmp)
+
+
+def _upright_xmp(xmp: object) -> bytes | None:
+    """Return an XMP packet with the orientation reset, because it is applied to the pixels."""
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8")
     if not isinstance(xmp, bytes) or not xmp.strip(b"\0"):
@@ -272,7 +263,9 @@ def _pixels(image: Image.Image) -> np.ndarray:
     """Return the pixels that Pillow decoded, (H, W, C)."""
     if image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I"):
         return np.asarray(image).astype(np.uint16)[..., None]
-    if image.mode in ("I", "F", "LAB", "HSV"):
+    if image.mode == "F":
+        return np.asarray(image)[..., None]
+    if image.mode in ("I", "LAB", "HSV"):
         raise LIIFError(f"has {image.mode} pixels, which are not supported; save it with 8 or 16 bits")
     if image.mode == "CMYK":
         return np.asarray(_to_srgb(image, image.info.get("icc_profile")))

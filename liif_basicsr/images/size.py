@@ -1,4 +1,7 @@
-"""Output sizes. This module imports neither NumPy nor PyTorch, so that the command line reports typos at once."""
+"""Output sizes and chosen bands.
+
+This module imports neither NumPy nor PyTorch, so that the command line reports typos at once.
+"""
 from __future__ import annotations
 
 import re
@@ -136,6 +139,18 @@ def parse_scale(text: str) -> tuple[float, float]:
     except ValueError:
         raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x "
                         "between them (along y, along x)") from None  # fmt: skip
+
+
+def parse_bands(text: str | None) -> tuple[int, ...]:
+    """Parse `--bands`: numbers from 1, separated by commas. Return them from 0.
+
+    Raises:
+        LIIFError: the text is something else, or a number occurs twice.
+    """
+    words = text.split(",") if text else []
+    if not all(word.isdecimal() and int(word) for word in words) or len({*words}) < len(words):
+        raise LIIFError(f"--bands {text}: expected different numbers from 1, separated by commas, such as 1,2,3")
+    return tuple(int(word) - 1 for word in words)
 
 
 def is_transposed(size: Size, in_size: Size) -> bool:

@@ -7,42 +7,47 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import tifffile
-from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import decode_deep
+from liif_basicsr.images.formats import check_pixel_count, decode_deep
+from liif_basicsr.images.georeference import scaled_tags
+from liif_basicsr.images.loaded import DTYPES, EXIF_IFD, GPS_IFD, LoadedImage
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-EXIF_IFD, GPS_IFD, XMP_TAG = 0x8769, 0x8825, 700
+XMP_TAG = 700
 MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # PhotometricInterpretation
-SEPARATE, UNSIGNED = 2, 1  # PlanarConfiguration, SampleFormat
+SEPARATE = 2  # PlanarConfiguration
 ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
+REDUCED, MASK = 1, 4  # NewSubfileType
 TILE = 256
 BIG = 1 << 31  # bytes of pixels; compression rarely makes them larger, and never twice as large
-TYPE_BYTE, TYPE_ASCII, TYPE_LONG, TYPE_LONG8 = 1, 2, 4, 16
+TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
 
 
-class TiffPixels(NamedTuple):
-    """Pixels of a TIFF file: uint8 or uint16 (H, W, C), with unassociated alpha.
+class Tiff(NamedTuple):
+    """Content of a TIFF file: pixels, what their bands mean (see `LoadedImage`), and all tags by number.
 
-    icc: color profile.
-    pillow_opens: whether Pillow can open the file, which it needs for the metadata.
+    tags: the EXIF subdirectories are dicts.
     """
 
     pixels: np.ndarray
-    icc: bytes | None
-    pillow_opens: bool
+    rgb: bool
+    alpha: bool
+    premultiplied: bool
+    tags: dict[int, Any]
 
 
-def read_tiff(file: IO[bytes]) -> TiffPixels | None:
-    """Read gray or RGB pixels whose layout Pillow misreads: 16 bits, separate planes, gray with associated alpha.
+def read_tiff(file: IO[bytes]) -> Tiff | None:
+    """Read gray, RGB or multi-band pixels, except 8-bit gray and RGB in the usual layout.
+
+    Overviews and masks of the image are ignored.
 
     Returns:
-        None if the file is not a TIFF, or if Pillow reads it correctly.
+        None if the file is not a TIFF, or if Pillow reads it correctly or reports the damage better.
 
     Raises:
-        LIIFError: the pixels are damaged, or stored in an unsupported way.
+        LIIFError: the pixels are damaged, or stored in an unsupported way; the file has several pages.
     """
     head = file.read(4)
     file.seek(0)
@@ -52,48 +57,59 @@ def read_tiff(file: IO[bytes]) -> TiffPixels | None:
         with tifffile.TiffFile(file) as tiff:
             page = tiff.pages.first
             frames = len(tiff.pages)
-            bits, colors = page.bitspersample, 3 if page.photometric == RGB else 1
-            separate = page.planarconfig == SEPARATE and page.samplesperpixel > 1
-            alpha = next(iter(page.extrasamples), None) if page.samplesperpixel == colors + 1 else None
-            plain = page.photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB) and page.sampleformat == UNSIGNED
-            if 8 < bits < 16 and plain:
-                raise LIIFError(f"has {bits}-bit pixels, which are not supported; save it with 8 or 16 bits")
-            if not plain or bits not in (8, 16) or (bits == 8 and not separate) or frames > 1 or _is_bomb(page):
+            kinds = [getattr(tiff.pages[k], "subfiletype", 0) for k in range(1, frames)]
+            pages = 1 + sum(not kind & (REDUCED | MASK) for kind in kinds)
+            if pages > 1:
+                raise LIIFError(f"has {pages} pages; save each one as a file of its own and upscale those")
+            if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB) or page.bitspersample < 8:
                 return None  # Pillow reads or refuses it
+            bits, dtype = page.bitspersample, page.dtype
+            if bits not in (8, 16, 32, 64):
+                raise LIIFError(f"has {bits}-bit pixels, which are not supported; save it with 8 or 16 bits")
+            if dtype is None or dtype.name not in DTYPES:
+                name = dtype.name if dtype else f"{bits}-bit"
+                raise LIIFError(f"has {name} pixels, which are not supported; save it with 8 or 16 bits or as float32")
+            colors, extra = 3 if page.photometric == RGB else 1, tuple(map(int, page.extrasamples))
+            is_photo = page.samplesperpixel == colors or (
+                page.samplesperpixel == colors + 1 and extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,))
+            )
+            separate = page.planarconfig == SEPARATE and page.samplesperpixel > 1
+            if dtype.name == "uint8" and is_photo and not separate and frames == 1:
+                return None
+            check_pixel_count(page.imagewidth * page.imagelength)
             pixels = _decode(file, page, separate)
-            icc = page.iccprofile
+        file.seek(0)
+        tags = _read_tags(file, head)
     except LIIFError:
         raise
     except Exception:  # a damaged file; Pillow has a better message
         return None
     finally:
         file.seek(0)
-    if page.photometric == MIN_IS_WHITE:
+    if page.photometric == MIN_IS_WHITE and pixels.dtype.kind == "u":
         pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
-    pixels = pixels[..., : colors + (alpha in (ASSOCIATED, UNASSOCIATED))]
-    if alpha == ASSOCIATED:
-        pixels = _unassociate(pixels)
-    return TiffPixels(np.ascontiguousarray(pixels), icc, _pillow_opens(file))
-
-
-def _is_bomb(page: Any) -> bool:
-    return page.imagewidth * page.imagelength > 2 * (Image.MAX_IMAGE_PIXELS or 1 << 62)
+    alpha = pixels.shape[2] > colors and extra[-1] in (ASSOCIATED, UNASSOCIATED)
+    premultiplied = alpha and extra[-1] == ASSOCIATED
+    if premultiplied and pixels.dtype.kind in "ui":
+        pixels, premultiplied = _unassociate(pixels), False
+    return Tiff(np.ascontiguousarray(pixels), colors == 3, alpha, premultiplied, tags)
 
 
 def _decode(file: IO[bytes], page: Any, separate: bool) -> np.ndarray:
-    """Return the stored samples (H, W, C)."""
+    """Return the stored samples (H, W, C) in the machine's byte order."""
     try:
         samples = page.asarray().reshape(page.shaped)  # (planes, depth, H, W, samples)
-        return np.moveaxis(samples[:, 0, :, :, 0], 0, -1).copy() if separate else samples[0, 0].copy()
+        samples = samples.astype(samples.dtype.newbyteorder("="))
+        return np.moveaxis(samples[:, 0, :, :, 0], 0, -1) if separate else samples[0, 0]
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-    compression = getattr(page.compression, "name", page.compression)
-    if separate or page.bitspersample == 8 or page.samplesperpixel == 2:
-        raise LIIFError(f"has separate planes or alpha, compressed by {compression}, and needs imagecodecs; "
+    if separate or page.dtype.name not in ("uint16", "float32") or page.samplesperpixel not in (1, 3):
+        compression = getattr(page.compression, "name", page.compression)
+        raise LIIFError(f"is compressed by {compression}, in a layout that needs imagecodecs; "
                         "pip install imagecodecs, or save it without compression")  # fmt: skip
     file.seek(0)
-    return decode_deep(file.read(), (page.imagelength, page.imagewidth))
+    return decode_deep(file.read(), (page.imagelength, page.imagewidth), page.dtype)
 
 
 def _unassociate(pixels: np.ndarray) -> np.ndarray:
@@ -103,37 +119,42 @@ def _unassociate(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([colors.round().clip(0, most).astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
-def _pillow_opens(file: IO[bytes]) -> bool:
-    try:
-        with Image.open(file, formats=("TIFF",)):
-            return True
-    except Exception:  # Pillow has no mode for it
-        return False
-    finally:
-        file.seek(0)
+def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
+    """Return the tags of the first directory, with the EXIF subdirectories as dicts. Text is Latin-1."""
+    head = file.read(16 if b"+" in magic else 8)
+
+    def read(offset: int) -> dict[int, Any]:
+        directory = ImageFileDirectory_v2(head)
+        file.seek(offset)
+        directory.load(file)
+        return dict(directory)
+
+    tags = read(ImageFileDirectory_v2(head).next)
+    return tags | {tag: read(tags[tag]) for tag in (EXIF_IFD, GPS_IFD) if tag in tags}
 
 
 def write_tiff(
-    file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], dtype: np.dtype,
-    icc: bytes | None = None, exif: dict[int, Any] | None = None, dpi: tuple[float, float] | None = None,
-    xmp: bytes | None = None,
-) -> None:  # fmt: skip
+    file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], source: LoadedImage
+) -> None:
     """Write an image of `shape` (H, W, C) from its strips (TILE rows or fewer in the last, W, C), one at a time.
 
     Args:
-        exif: tags with subdirectories as dicts.
-        dpi: resolution along x and y.
+        source: pixel type, meaning of the bands, and metadata.
     """
-    exif, channels = exif or {}, shape[2]
+    exif, channels, dtype = source.exif_for(shape[:2]), shape[2], source.dtype
     big = shape[0] * shape[1] * channels * dtype.itemsize > BIG
     # As bytes, because tifffile refuses text that is not ASCII. Exporters write UTF-8 there.
     tags: list[tuple] = [
         (tag, TYPE_ASCII, 0, text.encode(), True) for tag, text in exif.items() if isinstance(text, str)
     ]
-    tags += [(XMP_TAG, TYPE_BYTE, len(xmp), xmp, True)] if xmp else []
+    tags += [(XMP_TAG, TYPE_BYTE, len(source.xmp), source.xmp, True)] if source.xmp else []
+    tags += _geo_entries(source, shape[:2])
     pointers = [tag for tag in (EXIF_IFD, GPS_IFD) if tag in exif]
     # tifffile cannot write pointers to subdirectories: placeholders with the tag number below are patched afterwards.
     tags += [(tag - 1, TYPE_LONG8 if big else TYPE_LONG, 1, 0, True) for tag in pointers]
+    colors = 3 if source.has_rgb and channels >= 3 else 1
+    last = ("assocalpha" if source.premultiplied else "unassalpha") if source.has_alpha else "unspecified"
+    extra = ["unspecified"] * (channels - colors - 1) + [last] * (channels > colors)
     tifffile.imwrite(
         file,
         _tiles(strips, channels),
@@ -142,19 +163,31 @@ def write_tiff(
         tile=(TILE, TILE),
         bigtiff=big,
         byteorder="<",
-        photometric="rgb" if channels > 2 else "minisblack",
+        photometric="rgb" if colors == 3 else "minisblack",
         planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        extrasamples=extra or None,
         compression="zlib",
-        predictor=True,
-        iccprofile=icc,
-        resolution=dpi,
-        resolutionunit="inch" if dpi else None,
+        predictor=dtype.kind in "ui",  # that of floats needs imagecodecs
+        iccprofile=source.icc,
+        resolution=source.dpi,
+        resolutionunit="inch" if source.dpi else None,
         extratags=tags,
         metadata=None,
         software=False,
     )
     _append_directories(file, {tag: exif[tag] for tag in pointers}, big)
+
+
+def _geo_entries(source: LoadedImage, size: tuple[int, int]) -> list[tuple]:
+    """Return the tags of a GeoTIFF for an output of `size` (H, W), as tifffile takes them."""
+    entries: list[tuple] = []
+    for tag, value in scaled_tags(source.tags, source.size, size).items():
+        if isinstance(value, str):
+            entries.append((tag, TYPE_ASCII, 0, value.encode("latin-1", "replace"), True))
+        else:
+            kind = TYPE_SHORT if all(isinstance(number, int) for number in value) else TYPE_DOUBLE
+            entries.append((tag, kind, len(value), tuple(value), True))
+    return entries
 
 
 def _tiles(strips: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,20 @@ from liif_basicsr.archs.base import ContinuousNetwork
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
-from liif_basicsr.images.engine import Engine, full_scale, split_alpha
-from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
+from liif_basicsr.images.engine import Engine
+from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
+from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.size import OutputSize, is_transposed
+from liif_basicsr.images.values import (
+    Range,
+    check_range,
+    check_values,
+    full_scale,
+    known_range,
+    mark_missing,
+    nearest_inputs,
+    split_planes,
+)
 from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.memory import CACHE_BYTES, STRIP_COLS, STRIP_ROWS, check_memory
@@ -43,14 +54,16 @@ def upscale(
     self_ensemble: bool = False,
     strength: float = 1.0,
     tile_wrap: str | None = None,
+    value_range: Range | None = None,
     bgr: bool = False,
 ) -> AnyImage:
     """Upscale an image.
 
     Args:
-        image: a path, a Pillow image, an array or a tensor. Arrays are uint8, uint16 or floats in [0, 1]: (H, W), or
-            (H, W, C) with gray (1), gray and alpha (2), RGB (3) or RGBA (4). Tensors are uint8 or floats in [0, 1]:
-            (C, H, W) or (B, C, H, W).
+        image: a path, a Pillow image, an array or a tensor. Arrays are uint8, uint16, int16 or floats: (H, W), or
+            (H, W, C) with as many bands as the model takes. A model for RGB also takes gray (1), gray and alpha (2) and
+            RGBA (4). Tensors are (C, H, W) or (B, C, H, W). NaN means missing: output pixels whose center lies in a
+            missing pixel are missing, and the others see the nearest valid value instead.
         scale: a factor of at least 1, or a pair of factors (along y, along x). The default is 2.
         size: (H, W) of the output, instead of a scale.
         model: a network, or a name or file that `liif_basicsr.load` accepts.
@@ -63,6 +76,9 @@ def upscale(
             `liif-photo` keeps more of the grain, and of the damage.
         tile_wrap: `x`, `y` or `xy`: the image repeats along these axes, as a seamless texture (xy) or a panorama of 360
             degrees (x) does. Opposite edges of the output fit together.
+        value_range: (low, high) that the model's [0, 1] stands for; values outside are an error. The default is the
+            range that the model was trained with (`value_range` in its checkpoint), else [0, 1] for floats of arrays
+            and tensors, and the whole range of uint8 and uint16. Other pixels need it.
         bgr: colors of the array or tensor are blue, green, red, as `cv2.imread` returns them.
 
     Returns:
@@ -75,19 +91,18 @@ def upscale(
             transposed image, because (W, H) was passed.
     """
     requested = OutputSize.of(scale, size)
-    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength, tile_wrap)
+    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength, tile_wrap, value_range)
 
-    def work(pixels: np.ndarray) -> np.ndarray:
-        in_size = (pixels.shape[0], pixels.shape[1])
-        out_size = requested.size_of(in_size)
-        if size is not None and is_transposed(out_size, in_size):
+    def work(image: LoadedImage) -> np.ndarray:
+        out_size = requested.size_of(image.size)
+        if size is not None and is_transposed(out_size, image.size):
             h, w = out_size
             raise LIIFError(f"size {out_size}: has the aspect ratio of the transposed image; use (height, width): "
                             f"({w}, {h}), or scale if you want this shape")  # fmt: skip
-        check_memory("image", upscaler.bytes_needed(pixels, out_size, whole=True), "have the command write a file")
-        return np.concatenate(list(upscaler.strips(pixels, out_size)))
+        check_memory("image", upscaler.bytes_needed(image, out_size, whole=True), "have the command write a file")
+        return np.concatenate(list(upscaler.strips(image, out_size)))
 
-    return map_pixels(image, work, bgr)
+    return map_image(image, work, bgr)
 
 
 def open_upscaler(
@@ -98,11 +113,12 @@ def open_upscaler(
     self_ensemble: bool = False,
     strength: float = 1.0,
     tile_wrap: str | None = None,
+    value_range: Range | None = None,
 ) -> Upscaler | Resampler:
     """Return an upscaler by a network, or by a classical method; see `upscale`."""
     if method is not None:
-        return Resampler(method, tile_wrap)
-    return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap)
+        return Resampler(method, tile_wrap, value_range)
+    return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
 
 
 class Orientation(NamedTuple):
@@ -143,7 +159,7 @@ class View(NamedTuple):
     weight: float
 
     def render(self, size: Size, window: Window) -> Tensor:
-        """Return the weighted colors (3, height, width) of a window, in the image's own orientation."""
+        """Return the weighted values (D, height, width) of a window, in the image's own orientation."""
         out_size = size[::-1] if self.orientation.transpose else size
         colors = self.encoded.render(out_size, self.orientation.window(window, size))[0]
         return self.orientation.undo(colors) * self.weight
@@ -153,7 +169,7 @@ class Upscaler(Engine):
     """A network that upscales images.
 
     Args:
-        model, device, precision: see `Engine`.
+        model, device, precision, value_range: see `Engine`.
         self_ensemble, strength, tile_wrap: see `upscale`.
 
     Raises:
@@ -168,32 +184,34 @@ class Upscaler(Engine):
         self_ensemble: bool = False,
         strength: float = 1.0,
         tile_wrap: str | None = None,
+        value_range: Range | None = None,
     ) -> None:
         if not 0 <= strength <= 1:
             raise LIIFError(f"strength: expected a number from 0 to 1, got {strength:g}")
         self.tile_wrap = check_axes(tile_wrap)
-        super().__init__(model, device, precision)
+        super().__init__(model, device, precision, value_range)
         flags = product((False, True), repeat=3) if self_ensemble else [(False, False, False)]
         self.orientations = [Orientation(*flag) for flag in flags]
         self.weights = [(self.net, strength)] if strength > 0 else []
         if strength < 1:
-            if self.net.num_in_ch != 3:
+            if (self.net.num_in_ch, self.net.num_out_ch) != (3, 3):
                 raise LIIFError(f"strength: mixes with {CLEAN}, which takes 3 channels; this model takes "
                                 f"{self.net.num_in_ch}, so remove strength")  # fmt: skip
             self.weights.append((cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device)), 1 - strength))
 
-    def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
+    def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
         """Estimate the memory for an output of `size` (H, W).
 
         Args:
             whole: the output is kept in memory, and copied when it is encoded.
         """
         rows = 4 * size[0] if whole else min(size[0], 2 * STRIP_ROWS)
-        views = len(self.orientations) * len(self.weights) * (2 if pixels.shape[2] in (2, 4) else 1)
-        h, w = pixels.shape[:2]
+        views = len(self.orientations) * len(self.weights) * (2 if image.has_alpha else 1)
+        h, w = image.size
         margins = self._margins((h, w), size)
         encoded = (h + 2 * margins[0]) * (w + 2 * margins[1])
-        return rows * size[1] * pixels.shape[2] * pixels.itemsize + encoded * 12 * views
+        bands = max(image.shape[2], self.net.num_out_ch)
+        return rows * size[1] * bands * image.dtype.itemsize + encoded * 4 * max(3, self.net.num_in_ch) * views
 
     def _margins(self, in_size: Size, size: Size) -> Size:
         """Return how far to repeat an image along y and x for an output of `size`."""
@@ -203,50 +221,53 @@ class Upscaler(Engine):
         least = max(bounded) + halo + MARGIN if len(bounded) == len(radii) else None
         return aligned_margins(self.tile_wrap, in_size, size, least)
 
-    def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
-        """Upscale pixels strip by strip, from top to bottom.
+    def strips(self, image: LoadedImage, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Upscale an image strip by strip, from top to bottom.
 
         Args:
-            pixels: (h, w, C): uint8, uint16, or float in [0, 1]; C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
             size: (H, W) of the output.
             progress: called with the number of newly rendered output pixels.
 
         Yields:
-            Strips (up to STRIP_ROWS, W, C) of the dtype of `pixels`.
+            Strips (up to STRIP_ROWS, W, `out_channels`) of the image's dtype.
 
         Raises:
-            LIIFError: the network's output is not finite.
+            LIIFError: see `split`; the network's output is not finite.
         """
-        (height, width), precision = size, self.precision_for(pixels)
-        colors, alpha = split_alpha(pixels, self.tile_wrap)
-        in_size = (pixels.shape[0], pixels.shape[1])
-        margins = self._margins(in_size, size)
-        out_top, out_left = output_margins(margins, in_size, size)
+        (height, width), precision, pixels = size, self.precision_for(image.pixels), image.pixels
+        (colors, alpha, missing), value_range = self.split(image, self.tile_wrap)
+        channels, opacity_range = self.out_channels(image), (0, full_scale(image.dtype))
+        bands = channels - (alpha is not None)
+        margins = self._margins(image.size, size)
+        out_top, out_left = output_margins(margins, image.size, size)
         size = height + 2 * out_top, width + 2 * out_left
-        color_views = self._encode(repeat(colors, margins))
+        color_views = self._encode(repeat(colors, margins), value_range)
         # Constant alpha, usually opaque, is not rendered.
         varying = alpha is not None and alpha.min() < alpha.max()
-        alpha_views = self._encode(repeat(alpha, margins)) if alpha is not None and varying else []
+        alpha_views = self._encode(repeat(alpha, margins), opacity_range) if alpha is not None and varying else []
         for top in range(0, height, STRIP_ROWS):
             rows = min(STRIP_ROWS, height - top)
-            strip = np.empty((rows, width, pixels.shape[2]), pixels.dtype)
+            strip = np.empty((rows, width, channels), pixels.dtype)
             if alpha is not None:
                 strip[..., -1] = alpha.flat[0]
             for left in range(0, width, STRIP_COLS):
                 window = Window(out_top + top, out_left + left, rows, min(STRIP_COLS, width - left))
                 cols = slice(left, left + window.width)
                 with torch.inference_mode(), autocast(self.device, precision):
-                    seen = _render(color_views, size, window, gray=colors.shape[2] == 1)
-                    strip[:, cols, : colors.shape[2]] = self.to_pixels(seen, pixels)
-                    if alpha_views:
-                        strip[:, cols, -1:] = self.to_pixels(_render(alpha_views, size, window, gray=True), pixels)
+                    seen = self.as_gray(_render(color_views, size, window), colors)
+                    strip[:, cols, :bands] = self.to_pixels(seen, pixels, value_range)
+                    if alpha is not None and alpha_views:
+                        seen = self.as_gray(_render(alpha_views, size, window), alpha)
+                        strip[:, cols, -1:] = self.to_pixels(seen, pixels, opacity_range)
                 if progress is not None:
                     progress(rows * window.width)
+            if missing is not None:
+                _mark_strip(strip[..., :bands], missing, image, top, height)
             yield strip
 
-    def _encode(self, plane: np.ndarray) -> list[View]:
-        """Encode pixels (h, w, 1 or 3) by each network in each orientation."""
-        lq = self.to_input(plane)
+    def _encode(self, plane: np.ndarray, value_range: Range) -> list[View]:
+        """Encode pixels (h, w, C) by each network in each orientation."""
+        lq = self.to_input(plane, value_range)
         max_bytes = CACHE_BYTES // (len(self.orientations) * len(self.weights))
         with torch.inference_mode():
             return [
@@ -256,12 +277,19 @@ class Upscaler(Engine):
             ]
 
 
-def _render(views: list[View], size: Size, window: Window, gray: bool) -> Tensor:
-    """Return the sum of the views of a window: (3, height, width), or (1, height, width) for gray."""
-    colors = views[0].render(size, window)
+def _render(views: list[View], size: Size, window: Window) -> Tensor:
+    """Return the sum of the views of a window, (D, height, width)."""
+    values = views[0].render(size, window)
     for view in views[1:]:
-        colors = colors + view.render(size, window)
-    return colors.mean(0, keepdim=True) if gray else colors
+        values = values + view.render(size, window)
+    return values
+
+
+def _mark_strip(strip: np.ndarray, missing: np.ndarray, image: LoadedImage, top: int, height: int) -> None:
+    """Mark the missing pixels of a strip (rows, W, D) of an output of `height` rows."""
+    rows = nearest_inputs(image.size[0], height, top, strip.shape[0])
+    cols = nearest_inputs(image.size[1], strip.shape[1], 0, strip.shape[1])
+    mark_missing(strip, missing[np.ix_(rows, cols)], image)
 
 
 class Resampler:
@@ -269,44 +297,61 @@ class Resampler:
 
     Args:
         method: a key of METHODS.
-        tile_wrap: see `upscale`.
+        tile_wrap, value_range: see `upscale`. Without a range, floats and signed integers are not clipped.
 
     Raises:
-        LIIFError: the method or `tile_wrap` is unknown.
+        LIIFError: the method or `tile_wrap` is unknown, or the range is invalid.
     """
 
     device = torch.device("cpu")
     precision = None
 
-    def __init__(self, method: str, tile_wrap: str | None = None) -> None:
+    def __init__(self, method: str, tile_wrap: str | None = None, value_range: Range | None = None) -> None:
         if method not in METHODS:
             raise LIIFError(f"method: unknown {method!r}{suggest(method, METHODS)}")
         self.method, self.tile_wrap = method, check_axes(tile_wrap)
+        self.value_range = check_range(value_range)
 
     def precision_for(self, pixels: np.ndarray) -> str:
         """Return the method, for messages."""
         return self.method
 
-    def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
-        """Estimate the memory for an output of `size` (H, W), which is always in memory as a whole."""
-        return size[0] * size[1] * pixels.shape[2] * (4 + pixels.itemsize * (4 if whole else 1))
+    def output_like(self, image: LoadedImage) -> LoadedImage:
+        """Return the image, whose bands and metadata the output has."""
+        return image
 
-    def strips(self, pixels: np.ndarray, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
-        """Upscale pixels; see `Upscaler.strips`."""
-        colors, alpha = split_alpha(pixels, self.tile_wrap)
-        channels = np.moveaxis(colors if alpha is None else np.concatenate([colors, alpha], axis=-1), -1, 0)
-        resized = [self._resize(channel, size) for channel in channels]
+    def out_channels(self, image: LoadedImage) -> int:
+        """Return the number of bands."""
+        return image.shape[2]
+
+    def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
+        """Estimate the memory for an output of `size` (H, W), which is always in memory as a whole."""
+        return size[0] * size[1] * image.shape[2] * (4 + image.dtype.itemsize * (4 if whole else 1))
+
+    def strips(self, image: LoadedImage, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
+        """Upscale an image; see `Upscaler.strips`."""
+        planes, dtype = split_planes(image, image.has_alpha, self.tile_wrap), image.dtype
+        integers = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "ui" else None
+        limits = self.value_range or known_range(image) or integers
+        if self.value_range:
+            check_values(planes, self.value_range)
+        colors, alpha, missing = planes
+        bands = [self._resize(colors[..., k], size, limits) for k in range(colors.shape[2])]
+        if alpha is not None:
+            bands.append(self._resize(alpha[..., 0], size, (0, full_scale(dtype))))
         for top in range(0, size[0], STRIP_ROWS):
-            strip = np.stack([channel[top : top + STRIP_ROWS] for channel in resized], axis=-1)
-            strip = strip.clip(0, full_scale(pixels.dtype))
+            strip = np.stack([band[top : top + STRIP_ROWS] for band in bands], axis=-1)
+            strip = (strip.round() if dtype.kind in "ui" else strip).astype(dtype)
+            if missing is not None:
+                _mark_strip(strip[..., : colors.shape[2]], missing, image, top, size[0])
             if progress is not None:
                 progress(strip.shape[0] * strip.shape[1])
-            yield (strip.round() if pixels.dtype.kind == "u" else strip).astype(pixels.dtype)
+            yield strip
 
-    def _resize(self, channel: np.ndarray, size: Size) -> Any:
-        in_size = (channel.shape[0], channel.shape[1])
+    def _resize(self, band: np.ndarray, size: Size, limits: Range | None) -> np.ndarray:
+        in_size = (band.shape[0], band.shape[1])
         margins = aligned_margins(self.tile_wrap, in_size, size, MARGIN)
         (height, width), (top, left) = size, output_margins(margins, in_size, size)
-        image = Image.fromarray(np.ascontiguousarray(repeat(channel, margins), dtype=np.float32))
+        image = Image.fromarray(np.ascontiguousarray(repeat(band, margins), dtype=np.float32))
         resized = image.resize((width + 2 * left, height + 2 * top), METHODS[self.method])
-        return np.asarray(resized)[top : top + height, left : left + width]
+        return np.asarray(resized)[top : top + height, left : left + width].clip(*(limits or (None, None)))

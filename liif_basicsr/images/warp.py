@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.engine import Engine, full_scale, split_alpha
-from liif_basicsr.images.kinds import AnyImage, map_pixels, returns_same_kind
+from liif_basicsr.images.engine import Engine
+from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
+from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.size import check_scale
+from liif_basicsr.images.values import Range, full_scale, mark_missing
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.memory import STRIP_ROWS, WARP_BAND, check_memory
@@ -38,6 +40,7 @@ def warp(
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
+    value_range: Range | None = None,
     bgr: bool = False,
 ) -> AnyImage:
     """Warp an image by a homography or an affine map, like cv2.warpPerspective and cv2.warpAffine, but sharper.
@@ -51,8 +54,9 @@ def warp(
             matrix, without cv2.WARP_INVERSE_MAP.
         size: (H, W) of the output; OpenCV's `dsize` is (W, H).
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        fill: value outside the image, in the image's units (0 to 255, 65535 or 1): a number, or one per channel.
-        device, precision, bgr: see `liif_basicsr.upscale`.
+        fill: value outside the image, in the image's unit (0 to 255, 65535 or 1): a number, or one per channel. NaN
+            marks the outside as missing.
+        device, precision, value_range, bgr: see `liif_basicsr.upscale`.
 
     Returns:
         The same kind of image, see `liif_basicsr.upscale`.
@@ -62,7 +66,7 @@ def warp(
             output does not fit into memory.
     """
     homography = Homography(matrix, size)
-    return _warp(image, lambda in_size: homography, model, fill, device, precision, bgr)
+    return _warp(image, lambda in_size: homography, model, fill, device, precision, value_range, bgr)
 
 
 @returns_same_kind
@@ -75,6 +79,7 @@ def remap(
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
+    value_range: Range | None = None,
     bgr: bool = False,
 ) -> AnyImage:
     """Warp an image by a map of each output pixel, like cv2.remap; antialiased like `warp`.
@@ -84,7 +89,7 @@ def remap(
         map_x, map_y: (H, W), the position of each output pixel in the input, in pixels with centers at integers. The
             size of a pixel in the input follows from its neighbors in the map, except across a seam, for
             example in a panorama.
-        model, fill, device, precision, bgr: see `warp`.
+        model, fill, device, precision, value_range, bgr: see `warp`.
 
     Returns:
         The same kind of image (H, W), see `liif_basicsr.upscale`.
@@ -93,7 +98,7 @@ def remap(
         LIIFError: the maps differ in shape, or have NaN or infinities; else see `warp`.
     """
     pixel_map = PixelMap(map_x, map_y)
-    return _warp(image, lambda in_size: pixel_map, model, fill, device, precision, bgr)
+    return _warp(image, lambda in_size: pixel_map, model, fill, device, precision, value_range, bgr)
 
 
 @returns_same_kind
@@ -107,6 +112,7 @@ def rotate(
     fill: Fill = 0,
     device: str | None = None,
     precision: str | None = None,
+    value_range: Range | None = None,
     bgr: bool = False,
 ) -> AnyImage:
     """Rotate an image counterclockwise about its center, and scale it in the same step.
@@ -117,7 +123,7 @@ def rotate(
         expand: make the output large enough for the whole rotated image. Otherwise it has the size of the image. Both
             are multiplied by `scale`.
         scale: a factor, or two along y and x.
-        model, fill, device, precision, bgr: see `warp`.
+        model, fill, device, precision, value_range, bgr: see `warp`.
 
     Returns:
         The same kind of image, see `liif_basicsr.upscale`.
@@ -132,93 +138,136 @@ def rotate(
     def warp_for(in_size: Size) -> Homography:
         return Homography(*rotation(in_size, degrees, expand, factors))
 
-    return _warp(image, warp_for, model, fill, device, precision, bgr)
+    return _warp(image, warp_for, model, fill, device, precision, value_range, bgr)
 
 
 def _warp(
     image: AnyImage, warp_for: Callable[[Size], Warp], model: Model, fill: Fill, device: str | None,
-    precision: str | None, bgr: bool,
+    precision: str | None, value_range: Range | None, bgr: bool,
 ) -> AnyImage:  # fmt: skip
     """Warp an image; `warp_for` maps its size (h, w) to the warp."""
-    warper = Warper(model, device, precision)
+    warper = Warper(model, device, precision, value_range)
 
-    def work(pixels: np.ndarray) -> np.ndarray:
-        return warper.whole(pixels, warp_for((pixels.shape[0], pixels.shape[1])), fill)
+    def work(image: LoadedImage) -> np.ndarray:
+        return warper.whole(image, warp_for(image.size), fill)
 
-    return map_pixels(image, work, bgr)
+    return map_image(image, work, bgr)
 
 
 class Warper(Engine):
     """A network that warps images, see `Engine`."""
 
-    def bytes_needed(self, pixels: np.ndarray, size: Size, whole: bool) -> int:
+    def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
         """Estimate the memory for an output of `size` (H, W).
 
         Args:
             whole: the output is kept in memory, and copied when it is encoded.
         """
-        layers = 2 if pixels.shape[2] in (2, 4) else 1
+        layers, bands = 2 if image.has_alpha else 1, max(image.shape[2], self.net.num_out_ch, 3)
         rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])
-        held = (4 * size[0] if whole else 2 * rows) * size[1] * pixels.shape[2] * pixels.itemsize
-        return held + rows * cols * 60 * layers + pixels.shape[0] * pixels.shape[1] * 12 * layers
+        held = (4 * size[0] if whole else 2 * rows) * size[1] * bands * image.dtype.itemsize
+        return held + (rows * cols * 20 + image.size[0] * image.size[1] * 4) * bands * layers
 
-    def whole(self, pixels: np.ndarray, warp: Warp, fill: Fill) -> np.ndarray:
+    def whole(self, image: LoadedImage, warp: Warp, fill: Fill) -> np.ndarray:
         """Return all strips as one array."""
-        check_memory("image", self.bytes_needed(pixels, warp.size, whole=True), "have the command write a file")
-        return np.concatenate(list(self.strips(pixels, warp, fill)))
+        check_memory("image", self.bytes_needed(image, warp.size, whole=True), "have the command write a file")
+        return np.concatenate(list(self.strips(image, warp, fill)))
 
     def strips(
-        self, pixels: np.ndarray, warp: Warp, fill: Fill = 0, progress: Callable[[int], object] = lambda count: None
+        self, image: LoadedImage, warp: Warp, fill: Fill = 0, progress: Callable[[int], object] = lambda count: None
     ) -> Iterator[np.ndarray]:
-        """Warp pixels strip by strip, from the output's top to its bottom.
+        """Warp an image strip by strip, from the output's top to its bottom.
 
         Args:
-            pixels: (h, w, C): uint8, uint16, or float in [0, 1]; C: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
             warp: position of each output pixel in the input.
             fill: see `liif_basicsr.warp`.
             progress: called with the number of newly rendered output pixels.
 
         Returns:
-            Strips (up to STRIP_ROWS, W, C) of the dtype of `pixels`.
+            Strips (up to STRIP_ROWS, W, `out_channels`) of the image's dtype.
 
         Raises:
-            LIIFError: the fill is invalid; on iteration, the network's output is not finite.
+            LIIFError: the fill is invalid; on iteration, see `split`, or the network's output is not finite.
         """
-        return self._strips(pixels, warp, check_fill(fill, pixels), progress)
+        return self._strips(image, warp, self.check_fill(fill, image), progress)
+
+    def check_fill(self, fill: object, image: LoadedImage) -> Tensor | None:
+        """Return a fill as (C,) in [0, 1], or None if it means missing.
+
+        Raises:
+            LIIFError: it is not a number in the range of the pixels, or one per channel, or NaN or `nodata`.
+        """
+        channels, alpha = self.out_channels(image), self.takes_alpha(image)
+        low, high = self.range_of(image)
+        try:
+            values = np.array(fill, dtype=np.float64)
+        except (TypeError, ValueError):
+            values = np.array("")
+        if values.shape == () and values.dtype.kind == "f" and not alpha:
+            if values == image.nodata or (np.isnan(values) and image.dtype.kind == "f"):
+                return None
+        limits = np.array([[low, high]] * (channels - alpha) + [[0, full_scale(image.dtype)]] * alpha)
+        wrong = values.dtype.kind != "f" or values.shape not in ((), (1,), (channels,))
+        if wrong or not ((values >= limits[:, 0]) & (values <= limits[:, 1])).all():
+            several = "" if channels == 1 else f", or {channels} of them"
+            missing = ", or nan for missing" if image.dtype.kind == "f" and not alpha else ""
+            raise LIIFError(f"fill: expected a number from {low:g} to {high:g}{several}{missing}, got {fill!r}")
+        spread = limits[:, 1] - limits[:, 0]
+        return torch.from_numpy(((np.broadcast_to(values, (channels,)) - limits[:, 0]) / spread).astype(np.float32))
 
     def _strips(
-        self, pixels: np.ndarray, warp: Warp, fill: Tensor, progress: Callable[[int], object]
+        self, image: LoadedImage, warp: Warp, fill: Tensor | None, progress: Callable[[int], object]
     ) -> Iterator[np.ndarray]:
-        colors, alpha = split_alpha(pixels)
-        precision = self.precision_for(pixels)
-        image = self._encode(colors)
+        (colors, alpha, missing), value_range = self.split(image)
+        pixels, precision = image.pixels, self.precision_for(image.pixels)
+        opacity_range = (0, full_scale(image.dtype))
+        channels = self.out_channels(image)
+        bands = channels - (alpha is not None)
+        encoded = self._encode(colors, value_range)
         # Constant alpha, usually opaque, is not rendered.
         opacity_source: EncodedImage | float | None = None
         if alpha is not None:
             constant = alpha.min() == alpha.max()
-            opacity_source = float(alpha.flat[0]) / full_scale(pixels.dtype) if constant else self._encode(alpha)
+            opacity_source = float(alpha.flat[0]) / opacity_range[1] if constant else self._encode(alpha, opacity_range)
         height, width = warp.size
         rows, cols = _band(warp.size)
         for top in range(0, height, rows):
-            band = np.empty((min(rows, height - top), width, pixels.shape[2]), pixels.dtype)
+            band = np.empty((min(rows, height - top), width, channels), pixels.dtype)
             for left in range(0, width, cols):
                 window = Window(top, left, len(band), min(cols, width - left))
+                target = band[:, left : left + window.width]
                 with torch.inference_mode(), autocast(self.device, precision):
-                    part = render_warped(image, warp, window, progress)
-                    seen, inside = part[:3], part[3]
-                    seen = seen.mean(0, keepdim=True) if colors.shape[2] == 1 else seen
+                    part = render_warped(encoded, warp, window, progress)
+                    seen, inside = self.as_gray(part[:-1], colors), part[-1]
                     opacity = None
                     if isinstance(opacity_source, EncodedImage):
-                        opacity = inside * render_warped(opacity_source, warp, window)[:3].mean(0)
+                        opacity = inside * render_warped(opacity_source, warp, window)[:-1].mean(0)
                     elif opacity_source is not None:
                         opacity = inside * opacity_source
-                    filled = _blend_fill(seen, inside, opacity, fill.to(self.device))
-                    band[:, left : left + window.width] = self.to_pixels(filled, pixels)
+                    filled = seen if fill is None else _blend_fill(seen, inside, opacity, fill.to(self.device))
+                    target[..., :bands] = self.to_pixels(filled[:bands], pixels, value_range)
+                    if alpha is not None:
+                        target[..., bands:] = self.to_pixels(filled[bands:], pixels, opacity_range)
+                if fill is None:
+                    mark_missing(target, (inside < 0.5).cpu().numpy()[..., None], image)
+                if missing is not None:
+                    mark_missing(target[..., :bands], _missing_at(missing, warp, window), image)
             yield from (band[row : row + STRIP_ROWS] for row in range(0, len(band), STRIP_ROWS))
 
-    def _encode(self, plane: np.ndarray) -> EncodedImage:
+    def _encode(self, plane: np.ndarray, value_range: Range) -> EncodedImage:
         # A tile is needed once for a band: nothing is cached.
-        return self.net.encode_image(self.to_input(plane), 0, self.net.tiling.tile)
+        return self.net.encode_image(self.to_input(plane, value_range), 0, self.net.tiling.tile)
+
+
+def _missing_at(missing: np.ndarray, warp: Warp, window: Window) -> np.ndarray:
+    """Return for which pixels (height, width, C) of a window the input pixel at their center is missing."""
+    h, w, bands = missing.shape
+    found = np.zeros((window.height * window.width, bands), bool)
+    pixels = warp.pixel_positions(window)
+    row, col = np.floor(pixels.position + 0.5).astype(np.int64).T
+    within = (row >= 0) & (row < h) & (col >= 0) & (col < w)
+    found[pixels.pixel[within]] = missing[row[within], col[within]]
+    return found.reshape(window.height, window.width, bands)
 
 
 def _blend_fill(colors: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tensor) -> Tensor:
@@ -240,19 +289,6 @@ def _blend_fill(colors: Tensor, inside: Tensor, opacity: Tensor | None, fill: Te
     share = torch.where(opacity + behind > 1e-6, opacity / (opacity + behind).clamp_min(1e-6), (inside > 0).to(inside))
     mixed = colors * share + fill[:-1, None, None] * (1 - share)
     return torch.cat([mixed, (opacity + behind)[None]])
-
-
-def check_fill(fill: object, pixels: np.ndarray) -> Tensor:
-    """Return a fill as (C,) in [0, 1]; LIIFError unless it is a number in the pixels' range, or one per channel."""
-    channels, most = pixels.shape[2], full_scale(pixels.dtype)
-    try:
-        values = np.array(fill, dtype=np.float32)
-    except (TypeError, ValueError):
-        values = np.array(np.nan)
-    if values.shape not in ((), (1,), (channels,)) or not ((values >= 0) & (values <= most)).all():
-        several = "" if channels == 1 else f", or {channels} of them"
-        raise LIIFError(f"fill: expected a number from 0 to {most}{several}, got {fill!r}")
-    return torch.from_numpy(np.broadcast_to(values, (channels,)) / np.float32(most))
 
 
 def _band(size: Size) -> Size:

@@ -13,14 +13,18 @@ import numpy as np
 from PIL import Image
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.reading import LoadedImage
+from liif_basicsr.images.exr import write_exr
+from liif_basicsr.images.loaded import DTYPES, LoadedImage
+from liif_basicsr.images.npy import write_npy
 from liif_basicsr.images.size import show_size
 from liif_basicsr.images.tiff import write_tiff
+from liif_basicsr.images.values import describe_bands, full_scale
 
 Shape = tuple[int, int, int]
 Write = Callable[[IO[bytes], Iterator[np.ndarray], Shape, LoadedImage], None]
 PROFILE, EXIF, XMP, RESOLUTION = "color profile", "EXIF", "XMP", "resolution"
-ALL_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
+PHOTO_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
+GEO, ATTRIBUTES, NAMES = "GeoTIFF tags", "EXR attributes", "names of bands"
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
@@ -35,8 +39,9 @@ class Format(NamedTuple):
 
     write: called with file, strips, shape (H, W, C) of the output, and the input.
     max_edge: largest number of pixels along an edge.
-    deep: holds 16 bits.
+    dtypes: the types of pixels that it holds.
     alpha: holds an alpha channel.
+    bands: holds any number of bands, not only gray and RGB.
     streamed: written strip by strip, so that the output is never in memory as a whole.
     metadata: the kinds of metadata that it holds.
     """
@@ -44,15 +49,24 @@ class Format(NamedTuple):
     name: str
     write: Write
     max_edge: int
-    deep: bool = False
+    dtypes: tuple[str, ...] = ("uint8",)
     alpha: bool = True
+    bands: bool = False
     streamed: bool = False
-    metadata: tuple[str, ...] = ALL_METADATA
+    metadata: tuple[str, ...] = PHOTO_METADATA
 
     def lost_metadata(self, source: LoadedImage) -> list[str]:
         """Return the kinds of metadata that the input has and the format cannot hold."""
-        present = {PROFILE: source.icc, EXIF: source.exif, XMP: source.xmp, RESOLUTION: source.dpi}
-        return [kind for kind in ALL_METADATA if present[kind] and kind not in self.metadata]
+        present = {
+            PROFILE: source.icc,
+            EXIF: source.exif,
+            XMP: source.xmp,
+            RESOLUTION: source.dpi,
+            GEO: any(isinstance(tag, int) for tag in source.tags),
+            ATTRIBUTES: any(isinstance(tag, str) for tag in source.tags),
+            NAMES: source.names and not source.is_photo,
+        }
+        return [kind for kind, value in present.items() if value and kind not in self.metadata]
 
 
 def _write_png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
@@ -60,7 +74,7 @@ def _write_png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, sour
 
     Source: PNG specification, third edition, sections 5, 9 and 11.
     """
-    (height, width, channels), dtype = shape, source.pixels.dtype
+    (height, width, channels), dtype = shape, source.dtype
     file.write(PNG_MAGIC)
     header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, PNG_COLOR_TYPES[channels], 0, 0, 0)
     _write_png_chunk(file, b"IHDR", header)
@@ -92,11 +106,6 @@ def _write_png_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
         file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
 
 
-def _write_tiff(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
-    exif = source.exif_for(shape[:2])
-    write_tiff(file, strips, shape, source.pixels.dtype, source.icc, exif, source.dpi, source.xmp)
-
-
 def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any]], **options: Any) -> Write:
     """Return a writer for a format that Pillow writes, which needs the whole output in memory.
 
@@ -105,7 +114,7 @@ def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any
     """
 
     def write(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
-        pixels = np.empty(shape, source.pixels.dtype)
+        pixels = np.empty(shape, source.dtype)
         top = 0
         for strip in strips:
             pixels[top : top + len(strip)] = strip
@@ -147,17 +156,21 @@ def _bmp_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
 
 
 _JPEG = Format("JPEG", _by_pillow("JPEG", _jpeg_metadata, quality=95, subsampling=0), 65535, alpha=False)
-_TIFF = Format("TIFF", _write_tiff, 2**31 - 1, deep=True, streamed=True)
+_TIFF = Format("TIFF", write_tiff, 2**31 - 1, DTYPES, bands=True, streamed=True, metadata=(*PHOTO_METADATA, GEO))
 _WEBP = Format("WebP", _by_pillow("WEBP", _webp_metadata, quality=95), 16383, metadata=(PROFILE, EXIF, XMP))
 _BMP = Format("BMP", _by_pillow("BMP", _bmp_metadata), 2**31 - 1, alpha=False, metadata=(RESOLUTION,))
 _PPM = Format("PPM", _by_pillow("PPM", lambda source, exif: {}), 2**31 - 1, alpha=False, metadata=())
 BY_SUFFIX = {
-    ".png": Format("PNG", _write_png, 2**31 - 1, deep=True, streamed=True),
+    ".png": Format("PNG", _write_png, 2**31 - 1, ("uint8", "uint16"), streamed=True),
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), _JPEG),
     ".webp": _WEBP,
     **dict.fromkeys((".tif", ".tiff"), _TIFF),
     ".bmp": _BMP,
     **dict.fromkeys((".ppm", ".pgm"), _PPM),
+    ".npy": Format("npy", write_npy, 2**31 - 1, DTYPES, bands=True, streamed=True, metadata=()),
+    ".exr": Format(
+        "EXR", write_exr, 2**31 - 1, ("float16", "float32"), bands=True, metadata=(ATTRIBUTES, NAMES)
+    ),
 }
 
 
@@ -172,26 +185,36 @@ def format_of(path: Path) -> Format:
 def drop_opaque_alpha(path: Path, source: LoadedImage) -> LoadedImage:
     """Drop an alpha channel that is opaque everywhere if the format of `path` holds none."""
     pixels = source.pixels
-    if format_of(path).alpha or pixels.shape[2] in (1, 3) or pixels[..., -1].min() < np.iinfo(pixels.dtype).max:
+    if format_of(path).alpha or not source.has_alpha or pixels[..., -1].min() < full_scale(pixels.dtype):
         return source
-    return source._replace(pixels=np.ascontiguousarray(pixels[..., :-1]))
+    return source._replace(pixels=np.ascontiguousarray(pixels[..., :-1]), alpha=False)
 
 
-def check_format(path: Path, source: LoadedImage, size: tuple[int, int]) -> Format:
+def check_format(path: Path, source: LoadedImage, shape: tuple[int, int, int]) -> Format:
     """Return the format of `path`.
 
+    Args:
+        source: kind of pixels and bands of the output.
+
     Raises:
-        LIIFError: it cannot hold an output of `size` (H, W), or the depth or transparency of the input.
+        LIIFError: it cannot hold an output of `shape` (H, W, C), or the pixels or bands.
     """
     kind = format_of(path)
-    height, width, channels = *size, source.pixels.shape[2]
-    if max(size) > kind.max_edge:
-        raise LIIFError(f"{show_size(size)} is too large for {kind.name}, whose edges have at most {kind.max_edge} "
-                        "pixels; write a .png or .tif")  # fmt: skip
+    height, width, channels = shape
+    if max(height, width) > kind.max_edge:
+        raise LIIFError(f"{show_size((height, width))} is too large for {kind.name}, whose edges have at most "
+                        f"{kind.max_edge} pixels; write a .png or .tif")  # fmt: skip
     if kind.name == "BMP" and height * width * channels >= 2**31:
-        raise LIIFError(f"{show_size(size)} is too large for BMP, which holds at most 2 GiB; write a .png or .tif")
-    if source.pixels.dtype == np.uint16 and not kind.deep:
-        raise LIIFError(f"has 16 bits, but {kind.name} holds 8; write a .png or .tif")
-    if channels in (2, 4) and not kind.alpha:
+        raise LIIFError(f"{show_size((height, width))} is too large for BMP, which holds at most 2 GiB; write a .png "
+                        "or .tif")  # fmt: skip
+    if source.dtype.name not in kind.dtypes:
+        has = "16 bits" if source.dtype == np.uint16 else f"{source.dtype} values"
+        holds = {1: "8", 2: "8 or 16"}[len(kind.dtypes)] if "uint8" in kind.dtypes else " and ".join(kind.dtypes)
+        others = ".png or .tif" if source.dtype == np.uint16 else ".tif or .npy"
+        raise LIIFError(f"has {has}, but {kind.name} holds {holds}; write a {others}")
+    if channels != (3 if source.has_rgb else 1) + source.has_alpha and not kind.bands:
+        raise LIIFError(f"has {describe_bands(source)}, but {kind.name} holds gray and RGB; write a .tif or .npy, or "
+                        "choose bands with --bands")  # fmt: skip
+    if source.has_alpha and not kind.alpha:
         raise LIIFError(f"is transparent in places, which {kind.name} cannot hold; write a .png, .tif or .webp")
     return kind

@@ -36,7 +36,8 @@ def render_warped(
         done: called with the number of pixels completed since the last call.
 
     Returns:
-        (4, height, width) float32: RGB in [0, 1] (not clamped), and the fraction of each pixel inside the image.
+        (D + 1, height, width) float32: the bands in [0, 1] (not clamped), and the fraction of each pixel inside the
+        image.
     """
     remedy = "ask for a smaller one, or warp one window at a time"
     with gpu_memory_errors(f"size {warp.size}", remedy), exact_float32(image.lq.device):
@@ -45,9 +46,9 @@ def render_warped(
 
 def _render_warped(image: EncodedImage, warp: Warp, window: Window, done: Callable[[int], object]) -> Tensor:
     if warp.is_upscaling(image.in_size):
-        rgb = image.render(warp.size, window)[0].float()
+        values = image.render(warp.size, window)[0].float()
         done(window.height * window.width)
-        return torch.cat([rgb, torch.ones_like(rgb[:1])])
+        return torch.cat([values, torch.ones_like(values[:1])])
     canvas = Canvas(_padded(window, warp.size), image, image.context(warp.size))
     blocks_of, tiles_left = defaultdict(list), Counter[Window]()
     for block in _blocks(canvas.window):
@@ -73,7 +74,7 @@ def _render_warped(image: EncodedImage, warp: Warp, window: Window, done: Callab
 class Canvas:
     """Accumulates the samples of a window of the output.
 
-    Each pixel holds the weighted sum of RGB, the sum of the weights, and the fraction inside the image.
+    Each pixel holds the weighted sum of the bands, the sum of the weights, and the fraction inside the image.
 
     Args:
         window: part of the output.
@@ -83,7 +84,7 @@ class Canvas:
 
     def __init__(self, window: Window, image: EncodedImage, context: Any) -> None:
         self.window, self.image, self.context = window, image, context
-        self.sum = torch.zeros(window.height * window.width, 5, device=image.lq.device)
+        self.sum = torch.zeros(window.height * window.width, image.net.num_out_ch + 2, device=image.lq.device)
 
     def add(self, region: Region, tile: TileIndex, pixels: PixelPositions, block: Window) -> None:
         """Add the samples of a block of pixels that are in one tile of the image."""
@@ -96,15 +97,15 @@ class Canvas:
             if not len(own.pixel):
                 continue
             coord, cell = _coordinates(own, size, self.sum.device)
-            rgb = self.image.query(region, coord, cell, self.context)[0].float()
-            self._accumulate(torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1), own, block)
+            values = self.image.query(region, coord, cell, self.context)[0].float()
+            self._accumulate(torch.cat([values, torch.ones_like(values[:, :1])], 1), own, block)
 
     def _accumulate(self, values: Tensor, samples: Samples, block: Window) -> None:
-        """Add RGB and ones, `values` (M, 4), to all pixels within the kernel of each sample."""
+        """Add bands and ones, `values` (M, D + 1), to all pixels within the kernel of each sample."""
         row, col = np.divmod(samples.pixel, block.width)
         row, col = row + block.top - self.window.top, col + block.left - self.window.left
         inside = torch.from_numpy((samples.inside * samples.share).astype(np.float32)).to(values.device)
-        self.sum[:, 4].index_add_(0, torch.from_numpy(row * self.window.width + col).to(values.device), inside)
+        self.sum[:, -1].index_add_(0, torch.from_numpy(row * self.window.width + col).to(values.device), inside)
         for i, j in product(range(-KERNEL_RADIUS, KERNEL_RADIUS + 1), repeat=2):
             weight = cubic(i - samples.offset[:, 0]) * cubic(j - samples.offset[:, 1]) * samples.share
             y, x = row + i, col + j
@@ -113,15 +114,15 @@ class Canvas:
                 index = torch.from_numpy((y * self.window.width + x)[valid]).to(values.device)
                 factor = torch.from_numpy(weight[valid].astype(np.float32)).to(values.device)[:, None]
                 chosen = values if valid.all() else values[torch.from_numpy(valid).to(values.device)]
-                self.sum[:, :4].index_add_(0, index, chosen * factor)
+                self.sum[:, :-1].index_add_(0, index, chosen * factor)
 
     def colors(self, window: Window) -> Tensor:
-        """Return a part of the window: (4, height, width), RGB and the fraction of each pixel inside the image."""
+        """Return a part of the window: (D + 1, height, width), bands and the fraction of a pixel inside the image."""
         top, left = window.top - self.window.top, window.left - self.window.left
         part = self.sum.unflatten(0, (self.window.height, self.window.width))
         part = part[top : top + window.height, left : left + window.width].permute(2, 0, 1)
-        inside = part[4:] > 0
-        return torch.cat([torch.where(inside, part[:3] / torch.where(inside, part[3:4], 1), 0), part[4:]])
+        total, inside = part[-2:-1], part[-1:]
+        return torch.cat([torch.where(inside > 0, part[:-2] / torch.where(inside > 0, total, 1), 0), inside])
 
 
 def _coordinates(samples: Samples, size: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.reading import LoadedImage
+from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.size import check_scale
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.images.writing import BY_SUFFIX
@@ -68,10 +68,10 @@ class Rectifier:
         natural = natural_size(corners)
         factor = max(1, min(natural[0] // size[0], natural[1] // size[1]))
         left, top, right, bottom = self._bounding_box(corners, MARGIN * factor)
-        pixels = np.asarray(self.image.reduce(factor, (left, top, right, bottom)))
+        part = LoadedImage(np.asarray(self.image.reduce(factor, (left, top, right, bottom))))
         to_image = scaling((factor, factor)) + [[0, 0, left], [0, 0, top], [0, 0, 0]]
         warp = Homography(rectification(corners, size) @ to_image, size)
-        rectangle = np.concatenate(list(self.warpers[region.method].strips(pixels, warp, 0, progress)))
+        rectangle = np.concatenate(list(self.warpers[region.method].strips(part, warp, 0, progress)))
         file = io.BytesIO()
         Image.fromarray(rectangle).save(file, "PNG", compress_level=1)
         return file.getvalue()
@@ -86,10 +86,10 @@ class Rectifier:
             LIIFError: as `preview`, or the rectangle does not fit into memory.
         """
         corners, size = _check_region(region)
-        warper, pixels = self.warpers[region.method], self.source.pixels
-        check_memory("rectangle", warper.bytes_needed(pixels, size, whole=False), "take a smaller region")
-        strips = warper.strips(pixels, Homography(rectification(corners, size), size), 0, progress)
-        BY_SUFFIX[".png"].write(file, strips, (*size, pixels.shape[2]), self.source)
+        warper, image = self.warpers[region.method], self.source
+        check_memory("rectangle", warper.bytes_needed(image, size, whole=False), "take a smaller region")
+        strips = warper.strips(image, Homography(rectification(corners, size), size), 0, progress)
+        BY_SUFFIX[".png"].write(file, strips, (*size, image.shape[2]), image)
 
     def _bounding_box(self, corners: np.ndarray, margin: int) -> tuple[int, int, int, int]:
         """Return (left, top, right, bottom) of the corners and a margin, clipped to the image, at least a pixel."""

@@ -29,7 +29,8 @@ import torch
 
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.images.formats import collect_notes
-from liif_basicsr.images.reading import LoadedImage, read, to_srgb
+from liif_basicsr.images.loaded import LoadedImage
+from liif_basicsr.images.reading import read, to_srgb
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot
 

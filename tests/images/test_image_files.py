@@ -10,7 +10,8 @@ from PIL import Image
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import atomic_write
 from liif_basicsr.images import tiff
-from liif_basicsr.images.reading import LoadedImage, from_image, read
+from liif_basicsr.images.loaded import LoadedImage
+from liif_basicsr.images.reading import from_image, read
 from liif_basicsr.images.size import OutputSize
 from liif_basicsr.images.upscale import STRIP_ROWS, Upscaler
 from liif_basicsr.images.writing import BY_SUFFIX, check_format
@@ -41,9 +42,10 @@ def test_profile_and_exif_are_kept_and_the_size_in_exif_is_updated(enlarger, tmp
 def write(enlarger, path, out, wanted):
     loaded = read(path)
     size = wanted.size_of(loaded.pixels.shape[:2])
-    kind = check_format(out, loaded, size)
+    shape = (*size, loaded.shape[2])
+    kind = check_format(out, loaded, shape)
     with atomic_write(out) as file:
-        kind.write(file, enlarger.strips(loaded.pixels, size), (*size, loaded.pixels.shape[2]), loaded)
+        kind.write(file, enlarger.strips(loaded, size), shape, loaded)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -55,7 +57,7 @@ def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dty
     out = tmp_path / f"out{suffix}"
     strips = (pixels[top : top + STRIP_ROWS] for top in range(0, size[0], STRIP_ROWS))
     with atomic_write(out) as file:
-        BY_SUFFIX[suffix].write(file, strips, pixels.shape, LoadedImage(pixels, None, {}))
+        BY_SUFFIX[suffix].write(file, strips, pixels.shape, LoadedImage(pixels))
     again = tifffile.imread(out).reshape(pixels.shape) if suffix == ".tif" else read(out).pixels
     assert again.dtype == dtype and np.array_equal(again, pixels)
     if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # Pillow has no mode for it
@@ -66,13 +68,13 @@ def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dty
 @pytest.mark.parametrize("suffix, channels", [(s, c) for s in (".jpg", ".webp", ".bmp", ".ppm") for c in (1, 2, 3, 4)])
 def test_formats_written_by_pillow_hold_the_pixels_or_refuse_transparency(tmp_path, suffix, channels):
     pixels, out = ramp(300, 20, channels), tmp_path / f"out{suffix}"
-    loaded = LoadedImage(pixels, None, {})
+    loaded = LoadedImage(pixels)
     if suffix != ".webp" and channels in (2, 4):
         with pytest.raises(LIIFError, match="transparent"):
-            check_format(out, loaded, (300, 20))
+            check_format(out, loaded, pixels.shape)
         return
     with atomic_write(out) as file:
-        check_format(out, loaded, (300, 20)).write(file, iter([pixels[:256], pixels[256:]]), pixels.shape, loaded)
+        check_format(out, loaded, pixels.shape).write(file, iter([pixels[:256], pixels[256:]]), pixels.shape, loaded)
     again = read(out).pixels.astype(int)
     if again.shape[2] >= 3 and channels <= 2:
         again = again[..., [0, 3][:channels]]
@@ -99,4 +101,4 @@ def test_large_tiff_is_a_tiled_bigtiff_with_its_metadata(tmp_path, monkeypatch):
 ])  # fmt: skip
 def test_limits_of_formats(tmp_path, suffix, size, dtype, says):
     with pytest.raises(LIIFError, match=says):
-        check_format(tmp_path / f"out{suffix}", LoadedImage(ramp(2, 2, 3, dtype), None, {}), size)
+        check_format(tmp_path / f"out{suffix}", LoadedImage(ramp(2, 2, 3, dtype)), (*size, 3))

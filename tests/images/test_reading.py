@@ -8,14 +8,14 @@ from PIL import Image, ImageCms
 
 from liif_basicsr.data.decode import decode
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import FORMATS, SUFFIXES
+from liif_basicsr.images.formats import DATA_SUFFIXES, FORMATS, SUFFIXES
 from liif_basicsr.images.reading import read, read_srgb
 from liif_basicsr.images.writing import BY_SUFFIX
 
 
 def test_all_formats_and_suffixes_are_read_for_people_and_for_training_and_written(tmp_path):
-    assert set(SUFFIXES) == set(BY_SUFFIX)
-    assert {format.name.upper() for format in BY_SUFFIX.values()} == set(FORMATS)
+    assert {*SUFFIXES, *DATA_SUFFIXES} == set(BY_SUFFIX)
+    assert {BY_SUFFIX[suffix].name.upper() for suffix in SUFFIXES} == set(FORMATS)
     for suffix in SUFFIXES:
         path = tmp_path / f"a{suffix}"
         Image.fromarray(ramp(6, 7)).save(path, lossless=True, quality=100, subsampling=0)

@@ -10,6 +10,7 @@ from image_files import SRGB, exif_of, image, model, ramp
 import liif_basicsr
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images import warp as module
+from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.rendering.homographies import rotation, scaling
 from liif_basicsr.rendering.warps import Homography
@@ -112,17 +113,17 @@ def test_alpha_is_warped_like_a_color(model):
     pixels = ramp(20, 20, 4)
     warper = Warper(model, "cpu", "float32")
     warp = Homography(*rotation((20, 20), 25, scale=(2.0, 2.0)))
-    whole, alone = warper.whole(pixels, warp, 0), warper.whole(pixels[..., 3:], warp, 0)
+    whole, alone = warper.whole(LoadedImage(pixels), warp, 0), warper.whole(LoadedImage(pixels[..., 3:]), warp, 0)
     assert np.abs(whole[..., 3:].astype(int) - alone).max() <= 1
 
 
 def test_strips_and_bands_join_without_a_seam(model, monkeypatch):
     pixels, made = ramp(30, 40), []
     warper, warp = Warper(model, "cpu", "float32"), Homography(*rotation((30, 40), 35, scale=(1.0, 1.0)))
-    whole = warper.whole(pixels, warp, 0)
+    whole = warper.whole(LoadedImage(pixels), warp, 0)
     monkeypatch.setattr(module, "STRIP_ROWS", 8)
     monkeypatch.setattr(module, "WARP_BAND", 900)
-    strips = list(warper.strips(pixels, warp, 0, made.append))
+    strips = list(warper.strips(LoadedImage(pixels), warp, 0, made.append))
     assert {len(strip) for strip in strips[:-1]} == {8} and sum(made) == whole.shape[0] * whole.shape[1]
     assert np.abs(np.concatenate(strips).astype(int) - whole).max() <= 1
 

@@ -1,0 +1,56 @@
+"""GeoTIFF: the tags that place an image on a map, for an output of another size."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PIXEL_SCALE, TIE_POINTS, TRANSFORMATION = 33550, 33922, 34264
+KEYS, DOUBLE_KEYS, TEXT_KEYS = 34735, 34736, 34737
+GDAL_METADATA, GDAL_NODATA = 42112, 42113
+GEO_TAGS = (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, DOUBLE_KEYS, TEXT_KEYS, GDAL_METADATA, GDAL_NODATA)
+RASTER_TYPE, PIXEL_IS_POINT = 1025, 2
+
+Size = tuple[int, int]
+
+
+def nodata_of(tags: Mapping[Any, Any]) -> float | None:
+    """Return the value that means missing, from GDAL's tag; None without one."""
+    try:
+        value = float(str(tags.get(GDAL_NODATA)).strip("\0 "))
+    except ValueError:
+        return None
+    return None if value != value else value
+
+
+def unplaced_tags(tags: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the tags without those that place the image on a map."""
+    return {tag: tags[tag] for tag in tags if tag not in GEO_TAGS or tag in (GDAL_METADATA, GDAL_NODATA)}
+
+
+def scaled_tags(tags: Mapping[Any, Any], in_size: Size, size: Size) -> dict[int, Any]:
+    """Return the tags of a GeoTIFF of `in_size` (h, w) for an output of `size` (H, W) that covers the same area.
+
+    Source: OGC GeoTIFF standard 1.1, section 7.1, and annex B.6 for the raster types.
+    """
+    found = {tag: tags[tag] for tag in GEO_TAGS if tag in tags}
+    fy, fx = size[0] / in_size[0], size[1] / in_size[1]
+    # Coordinates of the raster count from the corner of the first pixel, or from its center.
+    keys = found.get(KEYS, ())
+    entries = [tuple(keys[k : k + 4]) for k in range(4, len(keys), 4)]
+    offset = 0.5 if (RASTER_TYPE, 0, 1, PIXEL_IS_POINT) in entries else 0.0
+    if PIXEL_SCALE in found:
+        x, y, *rest = found[PIXEL_SCALE]
+        found[PIXEL_SCALE] = (x / fx, y / fy, *rest)
+    if TIE_POINTS in found:
+        points = list(found[TIE_POINTS])
+        points[0::6] = [(i + offset) * fx - offset for i in points[0::6]]
+        points[1::6] = [(j + offset) * fy - offset for j in points[1::6]]
+        found[TIE_POINTS] = tuple(points)
+    if TRANSFORMATION in found:
+        matrix = list(found[TRANSFORMATION])  # 4x4, by rows
+        for row in range(0, 12, 4):
+            by_x, by_y = matrix[row] / fx, matrix[row + 1] / fy
+            matrix[row + 3] += offset * (by_x - matrix[row] + by_y - matrix[row + 1])
+            matrix[row : row + 2] = by_x, by_y
+        found[TRANSFORMATION] = tuple(matrix)
+    return found

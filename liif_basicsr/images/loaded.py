@@ -1,0 +1,128 @@
+"""LoadedImage: pixels and the metadata that an output keeps."""
+from __future__ import annotations
+
+import warnings
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+PIXEL_X, PIXEL_Y = 0xA002, 0xA003
+# Kinds of pixels that are read, processed and written.
+DTYPES = ("uint8", "uint16", "int16", "float16", "float32", "float64")
+
+
+class LoadedImage(NamedTuple):
+    """An image with its metadata.
+
+    pixels: (H, W, C) of a type in DTYPES.
+    icc: color profile, if it fits the channels.
+    exif: EXIF tags that an output keeps, with subdirectories as dicts; the orientation is already applied.
+    notes: harmless faults of the file, one line each.
+    dpi: resolution along x and y in pixels per inch.
+    xmp: XMP packet.
+    rgb: whether the first three bands are red, green and blue. None: three or four bands are.
+    alpha: whether the last band is opacity. None: the last one of two or four bands is.
+    premultiplied: whether the colors are multiplied by the opacity.
+    nodata: the value of missing pixels; NaN always means missing.
+    tags: metadata that only the input's format holds: tags of a GeoTIFF by number, attributes of an EXR by name.
+    names: names of the bands, or none.
+    value_range: lowest and highest possible value. None: that of unsigned integers; unknown for other types.
+    """
+
+    pixels: np.ndarray
+    icc: bytes | None = None
+    exif: Any = MappingProxyType({})
+    notes: tuple[str, ...] = ()
+    dpi: tuple[float, float] | None = None
+    xmp: bytes | None = None
+    rgb: bool | None = None
+    alpha: bool | None = None
+    premultiplied: bool = False
+    nodata: float | None = None
+    tags: Any = MappingProxyType({})
+    names: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.pixels.shape[0], self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the pixels."""
+        return self.pixels.dtype
+
+    @property
+    def has_rgb(self) -> bool:
+        """Whether the first three bands are red, green and blue."""
+        return self.pixels.shape[2] in (3, 4) if self.rgb is None else self.rgb
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last band is opacity."""
+        return self.pixels.shape[2] in (2, 4) if self.alpha is None else self.alpha
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether the bands are gray or RGB, with or without opacity, as in every image program."""
+        return self.pixels.shape[2] == (3 if self.has_rgb else 1) + self.has_alpha
+
+    def select(self, bands: tuple[int, ...]) -> LoadedImage:
+        """Return only some bands, by index from 0, in this order. Three bands are taken for red, green and blue."""
+        names = tuple(self.names[band] for band in bands) if self.names else ()
+        pixels = np.ascontiguousarray(self.pixels[..., list(bands)])
+        icc = self.icc if bands == (0, 1, 2) and self.has_rgb else None
+        return self._replace(
+            pixels=pixels, icc=icc, names=names, rgb=len(bands) == 3, alpha=False, premultiplied=False
+        )
+
+    def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
+        """Return EXIF for an output of `size` (H, W). Pixel dimensions are updated where the input has them."""
+        exif = {tag: _exact_text(value) for tag, value in self.exif.items()}
+        for tag in (EXIF_IFD, GPS_IFD):
+            if tag in exif:
+                exif[tag] = {key: _exact_text(value) for key, value in exif[tag].items()}
+        inner = exif.get(EXIF_IFD, {})
+        if PIXEL_X in inner or PIXEL_Y in inner:
+            inner.update({PIXEL_Y: size[0], PIXEL_X: size[1]})
+        return exif
+
+    def exif_bytes(self, size: tuple[int, int]) -> bytes:
+        """Return `exif_for` as an EXIF block, or empty bytes without EXIF.
+
+        Warns:
+            UserWarning: the EXIF cannot be written. It never prevents the image from being written.
+        """
+        if not self.exif:
+            return b""
+        exif = Image.Exif()
+        exif.update(self.exif_for(size))
+        try:
+            return exif.tobytes()
+        except Exception as error:  # Pillow raises struct.error, TypeError and others for odd values
+            warnings.warn(f"EXIF is not kept, it cannot be written: {error}", stacklevel=2)
+            return b""
+
+
+class ExactText(str):
+    """EXIF text that Pillow writes as the bytes that it was read from, instead of replacing non-ASCII characters."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""
+        try:
+            return super().encode("latin-1")
+        except UnicodeEncodeError:  # text that did not come from a file
+            return super().encode("utf-8", "replace")
+
+
+def _exact_text(value: Any) -> Any:
+    return ExactText(value) if isinstance(value, str) else value

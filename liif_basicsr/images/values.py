@@ -1,0 +1,166 @@
+"""Values of pixels: their range, and pixels that are missing or invisible."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.loaded import LoadedImage
+from liif_basicsr.images.wrapping import aligned_margins, repeat
+
+Range = tuple[float, float]
+Size = tuple[int, int]
+# Fraction of a range by which values may exceed it, because numbers are rounded.
+SLACK = 1e-6
+
+
+class PixelError(LIIFError):
+    """The pixels do not fit the request. The message starts with a verb: the caller puts the image's name before it."""
+
+
+class Planes(NamedTuple):
+    """Pixels without missing and invisible values.
+
+    colors: (h, w, C) in the image's unit; missing and fully transparent pixels have the nearest valid value.
+    alpha: (h, w, 1), or None.
+    missing: (h, w, C) bool, or None if nothing is missing.
+    """
+
+    colors: np.ndarray
+    alpha: np.ndarray | None
+    missing: np.ndarray | None
+
+
+def full_scale(dtype: np.dtype) -> int:
+    """Return the value of white or full opacity: the largest integer, or 1 for floats."""
+    return np.iinfo(dtype).max if dtype.kind in "ui" else 1
+
+
+def check_range(value_range: Any, where: str = "value_range") -> Range | None:
+    """Return (low, high); None for None.
+
+    Raises:
+        LIIFError: it is not two finite numbers, the lower one first.
+    """
+    if value_range is None:
+        return None
+    try:
+        low, high = (float(number) for number in value_range)
+    except (TypeError, ValueError):
+        raise LIIFError(f"{where}: expected two numbers (low, high), got {value_range!r}") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise LIIFError(f"{where}: expected two numbers, the lower one first, got {low:g} and {high:g}")
+    return low, high
+
+
+def known_range(image: LoadedImage) -> Range | None:
+    """Return the range that the image declares, or that of its unsigned integers; None for other pixels."""
+    if image.value_range is None and image.dtype.kind == "u":
+        return 0, full_scale(image.dtype)
+    return image.value_range
+
+
+def check_values(planes: Planes, value_range: Range) -> None:
+    """Raise LIIFError if valid pixels exceed the range."""
+    valid = planes.colors if planes.missing is None else planes.colors[~planes.missing]
+    if valid.size == 0 or (valid.dtype.kind == "u" and value_range == (0, full_scale(valid.dtype))):
+        return
+    (low, high), least, most = value_range, float(valid.min()), float(valid.max())
+    slack = SLACK * (high - low)
+    if not (least >= low - slack and most <= high + slack):
+        raise PixelError(f"expected values in [{low:g}, {high:g}], got values from {least:g} to {most:g}; pass the "
+                         "range as --value-range LOW HIGH, in Python value_range=(low, high), or clip it")  # fmt: skip
+
+
+def to_unit(values: np.ndarray, value_range: Range) -> np.ndarray:
+    """Map a range to [0, 1], float32."""
+    low, high = value_range
+    if values.dtype == np.float64:
+        return ((values - low) / (high - low)).astype(np.float32)
+    shifted = np.subtract(values, low, dtype=np.float32) if low else values
+    return np.divide(shifted, high - low, dtype=np.float32)
+
+
+def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes:
+    """Separate colors and opacity, and fill missing and invisible pixels.
+
+    Args:
+        alpha: whether to take the last band for opacity.
+        tile_wrap: axes along which the image repeats.
+    """
+    colors = image.pixels[..., : image.shape[2] - alpha]
+    missing = _missing(colors, image.nodata)
+    if missing is not None:
+        colors = colors.copy()
+        for k in range(colors.shape[2]):
+            valid = _fill(colors[..., k : k + 1], missing[..., k], tile_wrap)
+            colors[..., k : k + 1] = 0 if missing[..., k].all() else valid
+    if not alpha:
+        return Planes(colors, None, missing)
+    opacity = image.pixels[..., -1:]
+    if not image.premultiplied:
+        # The hidden color, which is often black, would show as a fringe.
+        colors = _fill(colors, opacity[..., 0] == 0, tile_wrap)
+    return Planes(colors, opacity, missing)
+
+
+def _missing(colors: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """Return which pixels (h, w, C) are missing: those that are NaN, and those of `nodata` in all bands."""
+    missing = np.isnan(colors) if colors.dtype.kind == "f" else np.zeros(colors.shape, bool)
+    if nodata is not None:
+        with np.errstate(over="ignore"):
+            missing |= (colors == np.asarray(nodata).astype(colors.dtype)).all(-1, keepdims=True)
+    return missing if missing.any() else None
+
+
+def _fill(values: np.ndarray, hidden: np.ndarray, tile_wrap: str) -> np.ndarray:
+    """Set the hidden pixels of `values` (h, w, C) to the nearest visible pixel; return `values` if there is none."""
+    if hidden.all() or not hidden.any():
+        return values
+    h, w = hidden.shape
+    hidden = hidden.astype(np.uint8)
+    # The nearest copy of a pixel is at most half an image away.
+    margins = top, left = aligned_margins(tile_wrap, (h, w), (h, w), max(h, w) // 2 + 1)
+    index = repeat(np.arange(h * w).reshape(h, w), margins)
+    hidden = repeat(hidden, margins)
+    _, label = cv2.distanceTransformWithLabels(hidden, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    visible = np.zeros(label.max() + 1, np.int64)  # label -> index of its pixel
+    visible[label[hidden == 0]] = index[hidden == 0]
+    return values.reshape(-1, values.shape[2])[visible[label[top : top + h, left : left + w]]]
+
+
+def nearest_inputs(in_length: int, length: int, start: int, count: int) -> np.ndarray:
+    """Return which of `in_length` input pixels contain the centers of `count` of `length` output pixels."""
+    return ((np.arange(start, start + count) + 0.5) * in_length / length).astype(np.int64)
+
+
+def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) -> None:
+    """Mark missing pixels of an output (..., D) in place, by the image's `nodata` or NaN.
+
+    Args:
+        missing: (..., C) bool, for each output pixel. If D is not C, a pixel is missing if one of its bands is.
+    """
+    if missing.shape[-1] != output.shape[-1]:
+        missing = np.broadcast_to(missing.any(-1, keepdims=True), output.shape)
+    output[missing] = np.nan if image.nodata is None else image.nodata
+
+
+def select_bands(image: LoadedImage, bands: Sequence[int]) -> LoadedImage:
+    """Return only some bands of an image, by index from 0.
+
+    Raises:
+        LIIFError: a band does not exist.
+    """
+    if max(bands) >= image.shape[2]:
+        raise PixelError(f"has {describe_bands(image)}, --bands asks for number {max(bands) + 1}; use lower numbers")
+    return image.select(tuple(bands))
+
+
+def describe_bands(image: LoadedImage) -> str:
+    """Return the number of bands, and their names if known."""
+    count = image.shape[2]
+    names = f" ({', '.join(image.names[:12])}{', ...' * (count > 12)})" if image.names else ""
+    return f"{count} band{'s' * (count > 1)}{names}"
