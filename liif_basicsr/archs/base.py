@@ -1,6 +1,7 @@
 """The parts that all networks share: `Decoder` and `ContinuousNetwork`."""
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -296,6 +297,23 @@ def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
         for name, value in (("coord", coord), ("cell", cell)):
             if value.isnan().any():
                 raise LIIFError(f"{name}: contains NaN")
+
+
+def check_value_range(value: Any) -> tuple[float, float] | None:
+    """Return a range of values as (low, high); None for None.
+
+    Raises:
+        LIIFError: it is not two finite numbers, the lower one first.
+    """
+    if value is None:
+        return None
+    try:
+        low, high = (float(number) for number in value)
+    except (TypeError, ValueError):
+        raise LIIFError(f"value_range: expected two numbers (low, high), got {value!r}") from None
+    if not -math.inf < low < high < math.inf:
+        raise LIIFError(f"value_range: expected two numbers, the lower one first, got {low:g} and {high:g}")
+    return low, high
 
 
 def linear_layers(dims: Sequence[int]) -> nn.ModuleList:

@@ -22,7 +22,7 @@ from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import LargerInput, show_size
 from liif_basicsr.images.upscale import Resampler
-from liif_basicsr.images.values import select_bands
+from liif_basicsr.images.values import PixelError, select_bands
 from liif_basicsr.images.writing import check_format, drop_opaque_alpha, format_of
 from liif_basicsr.rendering.memory import check_memory
 
@@ -126,6 +126,8 @@ def _make_file(
         try:
             with collect_notes() as notes, atomic_write(target) as file:
                 kind.write(file, output.strips(bar.update), output.shape, output.image)
+        except PixelError:  # the input's fault
+            raise
         except LIIFError as error:
             raise LIIFError(f"{show(target)}: {error}") from None
     for note in notes:

@@ -44,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
         source["card"] = read_card(args.card)
     if args.license:
         source["license"] = args.license
+    if args.to_official and source.get("value_range") is not None:
+        raise LIIFError(f"{args.input}: the official format does not hold its value_range; convert it without "
+                        "--to-official")  # fmt: skip
     checkpoint.save(output, to_official(source, args.input) if args.to_official else source)
     print(f"{output}: {'official LIIF' if args.to_official else 'liif_basicsr'}, {source['network_g']}")
     return 0
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 def compact(source: Mapping[str, Any]) -> dict[str, Any]:
     """Keep one set of parameters, the EMA if there is one, in half precision; and the network's options and card."""
     params = source.get("params_ema", source.get("params", {}))
-    kept = {key: source[key] for key in ("network_g", "card", "license") if key in source}
+    kept = {key: source[key] for key in ("network_g", "value_range", "card", "license") if key in source}
     return {**kept, "params": {key: value.half() for key, value in params.items()}}
 
 

@@ -32,10 +32,13 @@ def run(args: argparse.Namespace) -> int:
     from liif_basicsr.hub.onnx import to_onnx
 
     import_modules(args.imports)
-    to_onnx(load(args.model), output, args.queries)
+    net = load(args.model)
+    to_onnx(net, output, args.queries)
     if args.queries:
-        inputs, colors = "coord (1, Q, 2), (y, x) in [-1, 1], and cell (1, Q, 2)", "(1, Q, 3)"
+        inputs, colors = "coord (1, Q, 2), (y, x) in [-1, 1], and cell (1, Q, 2)", f"(1, Q, {net.num_out_ch})"
     else:
-        inputs, colors = "size (H, W)", "(1, 3, H, W)"
-    print(f"{output}: inputs lq (1, 3, height, width) in [0, 1], {inputs}; output {colors} in [0, 1]")
+        inputs, colors = "size (H, W)", f"(1, {net.num_out_ch}, H, W)"
+    print(f"{output}: inputs lq (1, {net.num_in_ch}, height, width) in [0, 1], {inputs}; output {colors} in [0, 1]")
+    if net.value_range:
+        print(f"0 and 1 mean {net.value_range[0]:g} and {net.value_range[1]:g} of the data; the graph does not convert")
     return 0

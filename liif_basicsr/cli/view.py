@@ -48,7 +48,11 @@ def run(args: argparse.Namespace) -> int:
     right = (args.compare or [BICUBIC])[0]
     with collect_notes() as notes:
         source = read_named(args.image)
-        tiles = Tiles(to_srgb(source), networks, labels.get(right, BICUBIC), labels.get(CLEAN))
+        try:
+            image = to_srgb(source)
+        except LIIFError as error:
+            raise LIIFError(f"{args.image}: {error}") from None
+        tiles = Tiles(image, networks, labels.get(right, BICUBIC), labels.get(CLEAN))
     for note in notes:
         print(f"{args.image}: {note}", file=sys.stderr)
     page = ImagePage(tiles, source, args.image, {label: model for model, label in labels.items()}, tuple(notes))

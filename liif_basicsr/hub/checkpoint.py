@@ -1,8 +1,8 @@
 """Checkpoints: read without running code, written completely or not at all, self-describing.
 
-Our checkpoints are dicts of `params`, `params_ema` (optional) and `network_g`, the options of the network. BasicSR
-ignores the latter. A `.safetensors` file holds one set of parameters, and `network_g` as JSON in its metadata. Pickled
-code is never run.
+Our checkpoints are dicts of `params`, `params_ema` (optional), `network_g`, the options of the network, and
+`value_range` (optional), the values (low, high) of the training data that became 0 and 1. BasicSR ignores the latter
+two. A `.safetensors` file holds one set of parameters, and the rest as JSON in its metadata. Pickled code is never run.
 """
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from liif_basicsr.archs import build_network, fixed_scale_block
+from liif_basicsr.archs.base import check_value_range
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
@@ -86,6 +87,10 @@ def network_of(
         net: Any = build_network(wrapped)
     prefix = "" if wrapped["type"] == block["type"] else "encoder.arch."
     load_params(net, checkpoint, path, param_key, prefix=prefix)
+    try:
+        net.value_range = check_value_range(checkpoint.get("value_range"))
+    except LIIFError as error:
+        raise LIIFError(f"{path}: damaged checkpoint, its {error}") from None
     return net.eval()
 
 
@@ -194,13 +199,14 @@ def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
         raise LIIFError(f"{path}: not a safetensors file, or damaged ({summarize(error)})") from None
     checkpoint: dict[str, Any] = {"params": tensors}
     for key, text in header.get("__metadata__", {}).items():
-        if key != "network_g":
+        if key not in ("network_g", "value_range"):
             checkpoint.setdefault(key, text)
             continue
         try:
             checkpoint[key] = json.loads(text)
         except ValueError:
-            raise LIIFError(f"{path}: its metadata network_g is not JSON; pass network_g to load") from None
+            remedy = "pass network_g to load" if key == "network_g" else "save it again"
+            raise LIIFError(f"{path}: its metadata {key} is not JSON; {remedy}") from None
     return checkpoint
 
 

@@ -169,6 +169,9 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
     """
     network = checkpoint["network_g"]
     net: Any = build_network(network)
+    if (net.num_in_ch, net.num_out_ch) != (3, 3):
+        raise LIIFError(f"{path}: the official code takes 3 channels and returns 3, this network takes "
+                        f"{net.num_in_ch} and returns {net.num_out_ch}")  # fmt: skip
     names = {ours: name for name, ours in NETWORKS.items()}
     if network["type"] not in names:
         raise LIIFError(f"{path}: the official code has no {network['type']}")

@@ -63,7 +63,7 @@ class ImageGraph(Graph):
 
     def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
         """Return random arguments of `forward` for an output of `size`."""
-        return {"lq": torch.rand(1, 3, *in_size), "size": torch.tensor(size)}
+        return {"lq": torch.rand(1, self.net.num_in_ch, *in_size), "size": torch.tensor(size)}
 
     def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Render the image."""
@@ -71,14 +71,14 @@ class ImageGraph(Graph):
         return self.net.render(inputs["lq"], (height, width)).clamp(0, 1)
 
     def forward(self, lq: Tensor, size: Tensor) -> Tensor:
-        """Upscale `lq` (1, 3, height, width), RGB in [0, 1], to `size`, int64 (2,), (H, W): (1, 3, H, W) in [0, 1]."""
+        """Upscale `lq` (1, C, height, width) in [0, 1] to `size`, int64 (2,), (H, W): (1, D, H, W) in [0, 1]."""
         height, width = size.tolist()
         torch._check(height > 0)
         torch._check(width > 0)
         y, x = pixel_centers(height), pixel_centers(width)
         coord = torch.stack(torch.broadcast_tensors(y[:, None], x[None]), dim=-1).reshape(1, -1, 2)
         cell = self.net.decoder.image_cell(2 / size.float(), (lq.shape[-2], lq.shape[-1])).view(1, 1, 2)
-        return self.net.query(lq, coord, cell).mT.reshape(1, 3, height, width).clamp(0, 1)
+        return self.net.query(lq, coord, cell).mT.reshape(1, self.net.num_out_ch, height, width).clamp(0, 1)
 
 
 class QueryGraph(Graph):
@@ -92,7 +92,8 @@ class QueryGraph(Graph):
         """Return random arguments of `forward`, one query per pixel of `size`."""
         queries = size[0] * size[1]
         cell = torch.rand(1, queries, 2) * 2 / min(in_size)
-        return {"lq": torch.rand(1, 3, *in_size), "coord": torch.rand(1, queries, 2) * 2 - 1, "cell": cell}
+        coord = torch.rand(1, queries, 2) * 2 - 1
+        return {"lq": torch.rand(1, self.net.num_in_ch, *in_size), "coord": coord, "cell": cell}
 
     def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Query the network."""
@@ -100,7 +101,7 @@ class QueryGraph(Graph):
             return self.net(**inputs).clamp(0, 1)
 
     def forward(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-        """Return the colors of `lq` (1, 3, height, width) at `coord`, with `cell`, both (1, Q, 2): (1, Q, 3)."""
+        """Return the values of `lq` (1, C, height, width) at `coord`, with `cell`, both (1, Q, 2): (1, Q, D)."""
         return self.net.query(lq, coord, cell).clamp(0, 1)
 
 

@@ -28,7 +28,7 @@ class Teacher:
         precision: see `liif_basicsr.devices`.
 
     Raises:
-        LIIFError: the network does not exist, or its scale is not an integer.
+        LIIFError: the network does not exist, is not for RGB, or its scale is not an integer.
     """
 
     def __init__(self, name: str, precision: str = "float32") -> None:
@@ -36,6 +36,8 @@ class Teacher:
         net: Any = _load(name)
         if net.scale != int(net.scale):
             raise LIIFError(f"teacher {name}: expected a network with an integer scale, got {net.scale}")
+        if (net.num_in_ch, net.num_out_ch) != (3, 3):
+            raise LIIFError(f"teacher {name}: takes {net.num_in_ch} channels; teachers upscale RGB images with 8 bits")
         self.scale = int(net.scale)
         digest = hashlib.sha256()
         for param in net.state_dict().values():

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork
+from liif_basicsr.archs.base import ContinuousNetwork, check_value_range
 from liif_basicsr.devices import PRECISIONS, best_precision
 from liif_basicsr.errors import LIIFError, suggest, summarize
 from liif_basicsr.hub import checkpoint
@@ -17,7 +17,6 @@ from liif_basicsr.images.values import (
     PixelError,
     Planes,
     Range,
-    check_range,
     check_values,
     describe_bands,
     known_range,
@@ -47,7 +46,7 @@ class Engine:
         precision: str | None = None,
         value_range: Range | None = None,
     ) -> None:
-        self.value_range = check_range(value_range)
+        self.value_range = check_value_range(value_range)
         if precision is not None and precision not in PRECISIONS:
             raise LIIFError(f"precision: unknown {precision!r}{suggest(precision, PRECISIONS)}")
         if isinstance(model, nn.Module):

@@ -82,9 +82,13 @@ def read_srgb(path: str | Path) -> Image.Image:
         UserWarning: the file has a harmless fault.
 
     Raises:
-        LIIFError: see `read`; the message starts with the path.
+        LIIFError: see `read` and `to_srgb`; the message starts with the path.
     """
-    return to_srgb(read_named(path))
+    loaded = read_named(path)
+    try:
+        return to_srgb(loaded)
+    except LIIFError as error:
+        raise LIIFError(f"{path}: {error}") from None
 
 
 def read_named(path: str | Path) -> LoadedImage:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -120,16 +121,24 @@ def _unassociate(pixels: np.ndarray) -> np.ndarray:
 
 
 def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
-    """Return the tags of the first directory, with the EXIF subdirectories as dicts. Text is Latin-1."""
-    head = file.read(16 if b"+" in magic else 8)
+    """Return the intact tags of the first directory, with the EXIF subdirectories as dicts. Text is Latin-1."""
+    order, big = ("<" if magic.startswith(b"II") else ">"), b"+" in magic
+    head = file.read(16)
+    (first,) = struct.unpack_from(f"{order}Q", head, 8) if big else struct.unpack_from(f"{order}I", head, 4)
 
-    def read(offset: int) -> dict[int, Any]:
-        directory = ImageFileDirectory_v2(head)
-        file.seek(offset)
-        directory.load(file)
-        return dict(directory)
+    def read(offset: Any) -> dict[int, Any]:
+        directory = ImageFileDirectory_v2(magic[:2] + (b"*\0" if order == "<" else b"\0*") + bytes(4))
+        directory._bigtiff = big  # Pillow recognizes little-endian files only
+        found = {}
+        with suppress(Exception):  # Pillow raises several types for damaged directories
+            file.seek(offset)
+            directory.load(file)
+        for tag in directory:
+            with suppress(Exception):
+                found[tag] = directory[tag]
+        return found
 
-    tags = read(ImageFileDirectory_v2(head).next)
+    tags = read(first)
     return tags | {tag: read(tags[tag]) for tag in (EXIF_IFD, GPS_IFD) if tag in tags}
 
 

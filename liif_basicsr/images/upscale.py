@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork
+from liif_basicsr.archs.base import ContinuousNetwork, check_value_range
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
@@ -21,7 +21,6 @@ from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.size import OutputSize, is_transposed
 from liif_basicsr.images.values import (
     Range,
-    check_range,
     check_values,
     full_scale,
     known_range,
@@ -310,7 +309,7 @@ class Resampler:
         if method not in METHODS:
             raise LIIFError(f"method: unknown {method!r}{suggest(method, METHODS)}")
         self.method, self.tile_wrap = method, check_axes(tile_wrap)
-        self.value_range = check_range(value_range)
+        self.value_range = check_value_range(value_range)
 
     def precision_for(self, pixels: np.ndarray) -> str:
         """Return the method, for messages."""

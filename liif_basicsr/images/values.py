@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,23 +37,6 @@ class Planes(NamedTuple):
 def full_scale(dtype: np.dtype) -> int:
     """Return the value of white or full opacity: the largest integer, or 1 for floats."""
     return np.iinfo(dtype).max if dtype.kind in "ui" else 1
-
-
-def check_range(value_range: Any, where: str = "value_range") -> Range | None:
-    """Return (low, high); None for None.
-
-    Raises:
-        LIIFError: it is not two finite numbers, the lower one first.
-    """
-    if value_range is None:
-        return None
-    try:
-        low, high = (float(number) for number in value_range)
-    except (TypeError, ValueError):
-        raise LIIFError(f"{where}: expected two numbers (low, high), got {value_range!r}") from None
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise LIIFError(f"{where}: expected two numbers, the lower one first, got {low:g} and {high:g}")
-    return low, high
 
 
 def known_range(image: LoadedImage) -> Range | None:
@@ -101,6 +84,8 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
     if not alpha:
         return Planes(colors, None, missing)
     opacity = image.pixels[..., -1:]
+    if opacity.dtype.kind == "f" and np.isnan(opacity).any():
+        raise PixelError("has NaN in its opacity, the last band; fill it, or choose other bands")
     if not image.premultiplied:
         # The hidden color, which is often black, would show as a fringe.
         colors = _fill(colors, opacity[..., 0] == 0, tile_wrap)

@@ -111,10 +111,10 @@ class ImagePage:
                     target.write(file.read(min(1 << 20, size - start)))
             try:
                 source = read(copy)
+                with collect_notes() as notes:
+                    image = to_srgb(source)
             except LIIFError as error:
                 raise LIIFError(f"{name}: {error}") from None
-        with collect_notes() as notes:
-            image = to_srgb(source)
         return ImagePage(self.tiles.for_image(image), source, name, self.models, (*source.notes, *notes))
 
 

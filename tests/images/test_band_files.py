@@ -1,0 +1,213 @@
+"""Files of N bands, integers and floats: what is read is what was written, by us and by others."""
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.loaded import DTYPES, LoadedImage
+from liif_basicsr.images.reading import read, read_file
+from liif_basicsr.images.writing import BY_SUFFIX, check_format
+
+PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, NODATA = 33550, 33922, 34264, 34735, 42113
+
+
+def values(height: int, width: int, bands: int, dtype: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(0, 100, (height, width, bands)).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, (height, width, bands), dtype, endpoint=True)
+
+
+def written(image: LoadedImage, suffix: str) -> io.BytesIO:
+    """Write an image as it is."""
+    check_format(Path(f"out{suffix}"), image, image.shape)
+    file = io.BytesIO()
+    BY_SUFFIX[suffix].write(file, iter([image.pixels]), image.shape, image)
+    file.seek(0)
+    return file
+
+
+@st.composite
+def images(draw):
+    """Images of any type and number of bands, with NaN and infinities, and a meaning of the bands."""
+    suffix = draw(st.sampled_from([".tif", ".npy", ".exr", ".png"]))
+    dtype = draw(st.sampled_from(BY_SUFFIX[suffix].dtypes))
+    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4 if suffix == ".png" else 9)))
+    pixels = draw(arrays.arrays(np.dtype(dtype), shape))
+    if suffix == ".png":
+        return suffix, LoadedImage(pixels)
+    rgb = draw(st.booleans()) and shape[2] >= 3
+    alpha = draw(st.booleans()) and shape[2] > (3 if rgb else 1) and suffix != ".npy"
+    return suffix, LoadedImage(pixels, rgb=rgb, alpha=alpha, premultiplied=alpha and dtype.startswith("f"))
+
+
+@given(images())
+def test_pixels_survive_writing_and_reading(drawn):
+    suffix, image = drawn
+    if suffix == ".exr":
+        pytest.importorskip("OpenEXR")
+    again = read_file(written(image, suffix))
+    assert again.dtype == image.dtype and again.shape == image.shape
+    assert np.array_equal(again.pixels, image.pixels, equal_nan=image.dtype.kind == "f")
+    if suffix != ".npy":
+        assert (again.has_rgb, again.has_alpha) == (image.has_rgb, image.has_alpha)
+
+
+@pytest.mark.parametrize("storage", [
+    {}, {"byteorder": ">"}, {"bigtiff": True}, {"tile": (16, 16)}, {"rowsperstrip": 2}, {"compression": "zlib"},
+    {"bigtiff": True, "byteorder": ">", "tile": (16, 16), "compression": "zlib"},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tiff_of_other_programs(tmp_path, dtype, planar, storage):
+    pixels = values(9, 20, 5, dtype)
+    stored = pixels if planar == "contig" else pixels.transpose(2, 0, 1)
+    about = {"description": "five bands", "resolution": (300, 200), "resolutionunit": "inch"}
+    tifffile.imwrite(
+        tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar, metadata=None, **storage, **about
+    )
+    image = read(tmp_path / "a.tif")
+    assert image.dtype == dtype and np.array_equal(image.pixels, pixels)
+    assert not image.has_rgb and not image.has_alpha and image.dpi == (300, 200)
+    assert image.exif[0x010E] == "five bands"
+    again = read_file(written(image, ".tif"))
+    assert np.array_equal(again.pixels, pixels) and again.dpi == (300, 200) and again.exif[0x010E] == "five bands"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("extra, alpha", [("unassalpha", True), ("unspecified", False)])
+def test_fourth_band_is_alpha_only_if_the_file_says_so(tmp_path, dtype, extra, alpha):
+    pixels = values(5, 6, 4, dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[extra])
+    image = read(tmp_path / "a.tif")
+    assert image.has_rgb and image.has_alpha == alpha and np.array_equal(image.pixels, pixels)
+
+
+def test_palette_is_rgb(tmp_path):
+    Image.fromarray(values(5, 6, 3, "uint8")).convert("P").save(tmp_path / "a.tif")
+    assert read(tmp_path / "a.tif").shape == (5, 6, 3)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_lzw_float_tiff(tmp_path, bands):
+    pixels = values(9, 7, bands, "float32")
+    lzw = [cv2.IMWRITE_TIFF_COMPRESSION, 5]
+    cv2.imwrite(str(tmp_path / "a.tif"), pixels[..., ::-1] if bands == 3 else pixels, lzw)
+    assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
+
+
+def test_overviews_are_not_pages(tmp_path):
+    pixels = values(16, 16, 5, "uint16")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for step, kind in ((1, 0), (2, 1), (4, 1)):
+            tiff.write(pixels[::step, ::step], photometric="minisblack", planarconfig="contig", subfiletype=kind)
+    assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
+
+
+@pytest.mark.parametrize("pixel_is_point", [False, True])
+def test_map_position_follows_the_scale(tmp_path, pixel_is_point):
+    keys = (1, 1, 0, 1, 1025, 0, 1, 2 if pixel_is_point else 1)
+    tags = {PIXEL_SCALE: (10.0, 20.0, 0.0), TIE_POINTS: (1.0, 2.0, 0.0, 500.0, 900.0, 0.0)}
+    matrix = (10.0, 0.0, 0.0, 490.0, 0.0, -20.0, 0.0, 940.0, *[0.0] * 7, 1.0)
+    image = LoadedImage(values(6, 4, 2, "int16"), rgb=False, alpha=False)
+    image = image._replace(tags={**tags, TRANSFORMATION: matrix, KEYS: keys, NODATA: "-5"})
+    file = io.BytesIO()
+    BY_SUFFIX[".tif"].write(file, iter([values(18, 8, 2, "int16")]), (18, 8, 2), image)  # x3 along y, x2 along x
+    file.seek(0)
+    again = read_file(file)
+    assert again.nodata == -5 and again.tags[KEYS] == keys and again.tags[PIXEL_SCALE] == (5, 20 / 3, 0)
+    # A pixel's center stays where it is: center of input pixel (row 2, col 1) in both files.
+    shift = 0 if pixel_is_point else 0.5
+    i, j = (1.5 * 2 - 0.5 + shift, 2.5 * 3 - 0.5 + shift)
+    i0, j0, _, x0, y0, _ = again.tags[TIE_POINTS]
+    own = (1 + shift, 2 + shift)
+    expected = (500 + (own[0] - 1) * 10, 900 - (own[1] - 2) * 20)
+    assert (x0 + (i - i0) * 5, y0 - (j - j0) * 20 / 3) == pytest.approx(expected)
+    m = again.tags[TRANSFORMATION]
+    assert (m[0] * i + m[3], m[5] * j + m[7]) == pytest.approx((own[0] * 10 + 490, own[1] * -20 + 940))
+
+
+def test_exr_of_other_programs(tmp_path):
+    library = pytest.importorskip("OpenEXR")
+    planes = {name: values(4, 5, 1, "float16")[..., 0] + k for k, name in enumerate(["Z", "A", "G", "R", "B"])}
+    library.File({"comments": "a render"}, dict(planes)).write(str(tmp_path / "a.exr"))
+    image = read(tmp_path / "a.exr")
+    assert image.names == ("R", "G", "B", "Z", "A") and image.has_rgb and image.has_alpha and image.dtype == "float16"
+    assert all(np.array_equal(image.pixels[..., k], planes[name]) for k, name in enumerate(image.names))
+    again = read_file(written(image, ".exr"))
+    assert again.names == image.names and again.tags["comments"] == "a render"
+    assert image.select((3,)).names == ("Z",)
+
+
+@pytest.mark.parametrize("write, says", [
+    (lambda p: np.save(p, np.zeros((2, 2), np.int64)), "has int64 values, which are not supported"),
+    (lambda p: np.save(p, np.zeros((2, 2, 2, 2), np.float32)), r"has shape \(2, 2, 2, 2\); expected \(height, width"),
+    (lambda p: np.save(p, np.array([{}]), allow_pickle=True), "has object values"),
+    (lambda p: p.write_bytes(b"\x93NUMPY\x01\0"), "is corrupt"),
+    (lambda p: tifffile.imwrite(p, np.zeros((3, 4, 5), np.float32), photometric="minisblack"), "has 3 pages"),
+    (lambda p: tifffile.imwrite(p, np.zeros((4, 5), np.complex64)), "has complex64 pixels, which are not supported"),
+    (lambda p: tifffile.imwrite(p, np.zeros((4, 5), np.uint32)), "has uint32 pixels, which are not supported"),
+    (lambda p: p.write_bytes(b"\x76\x2f\x31\x01" + bytes(99)), "is corrupt|need OpenEXR"),
+])  # fmt: skip
+def test_unsupported_arrays(tmp_path, write, says):
+    path = tmp_path / "a.npy"
+    write(path)
+    with pytest.raises(LIIFError, match=says) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_cut_npy(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((9, 9), np.float32))
+    whole = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(whole[:-1])
+    with pytest.raises(LIIFError, match="is corrupt .323 bytes for an array .9, 9. of float32"):
+        read(tmp_path / "a.npy")
+    huge = whole.replace(b"(9, 9), ", b"(9999999999, 9), ").replace(b"         \n", b"\n")
+    (tmp_path / "a.npy").write_bytes(huge)
+    with pytest.raises(LIIFError, match="million pixels"):
+        read(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [">f4", "<u2", ">i2"])
+def test_npy_of_any_byte_order(tmp_path, dtype, order):
+    pixels = np.asarray(values(3, 4, 5, "int16"), dtype=dtype, order=order)
+    np.save(tmp_path / "a.npy", pixels)
+    found = read(tmp_path / "a.npy").pixels
+    assert np.array_equal(found, pixels) and found.dtype.isnative and found.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+@pytest.mark.parametrize("suffix, bands, dtype, says", [
+    (".png", 3, "float32", "has float32 values, but PNG holds 8 or 16; write a .tif or .npy"),
+    (".png", 5, "uint8", "has 5 bands, but PNG holds gray and RGB; write a .tif or .npy"),
+    (".jpg", 1, "int16", "has int16 values, but JPEG holds 8;"),
+    (".exr", 3, "uint16", "has 16 bits, but EXR holds float16 and float32; write a .png or .tif"),
+    (".exr", 3, "float64", "has float64 values, but EXR holds float16 and float32; write a .tif or .npy"),
+])  # fmt: skip
+def test_formats_that_cannot_hold_the_pixels(suffix, bands, dtype, says):
+    image = LoadedImage(values(2, 2, bands, dtype))
+    with pytest.raises(LIIFError, match=says):
+        check_format(Path(f"a{suffix}"), image, image.shape)
+
+
+@pytest.mark.parametrize("description, note", [
+    ("ImageJ=1.53\nimages=1", "its ImageJ metadata is not kept"), ('{"shape": [4, 5]}', None),
+    ('<?xml version="1.0"?><OME xmlns="x"/>', "its OME metadata is not kept"), ("<?xml version='1.0'?><mine/>", None),
+])  # fmt: skip
+def test_descriptions_that_state_the_size_are_not_kept(tmp_path, description, note):
+    tifffile.imwrite(tmp_path / "a.tif", values(4, 5, 1, "uint16")[..., 0], description=description, metadata=None)
+    image = read(tmp_path / "a.tif")
+    assert image.notes == ((note,) if note else ())
+    assert (0x010E in image.exif) == ("mine" in description)
