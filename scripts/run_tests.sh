@@ -20,7 +20,7 @@ if [ $# -eq 0 ]; then
     LIIF_TEST_DEVICE=fakegpu python -m pytest -q -n auto --dist loadfile tests/losses tests/evaluation/test_validation.py \
         tests/archs/test_decoders.py tests/archs/test_liif.py tests/rendering/test_feature_mlps.py \
         tests/rendering/test_renderer.py tests/models/test_bad_numbers.py tests/models/test_gpu_steps.py \
-        tests/models/test_liif_model.py -k 'not in_one_process'
+        tests/models/test_liif_model.py -k 'not in_one_process and not tiles and not tiling'
 fi
 
 say "Tests"

@@ -235,6 +235,7 @@ def eager_without_mkldnn(graph, inputs):
     return graph.forward
 
 
+@pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
 @pytest.mark.filterwarnings("ignore:Dynamo does not know:UserWarning")  # the renderer's NumPy code runs eagerly
 @each_decoder
 def test_compiled_and_exported_networks_equal_eager_ones(name):
