@@ -1,4 +1,4 @@
-"""Reference decoders in float64 NumPy, written from the papers: LIIF, LTE, LM-LIIF and SRNO.
+"""Reference decoders in float64 NumPy, written from the papers: LIIF, LTE, LM-LIIF, SRNO and Thera.
 
 They decode one query at a time; SRNO takes all queries of an image, because each depends on the others. They share no
 code with the package and use none of its optimizations: no precomputed layers, no blocks.
@@ -138,6 +138,24 @@ def srno_decode(feat, lift, attention, project, points, cells):
         x = x + gelu(y @ fc1[0].T + fc1[1]) @ fc2[0].T + fc2[1]
     (weight1, bias1), (weight2, bias2) = project
     return gelu(x @ weight1.T + bias1) @ weight2.T + bias2
+
+
+def thera_query(feat, hyper, freq, kappa, point, cell):
+    """Return the color (3,) of Thera's heat field, without `mean`.
+
+    `hyper` is (weight, bias) with the phases first, `freq` (2, num_freq) in radians per input pixel.
+    """
+    _, h, w = feat.shape
+    i, j = (int(np.argmin(np.abs(centers(n) - p))) for n, p in zip((h, w), point, strict=True))
+    offset = (np.array(point) - [centers(h)[i], centers(w)[j]]) * [h, w] / 2
+    fields = (hyper[0] @ feat[:, i, j] + hyper[1]).reshape(-1, freq.shape[1])
+    phase, amplitudes = fields[0], fields[1:]
+    time = (np.array(cell) * [h, w] / 2) ** 2
+    components = np.zeros(freq.shape[1])
+    for k, (fy, fx) in enumerate(freq.T):
+        decay = math.exp(-kappa * (fy**2 * time[0] + fx**2 * time[1]))
+        components[k] = math.sin(fy * offset[0] + fx * offset[1] + phase[k]) * decay
+    return amplitudes @ components
 
 
 def decode(feat, layers, coord, cell, **switches):

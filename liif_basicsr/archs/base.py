@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liif_basicsr.archs.ensemble import gather
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
@@ -25,7 +26,7 @@ class Decoder(nn.Module, ABC):
     all places of an output sets `is_global` and implements `context`.
 
     Attributes:
-        prepare_halo: radius of `prepare` in features.
+        prepare_halo: radius of `prepare` in features; None if it is unbounded.
         floats_per_pixel: approximate number of activations per pixel in `decode`; it determines the block size.
         uses_threads: whether `decode` benefits from several threads in small windows.
         max_scale: scale whose cell is the smallest that whole images use; None for no limit. The official tests of LTE
@@ -33,7 +34,7 @@ class Decoder(nn.Module, ABC):
         is_global: whether a value depends on the other places of the output, as with attention over the output.
     """
 
-    prepare_halo = 0
+    prepare_halo: int | None = 0
     floats_per_pixel = 4096
     uses_threads = True
     max_scale: float | None = None
@@ -100,8 +101,8 @@ class ContinuousNetwork(nn.Module):
     Args:
         encoder: see `liif_basicsr.archs.encoders`.
         decoder: see `Decoder`.
-        input_skip: "bilinear" adds the output to the bilinearly upscaled input, as LTE does (Lee and Jin, CVPR 2022;
-            LIIF and Meta-SR do not); None returns the output alone.
+        input_skip: "bilinear" adds the output to the bilinearly upscaled input, as in LTE, and "nearest" to the nearest
+            input pixel, as in Thera; None returns the output alone, as in LIIF and Meta-SR.
         scale: default upscaling factor, for `net(lq)`.
         num_in_ch: channels of the input.
         num_out_ch: channels of the output.
@@ -128,8 +129,8 @@ class ContinuousNetwork(nn.Module):
         num_out_ch: int = 3,
     ) -> None:
         super().__init__()
-        if input_skip not in (None, "bilinear"):
-            raise LIIFError(f"network_g: input_skip: expected bilinear or ~, got {input_skip!r}")
+        if input_skip not in (None, "bilinear", "nearest"):
+            raise LIIFError(f"network_g: input_skip: expected bilinear, nearest or ~, got {input_skip!r}")
         if input_skip and num_in_ch != num_out_ch:
             raise LIIFError(
                 f"network_g: input_skip: needs num_out_ch equal to num_in_ch, got {num_out_ch} and {num_in_ch}; "
@@ -190,13 +191,16 @@ class ContinuousNetwork(nn.Module):
     @property
     def receptive_radius(self) -> int | None:
         """Radius of `encode_and_prepare` in input pixels; None if it is unbounded."""
-        radius = self.encoder.receptive_radius
-        return None if radius is None else radius + self.decoder.prepare_halo
+        radius, halo = self.encoder.receptive_radius, self.decoder.prepare_halo
+        return None if radius is None or halo is None else radius + halo
 
     def denormalize(self, output: Tensor, lq: Tensor, coord: Tensor) -> Tensor:
-        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1], or add it to the bilinearly upscaled input."""
+        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1], or add it to the upscaled input."""
         if self.input_skip is None:
             return output * 0.5 + 0.5
+        if self.input_skip == "nearest":
+            index, _, _ = Queries(coord, cell=coord, size=(lq.shape[-2], lq.shape[-1])).corners((0,))
+            return output * 0.5 + gather(lq.permute(0, 2, 3, 1), index[0, 0])
         exact = torch.promote_types(lq.dtype, torch.float32)  # in half precision coordinates would be off by pixels
         grid = coord[:, None].flip(-1).to(exact)
         skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)

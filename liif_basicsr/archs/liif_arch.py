@@ -82,7 +82,7 @@ class LIIFDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.sides = BOTH_SIDES if local_ensemble else (0,)
-        self.prepare_halo = 1 if feat_unfold else 0
+        self.prepare_halo: int = 1 if feat_unfold else 0
         self.cell_decode = cell_decode
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         dims = [self.num_feat_in + (4 if cell_decode else 2), *hidden_dims, num_out_ch]

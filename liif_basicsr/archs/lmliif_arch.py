@@ -111,7 +111,7 @@ class LMLIIFDecoder(Decoder):
     ) -> None:
         super().__init__()
         self.sides = BOTH_SIDES if local_ensemble else (0,)
-        self.prepare_halo = 1 if feat_unfold else 0
+        self.prepare_halo: int = 1 if feat_unfold else 0
         self.render_dim, self.render_depth = render_dim, render_depth
         self.cell_decode, self.mod_input, self.mod_scale, self.mod_shift = cell_decode, mod_input, mod_scale, mod_shift
         self.max_scale = max_scale

@@ -137,40 +137,41 @@ def _unknown_network(name: Any, known: Iterable[str]) -> LIIFError:
     return LIIFError(f"network_g: type: unknown network {name!r}; {own}{suggest(name, known)}")
 
 
-def check_encoder(spec: Any) -> type[nn.Module]:
-    """Check the arguments of an encoder's block and return its class.
+def check_encoder(spec: Any, where: str = "network_g: encoder") -> type[nn.Module]:
+    """Check the arguments of an encoder's block and return its class; errors start with `where`.
 
     Raises:
         LIIFError: the type or an argument is unknown, or a value is invalid.
     """
     if not isinstance(spec, Mapping):
-        raise LIIFError(f"network_g: encoder: expected a block with a type and arguments, got {spec!r}")
+        raise LIIFError(f"{where}: expected a block with a type and arguments, got {spec!r}")
     name = spec.get("type")
     if not isinstance(name, str) or name not in ENCODERS:
-        raise LIIFError(f"network_g: encoder: type: unknown encoder {name!r}{suggest(name, ENCODERS)}")
+        raise LIIFError(f"{where}: type: unknown encoder {name!r}{suggest(name, ENCODERS)}")
     cls = ENCODERS[name]
-    check_arguments(cls, {key: value for key, value in spec.items() if key != "type"}, "network_g: encoder")
+    check_arguments(cls, {key: value for key, value in spec.items() if key != "type"}, where)
     return cls
 
 
-def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3) -> Any:
+def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3, where: str = "network_g: encoder") -> Any:
     """Build an encoder from its block in the options.
 
     Args:
         spec: `type` and the encoder's arguments.
         num_in_ch: channels of the network's input; the block may repeat it.
+        where: name of the block in messages.
 
     Raises:
         LIIFError: see `check_encoder`; the block's num_in_ch differs; or the arguments do not fit each other.
     """
-    cls = check_encoder(spec)
+    cls = check_encoder(spec, where)
     kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}
     if kwargs["num_in_ch"] != num_in_ch:
         raise LIIFError(
-            f"network_g: encoder: num_in_ch: is {kwargs['num_in_ch']}, but the network's is {num_in_ch}; "
+            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but the network's is {num_in_ch}; "
             "set it in network_g alone"
         )
-    with errors_in(f"network_g: encoder {cls.__name__}", RuntimeError):
+    with errors_in(f"{where} {cls.__name__}", RuntimeError):
         return cls(**kwargs)
 
 

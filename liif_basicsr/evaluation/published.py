@@ -1,4 +1,7 @@
-"""PSNR in dB from section 4 of the LIIF paper: RGB for DIV2K, luma for the benchmark sets. SRNO: its own paper."""
+"""PSNR in dB from section 4 of the LIIF paper: RGB for DIV2K, luma for the benchmark sets.
+
+SRNO and Thera: their own papers. Thera's numbers are with the self-ensemble of its official evaluation.
+"""
 from __future__ import annotations
 
 _DIV2K_SCALES = ("2", "3", "4", "6", "12", "18", "24", "30")
@@ -11,6 +14,12 @@ _DIV2K = {
     "RDN-LIIF": (34.99, 31.26, 29.27, 26.99, 23.89, 22.34, 21.31, 20.59),
     "EDSR-baseline-SRNO": (34.85, 31.11, 29.16, 26.90, 23.84, 22.29, 21.27, 20.56),
     "RDN-SRNO": (35.16, 31.42, 29.42, 27.12, 24.03, 22.46, 21.41, 20.68),
+    "EDSR-baseline-Thera-Air": (34.75, 31.09, 29.10, 26.84, 23.80, 22.26, 21.26, 20.56),
+    "EDSR-baseline-Thera-Plus": (34.89, 31.22, 29.24, 26.96, 23.89, 22.34, 21.32, 20.61),
+    "EDSR-baseline-Thera-Pro": (35.19, 31.50, 29.51, 27.19, 24.09, 22.51, 21.48, 20.73),
+    "RDN-Thera-Air": (35.06, 31.42, 29.43, 27.13, 24.04, 22.48, 21.44, 20.71),
+    "RDN-Thera-Plus": (35.00, 31.40, 29.44, 27.16, 24.06, 22.49, 21.45, 20.71),
+    "RDN-Thera-Pro": (35.25, 31.56, 29.57, 27.25, 24.14, 22.56, 21.52, 20.77),
     "LIIF-c": (34.53, 30.92, 28.97, 26.73, 23.72, 22.19, 21.19, 20.51),
     "LIIF-u": (34.64, 30.94, 28.98, 26.73, 23.69, 22.16, 21.17, 20.47),
     "LIIF-e": (34.63, 30.95, 28.97, 26.72, 23.66, 22.13, 21.14, 20.45),

@@ -25,6 +25,7 @@ from liif_basicsr.archs.base import check_value_range
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
+from liif_basicsr.hub.thera import read_thera
 
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
@@ -163,6 +164,8 @@ def _check_params(params: Any, key: str, path: str | Path) -> None:
 def read_tensors(path: str | Path) -> Any:
     """Read a file written by `torch.save` that contains only tensors and plain data, or a `.safetensors` file.
 
+    A `.pkl` file is an official checkpoint of Thera, which is converted.
+
     Raises:
         LIIFError: it cannot be read, is damaged, or contains code.
     """
@@ -175,6 +178,8 @@ def read_tensors(path: str | Path) -> Any:
     with file:
         if str(path).endswith(".safetensors"):
             return _read_safetensors(path, file.read())
+        if str(path).endswith(".pkl"):
+            return read_thera(file, str(path))
         try:
             if zipfile.is_zipfile(file):
                 _check_zip(zipfile.ZipFile(file), Path(path).stat().st_size)

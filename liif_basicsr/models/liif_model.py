@@ -228,8 +228,14 @@ class LIIFModel(SRModel):
     def compute_losses(self) -> OrderedDict[str, Tensor]:
         """Run the network and the teacher on the batch, and compute all losses in float32."""
         query = [self.batch[key] for key in ("lq", "coord", "cell") if key in self.batch]
+        needs_gradient = any("gradient" in loss.inputs for loss in self.losses)
         with autocast(self.device, self.precision):
-            self.output = self.forward_g(*query).float()
+            if needs_gradient:
+                output, gradient = self.forward_g(*query, gradient=True)
+                self.batch["gradient"] = gradient.float()
+            else:
+                output = self.forward_g(*query)
+            self.output = output.float()
             colors = {"output": self.output, "gt": self.gt}
             if self.teacher is not None:
                 with torch.no_grad():

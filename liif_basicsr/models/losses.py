@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import deepcopy
+from inspect import signature
 from os import path as osp
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from liif_basicsr.archs import find_arch
 from liif_basicsr.config.base import check_arguments
 from liif_basicsr.errors import LIIFError, errors_in, suggest
 from liif_basicsr.hub.checkpoint import read_tensors
@@ -32,7 +34,7 @@ class Loss(NamedTuple):
     Attributes:
         names: names in the log, one for each value that the module returns.
         module: returns a scalar, or a tuple of scalars and None.
-        inputs: names of its arguments: `output`, `gt`, `teacher`, or another entry of the batch.
+        inputs: names of its arguments: `output`, `gt`, `teacher`, `gradient`, or another entry of the batch.
     """
 
     names: tuple[str, ...]
@@ -90,8 +92,20 @@ def check_losses(losses: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
         needs_images = kind in ON_IMAGES or getattr(LOSS_REGISTRY.get(kind), "on_images", False)
         if needs_images and not samples_windows(opt):
             raise LIIFError(f"train: {key}: {kind} compares images; set datasets: train: sample: patch")
+        if "gradient" in getattr(LOSS_REGISTRY.get(kind), "inputs", ()):
+            _check_gradient(f"train: {key}: {kind}", opt)
         if kind == "PerceptualLoss":
             _check_vgg(key)
+
+
+def _check_gradient(where: str, opt: Mapping[str, Any]) -> None:
+    """Raise LIIFError unless the network returns gradients, see `Thera.forward`, and the dataset has coordinates."""
+    network, dataset = opt["network_g"]["type"], (opt.get("datasets") or {}).get("train", {})
+    cls = find_arch(network)
+    if cls is None or "gradient" not in signature(cls.forward).parameters:
+        raise LIIFError(f"{where} needs a network that returns gradients, such as Thera, and network_g is {network}")
+    if "sample_q" not in dataset:
+        raise LIIFError(f"{where} needs coordinates, which a dataset of type {dataset.get('type')} lacks")
 
 
 def _check_vgg(key: str) -> None:
@@ -108,7 +122,7 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
 
     A loss of this package or of another project is called with `output` and `gt`: images (B, C, p, p) if samples are
     windows, else (B, Q, C), in [0, 1]. Two class attributes change that: `on_images = True` refuses single pixels, and
-    `inputs` names the arguments.
+    `inputs` names the arguments. Among them may be `gradient`, (B, Q, C, 2), which Thera returns.
 
     Args:
         blocks: from `loss_options`; `teacher` may be among them.
@@ -147,7 +161,8 @@ def _try(module: nn.Module, inputs: tuple[str, ...], opt: Mapping[str, Any], dev
     zeros = torch.zeros(2, samples.get("sample_q", 1), channels, device=device)
     images = as_images(zeros) if samples_windows(opt) else zeros
     lq = torch.zeros(2, opt["network_g"].get("num_in_ch", 3), 8, 8, device=device)
-    batch = {"output": images, "gt": images, "teacher": images, "lq": lq, "cell": torch.full((2, 1, 2), 0.1)}
+    batch = {"output": images, "gt": images, "teacher": images, "gradient": torch.stack([zeros, zeros], dim=-1),
+             "lq": lq, "cell": torch.full((2, 1, 2), 0.1)}  # fmt: skip
     values = deepcopy(module)(*(batch[name].to(device) for name in inputs))
     values = values if isinstance(values, tuple) else (values,)
     for value in values:

@@ -133,7 +133,8 @@ class EncodedImage:
         y, x = pixels.y, pixels.x
         part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
         # In half precision coordinates would be off by pixels.
-        skip = bilinear(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
+        upscaled = bilinear if self.net.input_skip == "bilinear" else nearest
+        skip = upscaled(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
         for ((i, j), block), base in zip(blocks, skip, strict=True):
             target[:, i, j] = base.add_(block, alpha=0.5)
 
@@ -227,6 +228,13 @@ class EncodedImage:
         chunks = zip(coord.split(memory.SAMPLE_QUERIES, 1), cell.split(memory.SAMPLE_QUERIES, 1), strict=True)
         for own_coord, own_cell in chunks:
             yield Queries(own_coord, own_cell, self.in_size, region.origin, shape, context)
+
+
+def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+    """Yield each block (C, r, c) of the nearest pixels of an image region (C, th, tw)."""
+    rows, cols = pixels.y.corners((0,))[0][0], pixels.x.corners((0,))[0][0]
+    for i, j in pixels.blocks:
+        yield image.index_select(1, rows[i]).index_select(2, cols[j])
 
 
 class Span(NamedTuple):

@@ -28,6 +28,7 @@ CASES = {
     "EDSR": {"type": "EDSR", "num_feat": 6, "num_block": 2},
     "RDN": {"type": "RDN", "num_feat": 6, "num_block": 2, "num_layer": 3, "num_grow_ch": 4},
     "RCAN": {"type": "RCAN", "num_feat": 8, "num_group": 2, "num_block": 2, "squeeze_factor": 2},
+    "ConvNeXt": {"type": "ConvNeXt", "dims": [6, 6, 8]},
     "RRDBNet": {"type": "RRDBNet", "num_feat": 6, "num_block": 1, "num_grow_ch": 4},
     "SwinIR": {"type": "SwinIR", **SWIN, "mlp_ratio": 1.5},
     "BasicSRArch-EDSR": tapped("EDSR", **IO, num_feat=6, num_block=2, img_range=1) | {"receptive_radius": 6},

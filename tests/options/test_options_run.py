@@ -26,6 +26,7 @@ SMALL = {"num_feat": 4, "num_block": 1, "num_layer": 2, "num_grow_ch": 4, "hidde
 COUNTS = {
     "train_liif_edsr": 1_567_299, "train_liif_rdn": 22_320_835,
     "train_lte_edsr": 1_714_243, "train_lmliif_edsr": 1_386_067, "train_srno_edsr": 2_015_299,
+    "train_thera_edsr": 2_633_569,
     "train_metasr_edsr": 1_665_536, "train_metasr_rdn": 22_419_072,
     "baseline/train_edsr_x2": 1_369_859, "baseline/train_rdn_x4": 22_271_107,
     "celeba_hq/train_liif_32to256": 1_567_299, "celeba_hq/train_upsampling_32to256": 1_665_283,
