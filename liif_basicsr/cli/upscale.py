@@ -137,14 +137,15 @@ def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]
     Raises:
         LIIFError: an input does not exist. This is checked before PyTorch is imported, which takes seconds.
     """
-    *inputs, output = words if output is None and len(words) > 1 else [*words, output]
-    for text in (*inputs, output):
+    if output is None and len(words) > 1:
+        words, output = words[:-1], words[-1]
+    for text in (*words, output):
         if text == "-":
             raise LIIFError("-: standard input and output are not supported; name a file")
-    for text in [] if "RANK" in os.environ else inputs:  # processes of torchrun report it once, later
+    for text in [] if "RANK" in os.environ else words:  # processes of torchrun report it once, later
         if text and is_missing(text) and not glob.has_magic(text):
             raise LIIFError(f"{show(text)}: no such file or folder")
-    return inputs, output
+    return words, output
 
 
 def _list_jobs(
