@@ -1,6 +1,6 @@
 """PSNR in dB from section 4 of the LIIF paper: RGB for DIV2K, luma for the benchmark sets.
 
-SRNO and Thera: their own papers. Thera's numbers are with the self-ensemble of its official evaluation.
+Thera: the table on its authors' project page.
 """
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ _DIV2K = {
     "EDSR-baseline-LIIF": (34.67, 30.96, 29.00, 26.75, 23.71, 22.17, 21.18, 20.48),
     "RDN-MetaSR": (35.00, 31.27, 29.25, 26.88, 23.73, 22.18, 21.17, 20.47),
     "RDN-LIIF": (34.99, 31.26, 29.27, 26.99, 23.89, 22.34, 21.31, 20.59),
-    "EDSR-baseline-SRNO": (34.85, 31.11, 29.16, 26.90, 23.84, 22.29, 21.27, 20.56),
-    "RDN-SRNO": (35.16, 31.42, 29.42, 27.12, 24.03, 22.46, 21.41, 20.68),
     "EDSR-baseline-Thera-Air": (34.75, 31.09, 29.10, 26.84, 23.80, 22.26, 21.26, 20.56),
     "EDSR-baseline-Thera-Plus": (34.89, 31.22, 29.24, 26.96, 23.89, 22.34, 21.32, 20.61),
     "EDSR-baseline-Thera-Pro": (35.19, 31.50, 29.51, 27.19, 24.09, 22.51, 21.48, 20.73),
