@@ -12,7 +12,7 @@ from liif_basicsr.hub import BUNDLED, checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
-    "liif-photo": "7fdcfa7b3faa03356e71bfd62d322a0c970e195c1d520289081307c9196e9c13",
+    "liif-photo": "ac628b341a9f2e19697f0a988d18a413e541e4b52de8bbe730ce612084fecb1b",
     "liif-fast": "4ca55770bb8203cd29dde3ee7fb287490d214cc67ce096f3d1378ce3a887a51d",
 }
 
@@ -41,7 +41,7 @@ def test_it_describes_its_network_and_its_training(name, parameters):
     ("model", "name", "psnr", "psnr_bicubic"),
     [
         ("liif-fast", "chelsea.png", 31.81, 30.85),
-        ("liif-fast", "coffee.png", 36.92, 31.44),
+        ("liif-fast", "coffee.png", 36.89, 31.44),
     ],
 )
 def test_its_scores_on_two_photographs_are_those_measured(model, name, psnr, psnr_bicubic):

@@ -56,7 +56,7 @@ def test_mean_color_is_kept(net, make, steps, scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_flat_image_stays_flat_without_a_checkerboard(net, scale):
     output = enlarged(net, flat(0.2, 0.5, 0.7), scale)
-    for part, steps in ((output, 4), (output[inner(scale)], 2)):  # along the border encoders see their padding
+    for part, steps in ((output, 10), (output[inner(scale)], 2)):  # along the border encoders see their padding
         assert (part.amax((2, 3)) - part.amin((2, 3))).max() <= steps * STEP
 
 
