@@ -16,7 +16,6 @@ import inspect
 import json
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -216,6 +215,8 @@ class Row(NamedTuple):
 
 def measure_cost(path: Path) -> Cost:
     """Measure a checkpoint's network on one thread. Call it in a process of its own, whose peak memory it reads."""
+    import resource  # Unix only
+
     torch.set_num_threads(1)
     net: Any = load(path)
     lq, size = torch.rand(1, 3, *LOW), (4 * LOW[0], 4 * LOW[1])
@@ -228,7 +229,7 @@ def measure_cost(path: Path) -> Cost:
 
 def rendering_cost(checkpoint: Path, file: Path) -> Cost:
     """Return the cost of rendering with a checkpoint, measured in a process of its own and kept in its cost file."""
-    kept = json.loads(file.read_text())
+    kept = json.loads(file.read_text(encoding="utf-8"))
     if "rendering" not in kept:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             kept["rendering"] = pool.submit(measure_cost, checkpoint).result()._asdict()

@@ -114,7 +114,7 @@ def test_a_new_file_is_enough_to_register(installed: Environment) -> None:
 
 
 def test_a_failing_plugin_prints_one_line_and_basicsr_works(installed: Environment) -> None:
-    (installed.site / "liif_basicsr" / "archs" / "liif_arch.py").write_text("raise RuntimeError('a disk\\nbroke')")
+    (installed.site / "liif_basicsr" / "archs" / "registry.py").write_text("raise RuntimeError('a disk\\nbroke')")
     done = installed.run("-c", "import basicsr; print(basicsr.__version__ > '')")
     assert done.stdout.strip() == "True"
     assert done.stderr.count("\n") == 1

@@ -9,8 +9,8 @@ from conftest import ROOT
 from pages import PAGES
 from PIL import Image
 
-# An input, and the figure of tables.py.
-OTHER = {"cat.png", "psnr_time.png"}
+# An input, and the figures of tables.py and controlled_run.py.
+OTHER = {"cat.png", "psnr_time.png", "decoders.png"}
 
 
 @pytest.fixture
