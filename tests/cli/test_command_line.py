@@ -116,7 +116,7 @@ def test_models_lists_purpose_size_license_and_place(capsys, tmp_path, monkeypat
     assert main(["models"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines.keys() == {"liif-photo", "liif-fast", "edsr-baseline-liif", "realesrgan-x4plus"}
-    assert "BSD-3-Clause" in lines["liif-photo"] and "here" in lines["liif-photo"] and "(default)" in lines["liif-photo"]
+    assert all(part in lines["liif-photo"] for part in ("BSD-3-Clause", "here", "(default)"))
     assert "18.9 MB" in lines["edsr-baseline-liif"] and "not downloaded" in lines["edsr-baseline-liif"]
     assert main(["models", "liif-*"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
