@@ -22,7 +22,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from basicsr.models.base_model import BaseModel  # noqa: E402
 from experiment import make_images, model_options  # noqa: E402
 from hypothesis import HealthCheck, is_hypothesis_test, settings  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -90,7 +89,7 @@ def pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """torch's default device during the test: networks and their inputs are created on it."""
     on_cpu = request.path.parent.name not in ON_DEVICE or request.node.get_closest_marker("cpu")
     chosen = torch.device("cpu" if on_cpu else DEVICE)
@@ -98,14 +97,6 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         yield chosen
         return
     torch.backends.cudnn.allow_tf32 = False  # its rounding exceeds the tests' tolerances
-    if chosen.type == "fakegpu":  # BasicSR's models know cuda and cpu
-        init = BaseModel.__init__
-
-        def on_device(model: BaseModel, opt: dict[str, Any]) -> None:
-            init(model, opt)
-            model.device = chosen
-
-        monkeypatch.setattr(BaseModel, "__init__", on_device)
     with fakegpu.Mode() if chosen.type == "fakegpu" else nullcontext(), chosen:
         yield chosen
 

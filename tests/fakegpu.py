@@ -1,6 +1,6 @@
-"""A simulated GPU: computes on the CPU, and refuses what CUDA refuses.
+"""A simulated GPU that computes on the CPU and raises CUDA's errors about devices.
 
-It raises where tensors of two devices meet, and where a tensor of the device is converted to NumPy. Autocast follows
+Tensors of two devices in one operator are an error, and so is the conversion of its tensors to NumPy. Autocast follows
 CUDA's lists. `LIIF_TEST_DEVICE=fakegpu` runs the tests on it. Kernels, rounding, streams and memory are not simulated.
 """
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from basicsr.models.base_model import BaseModel
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -28,7 +29,7 @@ FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"
 
 
 class Backend:
-    """What torch asks of a device's module, `torch.fakegpu`."""
+    """The module `torch.fakegpu`, with the functions that torch calls."""
 
     def is_initialized(self) -> bool:
         return True
@@ -161,10 +162,18 @@ class Mode(TorchDispatchMode):
 
 
 def install() -> None:
-    """Prepare torch for the device; call once per process."""
+    """Prepare torch and BasicSR for the device; call once per process."""
     torch._C._set_only_lift_cpu_tensors(True)
     # Assigning `param.data`, which modules do by default, would keep `_inner`.
     torch.__future__.set_overwrite_module_params_on_conversion(True)
+    init = BaseModel.__init__
+
+    def on_default_device(model: BaseModel, opt: dict[str, Any]) -> None:
+        init(model, opt)  # BasicSR's models are on the CPU or on cuda
+        if torch.get_default_device().type == NAME:
+            model.device = DEVICE
+
+    BaseModel.__init__ = on_default_device
 
 
 def _autocast() -> tuple[torch.library.Library, ...]:
