@@ -49,8 +49,9 @@ def check(argv: list[str], is_train: bool) -> None:
 class OptionsLoader(yaml.SafeLoader):
     """Reads plain data, and refuses an option that is written twice. YAML libraries keep the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping of a node; ValueError if a key occurs twice."""
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Return the node of a mapping, before `<<` merges others into it; ValueError if a key occurs twice."""
+        node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
@@ -59,7 +60,7 @@ class OptionsLoader(yaml.SafeLoader):
             if key.value in lines:
                 raise ValueError(f"option {key.value!r} is in lines {lines[key.value]} and {line}; remove one")
             lines[key.value] = line
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def read(path: str) -> dict[str, Any]:

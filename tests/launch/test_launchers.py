@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from experiment import command, environ, launch, make_images, train_options, val_set, write_options
 from faultsuite.processes import run, train
 
@@ -230,6 +231,12 @@ def test_invalid_options_files(tmp_path, content, message):
     with pytest.raises(LIIFError, match=f"options.yml: .*{message}") as error:
         launch_options.check(["-opt", str(path)], True)
     assert "\n" not in str(error.value)
+
+
+def test_merged_blocks_may_be_overridden(tmp_path):
+    path = tmp_path / "options.yml"
+    path.write_text("b: &b {k: 0, x: 2}\na: {a: &a {<<: *b, k: 1}}\nc: {<<: *a, x: 3}\n")
+    assert launch_options.read(str(path)) == yaml.safe_load(path.read_text())
 
 
 @pytest.mark.parametrize("tag", ["object/apply:os.system", "object/new:os.system", "name:os.system"])
