@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -226,14 +226,21 @@ def refuse_near_misses(block: Mapping[str, Any], known: Iterable[str]) -> None:
 
 def refuse_text_numbers(value: Any, where: str = "") -> None:
     """Raise ValueError for the first number that YAML reads as text, at any depth."""
-    if isinstance(value, str) and NUMBER_TEXT.fullmatch(value.strip()):
-        raise ValueError(f"{where}expected a number, got {value!r}{_text_hint(value)}")
+    for at, leaf in _leaves(value, where):
+        if isinstance(leaf, str) and NUMBER_TEXT.fullmatch(leaf.strip()):
+            raise ValueError(f"{at}expected a number, got {leaf!r}{_text_hint(leaf)}")
+
+
+def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in nested mappings and lists, each with the start of a message that names its keys."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            refuse_text_numbers(item, f"{where}{key}: ")
+            yield from _leaves(item, f"{where}{key}: ")
     elif isinstance(value, (list, tuple)):
         for item in value:
-            refuse_text_numbers(item, where)
+            yield from _leaves(item, where)
+    else:
+        yield where, value
 
 
 def _near_miss(key: str, known: Sequence[str]) -> str | None:
@@ -332,19 +339,10 @@ def _as_list(value: Any) -> Any:
 def _limited(value: Any) -> Any:
     """Return `value`; raise ValueError for numbers in it that are text, above 10 000 or not finite."""
     refuse_text_numbers(value)
-    _refuse_large_numbers(value)
+    for where, leaf in _leaves(value):
+        if isinstance(leaf, (int, float)) and not abs(leaf) <= LARGEST_ARGUMENT:
+            raise ValueError(f"{where}expected a number of at most {LARGEST_ARGUMENT}, got {leaf!r}")
     return value
-
-
-def _refuse_large_numbers(value: Any, where: str = "") -> None:
-    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_ARGUMENT:
-        raise ValueError(f"{where}expected a number of at most {LARGEST_ARGUMENT}, got {value!r}")
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _refuse_large_numbers(item, f"{where}{key}: ")
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_large_numbers(item, where)
 
 
 # --- messages
