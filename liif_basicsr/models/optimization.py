@@ -116,14 +116,19 @@ def learning_rates(scheduler: Any) -> list[float]:
 
 def set_fused(options: dict[str, Any], device: torch.device) -> None:
     """Make Adam and AdamW fused on a GPU, unless the options say otherwise: one kernel updates all parameters."""
-    if device.type not in ("cpu", "mps") and options.get("type") in ("Adam", "AdamW"):
+    if _skips_steps(device) and options.get("type") in ("Adam", "AdamW"):
         options.setdefault("fused", True)
 
 
 def skip_themselves(optimizers: Iterable[Optimizer]) -> bool:
     """Return whether all optimizers are fused and on a GPU: their kernels read `found_inf` and then skip the step."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-    return all(group.get("fused") and group["params"][0].device.type != "cpu" for group in groups)
+    return all(group.get("fused") and _skips_steps(group["params"][0].device) for group in groups)
+
+
+def _skips_steps(device: torch.device) -> bool:
+    """Return whether the device is a GPU whose fused optimizers read `found_inf`."""
+    return device.type not in ("cpu", "mps")
 
 
 class StepCheck:
@@ -151,7 +156,8 @@ class StepCheck:
         if dist.is_initialized():
             self.found = self.found.clone()
             dist.all_reduce(self.found, dist.ReduceOp.MAX)
-        self._copied = self.found.to("cpu", non_blocking=True)
+        # On MPS, reading a copy that does not block may return an old value.
+        self._copied = self.found.to("cpu", non_blocking=self.found.is_cuda)
         self._event = torch.cuda.Event() if self.found.is_cuda else None
         if self._event is not None:
             self._event.record()

@@ -155,7 +155,7 @@ def test_training_that_exceeds_gpu_memory(opt, monkeypatch):
 
 @pytest.mark.parametrize(("kind", "given", "device", "fused"), [
     ("Adam", {}, "cuda", True), ("AdamW", {}, "cuda", True), ("Adam", {"fused": False}, "cuda", False),
-    ("Adam", {}, "cpu", None), ("SGD", {}, "cuda", None),
+    ("Adam", {}, "cpu", None), ("Adam", {}, "mps", None), ("SGD", {}, "cuda", None),
 ])  # fmt: skip
 def test_fused_optimizers(kind, given, device, fused):
     options = {"type": kind, **given}
