@@ -100,8 +100,8 @@ def gpu_memory_errors(where: str, instead: str) -> Iterator[None]:
     """Turn a GPU's lack of memory into a LIIFError.
 
     Args:
-        where: what does not fit, for the message.
-        instead: the remedy.
+        where: start of the message; names the task that does not fit.
+        instead: the remedy, which ends the message.
     """
     try:
         yield

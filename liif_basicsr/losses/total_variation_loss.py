@@ -14,7 +14,7 @@ class TotalVariationLoss(nn.Module):
     network `Thera`.
 
     Args:
-        loss_weight: factor of the loss. The default is that of the official code, whose colors span twice our range.
+        loss_weight: factor of the loss. The official code has half the default, because its colors span twice our range.
     """
 
     inputs = ("gradient",)

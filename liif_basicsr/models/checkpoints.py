@@ -147,7 +147,7 @@ def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
         if index not in range(len(params)) or not isinstance(moments, Mapping):
             raise ValueError(f"{where}: this network has no such parameter")
         if moments.keys() != next(iter(state["state"].values())).keys():
-            raise ValueError(f"{where}: differ in structure from those of other parameters")
+            raise ValueError(f"{where}: entries differ from the other parameters'")
         for key, value in moments.items():
             if not (_is_step(value) if key == "step" else _is_moment(value, params[index])):
                 raise ValueError(f"{where}: {key} does not fit the parameter")

@@ -218,7 +218,7 @@ class LIIFModel(SRModel):
                 self.train_step(current_iter)
 
     def train_step(self, current_iter: int) -> None:
-        """Train on the batch that was fed, whatever its size."""
+        """Train on the batch that was fed; `optimize_parameters` translates the errors."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         losses = self.compute_losses()
@@ -383,7 +383,7 @@ class LIIFModel(SRModel):
     def _validate_one(
         self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any], dtype: np.dtype
     ) -> list[float]:
-        """Render one image and return its metrics; `dtype` is that of the ground truth in its file."""
+        """Render one image and return its metrics; `dtype` is the type of the pixels in the ground truth's file."""
         self.feed_data(data)
         gt, metrics = data.get("gt"), self.val_opt["metrics"]
         self.test(tuple(gt.shape[-2:]) if gt is not None else None)

@@ -54,14 +54,14 @@ def check_channels(opt: Mapping[str, Any]) -> None:
 
 
 def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
-    """Compare the `value_range` of a checkpoint, or None, with those of the datasets; log a warning if one differs.
+    """Log a warning for each dataset whose `value_range` differs from the checkpoint's, unless that is None.
 
     Raises:
-        LIIFError: a resumed training has another one.
+        LIIFError: the training set of a resumed run differs.
     """
     for phase, block in (opt.get("datasets") or {}).items():
         own = block.get("value_range")
-        if saved is None or own is not None and list(own) == list(saved):
+        if saved is None or (own is not None and list(own) == list(saved)):
             continue
         problem = f"datasets: {phase}: value_range: {path} was trained with {list(saved)}, the options have {own}"
         if opt["path"].get("resume_state") and phase == "train":
