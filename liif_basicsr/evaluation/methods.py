@@ -20,6 +20,7 @@ from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.evaluation.cost import multiply_adds
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, find, name_of
 from liif_basicsr.hub.checkpoint import load
+from liif_basicsr.rendering.orientation import ORIENTATIONS
 
 Render = Callable[[Tensor, tuple[int, int]], Tensor]
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
@@ -136,11 +137,10 @@ def _render(nets: Sequence[Any], device: torch.device, precision: str, lq: Tenso
 
 def _render_ensemble(render: Render, lq: Tensor, size: tuple[int, int]) -> Tensor:
     total = torch.zeros(*lq.shape[:2], *size)
-    for flips in ([], [-2], [-1], [-2, -1]):
-        flipped = lq.flip(flips)
-        total += render(flipped, size).flip(flips)
-        total += render(flipped.mT, size[::-1]).mT.flip(flips)
-    return total / 8
+    for orientation in ORIENTATIONS:
+        out_size = size[::-1] if orientation.transpose else size
+        total += orientation.undo(render(orientation.apply(lq), out_size))
+    return total / len(ORIENTATIONS)
 
 
 def _resize(name: str, lq: Tensor, size: tuple[int, int]) -> Tensor:

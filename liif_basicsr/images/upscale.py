@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -31,6 +30,7 @@ from liif_basicsr.images.values import (
 from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.memory import CACHE_BYTES, STRIP_COLS, STRIP_ROWS, check_memory
+from liif_basicsr.rendering.orientation import ORIENTATIONS, Orientation
 from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 
 # Classical methods, for pixel art and comparisons.
@@ -120,36 +120,6 @@ def open_upscaler(
     return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
 
 
-class Orientation(NamedTuple):
-    """One of the eight orientations of an image: flipped along y, flipped along x, then transposed."""
-
-    flip_y: bool = False
-    flip_x: bool = False
-    transpose: bool = False
-
-    @property
-    def flipped(self) -> list[int]:
-        """The dimensions to flip."""
-        return [dim for dim, flip in ((-2, self.flip_y), (-1, self.flip_x)) if flip]
-
-    def apply(self, image: Tensor) -> Tensor:
-        """Bring an image (..., h, w) into this orientation."""
-        image = image.flip(self.flipped)
-        return image.mT if self.transpose else image
-
-    def undo(self, image: Tensor) -> Tensor:
-        """Bring an image (..., h, w) from this orientation into its own."""
-        return (image.mT if self.transpose else image).flip(self.flipped)
-
-    def window(self, window: Window, size: Size) -> Window:
-        """Return where a window of an image of `size` (H, W) lies in this orientation."""
-        top = size[0] - window.top - window.height if self.flip_y else window.top
-        left = size[1] - window.left - window.width if self.flip_x else window.left
-        if self.transpose:
-            return Window(left, top, window.width, window.height)
-        return Window(top, left, window.height, window.width)
-
-
 class View(NamedTuple):
     """An encoded image in one orientation, with its weight in the output."""
 
@@ -189,8 +159,7 @@ class Upscaler(Engine):
             raise LIIFError(f"strength: expected a number from 0 to 1, got {strength:g}")
         self.tile_wrap = check_axes(tile_wrap)
         super().__init__(model, device, precision, value_range)
-        flags = product((False, True), repeat=3) if self_ensemble else [(False, False, False)]
-        self.orientations = [Orientation(*flag) for flag in flags]
+        self.orientations = ORIENTATIONS if self_ensemble else [Orientation()]
         self.weights = [(self.net, strength)] if strength > 0 else []
         if strength < 1:
             if (self.net.num_in_ch, self.net.num_out_ch) != (3, 3):

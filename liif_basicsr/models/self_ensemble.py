@@ -1,16 +1,18 @@
-"""The self-ensemble of a teacher: its outputs averaged over flips and transpositions of the input."""
+"""The self-ensemble of a teacher: its outputs averaged over orientations of the input."""
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from liif_basicsr.rendering.orientation import ORIENTATIONS, Orientation
+
 
 class SelfEnsemble(nn.Module):
-    """Average a network's outputs over symmetries of the input (Lim et al., EDSR, CVPRW 2017, section 3.4).
+    """Average a network's outputs over orientations of the input.
 
     Args:
         net: a network that is called with (lq, coord, cell).
-        count: number of the eight symmetries, drawn at random for each call.
+        count: number of orientations, drawn at random for each call.
     """
 
     def __init__(self, net: nn.Module, count: int) -> None:
@@ -19,21 +21,16 @@ class SelfEnsemble(nn.Module):
 
     def forward(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
         """Return the averaged values (B, Q, D) at coordinates."""
-        drawn = torch.randperm(8)[: self.count].tolist()
-        return torch.stack([self.net(*transform(lq, coord, cell, k)).float() for k in drawn]).mean(0)
+        drawn = [ORIENTATIONS[k] for k in torch.randperm(len(ORIENTATIONS))[: self.count].tolist()]
+        return torch.stack([self.net(*transform(lq, coord, cell, one)).float() for one in drawn]).mean(0)
 
 
-def transform(lq: Tensor, coord: Tensor, cell: Tensor, symmetry: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Flip and transpose images, and the coordinates and cells with them.
-
-    Args:
-        symmetry: from 0 to 7; bit 0 flips y, bit 1 flips x, bit 2 transposes.
-    """
-    for axis in (0, 1):
-        if symmetry & (1 << axis):
-            sign = coord.new_ones(2)
-            sign[axis] = -1
-            lq, coord = lq.flip(2 + axis), coord * sign
-    if symmetry & 4:
-        lq, coord, cell = lq.mT, coord.flip(-1), cell.flip(-1)
-    return lq, coord, cell
+def transform(
+    lq: Tensor, coord: Tensor, cell: Tensor, orientation: Orientation
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring images into another orientation, and the coordinates and cells with them."""
+    y, x = coord.unbind(-1)
+    y, x = -y if orientation.flip_y else y, -x if orientation.flip_x else x
+    if orientation.transpose:
+        return orientation.apply(lq), torch.stack((x, y), dim=-1), cell.flip(-1)
+    return orientation.apply(lq), torch.stack((y, x), dim=-1), cell

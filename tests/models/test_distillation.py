@@ -10,6 +10,7 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.models.self_ensemble import transform
+from liif_basicsr.rendering.orientation import ORIENTATIONS
 
 
 @pytest.fixture
@@ -43,24 +44,25 @@ def test_the_loss_is_l1_to_the_teacher_at_the_same_coordinates(opt, teacher, alo
     assert ("l_pix" in log) != alone
 
 
-@pytest.mark.parametrize("symmetry", range(8))
-def test_transformed_coordinates_name_the_same_places(symmetry):
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_transformed_coordinates_name_the_same_places(orientation):
     net = build_network({"type": "ContinuousShuffleSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}})
     with torch.no_grad():
         net.decoder.conv_last.weight.zero_()
-        net.decoder.conv_last.bias.zero_()  # only the bilinear input is left, which has all eight symmetries
+        net.decoder.conv_last.bias.zero_()  # only the bilinear input is left, the same in all orientations
     lq, coord, cell = torch.rand(2, 3, 5, 7), torch.rand(2, 30, 2) * 2 - 1, torch.tensor([[[0.1, 0.05]]] * 2)
-    torch.testing.assert_close(net(*transform(lq, coord, cell, symmetry)), net(lq, coord, cell))
-    assert torch.equal(transform(lq, coord, cell, symmetry)[2], cell.flip(-1) if symmetry >= 4 else cell)
+    torch.testing.assert_close(net(*transform(lq, coord, cell, orientation)), net(lq, coord, cell))
+    turned = transform(lq, coord, cell, orientation)[2]
+    assert torch.equal(turned, cell.flip(-1) if orientation.transpose else cell)
 
 
-def test_self_ensemble_of_eight_is_the_mean_over_all_symmetries(opt, teacher):
+def test_self_ensemble_of_eight_is_the_mean_over_all_orientations(opt, teacher):
     path, net = teacher
     opt["train"]["teacher"] = {"path": path, "self_ensemble": 8}
     data = batch()
     query = data["lq"], data["coord"], data["cell"]
     with torch.no_grad():
-        expected = torch.stack([net(*transform(*query, symmetry)) for symmetry in range(8)]).mean(0)
+        expected = torch.stack([net(*transform(*query, one)) for one in ORIENTATIONS]).mean(0)
     torch.testing.assert_close(build_model(opt).teacher(*query), expected)
 
 
