@@ -5,8 +5,8 @@
 For each source, a folder or an LMDB, two folders of the same name are written:
 
 - gray16: luminance in linear light, PNG files of 16 bits.
-- bands4: reflectance in percent, TIFF files of four float32 bands: red, green and blue in linear light, and a stand-in
-  for near infrared, 1.5 times green minus half of blue, clipped to [0, 100].
+- bands4: reflectance in percent, TIFF files of four float32 bands: red, green and blue in linear light, and a
+  substitute for near infrared, 1.5 times green minus half of blue, clipped to [0, 100].
 """
 from __future__ import annotations
 

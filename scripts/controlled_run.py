@@ -77,7 +77,7 @@ OF_ONE_SCALE = {"PixelShuffleSR", "FixedScaleSR"}
 
 _HALVED = {"type": "MultiStepLR", "periods": None, "restart_weights": None, "eta_min": None,
            "milestones": [80, 160, 240, 320], "gamma": 0.5}  # fmt: skip
-# Training settings of LIIF, each with one change, and `official`, those of its paper.
+# Training settings of LIIF, each with one change; `official` has the settings of its paper.
 RECIPE: dict[str, Changes] = {
     "LIIF": {},
     "official": {
@@ -107,7 +107,7 @@ def decoders() -> dict[str, Changes]:
 
 
 class Comparison(NamedTuple):
-    """What is compared, and where.
+    """Variants of one training, and the test sets that compare them.
 
     Attributes:
         options: name of the common options in `options/`.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Check this plugin on a GPU within 10 minutes: tests, a short training, and a benchmark with the card's name.
 # usage: bash scripts/gpu_check.sh [clone of https://github.com/yinboc/liif]    (DEVICE=cpu rehearses it without a GPU)
-# It uses the active environment, see README.md, and writes nothing but a temporary folder.
+# It uses the active environment, see README.md, and writes only to a temporary folder.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 DEVICE=${DEVICE:-cuda} OFFICIAL=${1:-}

@@ -4,7 +4,7 @@
 
 Two tasks are measured on every image:
 
-- turned x2: the image is downsampled by 2 (Pillow, bicubic), then rotated by a random angle and upscaled by 2 in one
+- rotated x2: the image is downsampled by 2 (Pillow, bicubic), then rotated by a random angle and upscaled by 2 in one
   step. The ground truth is the full-size image rotated by cv2 with Lanczos interpolation to four times the size, then
   downsampled with Pillow's Lanczos filter.
 - there and back: the center of the image is rotated by 30 degrees and back, at x1. The ground truth is the image.
@@ -73,7 +73,7 @@ def by_network(model: str, precision: str) -> Warping:
     return lambda pixels, matrix, size: warper.whole(LoadedImage(pixels), Homography(matrix, size), 0)
 
 
-def turned_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+def rotated_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
     """Warp a full-size image with antialiasing, as float (H, W, 3)."""
     fine = cv2.warpPerspective(
         pixels.astype(np.float32), scaling((FINER, FINER)) @ matrix, (FINER * size[1], FINER * size[0]),
@@ -83,7 +83,7 @@ def turned_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarr
     return np.stack([np.asarray(plane) for plane in planes], -1)
 
 
-def turned_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float) -> dict[str, Scores]:
+def rotated_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float) -> dict[str, Scores]:
     """Score an image downsampled by 2, then rotated and upscaled by 2."""
     h, w = (n // 2 * 2 for n in pixels.shape[:2])
     pixels = np.ascontiguousarray(pixels[:h, :w])
@@ -92,7 +92,7 @@ def turned_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float) 
     full = matrix @ np.linalg.inv(scaling((2, 2)))
     inner = np.pad(np.full((h - 2 * BORDER, w - 2 * BORDER), 255, np.uint8), BORDER)
     seen = cv2.warpPerspective(inner, full, size[::-1]) == 255
-    truth = turned_truth(pixels, full, size)
+    truth = rotated_truth(pixels, full, size)
     return {label: scores(warping(low, matrix, size), truth, seen) for label, warping in warpings.items()}
 
 
@@ -116,13 +116,13 @@ def measure(folder: Path, warpings: dict[str, Warping], args: argparse.Namespace
     if not files:
         raise LIIFError(f"{folder}: no images found; expected {' '.join(sorted(ENDINGS))}")
     angles = np.random.default_rng(args.seed).uniform(-180, 180, len(files))
-    found: dict[str, list[dict[str, Scores]]] = {"turned x2": [], "there and back": []}
+    found: dict[str, list[dict[str, Scores]]] = {"rotated x2": [], "there and back": []}
     for path, degrees in zip(tqdm(files[: args.images], desc=folder.name, disable=None), angles, strict=False):
         pixels = read(path).pixels
         pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1].repeat(3, axis=2)
         if pixels.dtype != np.uint8 or min(pixels.shape[:2]) < 8 * BORDER:
             raise LIIFError(f"{path}: expected 8 bits and edges of at least {8 * BORDER} pixels; remove the image")
-        found["turned x2"].append(turned_x2(pixels, warpings, degrees))
+        found["rotated x2"].append(rotated_x2(pixels, warpings, degrees))
         found["there and back"].append(there_and_back(pixels, warpings, args.edge))
     return {
         task: {label: Scores(*np.mean([one[label] for one in each], axis=0)) for label in warpings}

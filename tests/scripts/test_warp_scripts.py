@@ -34,7 +34,7 @@ def test_the_table_has_a_row_per_task(script, model, tmp_path):
         Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "in" / f"{k}.png")
     status, said = script("warp_table", model, "--sets", "mine=in", "--edge", 70, "--out", "t.md")
     lines = (tmp_path / "t.md").read_text().splitlines()
-    assert status == 0 and "| mine | turned x2 | " in said and len(lines) == 4
+    assert status == 0 and "| mine | rotated x2 | " in said and len(lines) == 4
     assert lines[0].endswith("| cv2 bicubic | cv2 Lanczos |")
     # Lanczos preserves more noise than bicubic.
     bicubic, lanczos = (float(cell.split("/")[0]) for cell in lines[3].split("|")[-3:-1])
