@@ -16,10 +16,8 @@ from torch import Tensor
 
 from liif_basicsr.data.values import ValueFile, open_values
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import PNG_SIGNATURE, UNREADABLE_DEPTH, decode_deep, open_image, without_metadata
-from liif_basicsr.images.reading import _max_value as max_value
-from liif_basicsr.images.tiff import MAGICS
-from liif_basicsr.images.tiff import _unassociate as unassociate
+from liif_basicsr.images.formats import PNG_SIGNATURE, check_depth, decode_deep, open_image, without_metadata
+from liif_basicsr.images.tiff import MAGICS, unassociate
 
 REMEDY = "replace or remove it"
 PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
@@ -66,9 +64,7 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
                 image.load()  # finds damage, which OpenCV ignores
                 stored, colors = PNG_CHANNELS[content[25]]
                 _check_channels(stored, colors, channels)
-                pixels = decode_deep(content, (image.height, image.width))
-                pixels = pixels[..., [0, -1][:stored]] if colors == 1 else pixels  # OpenCV repeats gray before alpha
-                return _select(pixels, colors, channels)
+                return _select(decode_deep(content, (image.height, image.width)), colors, channels)
             _check_picture(image, channels)
             if image.mode.startswith("I"):  # a PGM of 16 bits
                 return np.repeat(np.asarray(image).astype(np.uint16)[..., None], channels, axis=2)
@@ -138,8 +134,7 @@ def _check_picture(image: Image.Image, channels: int) -> None:
     """Raise unless an image that Pillow reads has as many channels as expected, of at most 8 bits if in color."""
     if image.mode in ("LAB", "HSV", "F"):
         raise LIIFError(f"has {image.mode} pixels, which are not supported; save it as RGB")
-    if image.format == "PPM" and image.mode == "RGB" and max_value(image) > 255:
-        raise LIIFError(UNREADABLE_DEPTH)
+    check_depth(image)
     _check_channels(*CHANNELS.get(image.mode, (3, 3)), channels)
 
 

@@ -5,7 +5,9 @@ from io import BytesIO
 
 import cv2
 import numpy as np
-import tifffile
+
+from liif_basicsr.images.loaded import LoadedImage
+from liif_basicsr.images.tiff import TILE, write_tiff
 
 
 def fits_png(image: np.ndarray) -> bool:
@@ -34,14 +36,7 @@ def encode_png(image: np.ndarray, level: int) -> bytes:
 
 def encode_tiff(image: np.ndarray) -> bytes:
     """Encode an image (H, W, C) of any type as a TIFF of C bands."""
-    content = BytesIO()
-    rgb, bands = image.shape[2] == 3, image.shape[2] > 1
-    tifffile.imwrite(
-        content,
-        image if bands else image[..., 0],
-        photometric="rgb" if rgb else "minisblack",
-        planarconfig="contig" if bands else None,
-        compression="zlib",
-        metadata=None,
-    )
+    content, source = BytesIO(), LoadedImage(image, rgb=image.shape[2] == 3, alpha=False)
+    strips = (image[top : top + TILE] for top in range(0, image.shape[0], TILE))
+    write_tiff(content, strips, source.shape, source)
     return content.getvalue()

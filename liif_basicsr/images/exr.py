@@ -4,13 +4,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.images.formats import check_pixel_count
 from liif_basicsr.images.loaded import LoadedImage
 
@@ -20,44 +21,97 @@ STRUCTURE = (
     "channels", "compression", "dataWindow", "displayWindow", "lineOrder", "pixelAspectRatio", "screenWindowCenter",
     "screenWindowWidth", "tiles", "type", "name", "version", "chunkCount", "dwaCompressionLevel", "zipCompressionLevel",
 )  # fmt: skip
+UNSUPPORTED = "has deep, integer or subsampled channels, which are not supported; save it with floats only"
+
+
+class ExrHeader(NamedTuple):
+    """Header of an EXR file.
+
+    size: (H, W).
+    names: names of the channels: R, G and B first, A last, the others as in the file, which is alphabetical.
+    attributes: metadata that does not describe how the pixels are stored.
+    """
+
+    size: tuple[int, int]
+    names: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    @property
+    def has_rgb(self) -> bool:
+        """Whether the first three channels are red, green and blue."""
+        return self.names[:3] == ("R", "G", "B")
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is opacity."""
+        return len(self.names) > 1 and self.names[-1] == "A"
 
 
 def read_exr(file: IO[bytes]) -> LoadedImage:
-    """Read an EXR file: float16 if all channels are half floats, else float32.
-
-    Red, green and blue come first and alpha last; other channels keep the file's order, which is alphabetical.
+    """Read an EXR file: float16 if all channels are half floats, else float32. `ExrHeader` has the order of the bands.
 
     Raises:
-        LIIFError: OpenEXR is not installed; the file is corrupt, or has several parts, deep pixels or integers.
+        LIIFError: see `read_exr_header`; the pixels are corrupt, deep or integers.
     """
-    library = _library()
+    with _on_disk(file) as path:
+        header = _read_header(path)
+        with _errors_in_one_line():
+            channels = _library().File(str(path), separate_channels=True).channels()
+            planes = [np.asarray(channels[name].pixels) for name in header.names]
+    if any(plane.shape != header.size or plane.dtype.kind != "f" for plane in planes):
+        raise LIIFError(UNSUPPORTED)
+    return LoadedImage(
+        np.stack(planes, axis=-1), rgb=header.has_rgb, alpha=header.has_alpha, premultiplied=header.has_alpha,
+        names=header.names, tags=header.attributes,
+    )  # fmt: skip
+
+
+def read_exr_header(file: IO[bytes]) -> ExrHeader:
+    """Read the header of an EXR file.
+
+    Raises:
+        LIIFError: OpenEXR is not installed; the file is corrupt or too large, or has several parts or subsampled
+            channels.
+    """
+    with _on_disk(file) as path:
+        return _read_header(path)
+
+
+def _read_header(path: Path) -> ExrHeader:
+    with _errors_in_one_line():
+        file = _library().File(str(path), header_only=True)
+        parts, header = len(file.parts), file.header()
+        (left, top), (right, bottom) = header["dataWindow"]
+        channels = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
+    if parts > 1:
+        raise LIIFError(f"has {parts} parts; save each one as a file of its own")
+    if not channels or any(sampling != (1, 1) for sampling in channels.values()):
+        raise LIIFError(UNSUPPORTED)
+    size = int(bottom - top + 1), int(right - left + 1)
+    check_pixel_count(size[0] * size[1])
+    order = {"R": 0, "G": 1, "B": 2, "A": 4} if {"R", "G", "B"} <= channels.keys() else {"A": 4}
+    names = tuple(sorted(channels, key=lambda name: order.get(name, 3)))
+    return ExrHeader(size, names, {key: value for key, value in header.items() if key not in STRUCTURE})
+
+
+@contextmanager
+def _on_disk(file: IO[bytes]) -> Iterator[Path]:
+    """Copy a file to a folder, because OpenEXR reads streams only from version 3.5 on."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image.exr")
         with path.open("wb") as copy:
             shutil.copyfileobj(file, copy)
-        try:
-            header = library.File(str(path), header_only=True)
-            if len(header.parts) > 1:
-                raise LIIFError(f"has {len(header.parts)} parts; save each one as a file of its own")
-            low, high = header.header()["dataWindow"]
-            check_pixel_count(int(high[0] - low[0] + 1) * int(high[1] - low[1] + 1))
-            opened = library.File(str(path), separate_channels=True)
-            planes = {name: np.array(channel.pixels) for name, channel in opened.channels().items()}
-            attributes = {key: value for key, value in opened.header().items() if key not in STRUCTURE}
-        except LIIFError:
-            raise
-        except Exception as error:  # the library raises several types
-            raise LIIFError(f"is corrupt ({str(error).splitlines()[0][:120]}); get another copy") from None
-    first = next(iter(planes.values()))
-    if any(plane.ndim != 2 or plane.dtype.kind != "f" or plane.shape != first.shape for plane in planes.values()):
-        raise LIIFError("has deep, integer or subsampled channels, which are not supported; save it with floats only")
-    rgb, alpha = {"R", "G", "B"} <= planes.keys(), "A" in planes and len(planes) > 1
-    order = {"R": 0, "G": 1, "B": 2, "A": 4} if rgb else {"A": 4}
-    names = sorted(planes, key=lambda name: order.get(name, 3))
-    pixels = np.stack([planes[name] for name in names], axis=-1)
-    return LoadedImage(
-        pixels, rgb=rgb, alpha=alpha, premultiplied=alpha, names=tuple(names), tags=attributes
-    )
+        yield path
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except LIIFError:
+        raise
+    except Exception as error:  # the library raises several types
+        raise LIIFError(f"is corrupt ({summarize(error)}); get another copy") from None
 
 
 def write_exr(
@@ -85,4 +139,4 @@ def _library() -> Any:
     try:
         return import_module("OpenEXR")
     except ModuleNotFoundError:
-        raise LIIFError("EXR files need OpenEXR; pip install 'liif_basicsr[exr]'") from None
+        raise LIIFError("needs OpenEXR; pip install 'liif_basicsr[exr]'") from None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -27,17 +27,18 @@ Image.preinit()
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
 # Arrays and renders: any number of bands, and floats.
-DATA_SUFFIXES = (".npy", ".exr")
+VALUE_SUFFIXES = (".npy", ".exr")
 # Upscaled and warped, but not written, and not used for training.
 READ_ONLY_SUFFIXES = (".avif", ".gif", ".heic", ".heif")
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GRAY_PNG = (0, 4)  # color types without and with alpha
 UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-bit PNG"
 
 
 def has_image_suffix(path: Path) -> bool:
     """Return whether a file in a folder is taken for an image. macOS's `._photo.jpg` files are not."""
-    return path.suffix.lower() in SUFFIXES + DATA_SUFFIXES + READ_ONLY_SUFFIXES and not path.name.startswith("._")
+    return path.suffix.lower() in SUFFIXES + VALUE_SUFFIXES + READ_ONLY_SUFFIXES and not path.name.startswith("._")
 
 
 @contextmanager
@@ -73,6 +74,18 @@ def check_pixel_count(count: int) -> None:
         raise _bomb()
 
 
+def check_depth(image: Any) -> None:
+    """Raise LIIFError for a PPM of colors with more than 8 bits, which Pillow would round.
+
+    Args:
+        image: an opened Pillow image, before it is loaded.
+    """
+    if image.format == "PPM" and image.mode == "RGB":
+        arguments = [tile[3] for tile in image.tile]  # such as "RGB", or ("RGB", 65535)
+        if any(isinstance(given, tuple) and len(given) == 2 and given[1] > 255 for given in arguments):
+            raise LIIFError(UNREADABLE_DEPTH)
+
+
 def _bomb() -> LIIFError:
     most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
     return LIIFError(
@@ -102,7 +115,7 @@ def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
 
 
 def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16") -> np.ndarray:
-    """Decode a file of 16-bit or float pixels with OpenCV: (H, W, C), RGB.
+    """Decode a file of 16-bit or float pixels with OpenCV: (H, W, C), gray or RGB, with alpha if the file has it.
 
     Raises:
         LIIFError: OpenCV does not support it.
@@ -110,7 +123,11 @@ def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16")
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype.name != np.dtype(dtype).name or pixels.shape[:2] != size:  # type: ignore[call-overload]
         raise LIIFError(UNREADABLE_DEPTH)
-    return pixels[..., None] if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    if pixels.ndim == 2:
+        return pixels[..., None]
+    if content.startswith(PNG_SIGNATURE) and content[25] in GRAY_PNG:  # OpenCV repeats gray before alpha
+        return pixels[..., [0, 3] if pixels.shape[2] == 4 else [0]]
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 @contextmanager

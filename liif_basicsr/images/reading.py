@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images import exr, npy
-from liif_basicsr.images.formats import UNREADABLE_DEPTH, collect_notes, decode_deep, open_image, without_metadata
+from liif_basicsr.images.formats import check_depth, collect_notes, decode_deep, open_image, without_metadata
 from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
 from liif_basicsr.images.loaded import EXIF_IFD, GPS_IFD, LoadedImage
 from liif_basicsr.images.tiff import XMP_TAG, Tiff, read_tiff
@@ -147,8 +147,7 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
     if frames > 1:
         what = "pages" if image.format == "TIFF" else "frames of an animation"
         raise LIIFError(f"has {frames} {what}; save each one as a file of its own and upscale those")
-    if image.format == "PPM" and image.mode == "RGB" and _max_value(image) > 255:
-        raise LIIFError(UNREADABLE_DEPTH)
+    check_depth(image)
     image.load()
     pixels = _deep_colors(image, file) if file is not None else None
     if pixels is None:
@@ -294,20 +293,10 @@ def _deep_colors(image: Image.Image, file: IO[bytes]) -> np.ndarray | None:
     if image.format != "PNG":
         return None
     file.seek(0)
-    head = file.read(26)
-    if head[24] != 16 or image.mode.startswith("I"):
+    if file.read(25)[24] != 16 or image.mode.startswith("I"):
         return None
     file.seek(0)
-    pixels = decode_deep(file.read(), (image.height, image.width))
-    if head[25] in (0, 4):  # gray; OpenCV repeats it in three channels
-        return pixels[..., [0, 3]] if pixels.shape[2] == 4 else pixels[..., :1]
-    return pixels
-
-
-def _max_value(image: Any) -> int:
-    """Return the largest value of a color in a PPM file, from the arguments of Pillow's decoder."""
-    arguments = [tile[3] for tile in image.tile]  # such as "RGB", or ("RGB", 65535)
-    return max((given[1] for given in arguments if isinstance(given, tuple) and len(given) == 2), default=255)
+    return decode_deep(file.read(), (image.height, image.width))
 
 
 def _apply_orientation(pixels: np.ndarray, orientation: object) -> np.ndarray:

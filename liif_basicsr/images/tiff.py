@@ -21,6 +21,7 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # PhotometricInterpretation
 SEPARATE = 2  # PlanarConfiguration
 ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
 REDUCED, MASK = 1, 4  # NewSubfileType
+DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # numbers of bands, by type
 TILE = 256
 BIG = 1 << 31  # bytes of pixels; compression rarely makes them larger, and never twice as large
 TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
@@ -74,11 +75,10 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
             is_photo = page.samplesperpixel == colors or (
                 page.samplesperpixel == colors + 1 and extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,))
             )
-            separate = page.planarconfig == SEPARATE and page.samplesperpixel > 1
-            if dtype.name == "uint8" and is_photo and not separate and frames == 1:
+            if dtype.name == "uint8" and is_photo and not is_planar(page) and frames == 1:
                 return None
             check_pixel_count(page.imagewidth * page.imagelength)
-            pixels = _decode(file, page, separate)
+            pixels = decode_page(file, page)
         file.seek(0)
         tags = _read_tags(file, head)
     except LIIFError:
@@ -87,33 +87,44 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
         return None
     finally:
         file.seek(0)
-    if page.photometric == MIN_IS_WHITE and pixels.dtype.kind == "u":
-        pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
-    alpha = pixels.shape[2] > colors and extra[-1] in (ASSOCIATED, UNASSOCIATED)
-    premultiplied = alpha and extra[-1] == ASSOCIATED
+    last = extra[-1] if extra and pixels.shape[2] > colors else None
+    alpha, premultiplied = last in (ASSOCIATED, UNASSOCIATED), last == ASSOCIATED
     if premultiplied and pixels.dtype.kind in "ui":
-        pixels, premultiplied = _unassociate(pixels), False
+        pixels, premultiplied = unassociate(pixels), False
     return Tiff(np.ascontiguousarray(pixels), colors == 3, alpha, premultiplied, tags)
 
 
-def _decode(file: IO[bytes], page: Any, separate: bool) -> np.ndarray:
-    """Return the stored samples (H, W, C) in the machine's byte order."""
+def is_planar(page: Any) -> bool:
+    """Return whether each band of a page is stored for itself."""
+    return page.planarconfig == SEPARATE and page.samplesperpixel > 1
+
+
+def decode_page(file: IO[bytes], page: Any) -> np.ndarray:
+    """Decode a page of tifffile: (H, W, C) in the machine's byte order. White is the largest unsigned integer.
+
+    Raises:
+        LIIFError: its compression is not supported.
+        Exception: the page is damaged.
+    """
     try:
         samples = page.asarray().reshape(page.shaped)  # (planes, depth, H, W, samples)
         samples = samples.astype(samples.dtype.newbyteorder("="))
-        return np.moveaxis(samples[:, 0, :, :, 0], 0, -1) if separate else samples[0, 0]
+        pixels = np.moveaxis(samples[:, 0, :, :, 0], 0, -1) if is_planar(page) else samples[0, 0]
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-    if separate or page.dtype.name not in ("uint16", "float32") or page.samplesperpixel not in (1, 3):
-        compression = getattr(page.compression, "name", page.compression)
-        raise LIIFError(f"is compressed by {compression}, in a layout that needs imagecodecs; "
-                        "pip install imagecodecs, or save it without compression")  # fmt: skip
-    file.seek(0)
-    return decode_deep(file.read(), (page.imagelength, page.imagewidth), page.dtype)
+        if is_planar(page) or page.samplesperpixel not in DECODED_BY_OPENCV.get(page.dtype.name, ()):
+            compression = getattr(page.compression, "name", page.compression)
+            raise LIIFError(f"is compressed by {compression}, in a layout that needs imagecodecs; "
+                            "pip install imagecodecs, or save it without compression") from None  # fmt: skip
+        file.seek(0)
+        pixels = decode_deep(file.read(), (page.imagelength, page.imagewidth), page.dtype)
+    if page.photometric == MIN_IS_WHITE and pixels.dtype.kind == "u":
+        pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
+    return pixels
 
 
-def _unassociate(pixels: np.ndarray) -> np.ndarray:
+def unassociate(pixels: np.ndarray) -> np.ndarray:
     """Divide colors by alpha."""
     most, alpha = np.iinfo(pixels.dtype).max, pixels[..., -1:].astype(np.float64)
     colors = pixels[..., :-1] * (most / np.maximum(alpha, 1))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.exr import write_exr
+from liif_basicsr.images.formats import PNG_SIGNATURE
 from liif_basicsr.images.loaded import DTYPES, LoadedImage
 from liif_basicsr.images.npy import write_npy
 from liif_basicsr.images.size import show_size
@@ -26,7 +27,6 @@ PROFILE, EXIF, XMP, RESOLUTION = "color profile", "EXIF", "XMP", "resolution"
 PHOTO_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
 GEO, ATTRIBUTES, NAMES = "GeoTIFF tags", "EXR attributes", "names of bands"
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
 PNG_FILTER_UP = 2  # each byte minus the one above: compresses photographs well, at the cost of one subtraction
 PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # iTXt: keyword, not compressed, no language
@@ -75,7 +75,7 @@ def _write_png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, sour
     Source: PNG specification, third edition, sections 5, 9 and 11.
     """
     (height, width, channels), dtype = shape, source.dtype
-    file.write(PNG_MAGIC)
+    file.write(PNG_SIGNATURE)
     header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, PNG_COLOR_TYPES[channels], 0, 0, 0)
     _write_png_chunk(file, b"IHDR", header)
     if source.icc:

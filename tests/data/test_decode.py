@@ -19,6 +19,7 @@ from datafiles import noise_image, refused
 from PIL import Image
 
 from liif_basicsr.data.decode import decode, read_header
+from liif_basicsr.images.reading import read
 
 
 def png(image: np.ndarray) -> bytes:
@@ -163,6 +164,17 @@ def test_exr(tmp_path: Path) -> None:
     refused(lambda: decode(content[:50], "a.exr", 1), "a.exr", "corrupt")
 
 
+@pytest.mark.parametrize("names", ["ABGRZ", "AY", "BG", "A"])
+def test_training_and_upscaling_read_the_same_exr_bands(tmp_path: Path, names: str) -> None:
+    library = pytest.importorskip("OpenEXR")
+    values = numbers("float32", len(names))
+    library.File({}, {name: values[..., k].copy() for k, name in enumerate(names)}).write(str(tmp_path / "a.exr"))
+    image, content = read(tmp_path / "a.exr"), (tmp_path / "a.exr").read_bytes()
+    assert np.array_equal(decode(content, "a.exr", len(names)), image.pixels)
+    if image.has_alpha:
+        assert np.array_equal(decode(content, "a.exr", len(names) - 1), image.pixels[..., :-1])
+
+
 def test_different_numbers_of_channels_are_refused() -> None:
     bands = numbers("uint16", 4)
     for array, channels, part in (
@@ -179,12 +191,12 @@ def test_different_numbers_of_channels_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("array", "part"), [
-    (np.zeros(5), "a has float64 values of shape (5,); expected numbers of shape (H, W) or (H, W, C)"),
+    (np.zeros(5), "a has shape (5,); expected (height, width) or (height, width, bands)"),
     (np.zeros((4, 5), bool), "a has bool values"),
     (np.array([["a"]]), "a has <U1 values"),
     (np.array([[{}]]), "a has object values"),
 ])  # fmt: skip
-def test_arrays_that_are_no_images_are_refused(array: np.ndarray, part: str) -> None:
+def test_unusable_arrays(array: np.ndarray, part: str) -> None:
     refused(lambda: decode(encoded(np.save, array), "a"), part)
 
 

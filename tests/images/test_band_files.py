@@ -107,6 +107,15 @@ def test_lzw_float_tiff(tmp_path, bands):
     assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
 
 
+@pytest.mark.parametrize("compression", [1, 5], ids=["uncompressed", "LZW"])
+def test_fourth_band_without_a_meaning(tmp_path, compression):
+    """OpenCV writes no tag ExtraSamples."""
+    pixels = values(9, 7, 4, "uint16")
+    cv2.imwrite(str(tmp_path / "a.tif"), pixels[..., [2, 1, 0, 3]], [cv2.IMWRITE_TIFF_COMPRESSION, compression])
+    image = read(tmp_path / "a.tif")
+    assert np.array_equal(image.pixels, pixels) and not image.has_alpha
+
+
 def test_overviews_are_not_pages(tmp_path):
     pixels = values(16, 16, 5, "uint16")
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
@@ -158,7 +167,7 @@ def test_exr_of_other_programs(tmp_path):
     (lambda p: tifffile.imwrite(p, np.zeros((3, 4, 5), np.float32), photometric="minisblack"), "has 3 pages"),
     (lambda p: tifffile.imwrite(p, np.zeros((4, 5), np.complex64)), "has complex64 pixels, which are not supported"),
     (lambda p: tifffile.imwrite(p, np.zeros((4, 5), np.uint32)), "has uint32 pixels, which are not supported"),
-    (lambda p: p.write_bytes(b"\x76\x2f\x31\x01" + bytes(99)), "is corrupt|need OpenEXR"),
+    (lambda p: p.write_bytes(b"\x76\x2f\x31\x01" + bytes(99)), "is corrupt|needs OpenEXR"),
 ])  # fmt: skip
 def test_unsupported_arrays(tmp_path, write, says):
     path = tmp_path / "a.npy"

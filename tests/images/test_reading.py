@@ -8,13 +8,13 @@ from PIL import Image, ImageCms
 
 from liif_basicsr.data.decode import decode
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import DATA_SUFFIXES, FORMATS, SUFFIXES
+from liif_basicsr.images.formats import FORMATS, SUFFIXES, VALUE_SUFFIXES
 from liif_basicsr.images.reading import read, read_srgb
 from liif_basicsr.images.writing import BY_SUFFIX
 
 
 def test_all_formats_and_suffixes_are_read_for_people_and_for_training_and_written(tmp_path):
-    assert {*SUFFIXES, *DATA_SUFFIXES} == set(BY_SUFFIX)
+    assert {*SUFFIXES, *VALUE_SUFFIXES} == set(BY_SUFFIX)
     assert {BY_SUFFIX[suffix].name.upper() for suffix in SUFFIXES} == set(FORMATS)
     for suffix in SUFFIXES:
         path = tmp_path / f"a{suffix}"
