@@ -39,7 +39,7 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the device, the precision, and what `--yes` allows."""
+    """Declare the device, the precision, what `--yes` allows, and the bands and values of the images."""
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,
@@ -47,6 +47,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_import_argument(parser)
     parser.add_argument("--yes", action="store_true", help="allow very large inputs and outputs")
+    parser.add_argument("--bands", metavar="N,N,...", help="use only these bands of the image, in this order, from 1")
+    parser.add_argument(
+        "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="values of the image that mean 0 and 1 to the model (default: as in the model's training, else all of "
+        "uint8 and uint16; other images need it)",
+    )  # fmt: skip
 
 
 def show(name: str | Path) -> str:
@@ -63,14 +69,17 @@ def is_missing(path: str | Path) -> bool:
     return False
 
 
-def add_value_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which bands of an image are used, and what their values mean."""
-    parser.add_argument("--bands", metavar="N,N,...", help="use only these bands of the image, in this order, from 1")
-    parser.add_argument(
-        "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
-        help="values of the image that mean 0 and 1 to the model (default: as in the model's training, else all of "
-        "uint8 and uint16; other images need it)",
-    )  # fmt: skip
+def read_text(path: Path, where: str) -> str:
+    """Read a text file; `where` starts the message of an error.
+
+    Raises:
+        LIIFError: it cannot be read, or is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise LIIFError(f"{where}: cannot be read: {reason}") from None
 
 
 def import_modules(names: list[str]) -> None:
@@ -91,8 +100,14 @@ def import_modules(names: list[str]) -> None:
             raise LIIFError(f"--import {name}: cannot be imported ({type(error).__name__}: {error})") from None
 
 
-def allow_large_inputs() -> None:
-    """Lift Pillow's limit on the pixels of an image."""
-    from PIL import Image
+def apply_engine_arguments(args: argparse.Namespace) -> None:
+    """Import the modules of `--import`; with `--yes`, lift Pillow's limit on the pixels of an image.
 
-    Image.MAX_IMAGE_PIXELS = None
+    Raises:
+        LIIFError: see `import_modules`.
+    """
+    if args.yes:
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = None
+    import_modules(args.imports)

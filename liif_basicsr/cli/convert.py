@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from liif_basicsr.cli._arguments import add_import_argument, import_modules
+from liif_basicsr.cli._arguments import add_import_argument, import_modules, read_text
 from liif_basicsr.errors import LIIFError
 
 ORDER = 7
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.compact:
         source = compact(source)
     if args.card:
-        source["card"] = read_card(args.card)
+        source["card"] = read_text(args.card, f"--card {args.card}")
     if args.license:
         source["license"] = args.license
     if args.to_official and source.get("value_range") is not None:
@@ -57,16 +57,3 @@ def compact(source: Mapping[str, Any]) -> dict[str, Any]:
     params = source.get("params_ema", source.get("params", {}))
     kept = {key: source[key] for key in ("network_g", "value_range", "card", "license") if key in source}
     return {**kept, "params": {key: value.half() for key, value in params.items()}}
-
-
-def read_card(path: Path) -> str:
-    """Read a text file.
-
-    Raises:
-        LIIFError: it cannot be read, or is not text.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise LIIFError(f"--card {path}: cannot be read: {reason}") from None

@@ -13,9 +13,7 @@ from liif_basicsr.cli._arguments import (
     COMPLETE_FILES,
     add_engine_arguments,
     add_model_argument,
-    add_value_arguments,
-    allow_large_inputs,
-    import_modules,
+    apply_engine_arguments,
     is_missing,
     show,
 )
@@ -66,7 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace existing images")
     existing.add_argument("--skip-existing", action="store_true", help="make only images that do not exist yet")
     add_engine_arguments(parser)
-    add_value_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,9 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
 
-    if args.yes:
-        allow_large_inputs()
-    import_modules(args.imports)
+    apply_engine_arguments(args)
     ranks = Ranks()
     ranks.take_gpu(args.device)
     # The first process lists the images, because others could find its outputs.

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from liif_basicsr.cli._arguments import (
     add_engine_arguments,
     add_model_argument,
-    add_value_arguments,
-    allow_large_inputs,
-    import_modules,
+    apply_engine_arguments,
     is_missing,
+    read_text,
     show,
 )
 from liif_basicsr.errors import LIIFError
@@ -61,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing image")
     add_model_argument(parser, CLEAN)
     add_engine_arguments(parser)
-    add_value_arguments(parser)
     # argparse takes -2,35 for an option, because it recognizes single negative numbers only.
     parser._negative_number_matcher = re.compile(r"-[\d.]")
 
@@ -87,9 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if source.is_dir() or target.is_dir():
         raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
     check_target(target)
-    if args.yes:
-        allow_large_inputs()
-    import_modules(args.imports)
+    apply_engine_arguments(args)
     warper = Warper(args.model, args.device, args.precision, args.value_range)
     warn_slow_precision(warper)
 
@@ -174,11 +170,7 @@ def _read_matrix(path: Path) -> np.ndarray:
 
     from liif_basicsr.rendering.homographies import check_matrix
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise LIIFError(f"{show(path)}: cannot be read: {reason}") from None
+    text = read_text(path, show(path))
     try:
         try:
             values = np.array(json.loads(text), dtype=np.float64)
