@@ -31,7 +31,7 @@ RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.uint16): (0, 65535)}
 
 
 class Header(NamedTuple):
-    """What a file says about its pixels: (H, W) and their type."""
+    """Size (H, W) and type of the pixels of a file."""
 
     size: tuple[int, int]
     dtype: np.dtype
@@ -115,7 +115,7 @@ def _select(pixels: np.ndarray, colors: int, channels: int) -> np.ndarray:
 
 
 def _without_orientation(content: bytes) -> bytes:
-    """Reset the orientation of a TIFF, by which Pillow would turn the pixels. Return other files unchanged."""
+    """Reset the orientation of a TIFF, which Pillow would apply. Return other files unchanged."""
     if not content.startswith(MAGICS):
         return content
     try:

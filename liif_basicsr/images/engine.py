@@ -75,7 +75,7 @@ class Engine:
         found = self.value_range or self.net.value_range or known_range(image)
         if found is None:
             valid = image.pixels[np.isfinite(image.pixels)]
-            here = f", which includes those of this image, {valid.min():g} to {valid.max():g}" if valid.size else ""
+            here = f", which includes this image's {valid.min():g} to {valid.max():g}" if valid.size else ""
             raise PixelError(f"has {image.dtype} values, whose range is not known; pass the range of the training data "
                             f"as --value-range LOW HIGH, in Python value_range=(low, high){here}")  # fmt: skip
         return found
@@ -109,7 +109,7 @@ class Engine:
         return (1 if self._is_gray(image.shape[2] - alpha) else self.net.num_out_ch) + alpha
 
     def output_like(self, image: LoadedImage) -> LoadedImage:
-        """Return the image with the metadata of its output; the pixels are still those of the input."""
+        """Return the image with the metadata of its output; the pixels stay the input's."""
         channels = self.out_channels(image)
         if channels == image.shape[2]:
             return image

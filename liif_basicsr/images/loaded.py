@@ -29,7 +29,7 @@ class LoadedImage(NamedTuple):
     nodata: the value of missing pixels; NaN always means missing.
     tags: metadata that only the input's format holds: tags of a GeoTIFF by number, attributes of an EXR by name.
     names: names of the bands, or none.
-    value_range: lowest and highest possible value. None: that of unsigned integers; unknown for other types.
+    value_range: lowest and highest possible value. None: the limits of unsigned integers; unknown for other types.
     """
 
     pixels: np.ndarray

@@ -28,7 +28,7 @@ TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3,
 
 
 class Tiff(NamedTuple):
-    """Content of a TIFF file: pixels, what their bands mean (see `LoadedImage`), and all tags by number.
+    """Content of a TIFF file: pixels, meaning of the bands (see `LoadedImage`), and all tags by number.
 
     tags: the EXIF subdirectories are dicts.
     """
@@ -187,7 +187,7 @@ def write_tiff(
         planarconfig="contig" if channels > 1 else None,
         extrasamples=extra or None,
         compression="zlib",
-        predictor=dtype.kind in "ui",  # that of floats needs imagecodecs
+        predictor=dtype.kind in "ui",  # the predictor of floats needs imagecodecs
         iccprofile=source.icc,
         resolution=source.dpi,
         resolutionunit="inch" if source.dpi else None,

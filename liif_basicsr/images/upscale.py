@@ -75,7 +75,7 @@ def upscale(
             `liif-photo` keeps more of the grain, and of the damage.
         tile_wrap: `x`, `y` or `xy`: the image repeats along these axes, as a seamless texture (xy) or a panorama of 360
             degrees (x) does. Opposite edges of the output fit together.
-        value_range: (low, high) that the model's [0, 1] stands for; values outside are an error. The default is the
+        value_range: (low, high) that the model sees as 0 and 1; values outside are an error. The default is the
             range that the model was trained with (`value_range` in its checkpoint), else [0, 1] for floats of arrays
             and tensors, and the whole range of uint8 and uint16. Other pixels need it.
         bgr: colors of the array or tensor are blue, green, red, as `cv2.imread` returns them.

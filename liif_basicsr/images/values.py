@@ -13,7 +13,7 @@ from liif_basicsr.images.wrapping import aligned_margins, repeat
 
 Range = tuple[float, float]
 Size = tuple[int, int]
-# Fraction of a range by which values may exceed it, because numbers are rounded.
+# Values may exceed a range by this fraction of it, because numbers are rounded.
 SLACK = 1e-6
 
 
@@ -40,7 +40,7 @@ def full_scale(dtype: np.dtype) -> int:
 
 
 def known_range(image: LoadedImage) -> Range | None:
-    """Return the range that the image declares, or that of its unsigned integers; None for other pixels."""
+    """Return the range that the image declares, or the limits of unsigned integers; None for other pixels."""
     if image.value_range is None and image.dtype.kind == "u":
         return 0, full_scale(image.dtype)
     return image.value_range
@@ -93,7 +93,7 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
 
 
 def _missing(colors: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """Return which pixels (h, w, C) are missing: those that are NaN, and those of `nodata` in all bands."""
+    """Return which pixels (h, w, C) are missing: NaN, or `nodata` in all bands."""
     missing = np.isnan(colors) if colors.dtype.kind == "f" else np.zeros(colors.shape, bool)
     if nodata is not None:
         with np.errstate(over="ignore"):
@@ -102,7 +102,7 @@ def _missing(colors: np.ndarray, nodata: float | None) -> np.ndarray | None:
 
 
 def _fill(values: np.ndarray, hidden: np.ndarray, tile_wrap: str) -> np.ndarray:
-    """Set the hidden pixels of `values` (h, w, C) to the nearest visible pixel; return `values` if there is none."""
+    """Set the hidden pixels of `values` (h, w, C) to the nearest visible pixel, if any is visible."""
     if hidden.all() or not hidden.any():
         return values
     h, w = hidden.shape

@@ -260,7 +260,7 @@ class Warper(Engine):
 
 
 def _missing_at(missing: np.ndarray, warp: Warp, window: Window) -> np.ndarray:
-    """Return for which pixels (height, width, C) of a window the input pixel at their center is missing."""
+    """Return (height, width, C): whether the input pixel at the center of each pixel of a window is missing."""
     h, w, bands = missing.shape
     found = np.zeros((window.height * window.width, bands), bool)
     pixels = warp.pixel_positions(window)

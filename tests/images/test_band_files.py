@@ -1,4 +1,4 @@
-"""Files of N bands, integers and floats: what is read is what was written, by us and by others."""
+"""Files of any number of bands, integers and floats, written by this package and by other programs."""
 from __future__ import annotations
 
 import io
@@ -30,7 +30,7 @@ def values(height: int, width: int, bands: int, dtype: str) -> np.ndarray:
 
 
 def written(image: LoadedImage, suffix: str) -> io.BytesIO:
-    """Write an image as it is."""
+    """Write an image, and return the file from its start."""
     check_format(Path(f"out{suffix}"), image, image.shape)
     file = io.BytesIO()
     BY_SUFFIX[suffix].write(file, iter([image.pixels]), image.shape, image)
@@ -182,6 +182,9 @@ def test_cut_npy(tmp_path):
     whole = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(whole[:-1])
     with pytest.raises(LIIFError, match="is corrupt .323 bytes for an array .9, 9. of float32"):
+        read(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(whole + b"x")
+    with pytest.raises(LIIFError, match="is corrupt .325 bytes for an array"):
         read(tmp_path / "a.npy")
     huge = whole.replace(b"(9, 9), ", b"(9999999999, 9), ").replace(b"         \n", b"\n")
     (tmp_path / "a.npy").write_bytes(huge)

@@ -157,7 +157,7 @@ def test_image_of_other_bands(shape, says):
         liif_basicsr.upscale(np.zeros(shape, np.float32), model=network(4)[0])
 
 
-def test_four_bands_are_no_alpha_for_a_network_of_four(files):
+def test_fourth_band_is_not_alpha_for_a_network_of_four(files):
     pixels = ramp(6, 7, 4)
     pixels[..., 3] = 0
     assert np.array_equal(liif_basicsr.upscale(pixels, 1, model=files(4)), pixels)

@@ -137,7 +137,7 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
 
 
 def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Give a teacher's output, uint8 (H, W, 3), the low frequencies of its input, which removes the color drift."""
+    """Remove the color drift of a teacher's output, uint8 (H, W, 3): take the low frequencies from its input."""
     small = cv2.resize(output.astype(np.float32), lq.shape[1::-1], interpolation=cv2.INTER_AREA)
     drift = cv2.GaussianBlur(lq - small, (0, 0), COLOR_SIGMA, borderType=cv2.BORDER_REFLECT)
     corrected = output + cv2.resize(drift, output.shape[1::-1], interpolation=cv2.INTER_LINEAR)
