@@ -115,8 +115,9 @@ def test_table_and_figure_of_several_seeds(
         return path
 
     monkeypatch.setattr(script, "train", train)
-    monkeypatch.setattr(script, "ProcessPoolExecutor", lambda *args: ThreadPoolExecutor(1))
-    monkeypatch.setattr(script, "LOW", (6, 5))
+    variants = importlib.import_module("benchmarking.variants")
+    monkeypatch.setattr(variants, "ProcessPoolExecutor", lambda *args: ThreadPoolExecutor(1))
+    monkeypatch.setattr(variants, "LOW", (6, 5))
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- decoders -->\nold\n<!-- end -->\nafter\n<!-- end -->\n")
     run("decoders", "--variants", "LIIF", "--seeds", 0, 1, "--page", page, "--figure", tmp_path / "figure.png")
