@@ -1,4 +1,4 @@
-"""GPUs that are missing, or that torch cannot use, are reported in one line; tested with a torch that says so."""
+"""The launcher with and without GPUs: missing or unusable ones are reported in one line; defaults of data loaders."""
 from __future__ import annotations
 
 import pytest
@@ -8,6 +8,7 @@ from liif_basicsr import devices
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch import distributed
 from liif_basicsr.launch import options as launch_options
+from liif_basicsr.launch.resume import set_loader_defaults
 
 VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 2021\nGCC version: 9.3.0\n"
 
@@ -53,3 +54,14 @@ def test_more_processes_than_gpus_are_refused_at_once(monkeypatch, count):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(LIIFError, match=f"4 processes .*, but it has {count}; use --nproc_per_node={count}"):
         distributed.init_dist("pytorch")
+
+
+@pytest.mark.parametrize(("given", "gpu", "pinned", "persistent"), [
+    ({}, True, True, True), ({}, False, False, False), ({"prefetch_mode": "cpu"}, True, True, False),
+    ({"pin_memory": False, "persistent_workers": False}, True, False, False),
+    ({"num_worker_per_gpu": 0}, True, True, False),
+])  # fmt: skip
+def test_loader_defaults(given, gpu, pinned, persistent):
+    options = {"num_worker_per_gpu": 2, **given}
+    set_loader_defaults(options, gpu)
+    assert (options["pin_memory"], options["persistent_workers"]) == (pinned, persistent)

@@ -156,7 +156,6 @@ def test_good_options_pass(tmp_path, images, opt):
         ("network_g", None, "option 'network_g' is missing"),
         ("network_g:hidden_dim", [8], "network_g: unknown option 'hidden_dim'"),
         ("path", None, "option 'path' is missing"),
-        ("path:models", "/data/models", "path: models: this BasicSR ignores it"),
         ("path:pretrain_networks_g", "x", "path: unknown option .*mean 'pretrain_network_g'"),
         ("train:total_iter", None, "train: option 'total_iter' is missing"),
         ("train:scheduler", {**COSINE, "periods": [2, 2]}, "train: scheduler: periods: end after 4 iter"),
@@ -255,6 +254,13 @@ BAD = ["block:option=1", "name:option=1", "name", "name=a=b", 'na"me=1', 'name"]
 def test_a_forced_option_that_does_not_exist_or_is_code_is_reported(tmp_path, opt, entry):
     with pytest.raises(LIIFError, match="--force_yml"):
         check(tmp_path, opt, "--force_yml", entry)
+
+
+@pytest.mark.parametrize("key", ["models", "training_states", "log", "visualization"])
+def test_folders_that_basicsr_replaces(tmp_path, opt, key):
+    opt["path"][key] = "/data"
+    with pytest.raises(LIIFError, match=f"path: {key}: this BasicSR ignores it"):
+        check(tmp_path, opt)
 
 
 def test_folders_that_basicsr_reads_pass(tmp_path, opt, monkeypatch):

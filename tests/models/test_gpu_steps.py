@@ -1,4 +1,4 @@
-"""Training steps on a GPU: kernels, the late report of bad numbers, and compiled networks."""
+"""Training steps on a GPU: kernels, precision, the late report of bad numbers, memory, and compiled networks."""
 from __future__ import annotations
 
 import math
@@ -15,7 +15,6 @@ from liif_basicsr import devices
 from liif_basicsr.archs import build_network
 from liif_basicsr.archs.ensemble import ensemble_mean
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.launch.resume import set_loader_defaults
 from liif_basicsr.models.optimization import set_fused
 from liif_basicsr.rendering import gpu_kernels
 from liif_basicsr.rendering.memory import Tiling
@@ -161,17 +160,6 @@ def test_fused_optimizers(kind, given, device, fused):
     options = {"type": kind, **given}
     set_fused(options, torch.device(device))
     assert options.get("fused") is fused
-
-
-@pytest.mark.parametrize(("given", "gpu", "pinned", "persistent"), [
-    ({}, True, True, True), ({}, False, False, False), ({"prefetch_mode": "cpu"}, True, True, False),
-    ({"pin_memory": False, "persistent_workers": False}, True, False, False),
-    ({"num_worker_per_gpu": 0}, True, True, False),
-])  # fmt: skip
-def test_loader_defaults(given, gpu, pinned, persistent):
-    options = {"num_worker_per_gpu": 2, **given}
-    set_loader_defaults(options, gpu)
-    assert (options["pin_memory"], options["persistent_workers"]) == (pinned, persistent)
 
 
 @pytest.mark.cpu
