@@ -5,10 +5,10 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PIL import Image, PngImagePlugin
+from PIL import PngImagePlugin
 from tqdm import tqdm
 
-from faultsuite.images import as_others_see, bilinear_network, is_enlarged
+from faultsuite.images import as_others_see, bilinear_network, gradient, is_enlarged
 from faultsuite.processes import command, run
 from faultsuite.report import Part, why_not_clean
 from liif_basicsr.data.source import open_source
@@ -78,10 +78,6 @@ def read_for_training(at: Path, photos: list[str], rng: random.Random, trial: st
 
 
 # Files --------------------------------------------------------------------------------------------------------
-
-
-def gradient() -> Image.Image:
-    return Image.linear_gradient("L").resize((40, 30)).convert("RGB")
 
 
 def write_as(kind: str) -> Callable[[Path], None]:

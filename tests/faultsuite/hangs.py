@@ -13,7 +13,7 @@ from experiment import make_images, train_options, val_set, write_options
 from PIL import Image
 from tqdm import tqdm
 
-from faultsuite.images import as_others_see, bilinear_network, is_enlarged
+from faultsuite.images import as_others_see, bilinear_network, gradient, is_enlarged
 from faultsuite.kills import unreadable
 from faultsuite.processes import Running, command, train
 from faultsuite.report import Part, why_not_clean
@@ -151,8 +151,7 @@ def write_with_text(path: Path, text: str, rng: random.Random) -> None:
     exif, mark = Image.Exif(), "#" * len(content)
     exif[rng.choice([0x010E, 0x013B, 0x8298])] = mark
     exif[0x8769] = {0x9286: b"ASCII\0\0\0" + content[:99], 0xA433: mark[:50]}
-    pixels = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
-    pixels.save(path, exif=exif.tobytes(), **({"lossless": True} if path.suffix == ".webp" else {}))
+    gradient().save(path, exif=exif.tobytes(), **({"lossless": True} if path.suffix == ".webp" else {}))
     path.write_bytes(path.read_bytes().replace(mark.encode(), content))
 
 

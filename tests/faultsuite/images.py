@@ -83,6 +83,11 @@ def samples() -> dict[str, bytes]:
     return files
 
 
+def gradient() -> Image.Image:
+    """Return a small RGB image without noise."""
+    return Image.linear_gradient("L").resize((40, 30)).convert("RGB")
+
+
 def bilinear_network(path: Path) -> Path:
     """A network that adds nothing to the bilinear enlargement, which the test can compute."""
     net = build_network(NETWORK)
