@@ -175,6 +175,18 @@ def test_training_and_upscaling_read_the_same_exr_bands(tmp_path: Path, names: s
         assert np.array_equal(decode(content, "a.exr", len(names) - 1), image.pixels[..., :-1])
 
 
+@pytest.mark.parametrize(("count", "dtype", "message"), [
+    (2, np.float32, "has 2 parts; save each one as a file of its own"),
+    (1, np.uint32, "has deep, integer or subsampled channels, which are not supported"),
+])  # fmt: skip
+def test_unsupported_exr(tmp_path: Path, count: int, dtype: type, message: str) -> None:
+    library = pytest.importorskip("OpenEXR")
+    parts = [library.Part({}, {"Z": np.zeros((4, 6), dtype)}, f"part{k}") for k in range(count)]
+    library.File(parts).write(str(tmp_path / "a.exr"))
+    refused(lambda: decode((tmp_path / "a.exr").read_bytes(), "a.exr", 1), f"a.exr {message}")
+    refused(lambda: read(tmp_path / "a.exr"), message)
+
+
 def test_different_numbers_of_channels_are_refused() -> None:
     bands = numbers("uint16", 4)
     for array, channels, part in (
