@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.ensemble import EPS_AREA, ensemble_mean, gather, unfolded_linear
 from liif_basicsr.archs.registry import build_encoder, register_arch
-from liif_basicsr.rendering import gpu_kernels
 from liif_basicsr.rendering.fused_mlp import fused_mlp
 from liif_basicsr.rendering.places import BOTH_SIDES, PixelGrid, Queries
 
@@ -114,9 +114,12 @@ class LIIFDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: terms of one axis are added per row or column, and the MLP runs on fused kernels."""
         grid = prepared[0].permute(1, 2, 0)
-        if gpu_kernels.can_launch(grid):
-            yield from self._decode_on_gpu(grid.contiguous(), pixels)
-            return
+        if grid.is_cuda:
+            from liif_basicsr.rendering import gpu_kernels  # imports Triton, which takes 0.1 s
+
+            if gpu_kernels.can_launch(grid):
+                yield from self._decode_in_kernels(gpu_kernels, grid.contiguous(), pixels)
+                return
         mlp = fused_mlp(list(self.layers)[1:], grid)
         (index_y, rel_y), (index_x, rel_x) = pixels.y.corners(self.sides), pixels.x.corners(self.sides)
         term_y, term_x = (term.to(grid.dtype) for term in self._terms(rel_y, rel_x, pixels))
@@ -131,16 +134,16 @@ class LIIFDecoder(Decoder):
             outputs = mlp(hidden.flatten(0, 3)).unflatten(0, hidden.shape[:-1])
             yield ensemble_mean(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)
 
-    def _decode_on_gpu(self, grid: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode as `decode` does, with one kernel before the MLP and one after it."""
+    def _decode_in_kernels(self, kernels: ModuleType, grid: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
+        """Decode as `decode` does, with one of the `gpu_kernels` before the MLP and one after it."""
         mlp = fused_mlp(list(self.layers)[1:], grid, relu_first=False)
         (index_y, rel_y), (index_x, rel_x) = pixels.y.corners(self.sides), pixels.x.corners(self.sides)
         term_y, term_x = self._terms(rel_y, rel_x, pixels)
         for rows, cols in pixels.blocks:
-            hidden = gpu_kernels.gather_add_relu(
+            hidden = kernels.gather_add_relu(
                 grid, index_y[:, rows], index_x[:, cols], term_y[:, rows], term_x[:, cols]
             )
-            yield gpu_kernels.ensemble_mean(mlp(hidden), rel_y[:, rows], rel_x[:, cols], EPS_AREA)
+            yield kernels.ensemble_mean(mlp(hidden), rel_y[:, rows], rel_x[:, cols], EPS_AREA)
 
     def _terms(self, rel_y: Tensor, rel_x: Tensor, pixels: PixelGrid) -> tuple[Tensor, Tensor]:
         """Return the first layer's terms of rows (sides, R, hidden) and columns (sides, C, hidden)."""

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
-from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
@@ -21,51 +18,24 @@ from liif_basicsr.errors import LIIFError, errors_in, suggest
 
 Class = TypeVar("Class", bound=type[nn.Module])
 
-
-class Registry(UserDict[str, type[nn.Module]]):
-    """Classes by name. Those of the package are found by their decorator and imported on first use.
-
-    Args:
-        files: glob pattern of the files in this folder that define them.
-        decorator: name of the function that registers them.
-        where: the block that names them in options, for messages.
-    """
-
-    def __init__(self, files: str, decorator: str, where: str) -> None:
-        super().__init__()
-        self.where = where
-        self.modules: dict[str, str] = {}
-        folder = Path(__file__).parent
-        for file in sorted(folder.glob(files)):
-            module = ".".join([__package__, *file.relative_to(folder).with_suffix("").parts])
-            names = re.findall(rf"^@{decorator}\nclass (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-            self.modules |= dict.fromkeys(names, module)
-        self.data |= dict.fromkeys(self.modules)  # type: ignore[arg-type]  # None: not imported yet
-
-    def __getitem__(self, name: str) -> type[nn.Module]:
-        if self.data[name] is None:
-            import_module(self.modules[name])  # its decorator sets the class
-        return self.data[name]
-
-    def register(self, cls: Class) -> Class:
-        """Add a class under its name; its constructor checks the arguments, because BasicSR passes them unchecked."""
-        self[cls.__name__] = cls
-        cls.__init__ = _checked(cls, self.where)
-        return cls
-
-
-ARCHS = Registry("*_arch.py", "register_arch", "network_g")
-ENCODERS = Registry("encoders/*.py", "register_encoder", "network_g: encoder")
+ARCHS: dict[str, type[nn.Module]] = {}
+ENCODERS: dict[str, type[nn.Module]] = {}
 
 
 def register_arch(cls: Class) -> Class:
     """Register a network under its class name, for `network_g: type`, `load` and BasicSR; check its arguments."""
-    return ARCHS.register(cls)
+    return _register(cls, ARCHS, "network_g")
 
 
 def register_encoder(cls: Class) -> Class:
     """Register an encoder under its class name, for `encoder: type`; check its arguments."""
-    return ENCODERS.register(cls)
+    return _register(cls, ENCODERS, "network_g: encoder")
+
+
+def _register(cls: Class, registry: dict[str, type[nn.Module]], where: str) -> Class:
+    registry[cls.__name__] = cls
+    cls.__init__ = _checked(cls, where)
+    return cls
 
 
 def _checked(cls: type[nn.Module], where: str) -> Callable[..., None]:

@@ -15,7 +15,7 @@ try:
 except ImportError:  # torch without CUDA does not install it
     triton = None
 
-# Rows of the output per program, and pixels.
+# Size of a program's part: rows of `gather_add_relu`'s output, and pixels of `ensemble_mean`'s.
 ROWS, PIXELS = 32, 256
 
 

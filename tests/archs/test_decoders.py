@@ -228,7 +228,6 @@ def test_tiling_is_an_argument(name):
     torch.testing.assert_close(net.render(lq, (50, 50)), whole, rtol=0, atol=3e-6)
 
 
-@pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
 def eager_without_mkldnn(graph, inputs):
     """Dynamo's eager backend. Inductor, the default, fails at operators of mkldnn whose weight is not a constant."""
     found = [str(node.target) for node in graph.graph.nodes if "mkldnn" in str(node.target)]

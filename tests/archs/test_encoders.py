@@ -1,15 +1,10 @@
 """Every encoder keeps the contract in `liif_basicsr.archs.encoders`."""
-from importlib import import_module
-from pkgutil import walk_packages
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from liif_basicsr import archs
 from liif_basicsr.archs.encoders import build_encoder, list_encoders
 from liif_basicsr.archs.liif_arch import LIIF
-from liif_basicsr.archs.registry import ARCHS, ENCODERS
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.memory import Tiling
 
@@ -224,10 +219,3 @@ def test_invalid_arguments(spec, says):
     with pytest.raises(LIIFError, match=says) as caught:
         build_encoder(spec)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("registry", [ARCHS, ENCODERS], ids=["networks", "encoders"])
-def test_registry_finds_every_registered_class(registry):
-    for module in walk_packages(archs.__path__, "liif_basicsr.archs."):
-        import_module(module.name)
-    assert {name: cls.__module__ for name, cls in registry.items()} == registry.modules

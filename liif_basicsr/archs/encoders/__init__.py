@@ -10,6 +10,12 @@ An encoder is a `torch.nn.Module` with
 - `forward(x)`: (B, num_in_ch, h, w) float, normalized to [-1, 1], to (B, out_channels, h, w), for any h and w; it does
   not modify `x`.
 """
+from importlib import import_module
+from pkgutil import iter_modules
+
 from liif_basicsr.archs.registry import build_encoder, check_encoder, list_encoders, register_encoder
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["build_encoder", "check_encoder", "list_encoders", "register_encoder"]
