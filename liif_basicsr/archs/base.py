@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.archs.ensemble import gather
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.rendering.coordinates import make_cell, make_coord
+from liif_basicsr.rendering.coordinates import corner_index, make_cell, make_coord
 from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
 from liif_basicsr.rendering.places import PixelGrid, Queries
 from liif_basicsr.rendering.renderer import EncodedImage
@@ -199,8 +198,9 @@ class ContinuousNetwork(nn.Module):
         if self.input_skip is None:
             return output * 0.5 + 0.5
         if self.input_skip == "nearest":
-            index, _, _ = Queries(coord, cell=coord, size=(lq.shape[-2], lq.shape[-1])).corners((0,))
-            return output * 0.5 + gather(lq.permute(0, 2, 3, 1), index[0, 0])
+            rows, cols = (corner_index(coord[..., k], lq.shape[k - 2], 0)[0] for k in (0, 1))
+            index = (rows * lq.shape[-1] + cols)[:, None].expand(-1, lq.shape[1], -1)
+            return output * 0.5 + lq.flatten(2).gather(2, index).mT
         exact = torch.promote_types(lq.dtype, torch.float32)  # in half precision coordinates would be off by pixels
         grid = coord[:, None].flip(-1).to(exact)
         skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -197,10 +197,11 @@ class SRNODecoder(Decoder):
         """
         folded: list[Linear] = []
         for layer in self.attention:
-            total, count = torch.zeros(()), 0
+            total: Any = 0
+            count = 0
             for prepared, block in places():
                 x = self.attend(self.lifted(prepared, block), folded)
-                total, count = total.to(x.device) + layer.key_values(x), count + x.shape[1]
+                total, count = total + layer.key_values(x), count + x.shape[1]
             folded.append(layer.fold(total / count))
         return folded
 

@@ -132,8 +132,8 @@ class EncodedImage:
             return
         y, x = pixels.y, pixels.x
         part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
-        # In half precision coordinates would be off by pixels.
         upscaled = bilinear if self.net.input_skip == "bilinear" else nearest
+        # In half precision coordinates would be off by pixels.
         skip = upscaled(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
         for ((i, j), block), base in zip(blocks, skip, strict=True):
             target[:, i, j] = base.add_(block, alpha=0.5)
