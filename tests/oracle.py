@@ -26,11 +26,11 @@ def mlp(x, layers):
     return x
 
 
-def ensemble(color, shape, point, local_ensemble=True):
-    """Average `color(i, j, rel)` over the features (i, j) around `point` (y, x) in a grid of `shape` (h, w)."""
+def corners_around(shape, point, local_ensemble=True):
+    """Return (i, j, relative coordinate, weight) of the features around `point` (y, x) in a grid of `shape` (h, w)."""
     h, w = shape
     shifts = [(a, b) for a in (-1, 1) for b in (-1, 1)] if local_ensemble else [(0, 0)]
-    colors, areas = [], []
+    features, areas = [], []
     for a, b in shifts:
         corner = np.array([point[0] + a / h, point[1] + b / w])
         if local_ensemble:
@@ -39,10 +39,15 @@ def ensemble(color, shape, point, local_ensemble=True):
         i = int(np.argmin(np.abs(centers(h) - corner[0])))
         j = int(np.argmin(np.abs(centers(w) - corner[1])))
         rel = (np.array(point) - [centers(h)[i], centers(w)[j]]) * [h, w]
-        colors.append(color(i, j, rel))
+        features.append((i, j, rel))
         areas.append(abs(rel[0] * rel[1]) + 1e-9)
     # Each corner is weighted by the area of the diagonally opposite corner (LIIF, equation 4).
-    return sum(corner * area for corner, area in zip(colors, areas[::-1], strict=True)) / sum(areas)
+    return [(*feature, area / sum(areas)) for feature, area in zip(features, areas[::-1], strict=True)]
+
+
+def ensemble(color, shape, point, local_ensemble=True):
+    """Average `color(i, j, rel)` over the features (i, j) around `point`."""
+    return sum(color(i, j, rel) * weight for i, j, rel, weight in corners_around(shape, point, local_ensemble))
 
 
 def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell_decode=True):
@@ -91,18 +96,6 @@ def lmliif_query(feat, latent, layers, point, cell, **switches):
     return ensemble(color, (h, w), point, on["local_ensemble"])
 
 
-def corners_around(shape, point):
-    """Return the indices, relative coordinates and weights of the four features around `point`."""
-    found = []
-
-    def remember(i, j, rel):
-        found.append(((i, j), rel))
-        return np.eye(4)[len(found) - 1]
-
-    weights = ensemble(remember, shape, point)
-    return [(index, rel, weight) for (index, rel), weight in zip(found, weights, strict=True)]
-
-
 def gelu(x):
     return np.array([v / 2 * (1 + math.erf(v / math.sqrt(2))) for v in x.ravel()]).reshape(x.shape)
 
@@ -123,8 +116,8 @@ def srno_decode(feat, lift, attention, project, points, cells):
     inputs = []
     for point, cell in zip(points, cells, strict=True):
         corners = corners_around((h, w), point)
-        rel = [r for _, rel, _ in corners for r in rel]
-        features = [feat[:, i, j] * weight for (i, j), _, weight in corners]
+        rel = [r for _, _, rel, _ in corners for r in rel]
+        features = [feat[:, i, j] * weight for i, j, _, weight in corners]
         inputs.append(np.concatenate([rel, *features, np.array(cell) * [h, w]]))
     x = np.stack(inputs) @ lift[0].T + lift[1]
     for heads, qkv, norm_k, norm_v, fc1, fc2 in attention:

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-# Maps features (C, h, w), point (y, x) and cell (height, width) to a color (3,), with the decoder's current parameters.
+# Maps features (C, h, w), points (Q, 2) and cells (Q, 2) to colors (Q, 3), with the decoder's current parameters.
 Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-# Maps features, points (Q, 2) and cells (Q, 2) to colors (Q, 3).
-PlainSet = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def each(plain: Plain) -> PlainSet:
-    """Return the plain form of a set of points, for a decoder whose points do not depend on each other."""
+def pointwise(plain: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Plain:
+    """Turn a function of one point (2,) and its cell (2,), which returns a color (3,), into a plain form."""
 
     def colors(feat: np.ndarray, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
         return np.stack([plain(feat, point, cell) for point, cell in zip(points, cells, strict=True)])
@@ -28,11 +26,6 @@ def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int, int], seed: int) -> None:
-    """Compare outputs; see `assert_outputs_of_sets_equal`."""
-    assert_outputs_of_sets_equal(decoder, each(plain), size, seed)
-
-
-def assert_outputs_of_sets_equal(decoder: torch.nn.Module, plain: PlainSet, size: tuple[int, int], seed: int) -> None:
     """Compare two random images of `size` (h, w) with one cell per query and with one cell for all queries."""
     torch.manual_seed(seed)
     feat, coord = torch.randn(2, 3, *size).double(), torch.rand(2, 5, 2).double() * 2 - 1
@@ -44,11 +37,6 @@ def assert_outputs_of_sets_equal(decoder: torch.nn.Module, plain: PlainSet, size
 
 
 def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
-    """Compare gradients; see `assert_gradients_of_sets_equal`."""
-    assert_gradients_of_sets_equal(decoder, each(plain))
-
-
-def assert_gradients_of_sets_equal(decoder: torch.nn.Module, plain: PlainSet) -> None:
     """Compare the gradients of a few entries of the features and of each parameter."""
     torch.manual_seed(0)
     feat = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_form import arrays, assert_gradients_equal, assert_outputs_equal
+from plain_form import arrays, assert_gradients_equal, assert_outputs_equal, pointwise
 
 from liif_basicsr.archs.base import Decoder
 from liif_basicsr.archs.lmliif_arch import LMLIIF, LMLIIFDecoder
@@ -50,19 +50,19 @@ def small_lmliif(**kwargs):
 @given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_outputs_equal_the_plain_form(switches, h, w, seed):
     decoder = small_decoder(switches)
-    assert_outputs_equal(decoder, plain_form(decoder, switches), (h, w), seed)
+    assert_outputs_equal(decoder, pointwise(plain_form(decoder, switches)), (h, w), seed)
 
 
 @pytest.mark.parametrize("latent_dims, depth", [((), 1), ((4, 6), 2)], ids=str)
 def test_other_depths_equal_the_plain_form(latent_dims, depth):
     decoder = small_decoder({}, latent_dims, depth)
-    assert_outputs_equal(decoder, plain_form(decoder, {}), (4, 3), 0)
+    assert_outputs_equal(decoder, pointwise(plain_form(decoder, {})), (4, 3), 0)
 
 
 @each_switch
 def test_gradients_equal_the_plain_form(switches):
     decoder = small_decoder(switches)
-    assert_gradients_equal(decoder, plain_form(decoder, switches))
+    assert_gradients_equal(decoder, pointwise(plain_form(decoder, switches)))
 
 
 @each_switch

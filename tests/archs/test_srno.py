@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_form import PlainSet, arrays, assert_gradients_of_sets_equal, assert_outputs_of_sets_equal
+from plain_form import Plain, arrays, assert_gradients_equal, assert_outputs_equal
 
 from liif_basicsr.archs.srno_arch import SRNO, SRNODecoder
 from liif_basicsr.errors import LIIFError
@@ -25,7 +25,7 @@ def small_decoder() -> SRNODecoder:
     return SRNODecoder(3, width=6, num_heads=2, hidden_dim=5).double()
 
 
-def plain_form(decoder: SRNODecoder) -> PlainSet:
+def plain_form(decoder: SRNODecoder) -> Plain:
     def plain(feat: np.ndarray, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
         attention = [
             (layer.num_heads, *(arrays(part) for part in (layer.qkv, layer.norm_k, layer.norm_v, layer.fc1, layer.fc2)))
@@ -53,12 +53,12 @@ def small_srno(**kwargs: Any) -> SRNO:
 @given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_outputs_equal_the_plain_form(h: int, w: int, seed: int) -> None:
     decoder = small_decoder()
-    assert_outputs_of_sets_equal(decoder, plain_form(decoder), (h, w), seed)
+    assert_outputs_equal(decoder, plain_form(decoder), (h, w), seed)
 
 
 def test_gradients_equal_the_plain_form() -> None:
     decoder = small_decoder()
-    assert_gradients_of_sets_equal(decoder, plain_form(decoder))
+    assert_gradients_equal(decoder, plain_form(decoder))
 
 
 def test_places_depend_on_each_other() -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_form import Plain, arrays, assert_gradients_equal, assert_outputs_equal
+from plain_form import arrays, assert_gradients_equal, assert_outputs_equal, pointwise
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.archs.thera_arch import Thera, TheraDecoder
@@ -28,7 +29,7 @@ def small_decoder(num_freq: int = 5) -> TheraDecoder:
     return decoder
 
 
-def plain_form(decoder: TheraDecoder) -> Plain:
+def plain_form(decoder: TheraDecoder) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     def plain(feat: np.ndarray, point: np.ndarray, cell: np.ndarray) -> np.ndarray:
         freq, kappa = decoder.freq.numpy(force=True), decoder.kappa.item()
         return oracle.thera_query(feat, arrays(decoder.hyper), freq, kappa, point, cell)
@@ -45,12 +46,12 @@ def small_thera(**kwargs: Any) -> Thera:
 @given(h=st.integers(1, 6), w=st.integers(1, 6), seed=st.integers(0, 2**31))
 def test_outputs_equal_the_plain_form(h: int, w: int, seed: int) -> None:
     decoder = small_decoder()
-    assert_outputs_equal(decoder, plain_form(decoder), (h, w), seed)
+    assert_outputs_equal(decoder, pointwise(plain_form(decoder)), (h, w), seed)
 
 
 def test_gradients_equal_the_plain_form() -> None:
     decoder = small_decoder()
-    assert_gradients_equal(decoder, plain_form(decoder))
+    assert_gradients_equal(decoder, pointwise(plain_form(decoder)))
 
 
 def test_a_pixel_is_the_gaussian_mean_of_its_footprint() -> None:
@@ -124,7 +125,7 @@ def test_nearest_skip_of_other_networks() -> None:
     ({"type": "SwinIR", "depths": [7, 6], "num_heads": [6, 6]}, 512, 5_851_115),
 ], ids=["air", "plus", "pro"])  # fmt: skip
 def test_sizes_of_the_paper(tail: dict[str, Any] | None, num_freq: int, count: int) -> None:
-    """The counts are those of the official code with EDSR-baseline."""
+    """The official code with EDSR-baseline has as many parameters."""
     net = build_network({"type": "Thera", "encoder": {"type": "EDSR"}, "tail": tail, "num_freq": num_freq})
     assert sum(p.numel() for p in net.parameters()) == count
     assert net.receptive_radius == (None if count == 5_851_115 else 34 + 16 * bool(tail))

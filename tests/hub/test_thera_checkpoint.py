@@ -50,7 +50,7 @@ def net() -> Any:
 
 @pytest.fixture
 def flax_and_optax(monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
-    """Classes that pickle like those of Flax and Optax."""
+    """Classes that pickle as Flax's and Optax's do."""
 
     class FrozenDict(dict[str, Any]):
         def __reduce__(self) -> Any:
