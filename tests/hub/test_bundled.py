@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 import liif_basicsr
-from liif_basicsr.hub import BUNDLED, checkpoint, find
+from liif_basicsr.hub import BUNDLED, WEIGHTS, checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
-    "liif-photo": "ac628b341a9f2e19697f0a988d18a413e541e4b52de8bbe730ce612084fecb1b",
-    "liif-fast": "4ca55770bb8203cd29dde3ee7fb287490d214cc67ce096f3d1378ce3a887a51d",
+    "liif-photo": "1fe0622e1a031cf44f05470158154d3ecfcb6d8f8db175e1d017f21bf68c88c1",
+    "liif-fast": "3ffe25fabb02bc893cfe17a21b6ccab87fde7dfe7c2132826ddc0518c1d087ef",
 }
 
 
@@ -33,7 +33,8 @@ def test_file_is_the_one_that_was_measured_and_small(name):
 ])
 def test_it_describes_its_network_and_its_training(name, parameters):
     data = checkpoint.read(find(name))
-    assert data["card"].startswith(f"# {name}\n") and data["license"] == BUNDLED[name].license
+    assert data["card"] == (WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
+    assert data["license"] == BUNDLED[name].license
     assert sum(p.numel() for p in liif_basicsr.load(name).parameters()) == parameters
 
 
