@@ -135,6 +135,8 @@ def test_sizes_of_the_paper(tail: dict[str, Any] | None, num_freq: int, count: i
 def test_swinir_as_tail_sees_the_features() -> None:
     tail = {"type": "SwinIR", "img_size": 16, "window_size": 4, "embed_dim": 12, "depths": [2], "num_heads": [2]}
     net, lq, size = small_thera(tail=tail), torch.rand(1, 3, 9, 7), (20, 17)
+    activations = [module for module in net.decoder.tail.modules() if isinstance(module, torch.nn.GELU)]
+    assert activations and all(module.approximate == "tanh" for module in activations)  # as in Flax
     seen: list[torch.Tensor] = []
     net.decoder.tail.arch.conv_first.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():

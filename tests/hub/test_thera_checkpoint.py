@@ -13,38 +13,78 @@ import pytest
 import torch
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.archs.encoders.convnext import Pointwise
+from liif_basicsr.archs.encoders.edsr import EDSR
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
-from liif_basicsr.hub.thera import MEAN
+from liif_basicsr.hub.thera import MEAN, from_flax
+
+
+def conv(layer: torch.nn.Conv2d) -> dict[str, np.ndarray]:
+    tree = {"kernel": layer.weight.permute(2, 3, 1, 0).numpy(force=True)}
+    return tree if layer.bias is None else {**tree, "bias": layer.bias.numpy(force=True)}
+
+
+def conv_1x1(layer: torch.nn.Linear) -> dict[str, np.ndarray]:
+    return {"kernel": layer.weight.T[None, None].numpy(force=True), "bias": layer.bias.numpy(force=True)}
+
+
+def norm(layer: torch.nn.LayerNorm) -> dict[str, np.ndarray]:
+    return {"scale": layer.weight.numpy(force=True), "bias": layer.bias.numpy(force=True)}
+
+
+def edsr_tree(encoder: Any) -> dict[str, Any]:
+    blocks = [{"layers_0": conv(block.conv1), "layers_2": conv(block.conv2)} for block in encoder.body]
+    body = {f"layers_{k}": {"body": block} for k, block in enumerate(blocks)}
+    return {
+        "head": {"layers_0": conv(encoder.conv_first)},
+        "body": {**body, f"layers_{len(body)}": conv(encoder.conv_after_body)},
+    }
+
+
+def rdn_tree(encoder: Any) -> dict[str, Any]:
+    convs = (encoder.conv_first, encoder.conv_second, encoder.global_fusion, encoder.conv_after_body)
+    tree: dict[str, Any] = {f"Conv_{k}": conv(layer) for k, layer in enumerate(convs)}
+    for k, block in enumerate(encoder.body):
+        dense = {f"RDB_Conv_{n}": {"Conv_0": conv(layer)} for n, layer in enumerate(block.convs)}
+        tree[f"RDB_{k}"] = {**dense, "Conv_0": conv(block.local_fusion)}
+    return tree
+
+
+def convnext_tree(tail: Any) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for k, layer in enumerate(tail.layers):
+        if isinstance(layer, Pointwise):
+            tree[f"layers_{k}"] = {"LayerNorm_0": norm(layer.norm), "Conv_0": conv_1x1(layer.linear)}
+        else:
+            tree[f"layers_{k}"] = {"residual": {
+                "layers_0": conv(layer.depthwise), "layers_1": norm(layer.expand.norm),
+                "layers_2": conv_1x1(layer.expand.linear), "layers_4": conv_1x1(layer.contract),
+            }}  # fmt: skip
+    return tree
 
 
 def flax_tree(net: Any) -> dict[str, Any]:
-    """Return the parameters of a Thera Air with the names and layout of the official code."""
-    n = net.decoder.num_freq
-
-    def conv(layer: torch.nn.Conv2d) -> dict[str, np.ndarray]:
-        return {"kernel": layer.weight.permute(2, 3, 1, 0).numpy(force=True), "bias": layer.bias.numpy(force=True)}
-
-    body: dict[str, Any] = {
-        f"layers_{k}": {"body": {"layers_0": conv(block.conv1), "layers_2": conv(block.conv2)}}
-        for k, block in enumerate(net.encoder.body)
-    }
-    body["layers_16"] = conv(net.encoder.conv_after_body)
+    """Return the parameters of a Thera Air or Plus with the names and layout of the official code."""
+    n, tree = net.decoder.num_freq, edsr_tree if isinstance(net.encoder, EDSR) else rdn_tree
     weight, bias = net.decoder.hyper.weight.numpy(force=True), net.decoder.hyper.bias.numpy(force=True)
     # Amplitudes (num_freq, 3) come first there.
     order = [n + d * n + k for k in range(n) for d in range(3)] + list(range(n))
     return {
         "components": net.decoder.freq.numpy(force=True), "k": net.decoder.kappa.numpy(force=True),
-        "encoder": {"head": {"layers_0": conv(net.encoder.conv_first)}, "body": body},
-        "out_conv": {"kernel": weight[order].T[None, None], "bias": bias[order]},
+        "encoder": tree(net.encoder), "out_conv": {"kernel": weight[order].T[None, None], "bias": bias[order]},
+        **({} if net.decoder.tail is None else {"refine": convnext_tree(net.decoder.tail)}),
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def net() -> Any:
+def thera(encoder: str, **kwargs: Any) -> Any:
     torch.manual_seed(0)
-    net = build_network({"type": "Thera", "encoder": {"type": "EDSR"}, "num_freq": 32, "mean": MEAN}).eval()
+    net = build_network({"type": "Thera", "encoder": {"type": encoder}, "mean": MEAN, **kwargs}).eval()
     torch.nn.init.normal_(net.decoder.hyper.bias)
+    for module in net.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            torch.nn.init.normal_(module.weight)
+            torch.nn.init.normal_(module.bias)
     return net
 
 
@@ -70,9 +110,9 @@ def flax_and_optax(monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
 
 
 def test_official_checkpoint_loads_without_flax(
-    net: Any, tmp_path: Path, flax_and_optax: dict[str, type], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, flax_and_optax: dict[str, type], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "thera-edsr-air.pkl"
+    net, path = thera("EDSR"), tmp_path / "thera-edsr-air.pkl"
     model = flax_and_optax["FrozenDict"]({"params": flax_tree(net)})
     state = flax_and_optax["ScaleByAdamState"]([np.zeros(3)])
     path.write_bytes(pickle.dumps({"model": model, "optimizer": state, "backbone": "edsr-baseline", "size": "air"}))
@@ -80,6 +120,14 @@ def test_official_checkpoint_loads_without_flax(
     loaded, lq = checkpoint.load(path), torch.rand(1, 3, 5, 6)
     assert torch.equal(loaded.render(lq, (11, 13)), net.render(lq, (11, 13)))
     assert loaded.encoder.out_channels == 64 and loaded.decoder.num_freq == 32
+
+
+def test_parameters_of_thera_plus_with_rdn() -> None:
+    net = thera("RDN", tail={"type": "ConvNeXt"}, num_freq=512)
+    converted, own = from_flax(flax_tree(net)), net.state_dict()
+    assert converted["network_g"]["encoder"] == {"type": "RDN"} and converted["network_g"]["num_freq"] == 512
+    assert converted["params"].keys() == own.keys()
+    assert all(torch.equal(value, own[key]) for key, value in converted["params"].items())
 
 
 class Code:
