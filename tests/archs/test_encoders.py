@@ -113,6 +113,17 @@ def test_rrdbnet_equals_basicsrs_trunk_with_its_parameters():
         torch.testing.assert_close(ours(x), theirs(x))
 
 
+def test_convnext_block_equals_its_formula():
+    block = build_encoder({"type": "ConvNeXt", "dims": [6]}, 6).double().layers[0]
+    x = 0.01 * torch.randn(1, 6, 5, 4, dtype=torch.float64)  # so small that the norm's epsilon matters
+    y = F.conv2d(x, block.depthwise.weight, padding=1, groups=6).movedim(1, -1)
+    y = (y - y.mean(-1, keepdim=True)) / (y.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()
+    hidden = y @ block.expand.linear.weight.T + block.expand.linear.bias
+    hidden = hidden / 2 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (hidden + 0.044715 * hidden**3)))
+    y = hidden @ block.contract.weight.T + block.contract.bias
+    torch.testing.assert_close(block(x), x + y.movedim(-1, 1))
+
+
 @pytest.mark.parametrize("spec, official", [
     ({"type": "RDN"}, {"conv_first.weight": "SFENet1.weight", "body.3.convs.2.bias": "RDBs.3.convs.2.conv.0.bias",
                        "body.0.local_fusion.bias": "RDBs.0.LFF.bias", "global_fusion.bias": "GFF.0.bias",
