@@ -1,8 +1,10 @@
 """Multiply-adds agree with the shapes of the layers."""
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from liif_basicsr.archs import build_network
-from liif_basicsr.evaluation.cost import multiply_adds
+from liif_basicsr.evaluation.cost import _fused_operators, multiply_adds
 
 ENCODER = {"type": "EDSR", "num_feat": 8, "num_block": 2}
 ENCODER_COST = 9 * (3 * 8 + 5 * 8 * 8)
@@ -24,3 +26,9 @@ def test_continuous_shuffle_costs_its_layers():
     forms = (24 / 4 + 3) * (64 + 1.5 * 8) + (3 / 4 + 3) * (64 + 1.5)
     functions = 2 * 2 * 256 * (2 * 64 + 64 * 64 + 64 * 8) / 256**2  # of two features, at each row and column
     assert multiply_adds(net, (4, 4)) == pytest.approx(low / 16 + forms + functions, rel=0.03)
+
+
+def test_cudas_fused_linear_layer_is_counted():
+    with FlopCounterMode(display=False, custom_mapping=_fused_operators()) as counter:
+        torch._addmm_activation(torch.zeros(5), torch.zeros(7, 3), torch.zeros(3, 5))
+    assert counter.get_total_flops() == 2 * 7 * 3 * 5
