@@ -114,7 +114,7 @@ class LIIFDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: terms of one axis are added per row or column, and the MLP runs on fused kernels."""
         grid = prepared[0].permute(1, 2, 0)
-        if grid.is_cuda:
+        if grid.device.type != "cpu":
             from liif_basicsr.rendering import gpu_kernels  # imports Triton, which takes 0.1 s
 
             if gpu_kernels.can_launch(grid):
