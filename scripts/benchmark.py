@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from benchmarking.cases import HIGH, LOW, NETWORK
+from benchmarking.cases import HIGH, LARGE_HIGH, LARGE_LOW, LOW, NETWORK
 from benchmarking.data import measure_data, measure_validation
 from benchmarking.decoders import measure_decoders, measure_fast
 from benchmarking.memory import peak_memory
@@ -61,35 +61,37 @@ def measure_products(runs: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def measure_render(net: Any, theirs: Any, runs: int) -> None:
+def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int, int], runs: int) -> None:
     """Time whole images, and compare the decoder's rate with the fastest matrix product."""
-    lq = torch.rand(1, 3, *LOW)
-    base = (lambda: official_render(theirs, lq, HIGH)) if theirs else None
+    lq = torch.rand(1, 3, *low)
+    base = (lambda: official_render(theirs, lq, high)) if theirs else None
     rates = measure_products(runs)
     encoder = {}
     for precision in precisions():
         with autocast(torch.get_default_device(), precision):
             encoder[precision] = statistics.median(seconds(lambda: net.encode(lq)) for _ in range(2 * runs))
-            own = row(f"render {LOW[0]}x{LOW[1]} to {HIGH[0]}x{HIGH[1]}, {precision}", base,
-                      lambda: net.render(lq, HIGH), runs)
-        exact = 4 * 3 * 256 * 256 * 2 * HIGH[0] * HIGH[1] / 1e9  # 4 corners, 3 layers
+            own = row(f"render {low[1]}x{low[0]} to {high[1]}x{high[0]}, {precision}", base,
+                      lambda: net.render(lq, high), runs)
+        exact = 4 * 3 * 256 * 256 * 2 * high[0] * high[1] / 1e9  # 4 corners, 3 layers
         rate = exact / (own - encoder[precision])
         print(f"| the MLP's three 256-wide layers, {precision} | {rate:.0f} GFLOP/s | {rate / rates[precision]:.0%} of "
               f"the fastest 256-wide matrix product, {rates[precision]:.0f} GFLOP/s | |")
     if theirs:
-        difference = (net.render(lq, HIGH) - official_render(theirs, lq, HIGH)).abs().max()
+        difference = (net.render(lq, high) - official_render(theirs, lq, high)).abs().max()
         print(f"| largest difference, float32 | {difference:.1e} | | |")
 
 
-def measure_training(net: Any, theirs: Any, runs: int) -> None:
-    """Time one step of Adam on 4 x 48 x 48 with 2304 queries each, encoder included."""
+def measure_training(net: Any, theirs: Any, batch: int, runs: int) -> None:
+    """Time one step of Adam on `batch` x 48 x 48 with 2304 queries each, encoder included; on a GPU also compiled."""
     generator = torch.Generator(torch.get_default_device()).manual_seed(0)
-    lq = torch.rand(4, 3, 48, 48, generator=generator)
-    coord = torch.rand(4, 2304, 2, generator=generator) * 2 - 1
-    cell, gt = torch.full((4, 1, 2), 2 / 120), torch.rand(4, 2304, 3, generator=generator)
+    lq = torch.rand(batch, 3, 48, 48, generator=generator)
+    coord = torch.rand(batch, 2304, 2, generator=generator) * 2 - 1
+    cell, gt = torch.full((batch, 1, 2), 2 / 120), torch.rand(batch, 2304, 3, generator=generator)
+    on_gpu = torch.get_default_device().type == "cuda"
 
     def step(network: Any, forward: Callable[[], torch.Tensor], precision: str) -> Callable[[], None]:
-        optimizer = torch.optim.Adam(network.parameters(), 1e-4)
+        fused = on_gpu and network is net
+        optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=fused)
 
         def run() -> None:
             optimizer.zero_grad()
@@ -105,7 +107,11 @@ def measure_training(net: Any, theirs: Any, runs: int) -> None:
 
     base = step(theirs.train(), official, "float32") if theirs else None
     for precision in precisions():
-        row(f"training step, {precision}", base, step(net.train(), lambda: net(lq, coord, cell), precision), runs)
+        name = f"training step of {batch} x 48x48, {precision}"
+        row(name, base, step(net.train(), lambda: net(lq, coord, cell), precision), runs)
+        if on_gpu:
+            compiled = torch.compile(net.query, fullgraph=True)
+            row(f"{name}, compiled", base, step(net, lambda: compiled(lq, coord, cell), precision), runs)
 
 
 def measure_memory() -> None:
@@ -167,9 +173,11 @@ def measure(args: argparse.Namespace) -> None:
     if "bfloat16" not in precisions():
         print("bfloat16 is skipped: this processor lacks instructions for it")
     print("\n| | ours | speedup over the official code in float32 | range |\n|---|---|---|---|")
-    measure_render(net, theirs, args.runs)
+    measure_render(net, theirs, LOW, HIGH, args.runs)
+    if args.device == "cuda":
+        measure_render(net, theirs, LARGE_LOW, LARGE_HIGH, args.runs)
     measure_fast(theirs, args.runs)
-    measure_training(net, theirs, args.runs)
+    measure_training(net, theirs, 16 if args.device == "cuda" else 4, args.runs)
     if args.device == "cpu":
         measure_data(args.official, args.runs)
         measure_validation(NETWORK)
