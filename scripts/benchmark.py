@@ -111,7 +111,7 @@ def measure_training(net: Any, theirs: Any, batch: int, runs: int) -> None:
         row(name, base, step(net.train(), lambda: net(lq, coord, cell), precision), runs)
         if on_gpu:
             compiled = torch.compile(net.query, fullgraph=True)
-            row(f"{name}, compiled", base, step(net, lambda: compiled(lq, coord, cell), precision), runs)
+            row(f"{name}, compiled", base, step(net, lambda net=compiled: net(lq, coord, cell), precision), runs)
 
 
 def measure_memory() -> None:

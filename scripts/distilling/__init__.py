@@ -1,0 +1,1 @@
+"""Parts of distill_on_gpu.py."""

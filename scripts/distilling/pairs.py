@@ -1,0 +1,140 @@
+"""A pool of training pairs in device memory, to which a teacher adds."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from distilling.photographs import CROP, Photographs, draw_scales, reduce
+from liif_basicsr.devices import autocast, exact_float32
+from liif_basicsr.models.self_ensemble import SelfEnsemble
+
+
+class Shape(NamedTuple):
+    """The shape of the pairs of a pool.
+
+    lq_size: rows and columns of the low-resolution image.
+    window: rows and columns of the part of the high-resolution image that is trained on.
+    low, high: the range of scales. `lq_size` * `high` must not exceed `CROP`.
+    marks: scales that are drawn more often.
+    """
+
+    lq_size: int
+    window: int
+    low: float
+    high: float
+    marks: tuple[float, ...]
+
+
+class Batch(NamedTuple):
+    """Pairs: images in [0, 1], and where their windows lie.
+
+    lq: (B, 3, h, h).
+    rows, cols: (B, P) coordinates of the window's pixels, in [-1, 1].
+    cell: (B, 1), the size of a pixel along both axes.
+    teacher, gt: (B, 3, P, P).
+    """
+
+    lq: Tensor
+    rows: Tensor
+    cols: Tensor
+    cell: Tensor
+    teacher: Tensor
+    gt: Tensor
+
+
+class Pairs:
+    """Low-resolution images with a window of the original and of the teacher's output, at arbitrary scales.
+
+    The newest pairs replace the oldest.
+
+    Args:
+        shape: see `Shape`.
+        capacity: pairs to keep.
+        photographs: where crops come from. A crop is reduced by up to 2 before its low-resolution image is made.
+        teacher: a network that is called with (lq, coord, cell); its eight-fold self-ensemble is imitated.
+    """
+
+    def __init__(self, shape: Shape, capacity: int, photographs: Photographs, teacher: nn.Module) -> None:
+        self.shape, self.capacity, self.photographs = shape, capacity, photographs
+        self.teacher = SelfEnsemble(teacher, 8)
+        self.device = photographs.pixels.device
+        h, p = shape.lq_size, shape.window
+        self.lq = self._empty(3, h, h, dtype=torch.uint8)
+        self.gt = self._empty(3, p, p, dtype=torch.uint8)
+        self.answers = self._empty(3, p, p, dtype=torch.float16)
+        self.corner, self.size = self._empty(2), self._empty()
+        self.made = 0
+        self.filled = torch.zeros((), device=self.device)  # read by a CUDA graph
+
+    def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(self.capacity, *shape, dtype=dtype, device=self.device)
+
+    @torch.no_grad()
+    def add(self, count: int) -> None:
+        """Draw pairs and let the teacher answer."""
+        lq, gt, corner, size = self._draw(count)
+        rows, cols, cell = self._places(corner, size)
+        grid = torch.stack((rows[:, :, None].expand(-1, -1, self.shape.window),
+                            cols[:, None].expand(-1, self.shape.window, -1)), dim=-1)  # fmt: skip
+        precision = "float16" if self.device.type == "cuda" else "float32"
+        with autocast(self.device, precision):
+            output = self.teacher(lq / 255, grid.flatten(1, 2), cell[..., None].expand(-1, 1, 2))
+        answers = output.mT.unflatten(2, (self.shape.window, self.shape.window))
+        start = min(self.made % self.capacity, self.capacity - count)
+        kept = self.lq, self.gt, self.answers, self.corner, self.size
+        for old, new in zip(kept, (lq, gt, answers, corner, size), strict=True):
+            old[start : start + count] = new
+        self.made += count
+        self.filled.fill_(min(self.made, self.capacity))
+
+    def _draw(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return low-resolution images, windows, their upper left corners, and the sizes of the whole images."""
+        lq_size, window, low, high, marks = self.shape
+        largest = round(high * lq_size)
+        size = (draw_scales(count, low, high, marks, self.device) * lq_size).round().clamp(window, largest)
+        more, reduced, *place = torch.rand(4, count, device=self.device)
+        factor = 1 + ((CROP / size).clamp(max=2) - 1) * more * (reduced < 0.7)
+        crop_size = (size * factor).round().clamp(max=CROP)
+        with exact_float32(self.device):
+            image = reduce(self.photographs.crop(crop_size), crop_size, size, largest)
+            lq = reduce(image, size, torch.full_like(size, lq_size), lq_size)
+        corner = (torch.stack(place, dim=1) * (size[:, None] - window + 1)).floor()
+        rows, cols = (corner[:, k, None].long() + torch.arange(window, device=self.device) for k in (0, 1))
+        index = torch.arange(count, device=self.device)[:, None, None]
+        gt = image.permute(0, 2, 3, 1)[index, rows[:, :, None], cols[:, None]].permute(0, 3, 1, 2)
+        return lq, gt, corner, size
+
+    def _places(self, corner: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the coordinates of a window's rows and columns, (B, P) each, and its cell (B, 1)."""
+        cell = 2 / size[:, None]
+        i = torch.arange(self.shape.window, device=self.device) + 0.5
+        rows, cols = ((corner[:, k, None] + i) * cell - 1 for k in (0, 1))
+        return rows, cols, cell
+
+    def sample(self, count: int) -> Batch:
+        """Draw a batch, with random flips and transpositions."""
+        batch = self._at((torch.rand(count, device=self.device) * self.filled).long())
+        flip_y, flip_x, transpose = torch.rand(3, count, device=self.device) < 0.5
+
+        def oriented(image: Tensor) -> Tensor:
+            flip_y_, flip_x_, transpose_ = (flag[:, None, None, None] for flag in (flip_y, flip_x, transpose))
+            image = torch.where(flip_y_, image.flip(2), image)
+            image = torch.where(flip_x_, image.flip(3), image)
+            return torch.where(transpose_, image.mT, image)
+
+        rows = torch.where(flip_y[:, None], -batch.rows.flip(1), batch.rows)
+        cols = torch.where(flip_x[:, None], -batch.cols.flip(1), batch.cols)
+        rows, cols = (torch.where(transpose[:, None], b, a) for a, b in ((rows, cols), (cols, rows)))
+        return Batch(oriented(batch.lq), rows, cols, batch.cell, oriented(batch.teacher), oriented(batch.gt))
+
+    def _at(self, index: Tensor) -> Batch:
+        places = self._places(self.corner[index], self.size[index])
+        return Batch(self.lq[index].float() / 255, *places, self.answers[index].float(), self.gt[index].float() / 255)
+
+    def take(self) -> Batch:
+        """Remove all pairs and return them."""
+        batch = self._at(torch.arange(self.made, device=self.device))
+        self.made = 0
+        return batch

@@ -1,0 +1,91 @@
+"""Photographs whose pixels lie in device memory, and crops of them."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.images.formats import SUFFIXES
+from liif_basicsr.images.reading import read_srgb
+from liif_basicsr.rendering.cubic import cubic
+
+CROP = 320  # pixels; the photographs of BSDS are 321 high
+
+
+class Photographs:
+    """8-bit RGB photographs in device memory.
+
+    Args:
+        folder: with images that are at least 320 pixels wide and high; smaller ones are left out.
+        device: where the pixels are kept.
+
+    Raises:
+        LIIFError: the folder has no such image, or an image cannot be read.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        files = sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
+        with ThreadPoolExecutor() as pool:
+            images = [image for image in pool.map(lambda file: np.asarray(read_srgb(file)), files)
+                      if min(image.shape[:2]) >= CROP]  # fmt: skip
+        if not images:
+            raise LIIFError(f"{folder}: has no image of at least {CROP}x{CROP} pixels; name a folder of photographs")
+        self.height, self.width = (torch.tensor([image.shape[d] for image in images], device=device) for d in (0, 1))
+        self.first = (self.height * self.width).cumsum(0) - self.height * self.width
+        self.pixels = torch.from_numpy(np.concatenate([image.reshape(-1, 3) for image in images])).to(device)
+
+    def __len__(self) -> int:
+        return len(self.height)
+
+    def crop(self, size: Tensor) -> Tensor:
+        """Draw crops, each pixel of the collection with equal chance.
+
+        Args:
+            size: (B,) in pixels, at most `CROP`.
+
+        Returns:
+            (B, 3, CROP, CROP) float32 in [0, 255]. Only the first `size` rows and columns are used.
+        """
+        chance = torch.rand(2, len(size), device=size.device)
+        k = torch.multinomial((self.height * self.width).float(), len(size), replacement=True)
+        height, width = self.height[k], self.width[k]
+        top, left = ((n - size + 1) * u for n, u in zip((height, width), chance, strict=True))
+        i = torch.arange(CROP, device=size.device)
+        rows = torch.minimum(top.long()[:, None] + i, (height - 1)[:, None])
+        cols = torch.minimum(left.long()[:, None] + i, (width - 1)[:, None])
+        index = self.first[k][:, None, None] + rows[:, :, None] * width[:, None, None] + cols[:, None]
+        return self.pixels[index].permute(0, 3, 1, 2).float()
+
+
+def reduce(image: Tensor, size: Tensor, new_size: Tensor, length: int) -> Tensor:
+    """Reduce square images of several sizes with Pillow's bicubic filter, rounded to 8 bits along each axis as there.
+
+    Args:
+        image: (B, C, N, N) in [0, 255], of which the first `size` rows and columns are used.
+        size, new_size: (B,) in pixels, with `new_size` at most `size`.
+        length: rows and columns of the output, of which the first `new_size` are valid.
+
+    Returns:
+        (B, C, length, length) float32 in [0, 255], integers.
+    """
+    stretch = (size / new_size)[:, None]
+    center = (torch.arange(length, device=image.device) + 0.5) * stretch - 0.5
+    i = torch.arange(image.shape[-1], device=image.device)
+    weight = cubic((center[..., None] - i) / stretch[..., None]) * (i < size[:, None, None])
+    weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[:, None]
+    rows = (image @ weight.mT).round().clamp(0, 255)
+    return (weight @ rows).round().clamp(0, 255)
+
+
+def draw_scales(count: int, low: float, high: float, marks: Iterable[float], device: torch.device) -> Tensor:
+    """Draw (count,) scales: three of ten at a mark, three within 1/4 of one, the others evenly from low to high."""
+    chosen, near, even, shift = torch.rand(4, count, device=device)
+    mark = torch.tensor(list(marks), device=device)
+    mark = mark[(near * len(mark)).long()]
+    beside = (mark + (shift - 0.5) / 2).clamp(low, high)
+    return torch.where(chosen < 0.3, mark, torch.where(chosen < 0.6, beside, low + (high - low) * even))

@@ -1,0 +1,45 @@
+"""ContinuousShuffleSR in square windows, for training: by dense products instead of single queries."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distilling.pairs import Batch
+
+
+def decode_window(net: Any, batch: Batch) -> Tensor:
+    """Return what `net.query` returns for the pixels of a batch's windows, as images (B, 3, P, P) float32.
+
+    A window has few rows and columns of features, so that products with zeros cost less than gathering coefficients for
+    each pixel.
+
+    Args:
+        net: a ContinuousShuffleSR with `input_skip: bilinear`.
+        batch: the images and places.
+    """
+    decoder, features = net.decoder, batch.lq.shape[-1]
+    r, d, p = decoder.num_basis, decoder.num_out_ch, batch.rows.shape[1]
+    grid = F.pad(decoder.prepare(net.encode(batch.lq)), (1, 1, 1, 1), mode="replicate")
+    grid = grid.unflatten(1, (r, d, r)).permute(0, 4, 1, 2, 5, 3)  # (B, h + 2, R, D, w + 2, R)
+    along_y = axis_weights(decoder.basis_y, batch.rows, batch.cell, features).to(grid.dtype)
+    along_x = axis_weights(decoder.basis_x, batch.cols, batch.cell, features).to(grid.dtype)
+    strips = along_y @ grid.flatten(3).flatten(1, 2)
+    output = (strips.view(len(grid), p * d, -1) @ along_x.mT).view(-1, p, d, p).transpose(1, 2).float()
+    places = torch.stack(
+        (batch.cols[:, None].expand(-1, p, -1), batch.rows[:, :, None].expand(-1, -1, p)), dim=-1
+    )
+    skip = F.grid_sample(batch.lq, places, mode="bilinear", padding_mode="border", align_corners=False)
+    return output * 0.5 + skip  # the decoder's output is in [-1, 1]
+
+
+def axis_weights(basis: nn.Module, coord: Tensor, cell: Tensor, features: int) -> Tensor:
+    """Return the weights (B, P, (features + 2) * R) of a row of features with a border, at coordinates (B, P)."""
+    position = (coord + 1) * (features / 2) - 0.5
+    lower = position.floor()
+    weight = basis(position - lower, cell * features)  # (B, P, 2, R)
+    index = torch.arange(features + 2, device=coord.device)
+    at = [((lower + 1 + k)[..., None] == index)[..., None] for k in (0, 1)]
+    return (at[0] * weight[:, :, 0, None] + at[1] * weight[:, :, 1, None]).flatten(2)

@@ -1,0 +1,132 @@
+"""scripts/distill_on_gpu.py: pairs in memory, windows, growing, and a training of a few steps."""
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+from torch import nn
+
+from liif_basicsr import load
+from liif_basicsr.archs import build_network
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.rendering.coordinates import make_cell, make_coord
+
+STUDENT = {"type": "ContinuousShuffleSR", "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}, "num_feat": 16}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    module = importlib.import_module("distill_on_gpu")
+    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "SHAPES", [module.Shape(8, 10, 1.25, 4, (2,)), module.Shape(6, 12, 4, 8, (8,))])
+    return module
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k, size in enumerate([(330, 340), (320, 360), (300, 400)]):  # the last is too small
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / f"{k}.png")
+    return folder
+
+
+class Bilinear(nn.Module):
+    """A teacher that returns its input, bilinearly interpolated."""
+
+    def forward(self, lq: torch.Tensor, coord: torch.Tensor, cell: torch.Tensor) -> torch.Tensor:
+        picked = nn.functional.grid_sample(lq, coord.flip(-1)[:, None], "bilinear", "border", align_corners=False)
+        return picked[:, :, 0].mT
+
+
+def test_reduced_images_equal_pillows(script: ModuleType, photographs: Path) -> None:
+    pairs = sys.modules["distilling.pairs"]
+    pixels = np.asarray(Image.open(photographs / "0.png"))[:320, :320]
+    image = torch.zeros(2, 3, 320, 320)
+    image[0] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    image[1, :, :200, :200] = image[0, :, :200, :200]
+    found = pairs.reduce(image, torch.tensor([320.0, 200.0]), torch.tensor([77.0, 131.0]), 140)
+    for one, size, new in ((found[0], 320, 77), (found[1], 200, 131)):
+        expected = Image.fromarray(pixels[:size, :size]).resize((new, new), Image.Resampling.BICUBIC)
+        difference = one[:, :new, :new] - torch.from_numpy(np.array(expected)).permute(2, 0, 1)
+        assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(8, 10, 1.25, 4, (2,)), (6, 12, 4, 8, (8,))])
+def test_windows_lie_where_the_coordinates_say(
+    script: ModuleType, photographs: Path, shape: tuple[Any, ...]
+) -> None:
+    torch.manual_seed(0)
+    pool = script.Pairs(script.Shape(*shape), 40, script.Photographs(photographs, CPU), Bilinear())
+    for _ in range(5):
+        pool.add(16)  # the newest replace the oldest
+    assert pool.made == 80 and pool.filled == 40
+    batch = pool.sample(30)
+    size = (2 / batch.cell).round()
+    for name, places in (("rows", batch.rows), ("cols", batch.cols)):
+        index = (places + 1) / batch.cell - 0.5
+        assert (index - index.round()).abs().max() < 1e-3, name
+        assert index.min() > -0.5 and (index < size).all()
+        assert (places.diff(dim=1).abs() - batch.cell).abs().max() < 1e-5
+    p = shape[1]
+    coord = torch.stack((batch.rows[:, :, None].expand(-1, -1, p), batch.cols[:, None].expand(-1, p, -1)), -1)
+    expected = Bilinear()(batch.lq, coord.flatten(1, 2), batch.cell).mT.unflatten(2, batch.gt.shape[2:])
+    torch.testing.assert_close(batch.teacher, expected, rtol=0, atol=1e-3)  # float16, and any orientation
+
+
+def test_windows_are_decoded_as_by_queries(script: ModuleType) -> None:
+    torch.manual_seed(0)
+    net = build_network(STUDENT)
+    nn.init.normal_(net.decoder.conv_last.weight)
+    lq, size, top, left, p = torch.rand(1, 3, 7, 7), (23, 23), 3, 9, 12
+    coord = make_coord(size).view(*size, 2)[top : top + p, left : left + p]
+    batch = sys.modules["distilling.pairs"].Batch(
+        lq, coord[:, 0, 0][None], coord[0, :, 1][None], torch.tensor([[2 / 23]]), lq, lq
+    )
+    expected = net.query(lq, coord.reshape(1, -1, 2), make_cell(size)[None, None])[0].T.view(1, 3, p, p)
+    torch.testing.assert_close(script.decode_window(net, batch), expected, rtol=0, atol=2e-5)
+
+
+def test_added_blocks_do_not_change_the_output(script: ModuleType) -> None:
+    torch.manual_seed(0)
+    net = build_network(STUDENT)
+    block, params = script.grown(STUDENT, net.state_dict(), 3, 5)
+    larger = build_network(block)
+    larger.load_state_dict(params)
+    assert len(larger.encoder.body) == 3 and len(larger.decoder.body) == 5
+    lq = torch.rand(1, 3, 6, 5)
+    torch.testing.assert_close(larger.render(lq, (13, 17)), net.render(lq, (13, 17)))
+    with pytest.raises(script.LIIFError, match="more blocks or layers than asked for"):
+        script.grown(block, params, 2, 5)
+
+
+def test_training_goes_through_its_stages_and_saves_the_network(
+    script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    checkpoint.save(tmp_path / "start.pth", {"network_g": STUDENT, "params": build_network(STUDENT).state_dict()})
+    words = [photographs, tmp_path / "out.pth", "--start", tmp_path / "start.pth", "--teacher", tmp_path / "start.pth",
+             "--blocks", "2", "--layers", "3", "--device", "cpu", "--minutes", "0.02", "--held", "1"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["distill_on_gpu.py", *map(str, words)])
+    assert script.main() == 0
+    assert capfd.readouterr().out.count("stage") == 3
+    assert len(load(tmp_path / "out.pth").encoder.body) == 2
+
+
+def test_folder_without_large_images_is_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["distill_on_gpu.py", str(tmp_path), str(tmp_path / "out.pth"), "--device", "cpu"])
+    assert script.main() == 1
+    assert "has no image of at least 320x320 pixels" in capsys.readouterr().err
