@@ -182,15 +182,15 @@ def distill(args: argparse.Namespace) -> None:
                 quality = judge() if steps % (500 * STEPS_PER_PAIRS) == 0 else ""
                 report(f"{steps} steps, {precision}, {kind} {training.loss.item():.4f}", quality)
         report(f"stage {precision} {kind}, {steps} steps:", judge())
-    params = {name: value.cpu().contiguous() for name, value in training.ema.state_dict().items()}
-    checkpoint.save(args.out, {"network_g": block, "params": params})
+        params = {name: value.cpu().contiguous() for name, value in training.ema.state_dict().items()}
+        checkpoint.save(args.out, {"network_g": block, "params": params})
 
 
 def main() -> int:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photographs", type=Path, help="folder of images of at least 320x320")
-    parser.add_argument("out", type=Path, help="the checkpoint to write, .pth")
+    parser.add_argument("out", type=Path, help="the checkpoint to write after each stage, .pth")
     parser.add_argument("--start", default="liif-fast", help="the ContinuousShuffleSR to continue (default: liif-fast)")
     parser.add_argument("--teacher", default="edsr-baseline-liif", help="name or file (default: edsr-baseline-liif)")
     parser.add_argument("--blocks", type=int, default=18, help="blocks of the encoder (default: 18)")
@@ -202,7 +202,7 @@ def main() -> int:
     parser.add_argument("--held", type=int, default=10, help="batches of each shape to judge by (default: 10)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda; cpu is a rehearsal")
     args = parser.parse_args()
-    return run_script("distill_on_gpu.py", lambda: distill(args), "the network is not saved")
+    return run_script("distill_on_gpu.py", lambda: distill(args), "the network of the last stage is saved")
 
 
 if __name__ == "__main__":
