@@ -104,7 +104,8 @@ class Training:
                 loss.backward()
             self.optimizer.step()
             self.loss.copy_(loss.detach())
-            torch._foreach_lerp_(averages, params, 1 - EMA_DECAY)
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, params, 1 - EMA_DECAY)
 
         return captured(step) if self.on_gpu else step
 
