@@ -271,14 +271,6 @@ def test_copies_are_independent(name):
 
 
 @each_decoder
-def test_data_parallel_equals_the_network(name):
-    net, lq = small_network(name).eval(), torch.rand(2, 3, 5, 6)
-    coord, cell = torch.rand(2, 9, 2) * 2 - 1, torch.full((2, 1, 2), 0.1)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.nn.DataParallel(net)(lq, coord, cell), net(lq, coord, cell))
-
-
-@each_decoder
 def test_half_precision_weights(name):
     net, lq = small_network(name), torch.rand(1, 3, 5, 6)
     coord, cell = torch.rand(1, 9, 2) * 2 - 1, torch.full((1, 9, 2), 0.1)

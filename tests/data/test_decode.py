@@ -187,6 +187,19 @@ def test_unsupported_exr(tmp_path: Path, count: int, dtype: type, message: str) 
     refused(lambda: read(tmp_path / "a.exr"), message)
 
 
+def test_subsampled_exr(tmp_path: Path) -> None:
+    library = pytest.importorskip("OpenEXR")
+    library.File({}, {"Z": np.zeros((4, 6), np.float32)}).write(str(tmp_path / "a.exr"))
+    # Some versions of OpenEXR cannot write it: patch the header's xSampling and ySampling, which follow the name, the
+    # pixel type and four more bytes.
+    before, after = (tmp_path / "a.exr").read_bytes().split(b"Z\0", 1)
+    assert after[8:16] == struct.pack("<ii", 1, 1)
+    content = before + b"Z\0" + after[:8] + struct.pack("<ii", 2, 2) + after[16:]
+    message = "has deep, integer or subsampled channels, which are not supported"
+    refused(lambda: header(content, 1), message)
+    refused(lambda: decode(content, "a.exr", 1), f"a.exr {message}")
+
+
 def test_different_numbers_of_channels_are_refused() -> None:
     bands = numbers("uint16", 4)
     for array, channels, part in (

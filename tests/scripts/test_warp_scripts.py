@@ -53,6 +53,15 @@ def test_scores_ignore_pixels_outside_the_mask(script, monkeypatch):
     assert found.psnr == pytest.approx(20 * np.log10(255 / np.sum(table.LUMA)), abs=1e-6) and found.ssim > 0.99
 
 
+@pytest.mark.parametrize("channel, weight", [(0, 65.738 / 256), (1, 129.057 / 256), (2, 25.064 / 256)])
+def test_scores_weight_the_channels_as_luma(script, channel, weight):
+    pixels = ramp(40, 40)
+    other = pixels.astype(float)
+    other[..., channel] += 1
+    found = importlib.import_module("warp_table").scores(other, pixels, np.ones((40, 40), bool))
+    assert found.psnr == pytest.approx(20 * np.log10(255 / weight), abs=1e-6)
+
+
 @pytest.mark.parametrize("words, says", [
     (["--sets", "none"], "none: no images"), (["--sets", "small"], "at least"),
     (["--sets", "none", "--out", "t.x"], "t.x"),
