@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -112,10 +112,6 @@ def _numbers(value: Any, count: int | None) -> list[float]:
     return list(value)
 
 
-def _upscaling(value: Any) -> tuple[float, float]:
-    return scale_pair(value, 1)
-
-
 def _scales(value: Any) -> list[tuple[float, float]]:
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError
@@ -138,7 +134,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 # BasicSR takes iteration counts as float, too: `!!float 1e4`. Fractions would never equal an iteration.
 Iterations = Annotated[float, Field(ge=1, multiple_of=1)]
 Milestone = Annotated[float, Field(ge=0, multiple_of=1)]
-Scale = Annotated[tuple[float, float], Checked(_upscaling, expected_scale(1), _SCALES_SCHEMA)]
+Scale = Annotated[tuple[float, float], Checked(partial(scale_pair, minimum=1), expected_scale(1), _SCALES_SCHEMA)]
 Scales = Annotated[
     list[tuple[float, float]],
     Checked(
@@ -442,7 +438,7 @@ def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, p
         const = schema["const"]
         return str(const).lower() if isinstance(const, bool) else repr(const)
     if "enum" in schema:
-        return f"one of {', '.join(map(str, schema['enum']))}"
+        return ("" if plural else "one of ") + ", ".join(map(str, schema["enum"]))
     kind = schema.get("type")
     if kind in ("integer", "number"):
         kind = "whole number" if schema.get("multipleOf") == 1 else kind

@@ -19,12 +19,6 @@ from liif_basicsr.config.base import (
 )
 
 
-def _name_template(value: Any) -> str:
-    if not isinstance(value, str) or "{}" not in value:
-        raise ValueError
-    return value
-
-
 def _patch_size(value: Any) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2 or any(type(side) is not int or not 1 <= side <= LARGEST_INTEGER for side in pair):
@@ -59,8 +53,11 @@ ValueRange = Annotated[
 ]
 NameTemplate = Annotated[
     str,
-    Checked(_name_template, "a text with {}, the ground truth's name without suffix", {"type": "string"}),
-    Field(description="name of the low-resolution image; `{}` is the ground truth's name without suffix"),
+    Field(
+        pattern=r"\{\}",
+        description="name of the low-resolution image; `{}` is the ground truth's name without suffix",
+        json_schema_extra={"expected": "a text with {}, the ground truth's name without suffix"},
+    ),
 ]
 GroundTruth = Annotated[Text, Field(description="ground truth: a folder, an LMDB or a pixel file")]
 LowResolution = Annotated[Text, Field(description="low resolution: a folder, an LMDB or a pixel file")]

@@ -1,14 +1,15 @@
 """Options and types shared by degradations. The options of one degradation are in its module."""
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
 from liif_basicsr.config.base import Block, Checked, Probability, Text, number_range, probabilities
 
-# BasicSR's blur kernels, and the sides of the smallest one drawn and of the largest one allowed.
-KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+KERNELS = get_args(Kernel)
+# Sides of the smallest kernel drawn and of the largest one allowed.
 SMALLEST_KERNEL, LARGEST_KERNEL = 7, 51
 
 
@@ -17,12 +18,6 @@ def _kernel_size(value: Any) -> int:
     if not is_odd or not SMALLEST_KERNEL <= value <= LARGEST_KERNEL:
         raise ValueError
     return value
-
-
-def _kernel_names(value: Any) -> list[str]:
-    if not isinstance(value, (list, tuple)) or not value or any(name not in KERNELS for name in value):
-        raise ValueError
-    return list(value)
 
 
 KernelSize = Annotated[
@@ -34,15 +29,7 @@ KernelSize = Annotated[
     ),
     Field(description="side of the largest kernel; sides are drawn from 7 on"),
 ]
-KernelNames = Annotated[
-    list[str],
-    Checked(
-        _kernel_names,
-        f"a list of {', '.join(KERNELS)}",
-        {"type": "array", "items": {"enum": list(KERNELS)}, "minItems": 1},
-    ),
-    Field(description="kinds of kernels"),
-]
+KernelNames = Annotated[list[Kernel], Field(min_length=1, description="kinds of kernels")]
 KernelProbabilities = Annotated[
     list[float], probabilities(), Field(description="how often each kind of kernel is drawn")
 ]

@@ -11,7 +11,7 @@ from liif_basicsr.config.datasets import PairedTrainingSet, PairedValidationSet
 from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.distillation_pairs import check_pairs
-from liif_basicsr.data.sampling import crop, downsample_part, floor_size, random_corner, scaled_size
+from liif_basicsr.data.sampling import crop, downsample, floor_size, random_corner, scaled_size
 from liif_basicsr.data.source import DATA_SUFFIXES, ImageSource
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.registration import register_in
@@ -66,7 +66,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
             target = self.gt[k].to_unit(crop(gt, *window))
         else:
             drawn = rng.uniform(*self.settings["scale_range"])
-            target = downsample_part(self.gt[k].to_unit(gt), *window, scaled_size(size, (drawn, drawn)))
+            target = downsample(self.gt[k].to_unit(gt), scaled_size(size, (drawn, drawn)), *window)
         return self.lq[k].to_unit(crop(lq, corner, size)), target, self.gt[k].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,22 +33,21 @@ def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> n
     return image[top : top + height, left : left + width].copy()
 
 
-def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink a contiguous image (H, W, C) to `size` (h, w) with Pillow's antialiased bicubic.
+def downsample(
+    image: np.ndarray,
+    size: tuple[int, int],
+    corner: tuple[int, int] = (0, 0),
+    part: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Shrink a contiguous image (H, W, C), or a part of it, to `size` (h, w) with Pillow's antialiased bicubic.
 
     A uint8 image stays uint8, rounded, as in the official code. A float32 image in [0, 1] is clamped and not rounded.
+
+    Args:
+        corner, part: (top, left) and (height, width) of the part; the whole image by default. The result equals a crop
+            of the whole downsampled image: pixels around the part count, too.
     """
-    return downsample_part(image, (0, 0), (image.shape[0], image.shape[1]), size)
-
-
-def downsample_part(
-    image: np.ndarray, corner: tuple[int, int], part: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """Shrink the `part` (h, w) at `corner` (top, left) of a contiguous image to `size`, as `downsample` does.
-
-    The result equals a crop of the whole downsampled image: pixels around the part count, too.
-    """
-    (top, left), (height, width) = corner, part
+    (top, left), (height, width) = corner, part or image.shape[:2]
     box = (left, top, left + width, top + height)
 
     def resize(pixels: np.ndarray) -> np.ndarray:

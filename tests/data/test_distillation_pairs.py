@@ -15,7 +15,7 @@ from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.distillation_pairs import KINDS, check_record, read_record
 from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs, with_colors_of
-from liif_basicsr.data.sampling import downsample, downsample_part
+from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import open_source
 from liif_basicsr.errors import LIIFError
 
@@ -234,14 +234,14 @@ def test_scale_range_downsamples_the_teachers_output(tmp_path, photos):
 def parts_of(image: np.ndarray, side: int) -> list[np.ndarray]:
     """All target crops for 6x6 inputs of a 16x16 image, downsampled to `side`."""
     corners = [(top, left) for top in (0, 2, 4) for left in (0, 2, 4)]
-    return [downsample_part(image, corner, (12, 12), (side, side)) for corner in corners]
+    return [downsample(image, (side, side), corner, (12, 12)) for corner in corners]
 
 
 def test_downsampled_part_equals_a_crop_of_the_whole():
     image = np.uint8(np.random.default_rng(0).integers(0, 256, (64, 96, 3)))
     whole = downsample(image, (32, 48))
-    assert np.array_equal(downsample_part(image, (8, 20), (40, 32), (20, 16)), whole[4:24, 10:26])
-    assert np.array_equal(downsample_part(image, (8, 20), (40, 32), (40, 32)), image[8:48, 20:52])
+    assert np.array_equal(downsample(image, (20, 16), (8, 20), (40, 32)), whole[4:24, 10:26])
+    assert np.array_equal(downsample(image, (40, 32), (8, 20), (40, 32)), image[8:48, 20:52])
 
 
 def test_matching_pairs_are_accepted(tmp_path, photos):
