@@ -263,35 +263,31 @@ class LIIFModel(SRModel):
         scales = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         check = StepCheck(current_iter, self.step_losses, [] if scales else gradients, self.batch.get("gt_path", ()))
         late = not self.scaler.is_enabled() and skip_themselves(optimizers)
-        previous, self.last_check = self.last_check, check
         if late:
             for optimizer in optimizers:
                 optimizer.found_inf = check.found  # read by the fused kernels
                 optimizer.step()
-            if previous is not None:
-                self._report_skipped(previous)
-        elif self.check_last_step():
-            return
+            self.report_last_step()
+            self.last_check = check
         else:
+            self.last_check = check
+            if self.report_last_step():
+                return
             for optimizer in optimizers:
                 self.scaler.step(optimizer)
             self.scaler.update()
         if self.ema_decay > 0:
             self.model_ema(self.ema_decay, check.found if late else None)
 
-    def check_last_step(self) -> bool:
-        """Return whether the last step was skipped, unless that has been reported already.
+    def report_last_step(self) -> bool:
+        """Log and count the last step if it was skipped, once, and return whether it was.
 
         Raises:
             LIIFError: as many steps as `train: skip_nonfinite` allows were skipped before.
         """
         check, self.last_check = self.last_check, None
-        return check is not None and self._report_skipped(check)
-
-    def _report_skipped(self, check: StepCheck) -> bool:
-        """Count a skipped step, or end the run."""
-        reports = check.reports()
-        if not reports:
+        reports = check.reports() if check is not None else []
+        if check is None or not reports:
             return False
         problem, limit = f"iteration {check.iteration}: {'; '.join(reports)}", self.train_opt["skip_nonfinite"]
         if self.skipped_steps == limit:
@@ -324,7 +320,7 @@ class LIIFModel(SRModel):
 
     def get_current_log(self) -> OrderedDict[str, float]:
         """Return the losses of the last step, averaged over the ranks. Only now are they read from the device."""
-        self.check_last_step()
+        self.report_last_step()
         self.log_dict = self.reduce_loss_dict(self.step_losses)
         if self.skipped_steps:
             self.log_dict["skipped"] = self.skipped_steps
@@ -454,7 +450,7 @@ class LIIFModel(SRModel):
         early = f"the training ended after {self.iteration} of {total} iterations (train: total_iter)"
         if ended and not self.iteration:
             raise LIIFError(f"{early}; are there fewer images than batch_size_per_gpu? python -m liif_basicsr.train")
-        self.check_last_step()
+        self.report_last_step()
         self.save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
         if ended and self.iteration < total:

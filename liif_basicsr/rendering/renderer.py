@@ -71,15 +71,12 @@ class EncodedImage:
             memory.check_memory(f"size {size}", needed, "render one window at a time")
         remedy = "ask for a smaller one, or render one window at a time"
         with gpu_memory_errors(f"size {size}", remedy), exact_float32(self.lq.device):
-            return self._render(size, window)
-
-    def _render(self, size: tuple[int, int], window: Window) -> Tensor:
-        context = self.context(size)
-        out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
-        for rows, cols in self._tiles(size, window):
-            top, left = rows.outputs.start - window.top, cols.outputs.start - window.left
-            target = out[0, :, top : top + len(rows.outputs), left : left + len(cols.outputs)]
-            self._render_tile(rows, cols, size, context, target)
+            context = self.context(size)
+            out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
+            for rows, cols in self._tiles(size, window):
+                top, left = rows.outputs.start - window.top, cols.outputs.start - window.left
+                target = out[0, :, top : top + len(rows.outputs), left : left + len(cols.outputs)]
+                self._render_tile(rows, cols, size, context, target)
         return out
 
     def context(self, size: tuple[int, int]) -> Any:
