@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, check_queries
-from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
 from liif_basicsr.archs.ensemble import gather, linear_of_two
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.errors import LIIFError
@@ -34,7 +33,7 @@ class Thera(ContinuousNetwork):
 
     - Air: no tail, `num_freq: 32`;
     - Plus: `tail: {type: ConvNeXt}`, `num_freq: 512`;
-    - Pro: `tail: {type: SwinIR, depths: [7, 6], num_heads: [6, 6]}`, `num_freq: 512`.
+    - Pro: `tail: {type: SwinIRTail}`, `num_freq: 512`.
 
     Args:
         encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
@@ -142,9 +141,6 @@ class TheraDecoder(Decoder):
         self.num_freq, self.num_out_ch = num_freq, len(offset)
         self.register_buffer("offset", torch.tensor(offset), persistent=False)
         self.tail = tail
-        for module in tail.modules() if isinstance(tail, BasicSRArch) else ():
-            if isinstance(module, nn.GELU):
-                module.approximate = "tanh"  # as in Flax
         self.prepare_halo = 0 if tail is None else tail.receptive_radius
         self.hyper = nn.Linear(in_channels if tail is None else tail.out_channels, (1 + self.num_out_ch) * num_freq)
         # Phases first, then the amplitudes of each output channel. The initialization is the official one.
@@ -157,11 +153,7 @@ class TheraDecoder(Decoder):
 
     def prepare(self, feat: Tensor) -> Tensor:
         """Refine the features with the tail: (B, C, h, w) to (B, C', h, w)."""
-        if self.tail is None:
-            return feat
-        if isinstance(self.tail, BasicSRArch):  # which maps images from [-1, 1] to [0, 1]
-            feat = feat * 2 - 1
-        return self.tail(feat)
+        return feat if self.tail is None else self.tail(feat)
 
     def decay(self, rel_cell: Tensor) -> Tensor:
         """Return the factors of the components for relative cells: (..., 2) to (..., num_freq)."""

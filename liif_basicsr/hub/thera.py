@@ -21,7 +21,7 @@ ENCODERS = {"edsr-baseline": "EDSR", "rdn": "RDN"}
 SIZES: dict[str, dict[str, Any]] = {
     "air": {"num_freq": 32, "tail": None},
     "plus": {"num_freq": 512, "tail": {"type": "ConvNeXt"}},
-    "pro": {"num_freq": 512, "tail": {"type": "SwinIR", "depths": [7, 6], "num_heads": [6, 6]}},
+    "pro": {"num_freq": 512, "tail": {"type": "SwinIRTail"}},
 }
 MEAN = [0.4488, 0.4371, 0.4040]
 

@@ -26,6 +26,7 @@ CASES = {
     "ConvNeXt": {"type": "ConvNeXt", "dims": [6, 6, 8]},
     "RRDBNet": {"type": "RRDBNet", "num_feat": 6, "num_block": 1, "num_grow_ch": 4},
     "SwinIR": {"type": "SwinIR", **SWIN, "mlp_ratio": 1.5},
+    "SwinIRTail": {"type": "SwinIRTail", **{key: value for key, value in SWIN.items() if key != "img_size"}},
     "BasicSRArch-EDSR": tapped("EDSR", **IO, num_feat=6, num_block=2, img_range=1) | {"receptive_radius": 6},
     "BasicSRArch-RCAN": tapped("RCAN", **IO, num_feat=8, num_group=1, num_block=2, squeeze_factor=2, img_range=1),
     "BasicSRArch-RRDBNet": tapped("RRDBNet", **IO, num_feat=6, num_block=1, num_grow_ch=4) | {"receptive_radius": 17},

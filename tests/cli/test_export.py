@@ -30,6 +30,8 @@ NETWORKS = {
     "LTE": {"type": "LTE", "encoder": ENCODERS["EDSR"], "hidden_dims": [16], "num_freq": 8, "max_scale": 4},
     "LMLIIF": {"type": "LMLIIF", "encoder": ENCODERS["EDSR"], "max_scale": 4},
     "MetaSR": {"type": "MetaSR", "encoder": ENCODERS["EDSR"]},
+    "SRNO": {"type": "SRNO", "encoder": ENCODERS["EDSR"], "width": 12, "num_heads": 3, "max_scale": 4},
+    "Thera": {"type": "Thera", "encoder": ENCODERS["EDSR"], "tail": {"type": "ConvNeXt", "dims": [8]}, "num_freq": 8},
 }
 SWINIR = {"type": "SwinIR", "embed_dim": 12, "depths": [2], "num_heads": [2], "window_size": 4}
 

@@ -66,7 +66,7 @@ class BasicSRArch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[-2:]
         try:
-            self.arch(pad_to_multiple(x * 0.5 + 0.5, self.multiple))
+            self.arch(pad_to_multiple(self.arch_input(x), self.multiple))
         except Tapped as tapped:
             features = tapped.args[0]
         else:
@@ -81,6 +81,10 @@ class BasicSRArch(nn.Module):
                 "tap where features are (B, C, h, w) and keep h x w"
             )
         return features[:, :, :h, :w]
+
+    def arch_input(self, x: Tensor) -> Tensor:
+        """Map the encoder's input from [-1, 1] to the range of the architecture's."""
+        return x * 0.5 + 0.5
 
     def _find_tap(self) -> str:
         children = dict(self.arch.named_children())

@@ -4,6 +4,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from torch import Tensor, nn
+
 from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
 from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError
@@ -76,3 +78,35 @@ class SwinIR(BasicSRArch):
             },
             num_in_ch=num_in_ch,
         )
+
+
+@register_encoder
+class SwinIRTail(SwinIR):
+    """SwinIR's trunk on features, the tail of Thera Pro.
+
+    Differs from `SwinIR` as in the official code of Thera: the input is not mapped to [0, 1], and GELU is approximated
+    by tanh.
+
+    Args:
+        embed_dim, depths, num_heads, window_size: see `SwinIR`; the defaults are Thera's.
+        num_in_ch: channels of the input.
+
+    Raises:
+        LIIFError: see `SwinIR`.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 180,
+        depths: Sequence[int] = (7, 6),
+        num_heads: Sequence[int] = (6, 6),
+        window_size: int = 8,
+        num_in_ch: int = 3,
+    ) -> None:
+        super().__init__(6 * window_size, embed_dim, depths, num_heads, window_size, num_in_ch=num_in_ch)
+        for module in self.modules():
+            if isinstance(module, nn.GELU):
+                module.approximate = "tanh"
+
+    def arch_input(self, x: Tensor) -> Tensor:
+        return x
