@@ -1,16 +1,20 @@
 """Devices: GPU drivers, precision, and torch's threads."""
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from liif_basicsr.errors import LIIFError, summarize
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -116,6 +120,21 @@ def compiler_errors(where: str) -> Iterator[None]:
         yield
     except torch._dynamo.exc.TorchDynamoException as error:
         raise LIIFError(f"{where}: torch.compile failed ({summarize(error)}); remove the option") from error
+
+
+def never_compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: torch.compile runs the function, and all that it calls, eagerly.
+
+    As `torch.compiler.disable`, which imports torch's compiler, but only if the compiler is imported already.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "torch._dynamo" in sys.modules:
+            return torch.compiler.disable(function)(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return run
 
 
 def _gpu_memory() -> str:

@@ -17,7 +17,7 @@ NAME = "fakegpu"
 REFUSAL = "can't convert fakegpu:0 device type tensor to numpy. Use Tensor.cpu() to copy it to host memory first."
 # Operators that take tensors of both devices on CUDA too.
 MIXED = {"copy_", "_to_copy", "_copy_from", "index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index",
-         "set_data", "equal"}  # fmt: skip
+         "set_data"}  # fmt: skip
 # Operators that CUDA's autocast runs in its low precision, in float32, or in the widest precision of their inputs.
 LOW = "conv1d conv2d conv3d conv_transpose2d.input matmul linear addmm mm bmm baddbmm addmv mv einsum addbmm prelu"
 FULL = "layer_norm group_norm norm.Scalar l1_loss mse_loss smooth_l1_loss exp log pow.Tensor_Scalar softplus erfinv"
@@ -124,6 +124,9 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if on_device and on_cpu and name not in MIXED and not name.startswith("_foreach"):
         raise RuntimeError(f"Expected all tensors to be on the same device, but found fakegpu:0 and cpu! ({function})")
     wanted = torch.device(device).type == NAME if device is not None else on_device
+    generator = kwargs.get("generator")
+    if wanted and generator is not None and generator.device.type == "cpu":
+        raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu'")
     own_args, own_kwargs = tree_map(_unwrap, (args, kwargs))
     if device is not None and wanted:
         own_kwargs["device"] = torch.device("cpu")

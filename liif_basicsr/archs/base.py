@@ -172,7 +172,7 @@ class ContinuousNetwork(nn.Module):
         coord = make_coord(size, lq.device).expand(len(lq), -1, -1)
         cell = self.decoder.image_cell(make_cell(size, lq.device), (lq.shape[-2], lq.shape[-1]))
         output = self.query(lq, coord, cell.expand(len(lq), 1, -1))
-        return output.mT.unflatten(2, size).contiguous()
+        return output.mT.reshape(len(lq), -1, *size).contiguous()
 
     def query(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
         """Return the values at coordinates without checking the arguments, see `forward`."""

@@ -142,7 +142,7 @@ class ContinuousShuffleDecoder(Decoder):
             for layer in body:
                 part = part + layer(F.relu(part))
             done.append(last(F.relu(part)))
-        return torch.cat(done).unflatten(0, x.shape[:3]).permute(0, 3, 1, 2)
+        return torch.cat(done).view(*x.shape[:3], -1).permute(0, 3, 1, 2)
 
     def query(self, prepared: Tensor, places: Queries) -> Tensor:
         (rows, above_y), (cols, above_x) = places.y.neighbors(), places.x.neighbors()

@@ -17,7 +17,7 @@ def unfolded_linear(feat: Tensor, weight: Tensor, bias: Tensor, kernel_size: int
         bias: (D,).
     """
     # A flattened convolution weight has the same order.
-    weight = weight.unflatten(1, (feat.shape[1], kernel_size, kernel_size))
+    weight = weight.view(len(weight), feat.shape[1], kernel_size, kernel_size)
     weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
     return F.conv2d(feat, weight, bias, padding=kernel_size // 2)
 
@@ -37,7 +37,7 @@ def linear_of_two(x: Tensor, weight: Tensor) -> Tensor:
 
 def gather(grid: Tensor, index: Tensor) -> Tensor:
     """Return the features (B, h, w, D) at flat indices from `Queries.corners`: (*index.shape, D)."""
-    return grid.flatten(0, 2).index_select(0, index.flatten()).unflatten(0, index.shape)
+    return grid.flatten(0, 2).index_select(0, index.flatten()).view(*index.shape, grid.shape[-1])
 
 
 def ensemble_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:

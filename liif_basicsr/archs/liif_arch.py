@@ -109,7 +109,7 @@ class LIIFDecoder(Decoder):
         hidden = torch.addmm(picked, rel.flatten(0, 3).to(picked.dtype), self.coord_weight.T.to(picked.dtype))
         for layer in list(self.layers)[1:]:
             hidden = layer(F.relu(hidden, inplace=True))
-        return ensemble_mean(hidden.unflatten(0, index.shape), rel_y, rel_x)
+        return ensemble_mean(hidden.view(*index.shape, hidden.shape[-1]), rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: terms of one axis are added per row or column, and the MLP runs on fused kernels."""

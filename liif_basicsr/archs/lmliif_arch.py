@@ -214,7 +214,7 @@ class LMLIIFDecoder(Decoder):
             (..., render_dim), and (..., render_depth, render_dim) twice.
         """
         start, mod = modulated[..., : self.render_dim], modulated[..., self.render_dim :]
-        scale, shift = mod.unflatten(-1, (2, self.render_depth, self.render_dim)).unbind(-3)
+        scale, shift = mod.reshape(*mod.shape[:-1], 2, self.render_depth, self.render_dim).unbind(-3)
         return start, scale, shift
 
 

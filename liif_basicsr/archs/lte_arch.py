@@ -97,7 +97,7 @@ class LTEDecoder(Decoder):
         Frequencies are in full precision also under autocast: their error is an error of angles, which may be large.
         """
         # In the official layout the frequencies along y and x alternate.
-        weight = self.freq.weight.unflatten(0, (self.num_freq, 2)).transpose(0, 1).flatten(0, 1) * math.pi
+        weight = self.freq.weight.view(self.num_freq, 2, -1, 3, 3).transpose(0, 1).flatten(0, 1) * math.pi
         bias = self.freq.bias.view(self.num_freq, 2).T.flatten() * math.pi
         weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
         with torch.autocast(feat.device.type, enabled=False):

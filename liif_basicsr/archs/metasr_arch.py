@@ -95,7 +95,7 @@ class MetaDecoder(Decoder):
         hidden = self.layers[0](inputs.to(self.layers[0].weight.dtype))
         index = places.flat_index(index_y, index_x)
         picked = prepared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.flatten())
-        return self.combine(picked, hidden.flatten(0, 1)).unflatten(0, index.shape)
+        return self.combine(picked, hidden.flatten(0, 1)).reshape(*index.shape, self.num_out_ch)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: the hidden units are the sum of a term per row and one per column."""

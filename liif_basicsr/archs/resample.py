@@ -44,9 +44,10 @@ class ResampleDecoder(Decoder):
         rows, cols = axes
         pixels, width = image.flatten(2), image.shape[3]
         total = image.new_zeros(len(image), self.num_out_ch, rows.index.shape[1])
+        reach = cols.index.shape[-1]
         for k in range(rows.index.shape[-1]):  # one row of the filter at a time bounds memory
             index = (rows.index[..., k, None] * width + cols.index).flatten(1)
-            line = pixels.gather(2, index[:, None].expand(-1, self.num_out_ch, -1)).unflatten(2, cols.index.shape[1:])
+            line = pixels.gather(2, index[:, None].expand(-1, self.num_out_ch, -1)).view(*total.shape, reach)
             total = total + (line * cols.weight[:, None]).sum(-1) * rows.weight[:, None, :, k]
         return total.mT
 

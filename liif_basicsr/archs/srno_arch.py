@@ -123,9 +123,9 @@ class GalerkinAttention(nn.Module):
             (B, heads, d, d).
         """
         shape = (self.num_heads, 3, self.head_dim)
-        weight = self.qkv.weight.unflatten(0, shape)[:, 1:].flatten(0, 2)
-        bias = self.qkv.bias.unflatten(0, shape)[:, 1:].flatten()
-        k, v = F.linear(x, weight, bias).unflatten(-1, (self.num_heads, 2, self.head_dim)).unbind(-2)
+        weight = self.qkv.weight.view(*shape, -1)[:, 1:].flatten(0, 2)
+        bias = self.qkv.bias.view(shape)[:, 1:].flatten()
+        k, v = F.linear(x, weight, bias).view(*x.shape[:-1], self.num_heads, 2, self.head_dim).unbind(-2)
         exact = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             k, v = self.norm_k(k.to(exact)), self.norm_v(v.to(exact))
@@ -133,9 +133,8 @@ class GalerkinAttention(nn.Module):
 
     def fold(self, mean: Tensor) -> Linear:
         """Fold the attention and its skip into `fc1`, given the mean of k^T v, (B, heads, d, d)."""
-        q_weight, q_bias = (
-            x.unflatten(0, (self.num_heads, 3, self.head_dim))[:, 0] for x in (self.qkv.weight, self.qkv.bias)
-        )
+        shape = (self.num_heads, 3, self.head_dim)
+        q_weight, q_bias = self.qkv.weight.view(*shape, -1)[:, 0], self.qkv.bias.view(shape)[:, 0]
         mean = mean.to(q_weight.dtype)
         attended = torch.einsum("bhde,hdc->bhec", mean, q_weight).flatten(1, 2)
         constant = torch.einsum("bhde,hd->bhe", mean, q_bias).flatten(1)

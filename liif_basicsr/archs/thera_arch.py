@@ -188,9 +188,9 @@ class TheraDecoder(Decoder):
         query instead of D * num_freq.
         """
         n, d = self.num_freq, self.num_out_ch
-        weight, bias = self.hyper.weight[n:].unflatten(0, (d, n)), self.hyper.bias[n:].unflatten(0, (d, n))
+        weight, bias = self.hyper.weight[n:].view(d, n, -1), self.hyper.bias[n:].view(d, n)
         components = components.to(weight.dtype)
-        summed = (components @ weight.transpose(0, 1).flatten(1)).unflatten(-1, (d, -1))
+        summed = (components @ weight.transpose(0, 1).flatten(1)).view(*components.shape[:-1], d, feat.shape[-1])
         return (summed * feat[:, :, None]).sum(-1) + components @ bias.T
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:

@@ -13,7 +13,6 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
 
 from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError, errors_in
@@ -50,13 +49,6 @@ def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
                     "overwrite each other; rename one"
                 )
             owners[label] = phase
-
-
-def share_of(dataset: Dataset, rank: int, world_size: int) -> tuple[DataLoader, range]:
-    """Return a loader of one rank's items, in batches of one, and their indices."""
-    indices = range(rank, len(dataset), world_size)
-    # With its own generator, validation does not affect the samples of training.
-    return DataLoader(Subset(dataset, indices), batch_size=1, generator=torch.Generator()), indices
 
 
 def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def _correlation(fine: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
     shifted, inside = _shift(fine, steps)
 
     def mean(values: Tensor) -> Tensor:
-        return avg_pool2d(values.flatten(0, 1), WINDOW, STRIDE).unflatten(0, steps.shape[:2])
+        pooled = avg_pool2d(values.flatten(0, 1), WINDOW, STRIDE)
+        return pooled.view(*steps.shape[:2], *pooled.shape[1:])
 
     here = fine * inside
     size = (mean(here * fine) * mean(shifted.square() * inside) + EPSILON).sqrt()
@@ -102,4 +103,4 @@ def _shift(fine: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
     inside = (y <= height - 1) & (x <= width - 1)
     many = fine.expand(len(steps), *fine.shape).flatten(0, 1)
     shifted = grid_sample(many, grid.flatten(0, 1), padding_mode="border", align_corners=False)
-    return shifted.unflatten(0, steps.shape[:2]), inside.to(fine)[:, :, None]
+    return shifted.view(len(steps), *fine.shape), inside.to(fine)[:, :, None]

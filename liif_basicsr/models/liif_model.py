@@ -16,7 +16,7 @@ from basicsr.utils.dist_util import master_only
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
 from liif_basicsr.config import training
@@ -354,13 +354,13 @@ class LIIFModel(SRModel):
         dataset = dataloader.dataset
         scales = getattr(dataset, "scales", [None])
         per_scale = len(dataset) // len(scales)
-        loader, indices = val.share_of(dataset, self.opt["rank"], self.opt["world_size"])
+        indices = range(self.opt["rank"], len(dataset), self.opt["world_size"])
         metrics = self.val_opt["metrics"] or {}
         values = torch.zeros(len(dataset), len(metrics), dtype=torch.float64, device=self.device)
         names = _image_names(dataset, len(scales)) if save_img else []
         silent = self.opt["rank"] != 0 or not self.val_opt["pbar"]
-        progress = tqdm(loader, desc=dataset.opt["name"], unit="image", disable=silent)
-        for index, data in zip(indices, progress, strict=True):
+        for index in tqdm(indices, desc=dataset.opt["name"], unit="image", disable=silent):
+            data = default_collate([dataset[index]])  # a DataLoader would draw from the generator of the samples
             k, number = divmod(index, per_scale)
             dtype = dataset.dtype(k, number) if hasattr(dataset, "dtype") else np.dtype(np.uint8)
             measured = self._validate_one(dataset, scales[k], data, dtype)

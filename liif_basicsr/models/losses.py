@@ -62,7 +62,7 @@ def loss_options(train: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str
 def as_images(colors: Tensor) -> Tensor:
     """Reshape the pixels of square windows, (B, p * p, C) row by row, to images (B, C, p, p)."""
     side = math.isqrt(colors.shape[1])
-    return colors.mT.unflatten(2, (side, side)).contiguous()
+    return colors.mT.reshape(len(colors), -1, side, side).contiguous()
 
 
 def samples_windows(opt: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from liif_basicsr.devices import exact_float32, gpu_memory_errors
+from liif_basicsr.devices import exact_float32, gpu_memory_errors, never_compiled
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
@@ -48,6 +48,7 @@ class EncodedImage:
         self._axes: OrderedDict[Any, PixelAxis] = OrderedDict()
         self._contexts: OrderedDict[Any, Any] = OrderedDict()
 
+    @never_compiled
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
         """Render the image, or a window of it, at any size.
@@ -146,6 +147,7 @@ class EncodedImage:
         self._axes.move_to_end(key)
         return self._axes[key]
 
+    @never_compiled
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
         """Return the values at arbitrary places; see `ContinuousNetwork.sample`.

@@ -28,8 +28,11 @@ def import_official(folder: Path, name: str) -> Any:
 
 
 def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
-    """Load the official network of an official checkpoint."""
-    return import_official(folder, "models").make(checkpoint["model"], load_sd=True).eval()
+    """Load the official network of an official checkpoint, on the default device."""
+    models = import_official(folder, "models")
+    with torch.device("cpu"):  # the constructor mixes tensors of the default device and of the CPU
+        net = models.make(checkpoint["model"], load_sd=True)
+    return net.to(torch.get_default_device()).eval()
 
 
 def official_render(net: Any, lq: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Alternating time measurements, and rows of the benchmark's table."""
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +11,17 @@ import torch
 
 from benchmarking.cases import LOW
 from liif_basicsr.devices import unfit_driver
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 
 Work = Callable[[], Any]
 
 
+# Names of the rows that could not be measured.
+failed: list[str] = []
+
+
 def use_device(name: str) -> None:
-    """Set the default device, on which tensors and networks are created and calls are timed.
+    """Set the default device, on which tensors and networks are created and calls are timed, in float32 without TF32.
 
     Raises:
         LIIFError: the device is not available.
@@ -24,6 +29,7 @@ def use_device(name: str) -> None:
     if name == "cuda" and not torch.cuda.is_available():
         raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
     torch.set_default_device(name)
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -58,8 +64,16 @@ def row(
     clock: Callable[[], float] = time.perf_counter,
     per: int = 1,
 ) -> float:
-    """Measure and print a row, and return the median of our times. Each call does its work `per` times."""
-    times = list(pairs(theirs, ours, runs, clock))
+    """Measure and print a row, and return the median of our times. Each call does its work `per` times.
+
+    A row that cannot be measured says why, is listed in `failed`, and returns NaN.
+    """
+    try:
+        times = list(pairs(theirs, ours, runs, clock))
+    except Exception as error:  # the other rows are still of use
+        failed.append(name)
+        print(f"| {name} | failed: {summarize(error)} | | |", flush=True)
+        return math.nan
     own = statistics.median(b for _, b in times) / per
     ratios = sorted(a / b for a, b in times)
     line = f"| {name} | {own * 1000:.{1 if own < 0.1 else 0}f} ms | "

@@ -69,8 +69,7 @@ def test_a_pixel_is_the_gaussian_mean_of_its_footprint() -> None:
         for b, v in zip(nodes, weights, strict=True)
     )
     np.testing.assert_allclose(plain(feat, point, cell), mean, rtol=1e-8)
-    query = [torch.from_numpy(x)[None, None] for x in (point, cell)]
-    found = decoder(torch.from_numpy(feat)[None], *query)[0, 0]
+    found = decoder(*(torch.tensor(x)[None] for x in (feat, point[None], cell[None])))[0, 0]
     np.testing.assert_allclose(found.numpy(force=True), mean, rtol=1e-8)
 
 

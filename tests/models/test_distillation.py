@@ -4,7 +4,7 @@ import copy
 import pytest
 import torch
 from basicsr.models import build_model
-from experiment import NETWORK, batch
+from experiment import NETWORK, assert_same_training, batch
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError
@@ -112,7 +112,7 @@ def test_resuming_with_a_teacher_and_frozen_parts(opt, teacher):
     for model in (first, second):
         model.feed_data(batch(seed=1))
         model.optimize_parameters(2)
-    assert all(torch.equal(a, b) for a, b in zip(first.net_g.parameters(), second.net_g.parameters(), strict=True))
+    assert_same_training(first.net_g, second.net_g)
 
 
 @pytest.mark.parametrize(("train", "says"), [

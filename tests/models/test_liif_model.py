@@ -6,7 +6,7 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.models.sr_model import SRModel
-from experiment import NETWORK, batch, steps
+from experiment import NETWORK, assert_same_training, batch, steps
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import liif_basicsr
@@ -143,8 +143,7 @@ def test_a_state_brings_back_everything(opt, tmp_path):
         one.feed_data(batch(seed=4))
         one.optimize_parameters(4)
     for name in ("net_g", "net_g_ema"):
-        expected = getattr(model, name).state_dict()
-        assert all(torch.equal(value, expected[key]) for key, value in getattr(again, name).state_dict().items())
+        assert_same_training(getattr(again, name), getattr(model, name))
 
 
 # Invalid options ----------------------------------------------------------------------------------------------
