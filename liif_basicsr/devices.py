@@ -14,7 +14,8 @@ import torch
 
 from liif_basicsr.errors import LIIFError, summarize
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DRIVER = Path("/proc/driver/nvidia/version")
 

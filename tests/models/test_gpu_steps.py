@@ -117,7 +117,7 @@ def test_compiled_training_equals_eager(opt, monkeypatch, backend):
             steps(model, 1, batch(seed=k))
     for before, a, b in zip(start, eager.net_g.parameters(), compiled.net_g.parameters(), strict=True):
         assert not torch.equal(before, a)
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-4 if DEVICE == "cpu" else 1e-3)
     torch.compiler.reset()
 
 
