@@ -96,7 +96,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Return whether the processor has bfloat16 instructions; without them it is much slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Processors with AMX have these too. A torch that cannot report them uses float32.
+    # Processors with AMX also have AVX-512 BF16. If torch cannot report it, the answer is False.
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 

@@ -28,8 +28,8 @@ class Decoder(nn.Module, ABC):
         prepare_halo: radius of `prepare` in features; None if it is unbounded.
         floats_per_pixel: approximate number of activations per pixel in `decode`; it determines the block size.
         uses_threads: whether `decode` benefits from several threads in small windows.
-        max_scale: scale whose cell is the smallest that whole images use; None for no limit. The official tests of LTE
-            and LM-LIIF use the largest scale of training.
+        max_scale: whole images are decoded with cells no smaller than at this scale; None for no limit. The official
+            tests of LTE and LM-LIIF use the largest scale of training.
         is_global: whether a value depends on the other places of the output, as with attention over the output.
     """
 
@@ -44,8 +44,8 @@ class Decoder(nn.Module, ABC):
         """Return the values at arbitrary places.
 
         Args:
-            prepared: (B, C, th, tw), the features at hand after `prepare`.
-            places: B x Q places, with their indices and offsets in these features. If `is_global`, and
+            prepared: (B, C, th, tw), the features of a tile after `prepare`.
+            places: B x Q places, with indices and offsets of the features around them. If `is_global`, and
                 `places.context` is None, these places are the whole output.
 
         Returns:
@@ -69,7 +69,7 @@ class Decoder(nn.Module, ABC):
         """Yield the values (D, r, c) of each block of `pixels.blocks`, without gradients.
 
         Args:
-            prepared: (1, C', th, tw), the features at hand after `prepare`.
+            prepared: (1, C', th, tw), the features of a tile after `prepare`.
             pixels: a window of output pixels.
         """
         for rows, cols in pixels.blocks:

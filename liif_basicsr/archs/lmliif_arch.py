@@ -194,7 +194,7 @@ class LMLIIFDecoder(Decoder):
             rest: `rest_of_latent` or its fused form, which may overwrite its input.
 
         Returns:
-            (..., render_dim * (1 + 2 * render_depth)), to be taken apart by `split`.
+            (..., render_dim * (1 + 2 * render_depth)), the input of `split`.
         """
         first = self.layers[0]
         mod = rest(prepared[..., : self.num_hidden] + self.cell_term(self.latent[0], rel_cell, prepared.dtype))

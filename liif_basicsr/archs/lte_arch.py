@@ -128,7 +128,7 @@ class LTEDecoder(Decoder):
         index_x, rel_x = pixels.x.corners()
         weight_y, weight_x = (self.phase.weight * math.pi).T
         phase = weight_y * pixels.y.rel_cell + weight_x * pixels.x.rel_cell
-        like = self.layers[0](amplitude[0, :1])  # autocast may choose another precision than the features'
+        like = self.layers[0](amplitude[0, :1])  # autocast may choose a precision that differs from the features'
         mlp = fused_mlp(list(self.layers), like, relu_first=False)
         for rows, cols in pixels.blocks:
             iy, ix = index_y[:, rows], index_x[:, cols]

@@ -192,7 +192,7 @@ class SRNODecoder(Decoder):
         """Return the folded attention of both layers, computed in one pass over the output for each.
 
         The sums that a layer needs depend on the whole output, but they have a fixed size and add up over blocks. With
-        them, tiles are exact; without them, the attention of each tile alone would be another function.
+        them, tiles are exact; without them, each tile would attend to itself alone, which is a different function.
         """
         folded: list[Linear] = []
         for layer in self.attention:

@@ -209,7 +209,7 @@ class TheraDecoder(Decoder):
         """Evaluate the fields of all features that are seen, in parts of bounded memory.
 
         Args:
-            grid: (th * tw, C), the features at hand.
+            grid: (th * tw, C), the features of a tile.
             y, x: relative coordinates in the slots of rows and columns of features.
             width: features per row.
             decay: (num_freq,).

@@ -39,7 +39,7 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the device, the precision, what `--yes` allows, and the bands and values of the images."""
+    """Declare `--device`, `--precision`, `--import`, `--yes`, `--bands` and `--value-range`."""
     parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,

@@ -50,9 +50,9 @@ class Output(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """How to treat existing files, huge outputs, inputs larger than requested, and bands other than `bands`.
+    """Which files are written: whether to overwrite, to allow huge outputs, and to skip inputs larger than requested.
 
-    bands: numbers from 0; all if empty.
+    bands: the bands to process, by number from 0; all if empty.
     """
 
     overwrite: bool = False

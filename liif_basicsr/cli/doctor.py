@@ -104,7 +104,7 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
 
 
 def with_tested(distribution: str, number: str) -> str:
-    """A version, and those that were tested."""
+    """Return a version, followed by the tested range."""
     tested = versions.tested(distribution)
     return f"{number} (tested: {tested})" if tested else number
 

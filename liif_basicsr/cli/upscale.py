@@ -169,7 +169,7 @@ def _default_output(text: str, requested: OutputSize) -> Path:
 
 
 def _writable(path: Path) -> Path:
-    """Return a path with a suffix that can be written: .png in place of others."""
+    """Return a path whose suffix can be written; .png replaces others."""
     from liif_basicsr.images.writing import BY_SUFFIX
 
     return path if path.suffix.lower() in BY_SUFFIX else path.with_suffix(".png")

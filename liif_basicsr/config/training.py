@@ -139,7 +139,10 @@ class GANLoss(OpenBlock):
 
 
 class Teacher(Block):
-    """Adds an L1 loss to another network's output at the same coordinates; `pixel_opt` may then be `~`."""
+    """Adds an L1 loss between the network's output and a teacher's at the same coordinates.
+
+    `pixel_opt` may then be `~`.
+    """
 
     path: Text = Field(description="a checkpoint, or a model by name")
     weight: NonNegativeFloat = Field(1.0, description="weight of the loss")

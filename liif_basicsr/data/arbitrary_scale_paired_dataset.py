@@ -22,7 +22,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     """Low-resolution images and their ground truth, at each of `scales`.
 
     `filename_tmpl` names the low-resolution file of the ground truth `name.png`: '{}' is replaced by `name`, '{scale}'
-    by the scale, there and in both dataroots. A template without a suffix keeps the one of the ground truth. Ground
+    by the scale, there and in both dataroots. A template without a suffix keeps the ground truth's. Ground
     truth is cropped to the low-resolution size times the scale. Each training sample draws one of `scales`, which must
     be whole numbers in training. With `scale_range` it draws any scale in the range, and the ground truth of the only
     one of `scales` is downsampled with Pillow's bicubic.

@@ -24,7 +24,7 @@ from liif_basicsr.rendering.coordinates import make_cell
 
 logger = logging.getLogger("basicsr")
 
-# Values of so many bytes are checked before training.
+# Number of bytes of pixels that are checked before training.
 CHECKED_BYTES = 1 << 29
 
 

@@ -56,7 +56,7 @@ def downsample(
 
     if image.dtype == np.uint8 and image.shape[2] == 3:
         return resize(image)
-    # Band by band: Pillow has no other images of floats, and multiplies the bands of its RGBA by the fourth.
+    # Band by band: Pillow's float images have one band, and resizing RGBA multiplies the colors by alpha.
     bands = np.stack([resize(image[..., band]) for band in range(image.shape[2])], axis=-1)
     return bands if image.dtype == np.uint8 else bands.clip(0, 1)
 
@@ -74,10 +74,10 @@ def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int,
 def augment(
     images: list[np.ndarray], use_hflip: bool, use_rot: bool, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Flip images (H, W, C) horizontally, flip them vertically and transpose them, each with p = 0.5, all alike.
+    """Flip images (H, W, C) horizontally, flip them vertically and transpose them, each with p = 0.5.
 
-    `use_hflip` enables the horizontal flip, `use_rot` the other two, as in BasicSR's `augment`. Only if the first
-    image is square are they transposed, so that a batch has one shape.
+    All images are treated alike. `use_hflip` enables the horizontal flip, `use_rot` the other two, as in BasicSR's
+    `augment`. Images are transposed only if the first one is square, so that a batch has one shape.
 
     Returns:
         Views of the images.

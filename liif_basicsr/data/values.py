@@ -1,4 +1,4 @@
-"""Files of numbers that Pillow does not read: TIFF of any depth and number of bands, NumPy arrays, OpenEXR."""
+"""Numeric images that Pillow does not read: TIFF of any depth and number of bands, NumPy arrays, OpenEXR."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from liif_basicsr.images.tiff import (
 
 
 class ValueFile(NamedTuple):
-    """An image of numbers, opened.
+    """An opened numeric image.
 
     shape: (H, W, C), with every channel that the file holds.
     dtype: an integer or float type, in the byte order of the machine.
@@ -38,7 +38,7 @@ class ValueFile(NamedTuple):
 
 
 def open_values(file: IO[bytes]) -> ValueFile | None:
-    """Read the header of a file; return None if it is damaged, or one that Pillow reads without loss.
+    """Read the header of a file; return None if it is damaged, or if Pillow reads the file without loss.
 
     Raises:
         LIIFError: its values or its layout are not supported. The message starts with a verb.

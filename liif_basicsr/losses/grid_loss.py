@@ -22,7 +22,7 @@ EPSILON = 1e-12
 class GridLoss(nn.Module):
     """Excess, over gt, of the output's correlation with itself one or two input pixels away.
 
-    Networks of coordinates tend to draw invented texture the same way into each input pixel.
+    Coordinate-based networks tend to draw invented texture the same way into each input pixel.
 
     For each lag: the absolute correlation of detail with itself, minus gt's, if positive, weighted by the strength of
     the detail; averaged over windows and summed over lags.

@@ -1,4 +1,4 @@
-"""TextureLoss: compares the amount of detail around each place, not its exact position."""
+"""TextureLoss: compares the amount of detail in each neighborhood, not its exact position."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ class TextureLoss(nn.Module):
     """Mean absolute difference between the texture energies of output and gt.
 
     A pixel loss answers an unpredictable texture with the mean of all possible ones, which is smooth. This loss asks
-    for the same amount of detail as gt, wherever it lies. It averages Laws' texture energies of the luma over places,
-    and sums over window sizes and over full and half resolution.
+    for the same amount of detail as gt, wherever it lies. It averages Laws' texture energies of the luma over the
+    image, and sums over window sizes and over full and half resolution.
 
     Args:
         loss_weight: factor of the loss.

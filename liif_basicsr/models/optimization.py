@@ -132,7 +132,7 @@ def _skips_steps(device: torch.device) -> bool:
 
 
 class StepCheck:
-    """Whether a step's losses and gradients are finite. All ranks must make it, and get the same result.
+    """Checks whether a step's losses and gradients are finite. All ranks must create it, and get the same result.
 
     Args:
         iteration: number of the step.

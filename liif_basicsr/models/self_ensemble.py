@@ -28,7 +28,7 @@ class SelfEnsemble(nn.Module):
 def transform(
     lq: Tensor, coord: Tensor, cell: Tensor, orientation: Orientation
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Bring images into another orientation, and the coordinates and cells with them."""
+    """Transform images, coordinates and cells to another orientation."""
     y, x = coord.unbind(-1)
     y, x = -y if orientation.flip_y else y, -x if orientation.flip_x else x
     if orientation.transpose:

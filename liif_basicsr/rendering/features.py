@@ -40,7 +40,7 @@ class Features:
         self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in self.size)
 
     def region(self, rows: range, cols: range) -> Region:
-        """Return the features of these rows and columns, which are exact; there may be others around them."""
+        """Return a region that contains these rows and columns. Only their features are exact."""
         return self._encode(rows, cols, self.radius)
 
     def _encode(self, rows: range, cols: range, margin: int) -> Region:

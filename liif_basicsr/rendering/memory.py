@@ -30,9 +30,9 @@ BODY_FEATURES = 2048
 LATENT_FEATURES = 4096
 # Weights and activations of the per-feature MLPs that are evaluated at a time.
 CPU_MLP_BYTES, GPU_MLP_BYTES = 4 << 20, 256 << 20
-# Rows and columns whose derived values an open image keeps, some dozen kilobytes each.
+# Rows and columns whose derived values an open image keeps, a few dozen kilobytes each.
 CACHED_AXES = 256
-# Sizes of the output whose context (`Decoder.context`) an open image keeps, half a megabyte each in SRNO.
+# Output sizes whose context (`Decoder.context`) an open image keeps; a context of SRNO takes half a megabyte.
 CACHED_CONTEXTS = 16
 
 # Warping. Edge of a block of output pixels, and queries per chunk.

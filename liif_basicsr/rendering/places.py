@@ -1,7 +1,8 @@
 """Feature indices and offsets of queries and output pixels.
 
-A decoder works on the features at hand, of the whole image or of one tile. The classes here locate coordinates in the
-whole image and count feature indices from the first feature at hand. Decoders therefore need not know about tiles.
+A decoder gets the features of one tile, or of the whole image as a single tile. The classes here locate coordinates in
+the whole image and count feature indices from the first feature of the tile. Decoders therefore need not know about
+tiles.
 """
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ class Axis:
         coord: float tensor of any shape; the image spans [-1, 1].
         cell: size of a queried pixel in the same unit; broadcasts to `coord`.
         n: features along the axis in the whole image.
-        first: the first feature at hand.
-        count: number of features at hand.
+        first: index of the tile's first feature.
+        count: number of features in the tile.
 
     Attributes:
         rel_cell: size of a queried pixel relative to the features; a feature is 2 wide.
@@ -72,8 +73,8 @@ class Queries:
         coord: (B, Q, 2), (y, x); the image spans [-1, 1].
         cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel.
         size: (h, w), features of the whole image.
-        origin: (top, left), the first feature at hand.
-        shape: (th, tw), features at hand; all of them by default.
+        origin: (top, left), index of the tile's first feature.
+        shape: (th, tw), features of the tile; by default of the whole image.
         context: see `Decoder.context`.
     """
 
@@ -116,7 +117,7 @@ class Queries:
         return self.flat_index(rows[:, None], cols[None]), rel_y[:, None], rel_x[None]
 
     def grid(self) -> Tensor:
-        """Return the places as a `grid` for `torch.nn.functional.grid_sample` of the features at hand, (B, 1, Q, 2)."""
+        """Return the places as a `grid` for `torch.nn.functional.grid_sample` of the tile's features, (B, 1, Q, 2)."""
         y, x = (
             ((axis.coord + 1) * (axis.n / 2) - axis.first) * (2 / axis.count) - 1 for axis in (self.y, self.x)
         )

@@ -78,7 +78,7 @@ class Homography:
     """A projective or affine warp.
 
     Args:
-        matrix: (3, 3) or (2, 3), maps input pixels (x, y) to output pixels, like the one of cv2.warpPerspective.
+        matrix: (3, 3) or (2, 3), maps input pixels (x, y) to output pixels, as in cv2.warpPerspective.
         size: (H, W) of the output.
 
     Raises:

@@ -105,7 +105,7 @@ def test_flipped_bits_never_change_a_number(path, net):
         ([1, 2], "not a checkpoint of a network"),
         ({"state_dict": {}}, "not a checkpoint of a network"),
         ({"params": {}}, "does not contain the options"),
-        ({"params": {}, "network_g": NETWORK}, "contains another network"),
+        ({"params": {}, "network_g": NETWORK}, "contains a different network"),
         ({"params": 3, "network_g": NETWORK}, "its params is not a dict"),
         ({"params": {"encoder.conv_first.weight": "x"}, "network_g": NETWORK}, "its params contains more than tensors"),
         ({"params": {}, "network_g": 3}, "its network_g is not a dict"),
@@ -138,7 +138,7 @@ def test_argument_of_the_wrong_type_is_reported(path, part, encoder, key, value)
     block = data["network_g"] if part == "network_g" else data["network_g"]["encoder"]
     block[key] = value
     torch.save(data, path)
-    says = rf"net_g_1.pth: .*({key}: |contains another network)"
+    says = rf"net_g_1.pth: .*({key}: |contains a different network)"
     with pytest.raises(LIIFError, match=says) as caught:
         liif_basicsr.load(path)
     assert "\n" not in str(caught.value)
@@ -177,7 +177,7 @@ def test_parameters_of_another_form_are_reported(path, change):
     for params in (data["params"], data["params_ema"]):
         params["encoder.body.0.conv1.weight"] = change(params["encoder.body.0.conv1.weight"])
     torch.save(data, path)
-    with pytest.raises(LIIFError, match="net_g_1.pth: (contains another network|not a checkpoint|refused)"):
+    with pytest.raises(LIIFError, match="net_g_1.pth: (contains a different network|not a checkpoint|refused)"):
         liif_basicsr.load(path)
 
 

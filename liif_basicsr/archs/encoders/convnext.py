@@ -41,7 +41,7 @@ class ConvNeXt(nn.Module):
     """ConvNeXt blocks with 3x3 kernels and without downsampling, in the form that Thera uses.
 
     The defaults are the tail of Thera Plus. Where the width changes, a normalization and a linear layer adapt it.
-    Differs from the official code: an input of another width than the first block's passes a 3x3 convolution first.
+    Differs from the official code: a 3x3 convolution adapts an input whose width differs from the first block's.
 
     Args:
         dims: width of each block.

@@ -1,4 +1,4 @@
-"""One mild round of blur, noise and JPEG, as photographs from cameras and web pages have it."""
+"""One mild round of blur, noise and JPEG, typical of photographs from cameras and web pages."""
 from __future__ import annotations
 
 from collections.abc import Mapping
