@@ -43,12 +43,12 @@ def open_official(folder: Path) -> Render:
     return partial(official_render, load_official(folder, checkpoint))
 
 
-def measure_cost(method: Method, scale: Scale, official: Render | None, runs: int) -> Values:
+def measure_cost(method: Method, scale: Scale, official: Render | None, runs: int, channels: int) -> Values:
     """Measure multiply-adds per pixel, seconds per megapixel of output, and the speedup over the official code.
 
     Both render alternately an image of LOW, as in benchmark.py.
     """
-    lq, size = torch.rand(1, 3, *LOW), (round(LOW[0] * scale[0]), round(LOW[1] * scale[1]))
+    lq, size = torch.rand(1, channels, *LOW), (round(LOW[0] * scale[0]), round(LOW[1] * scale[1]))
     base = partial(official, lq, size) if official else None
     with torch.no_grad():
         taken = list(pairs(base, lambda: method.render(lq, size), runs))
@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
         check_figure(args.figure)
         if "psnr" not in args.metrics:
             raise LIIFError("--figure: plots PSNR; add psnr to --metrics")
+    if args.official and args.channels != 3:
+        raise LIIFError(f"--official: takes RGB, and --channels is {args.channels}; remove one of them")
     official = open_official(args.official) if args.official else None
     found = measured(args, args.metrics, args.reference)
     if found is None:
@@ -76,7 +78,8 @@ def run(args: argparse.Namespace) -> None:
     if args.cost or args.official or args.figure:
         torch.manual_seed(0)
         for method in methods:
-            by_scale = {scale: measure_cost(method, scale, official, args.runs) for scale in scales_of(args)}
+            by_scale = {scale: measure_cost(method, scale, official, args.runs, args.channels)
+                        for scale in scales_of(args)}  # fmt: skip
             costs[method.label] = {scale_text(scale): values for scale, values in by_scale.items()}
     rows = make_rows(methods, eval_sets, results, costs, reference)
     metrics = [*args.metrics, *([TO_REFERENCE] if reference else [])]

@@ -130,6 +130,7 @@ Text = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 # BasicSR takes iteration counts as float, too: `!!float 1e4`. Fractions would never equal an iteration.
 Iterations = Annotated[float, Field(ge=1, multiple_of=1)]

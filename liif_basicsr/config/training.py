@@ -15,6 +15,7 @@ from liif_basicsr.config.base import (
     OpenBlock,
     OpenDict,
     PartialBlock,
+    PositiveFloat,
     PositiveInt,
     Probability,
     Text,
@@ -259,6 +260,15 @@ class Metric(OpenBlock):
     better: Literal["higher", "lower"] = Field("higher", description="whether `higher` or `lower` values are better")
     crop_border: NonNegativeInt | None = Field(None, description="border to leave out, in pixels")
     test_y_channel: bool | None = Field(None, description="compare luma only")
+    data_range: PositiveFloat | None = Field(
+        None, description="of `calculate_psnr_liif`: peak value in the data's unit; `~` is that of `value_range`"
+    )
+    band: PositiveInt | Literal["mean"] | None = Field(
+        None, description="of `calculate_psnr_liif`: compare this band, from 1, or `mean`: average the bands' PSNR"
+    )
+    per_band: bool = Field(
+        False, description="of `calculate_psnr_liif`: also report `<name>_band1`, ... and their mean, `<name>_mean`"
+    )
 
 
 class PipelineTestVal(PartialBlock):

@@ -48,16 +48,30 @@ def downsample(
             of the whole downsampled image: pixels around the part count, too.
     """
     (top, left), (height, width) = corner, part or image.shape[:2]
-    box = (left, top, left + width, top + height)
+    return resize(image, size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
 
-    def resize(pixels: np.ndarray) -> np.ndarray:
+
+def resize(
+    image: np.ndarray,
+    size: tuple[int, int],
+    kernel: Image.Resampling,
+    box: tuple[int, int, int, int] | None = None,
+) -> np.ndarray:
+    """Resize an image (H, W, C) to `size` (h, w) with one of Pillow's kernels, in its own depth.
+
+    Args:
+        image: uint8, or float32 in [0, 1], which is clamped afterwards.
+        box: part (left, top, right, bottom) to resize instead of the whole image.
+    """
+
+    def resized(pixels: np.ndarray) -> np.ndarray:
         image = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box))
+        return np.asarray(image.resize((size[1], size[0]), kernel, box=box))
 
     if image.dtype == np.uint8 and image.shape[2] == 3:
-        return resize(image)
+        return resized(image)
     # Band by band: Pillow's float images have one band, and resizing RGBA multiplies the colors by alpha.
-    bands = np.stack([resize(image[..., band]) for band in range(image.shape[2])], axis=-1)
+    bands = np.stack([resized(image[..., band]) for band in range(image.shape[2])], axis=-1)
     return bands if image.dtype == np.uint8 else bands.clip(0, 1)
 
 

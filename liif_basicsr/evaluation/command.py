@@ -10,7 +10,7 @@ from liif_basicsr.devices import PRECISIONS
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method, open_method, open_methods
 from liif_basicsr.evaluation.results import Reference, Results, measure_all
-from liif_basicsr.evaluation.sets import NIQE_SIDE, PROTOCOLS, EvalSet, Scale, check_sizes, open_sets
+from liif_basicsr.evaluation.sets import NIQE_SIDE, PROTOCOLS, EvalSet, Scale, check_sizes, common_kind, open_sets
 from liif_basicsr.launch.ranks import Ranks
 
 
@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="degradation of the low-resolution images: jpeg:60, photo, realesrgan (default: none)",
     )  # fmt: skip
     parser.add_argument("--protocol", choices=PROTOCOLS, help="border and color (default: the set's own)")
+    parser.add_argument(
+        "--channels", type=int, default=3, metavar="N", help="channels of the images (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="values of the images that mean 0 and 1 to the networks (default: all of uint8 and uint16)",
+    )  # fmt: skip
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     parser.add_argument("--self-ensemble", action="store_true", help="also the self-ensemble of each network")
     parser.add_argument(
@@ -56,17 +63,20 @@ def measured(
         LIIFError: bad input. Only a corrupt image is found after measuring has started.
     """
     wanted = scales_of(args)
-    made = {"degradation": args.degradation, "protocol": args.protocol}
-    eval_sets = [eval_set for text in args.sets for eval_set in open_sets(text, args.data, wanted, **made)]
+    options = {key: getattr(args, key) for key in ("degradation", "protocol", "channels", "value_range")}
+    eval_sets = [eval_set for text in args.sets for eval_set in open_sets(text, args.data, wanted, **options)]
     if len({eval_set.name for eval_set in eval_sets}) < len(args.sets):
         raise LIIFError("--sets: two sets have the same name; rename one with NAME=FOLDER")
     if "niqe" in metrics:
         for eval_set in eval_sets:
             check_sizes(eval_set, NIQE_SIDE, "NIQE")
+        if args.channels != 3:
+            raise LIIFError(f"--metrics: NIQE needs RGB, and --channels is {args.channels}; remove niqe")
+    kind = common_kind(eval_sets)
     ranks = Ranks()
     ranks.take_gpu()
-    methods = open_methods(args.methods, args.precision, args.self_ensemble)
-    compared = Reference(open_method(reference, args.precision)) if reference else None
+    methods = open_methods(args.methods, args.precision, args.self_ensemble, kind)
+    compared = Reference(open_method(reference, args.precision, kind)) if reference else None
     results = Results(args.results)
     measure_all(methods, eval_sets, results, ranks, metrics, compared)
     ranks.end(0)

@@ -5,8 +5,9 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from liif_basicsr.archs.base import ContinuousNetwork
 
 Scale = tuple[float, float]
 
@@ -14,7 +15,7 @@ Scale = tuple[float, float]
 SIDE = 64
 
 
-def multiply_adds(net: nn.Module, scale: Scale) -> float:
+def multiply_adds(net: ContinuousNetwork, scale: Scale) -> float:
     """Return the multiply-adds per output pixel at a scale (y, x), including the encoder.
 
     Counts convolutions and matrix products for an input of 64x64 decoded as one tile, including padding and partly
@@ -24,7 +25,7 @@ def multiply_adds(net: nn.Module, scale: Scale) -> float:
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
     device = next(net.parameters()).device
     with torch.no_grad(), counter:
-        net.render(torch.zeros(1, 3, SIDE, SIDE, device=device), size)
+        net.render(torch.zeros(1, net.num_in_ch, SIDE, SIDE, device=device), size)
     return counter.get_total_flops() / 2 / math.prod(size)
 
 

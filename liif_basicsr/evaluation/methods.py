@@ -15,14 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
+from liif_basicsr.data.sampling import resize
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.evaluation.cost import multiply_adds
+from liif_basicsr.evaluation.sets import PixelKind
 from liif_basicsr.hub import BUNDLED, DOWNLOADS, find, name_of
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.rendering.orientation import ORIENTATIONS
 
 Render = Callable[[Tensor, tuple[int, int]], Tensor]
+PHOTOGRAPHS = PixelKind()
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 
 
@@ -33,7 +36,7 @@ class Method(NamedTuple):
         label: name in tables.
         key: identifies the results; a hash of everything that affects the output.
         parameters: number of parameters, summed over a group; None for a filter.
-        render: maps an image (1, 3, h, w), RGB in [0, 1], and a size (H, W) to (1, 3, H, W), on the CPU.
+        render: maps an image (1, C, h, w) in [0, 1] and a size (H, W) to (1, C, H, W), on the CPU.
         multiply_adds: returns the multiply-adds per output pixel at a scale (y, x); None for a filter.
     """
 
@@ -44,7 +47,9 @@ class Method(NamedTuple):
     multiply_adds: Callable[[tuple[float, float]], float] | None = None
 
 
-def open_methods(texts: Sequence[str], precision: str = "float32", self_ensemble: bool = False) -> list[Method]:
+def open_methods(
+    texts: Sequence[str], precision: str = "float32", self_ensemble: bool = False, kind: PixelKind = PHOTOGRAPHS
+) -> list[Method]:
     """Open several methods; see `open_method`.
 
     Args:
@@ -55,7 +60,7 @@ def open_methods(texts: Sequence[str], precision: str = "float32", self_ensemble
     """
     methods = []
     for text in texts:
-        method = open_method(text, precision)
+        method = open_method(text, precision, kind)
         is_filter = method.parameters is None
         methods += [method] if is_filter or not self_ensemble else [method, ensemble_of(method)]
     labels = [method.label for method in methods]
@@ -65,22 +70,24 @@ def open_methods(texts: Sequence[str], precision: str = "float32", self_ensemble
     return methods
 
 
-def open_method(text: str, precision: str = "float32") -> Method:
+def open_method(text: str, precision: str = "float32", kind: PixelKind = PHOTOGRAPHS) -> Method:
     """Open a method by its name on the command line.
 
     Args:
         text: `bicubic` or `lanczos` (Pillow's filters), the file or known name of a network, or several networks
             separated by commas, the one with the nearest `scale` renders. An optional prefix `LABEL=` sets the label.
         precision: precision of networks, see `liif_basicsr.devices`.
+        kind: kind of the images. Filters round to 8 bits only if the images have 8 bits.
 
     Raises:
-        LIIFError: unknown file or name, invalid checkpoint, or two networks of equal scale in a group.
+        LIIFError: unknown file or name, invalid checkpoint, network for another kind of image, or two networks of equal
+            scale in a group.
     """
     label, names = _parse(text)
     if names[0] in FILTERS and len(names) == 1:
-        return Method(label or names[0], f"{names[0]}-Pillow{PIL.__version__}", None, partial(_resize, names[0]))
+        return Method(label or names[0], f"{names[0]}-Pillow{PIL.__version__}", None, partial(_resize, names[0], kind))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    nets: list[Any] = [_load(name).to(device) for name in names]
+    nets: list[Any] = [_load(name, kind).to(device) for name in names]
     scales = [net.scale for net in nets]
     if len(set(scales)) < len(scales):
         raise LIIFError(f"{text}: networks of a group must differ in scale, got {scales}")
@@ -120,13 +127,21 @@ def _parse(text: str) -> tuple[str, list[str]]:
     return label, [what] if Path(what).exists() else what.split(",")
 
 
-def _load(name: str) -> nn.Module:
+def _load(name: str, kind: PixelKind) -> nn.Module:
     if name in FILTERS:
         raise LIIFError(f"{name}: a filter cannot be part of a group of networks; remove it")
     known = [*FILTERS, *BUNDLED, *DOWNLOADS]
     if name not in known and not Path(name).exists():
         raise LIIFError(f"{name!r}: no such file, network or filter{suggest(name, known)}")
-    return load(name)
+    net: Any = load(name)
+    if not net.num_in_ch == net.num_out_ch == kind.channels:
+        raise LIIFError(f"{name}: maps {net.num_in_ch} channels to {net.num_out_ch}, and the images have "
+                        f"{kind.channels}; use --channels, or another network")  # fmt: skip
+    if net.value_range not in (None, kind.value_range):
+        low, high = net.value_range
+        raise LIIFError(f"{name}: was trained with value_range: [{low:g}, {high:g}]; use --value-range {low:g} "
+                        f"{high:g}")  # fmt: skip
+    return net
 
 
 def _render(nets: Sequence[Any], device: torch.device, precision: str, lq: Tensor, size: tuple[int, int]) -> Tensor:
@@ -143,7 +158,8 @@ def _render_ensemble(render: Render, lq: Tensor, size: tuple[int, int]) -> Tenso
     return total / len(ORIENTATIONS)
 
 
-def _resize(name: str, lq: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize 8-bit pixels with Pillow's filter."""
-    image = Image.fromarray(to_pixels(lq[0])).resize((size[1], size[0]), FILTERS[name])
-    return to_image_tensor(np.asarray(image))[None]
+def _resize(name: str, kind: PixelKind, lq: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize with Pillow's filter: 8-bit pixels, or floats clamped to [0, 1]."""
+    eight_bits = kind.dtype == np.uint8 and kind.value_range in (None, (0, 255))
+    pixels = to_pixels(lq[0]) if eight_bits else lq[0].permute(1, 2, 0).numpy()
+    return to_image_tensor(resize(pixels, size, FILTERS[name]))[None]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from liif_basicsr.config.scales import scale_text
-from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.sets import EvalSet
@@ -21,6 +21,7 @@ from liif_basicsr.launch.ranks import Ranks
 
 METRICS = {
     "psnr": {"type": "calculate_psnr_liif"},
+    "psnr_mean": {"type": "calculate_psnr_liif", "band": "mean"},  # mean of the bands' PSNR
     "ssim": {"type": "calculate_ssim"},
     "niqe": {"type": "calculate_niqe"},  # needs no ground truth; lower is better
 }
@@ -30,11 +31,11 @@ Values = dict[str, float]
 
 
 class Reference:
-    """Method whose outputs the others are compared with. Outputs are rendered once and kept as 8-bit images."""
+    """Method whose outputs the others are compared with; rendered once, and rounded to 8 bits for 8-bit sets."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.kept: dict[tuple[str, int], np.ndarray] = {}
+        self.kept: dict[tuple[str, int], Tensor] = {}
 
     @property
     def metric(self) -> str:
@@ -42,11 +43,13 @@ class Reference:
         return f"{TO_REFERENCE} {self.method.key}"
 
     def output(self, eval_set: EvalSet, index: int, lq: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the output (1, 3, H, W) for image `index` of a set."""
+        """Return the output (1, C, H, W) in [0, 1] for image `index` of a set."""
         key = eval_set.key, index
         if key not in self.kept:
-            self.kept[key] = to_pixels(self.method.render(lq, size)[0])
-        return to_image_tensor(self.kept[key])[None]
+            output = self.method.render(lq, size).clamp(0, 1)
+            self.kept[key] = output.mul(255).round().byte() if eval_set.kind.dtype == np.uint8 else output
+        kept = self.kept[key]
+        return kept.float().div(255) if kept.dtype == torch.uint8 else kept
 
 
 class Results:
@@ -141,7 +144,8 @@ def _measured(
     size = gt.shape[-2], gt.shape[-1]
     output = method.render(lq, size)
     metrics = {name: option for name, option in METRICS.items() if name in names}
-    values = dict(zip(metrics, measure(output, gt, metrics, eval_set.protocol), strict=True))
+    rounded = eval_set.kind.dtype == np.uint8
+    values = dict(zip(metrics, measure(output, gt, metrics, eval_set.protocol, rounded), strict=True))
     if reference and reference.metric in names:
         target = reference.output(eval_set, index, lq, size)
         (values[reference.metric],) = measure(output, target, {"psnr": METRICS["psnr"]}, eval_set.protocol)

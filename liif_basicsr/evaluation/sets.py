@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
@@ -44,6 +46,20 @@ LAYOUTS = {
 }  # fmt: skip
 
 
+class PixelKind(NamedTuple):
+    """Kind of a set's images.
+
+    Attributes:
+        channels: number of channels.
+        dtype: type of the pixels in the files.
+        value_range: the values that become 0 and 1; None is the whole range of uint8 or uint16.
+    """
+
+    channels: int = 3
+    dtype: np.dtype = np.dtype(np.uint8)
+    value_range: tuple[float, float] | None = None
+
+
 class EvalSet(NamedTuple):
     """A set at one scale, number `k` of the dataset's scales."""
 
@@ -67,10 +83,18 @@ class EvalSet(NamedTuple):
         return getattr(self.dataset, "degradation", None)
 
     @property
+    def kind(self) -> PixelKind:
+        """Kind of the first image."""
+        settings = self.dataset.settings
+        return PixelKind(settings["channels"], self.dataset.dtype(self.k, 0), settings["value_range"])
+
+    @property
     def key(self) -> str:
         """Identifies the results: a hash of images, degradation, scale and protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
+        channels, _, value_range = self.kind
+        made += f"{channels} {value_range}" if channels != 3 or value_range else ""
         digest = hashlib.sha256("".join([*map(_digest, sources), made]).encode()).hexdigest()[:16]
         return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"
 
@@ -83,7 +107,14 @@ class EvalSet(NamedTuple):
 
 
 def open_sets(
-    text: str, root: str | Path, scales: Sequence[Scale], *, degradation: str | None = None, protocol: str | None = None
+    text: str,
+    root: str | Path,
+    scales: Sequence[Scale],
+    *,
+    degradation: str | None = None,
+    protocol: str | None = None,
+    channels: int = 3,
+    value_range: Sequence[float] | None = None,
 ) -> list[EvalSet]:
     """Open a set at several scales.
 
@@ -94,6 +125,7 @@ def open_sets(
         text: name of a folder in `root`, or NAME=FOLDER.
         degradation: degrade the ground truth instead; see `liif_basicsr.data.degradations`.
         protocol: name in PROTOCOLS; None selects the set's own.
+        channels, value_range: see PixelKind.
 
     Returns:
         One entry per scale, in the order of `scales`.
@@ -105,7 +137,8 @@ def open_sets(
     layout = next(layout for member, layout in LAYOUTS.items() if (folder / member).is_dir())
     supplied = [s for s in scales if layout.lq and not degradation and s[0] == s[1] and s[0] in SUPPLIED]
     other = [s for s in scales if s not in supplied]
-    block = {"name": name, "phase": "test", "io_backend": {"type": "disk"}, "protocol": protocol or layout.protocol}
+    block = {"name": name, "phase": "test", "io_backend": {"type": "disk"}, "protocol": protocol or layout.protocol,
+             "channels": channels, "value_range": value_range}  # fmt: skip
     eval_sets: dict[Scale, EvalSet] = {}
     if supplied:
         places = {"dataroot_gt": str(folder / layout.gt_of_supplied), "dataroot_lq": str(folder / str(layout.lq))}
@@ -135,6 +168,22 @@ def check_sizes(eval_set: EvalSet, smallest: int, metric: str) -> None:
                 f"{kept[0]}x{kept[1]} without a border of {border} is less than the {smallest} "
                 f"pixels that {metric} needs; remove the scale or the image"
             )
+
+
+def common_kind(eval_sets: Sequence[EvalSet]) -> PixelKind:
+    """Return the kind of all images.
+
+    Raises:
+        LIIFError: two images have different types of pixels.
+    """
+    kind = eval_sets[0].kind
+    for eval_set in eval_sets:
+        for index in range(len(eval_set)):
+            dtype = eval_set.dataset.dtype(eval_set.k, index)
+            if dtype != kind.dtype:
+                path = eval_set.dataset.gt[eval_set.k].path(index)
+                raise LIIFError(f"--sets: {path} has {dtype} pixels, other images {kind.dtype}; use a run for each")
+    return kind
 
 
 def _find(text: str, root: Path) -> tuple[str, Path]:

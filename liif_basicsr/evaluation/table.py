@@ -18,7 +18,7 @@ COSTS = {
     "seconds": "s / megapixel",
     "ratio": "speedup over the official code",
 }
-DIGITS = {"psnr": 2, "ssim": 4, "niqe": 2, TO_REFERENCE: 2}
+DIGITS = {"psnr": 2, "psnr_mean": 2, "ssim": 4, "niqe": 2, TO_REFERENCE: 2}
 
 
 class Row(NamedTuple):
@@ -52,7 +52,8 @@ def make_rows(
             values = {scale_text(eval_set.scale): _named(results[method, eval_set], reference) for eval_set in own}
             rows.append(Row(name, method.label, method.parameters, values, costs.get(method.label, {})))
         scales = [scale_text(eval_set.scale) for eval_set in own]
-        published = {} if any(eval_set.degradation for eval_set in own) else PUBLISHED.get(name, {})
+        other = any(eval_set.degradation or eval_set.kind.channels != 3 for eval_set in own)
+        published = {} if other else PUBLISHED.get(name, {})
         for label, psnr in published.items():
             known = {scale: {"psnr": psnr[scale]} for scale in scales if scale in psnr}
             rows += [Row(name, label + PUBLISHED_BY, None, known, {})] if known else []

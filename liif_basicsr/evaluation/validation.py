@@ -68,6 +68,7 @@ def measure(
     metrics: Mapping[str, Mapping[str, Any]],
     protocol: Mapping[str, Any],
     rounded: bool = True,
+    value_range: tuple[float, float] = (0, 1),
 ) -> list[float]:
     """Measure one image.
 
@@ -76,6 +77,7 @@ def measure(
         metrics: the `val: metrics` block; its options override the protocol's.
         protocol: see `protocol_options`.
         rounded: round the images to 8 bits for BasicSR's metrics, as BasicSR does; otherwise pass them as floats.
+        value_range: the data's values at 0 and 1. A metric's option `data_range` is in this unit.
 
     Returns:
         One value per metric.
@@ -87,6 +89,8 @@ def measure(
         options = metric_options(opt, protocol)
         if gt.shape[1] != 3 and "test_y_channel" in options:
             options["test_y_channel"] = False
+        if options.get("data_range") is not None:
+            options["data_range"] /= value_range[1] - value_range[0]
         if 2 * options.get("crop_border", 0) >= min(gt.shape[-2:]):
             size, border = f"{gt.shape[-2]}x{gt.shape[-1]}", options["crop_border"]
             raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}")
@@ -94,6 +98,17 @@ def measure(
         with errors_in(f"val: metrics: {name}"):
             values.append(float(calculate_metric(floats if takes_floats else images, options)))
     return values
+
+
+def per_band(metrics: Mapping[str, Mapping[str, Any]], channels: int) -> dict[str, dict[str, Any]]:
+    """Replace a metric's option `per_band` by further metrics, `<name>_band<k>` for each band and `<name>_mean`."""
+    expanded = {}
+    for name, opt in metrics.items():
+        expanded[name] = {key: value for key, value in opt.items() if key != "per_band"}
+        if opt.get("per_band"):
+            bands = {**{f"band{k}": k for k in range(1, channels + 1)}, "mean": "mean"}
+            expanded |= {f"{name}_{suffix}": {**expanded[name], "band": band} for suffix, band in bands.items()}
+    return expanded
 
 
 def _as_array(image: Tensor, rounded: bool) -> np.ndarray:

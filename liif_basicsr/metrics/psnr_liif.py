@@ -21,46 +21,70 @@ def calculate_psnr_liif(
     img2: Tensor | np.ndarray,
     crop_border: int = 0,
     test_y_channel: bool = False,
+    data_range: float | None = None,
+    band: int | str | None = None,
     **kwargs: Any,
 ) -> float:
     """PSNR of floats that are clamped but not rounded to 8 bits, as the LIIF paper reports it.
 
     Args:
-        img, img2: (1, C, H, W) or (C, H, W) in [0, 1], C: 3 for RGB, 1 for gray; or (H, W, 3) BGR or (H, W) gray uint8,
-            as BasicSR's own models pass.
+        img, img2: floats in [0, 1], (1, C, H, W) or (C, H, W); or uint8, (H, W, 3) BGR or (H, W) gray, as BasicSR's own
+            models pass.
         crop_border: pixels ignored along each edge: scale ('benchmark') or scale + 6 ('div2k').
-        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k'). Gray images are compared as they are.
+        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k'). Images of other than three channels, and
+            single bands, are compared as they are.
+        data_range: difference between the largest and the smallest possible value. Tensors and arrays may then hold
+            any numbers, and are not clamped.
+        band: the band to compare, from 1, or `mean` for the mean of the bands' PSNR. By default the squared errors of
+            all bands are averaged.
 
     Returns:
         PSNR in dB, infinite for equal images.
 
     Raises:
-        LIIFError: the shapes differ, a tensor does not hold floats or an array uint8, or the border leaves no pixels.
+        LIIFError: the shapes differ, the border leaves no pixels, `data_range` is not positive, `band` does not exist,
+            or the range of the values is unknown: without `data_range`, tensors hold floats and arrays uint8.
 
     Source: `calc_psnr` of the official code, in float64.
     """
-    difference = _as_tensor(img) - _as_tensor(img2) if img.shape == img2.shape else None
-    if difference is None:
+    if img.shape != img2.shape:
         raise LIIFError(f"calculate_psnr_liif: images of different shapes: {tuple(img.shape)}, {tuple(img2.shape)}")
-    if test_y_channel and difference.shape[-3] != 1:
-        difference = torch.einsum("...chw,c->...hw", difference, difference.new_tensor(LUMA))
+    if data_range is not None and not 0 < data_range < math.inf:
+        raise LIIFError(f"calculate_psnr_liif: data_range: expected a positive number, got {data_range!r}")
+    difference = _as_tensor(img, data_range) - _as_tensor(img2, data_range)
+    if test_y_channel and band is None and difference.shape[-3] == 3:
+        difference = torch.einsum("...chw,c->...hw", difference, difference.new_tensor(LUMA))[..., None, :, :]
     if isinstance(crop_border, bool) or not isinstance(crop_border, int) or crop_border < 0:
         raise LIIFError(f"calculate_psnr_liif: crop_border: expected an integer of at least 0, got {crop_border!r}")
     if 2 * crop_border >= min(difference.shape[-2:]):
         raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves no pixels of {tuple(img.shape)}")
     stop = -crop_border or None
-    mse = difference[..., crop_border:stop, crop_border:stop].square().mean().item()
-    return -10 * math.log10(mse) if mse else math.inf
+    squares = difference[..., crop_border:stop, crop_border:stop].square()
+    bands = squares.transpose(0, -3).flatten(1).mean(1).tolist()
+    peak = 1 if data_range is None else data_range
+    if band == "mean":
+        return sum(_decibels(mse, peak) for mse in bands) / len(bands)
+    if band is None:
+        return _decibels(sum(bands) / len(bands), peak)
+    if isinstance(band, bool) or not isinstance(band, int) or not 1 <= band <= len(bands):
+        raise LIIFError(f"calculate_psnr_liif: band: expected a number from 1 to {len(bands)} or mean, got {band!r}")
+    return _decibels(bands[band - 1], peak)
 
 
-def _as_tensor(img: Tensor | np.ndarray) -> Tensor:
-    """RGB or gray, channels first, float64, clamped to [0, 1]."""
+def _decibels(mse: float, peak: float) -> float:
+    return 20 * math.log10(peak) - 10 * math.log10(mse) if mse else math.inf
+
+
+def _as_tensor(img: Tensor | np.ndarray, data_range: float | None) -> Tensor:
+    """RGB or bands, channels first, float64; in [0, 1] unless `data_range` is set."""
     expected = img.dtype == np.uint8 if isinstance(img, np.ndarray) else img.is_floating_point()
-    if not expected:
+    if not expected and data_range is None:
         kind = "array" if isinstance(img, np.ndarray) else "tensor"
         raise LIIFError(f"calculate_psnr_liif: expected a tensor of floats or an array of uint8, got a {kind} of "
-                        f"{img.dtype}; convert it")  # fmt: skip
-    if isinstance(img, np.ndarray):
-        img = img[..., None] if img.ndim == 2 else img
-        img = torch.from_numpy(img[..., ::-1].copy()).movedim(-1, 0).double() / 255
-    return img.double().clamp(0, 1)
+                        f"{img.dtype}; convert it, or pass data_range")  # fmt: skip
+    if isinstance(img, Tensor):
+        return img.double() if data_range is not None else img.double().clamp(0, 1)
+    img = img[..., None] if img.ndim == 2 else img
+    img = img[..., ::-1] if img.shape[2] == 3 else img
+    values = torch.from_numpy(np.array(img, np.float64)).movedim(-1, 0)
+    return values if data_range is not None else values / 255

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from liif_basicsr.config import training
 from liif_basicsr.config.base import validate, with_defaults
 from liif_basicsr.config.file import check_top_level
-from liif_basicsr.data.decode import from_unit
+from liif_basicsr.data.decode import RANGES, from_unit
 from liif_basicsr.data.encode import encode_png, encode_tiff, fits_png
 from liif_basicsr.devices import autocast, compiler_errors, gpu_memory_errors, tf32
 from liif_basicsr.errors import LIIFError, errors_in
@@ -96,7 +96,11 @@ class LIIFModel(SRModel):
         validation = with_defaults(cls.val_options, block, "val")
         if opt["is_train"] and opt.get("val") and validation["val_freq"] is None:
             raise LIIFError("val: option 'val_freq' is missing; remove the block to train without validation")
-        options.check_metrics(validation["metrics"], opt["is_train"])
+        if validation["metrics"]:
+            channels = opt["network_g"].get("num_out_ch", 3)
+            options.check_metrics(validation["metrics"], opt["is_train"], channels)
+            # BasicSR reads them, too.
+            opt["val"]["metrics"] = validation["metrics"] = val.per_band(validation["metrics"], channels)
         return train, validation
 
     @staticmethod
@@ -389,7 +393,8 @@ class LIIFModel(SRModel):
             raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with")
         ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
         protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
-        return val.measure(self.output, self.gt, metrics, protocol, rounded=dtype == np.uint8)
+        value_range = dataset.opt.get("value_range") or RANGES.get(dtype, (0, 1))
+        return val.measure(self.output, self.gt, metrics, protocol, dtype == np.uint8, value_range)
 
     @master_only
     def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:

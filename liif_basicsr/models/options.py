@@ -83,11 +83,12 @@ def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
             raise LIIFError("logger: wandb: wandb is not installed; install it, or remove the block")
 
 
-def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False) -> None:
+def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False, channels: int = 3) -> None:
     """Raise LIIFError for a metric in `val: metrics` that does not exist, or does not have an argument in its block.
 
     Args:
         is_train: the best values are kept, so the direction of known metrics must be right.
+        channels: number of bands of the images.
     """
     for name, metric in (metrics or {}).items():
         where = f"val: metrics: {name}"
@@ -95,6 +96,9 @@ def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False) -> 
         if kind not in METRIC_REGISTRY:
             raise LIIFError(f"{where}: unknown metric {kind!r}{suggest(kind, METRIC_REGISTRY.keys())}")
         own = {key: value for key, value in metric.items() if key not in ("type", "better")}
+        band = own.get("band")
+        if isinstance(band, int) and band > channels:
+            raise LIIFError(f"{where}: band: is {band}, but the images have {channels}; use a lower number")
         _check_metric_options(METRIC_REGISTRY.get(kind), own, where)
         if is_train and kind in LOWER_IS_BETTER and metric.get("better", "higher") != "lower":
             raise LIIFError(f"{where}: better: lower values of {kind} are better; write better: lower")
@@ -105,6 +109,7 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     names = [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     names = [name for name in names if name not in ("img", "img2")]
+    names += ["per_band"] if "band" in names else []
     for key in given:
         # A function with **kwargs may read further options from them; BasicSR's functions do not.
         hidden = takes_any and not function.__module__.startswith(("basicsr.", "liif_basicsr."))

@@ -234,6 +234,36 @@ def test_costs_are_columns_on_request(data: Path, table_of) -> None:
         assert eight == pytest.approx(8 * one, rel=0.1)
 
 
+def band_error(band: np.ndarray) -> float:
+    """Mean squared error of a band (H, W) that is shrunk by two and enlarged again, without a border of two pixels."""
+    image = Image.fromarray(band)
+    for size in (image.width // 2, image.height // 2), image.size:
+        image = Image.fromarray(np.asarray(image.resize(size, Image.Resampling.BICUBIC)).clip(0, 1))
+    return float(np.square(band.astype(np.float64) - np.asarray(image))[2:-2, 2:-2].mean())
+
+
+@pytest.mark.parametrize("channels, dtype", [(1, "uint16"), (4, "float32")])
+def test_other_channels_and_depths(tmp_path: Path, table_of, run: Run, channels: int, dtype: str) -> None:
+    """Nothing is rounded to 8 bits: values equal those in float64."""
+    value_range = (0.0, 65535.0) if dtype == "uint16" else (-5.0, 20.0)
+    options = ["--channels", channels, *([] if dtype == "uint16" else ["--value-range", *map(int, value_range)])]
+    gt = np.random.default_rng(0).uniform(*value_range, (24, 28, channels)).astype(dtype)
+    (tmp_path / "bands").mkdir()
+    np.save(tmp_path / "bands" / "a.npy", gt)
+    net = save_network(tmp_path / "net.pth", num_in_ch=channels, num_out_ch=channels)
+    args = [f"net={net}", "bicubic", "--sets", f"Set5={tmp_path}/bands", "--scales", 2, "--reference", "bicubic"]
+    rows = table_of(*args, *options, "--cost", "--runs", 1, "--metrics", "psnr", "psnr_mean", "ssim", "--self-ensemble")
+    assert len(rows) == 3  # no published results of RGB
+    unit = ((gt.astype(np.float64) - value_range[0]) / (value_range[1] - value_range[0])).astype(np.float32)
+    squares = np.array([band_error(band) for band in np.moveaxis(unit, -1, 0)])
+    row = rows["Set5", "bicubic", "2"]
+    assert float(row["psnr"]) == pytest.approx(-10 * np.log10(squares.mean()), abs=1e-4)
+    assert float(row["psnr_mean"]) == pytest.approx(np.mean(-10 * np.log10(squares)), abs=1e-4)
+    assert row["psnr_to"] == "inf" and float(rows["Set5", "net", "2"]["multiply_adds"]) > 0
+    line = run(*args, "--channels", channels + 1, *options[2:], status=1)
+    assert f"a.npy has {channels} channel" in line and f"but channels is {channels + 1}" in line
+
+
 def test_self_ensemble_is_symmetric(data: Path) -> None:
     net, ensemble = methods.open_methods([str(data / "a.pth")], self_ensemble=True)
     lq = torch.rand(1, 3, 8, 9)

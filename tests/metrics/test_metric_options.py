@@ -7,7 +7,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from liif_basicsr.config.base import with_defaults
 from liif_basicsr.config.training import Val
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.evaluation.validation import measure
+from liif_basicsr.evaluation.validation import measure, per_band
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 from liif_basicsr.models.options import check_metrics
 
@@ -58,6 +58,9 @@ def test_a_wrong_option_of_a_metric_is_an_error_at_the_start(own_metrics, metric
         ({"type": "calculate_psnr", "crop_border": "4"}, "val: metrics: p: crop_border: .*'4'"),
         ({"type": "calculate_psnr", "crop_border": 1.5}, "val: metrics: p: crop_border: .*1.5"),
         ({"type": "calculate_psnr", "crop_border": True}, "val: metrics: p: crop_border: .*True"),
+        ({"type": "calculate_psnr_liif", "data_range": 0}, "val: metrics: p: data_range: .*0"),
+        ({"type": "calculate_psnr_liif", "band": "nir"}, "val: metrics: p: band: .*'nir'"),
+        ({"type": "calculate_psnr_liif", "per_band": "psnr"}, "val: metrics: p: per_band: .*'psnr'"),
         ({"type": "calculate_psnr_liif", "test_y_channel": "yes"}, "val: metrics: p: test_y_channel: .*'yes'"),
     ],
     ids=str,
@@ -72,6 +75,47 @@ def test_a_border_larger_than_the_image_is_an_error(kind):
     output, gt = torch.rand(1, 3, 8, 20), torch.rand(1, 3, 8, 20)
     with pytest.raises(LIIFError, match="val: metrics: p: a crop_border of 4 leaves no pixels of an image of 8x20"):
         measure(output, gt, {"p": {"type": kind}}, {"crop_border": 4})
+
+
+def test_per_band():
+    metrics = {"psnr": {"type": "calculate_psnr_liif", "better": "higher", "per_band": True},
+               "ssim": {"type": "calculate_ssim", "crop_border": 0}}  # fmt: skip
+    expanded = per_band(metrics, 4)
+    assert list(expanded) == ["psnr", "psnr_band1", "psnr_band2", "psnr_band3", "psnr_band4", "psnr_mean", "ssim"]
+    assert per_band(expanded, 4) == expanded
+    gt = torch.rand(1, 4, 16, 16)
+    output = gt + torch.tensor([0.01, 0.02, 0.03, 0.04]).view(1, 4, 1, 1)
+    values = dict(zip(expanded, measure(output.clamp(0, 1), gt, expanded, {}, rounded=False), strict=True))
+    bands = [values[f"psnr_band{k}"] for k in range(1, 5)]
+    assert bands == sorted(bands, reverse=True) and values["psnr_mean"] == pytest.approx(np.mean(bands))
+    assert values["psnr"] < values["psnr_mean"]
+
+
+def test_data_range_is_in_the_unit_of_the_data():
+    """PSNR falls by 20 dB if the peak is a tenth of the range that `value_range` maps to [0, 1]."""
+    metrics = {"all": {"type": "calculate_psnr_liif"}, "peak": {"type": "calculate_psnr_liif", "data_range": 2.5}}
+    whole, peak = measure(*torch.rand(2, 1, 1, 8, 8), metrics, {}, False, (-5, 20))
+    assert peak == pytest.approx(whole - 20)
+
+
+def test_ssim_of_any_number_of_channels():
+    """BasicSR's SSIM is the mean over channels."""
+    output, gt = torch.rand(2, 1, 5, 16, 16)
+    block = {"ssim": {"type": "calculate_ssim", "crop_border": 0}}
+    single = [measure(output[:, k : k + 1], gt[:, k : k + 1], block, {}, rounded=False)[0] for k in range(5)]
+    assert measure(output, gt, block, {}, rounded=False) == pytest.approx([np.mean(single)])
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ({"type": "calculate_ssim", "crop_border": 0, "per_band": True}, "calculate_ssim has no argument 'per_band'"),
+        ({"type": "calculate_psnr_liif", "band": 5}, "val: metrics: p: band: is 5, but the images have 4"),
+    ],
+)
+def test_bands_that_do_not_exist(metric, message):
+    with pytest.raises(LIIFError, match=message):
+        check_metrics({"p": metric}, channels=4)
 
 
 def test_niqe_needs_its_direction_in_training():

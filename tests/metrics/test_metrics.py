@@ -48,6 +48,37 @@ def test_floats_are_clamped_but_not_rounded():
     assert calculate_psnr_liif(gt - 1e-4, gt) == pytest.approx(80, abs=1e-2)
 
 
+def test_values_of_any_range():
+    img, img2 = torch.full((2, 4, 4), -5.0), torch.full((2, 4, 4), -5.0)
+    img2[1] += 2
+    assert calculate_psnr_liif(img, img2, data_range=20) == pytest.approx(20 * math.log10(20) - 10 * math.log10(2))
+    arrays = [np.moveaxis(image.numpy().astype(np.int16), 0, -1) for image in (img, img2)]
+    assert calculate_psnr_liif(*arrays, data_range=20) == calculate_psnr_liif(img, img2, data_range=20)
+    for wrong in (0, -1, math.nan, math.inf):
+        with pytest.raises(LIIFError, match="data_range: expected a positive number"):
+            calculate_psnr_liif(img, img2, data_range=wrong)
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 7), (1, 4, 6, 7)])
+def test_single_bands_and_their_mean(shape):
+    img, img2 = torch.rand(2, *shape)
+    bands = [calculate_psnr_liif(img[..., k : k + 1, :, :], img2[..., k : k + 1, :, :], 1) for k in range(4)]
+    assert [calculate_psnr_liif(img, img2, 1, band=k) for k in range(1, 5)] == pytest.approx(bands)
+    assert calculate_psnr_liif(img, img2, 1, band="mean") == pytest.approx(sum(bands) / 4)
+    assert calculate_psnr_liif(img, img2, 1, test_y_channel=True) == calculate_psnr_liif(img, img2, 1)
+    for wrong in (0, 5, "nir"):
+        with pytest.raises(LIIFError, match="band: expected a number from 1 to 4 or mean, got"):
+            calculate_psnr_liif(img, img2, band=wrong)
+
+
+def test_bands_of_arrays():
+    """Color is BGR, and other bands are in their own order."""
+    img = np.zeros((6, 6, 4), np.uint8)
+    img[..., 0] = 255
+    four, bgr = ([calculate_psnr_liif(x, x * 0, band=k + 1) for k in range(3)] for x in (img, img[..., :3]))
+    assert four == [0, math.inf, math.inf] and bgr == [math.inf, math.inf, 0]
+
+
 @given(
     size=st.tuples(st.integers(3, 9), st.integers(3, 9)), border=st.integers(0, 1), luma=st.booleans(),
     seed=st.integers(0, 2**31),

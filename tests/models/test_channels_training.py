@@ -15,7 +15,7 @@ import tifffile
 import torch
 import yaml
 from basicsr.models import build_model
-from experiment import NETWORK, make_images, train_options, val_set
+from experiment import NETWORK, ROOT, make_images, train_options, val_set
 from PIL import Image
 
 import liif_basicsr
@@ -38,7 +38,7 @@ def network(channels: int) -> dict[str, Any]:
 
 
 def values_of(channels: int, rgb: np.ndarray) -> np.ndarray:
-    """Make data from a photograph: 16-bit luma, 4 bands of floats within RANGE, or 8 bands of 8 bits."""
+    """Make data from RGB: 16-bit luma, 4 bands of floats within RANGE, or 8 bands of 8 bits."""
     if channels == 1:
         return (rgb @ np.array([0.299, 0.587, 0.114]) * 257).round().astype(np.uint16)
     bands = np.concatenate([rgb, rgb[..., ::-1] // 2, rgb[..., :2] // 3], axis=-1)[..., :channels]
@@ -47,8 +47,11 @@ def values_of(channels: int, rgb: np.ndarray) -> np.ndarray:
 
 
 def make_data(folder: Path, channels: int) -> Path:
-    for path in make_images(folder, 2).iterdir():
-        values = values_of(channels, np.asarray(Image.open(path)))
+    """Write two images. Those of one channel show two parts of a photograph."""
+    photograph = np.asarray(Image.open(ROOT / "assets" / "cat.png"))
+    for left, path in zip((20, 70), make_images(folder, 2).iterdir(), strict=True):
+        rgb = photograph[30:62, left : left + 32] if channels == 1 else np.asarray(Image.open(path))
+        values = values_of(channels, rgb)
         path.unlink()
         if channels == 1:
             cv2.imwrite(str(path), values)
@@ -89,12 +92,15 @@ def test_train_resume_validate_and_test(tmp_path, run, lines, channels):
     options = train_options(images, total_iter=2, network_g=network(channels))
     options["datasets"]["train"] |= own
     options["datasets"]["val"] = val_set("bands", images, [2], protocol="benchmark", **own)
-    options["val"] = {"val_freq": 2, "save_img": True, "metrics": METRICS}
-    options["logger"]["use_tb_logger"] = channels == 4
+    psnr = {"psnr": {**METRICS["psnr"], "per_band": True}}
+    options["val"] = {"val_freq": 2, "save_img": True, "metrics": {**METRICS, **psnr}}
+    options["logger"]["use_tb_logger"] = True
     assert run(options) == 0
     options["train"]["total_iter"] = 4
     assert run(options, "--auto_resume") == 0
     assert any("Resuming training from epoch" in line for line in lines)
+    bands = [*(f"psnr_band{k}" for k in range(1, channels + 1)), "psnr_mean"]
+    assert curves(tmp_path / "tb_logger" / "tiny") >= {f"metrics/bands_x2/{name}" for name in [*METRICS, *bands]}
     folder = tmp_path / "experiments" / "tiny"
     saved = checkpoint.read(folder / "models" / "net_g_4.pth")
     assert saved["network_g"]["num_in_ch"] == channels and saved.get("value_range") == own.get("value_range")
@@ -126,6 +132,13 @@ def test_train_resume_validate_and_test(tmp_path, run, lines, channels):
     if channels == 4:
         options["datasets"]["train"]["value_range"] = [-5, 30]
         assert run(options, "--auto_resume") == 2
+
+
+def curves(folder: Path) -> set[str]:
+    """Return the names of the values logged to TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return set(EventAccumulator(str(folder)).Reload().Tags()["scalars"])
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
