@@ -42,7 +42,8 @@ class TextureLoss(nn.Module):
 
     A pixel loss answers an unpredictable texture with the mean of all possible ones, which is smooth. This loss asks
     for the same amount of detail as gt, wherever it lies. It averages Laws' texture energies of the luma over the
-    image, and sums over window sizes and over full and half resolution.
+    image, and sums over window sizes and over full and half resolution. Images with one, two or more than three
+    channels are compared channel by channel.
 
     Args:
         loss_weight: factor of the loss.
@@ -58,7 +59,7 @@ class TextureLoss(nn.Module):
         self.register_buffer("kernels", mask_kernels(FIRST_ORDER + SECOND_ORDER), persistent=False)
 
     def forward(self, output: Tensor, gt: Tensor) -> Tensor:
-        """Compare two batches of images, (B, 3, H, W) in [0, 1].
+        """Compare two batches of images, (B, C, H, W) in [0, 1].
 
         Raises:
             ValueError: they are too small for the largest window at half resolution.
@@ -70,6 +71,6 @@ class TextureLoss(nn.Module):
 
     def _energies(self, images: Tensor) -> list[Tensor]:
         """Root mean squares of detail for each resolution and window size."""
-        full = luma(images)
+        full = luma(images) if images.shape[1] == 3 else images.flatten(0, 1)[:, None]
         squares = [detail(image, self.kernels).square() for image in (full, avg_pool2d(full, 2))]
         return [(avg_pool2d(each, side, stride=2) + EPSILON).sqrt() for each in squares for side in self.windows]

@@ -41,6 +41,11 @@ class LIIFGANModel(LIIFModel):
         train, val = super().check_options(opt)
         if opt["is_train"]:
             check_network_block(opt.get("network_d"), "network_d")
+            returned = opt["network_g"].get("num_out_ch", 3)
+            judged = opt["network_d"].get("num_in_ch", returned)
+            if judged != returned:
+                raise LIIFError(f"network_d: num_in_ch: is {judged}, but network_g returns {returned} channels; "
+                                "they must be equal")  # fmt: skip
             if not samples_windows(opt):
                 raise LIIFError("network_d: judges images; set datasets: train: sample: patch")
         return train, val

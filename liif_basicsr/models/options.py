@@ -99,6 +99,8 @@ def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False, cha
         band = own.get("band")
         if isinstance(band, int) and band > channels:
             raise LIIFError(f"{where}: band: is {band}, but the images have {channels}; use a lower number")
+        if kind == "calculate_niqe" and channels not in (1, 3):
+            raise LIIFError(f"{where}: {kind} needs gray or RGB images, and these have {channels} channels; remove it")
         _check_metric_options(METRIC_REGISTRY.get(kind), own, where)
         if is_train and kind in LOWER_IS_BETTER and metric.get("better", "higher") != "lower":
             raise LIIFError(f"{where}: better: lower values of {kind} are better; write better: lower")

@@ -161,6 +161,14 @@ def test_a_grid_of_the_inputs_pixels_costs_and_gts_own_does_not(seed: int, pitch
     assert costs[1] > 10 * costs[2]
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_texture_loss_of_other_channels_is_the_mean_over_them(channels: int) -> None:
+    output, gt = (torch.cat([images(seed), images(seed + 2)], dim=1)[:, :channels] for seed in (0, 1))
+    gray = [TextureLoss()(*(image[:, k : k + 1].expand(-1, 3, -1, -1) for image in (output, gt)))
+            for k in range(channels)]  # fmt: skip
+    torch.testing.assert_close(TextureLoss()(output, gt), torch.stack(gray).mean())
+
+
 def test_windows_that_are_too_small_are_reported() -> None:
     with pytest.raises(ValueError, match="windows of 9 pixels need images of at least 22x22"):
         TextureLoss(windows=(3, 9))(images(0, 1, 21), images(1, 1, 21))

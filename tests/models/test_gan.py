@@ -194,6 +194,8 @@ def test_two_processes_equal_one(tmp_path, photos):
     ({"network_d": {**DISCRIMINATOR, "num_feats": 3}}, "network_d: "),
     ({"network_d": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}},
      "network_d: does not take the windows of 16x16"),
+    ({"network_d": {**DISCRIMINATOR, "num_in_ch": 4}},
+     "network_d: num_in_ch: is 4, but network_g returns 3 channels; they must be equal"),
     ({"datasets": {"sample": "pixels"}}, "set datasets: train: sample: patch"),
     ({"train": {"gan_opt": {"type": "GANLoss", "gan_type": "vanila"}}}, "train: gan_opt: GAN type vanila"),
     ({"train": {"optim_d": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_d: lr: expected a number"),
