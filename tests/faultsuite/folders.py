@@ -1,4 +1,4 @@
-"""Folders as people have them: files of the system, rare suffixes, damaged metadata, an output inside the input."""
+"""Real-world folders: system files, rare suffixes, damaged metadata, and an output folder inside the input folder."""
 from __future__ import annotations
 
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import PngImagePlugin
 from tqdm import tqdm
 
-from faultsuite.images import as_others_see, bilinear_network, gradient, is_enlarged
+from faultsuite.images import bilinear_network, decoded_elsewhere, gradient, is_enlarged
 from faultsuite.processes import command, run
 from faultsuite.report import Part, why_not_clean
 from liif_basicsr.data.source import open_source
@@ -18,7 +18,8 @@ from liif_basicsr.errors import LIIFError
 def folders(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """Random folders, upscaled twice and read for training."""
     rng, model = random.Random(seed), bilinear_network(folder / "bilinear.pth")
-    enlarged, read = Part("a folder as people have them is enlarged twice"), Part("such a folder is read for training")
+    enlarged = Part("a folder with system files, rare suffixes and damaged metadata is upscaled twice")
+    read = Part("such a folder is read in training")
     for number in tqdm(range(count), desc=enlarged.name):
         at = folder / f"folder{number}"
         (at / "in").mkdir(parents=True)
@@ -28,15 +29,15 @@ def folders(folder: Path, count: int, seed: int) -> Iterator[Part]:
         others = [name for name in OTHERS if rng.random() < 0.7]
         for name in others:
             (at / "in" / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X" + rng.randbytes(100))
-        enlarge_twice(at, photos, others, rng.choice(["out", "in/out", "in/_x2"]), model, f"folder {number}", enlarged)
+        upscale_twice(at, photos, others, rng.choice(["out", "in/out", "in/_x2"]), model, f"folder {number}", enlarged)
         read_for_training(at, photos, rng, f"folder {number}", read)
     yield from (enlarged, read)
 
 
-def enlarge_twice(
+def upscale_twice(
     at: Path, photos: list[str], others: list[str], out: str, model: Path, trial: str, part: Part
 ) -> None:  # fmt: skip
-    """Upscale a folder twice; each photograph is made, nothing else, and nothing from an earlier output."""
+    """Upscale a folder twice. Only its photographs are upscaled, and no output of the first run."""
     (at / out).mkdir()
     before = {path.name for path in (at / "in").iterdir()}
     args = ("--scale", "2", "--model", str(model), "--precision", "float32")
@@ -51,16 +52,16 @@ def enlarge_twice(
     for name in photos:
         made = at / out / name
         conditions[f"the right {name}"] = made.exists() and any(
-            is_enlarged(made, seen) for seen in as_others_see(at / "in" / name, upright=True)
+            is_enlarged(made, seen) for seen in decoded_elsewhere(at / "in" / name, upright=True)
         )
     ended = run(command, "upscale", f"in/{photos[0]}", "-", *args, folder=at)
-    conditions["'-' is refused in a line"] = ended.status == 2 and ended.said.count("\n") == 1
+    conditions["'-' is refused in one line"] = ended.status == 2 and ended.said.count("\n") == 1
     conditions["no file named '-'"] = not (at / "-").exists()
-    part.require(trial, conditions, "each photograph made, nothing else")
+    part.require(trial, conditions, "with each photograph and nothing else")
 
 
 def read_for_training(at: Path, photos: list[str], rng: random.Random, trial: str, part: Part) -> None:
-    """Read a folder as a dataset does, whole and by a meta file as editors write it."""
+    """Read a folder as a dataset does, as a whole and by a meta file in the forms that editors write."""
     meta, chosen = at / "meta.txt", rng.sample(photos, rng.randint(1, len(photos)))
     first, end = rng.choice(["", "\ufeff"]), rng.choice(["\n", "\r\n"])
     rows = [name + rng.choice(["", " (30,40,3)", " # sharp"]) for name in chosen]
@@ -72,7 +73,7 @@ def read_for_training(at: Path, photos: list[str], rng: random.Random, trial: st
             "each of the right size": all(source.read(k).shape == (30, 40, 3) for k in range(len(photos))),
             "the rows of the meta file": open_source(str(at / "in"), "disk", str(meta)).names == chosen,
         }
-        part.require(trial, conditions, "the photographs, and the rows of a meta file")
+        part.require(trial, conditions, "with the photographs, and the rows of a meta file")
     except LIIFError as error:
         part.violation(trial, str(error))
 

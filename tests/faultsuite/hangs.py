@@ -13,7 +13,7 @@ from experiment import make_images, train_options, val_set, write_options
 from PIL import Image
 from tqdm import tqdm
 
-from faultsuite.images import as_others_see, bilinear_network, gradient, is_enlarged
+from faultsuite.images import bilinear_network, decoded_elsewhere, gradient, is_enlarged
 from faultsuite.kills import unreadable
 from faultsuite.processes import Running, command, train
 from faultsuite.report import Part, why_not_clean
@@ -40,7 +40,7 @@ def hangs(folder: Path, count: int, seed: int) -> Iterator[Part]:
 
 def truncated_images(folder: Path, images: Path, count: int, rng: random.Random) -> Part:
     """Truncate an image of the training or the validation set, with each way of loading."""
-    part = Part("a training reads a truncated image")
+    part = Part("a training reads a truncated image, with or without workers and prefetching")
     ways = product(["train", "val"], ["cpu", None], [0, 1])
     for number, (phase, mode, workers) in enumerate(tqdm(islice(cycle(ways), count), desc=part.name, total=count)):
         at = folder / f"truncated{number}"
@@ -56,10 +56,11 @@ def truncated_images(folder: Path, images: Path, count: int, rng: random.Random)
         path = write_options(at / "options.yml", opt)
         ended = Running(train, "-opt", str(path), folder=at).wait(SECONDS)
         conditions = {
-            f"a line and exit status 2 ({why_not_clean(ended)})": why_not_clean(ended) is None and ended.status == 2,
+            f"one line and exit status 2 ({why_not_clean(ended)})": why_not_clean(ended) is None and ended.status == 2,
             "the line names the image": whole.name in ended.said.strip().rpartition("\n")[2],
         }
-        part.require(f"{phase}, prefetch_mode {mode}, {workers} workers", conditions, "reported in a line, by its name")
+        trial = f"{phase}, prefetch_mode {mode}, {workers} workers"
+        part.require(trial, conditions, "reported in one line with its name")
     return part
 
 
@@ -75,10 +76,10 @@ def killed_workers(folder: Path, images: Path, count: int) -> Part:
         path = write_options(at / "options.yml", opt)
         ended = Running(train_with_dying_workers, fatal, "-opt", str(path), folder=at).wait(SECONDS)
         conditions = {
-            f"a line and exit status 2 ({why_not_clean(ended)})": why_not_clean(ended) is None and ended.status == 2,
+            f"one line and exit status 2 ({why_not_clean(ended)})": why_not_clean(ended) is None and ended.status == 2,
             "the line says why": "a worker was killed" in ended.said.strip().rpartition("\n")[2],
         }
-        part.require(f"{fatal.name}, prefetch_mode {mode}", conditions, "reported in a line, with the remedy")
+        part.require(f"{fatal.name}, prefetch_mode {mode}", conditions, "reported in one line with the remedy")
     return part
 
 
@@ -99,7 +100,7 @@ def train_with_dying_workers(fatal: signal.Signals, *args: str) -> int:
 
 def refused_chmod(folder: Path, images: Path) -> Part:
     """Train on a file system that refuses chmod."""
-    part, at = Part("a training on a file system that refuses chmod"), folder / "chmod"
+    part, at = Part("a training runs on a file system that refuses chmod"), folder / "chmod"
     at.mkdir()
     path = write_options(at / "options.yml", train_options(images, total_iter=2))
     ended = Running(train_without_chmod, "-opt", str(path), folder=at).wait(SECONDS)
@@ -126,7 +127,7 @@ def _refuse(*args: object, **kwargs: object) -> None:
 
 def batches(folder: Path, count: int, rng: random.Random) -> Part:
     """Upscale folders of images with odd names and metadata."""
-    part = Part("a batch with odd names and metadata, on a narrow console or without chmod")
+    part = Part("images with odd names and metadata, on a narrow console or without chmod")
     model = bilinear_network(folder / "bilinear.pth")
     for number, (encoding, refuses) in enumerate(tqdm(islice(cycle(SURROUNDINGS), count), desc=part.name, total=count)):
         at = folder / f"batch{number}"
@@ -140,13 +141,13 @@ def batches(folder: Path, count: int, rng: random.Random) -> Part:
             part.violation(f"{encoding}, chmod refused: {refuses}", f"{wrong}, {ended.said[-300:]}")
         for path in sorted((at / "in").iterdir()):
             made = at / "out" / path.name
-            right = made.exists() and any(is_enlarged(made, seen) for seen in as_others_see(path, upright=True))
-            part.require(f"{encoding}: {path.name}", {"the right image": right}, "made")
+            right = made.exists() and any(is_enlarged(made, seen) for seen in decoded_elsewhere(path, upright=True))
+            part.require(f"{encoding}: {path.name}", {"the right image": right}, "upscaled")
     return part
 
 
 def write_with_text(path: Path, text: str, rng: random.Random) -> None:
-    """Write an image with a text in its EXIF, as cameras do: in UTF-8, where the standard asks for ASCII."""
+    """Write an image with EXIF text as cameras write it: in UTF-8, although the standard requires ASCII."""
     content = text.encode(errors="surrogateescape")
     exif, mark = Image.Exif(), "#" * len(content)
     exif[rng.choice([0x010E, 0x013B, 0x8298])] = mark

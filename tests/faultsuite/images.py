@@ -1,4 +1,4 @@
-"""Corrupt images, upscaled or read for training: each is reported in a line, or decoded as by other programs."""
+"""Corrupt images, upscaled or read in training: each is reported in one line, or decoded as by other programs."""
 from __future__ import annotations
 
 import json
@@ -36,7 +36,7 @@ def images(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """Mutated images of many formats, through the command `upscale` and through a dataset."""
     rng, whole = random.Random(seed), samples()
     model = bilinear_network(folder / "bilinear.pth")
-    enlarged, read = Part("a corrupt image is enlarged"), Part("a corrupt image is read for training")
+    enlarged, read = Part("a corrupt image is upscaled"), Part("a corrupt image is read in training")
     for start in tqdm(range(0, count, BATCH), desc="corrupt images"):
         files = folder / f"from{start}"
         files.mkdir()
@@ -44,13 +44,13 @@ def images(folder: Path, count: int, seed: int) -> Iterator[Part]:
             name = rng.choice(list(whole))
             how, content = mutate(whole[name], rng)
             (files / f"{number}_{how}_{name}").write_bytes(content)
-        enlarge_all(files, model, enlarged)
+        upscale_all(files, model, enlarged)
         read_all(files, read)
     yield from (enlarged, read)
 
 
 def samples() -> dict[str, bytes]:
-    """A photograph in many formats: file name to content."""
+    """Return a photograph in many formats: file name to content."""
     rgb = np.ascontiguousarray(data.astronaut()[30:94, 180:260])
     deep = (rgb.astype(np.uint16) << 8) + rgb[::-1]
     image, files = Image.fromarray(rgb), dict[str, bytes]()
@@ -89,7 +89,7 @@ def gradient() -> Image.Image:
 
 
 def bilinear_network(path: Path) -> Path:
-    """A network that adds nothing to the bilinear enlargement, which the test can compute."""
+    """Write a network that adds nothing to bilinear upscaling, which the test can compute; return its path."""
     net = build_network(NETWORK)
     torch.nn.init.zeros_(net.decoder.layers[-1].weight)
     torch.nn.init.zeros_(net.decoder.layers[-1].bias)
@@ -97,11 +97,11 @@ def bilinear_network(path: Path) -> Path:
     return path
 
 
-# Enlarging --------------------------------------------------------------------------------------------------
+# Upscaling --------------------------------------------------------------------------------------------------
 
 
-def enlarge_all(files: Path, model: Path, part: Part) -> None:
-    """Upscale a folder in one process; each image is made correctly, or reported in a line."""
+def upscale_all(files: Path, model: Path, part: Part) -> None:
+    """Upscale a folder in one process; each image is upscaled correctly or reported in one line."""
     work = files.with_name(f"{files.name}_work")
     work.mkdir()
     args = ("upscale", str(files), "out", "--scale", "2", "--model", str(model), "--precision", "float32")
@@ -113,15 +113,15 @@ def enlarge_all(files: Path, model: Path, part: Part) -> None:
     for path in sorted(files.iterdir()):
         made, reported = work / "out" / path.name, any(line.startswith(f"{path}: ") for line in lines)
         if not made.exists():
-            part.require(path.name, {"a line says why": reported}, "reported in a line, nothing made")
-        elif any(is_enlarged(made, seen) for seen in as_others_see(path, upright=True)):
-            part.clean("made as other programs see it")
+            part.require(path.name, {"a line says why": reported}, "reported in one line without output")
+        elif any(is_enlarged(made, seen) for seen in decoded_elsewhere(path, upright=True)):
+            part.clean("decoded as by other programs")
         else:
             part.violation(path.name, "a wrong image")
 
 
-def as_others_see(path: Path, upright: bool) -> Iterator[np.ndarray]:
-    """The image as decoded by OpenCV and by Pillow: (H, W, 3) in [0, 1], with or without its EXIF orientation."""
+def decoded_elsewhere(path: Path, upright: bool) -> Iterator[np.ndarray]:
+    """Yield an image as decoded by OpenCV and by Pillow: (H, W, 3) in [0, 1], with or without its EXIF orientation."""
     content = np.frombuffer(path.read_bytes(), np.uint8)
     with stderr_to_null():
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION)
@@ -147,8 +147,8 @@ def stderr_to_null() -> Iterator[None]:
 
 
 def is_enlarged(made: Path, seen: np.ndarray) -> bool:
-    """Whether an image is the bilinear enlargement of `seen`, up to the losses of compression."""
-    ours = next(as_others_see(made, upright=False))
+    """Return whether an image equals `seen`, bilinearly upscaled by 2, up to compression losses."""
+    ours = next(decoded_elsewhere(made, upright=False))
     if ours.shape[:2] != (2 * seen.shape[0], 2 * seen.shape[1]):
         return False
     planes = torch.from_numpy(seen.transpose(2, 0, 1).copy())[None].float()
@@ -172,13 +172,13 @@ def read_all(files: Path, part: Part) -> None:
     errors = json.loads((work / "errors.json").read_text())
     for path in sorted(files.iterdir()):
         if path.name in errors:
-            part.require(path.name, {"the line names it": path.name in errors[path.name]}, "reported in a line")
+            part.require(path.name, {"the line names it": path.name in errors[path.name]}, "reported in one line")
             continue
         pixels = np.load(work / f"{path.name}.npy")
         pixels = pixels / np.iinfo(pixels.dtype).max
-        seen = [other for other in as_others_see(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
+        seen = [other for other in decoded_elsewhere(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
         same = any(np.abs(other - pixels).mean() < 0.004 for other in seen)
-        part.require(path.name, {"the right image": same}, "read as other programs see it")
+        part.require(path.name, {"the right image": same}, "decoded as by other programs")
 
 
 def read_folder(folder: str) -> int:

@@ -1,4 +1,4 @@
-"""A training is killed at random moments and resumed each time; it ends equal to one that was never killed."""
+"""A training that is killed at random moments and resumed each time ends with the weights of an uninterrupted one."""
 from __future__ import annotations
 
 import random
@@ -19,15 +19,15 @@ from liif_basicsr.hub import checkpoint
 KEEP = 4
 # Phase of the training -> its last message before, and its longest duration in seconds.
 MOMENTS = {
-    "started": ("", 1.0),
-    "trained": ("Start training", 60.0),
-    "saved": ("Saving models and training states", 0.02),
+    "at the start": ("", 1.0),
+    "during training": ("Start training", 60.0),
+    "while saving": ("Saving models and training states", 0.02),
 }
 
 
 def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """SIGKILL at random moments of a training that saves every third iteration and prunes."""
-    part, rng = Part("a training is killed (SIGKILL) at a random moment, and goes on"), random.Random(seed)
+    part, rng = Part("a training is killed (SIGKILL) at a random moment and resumed"), random.Random(seed)
     opt = train_options(make_images(folder / "images", 5), total_iter=30 * count, save_every=3)
     opt["logger"].update(print_freq=10**6, keep_checkpoints=KEEP)
     process = start(folder / "whole", opt)
@@ -40,19 +40,19 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     for number in tqdm(range(count), desc=part.name):
         _kill_once(killed, opt, rng, window, f"kill {number}", part)
     yield part
-    end = Part("the killed training is then run to its end")
+    end = Part("the killed training runs to its end")
     last = training(killed, opt)
     same = last.status == 0 and same_weights(folder / "whole", killed)
-    conditions = {"exit status 0": last.status == 0, "bitwise the weights of a training never killed": same}
-    conditions["nothing unreadable"] = not unreadable(killed)
-    conditions["nothing half written"] = not list(killed.rglob("*.part"))
+    conditions = {"exit status 0": last.status == 0, "bitwise the weights of an uninterrupted run": same}
+    conditions["all files readable"] = not unreadable(killed)
+    conditions["no partial files"] = not list(killed.rglob("*.part"))
     conditions["only the newest kept"] = len(list(killed.glob("experiments/tiny/training_states/*"))) == KEEP
-    end.require("the end", conditions, "bitwise the weights of a training never killed, nothing unreadable")
+    end.require("the end", conditions, "with bitwise the weights of an uninterrupted run, all files readable")
     yield end
 
 
 def training(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Ended:
-    """Run a training to its end, resuming it where it exists."""
+    """Run a training to its end; resume it if it has begun."""
     return start(folder, opt, *args, **how).wait()
 
 
@@ -65,7 +65,7 @@ def start(folder: Path, opt: dict[str, Any], *args: str, **how: Any) -> Running:
 
 def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: float, trial: str, part: Part) -> None:
     process = start(folder, opt)
-    doing, (said, most) = rng.choice(list(MOMENTS.items()))
+    moment, (said, most) = rng.choice(list(MOMENTS.items()))
     if said:
         process.wait_for(said)
     time.sleep(rng.uniform(0, min(most, window)))
@@ -74,15 +74,15 @@ def _kill_once(folder: Path, opt: dict[str, Any], rng: random.Random, window: fl
     if broken:
         part.violation(trial, f"unreadable: {broken}")
     elif killed:
-        part.clean(f"killed while it {doing}")
+        part.clean(f"killed {moment}")
     elif process.process.exitcode == 0:
-        part.clean("had come to its end before")
+        part.clean("had ended before")
     else:
         part.violation(trial, f"it ended by itself: {process.said.read_text()[-300:]}")
 
 
 def unreadable(folder: Path) -> list[str]:
-    """Checkpoints and states that cannot be read."""
+    """Return the errors of checkpoints and states that cannot be read."""
     errors = []
     for path in sorted([*folder.rglob("*.pth"), *folder.rglob("*.state")]):
         try:
@@ -93,12 +93,12 @@ def unreadable(folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights that a training ended with."""
+    """Return the final weights of a training."""
     data = checkpoint.read(folder / "experiments" / "tiny" / "models" / "net_g_latest.pth")
     return {f"{key} {name}": value for key in data.keys() - {"network_g"} for name, value in data[key].items()}
 
 
 def same_weights(one: Path, other: Path) -> bool:
-    """Whether two trainings ended with bitwise the same weights."""
+    """Return whether two trainings ended with bitwise the same weights."""
     ours, theirs = weights(one), weights(other)
     return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items())

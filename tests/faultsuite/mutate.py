@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 
 def cut(data: bytes, rng: random.Random) -> bytes:
-    """The file ends early."""
+    """Cut off the end."""
     return data[: rng.randrange(len(data))]
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:
-    """Some bits are wrong."""
+    """Flip some bits."""
     mutated = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 8, 40])):
         mutated[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
@@ -27,7 +27,7 @@ def flip_head(data: bytes, rng: random.Random) -> bytes:
 
 
 def overwrite(data: bytes, rng: random.Random) -> bytes:
-    """A range is noise, or zeros as after a crash."""
+    """Overwrite a range with noise, or with zeros as after a crash."""
     start = rng.randrange(len(data))
     length = min(rng.choice([4, 64, 512]), len(data) - start)
     return data[:start] + (bytes(length) if rng.random() < 0.5 else rng.randbytes(length)) + data[start + length :]
@@ -41,7 +41,7 @@ def shift(data: bytes, rng: random.Random) -> bytes:
 
 
 def append(data: bytes, rng: random.Random) -> bytes:
-    """Bytes are appended."""
+    """Append bytes."""
     return data + rng.choice([data, rng.randbytes(300), bytes(300)])
 
 

@@ -1,4 +1,4 @@
-"""Options files with mistakes: each is reported in a line, or its training runs to the end."""
+"""Options files with mistakes: each is reported in one line, or its training runs to the end."""
 from __future__ import annotations
 
 import copy
@@ -25,7 +25,7 @@ VALUES: list[Any] = [
 
 def options(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """Mutated options files, each run by its own training."""
-    part, rng = Part("a training gets an options file with a mistake"), random.Random(seed)
+    part, rng = Part("a training starts with a mistake in the options"), random.Random(seed)
     images = make_images(folder / "images", 3)
     opt = train_options(images, total_iter=2)
     opt["datasets"]["val_1"] = val_set("A", images, [2])
@@ -39,7 +39,7 @@ def options(folder: Path, count: int, seed: int) -> Iterator[Part]:
         if wrong:
             part.violation(trial, wrong)
         elif ended.status == 2:
-            part.clean("reported in a line")
+            part.clean("reported in one line")
         else:
             part.require(trial, {"a sound network at its end": is_sound(at)}, "trained to the end")
     yield part
@@ -54,12 +54,12 @@ def write_mutated(path: Path, opt: dict[str, Any], rng: random.Random) -> str:
     opt = copy.deepcopy(opt)
     where, block = rng.choice(list(blocks(opt)))
     key, value = rng.choice(list(block)), rng.choice(VALUES)
-    how = rng.choice(["without", "with", "with", "with", "misspelt", "besides"])
+    how = rng.choice(["without", "with", "with", "with", "misspelled", "besides"])
     if how == "without":
         del block[key]
     elif how == "with":
         block[key] = value
-    elif how == "misspelt":
+    elif how == "misspelled":
         block[key[:-1] + "q"] = block.pop(key)
     else:
         key = rng.choice(["foo", 3, "type", "scale", "name"])
@@ -69,7 +69,7 @@ def write_mutated(path: Path, opt: dict[str, Any], rng: random.Random) -> str:
 
 
 def blocks(block: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """All blocks of the options that are not empty, with their names."""
+    """Yield all blocks of the options that are not empty, with their names."""
     if block:
         yield where, block
     for key, value in block.items():
@@ -78,7 +78,7 @@ def blocks(block: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[s
 
 
 def is_sound(folder: Path) -> bool:
-    """Whether the training ended with a network of finite numbers."""
+    """Return whether the training ended with a network of finite numbers."""
     (path,) = folder.rglob("net_g_latest.pth")
     params = checkpoint.read(path)["params"]
     return all(torch.isfinite(value).all() for value in params.values())

@@ -53,7 +53,7 @@ class Running:
         return self.said.read_text(errors="replace").replace("\0", "")
 
     def wait_for(self, text: str, seconds: float = 60) -> bool:
-        """Wait until it prints a text; False where it ends before."""
+        """Wait until it prints a text; False if it ends before."""
         end = time.monotonic() + seconds
         while self.process.exitcode is None and time.monotonic() < end:
             if self.said.exists() and text in self.said.read_text(errors="replace"):
@@ -62,7 +62,7 @@ class Running:
         return False
 
     def kill(self) -> bool:
-        """Send SIGKILL; False where it had ended by itself."""
+        """Send SIGKILL; False if it had ended by itself."""
         self.process.kill()
         self.process.join()
         return self.process.exitcode == -9

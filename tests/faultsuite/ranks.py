@@ -1,4 +1,4 @@
-"""Several gloo processes against one: same weights, same validation, and all end together."""
+"""Several gloo processes compared with one: same weights, same validation, and all end together."""
 from __future__ import annotations
 
 import re
@@ -13,12 +13,12 @@ from faultsuite.kills import training, weights
 from faultsuite.processes import Ended, Running, train
 from faultsuite.report import Part
 
-TOLERANCE = 1e-6  # gradients are summed in another order
+TOLERANCE = 1e-6  # gradients are summed in a different order
 
 
 def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
-    """From two processes up to `most`, with data sets of sizes that they do not divide."""
-    part = Part("2, 3, ... gloo processes instead of one")
+    """Train in two to `most` processes, with data sets whose sizes are no multiples of that."""
+    part = Part("2 and 3 gloo processes instead of one" if most > 2 else "2 gloo processes instead of one")
     images = make_images(folder / "images", 5, seed=seed)
     opt = train_options(images, total_iter=10, save_every=100)
     opt["datasets"]["val_1"] = val_set("A", images, [2, [3, 2.5]])
@@ -35,14 +35,14 @@ def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
             far = max((theirs[key] - value).abs().max().item() for key, value in ours.items())
             conditions["the weights of one"] = far < TOLERANCE
             conditions["the PSNR of one"] = psnr(ended[0]) == psnr(alone) and len(psnr(alone)) == 2
-        part.require(f"{count} processes", conditions, "the weights (to 1e-6) and the PSNR (to 4 digits) of one")
+        part.require(f"{count} processes", conditions, "with the same weights (to 1e-6) and PSNR (to 4 digits)")
     yield part
 
 
 def together(
     folder: Path, opt: dict[str, Any], count: int, target: Callable[..., int] = train, **variables: str
 ) -> list[Ended]:
-    """Train in several processes, without torchrun, which would end the remaining ones by itself."""
+    """Train in several processes without torchrun, because torchrun would end the others if one ended."""
     folder.mkdir()
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -57,5 +57,5 @@ def together(
 
 
 def psnr(ended: Ended) -> list[str]:
-    """The numbers of the last validation, to the four digits of the log."""
+    """Return the PSNR of the last validation, with the four digits of the log."""
     return re.findall(r"# psnr: ([\d.]+)", ended.said)

@@ -1,4 +1,4 @@
-"""Writes that fail during a training: nothing saved is lost, and it resumes once there is room."""
+"""Failing writes during a training: no saved file is lost, and the training resumes once there is room."""
 from __future__ import annotations
 
 import hashlib
@@ -26,7 +26,7 @@ Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
 
 
 def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Meet each obstacle `count` times, at a random size of the file."""
+    """Run a training against each obstacle `count` times, at a random size of the file."""
     opt = train_options(make_images(folder / "images", 5), total_iter=4, save_every=2, network_g=LARGER)
     opt["train"]["ema_decay"] = 0  # the state is then twice as large as the network
     opt["logger"].update(print_freq=10**6, keep_checkpoints=1)
@@ -34,7 +34,7 @@ def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
     opt["train"]["total_iter"] = 8
     assert training(folder / "whole", opt).status == 0
     for name, obstacle in OBSTACLES.items():
-        part, rng = Part(f"a training cannot write: {name}"), random.Random(seed)
+        part, rng = Part(f"a training {name}"), random.Random(seed)
         for number in tqdm(range(count), desc=part.name):
             _once(folder, f"{obstacle.__name__}{number}", opt, obstacle, rng, part)
         yield part
@@ -50,19 +50,19 @@ def _once(folder: Path, trial: str, opt: dict[str, Any], obstacle: Obstacle, rng
         part.clean(f"not permitted here ({error})")
         return
     conditions = {
-        f"a line and exit status 2 ({why_not_clean(failed)}: {failed.said[-200:]})":
+        f"one line and exit status 2 ({why_not_clean(failed)}: {failed.said[-200:]})":
             why_not_clean(failed) is None and failed.status == 2,
         "saved files are unchanged": digests(at).items() >= before.items(),
-        "nothing unreadable": not unreadable(at),
+        "all files readable": not unreadable(at),
     }  # fmt: skip
     again = training(at, opt)
     conditions["it resumes once there is room"] = again.status == 0
-    conditions["bitwise the weights of an undisturbed training"] = same_weights(folder / "whole", at)
-    part.require(trial, conditions, "reported in a line; nothing lost; went on to the same weights")
+    conditions["bitwise the weights of an uninterrupted run"] = same_weights(folder / "whole", at)
+    part.require(trial, conditions, "reported in one line; resumed to the same weights")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return digests of the last checkpoint before the fault, of the fourth iteration."""
+    """Return digests of the last checkpoint before the fault, at iteration 4."""
     files = [folder / WHERE / "models" / "net_g_4.pth", folder / WHERE / "training_states" / "4.state"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.exists()}
 
@@ -116,7 +116,7 @@ def mount(*args: str | Path) -> None:
 
 
 OBSTACLES: dict[str, Obstacle] = {
-    "files are limited": limited,
-    "the disk is full": full,
-    "the folder is read-only": read_only,
+    "reaches a file size limit": limited,
+    "fills the disk": full,
+    "finds its folder read-only": read_only,
 }

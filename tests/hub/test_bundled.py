@@ -1,4 +1,4 @@
-"""The bundled models are those that their cards describe."""
+"""The bundled models match their cards."""
 import hashlib
 
 import numpy as np
@@ -22,7 +22,7 @@ def to_tensor(image):
 
 
 @pytest.mark.parametrize("name", SHA256)
-def test_file_is_the_one_that_was_measured_and_small(name):
+def test_file_has_the_measured_sha256_and_is_small(name):
     content = find(name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == SHA256[name]
     assert len(content) <= 14e6
@@ -31,7 +31,7 @@ def test_file_is_the_one_that_was_measured_and_small(name):
 @pytest.mark.parametrize(("name", "parameters"), [
     ("liif-photo", 5_478_864), ("liif-fast", 1_838_096),
 ])
-def test_it_describes_its_network_and_its_training(name, parameters):
+def test_metadata_contains_card_license_and_network(name, parameters):
     data = checkpoint.read(find(name))
     assert data["card"] == (WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
     assert data["license"] == BUNDLED[name].license
@@ -45,7 +45,7 @@ def test_it_describes_its_network_and_its_training(name, parameters):
         ("liif-fast", "coffee.png", 36.89, 31.44),
     ],
 )
-def test_its_scores_on_two_photographs_are_those_measured(model, name, psnr, psnr_bicubic):
+def test_measured_psnr_on_two_photographs(model, name, psnr, psnr_bicubic):
     gt = Image.open(f"{skimage.__path__[0]}/data/{name}").convert("RGB").crop((100, 60, 340, 240))
     low = gt.resize((80, 60), Image.Resampling.BICUBIC)
     ours = liif_basicsr.load(model).render(to_tensor(low), (180, 240))

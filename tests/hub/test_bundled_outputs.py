@@ -22,7 +22,7 @@ def enlarged(net, lq, scale):
 
 
 def inner(scale):
-    """Index of the output without a border of six input pixels."""
+    """Return the index of the output without a border of six input pixels."""
     border = round(6 * scale)
     return ..., slice(border, -border), slice(border, -border)
 
@@ -37,7 +37,7 @@ def gradient():
 
 
 def noise():
-    """Of a sensor at high sensitivity."""
+    """Return gray with the noise of a sensor at high sensitivity."""
     generator = torch.Generator().manual_seed(0)
     return (0.5 + 0.04 * torch.randn(1, 3, SIDE, SIDE, generator=generator)).clamp(0, 1)
 
@@ -45,7 +45,7 @@ def noise():
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("make", "steps"), [
     (lambda: flat(0.2, 0.5, 0.7), 1), (gradient, 1), (noise, 1),
-    (lambda: flat(0.9, 0.4, 0.1), 1.5),  # more saturated than photographs are
+    (lambda: flat(0.9, 0.4, 0.1), 1.5),  # more saturated than most photographs
 ])  # fmt: skip
 def test_mean_color_is_kept(net, make, steps, scale):
     lq = make()
@@ -56,7 +56,7 @@ def test_mean_color_is_kept(net, make, steps, scale):
 @pytest.mark.parametrize("scale", SCALES)
 def test_flat_image_stays_flat_without_a_checkerboard(net, scale):
     output = enlarged(net, flat(0.2, 0.5, 0.7), scale)
-    for part, steps in ((output, 10), (output[inner(scale)], 2)):  # along the border encoders see their padding
+    for part, steps in ((output, 10), (output[inner(scale)], 2)):  # at the border, encoders see their zero padding
         assert (part.amax((2, 3)) - part.amin((2, 3))).max() <= steps * STEP
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: read safely, written whole, refused in a line where they are damaged, hostile or foreign."""
+"""Checkpoints are read without running code; damaged, malicious and foreign files are reported in one line."""
 import os
 import pickle
 import zipfile
@@ -14,8 +14,8 @@ from liif_basicsr.hub import checkpoint
 from liif_basicsr.hub.official import to_official
 
 
-class Hostile:
-    """Runs a command where it is unpickled."""
+class Malicious:
+    """Runs a command when it is unpickled."""
 
     def __init__(self, command):
         self.command = command
@@ -45,7 +45,7 @@ def test_checkpoint_describes_itself(path, net):
     assert not loaded.training and all(p.requires_grad for p in loaded.parameters())
 
 
-def test_average_is_taken_where_there_is_one(path, net):
+def test_ema_is_loaded_by_default(path, net):
     weight = "decoder.layers.0.weight"
     assert torch.equal(liif_basicsr.load(path).state_dict()[weight], net.state_dict()[weight] + 1)
 
@@ -60,7 +60,7 @@ def test_parameters_of_distributed_training_load(tmp_path, net):
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_no_code_is_run(tmp_path, wrap, zipped):
     path, witness = tmp_path / "hostile.pth", tmp_path / "witness"
-    torch.save(wrap(Hostile(f"touch {witness}")), path, _use_new_zipfile_serialization=zipped)
+    torch.save(wrap(Malicious(f"touch {witness}")), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(LIIFError, match="hostile.pth: (refused|not a checkpoint)"):
         liif_basicsr.load(path)
     assert not witness.exists()
@@ -68,14 +68,14 @@ def test_no_code_is_run(tmp_path, wrap, zipped):
 
 def test_no_code_is_run_from_a_bare_pickle(tmp_path):
     path, witness = tmp_path / "hostile.pth", tmp_path / "witness"
-    path.write_bytes(pickle.dumps(Hostile(f"touch {witness}")))
+    path.write_bytes(pickle.dumps(Malicious(f"touch {witness}")))
     with pytest.raises(LIIFError, match="hostile.pth: not a checkpoint"):
         liif_basicsr.load(path)
     assert not witness.exists()
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1000, -1])
-def test_truncated_file_is_reported(path, size):
+def test_truncated_file(path, size):
     data = path.read_bytes()
     path.write_bytes(data[:size])
     with pytest.raises(LIIFError, match="net_g_1.pth: not a checkpoint, or damaged"):
@@ -113,7 +113,7 @@ def test_flipped_bits_never_change_a_number(path, net):
     ],
     ids=str,
 )
-def test_other_content_is_reported(tmp_path, data, message):
+def test_other_content(tmp_path, data, message):
     path = tmp_path / "other.pth"
     torch.save(data, path)
     with pytest.raises(LIIFError, match=message):
@@ -132,7 +132,7 @@ ABSURD = ["x", -3, 1e20, 2.5, float("nan"), None, True, [64], {"a": 1}, 10**9, 1
         ("network_g", "EDSR", "hidden_dims"), ("network_g", "EDSR", "local_ensemble"),
     ],
 )  # fmt: skip
-def test_argument_of_the_wrong_type_is_reported(path, part, encoder, key, value):
+def test_arguments_of_the_wrong_type(path, part, encoder, key, value):
     data = checkpoint.read(path)
     data["network_g"] = {**data["network_g"], "encoder": {"type": encoder}}
     block = data["network_g"] if part == "network_g" else data["network_g"]["encoder"]
@@ -145,7 +145,7 @@ def test_argument_of_the_wrong_type_is_reported(path, part, encoder, key, value)
 
 
 @pytest.mark.parametrize("encoder", [{"num_feat": 9000}, {"num_block": 10000}], ids=str)
-def test_network_that_is_much_larger_than_its_file_is_not_made(path, encoder):
+def test_networks_much_larger_than_their_file_are_not_built(path, encoder):
     data = checkpoint.read(path)
     data["network_g"] = {**data["network_g"], "encoder": {"type": "EDSR", **encoder}}
     torch.save(data, path)
@@ -153,7 +153,7 @@ def test_network_that_is_much_larger_than_its_file_is_not_made(path, encoder):
         liif_basicsr.load(path)
 
 
-def test_file_that_unfolds_to_more_than_it_holds_is_refused(path):
+def test_decompression_bomb(path):
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(path.with_name("bomb.pth"), "w", zipfile.ZIP_DEFLATED) as bomb:
         for name in whole.namelist():
             bomb.writestr(name, whole.read(name) + bytes(10**6 * name.endswith("data.pkl")))
@@ -172,7 +172,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_parameters_of_another_form_are_reported(path, change):
+def test_parameters_of_another_shape_or_kind(path, change):
     data = checkpoint.read(path)
     for params in (data["params"], data["params_ema"]):
         params["encoder.body.0.conv1.weight"] = change(params["encoder.body.0.conv1.weight"])
@@ -181,14 +181,14 @@ def test_parameters_of_another_form_are_reported(path, change):
         liif_basicsr.load(path)
 
 
-def test_parameters_of_another_precision_load(path):
+def test_parameters_of_another_precision(path):
     data = checkpoint.read(path)
     data["params_ema"] = {key: value.double() for key, value in data["params_ema"].items()}
     torch.save(data, path)
     assert liif_basicsr.load(path).state_dict()["decoder.layers.1.bias"].dtype == torch.float32
 
 
-OFFICIAL_LIES = {
+INCONSISTENT = {
     "its sd is not a dict": lambda model: model.update(sd=3),
     "its sd contains more than tensors": lambda model: model["sd"].update({"imnet.layers.0.bias": "x"}),
     "network_g: hidden_dims": lambda model: model["args"]["imnet_spec"]["args"].update(hidden_list=["x"]),
@@ -198,18 +198,18 @@ OFFICIAL_LIES = {
 }
 
 
-@pytest.mark.parametrize(("said", "lie"), OFFICIAL_LIES.items(), ids=OFFICIAL_LIES)
-def test_official_checkpoint_that_lies_is_reported(path, net, said, lie):
+@pytest.mark.parametrize(("says", "change"), INCONSISTENT.items(), ids=INCONSISTENT)
+def test_inconsistent_official_checkpoints(path, net, says, change):
     network = {**NETWORK, "input_skip": None}
     data = to_official({"params": net.state_dict(), "network_g": network}, "ours")
-    lie(data["model"])
+    change(data["model"])
     torch.save(data, path)
-    with pytest.raises(LIIFError, match=f"net_g_1.pth: .*{said}") as caught:
+    with pytest.raises(LIIFError, match=f"net_g_1.pth: .*{says}") as caught:
         liif_basicsr.load(path)
     assert "\n" not in str(caught.value)
 
 
-def test_another_network_is_reported(path):
+def test_parameters_of_another_network(path):
     other = build_network({**NETWORK, "hidden_dims": [9]})
     with pytest.raises(LIIFError, match="3 parameters differ in name or shape, such as decoder.layers.0.weight"):
         checkpoint.load_params(other, checkpoint.read(path), path)
@@ -219,7 +219,7 @@ def test_another_network_is_reported(path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_that_are_not_finite_are_reported(path, value):
+def test_nonfinite_parameters(path, value):
     data = checkpoint.read(path)
     data["params_ema"]["decoder.layers.1.bias"][0] = value
     checkpoint.save(path, data)
@@ -227,7 +227,7 @@ def test_numbers_that_are_not_finite_are_reported(path, value):
         liif_basicsr.load(path)
 
 
-def test_missing_file_and_a_folder_are_reported(tmp_path):
+def test_missing_file_and_folder(tmp_path):
     with pytest.raises(LIIFError, match="none.pth: no such file"):
         checkpoint.read(tmp_path / "none.pth")
     with pytest.raises(LIIFError, match="cannot be read: Is a directory"):

@@ -1,4 +1,4 @@
-"""A checkpoint is written whole or not at all."""
+"""A checkpoint is written completely or not at all."""
 import os
 import resource
 import signal
@@ -13,7 +13,7 @@ from liif_basicsr.hub import checkpoint
 
 @pytest.mark.parametrize("limit", [0, 2000])
 def test_failed_write_keeps_the_older_file(tmp_path, limit):
-    """The disk is as full as a limit on the size of files makes it."""
+    """A limit on the size of files acts like a full disk."""
     path = tmp_path / "net_g_1.pth"
     checkpoint.save(path, {"params": {}})
     old, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -29,13 +29,13 @@ def test_failed_write_keeps_the_older_file(tmp_path, limit):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_folder_that_is_missing_is_reported(tmp_path):
+def test_missing_folder(tmp_path):
     with pytest.raises(LIIFError, match="cannot be written: No such file or directory"):
         checkpoint.save(tmp_path / "none" / "net.pth", {})
 
 
 class InterruptedFile:
-    """A file at whose write number `at` somebody presses Ctrl-C."""
+    """A file that raises KeyboardInterrupt at write number `at`."""
 
     def __init__(self, file, at):
         self.file, self.left = file, at
@@ -51,7 +51,7 @@ class InterruptedFile:
 
 
 @pytest.mark.parametrize("at", range(1, 12))
-def test_interrupt_while_it_is_written_stays_one(tmp_path, monkeypatch, at):
+def test_interrupts_during_writing_are_passed_on(tmp_path, monkeypatch, at):
     path, written = tmp_path / "a.pth", checkpoint.atomic_write
     checkpoint.save(path, {"params": {}})
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Files of BasicSR networks of one scale, as their own trainings and projects write them."""
+"""Checkpoints of fixed-scale BasicSR networks, written by BasicSR and other projects."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("form", ["params", "params_ema", "plain", "distributed"])
-def test_file_loads_with_the_block_that_makes_its_network(tmp_path: Path, form: str):
+def test_file_loads_with_the_options_of_its_network(tmp_path: Path, form: str):
     net, path = network(), tmp_path / "net.pth"
     state = net.state_dict()
     if form == "distributed":
@@ -40,7 +40,7 @@ def test_file_loads_with_the_block_that_makes_its_network(tmp_path: Path, form: 
         assert loaded.render(lq, (11, 29)).shape == (1, 3, 11, 29)
 
 
-def test_self_describing_file_needs_no_block(tmp_path):
+def test_self_describing_file_needs_no_options(tmp_path):
     save(tmp_path / "net.pth", {"params": network().state_dict(), "network_g": BLOCK})
     loaded: Any = liif_basicsr.load(tmp_path / "net.pth")
     assert loaded.scale == 2

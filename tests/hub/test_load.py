@@ -62,7 +62,7 @@ def test_networks_built_by_basicsr_load(tmp_path, query_alone):
         build_network({"type": "QueryAlone", "encoders": 1})
 
 
-def test_modules_that_other_threads_build_do_not_count(path, monkeypatch):
+def test_modules_built_by_other_threads_do_not_count(path, monkeypatch):
     monkeypatch.setattr(checkpoint, "ROOM", 2_000_000)
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Weights of ncnn become a checkpoint of the same network, whole and known, or nothing does."""
+"""ncnn weights are converted to a checkpoint of the same network; damaged files are refused."""
 from __future__ import annotations
 
 import hashlib
@@ -20,7 +20,7 @@ BLOCK = {"type": "RRDBNet", **SIZES}
 
 
 def network() -> nn.Module:
-    """A small RRDBNet whose weights are numbers of half precision, as ncnn keeps them."""
+    """A small RRDBNet whose weights are exact in half precision, as ncnn stores them."""
     torch.manual_seed(0)
     net = RRDBNet(**SIZES).eval()
     for name, param in net.named_parameters():
@@ -31,7 +31,7 @@ def network() -> nn.Module:
 
 
 def to_ncnn(net: nn.Module, half: bool = True) -> tuple[bytes, bytes]:
-    """The .param and .bin files of a network, with layers between the convolutions that hold nothing."""
+    """Return the .param and .bin files of a network. Layers without weights are between the convolutions."""
     lines, content = [], b""
     for k, conv in enumerate(m for m in net.modules() if isinstance(m, nn.Conv2d)):
         lines.append(f"Convolution              Conv_{k}                   1 1 in{k} out{k} 0={conv.out_channels} 1=3 "
@@ -66,7 +66,7 @@ def test_converted_file_loads_here_and_in_basicsr(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(theirs.parameters(), net.parameters(), strict=True))
 
 
-def test_any_other_file_is_made_from_nothing(tmp_path):
+def test_made_from_is_none_for_other_files(tmp_path):
     assert made_from(tmp_path / "missing.pth") is None
     (tmp_path / "broken.pth").write_bytes(b"half of a checkpoint")
     assert made_from(tmp_path / "broken.pth") is None
@@ -75,7 +75,7 @@ def test_any_other_file_is_made_from_nothing(tmp_path):
 
 
 def damaged(param: bytes, content: bytes) -> dict[str, tuple[bytes, bytes]]:
-    """Damaged and foreign files by their error message."""
+    """Return damaged and foreign files by their error message."""
     tag = struct.pack("<I", 0x0D4B38)
     return {
         "cut short in Conv_": (param, content[: len(content) // 2]),
@@ -103,7 +103,7 @@ def test_another_network_is_refused():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_odd_number_of_halves_is_padded_to_a_word(count):
+def test_odd_number_of_half_precision_weights_is_padded_to_a_word(count):
     conv = nn.Conv2d(1, count, 1)
     conv.weight.data = torch.arange(count).float().view(count, 1, 1, 1)
     state = from_ncnn(*to_ncnn(nn.Sequential(conv)), net=nn.Sequential(nn.Conv2d(1, count, 1)))

@@ -45,7 +45,7 @@ def test_to_official_and_back_is_the_same_network(network, tmp_path):
 def test_official_parameter_names():
     net = build_network({**NETWORKS["edsr"]})
     names = set(to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()}, "x")["model"]["sd"])
-    assert {"encoder.sub_mean.weight", "encoder.add_mean.bias"} <= names  # unused there, and missed if absent
+    assert {"encoder.sub_mean.weight", "encoder.add_mean.bias"} <= names  # unused, but required by the official code
     assert {"encoder.head.0.weight", "encoder.body.1.body.2.bias", "encoder.body.2.weight"} <= names
     assert {"imnet.layers.0.weight", "imnet.layers.4.bias"} <= names
 

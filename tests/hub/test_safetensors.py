@@ -89,7 +89,7 @@ def test_flipped_header_bits_are_one_line(path):
     ({**NETWORK, "hidden_dims": [9]}, "a different network"), ("{", "not JSON"), (3, "network_g is not a dict"),
     ({"type": "LIFF"}, "did you mean 'LIIF'"), ({**NETWORK, "hidden_dims": [9000, 9000]}, "much larger than the file"),
 ], ids=str)  # fmt: skip
-def test_metadata_that_lies(tmp_path, net, network_g, says):
+def test_invalid_metadata(tmp_path, net, network_g, says):
     text = network_g if isinstance(network_g, str) else json.dumps(network_g)
     safetensors.torch.save_file(dense(net), tmp_path / "a.safetensors", {"network_g": text})
     with pytest.raises(LIIFError, match=says) as error:

@@ -13,7 +13,7 @@ from liif_basicsr.images.reading import read, read_srgb
 from liif_basicsr.images.writing import BY_SUFFIX
 
 
-def test_all_formats_and_suffixes_are_read_for_people_and_for_training_and_written(tmp_path):
+def test_all_formats_are_read_for_upscaling_and_training_and_written(tmp_path):
     assert {*SUFFIXES, *VALUE_SUFFIXES} == set(BY_SUFFIX)
     assert {BY_SUFFIX[suffix].name.upper() for suffix in SUFFIXES} == set(FORMATS)
     for suffix in SUFFIXES:

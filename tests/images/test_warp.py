@@ -70,7 +70,7 @@ def test_smooth_images_are_warped_as_opencv_does(model, channels, dtype):
     assert outside.sum() > 50 and (own[outside] == 0).all()
 
 
-def test_remap_by_the_places_of_a_turn_is_that_turn(model):
+def test_remap_by_a_rotations_positions_equals_rotate(model):
     pixels = ramp(20, 24)
     matrix, size = rotation((20, 24), 20, scale=(2, 2))
     x, y = np.meshgrid(np.arange(size[1]), np.arange(size[0]))

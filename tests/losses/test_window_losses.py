@@ -91,7 +91,7 @@ def plain_grid(
 
 
 @pytest.mark.parametrize("windows", [(3, 5), (4,), (9, 3, 7)])
-def test_texture_loss_is_its_plain_form(windows: tuple[int, ...]) -> None:
+def test_texture_loss_equals_its_plain_form(windows: tuple[int, ...]) -> None:
     output, gt = images(0), images(1) / 2
     expected = np.mean([plain_texture(a, b, windows) for a, b in zip(array(output), array(gt), strict=True)])
     loss = build_loss({"type": "TextureLoss", "loss_weight": 3.0, "windows": list(windows)})
@@ -99,7 +99,7 @@ def test_texture_loss_is_its_plain_form(windows: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("pitch", [(4.0, 4.0), (2.5, 3.75), (7.3, 2.2), (1.9, 4.0)])
-def test_grid_loss_is_its_plain_form(pitch: tuple[float, float]) -> None:
+def test_grid_loss_equals_its_plain_form(pitch: tuple[float, float]) -> None:
     output, gt = images(2), images(3)
     output[0, :, ::4] += 0.3  # something to find
     pitches = [pitch, (3.0, 5.5)]
@@ -109,7 +109,7 @@ def test_grid_loss_is_its_plain_form(pitch: tuple[float, float]) -> None:
 
 
 def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.ndarray], float]) -> None:
-    """Gradients of a loss at a few places of an output (1, 3, H, W) against central differences of its plain form."""
+    """Compare gradients at a few places of an output (1, 3, H, W) with central differences of the plain form."""
     loss.backward()
     values = array(output[0])
     for place in ((0, 5, 6), (1, 20, 31), (2, 31, 0), (1, 16, 16)):
@@ -125,7 +125,7 @@ def test_texture_loss_has_the_gradients_of_its_plain_form() -> None:
 
 
 def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
-    """How strong detail is only weighs them: a grid is not paid for by less detail."""
+    """The strength of the detail is a weight without gradient, so less detail does not lower the loss."""
     output, gt, pitch = images(6, 1), images(7, 1), (3.2, 4.0)
     output[:, :, ::4] += 0.5
     output.requires_grad_()
@@ -135,8 +135,8 @@ def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
 
 
 @given(seed=st.integers(0, 99), shift=st.integers(-3, 3), brighter=st.floats(-0.2, 0.2))
-def test_texture_loss_minds_missing_detail_more_than_misplaced(seed: int, shift: int, brighter: float) -> None:
-    """A pixel loss prefers the mean of a texture to the texture in the wrong place."""
+def test_missing_detail_costs_more_than_misplaced_detail(seed: int, shift: int, brighter: float) -> None:
+    """A pixel loss prefers the mean color to the texture in the wrong place."""
     gt, loss = images(seed), TextureLoss()
     misplaced, smooth = gt.roll(shift, 3) + brighter, gt.mean((2, 3), keepdim=True).expand_as(gt)
     assert loss(misplaced, gt) < 0.5 * loss(smooth, gt)
@@ -146,7 +146,7 @@ def test_texture_loss_minds_missing_detail_more_than_misplaced(seed: int, shift:
 
 @given(seed=st.integers(0, 99), pitch=st.floats(3, 6), sign=st.booleans())
 @example(seed=1, pitch=3.0, sign=True)
-def test_a_grid_of_the_inputs_pixels_costs_and_gts_own_does_not(seed: int, pitch: float, sign: bool) -> None:
+def test_only_the_outputs_grid_of_input_pixels_is_penalized(seed: int, pitch: float, sign: bool) -> None:
     """With `sign`, the grid changes sign from one input pixel to the next and has a mean of zero everywhere.
 
     That wave has 1.5 cycles per input pixel. Below a pitch of 3 it is above the Nyquist frequency.
@@ -169,7 +169,7 @@ def test_texture_loss_of_other_channels_is_the_mean_over_them(channels: int) -> 
     torch.testing.assert_close(TextureLoss()(output, gt), torch.stack(gray).mean())
 
 
-def test_windows_that_are_too_small_are_reported() -> None:
+def test_windows_that_are_too_small() -> None:
     with pytest.raises(ValueError, match="windows of 9 pixels need images of at least 22x22"):
         TextureLoss(windows=(3, 9))(images(0, 1, 21), images(1, 1, 21))
     assert TextureLoss(windows=(3, 9))(images(0, 1, 22), images(1, 1, 22)) > 0

@@ -1,4 +1,4 @@
-"""Samples that are windows: their pixels, and the losses that look at more than a pixel of them."""
+"""Samples that are windows of an image, and the losses that need them."""
 from __future__ import annotations
 
 import copy
@@ -19,7 +19,7 @@ from liif_basicsr.losses.texture_loss import TextureLoss
 from liif_basicsr.models.losses import as_images
 from liif_basicsr.rendering.coordinates import make_coord
 
-pytestmark = pytest.mark.cpu  # the items of datasets are
+pytestmark = pytest.mark.cpu  # as in the datasets
 PERCEPTUAL = {"type": "PerceptualLoss", "layer_weights": {"conv1_1": 1.0, "conv2_1": 0.5}, "vgg_type": "vgg11"}
 
 
@@ -79,7 +79,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:.*pretrained.*:UserWarning", "ignore:.*weight enum.*:UserWarning")
-def test_basicsrs_perceptual_loss_looks_at_the_window_and_teaches(options: dict[str, Any]) -> None:
+def test_basicsrs_perceptual_loss_trains_on_windows(options: dict[str, Any]) -> None:
     from liif_basicsr.models.liif_model import LIIFModel
 
     write_vgg()

@@ -71,7 +71,7 @@ def test_invalid_states(saved, state, message, change):
 
 
 def test_a_valid_state_is_loaded(saved, state):
-    """It may lack entries that only this plugin writes, and have entries of another version of torch."""
+    """It may lack the plugin's own entries, and contain entries of another version of torch."""
     for key in ("scaler", "best_metric_results", "skipped_steps"):
         del state[key]
     group(state).pop("amsgrad")

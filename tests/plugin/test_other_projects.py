@@ -1,6 +1,6 @@
 """Other projects use the networks: Real-ESRGAN's upscaler, and a project with its own model and data.
 
-Each runs in a process of its own, with the start-up hook switched off: `import liif_basicsr` is all there is.
+Each runs in a process of its own, with the start-up hook switched off: only `import liif_basicsr` connects the two.
 """
 import json
 import shutil
