@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr upscale`: every image is written whole, or named with the reason why it is not."""
+"""`python -m liif_basicsr upscale`: each image is written completely, or reported with the reason."""
 from __future__ import annotations
 
 import os

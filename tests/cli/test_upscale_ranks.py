@@ -34,7 +34,7 @@ def upscale(folder: Path, model: Path, processes: int, *words: str, status: int 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory, model: Path) -> dict[str, bytes]:
-    """The files that one process makes."""
+    """Return the files that one process writes."""
     folder = tmp_path_factory.mktemp("expected")
     make_images(folder / "in", COUNT)
     assert sorted(upscale(folder, model, 0)[0]) == [f"p{k}.png" for k in range(COUNT)]
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """The images that were written, by their names."""
+    """Return the written images by name."""
     return {path.name: path.read_bytes() for path in (folder / "out").glob("*.png")}
 
 

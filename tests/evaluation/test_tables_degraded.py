@@ -1,4 +1,4 @@
-"""Tables on degraded images: the same ones as in a validation, BasicSR's NIQE, PSNR to another method."""
+"""Tables on degraded images: degraded as in validation, with BasicSR's NIQE and the PSNR to a reference."""
 from __future__ import annotations
 
 import json
@@ -23,7 +23,7 @@ __all__ = ["data", "run", "table_of"]
 
 
 def test_images_are_degraded_as_in_validation(data: Path, table_of) -> None:
-    """The same low resolution as in a dataset with that `degradation`; results of clean images are kept apart."""
+    """The low-resolution images equal those of a dataset with this `degradation`; clean images have separate results."""
     args = ["bicubic", "--sets", "photos", "--scales", 2]
     eval_set = open_sets("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]
     block = {**val_set("photos", data / "photos", [2], protocol="div2k"), "phase": "val", "degradation": "jpeg:20"}
@@ -35,7 +35,7 @@ def test_images_are_degraded_as_in_validation(data: Path, table_of) -> None:
     assert float(row["psnr"]) < float(clean[key]["psnr"]) - 0.5
 
 
-def test_niqe_is_basicsrs_and_a_reference_is_compared_with(tmp_path: Path, table_of) -> None:
+def test_niqe_equals_basicsrs_and_psnr_to_a_reference(tmp_path: Path, table_of) -> None:
     make_images(tmp_path / "large", 2, (200, 220))
     rows = table_of("bicubic", "lanczos", "--sets", f"large={tmp_path}/large", "--scales", 2, "--metrics", "niqe",
                     "--reference", "bicubic")  # fmt: skip
@@ -53,7 +53,7 @@ def test_niqe_is_basicsrs_and_a_reference_is_compared_with(tmp_path: Path, table
         assert found == pytest.approx(list(np.mean(expected[name], axis=0)), abs=1e-9)
 
 
-def test_a_metric_that_is_asked_for_later_is_added(tmp_path: Path, table_of) -> None:
+def test_a_metric_requested_later_is_added(tmp_path: Path, table_of) -> None:
     make_images(tmp_path / "large", 1, (200, 220))
     args = ["bicubic", "--sets", f"large={tmp_path}/large", "--scales", 2]
     first = table_of(*args)
@@ -63,6 +63,6 @@ def test_a_metric_that_is_asked_for_later_is_added(tmp_path: Path, table_of) -> 
     assert [line["psnr"] for line in first.values()] == [line["psnr"] for line in both.values()]
 
 
-def test_images_below_two_blocks_of_niqe_are_refused_in_a_line(run: Run) -> None:
+def test_images_too_small_for_niqe(run: Run) -> None:
     line = run("bicubic", "--sets", "photos", "--scales", 2, "--metrics", "niqe", status=1)
     assert "p0.png: 48x52 is too small" in line and "the 192 pixels that NIQE needs" in line and line.count("\n") == 1

@@ -1,4 +1,4 @@
-"""scripts/tables.py in several processes that torchrun started: the table of one process."""
+"""scripts/tables.py in several processes, started by torchrun, makes the same table as one process."""
 from __future__ import annotations
 
 import json
@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def table(data: Path, processes: int, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run it to its end; the results of each number of processes are files of their own."""
+    """Run tables.py. Each number of processes has its own files of results."""
     run = torchrun(processes) if processes else [sys.executable]
     args = ["net.pth", "bicubic", "--sets", "five", "two", "--scales", "2", "2.5", "--data", ".",
             "--results", f"{processes}.json", "--out", f"{processes}.csv"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables in Markdown, LaTeX and CSV; files that hold no results."""
+"""Tables in Markdown, LaTeX and CSV; files without results."""
 from __future__ import annotations
 
 import csv
@@ -49,7 +49,7 @@ NO_RESULTS = ["", "[1]", "{", '{"a": {"scale": "2"}}', '{"a": 3}', '{"a": {"psnr
 
 
 @pytest.mark.parametrize("content", NO_RESULTS)
-def test_a_file_that_holds_no_results_is_refused_and_kept(tmp_path: Path, content: str) -> None:
+def test_files_without_results_are_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(content)
     refused(lambda: Results(path), "r.json", "not a results file")
