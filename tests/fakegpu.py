@@ -172,7 +172,7 @@ def install() -> None:
     init = BaseModel.__init__
 
     def on_default_device(model: BaseModel, opt: dict[str, Any]) -> None:
-        init(model, opt)  # BasicSR's models are on the CPU or on cuda
+        init(model, opt)  # BasicSR's models choose between the CPU and cuda
         if torch.get_default_device().type == NAME:
             model.device = DEVICE
 

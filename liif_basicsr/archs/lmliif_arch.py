@@ -182,7 +182,7 @@ class LMLIIFDecoder(Decoder):
         return hidden
 
     def cell_term(self, layer: nn.Linear, rel_cell: Tensor, dtype: torch.dtype) -> Tensor | float:
-        """Return the cell's term in a layer, whose last two inputs it is with cell_decode: (..., D) or 0."""
+        """Return the cell's contribution to a layer, as its last two inputs: (..., D), or 0 without cell_decode."""
         return linear_of_two(rel_cell, layer.weight[:, -2:]).to(dtype) if self.cell_decode else 0.0
 
     def modulate(self, prepared: Tensor, rel_cell: Tensor, rest: Callable[[Tensor], Tensor]) -> Tensor:

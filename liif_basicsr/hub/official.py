@@ -33,7 +33,7 @@ SRNO_HIDDEN_DIM = 256
 
 
 class Official(NamedTuple):
-    """An official encoder: our name of it, and its arguments as {official name: (our name, official default)}."""
+    """An official encoder: its name here, and its arguments as {official name: (our name, official default)}."""
 
     type: str
     args: dict[str, tuple[str, Any]]

@@ -47,7 +47,7 @@ class Teacher:
     def __call__(self, lq: np.ndarray) -> np.ndarray:
         """Upscale uint8 (h, w, 3) RGB to uint8 (h * scale, w * scale, 3)."""
         size = lq.shape[0] * self.scale, lq.shape[1] * self.scale
-        image = torch.tensor(lq).permute(2, 0, 1)[None].float() / 255  # a copy, because files are read as read-only
+        image = torch.tensor(lq).permute(2, 0, 1)[None].float() / 255  # a copy, because arrays from files are read-only
         net: Any = _load(self.name)
         with torch.no_grad(), autocast(CPU, self.precision):
             output = net.render(image, size)[0]

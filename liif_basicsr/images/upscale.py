@@ -285,7 +285,7 @@ class Resampler:
         return self.method
 
     def output_like(self, image: LoadedImage) -> LoadedImage:
-        """Return the image, whose bands and metadata the output has."""
+        """Return the image itself: the output has its bands and metadata."""
         return image
 
     def out_channels(self, image: LoadedImage) -> int:

@@ -135,8 +135,8 @@ def set_loader_defaults(options: dict[str, Any], gpu: bool) -> None:
 def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
     """Return the epoch to resume in, and the number of iterations of that epoch that are done.
 
-    If the number of samples has changed, the epoch is recomputed. Otherwise BasicSR, which limits the number of epochs,
-    might end too early.
+    If the number of samples has changed, the epoch is recomputed. Without that, BasicSR, which limits the number of
+    epochs, might end too early.
     """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:

@@ -146,7 +146,7 @@ class PixelMap:
         return PixelPositions(np.arange(height * width), padded[own].reshape(-1, 2), jacobian.reshape(-1, 2, 2))
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """See `Warp`. Maps are not examined."""
+        """Return False: a map is not examined for this."""
         return False
 
 

@@ -22,7 +22,7 @@ RANGE = (-5.0, 20.0)
 
 
 def write(path: Path, values: np.ndarray) -> Path:
-    """Write values (H, W, C) by the suffix of the path."""
+    """Write values (H, W, C) in the format of the path's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
         np.save(path, values)

@@ -15,7 +15,7 @@ VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """A machine whose driver torch cannot use."""
+    """Simulate a machine whose driver torch cannot use."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")

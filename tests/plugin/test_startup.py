@@ -187,7 +187,7 @@ def test_the_hook_works_with_other_hooks(installed: Environment) -> None:
 
 
 def clone_basicsr(environment: Environment) -> Path:
-    """Put a copy of BasicSR in the working folder as git has it, without the version.py that its setup generates."""
+    """Copy BasicSR into the working folder as in a git clone, without the generated version.py."""
     installed = find_spec("basicsr").submodule_search_locations[0]
     clone = environment.work / "basicsr"
     shutil.copytree(installed, clone, ignore=shutil.ignore_patterns("__pycache__", "version.py"))

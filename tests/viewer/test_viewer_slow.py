@@ -101,7 +101,7 @@ def test_a_failed_tile_is_requested_again_with_growing_pauses_and_delays_no_othe
         failed.append(key)
         return True
 
-    page.execute_script("PAUSE.first = 1000")  # time enough for all others
+    page.execute_script("PAUSE.first = 1000")  # long enough for all others
     made.fails = fails
     made.open.set()
     decoded(page)
@@ -109,7 +109,7 @@ def test_a_failed_tile_is_requested_again_with_growing_pauses_and_delays_no_othe
     times = [time for time, key in made.begun if key == failed[0]]
     pauses = np.diff(times)
     assert len(times) == 4 and (pauses > 0.4).all() and pauses[-1] > 1.5 * pauses[0]
-    others = {key: time for time, key in reversed(made.begun) if key != failed[0]}  # when each was begun first
+    others = {key: time for time, key in reversed(made.begun) if key != failed[0]}  # time of the first attempt
     assert len(others) > 8 and max(others.values()) < times[1]
 
 

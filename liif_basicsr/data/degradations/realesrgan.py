@@ -57,7 +57,7 @@ class RealESRGAN:
         poisson_scale_range2: options.PoissonScale = [0.05, 2.5]
         gray_noise_prob2: options.GrayProbability = 0.4
         jpeg_range2: options.JPEGQuality = [30, 95]
-        final_sinc_prob: Probability = Field(0.8, description="how often a sinc filter comes last")
+        final_sinc_prob: Probability = Field(0.8, description="how often a sinc filter is the last step")
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
         for end in ("", "2"):
