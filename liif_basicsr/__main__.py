@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from liif_basicsr import __version__, cli
-from liif_basicsr.errors import LIIFError, escape_unencodable, print_error, suggest
+from liif_basicsr.errors import ArgumentParser, LIIFError, escape_unencodable, print_error, suggest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,6 +25,12 @@ def main(argv: list[str] | None = None) -> int:
         return _run(sys.argv[1:] if argv is None else argv)
     except LIIFError as error:
         print_error(error)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("liif_basicsr"):
+            raise
+        print_error(LIIFError(f"{error.name} is not installed in {sys.executable}; activate the environment of the "
+                              "plugin, or run `python -m liif_basicsr doctor`"))  # fmt: skip
         return 2
     except KeyboardInterrupt:
         return 130
@@ -46,7 +52,8 @@ def _run(argv: list[str]) -> int:
     if unknown and unknown[0].startswith("-"):
         known = [option for action in args.parser._actions for option in action.option_strings]
         raise LIIFError(f"{args.command}: unknown option {unknown[0]}{suggest(unknown[0].partition('=')[0], known)}")
-    parser.parse_args(argv)  # reports other arguments that are left over
+    if unknown:
+        raise LIIFError(f"{args.command}: unexpected argument {unknown[0]!r}; see liif-basicsr {args.command} --help")
     status = loaded[args.command.replace("-", "_")].run(args)
     sys.stdout.flush()  # a broken pipe must raise here, not when Python exits
     return status
@@ -60,7 +67,7 @@ def list_commands() -> dict[str, Path]:
 
 def build_parser(names: dict[str, Path], loaded: dict[str, ModuleType]) -> argparse.ArgumentParser:
     """Return a parser that lists the named commands in the order of use, with the arguments of the loaded modules."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="liif-basicsr",
         description="Upscale images by any factor with LIIF, and train LIIF in BasicSR.",
         epilog="liif-basicsr COMMAND --help shows the options of a command. "

@@ -1,10 +1,12 @@
 """The exception for bad input, and its messages."""
 from __future__ import annotations
 
+import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 # Raised by BasicSR and torch for invalid options.
 OF_OPTIONS = (
@@ -67,6 +69,15 @@ def escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # neither None nor replaced by something that is not a text file
             stream.reconfigure(errors="backslashreplace")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser that raises LIIFError, in one line, instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise LIIFError."""
+        command = self.prog.partition(" ")[2]
+        raise LIIFError(f"{command}: {message}; see {self.prog} --help".removeprefix(": "))
 
 
 def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -> int:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -23,7 +23,7 @@ from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import LargerInput, show_size
 from liif_basicsr.images.upscale import Resampler
 from liif_basicsr.images.values import PixelError, select_bands
-from liif_basicsr.images.writing import check_format, drop_opaque_alpha, format_of
+from liif_basicsr.images.writing import check_format, drop_opaque_alpha
 from liif_basicsr.rendering.memory import check_memory
 
 # Pixels of the largest output without --yes.
@@ -148,21 +148,13 @@ def warn_slow_precision(engine: Engine | Resampler) -> None:
               file=sys.stderr)  # fmt: skip
 
 
-def check_target(path: Path) -> None:
-    """Check the format of an output file and create its folder; LIIFError if that fails."""
-    try:
-        format_of(path)
-    except LIIFError as error:
-        raise LIIFError(f"{show(path)}: {error}") from None
-    make_folder(path.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents; LIIFError if that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LIIFError(f"{show(folder)}: cannot be created: {error.strerror}") from None
+def make_folders(folders: Iterable[Path]) -> None:
+    """Create folders and their parents; LIIFError if that fails."""
+    for folder in sorted({*folders}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LIIFError(f"{show(folder)}: cannot be created: {error.strerror}") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from liif_basicsr.cli._arguments import add_import_argument, add_model_argument, import_modules
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.hub import find
 
 ORDER = 6
 
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         raise LIIFError(f"{output}: expected a file name that ends in .onnx")
     if output.exists() and not args.overwrite:
         raise LIIFError(f"{output}: already exists; use another name or --overwrite")
+    find(args.model)
     from liif_basicsr.hub.checkpoint import load
     from liif_basicsr.hub.onnx import to_onnx
 

@@ -14,12 +14,14 @@ from liif_basicsr.cli._arguments import (
     add_engine_arguments,
     add_model_argument,
     apply_engine_arguments,
+    check_output,
     is_missing,
     show,
 )
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.hub import CLEAN
-from liif_basicsr.images.size import OutputSize, changes_aspect, parse_bands, show_size
+from liif_basicsr.hub import CLEAN, find
+from liif_basicsr.images.size import OutputSize, changes_aspect, check_strength, parse_bands, show_size
+from liif_basicsr.images.suffixes import READ_ONLY_SUFFIXES, WRITABLE, has_image_suffix, writable
 
 if TYPE_CHECKING:
     from liif_basicsr.cli._files import Output
@@ -77,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     requested = OutputSize.parse(args.scale, args.size, args.width, args.height, args.long_edge)
     inputs, output = _split(args.input, args.output)
     bands = parse_bands(args.bands)
-    from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, warn_slow_precision
+    check_strength(args.strength)
+    if args.method is None:
+        find(args.model)
+    from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, make_folders, warn_slow_precision
     from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
 
@@ -92,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
+    ranks.from_first(lambda: make_folders(Path(target).parent for _, target in jobs))
     policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1, bands=bands)
 
     def make(index: int) -> str | None:
@@ -115,14 +121,14 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     from liif_basicsr.cli._files import Output
 
     size = requested.size_of(image.size)
-    stretched = requested.width and requested.height and changes_aspect(size, image.size)
+    keeping = "one factor" if requested.scale else "--width or --height alone"
     return Output(
         upscaler.output_like(image),
         (*size, upscaler.out_channels(image)),
         partial(upscaler.bytes_needed, image, size),
         partial(upscaler.strips, image, size),
-        f"warning: {show_size(image.size)} is stretched to {show_size(size)}; --width or --height alone keeps the "
-        "aspect ratio" if stretched else "",
+        f"warning: {show_size(image.size)} is stretched to {show_size(size)}; {keeping} keeps the aspect ratio"
+        if changes_aspect(size, image.size) else "",
     )  # fmt: skip
 
 
@@ -130,17 +136,28 @@ def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]
     """Return the inputs, and the output if it is named by `-o` or by the last of several words.
 
     Raises:
-        LIIFError: an input does not exist. This is checked before PyTorch is imported, which takes seconds.
+        LIIFError: an input does not exist, or the output cannot be written. This is checked before PyTorch is
+            imported, which takes seconds.
     """
     if output is None and len(words) > 1:
         words, output = words[:-1], words[-1]
     for text in (*words, output):
         if text == "-":
             raise LIIFError("-: standard input and output are not supported; name a file")
-    for text in [] if "RANK" in os.environ else words:  # processes of torchrun report it once, later
-        if text and is_missing(text) and not glob.has_magic(text):
-            raise LIIFError(f"{show(text)}: no such file or folder")
+        if text == "":
+            raise LIIFError("upscale: the name of an input or of the output is empty; name a file or folder")
+    if "RANK" not in os.environ:  # processes of torchrun report it once, later
+        for text in words:
+            if is_missing(text) and not glob.has_magic(text):
+                raise LIIFError(f"{show(text)}: no such file or folder")
+        if output is not None and _is_one_file(words, Path(output)):
+            check_output(Path(output))
     return words, output
+
+
+def _is_one_file(inputs: list[str], output: Path) -> bool:
+    """Return whether the output is a file for a single image, not a folder."""
+    return len(inputs) == 1 and Path(inputs[0]).is_file() and bool(output.suffix) and not output.is_dir()
 
 
 def _list_jobs(
@@ -165,14 +182,7 @@ def _default_output(text: str, requested: OutputSize) -> Path:
         return path.with_name(f"{path.name}_{requested.label}")
     if glob.has_magic(text) and not os.path.lexists(path):
         raise LIIFError(f"{text}: a pattern needs an output folder; name it with -o")
-    return path.with_name(f"{path.stem}_{requested.label}{_writable(path).suffix}")
-
-
-def _writable(path: Path) -> Path:
-    """Return a path whose suffix can be written; .png replaces others."""
-    from liif_basicsr.images.writing import BY_SUFFIX
-
-    return path if path.suffix.lower() in BY_SUFFIX else path.with_suffix(".png")
+    return path.with_name(f"{path.stem}_{requested.label}{writable(path).suffix}")
 
 
 def _exists(source: Path, target: Path) -> bool:
@@ -186,38 +196,33 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     Raises:
         LIIFError: the inputs contain no images, two have the same output, or the output is invalid.
     """
-    from liif_basicsr.cli._files import check_target, make_folder
-    from liif_basicsr.images.writing import BY_SUFFIX
-
-    single = len(inputs) == 1 and Path(inputs[0]).is_file()
-    if single and output.suffix and not output.is_dir():
-        check_target(output)
+    if _is_one_file(inputs, output):
+        check_output(output)
         return [(Path(inputs[0]), output)]
     found: list[Job] = []
     for text in inputs:
         images, skipped = _find_images(text, output)
         found += images
         if skipped:
+            skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last
             names = ", ".join(show(path.name) for path in skipped[:3]) + ", ..." * (len(skipped) > 3)
             print(f"{show(text)}: skipped {len(skipped)} that are not images: {names}", file=sys.stderr)
     if not found:
-        raise LIIFError(f"{show(inputs[0])}: contains no images ({' '.join(BY_SUFFIX)})")
-    if (output.exists() or output.suffix.lower() in BY_SUFFIX) and not output.is_dir():
+        raise LIIFError(f"{show(inputs[0])}: contains no images ({' '.join(WRITABLE + READ_ONLY_SUFFIXES)})")
+    if (output.exists() or output.suffix.lower() in WRITABLE) and not output.is_dir():
         raise LIIFError(f"{show(output)}: is a file, or named like one; several images need a folder, such as -o large")
     sources: dict[Path, Path] = {}
     for source, name in found:
-        target = output / _writable(name)
+        target = output / writable(name)
         if target in sources and not sources[target].samefile(source):
-            raise LIIFError(f"{show(source)} and {show(sources[target])} would have the same output {show(target)}")
+            raise LIIFError(f"{show(source)} and {show(sources[target])} would have the same output {show(target)}; "
+                            "rename one of them, or upscale them into different folders")  # fmt: skip
         sources[target] = source
-        make_folder(target.parent)
     return [(source, target) for target, source in sources.items()]
 
 
 def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
     """Return the images of an input, each with its path below the output folder, and everything that is skipped."""
-    from liif_basicsr.images.formats import has_image_suffix
-
     path = Path(text)
     if path.is_dir():
         folder = path

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from liif_basicsr.cli._arguments import add_model_argument, is_missing, show
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.hub import CLEAN, bundled, name_of
+from liif_basicsr.hub import CLEAN, bundled, find, name_of
 
 ORDER = 2
 BICUBIC = "bicubic"
@@ -33,6 +33,9 @@ def run(args: argparse.Namespace) -> int:
         raise LIIFError("view: no image; name one, as in liif-basicsr view photo.jpg. The page can open others")
     if is_missing(args.image):
         raise LIIFError(f"{show(args.image)}: no such file")
+    models = _models(args.model, args.compare or [])
+    for model in models:
+        find(model)
     import torch
 
     from liif_basicsr.hub.checkpoint import load
@@ -42,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
     from liif_basicsr.viewer.tiles import Tiles
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = _models(args.model, args.compare or [])
     labels = {model: _label(model, models) for model in models}
     networks = {label: load(model).to(device) for model, label in labels.items()}
     right = (args.compare or [BICUBIC])[0]

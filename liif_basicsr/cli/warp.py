@@ -12,12 +12,13 @@ from liif_basicsr.cli._arguments import (
     add_engine_arguments,
     add_model_argument,
     apply_engine_arguments,
+    check_output,
     is_missing,
     read_text,
     show,
 )
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.hub import CLEAN
+from liif_basicsr.hub import CLEAN, find
 from liif_basicsr.images.size import OutputSize, parse_bands, parse_scale
 
 if TYPE_CHECKING:
@@ -75,19 +76,21 @@ def run(args: argparse.Namespace) -> int:
     source, target = Path(args.input), Path(args.output)
     if is_missing(source):
         raise LIIFError(f"{show(source)}: no such file")
-    from liif_basicsr.cli._files import Policy, check_target, interrupt_on_sigterm, make_file, warn_slow_precision
+    if source.is_dir() or target.is_dir():
+        raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
+    check_output(target)
+    find(args.model)
+    from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, make_folders, warn_slow_precision
     from liif_basicsr.images.warp import Warper
     from liif_basicsr.rendering.homographies import check_quad
 
     corners = check_quad([_parse_point(text) for text in args.quad]) if args.quad else None
     matrix = _read_matrix(args.matrix) if args.matrix else None
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
-    if source.is_dir() or target.is_dir():
-        raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
-    check_target(target)
     apply_engine_arguments(args)
     warper = Warper(args.model, args.device, args.precision, args.value_range)
     warn_slow_precision(warper)
+    make_folders([target.parent])
 
     def homography_for(in_size: Size) -> Homography:
         return _homography(in_size, args.rotate, not args.no_expand, corners, matrix, scale, size)

@@ -22,7 +22,7 @@ from basicsr.utils import FileClient
 from liif_basicsr.data.decode import RANGES, Header, decode, read_header, to_unit
 from liif_basicsr.data.download_hints import PREPARE, download_hint
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import SUFFIXES, VALUE_SUFFIXES
+from liif_basicsr.images.suffixes import SUFFIXES, VALUE_SUFFIXES
 
 logger = logging.getLogger("basicsr")
 

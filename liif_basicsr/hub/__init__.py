@@ -112,6 +112,8 @@ def find(name_or_path: str | Path) -> Path:
     Raises:
         LIIFError: the name or file does not exist, or the model has not been downloaded yet.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise LIIFError(f"model: expected a name or a file, got {type(name_or_path).__name__}")
     name = str(name_or_path)
     if name not in BUNDLED and name not in DOWNLOADS:
         path = Path(name_or_path)

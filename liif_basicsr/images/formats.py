@@ -25,20 +25,10 @@ Image.preinit()
 
 # Only these are opened, regardless of the file name: some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
-# Arrays and renders: any number of bands, and floats.
-VALUE_SUFFIXES = (".npy", ".exr")
-# Upscaled and warped, but not written, and not used for training.
-READ_ONLY_SUFFIXES = (".avif", ".gif", ".heic", ".heif")
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY_PNG = (0, 4)  # color types without and with alpha
 UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-bit PNG"
-
-
-def has_image_suffix(path: Path) -> bool:
-    """Return whether a file in a folder is taken for an image. macOS's `._photo.jpg` files are not."""
-    return path.suffix.lower() in SUFFIXES + VALUE_SUFFIXES + READ_ONLY_SUFFIXES and not path.name.startswith("._")
 
 
 @contextmanager
@@ -61,7 +51,7 @@ def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = Fals
     except Image.DecompressionBombError:
         raise _bomb() from None
     except UnidentifiedImageError:
-        formats = "PNG, JPEG, WebP, TIFF, BMP or PPM"
+        formats = "PNG, JPEG, WebP, TIFF, BMP" + (", PPM, GIF, AVIF or HEIC" if read_only else " or PPM")
         raise LIIFError(f"is not a {formats} image, or its header is corrupt; {remedy}") from None
     except Exception as error:  # Pillow's readers raise almost any exception for corrupt files
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -69,7 +69,8 @@ def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
         output = _map_array(pixels, f"array {image.dtype} {image.shape}", work, bgr)
         return output[..., 0] if image.ndim == 2 and output.shape[2] == 1 else output
     kind = type(image).__name__
-    raise LIIFError(f"image: expected a path, a Pillow image, an array (H, W, C) or a tensor, got {kind}")
+    hint = "; cv2.imread returns None for a file that it cannot read" if image is None else ""
+    raise LIIFError(f"image: expected a path, a Pillow image, an array (H, W, C) or a tensor, got {kind}{hint}")
 
 
 def _map_array(pixels: np.ndarray, what: str, work: Work, bgr: bool) -> np.ndarray:

@@ -17,6 +17,7 @@ from liif_basicsr.images import exr, npy
 from liif_basicsr.images.formats import check_depth, collect_notes, decode_deep, open_image, without_metadata
 from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
 from liif_basicsr.images.loaded import EXIF_IFD, GPS_IFD, LoadedImage
+from liif_basicsr.images.suffixes import check_not_raw
 from liif_basicsr.images.tiff import XMP_TAG, Tiff, read_tiff
 
 ORIENTATION, INTEROP_IFD, ICC_TAG, DESCRIPTION = 0x0112, 0xA005, 34675, 0x010E
@@ -41,6 +42,7 @@ def read(path: Path) -> LoadedImage:
     Raises:
         LIIFError: it cannot be read, is corrupt, too large, not an image, or has an unsupported kind of pixel.
     """
+    check_not_raw(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise LIIFError("is not a regular file")
@@ -143,8 +145,10 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
     Raises:
         LIIFError: the image has several frames, or a kind of pixel whose range is unknown.
     """
-    frames = 1 if image.format in ("MPO", "HEIF") else getattr(image, "n_frames", 1)
-    if frames > 1:
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "HEIF" and frames > 1:
+        warnings.warn(f"has {frames} images, and only the primary one is used", stacklevel=2)
+    elif image.format != "MPO" and frames > 1:  # further images of an MPO are previews
         what = "pages" if image.format == "TIFF" else "frames of an animation"
         raise LIIFError(f"has {frames} {what}; save each one as a file of its own and upscale those")
     check_depth(image)

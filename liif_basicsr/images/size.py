@@ -1,11 +1,11 @@
-"""Output sizes and chosen bands.
+"""Output sizes, chosen bands and the strength of a model.
 
 This module imports neither NumPy nor PyTorch, so that the command line reports typos at once.
 """
 from __future__ import annotations
 
 import re
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from liif_basicsr.config.scales import LARGEST_SCALE, scale_pair, scale_text
@@ -38,7 +38,7 @@ class OutputSize(NamedTuple):
         if size is None:
             return cls(check_scale(DEFAULT_SCALE if scale is None else scale))
         try:
-            height, width = size
+            height, width = _plain(size)
         except (TypeError, ValueError):
             raise LIIFError(f"size {size!r}: expected (H, W), two integers of at least 1") from None
         return cls(height=_check_length("size", height), width=_check_length("size", width))
@@ -57,15 +57,15 @@ class OutputSize(NamedTuple):
         Raises:
             LIIFError: options that exclude each other, or an invalid value.
         """
-        edges = {"--size": size, "--width": width or height, "--scale": scale, "--long-edge": long_edge}
-        given = [option for option, text in edges.items() if text is not None]
-        if len(given) > 1:
+        options = {"--size": size, "--width": width, "--height": height, "--scale": scale, "--long-edge": long_edge}
+        given = [option for option, text in options.items() if text is not None]
+        if len(given) > 1 and given != ["--width", "--height"]:
             raise LIIFError(f"{' and '.join(given)}: use only one; --width and --height may be combined")
         if size is not None:
-            both = _parse_pair(size)
+            both = re.fullmatch(r"0*([1-9]\d{0,8}) ?[xX×] ?0*([1-9]\d{0,8})", size.strip(), re.ASCII)
             if both is None:
-                raise LIIFError(f"--size {size}: expected WxH, such as 1920x1080")
-            return cls(height=_parse_length("--size", both[1]), width=_parse_length("--size", both[0]))
+                raise LIIFError(f"--size {size}: expected WxH in pixels, such as 1920x1080")
+            return cls(height=int(both[2]), width=int(both[1]))
         if width is not None or height is not None:
             return cls(
                 height=None if height is None else _parse_length("--height", height),
@@ -115,13 +115,13 @@ class LargerInput(LIIFError):
 
 
 def check_scale(scale: Any) -> tuple[float, float]:
-    """Return a scale, or a pair of scales along y and x, as a pair. NumPy's numbers and arrays are accepted.
+    """Return a scale, or a pair of scales along y and x, as a pair. Numbers and pairs of NumPy and torch are accepted.
 
     Raises:
         LIIFError: it is not a scale, see `scale_pair`.
     """
     try:
-        y, x = scale_pair(scale if isinstance(scale, (Real, str)) or not hasattr(scale, "__iter__") else list(scale))
+        y, x = scale_pair(_plain(scale))
     except ValueError as error:
         raise LIIFError(f"scale {scale!r}: {error}") from None
     return float(y), float(x)
@@ -133,9 +133,12 @@ def parse_scale(text: str) -> tuple[float, float]:
     Raises:
         LIIFError: it is not a number above 0 and below LARGEST_SCALE, or two with an x between them.
     """
-    pair = _parse_pair(text) or 2 * (re.sub("^[xX×]|[xX×]$", "", text),)
+    number = "([^xX×]+)"
+    forms = (f"{number}[xX×]{number}", f"[xX×]?{number}", f"{number}[xX×]")
+    found = next(filter(None, (re.fullmatch(form, text) for form in forms)), None)
+    parts = found.groups() if found else (text,)
     try:
-        return check_scale((float(pair[0]), float(pair[1])))
+        return check_scale((float(parts[0]), float(parts[-1])))
     except ValueError:
         raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x "
                         "between them (along y, along x)") from None  # fmt: skip
@@ -151,6 +154,14 @@ def parse_bands(text: str | None) -> tuple[int, ...]:
     if not all(word.isdecimal() and int(word) for word in words) or len({*words}) < len(words):
         raise LIIFError(f"--bands {text}: expected different numbers from 1, separated by commas, such as 1,2,3")
     return tuple(int(word) - 1 for word in words)
+
+
+def check_strength(strength: Any) -> float:
+    """Return the strength of a model; LIIFError unless it is a number from 0 to 1."""
+    number = _plain(strength)
+    if not (isinstance(number, (int, float)) and 0 <= number <= 1):
+        raise LIIFError(f"strength: expected a number from 0 to 1, got {strength!r}")
+    return float(number)
 
 
 def is_transposed(size: Size, in_size: Size) -> bool:
@@ -176,9 +187,9 @@ def _check_length(name: str, value: Any) -> int:
     return int(value)
 
 
-def _parse_pair(text: str) -> tuple[str, str] | None:
-    found = re.fullmatch("([^xX×]+)[xX×]([^xX×]+)", text)
-    return (found[1], found[2]) if found else None
+def _plain(value: Any) -> Any:
+    """Convert a number or array of NumPy or torch to Python's numbers and lists."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _parse_length(option: str, text: str) -> int:

@@ -17,7 +17,7 @@ from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
 from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
 from liif_basicsr.images.loaded import LoadedImage
-from liif_basicsr.images.size import OutputSize, is_transposed
+from liif_basicsr.images.size import OutputSize, check_strength, is_transposed
 from liif_basicsr.images.values import (
     Range,
     check_values,
@@ -155,8 +155,7 @@ class Upscaler(Engine):
         tile_wrap: str | None = None,
         value_range: Range | None = None,
     ) -> None:
-        if not 0 <= strength <= 1:
-            raise LIIFError(f"strength: expected a number from 0 to 1, got {strength:g}")
+        strength = check_strength(strength)
         self.tile_wrap = check_axes(tile_wrap)
         super().__init__(model, device, precision, value_range)
         self.orientations = ORIENTATIONS if self_ensemble else [Orientation()]

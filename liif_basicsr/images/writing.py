@@ -18,6 +18,7 @@ from liif_basicsr.images.formats import PNG_SIGNATURE
 from liif_basicsr.images.loaded import DTYPES, LoadedImage
 from liif_basicsr.images.npy import write_npy
 from liif_basicsr.images.size import show_size
+from liif_basicsr.images.suffixes import check_writable
 from liif_basicsr.images.tiff import write_tiff
 from liif_basicsr.images.values import describe_bands, full_scale
 
@@ -175,11 +176,8 @@ BY_SUFFIX = {
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file's suffix; LIIFError if it is not in BY_SUFFIX."""
-    found = BY_SUFFIX.get(path.suffix.lower())
-    if found is None:
-        raise LIIFError(f"cannot be written, its suffix {path.suffix!r} is not one of {' '.join(BY_SUFFIX)}")
-    return found
+    """Return the format of a file's suffix; LIIFError if it cannot be written."""
+    return BY_SUFFIX[check_writable(path)]
 
 
 def drop_opaque_alpha(path: Path, source: LoadedImage) -> LoadedImage:

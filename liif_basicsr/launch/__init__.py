@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 
 from liif_basicsr.errors import LIIFError, OthersEnded, escape_unencodable, print_error
+from liif_basicsr.launch.arguments import parse
 from liif_basicsr.optional import import_basicsr
 
 
@@ -48,6 +49,7 @@ def main(is_train: bool) -> int:
 
 
 def _run(is_train: bool) -> None:
+    parse(sys.argv[1:], is_train)
     # Slow imports are here, so that an interrupt during them is one line as well.
     import_basicsr()
     from liif_basicsr.launch import distributed, options

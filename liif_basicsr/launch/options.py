@@ -4,7 +4,6 @@ BasicSR's reader runs code that a tag such as `!!python/object/apply` names; suc
 """
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import re
@@ -22,6 +21,7 @@ from liif_basicsr.config.file import TestFile, TrainingFile, check_top_level
 from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, suggest
+from liif_basicsr.launch.arguments import parse
 
 
 def check(argv: list[str], is_train: bool) -> None:
@@ -30,13 +30,7 @@ def check(argv: list[str], is_train: bool) -> None:
     Raises:
         LIIFError: it is unreadable, not YAML, not plain data, or lacks an option that BasicSR needs.
     """
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("-opt")
-    parser.add_argument("--force_yml", nargs="+", default=[])
-    parser.add_argument("--debug", action="store_true")
-    args = parser.parse_known_args(argv)[0]
-    if args.opt is None:  # BasicSR's own parser reports the usage
-        return
+    args = parse(argv, is_train)
     opt = read(args.opt)
     for entry in args.force_yml:
         force(opt, entry)

@@ -31,6 +31,7 @@ from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import read, to_srgb
+from liif_basicsr.images.suffixes import check_not_raw
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot
 
@@ -110,6 +111,7 @@ class ImagePage:
                 for start in range(0, size, 1 << 20):
                     target.write(file.read(min(1 << 20, size - start)))
             try:
+                check_not_raw(Path(name))
                 source = read(copy)
                 with collect_notes() as notes:
                     image = to_srgb(source)

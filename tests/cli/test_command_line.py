@@ -22,7 +22,11 @@ def run_code(code: str, **env: str) -> subprocess.CompletedProcess[bytes]:
 @pytest.mark.parametrize("words", [
     ["--help"], ["upscale", "--help"], ["warp", "--help"], ["upscale", "a.png", "--scale", "two"], ["upscal"],
     ["models"], ["upscale", "a.png", "--sclae", "2"], ["upscale", "none.png"],
-    ["warp", "none.png", "a.png", "--rotate", "1"], ["view", "none.png"],
+    ["warp", "none.png", "a.png", "--rotate", "1"], ["view", "none.png"], ["upscale"], ["upscale", "a.png", "--size"],
+    ["upscale", __file__, "--model", "liif-phot"], ["upscale", __file__, "--strength", "2"],
+    ["upscale", __file__, "-o", "a.gif"], ["view", __file__, "--model", "liif-phot"],
+    ["warp", __file__, "a.png", "--rotate", "1", "--model", "liif-phot"], ["export", "a.onnx", "--model", "liif-phot"],
+    ["train"], ["train", "--help"], ["test", "-opt", "none.yml"],
 ])  # fmt: skip
 def test_help_and_typos_need_no_slow_import(words):
     code = f"import sys\nfrom liif_basicsr.__main__ import main\ntry: main({words})\nexcept SystemExit: pass\n"
@@ -73,11 +77,27 @@ def test_typos_get_suggestions(capsys, words, says):
     assert says in err and err.count("\n") == 1
 
 
-def test_missing_command_and_surplus_argument(capsys):
-    for words in ([], ["models", "a", "b"]):
-        with pytest.raises(SystemExit) as error:
-            main(words)
-        assert error.value.code == 2
+@pytest.mark.parametrize("words, says", [
+    ([], "the following arguments are required: COMMAND; see liif-basicsr --help"),
+    (["models", "a", "b"], "models: unexpected argument 'b'"),
+    (["upscale"], "upscale: the following arguments are required: INPUT; see liif-basicsr upscale --help"),
+    (["upscale", "a.png", "--scale"], "upscale: argument -s/--scale: expected one argument"),
+    (["upscale", "a.png", "--method", "nearst"], "upscale: argument --method: invalid choice: 'nearst'"),
+    (["warp", "a.png", "b.png", "--rotate", "x"], "warp: argument --rotate: invalid float value: 'x'"),
+    (["upscale", ""], "the name of an input or of the output is empty"),
+    (["upscale", __file__, "-o", ""], "the name of an input or of the output is empty"),
+])  # fmt: skip
+def test_invalid_arguments_are_one_line(capsys, words, says):
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert says in err and err.count("\n") == 1
+
+
+def test_missing_packages_are_one_line():
+    code = "import sys; sys.modules['torch'] = None\nfrom liif_basicsr.__main__ import main\n"
+    done = run_code(code + f"sys.exit(main(['upscale', {__file__!r}]))")
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1
+    assert b"torch is not installed in " in done.stderr and b"activate the environment" in done.stderr
 
 
 def test_view_without_an_image(capsys):

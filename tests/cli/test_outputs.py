@@ -61,6 +61,10 @@ def test_output_option(upscale):
     (["a.png", "-"], "-: standard input and output are not supported"),
     (["-", "b.png"], "-: standard input and output are not supported"),
     (["a.png", "b.png", "--size", "3x3", "--width", "4"], "--size and --width: use only one"),
+    (["a.png", "b.png", "--height", "90", "--scale", "2"], "--height and --scale: use only one"),
+    (["a.png", "-o", "out/b.png", "--model", "liif-phot"], "did you mean 'liif-photo'"),
+    (["a.png", "-o", "out/b.png", "--strength", "1.5"], "strength: expected a number from 0 to 1, got 1.5"),
+    (["a.png", "-o", "out/b.png", "--method", "nearst"], "--method: invalid choice"),
 ])  # fmt: skip
 def test_unusable_outputs(upscale, capsys, words, says):
     image("L").save("a.png")
@@ -85,7 +89,17 @@ def test_everything_skipped_in_a_folder_is_counted(upscale, capsys):
         Path(name).write_bytes(b"x")
     assert upscale("in", "out") == 0
     assert sorted(os.listdir("out")) == ["a.png", "b.JFIF", "c.jpe"]
-    assert capsys.readouterr().err == "in: skipped 4 that are not images: ._a.png, notes.txt, photo.cr2, ...\n"
+    assert capsys.readouterr().err == "in: skipped 4 that are not images: notes.txt, photo.cr2, sub, ...\n"
+
+
+def test_images_that_would_have_the_same_output_are_named_and_no_folder_is_made(upscale, capsys):
+    os.mkdir("in")
+    for name in ("in/a.gif", "in/a.png"):
+        image("L").save(name)
+    assert upscale("in", "out") == 2
+    err = capsys.readouterr().err
+    assert "in/a.png and in/a.gif would have the same output out/a.png; rename one of them" in err
+    assert not Path("out").exists()
 
 
 def test_output_folder_inside_the_input_is_not_upscaled_again(upscale):
@@ -116,7 +130,7 @@ def test_larger_images_are_skipped_by_long_edge(upscale, capsys):
 def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
     image("L", 20, 40).save("a.png")
     for flags, warned in ((["--size", "80x40"], 0), (["--size", "80x50"], 1), (["--width", "80", "--height", "41"], 1),
-                          (["--width", "81"], 0)):  # fmt: skip
+                          (["--width", "81"], 0), (["--scale", "2x3"], 1), (["--scale", "2.03"], 0)):  # fmt: skip
         assert upscale("a.png", "b.png", "--overwrite", *flags) == 0
         assert capsys.readouterr().err.count("warning: 40x20 is stretched to") == warned
 
@@ -160,6 +174,22 @@ def test_animation_is_refused_by_name(upscale, capsys):
     assert "a.gif: has 2 frames of an animation; save each one" in capsys.readouterr().err
 
 
+def test_further_images_of_a_heic_file_are_reported(upscale, capsys):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    first = Image.fromarray(ramp(32, 48))
+    first.save("a.heic", save_all=True, append_images=[first.rotate(180)])
+    assert upscale("a.heic", "a.png") == 0
+    assert capsys.readouterr().err == "a.heic: has 2 images, and only the primary one is used\n"
+
+
+def test_raw_files_of_cameras_are_refused(upscale, capsys):
+    image("RGB").save("a.tif")
+    os.rename("a.tif", "a.NEF")  # a thumbnail, as raw files contain
+    assert upscale("a.NEF") == 1
+    assert "a.NEF: is a camera's raw file, which is not supported; develop it" in capsys.readouterr().err
+    assert files() == ["a.NEF"]
+
+
 def test_heic_without_its_reader(upscale, capsys, monkeypatch):
     import sys
 
@@ -175,8 +205,8 @@ def test_classical_method(upscale, method, capsys, tmp_path):
     image("RGBA").save("a.png")
     assert main(["upscale", "a.png", "--method", method, "--scale", "2"]) == 0
     assert size("a_x2.png") == (34, 24) and method in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        upscale("a.png", "--method", method)
+    assert upscale("a.png", "--method", method) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_network_of_a_project_is_imported(upscale, capsys, monkeypatch):

@@ -148,8 +148,7 @@ def test_only_images_that_do_not_exist_are_made_on_request(upscale, capsys):
     assert upscale("in", "out", "--scale", "2", "--skip-existing") == 0
     assert capsys.readouterr().out == "3 of 3 images exist already\n"
     assert upscale("in", "in", "--scale", "2", "--skip-existing") == 1  # those are the images themselves
-    with pytest.raises(SystemExit):
-        upscale("in", "out", "--scale", "2", "--skip-existing", "--overwrite")
+    assert upscale("in", "out", "--scale", "2", "--skip-existing", "--overwrite") == 2
     assert "--overwrite: not allowed with argument --skip-existing" in capsys.readouterr().err
 
 
@@ -180,7 +179,7 @@ def test_corrupt_image_leaves_the_older_output(upscale):
     (["in.png", "twin/in.png", "out", "--scale", "2"], "would have the same output"),
     (["in.png", "out.png", "--scale", "two"], "--scale two: expected a number"),
     (["in.png", "out.png", "--size", "700"], "--size 700: expected WxH"),
-    (["in.png", "out.png", "--size", "7.5x8"], "--size 7.5: expected a number of pixels"),
+    (["in.png", "out.png", "--size", "7.5x8"], "--size 7.5x8: expected WxH in pixels"),
     (["in.png", "out.png", "--long-edge", "1e3"], "--long-edge 1e3: expected a number of pixels"),
     (["in.png", "out.png", "--scale", "2", "--device", "cuda:77"], "cuda:77"),
     (["in.png", "out.png", "--scale", "2", "--model", "none.pth"], "none.pth"),

@@ -87,7 +87,8 @@ def test_bgr(model, tmp_path):
 @pytest.mark.parametrize("wrong, says", [
     (np.full((4, 4), 200.0), "in \\[0, 1\\], got values from 200"), (np.full((4, 4), -0.1), "in \\[0, 1\\]"),
     (np.full((4, 4), np.inf), "in \\[0, 1\\]"), (np.zeros((4, 4), np.int64), "convert it"),
-    ([[1, 2]], "expected a path"), (np.zeros((4, 4), np.int16), "has int16 values, whose range is not known"),
+    ([[1, 2]], "expected a path"), (None, "got NoneType; cv2.imread returns None"),
+    (np.zeros((4, 4), np.int16), "has int16 values, whose range is not known"),
     (torch.zeros(4, 4), "expected a tensor"), (torch.zeros(5, 4, 4), "has 5 bands, but the model takes 3"),
     (torch.zeros(3, 4, 4, dtype=torch.int64), "convert it"), (torch.full((3, 4, 4), 7.0), "in \\[0, 1\\]"),
     ("none.png", "none.png: cannot be read"),

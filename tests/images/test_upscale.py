@@ -146,7 +146,8 @@ def test_long_edge_is_exact_and_keeps_the_aspect_ratio(h, w, edge):
 
 @pytest.mark.parametrize("options, size", [
     ({}, (20, 40)), ({"scale": "3.7"}, (37, 74)), ({"scale": "x3"}, (30, 60)), ({"scale": "3X"}, (30, 60)),
-    ({"scale": "2x3.5"}, (20, 70)), ({"scale": "1"}, (10, 20)), ({"size": "41X30"}, (30, 41)),
+    ({"scale": "2x3.5"}, (20, 70)), ({"scale": "1"}, (10, 20)),
+    ({"size": "41X30"}, (30, 41)), ({"size": "41 x 30"}, (30, 41)),
     ({"long_edge": "100"}, (50, 100)), ({"width": "50"}, (25, 50)), ({"height": "25"}, (25, 50)),
     ({"width": "50", "height": "30"}, (30, 50)),
 ])  # fmt: skip
@@ -156,7 +157,8 @@ def test_sizes_of_the_command_line(options, size):
 
 @pytest.mark.parametrize("options", [
     {"scale": "0"}, {"scale": "-2"}, {"scale": "nan"}, {"scale": "inf"}, {"scale": "x"}, {"scale": "2xx"},
-    {"scale": "2x3x4"}, {"scale": ""}, {"scale": "1e9"}, {"size": "100"}, {"size": "0x10"}, {"size": "1.5x3"},
+    {"scale": "2x3x4"}, {"scale": "x2x"}, {"scale": ""}, {"scale": "1e9"}, {"size": "100"},
+    {"size": "0x10"}, {"size": "1.5x3"},
     {"long_edge": "0"}, {"long_edge": "ten"}, {"scale": "2", "size": "3x3"}, {"width": "9", "long_edge": "30"},
     {"scale": "0.5"}, {"size": "100x5"}, {"long_edge": "19"}, {"width": "-3"}, {"height": "9"},
 ])  # fmt: skip
@@ -174,12 +176,13 @@ def test_label_of_a_size(label, options):
     assert OutputSize.parse(**options).label == label
 
 
-@pytest.mark.parametrize("scale", [np.float32(2), np.int64(2), 2, (np.float64(2), 2), np.array([2, 2]), [2, 2.0]])
+@pytest.mark.parametrize("scale", [np.float32(2), np.int64(2), 2, (np.float64(2), 2), np.array([2, 2]), [2, 2.0],
+                                   np.array(2.0), torch.tensor(2), torch.tensor([2.0, 2.0])])
 def test_numpy_scales(scale):
     assert OutputSize.of(scale).size_of((3, 4)) == (6, 8)
 
 
-@pytest.mark.parametrize("size", [np.array([6, 9]), (np.int32(6), np.int64(9)), [6, 9]])
+@pytest.mark.parametrize("size", [torch.tensor([6, 9]), np.array([6, 9]), (np.int32(6), np.int64(9)), [6, 9]])
 def test_numpy_sizes(size):
     assert OutputSize.of(size=size).size_of((3, 4)) == (6, 9)
 
@@ -198,7 +201,8 @@ def test_unsupported_images_are_refused(model, loaded):
     ({"device": "cuda:99"}, "device 'cuda:99'"), ({"device": "gpu"}, "device 'gpu'"),
     ({"model": torch.nn.Identity()}, "Identity"), ({"precision": "float23"}, "float23"),
     ({"model": "liif-fsat"}, "did you mean 'liif-fast'"),
-    ({"scale": 1e8}, "scale"),
+    ({"scale": 1e8}, "scale"), ({"model": None}, "model: expected a name or a file, got NoneType"),
+    ({"strength": "0.5"}, "strength: expected a number from 0 to 1, got '0.5'"), ({"strength": None}, "got None"),
     ({"scale": None, "size": (200_000, 200_000)}, "fit memory"), ({"scale": (2, 3, 4)}, "scale"),
     ({"size": (3, 4)}, "only one"), ({"size": 5, "scale": None}, "size 5: expected"),
     ({"scale": None, "size": (3.5, 4)}, "size"),
