@@ -9,6 +9,8 @@ from liif_basicsr.rendering import memory
 
 EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
 RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
+# Arguments of small networks.
+SMALL = {"LIIF": {"hidden_dims": [8]}, "SRNO": {"width": 8, "num_heads": 2, "hidden_dim": 8}, "Thera": {"num_freq": 4}}
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +20,7 @@ def small_tiles(monkeypatch):
 
 def make(network="LIIF", encoder=EDSR, **args):
     torch.manual_seed(0)
-    if network == "LIIF":
-        args.setdefault("hidden_dims", [8])
-    return build_network({"type": network, "encoder": encoder, **args}).eval()
+    return build_network({"type": network, "encoder": encoder, **SMALL.get(network, {}), **args}).eval()
 
 
 def count_encoding(net, monkeypatch):
@@ -30,7 +30,7 @@ def count_encoding(net, monkeypatch):
 
 
 @pytest.mark.parametrize("encoder", [EDSR, RCAN], ids=["tiles", "whole"])
-@pytest.mark.parametrize("network", ["LIIF", "MetaSR"])
+@pytest.mark.parametrize("network", ["LIIF", "MetaSR", "SRNO", "Thera"])
 @settings(max_examples=10)
 @given(data=st.data())
 def test_windows_equal_render(network, encoder, data):
