@@ -333,7 +333,7 @@ class LIIFModel(SRModel):
     # Validation ----------------------------------------------------------------------------------------------
 
     def test(self, size: tuple[int, int] | None = None) -> None:
-        """Render the image that was fed with the EMA, if there is one, at `size` (H, W) or at the network's scale."""
+        """Render the fed image at `size` (H, W) or at the network's scale, with the EMA if there is one."""
         net = getattr(self, "net_g_ema", None) or self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
@@ -454,7 +454,7 @@ class LIIFModel(SRModel):
         ended, total = epoch == -1 and current_iter == -1, self.opt["train"]["total_iter"]
         early = f"the training ended after {self.iteration} of {total} iterations (train: total_iter)"
         if ended and not self.iteration:
-            raise LIIFError(f"{early}; are there fewer images than batch_size_per_gpu? python -m liif_basicsr.train")
+            raise LIIFError(f"{early}; are there fewer images than batch_size_per_gpu? Lower it")
         self.report_last_step()
         self.save_networks(current_iter)
         self.save_training_state(epoch, current_iter)

@@ -30,7 +30,7 @@ def freeze(net: nn.Module, names: list[str]) -> None:
     for name in names:
         if not name or name not in modules:
             known = [module for module in modules if module and module.count(".") < 2]
-            raise LIIFError(f"train: freeze: the network has no part {name!r}{suggest(name, known)}")
+            raise LIIFError(f"train: freeze: the network has no module {name!r}{suggest(name, known)}")
         modules[name].requires_grad_(False)
     if not any(param.requires_grad for param in net.parameters()):
         raise LIIFError(f"train: freeze: {names} leave nothing to train")

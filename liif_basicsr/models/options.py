@@ -84,7 +84,7 @@ def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
 
 
 def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False, channels: int = 3) -> None:
-    """Raise LIIFError for a metric in `val: metrics` that does not exist, or does not have an argument in its block.
+    """Raise LIIFError for a metric in `val: metrics` that does not exist, or does not take an option in its block.
 
     Args:
         is_train: the best values are kept, so the direction of known metrics must be right.

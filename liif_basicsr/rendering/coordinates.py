@@ -101,7 +101,7 @@ def nearest_index(coord: Tensor, n: int) -> Tensor:
     # Round once, at the end: grid_sample on the CPU uses a fused multiply-add, and ties would differ otherwise.
     wide = coord + 1 if coord.device.type == "mps" else (coord + 1).double()  # MPS lacks float64
     position = (wide * (n / 2) - 0.5).to(coord.dtype)
-    return position.round().long().clamp(0, n - 1)  # in this order also valid for NaN
+    return position.round().long().clamp(0, n - 1)  # in this order, NaN also becomes a valid index
 
 
 def corner_index(coord: Tensor, n: int, side: int) -> tuple[Tensor, Tensor]:

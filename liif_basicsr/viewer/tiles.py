@@ -28,7 +28,7 @@ MAX_EDGE = 1 << 23
 MAX_TILES = 512
 # Longest edge of the overview.
 OVERVIEW = 4096
-# `detailed_spot` reduces the image to this longest edge, and averages over windows of this edge.
+# `detailed_spot` reduces the longest edge to SEARCHED pixels, and averages over windows of SPOT pixels.
 SEARCHED, SPOT = 256, 33
 BICUBIC = "bicubic"
 

@@ -30,7 +30,7 @@ def values(height: int, width: int, bands: int, dtype: str) -> np.ndarray:
 
 
 def written(image: LoadedImage, suffix: str) -> io.BytesIO:
-    """Write an image, and return the file from its start."""
+    """Write an image; return the file, rewound."""
     check_format(Path(f"out{suffix}"), image, image.shape)
     file = io.BytesIO()
     BY_SUFFIX[suffix].write(file, iter([image.pixels]), image.shape, image)

@@ -14,7 +14,7 @@ from liif_basicsr.models.options import check_metrics
 
 @pytest.fixture
 def own_metrics():
-    """Metrics of another project, without the arguments of the protocols."""
+    """Register metrics of another project that do not take a protocol's border and color space."""
 
     def calculate_rmse(img, img2):
         return float(np.sqrt(((img.astype(float) - img2) ** 2).mean()))

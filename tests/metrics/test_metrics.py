@@ -1,4 +1,4 @@
-"""calculate_psnr_liif: values by hand, against the plain formula, and at its limits."""
+"""calculate_psnr_liif: hand-computed values, comparison with the plain formula, and limits."""
 import math
 
 import numpy as np
@@ -21,7 +21,7 @@ def plain_psnr(img, img2, border, luma):
     return -10 * math.log10((difference[:, border : height - border, border : width - border] ** 2).mean())
 
 
-def test_values_by_hand():
+def test_hand_computed_values():
     img, img2 = torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)
     assert calculate_psnr_liif(img, img2) == pytest.approx(20)
     img2 = torch.zeros(3, 4, 4)

@@ -35,7 +35,7 @@ def test_nonfinite_loss_ends_the_run(opt):
     said = r"iteration 11: the loss is not finite .*'image1.png'.*last good.*net_g_10.pth"
     with pytest.raises(LIIFError, match=said):
         model.optimize_parameters(11)
-        model.get_current_log()  # a GPU is read a step late
+        model.get_current_log()  # numbers on a GPU are read one step late
     assert unchanged(model, before)
 
 

@@ -120,7 +120,7 @@ def test_resuming_with_a_teacher_and_frozen_parts(opt, teacher):
     ({"teacher": {"paths": "liif-fast"}}, "train: teacher: unknown option 'paths'; did you mean 'path'"),
     ({"teacher": {"path": "liif-fast", "weight": -1}}, "train: teacher: weight: expected a number of at least 0"),
     ({"teacher": "liif-fast"}, "train: teacher: expected a block"),
-    ({"freeze": ["encodr"]}, "train: freeze: the network has no part 'encodr'; did you mean 'encoder'"),
+    ({"freeze": ["encodr"]}, "train: freeze: the network has no module 'encodr'; did you mean 'encoder'"),
     ({"freeze": "encoder"}, "train: freeze: expected a list"),
     ({"freeze": ["encoder", "decoder"]}, "leave nothing to train"),
     ({"optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": "1e-1"}}, "encoder_lr_mul: expected a number"),

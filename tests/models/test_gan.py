@@ -124,7 +124,7 @@ def test_a_number_that_is_not_finite_stops_both(gan, which):
         next(getattr(model, which).parameters()).fill_(torch.nan if which == "net_d" else torch.inf)
     with pytest.raises(LIIFError, match="iteration 1: the loss is not finite"):
         step(model)
-        model.get_current_log()  # a GPU is read a step late
+        model.get_current_log()  # numbers on a GPU are read one step late
     if which == "net_d":
         assert all(torch.equal(before[key], value) for key, value in model.net_g.state_dict().items())
 
