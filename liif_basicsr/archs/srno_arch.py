@@ -15,7 +15,7 @@ from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.places import Queries
 
-# A linear layer of each image: weight (B, D, C) and bias (B, D).
+# A linear layer with weights of its own for each image: weight (B, D, C) and bias (B, D).
 Linear = tuple[Tensor, Tensor]
 
 

@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
-    """Return the output for an image."""
+    """Plan the output for an image."""
     from liif_basicsr.cli._files import Output
 
     size = requested.size_of(image.size)

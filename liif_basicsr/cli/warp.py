@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(warper: Warper, homography_for, fill: Fill, image: LoadedImage) -> Output:
-    """Return the output for an image."""
+    """Plan the output for an image."""
     from liif_basicsr.cli._files import Output
     from liif_basicsr.images.georeference import unplaced_tags
 

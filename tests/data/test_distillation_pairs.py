@@ -104,7 +104,7 @@ def test_targets_have_the_inputs_colors_and_the_teachers_details():
     lq = np.uint8(rng.integers(60, 180, (40, 50, 3)))
     made = lq.repeat(4, 0).repeat(4, 1)
     made[::2, ::2] += 9
-    made[1::2, 1::2] -= 9  # details that a mean over an input pixel does not see
+    made[1::2, 1::2] -= 9  # details that vanish in the mean over an input pixel
     assert np.array_equal(with_colors_of(lq, made), made)
     y, _ = np.indices(made.shape[:2])
     drifted = np.uint8(np.rint(made + np.stack([y / 40, 5 + 0 * y, -7 + 0 * y], axis=-1)))
