@@ -134,7 +134,7 @@ def wheel(page, delta, place=(450, 300)):
 
 
 def press(page, key):
-    """Press a key as the page receives it."""
+    """Send a key to the page."""
     page.execute_script("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true,"
                         " cancelable: true}))", key)  # fmt: skip
 

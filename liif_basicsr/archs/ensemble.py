@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The official codes add this to a corner's area, so that the four areas never sum to 0.
+# The official implementations add this to a corner's area, so that the four areas never sum to 0.
 EPS_AREA = 1e-9
 
 

@@ -42,5 +42,6 @@ def run(args: argparse.Namespace) -> int:
         inputs, colors = "size (H, W)", f"(1, {net.num_out_ch}, H, W)"
     print(f"{output}: inputs lq (1, {net.num_in_ch}, height, width) in [0, 1], {inputs}; output {colors} in [0, 1]")
     if net.value_range:
-        print(f"0 and 1 mean {net.value_range[0]:g} and {net.value_range[1]:g} in the data; the graph does not convert values")
+        low, high = net.value_range
+        print(f"0 and 1 are {low:g} and {high:g} in the data; the graph does not convert values")
     return 0

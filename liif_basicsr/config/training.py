@@ -197,7 +197,7 @@ class Train(Block):
         "it merges small kernels",
     )
     skip_nonfinite: NonNegativeInt = Field(
-        0, description="number of steps with a loss or gradient that is not finite to skip before the run ends"
+        0, description="how many steps with a loss or gradient that is not finite are skipped; one more ends the run"
     )
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ class TotalVariationLoss(nn.Module):
     network `Thera`.
 
     Args:
-        loss_weight: factor of the loss. The official code has 1e-4, because its colors are in [-1, 1] instead of [0, 1].
+        loss_weight: factor of the loss. The official code has 1e-4, because its colors are in [-1, 1].
     """
 
     inputs = ("gradient",)

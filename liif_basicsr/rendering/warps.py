@@ -225,7 +225,7 @@ def _place_samples(pixels: PixelPositions, counts: np.ndarray, in_size: tuple[in
     """Return a regular grid of samples in each pixel, `counts` (N, 2) along its rows and columns."""
     total = counts.prod(-1)
     pixel = np.repeat(np.arange(len(total)), total)
-    number = np.arange(len(pixel)) - np.repeat(np.cumsum(total) - total, total)  # of a sample in its pixel
+    number = np.arange(len(pixel)) - np.repeat(np.cumsum(total) - total, total)  # of the sample in its pixel
     grid, jacobian = counts[pixel].astype(np.float64), pixels.jacobian[pixel]
     row, col = np.divmod(number, counts[pixel, 1])
     offset = (np.stack([row, col], -1) + 0.5) / grid - 0.5

@@ -83,7 +83,7 @@ class BasicSRArch(nn.Module):
         return features[:, :, :h, :w]
 
     def arch_input(self, x: Tensor) -> Tensor:
-        """Map the encoder's input from [-1, 1] to the range of the architecture's."""
+        """Map the encoder's input from [-1, 1] to the range of the architecture's input."""
         return x * 0.5 + 0.5
 
     def _find_tap(self) -> str:
