@@ -100,6 +100,36 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 
+def open_device(name: str | None) -> torch.device:
+    """Return a device by name, such as `cuda:1`; without a name, the GPU if there is one, else the CPU.
+
+    Raises:
+        LIIFError: torch cannot use the device.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise LIIFError(f"device {name!r}: not usable here ({summarize(error)}); 'cpu' always is") from None
+    return device
+
+
+def check_precision(precision: str, device: torch.device, where: str, instead: str = "float16 or float32") -> None:
+    """Raise unless a device can compute in a precision.
+
+    Args:
+        where: start of the message; names the option.
+        instead: the options to use instead, which end the message.
+
+    Raises:
+        LIIFError: `precision` is bfloat16, and the NVIDIA GPU has no instructions for it.
+    """
+    if precision == "bfloat16" and device.type == "cuda" and not bfloat16_is_fast(device):
+        gpu = torch.cuda.get_device_name(device)
+        raise LIIFError(f"{where}: {gpu} has no instructions for bfloat16; use {instead}")
+
+
 @contextmanager
 def gpu_memory_errors(where: str, instead: str) -> Iterator[None]:
     """Turn a GPU's lack of memory into a LIIFError.

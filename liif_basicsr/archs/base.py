@@ -14,7 +14,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import corner_index, make_cell, make_coord
 from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
 from liif_basicsr.rendering.places import PixelGrid, Queries
-from liif_basicsr.rendering.renderer import EncodedImage
+from liif_basicsr.rendering.renderer import EncodedImage, render_images
 
 
 class Decoder(nn.Module, ABC):
@@ -206,7 +206,6 @@ class ContinuousNetwork(nn.Module):
         skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)
         return output * 0.5 + skip.to(lq.dtype)[:, :, 0].mT
 
-    @torch.no_grad()
     def render(
         self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
     ) -> Tensor:
@@ -224,8 +223,7 @@ class ContinuousNetwork(nn.Module):
             LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
         """
         self.check_image(lq)
-        images = [EncodedImage(self, image[None], 0, self.tiling.tile, None).render(size, window) for image in lq]
-        return images[0] if len(images) == 1 else torch.cat(images)
+        return render_images(self, lq, size, window)
 
     @torch.no_grad()
     def sample(

@@ -24,6 +24,7 @@ EXAMPLES = """
 
 It can be interrupted and run again: a data set appears under its name only when it is complete, and `teach` keeps its
 pairs. With `folder` and `div2k`, --check lists corrupt images and writes nothing."""
+TEACHER_BATCH = 32
 # The cores that this process may use, if the system knows.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -113,19 +114,21 @@ def quickstart(args: argparse.Namespace) -> int:
 
 def teach(args: argparse.Namespace) -> int:
     """Make distillation pairs: degraded crops, a teacher's output for them, and the originals."""
-    import torch
-
     from liif_basicsr.data.degradations import Degradation
     from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs
     from liif_basicsr.data.prepare.storing import open_any
-    from liif_basicsr.devices import best_precision
+    from liif_basicsr.devices import best_precision, open_device
     from liif_basicsr.hub.teacher import Teacher
 
     degradation = Degradation(_yaml(args.degradation), "--degradation")
-    teacher = Teacher(args.teacher, args.precision or best_precision(torch.device("cpu"), 8))
+    device = open_device(args.device)
+    if args.batch and device.type == "cpu":
+        raise LIIFError("--batch: on the CPU each process upscales its own crops; remove the option")
+    teacher = Teacher(args.teacher, args.precision or best_precision(device, 8), device)
     photos = open_any(args.folder)
     pairs = DistillationPairs(photos, teacher, degradation, args.lq_size, args.seed, args.plain)
-    made = make_pairs(pairs, args.out, args.count, args.processes)
+    batch = None if device.type == "cpu" else args.batch or TEACHER_BATCH
+    made = make_pairs(pairs, args.out, args.count, args.processes, batch)
     print(f"{made} pairs made, {args.out} is ready. In an options file:")
     print(f"    type: ArbitraryScalePairedDataset\n    dataroot_lq: {args.out}/lq.lmdb")
     print(f"    dataroot_gt: {args.out}/teacher.lmdb  # gt.lmdb holds the originals")
@@ -185,7 +188,9 @@ def _add_teach_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
                      help="share of pairs of a single color or gradient, which stay unchanged (%(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="another seed makes other pairs (%(default)s)")
-    sub.add_argument("--precision", choices=PRECISIONS, help="(the fastest here)")
+    sub.add_argument("--precision", choices=PRECISIONS, help="of the teacher (the fastest on its device)")
+    sub.add_argument("--device", help="of the teacher, such as cpu or cuda:0 (the GPU if there is one)")
+    sub.add_argument("--batch", type=_positive, help=f"crops upscaled at a time on a GPU ({TEACHER_BATCH})")
     _add_processes(sub)
 
 

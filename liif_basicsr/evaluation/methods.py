@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.data.sampling import resize
-from liif_basicsr.devices import autocast
+from liif_basicsr.devices import autocast, check_precision, open_device
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.evaluation.cost import multiply_adds
 from liif_basicsr.evaluation.sets import PixelKind
@@ -80,13 +80,14 @@ def open_method(text: str, precision: str = "float32", kind: PixelKind = PHOTOGR
         kind: kind of the images. Filters round to 8 bits only if the images have 8 bits.
 
     Raises:
-        LIIFError: unknown file or name, invalid checkpoint, network for another kind of image, or two networks of equal
-            scale in a group.
+        LIIFError: unknown file or name, invalid checkpoint, network for another kind of image, two networks of equal
+            scale in a group, or the GPU does not support the precision.
     """
     label, names = _parse(text)
     if names[0] in FILTERS and len(names) == 1:
         return Method(label or names[0], f"{names[0]}-Pillow{PIL.__version__}", None, partial(_resize, names[0], kind))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = open_device(None)
+    check_precision(precision, device, f"--precision {precision}")
     nets: list[Any] = [_load(name, kind).to(device) for name in names]
     scales = [net.scale for net in nets]
     if len(set(scales)) < len(scales):

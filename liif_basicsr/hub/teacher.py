@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from liif_basicsr.devices import autocast
+from liif_basicsr.devices import autocast, check_precision
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import load
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class Teacher:
-    """Upscales 8-bit images by its own scale. It can be pickled: each process loads the network once.
+    """Upscales 8-bit images by its own scale. It can be pickled: each process loads the network on first use.
 
     Attributes:
         scale: an integer.
@@ -26,14 +26,17 @@ class Teacher:
     Args:
         name: a name or file that `load` accepts.
         precision: see `liif_basicsr.devices`.
+        device: where to compute.
 
     Raises:
-        LIIFError: the network does not exist, is not for RGB, or its scale is not an integer.
+        LIIFError: the network does not exist, is not for RGB, its scale is not an integer, or the device does not
+            support the precision.
     """
 
-    def __init__(self, name: str, precision: str = "float32") -> None:
-        self.name, self.precision = name, precision
-        net: Any = _load(name)
+    def __init__(self, name: str, precision: str = "float32", device: torch.device = CPU) -> None:
+        check_precision(precision, device, f"--precision {precision}")
+        self.name, self.precision, self.device = name, precision, device
+        net: Any = _load(name, CPU)
         if net.scale != int(net.scale):
             raise LIIFError(f"teacher {name}: expected a network with an integer scale, got {net.scale}")
         if (net.num_in_ch, net.num_out_ch) != (3, 3):
@@ -45,15 +48,15 @@ class Teacher:
         self.record: dict[str, Any] = {"teacher": name, "sha256": digest.hexdigest(), "precision": precision}
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
-        """Upscale uint8 (h, w, 3) RGB to uint8 (h * scale, w * scale, 3)."""
-        size = lq.shape[0] * self.scale, lq.shape[1] * self.scale
-        image = torch.tensor(lq).permute(2, 0, 1)[None].float() / 255  # a copy, because arrays from files are read-only
-        net: Any = _load(self.name)
-        with torch.no_grad(), autocast(CPU, self.precision):
-            output = net.render(image, size)[0]
-        return np.ascontiguousarray((output.float() * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy())
+        """Upscale uint8 (B, h, w, 3) RGB to uint8 (B, h * scale, w * scale, 3)."""
+        size = lq.shape[1] * self.scale, lq.shape[2] * self.scale
+        images = torch.tensor(lq).to(self.device).permute(0, 3, 1, 2).float() / 255  # a copy: arrays may be read-only
+        net: Any = _load(self.name, self.device)
+        with torch.no_grad(), autocast(self.device, self.precision):
+            output = net.render(images, size)
+        return (output.float() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 @cache
-def _load(name: str) -> nn.Module:
-    return load(name)
+def _load(name: str, device: torch.device) -> nn.Module:
+    return load(name).to(device)

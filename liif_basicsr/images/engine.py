@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork, check_value_range
-from liif_basicsr.devices import PRECISIONS, best_precision
-from liif_basicsr.errors import LIIFError, suggest, summarize
+from liif_basicsr.devices import PRECISIONS, best_precision, check_precision, open_device
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.values import (
@@ -35,8 +35,8 @@ class Engine:
         value_range: see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: the model, device or precision does not exist, the network is on another device, or the range is
-            invalid.
+        LIIFError: the model, device or precision does not exist, the network is on another device, the device does not
+            support the precision, or the range is invalid.
     """
 
     def __init__(
@@ -54,13 +54,15 @@ class Engine:
                 kind = type(model).__name__
                 raise LIIFError(f"model: expected a network of this package, a name or a file, got {kind}")
             self.device = next(model.parameters()).device
-            if device is not None and not includes(_open_device(device), self.device):
+            if device is not None and not includes(open_device(device), self.device):
                 raise LIIFError(f"device {device}: the network is on {self.device}; call net.to({device!r}) first")
             self.net = model
         else:
-            self.device = _open_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.device = open_device(device)
             self.net = cast(ContinuousNetwork, checkpoint.load(model).to(self.device))
         self.precision = precision
+        if precision is not None:
+            check_precision(precision, self.device, f"precision {precision}")
 
     def precision_for(self, pixels: np.ndarray) -> str:
         """Return the name of the precision for these pixels."""
@@ -171,12 +173,3 @@ class Engine:
 def includes(requested: torch.device, own: torch.device) -> bool:
     """Return whether a network on `own` is on the requested device: `cuda` means any GPU, `cuda:1` that one."""
     return requested.type == own.type and requested.index in (None, own.index or 0)
-
-
-def _open_device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LIIFError(f"device {name!r}: not usable here ({summarize(error)}); 'cpu' always is") from None
-    return device

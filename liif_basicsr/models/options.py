@@ -15,7 +15,7 @@ from liif_basicsr.archs import check_network
 from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.config.base import validate
 from liif_basicsr.config.training import Logger
-from liif_basicsr.devices import best_precision, bfloat16_is_fast
+from liif_basicsr.devices import best_precision, bfloat16_is_fast, check_precision
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.registration import ENTRIES
 
@@ -123,14 +123,18 @@ def precision_of(amp: str | None, device: torch.device, key: str) -> str:
     """Return the precision for the option `amp`, called `key`; log a warning if the processor is slow at it.
 
     None is float32. `auto` is bfloat16 if the processor has instructions for it, else float32.
+
+    Raises:
+        LIIFError: the GPU does not support the precision.
     """
     if amp == "auto":
         precision = best_precision(device, 8)
         get_root_logger().info(f"{key}: auto is {precision} here.")
         return precision
+    check_precision(amp or "float32", device, f"{key}: bfloat16", "auto or float16")
     if amp == "bfloat16" and not bfloat16_is_fast(device):
         get_root_logger().warning(
-            f"{key}: this processor has no instructions for bfloat16, so it is slower than float32, on a CPU many "
-            "times; use auto, or remove the option"
+            f"{key}: this processor has no instructions for bfloat16, so it is many times slower than float32; use "
+            "auto, or remove the option"
         )
     return amp or "float32"

@@ -13,7 +13,7 @@ from liif_basicsr.devices import exact_float32, gpu_memory_errors, never_compile
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
-from liif_basicsr.rendering.features import Region, autocast_dtype, open_features
+from liif_basicsr.rendering.features import Features, GivenFeatures, Region, autocast_dtype, open_features
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 
 if TYPE_CHECKING:
@@ -32,18 +32,28 @@ class EncodedImage:
         max_bytes: size of the features to keep; with 0 each tile is encoded when it is needed.
         tile: input pixels along the edge of a tile.
         threads: torch threads that encode; None for the current number.
+        features: the output of `net.encode_and_prepare`, if it is known.
 
     Attributes:
         in_size: (h, w) of the image.
     """
 
     def __init__(
-        self, net: ContinuousNetwork, lq: Tensor, max_bytes: int, tile: int | None, threads: int | None
+        self,
+        net: ContinuousNetwork,
+        lq: Tensor,
+        max_bytes: int,
+        tile: int | None,
+        threads: int | None,
+        features: Tensor | None = None,
     ) -> None:
         self.net, self.lq = net, lq
         if net.decoder.is_global:  # visits every tile several times
             max_bytes = max(max_bytes, memory.CACHE_BYTES)
-        self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
+        if features is not None:
+            self.features: Features = GivenFeatures(lq, features)
+        else:
+            self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
         self.in_size = self.features.size
         self._axes: OrderedDict[Any, PixelAxis] = OrderedDict()
         self._contexts: OrderedDict[Any, Any] = OrderedDict()
@@ -227,6 +237,27 @@ class EncodedImage:
         chunks = zip(coord.split(memory.SAMPLE_QUERIES, 1), cell.split(memory.SAMPLE_QUERIES, 1), strict=True)
         for own_coord, own_cell in chunks:
             yield Queries(own_coord, own_cell, self.in_size, region.origin, shape, context)
+
+
+@never_compiled
+@torch.no_grad()
+def render_images(
+    net: ContinuousNetwork, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None
+) -> Tensor:
+    """Render images (B, C, h, w), see `EncodedImage.render`. Those of one tile are encoded several at a time."""
+    tile, (h, w) = net.tiling.tile, lq.shape[-2:]
+    if len(lq) == 1 or max(h, w) > tile:
+        images = [EncodedImage(net, image[None], 0, tile, None).render(size, window) for image in lq]
+        return images[0] if len(images) == 1 else torch.cat(images)
+    images = []
+    for part in lq.split(max(1, tile**2 // (h * w))):
+        with gpu_memory_errors(f"size {size}", "render fewer images at a time"), exact_float32(lq.device):
+            features = net.encode_and_prepare(part)
+        images += [
+            EncodedImage(net, part[k : k + 1], 0, tile, None, features[k : k + 1]).render(size, window)
+            for k in range(len(part))
+        ]
+    return torch.cat(images)
 
 
 def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:

@@ -1,7 +1,6 @@
 """Distillation pairs: independent of interruptions, and checked against the options of a dataset."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from datafiles import build, paired_train_block, refused, save
+from experiment import NETWORK
 
+from liif_basicsr.archs import build_network
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.distillation_pairs import KINDS, check_record, read_record
@@ -18,6 +19,8 @@ from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.data.source import open_source
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.hub import checkpoint
+from liif_basicsr.hub.teacher import Teacher
 
 
 class Doubler:
@@ -32,7 +35,7 @@ class Doubler:
         if self.calls == self.stop_at:
             raise KeyboardInterrupt
         self.calls += 1
-        return lq.repeat(2, 0).repeat(2, 1)
+        return lq.repeat(2, 1).repeat(2, 2)
 
 
 @pytest.fixture
@@ -130,15 +133,30 @@ def test_basicsr_reads_the_pairs(tmp_path, photos):
     assert dataset[2]["lq"].shape == (3, 8, 8) and dataset[2]["gt"].shape == (3, 16, 16)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_interrupted_run_continues_with_the_same_pairs(tmp_path, photos, processes):
-    make_pairs(pairs_of(photos), tmp_path / "whole", 9, processes=1)
+@pytest.mark.parametrize(("processes", "batch"), [(1, None), (2, None), (1, 2), (2, 3)])
+def test_interrupted_run_continues_with_the_same_pairs(tmp_path, photos, processes, batch):
+    """Also if the teacher upscales several crops at a time, as on a GPU, or fewer because some targets are known."""
+    own = {"degradation": Degradation({"type": "jpeg", "clean_prob": 0.3}), "plain": 0.2}
+    make_pairs(pairs_of(photos, **own), tmp_path / "whole", 16, processes=1)
+    interrupted = Doubler(stop_at=4 if batch is None else 2)
     with pytest.raises(KeyboardInterrupt):
-        make_pairs(pairs_of(photos, Doubler(stop_at=4)), tmp_path / "pairs", 9, processes=1)
-    assert len(open_source(str(tmp_path / "pairs" / "gt.lmdb"), "lmdb")) == 4
-    assert make_pairs(pairs_of(photos), tmp_path / "pairs", 9, processes) == 5
+        make_pairs(pairs_of(photos, interrupted, **own), tmp_path / "pairs", 16, 1, batch)
+    done = len(open_source(str(tmp_path / "pairs" / "gt.lmdb"), "lmdb"))
+    assert 0 < done < 16
+    assert make_pairs(pairs_of(photos, **own), tmp_path / "pairs", 16, processes, batch) == 16 - done
     assert contents(tmp_path / "pairs") == contents(tmp_path / "whole")
-    assert make_pairs(pairs_of(photos), tmp_path / "pairs", 9, processes) == 0
+    assert make_pairs(pairs_of(photos, **own), tmp_path / "pairs", 16, processes, batch) == 0
+
+
+def test_teacher_upscales_batches(tmp_path):
+    path = tmp_path / "teacher.pth"
+    options = {**NETWORK, "scale": 2}
+    checkpoint.save(path, {"params": build_network(options).state_dict(), "network_g": options})
+    teacher, lq = Teacher(str(path)), np.random.default_rng(0).integers(0, 256, (5, 8, 9, 3), dtype=np.uint8)
+    outputs = teacher(lq)
+    assert outputs.shape == (5, 16, 18, 3)
+    for image, output in zip(lq, outputs, strict=True):
+        assert np.abs(teacher(image[None])[0].astype(int) - output).max() <= 1
 
 
 def test_half_written_pair_is_written_again(tmp_path, photos):
@@ -195,11 +213,12 @@ def test_other_folders_are_left_alone(tmp_path, photos):
 def test_corrupt_photograph_is_named_and_earlier_pairs_stay(tmp_path, photos):
     path = photos / "1.png"
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(LIIFError, match="1.png"):
-        make_pairs(pairs_of(photos), tmp_path / "pairs", 50, processes=1)
-    kept = json.loads((tmp_path / "pairs" / "teach.json").read_text())
-    assert kept["teacher"] == "doubler"
-    assert (tmp_path / "pairs" / "lq.lmdb" / "meta_info.txt").exists()
+    for batch in (None, 4):
+        with pytest.raises(LIIFError, match="1.png"):
+            make_pairs(pairs_of(photos, seed=3), tmp_path / str(batch), 50, 1, batch)
+    one_by_one = contents(tmp_path / "None")
+    assert len(one_by_one["lq list"].splitlines()) > 0
+    assert contents(tmp_path / "4") == one_by_one
 
 
 def test_missing_settings_in_the_record():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from liif_basicsr import devices
 from liif_basicsr.archs import build_network
 from liif_basicsr.archs.ensemble import ensemble_mean
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.hub.teacher import Teacher
+from liif_basicsr.images import engine
 from liif_basicsr.models.optimization import set_fused
+from liif_basicsr.models.options import precision_of
 from liif_basicsr.rendering import gpu_kernels
 from liif_basicsr.rendering.memory import Tiling
 
@@ -160,6 +164,24 @@ def test_fused_optimizers(kind, given, device, fused):
     options = {"type": kind, **given}
     set_fused(options, torch.device(device))
     assert options.get("fused") is fused
+
+
+@pytest.mark.cpu
+def test_gpu_without_bfloat16(monkeypatch):
+    """One line that names the option, the card, and precisions that it has."""
+    card = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    monkeypatch.setattr(engine, "open_device", lambda name: card)
+    monkeypatch.setattr(engine.checkpoint, "load", lambda model: SimpleNamespace(to=lambda device: None))
+    says = "Tesla T4 has no instructions for bfloat16; use"
+    with pytest.raises(LIIFError, match=f"^precision bfloat16: {says} float16 or float32$"):
+        engine.Engine("liif-fast", precision="bfloat16")
+    with pytest.raises(LIIFError, match=f"^--precision bfloat16: {says} float16 or float32$"):
+        Teacher("liif-fast", "bfloat16", card)
+    with pytest.raises(LIIFError, match=f"^train: amp: bfloat16: {says} auto or float16$"):
+        precision_of("bfloat16", card, "train: amp")
+    assert [precision_of(amp, card, "train: amp") for amp in ("auto", "float16")] == ["float32", "float16"]
 
 
 @pytest.mark.cpu

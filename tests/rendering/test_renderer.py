@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from liif_basicsr.archs import build_network
 from liif_basicsr.rendering import memory
+from liif_basicsr.rendering.memory import Tiling
 
 EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1}
 RCAN = {"type": "RCAN", "num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
@@ -74,3 +75,18 @@ def test_memory_for_features_is_bounded(monkeypatch):
     for left in (0, 0, 70, 140, 0):  # three tiles, but only two fit the cache
         image.render((150, 150), (0, left, 1, 1))
     assert len(encoded) == 4
+
+
+@pytest.mark.parametrize(("network", "encoder", "tile", "batches"), [
+    ("LIIF", EDSR, 16, [3, 2]), ("SRNO", EDSR, 16, [3, 2]), ("LIIF", RCAN, 16, [3, 2]), ("LIIF", EDSR, 8, [1] * 5),
+])  # fmt: skip
+def test_images_of_one_tile_are_encoded_together(monkeypatch, network, encoder, tile, batches):
+    """As many as have the pixels of a tile."""
+    more = {"width": 8, "num_heads": 2, "hidden_dim": 8} if network == "SRNO" else {}
+    net, lq = make(network, encoder, input_skip="bilinear", **more), torch.rand(5, 3, 8, 9)
+    net.tiling = Tiling(tile=tile)
+    alone = torch.cat([net.render(image[None], (20, 17), (3, 2, 15, 9)) for image in lq])
+    counts, encode = [], net.encode
+    monkeypatch.setattr(net, "encode", lambda lq: counts.append(len(lq)) or encode(lq))
+    torch.testing.assert_close(net.render(lq, (20, 17), (3, 2, 15, 9)), alone, rtol=0, atol=3e-6)
+    assert counts == batches

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -43,7 +45,23 @@ class Teacher(Protocol):
     record: dict[str, Any]
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:
-        """Upscale uint8 (h, w, 3) to uint8 (h * scale, w * scale, 3), RGB."""
+        """Upscale uint8 (B, h, w, 3) to uint8 (B, h * scale, w * scale, 3), RGB."""
+
+
+class Crop(NamedTuple):
+    """A pair without the teacher's output: uint8, RGB.
+
+    lq: the degraded input; gt: the original; needs_teacher: False if the original is the target.
+    """
+
+    lq: np.ndarray
+    gt: np.ndarray
+    needs_teacher: bool
+
+    def encode(self, output: np.ndarray | None) -> list[bytes]:
+        """Return the pair as PNG files in the order of KINDS; `output` is the teacher's, if the crop needs one."""
+        target = self.gt if output is None else with_colors_of(self.lq, output)
+        return [encode_png(image, PNG_LEVEL) for image in (self.lq, target, self.gt)]
 
 
 class DistillationPairs(NamedTuple):
@@ -85,30 +103,35 @@ class DistillationPairs(NamedTuple):
         return counts
 
     def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
-        """Make pair `number`, uniformly over all pixels of the photographs.
+        """Make pair `number` as PNG files in the order of KINDS."""
+        crop = self.crop(number, pixels)
+        return crop.encode(self.teacher(crop.lq[None])[0] if crop.needs_teacher else None)
+
+    def crop(self, number: int, pixels: np.ndarray) -> Crop:
+        """Make the crop of pair `number`, uniformly over all pixels of the photographs.
 
         The target of a clean input is the original, because the teacher would alter it without need.
-
-        Returns:
-            PNG files in the order of KINDS.
         """
         rng = np.random.default_rng((self.seed, number))
         plain = self.plain > 0 and rng.random() < self.plain
-        gt = plain_image(self.gt_size, rng) if plain else self._crop(rng, pixels)
+        gt = plain_image(self.gt_size, rng) if plain else self._photograph(rng, pixels)
         seed = int(rng.integers(2**62))
         lq = self.degradation(gt, (self.lq_size, self.lq_size), seed)
-        target = gt if plain or self.degradation.is_clean(seed) else with_colors_of(lq, self.teacher(lq))
-        return [encode_png(image, PNG_LEVEL) for image in (lq, target, gt)]
+        return Crop(lq, gt, not (plain or self.degradation.is_clean(seed)))
 
-    def _crop(self, rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
+    def _photograph(self, rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
         index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
         size = (self.gt_size, self.gt_size)
         corner = random_corner(self.photos.size(index), size, rng)
         return to_uint8(crop(self.photos.read(index), corner, size))
 
 
-def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: int) -> int:
+def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: int, batch: int | None = None) -> int:
     """Make pairs until a folder holds `count` of them. A stopped run keeps its pairs.
+
+    Args:
+        processes: number of worker processes.
+        batch: number of crops that the teacher upscales at a time, in this process. None: each worker upscales its own.
 
     Returns:
         The number of new pairs.
@@ -123,7 +146,8 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
         with _open(target) as files:
             done = files["lq"].env.stat()["entries"]
             try:
-                for number, pair in enumerate(_new_pairs(pairs, pixels, range(done, count), processes), start=done):
+                new = _new_pairs(pairs, pixels, range(done, count), processes, batch)
+                for number, pair in enumerate(new, start=done):
                     for kind in reversed(KINDS):  # the input last: once it is there, the pair is complete
                         files[kind].write(_key(number), pair[KINDS.index(kind)])
                     if (number + 1) % STEP == 0:
@@ -168,20 +192,47 @@ class _Numbered:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def make(self, index: int) -> list[bytes]:
+    def pair(self, index: int) -> list[bytes]:
         return self.pairs.pair(self.numbers[index], self.pixels)
+
+    def crop(self, index: int) -> Crop:
+        return self.pairs.crop(self.numbers[index], self.pixels)
 
 
 def _new_pairs(
-    pairs: DistillationPairs, pixels: np.ndarray, numbers: range, processes: int
+    pairs: DistillationPairs, pixels: np.ndarray, numbers: range, processes: int, batch: int | None
 ) -> Iterator[list[bytes]]:
+    """Yield the pairs of a range of numbers; see `make_pairs`."""
     if not numbers:
         return
-    with closing(parallel_map(_Numbered.make, _Numbered(pairs, pixels, numbers), processes, "teaching")) as results:
-        for pair in results:
-            if isinstance(pair, LIIFError):
-                raise pair
-            yield pair
+    work = _Numbered.pair if batch is None else _Numbered.crop
+    with closing(parallel_map(work, _Numbered(pairs, pixels, numbers), processes, "teaching")) as results:
+        errors: list[LIIFError] = []
+        made = _until_error(results, errors)
+        yield from made if batch is None else _with_outputs(made, pairs.teacher, batch, processes)
+        if errors:
+            raise errors[0]
+
+
+def _until_error(results: Iterator[Any], errors: list[LIIFError]) -> Iterator[Any]:
+    """Yield results up to the first error, and append that to `errors`."""
+    for result in results:
+        if isinstance(result, LIIFError):
+            errors.append(result)
+            return
+        yield result
+
+
+def _with_outputs(crops: Iterator[Crop], teacher: Teacher, batch: int, threads: int) -> Iterator[list[bytes]]:
+    """Yield the pairs of crops that the teacher upscales `batch` at a time, while threads encode those before."""
+    with ThreadPoolExecutor(threads) as pool:
+        encoded: list[Any] = []
+        while group := list(islice(crops, batch)):
+            asked = [crop.lq for crop in group if crop.needs_teacher]
+            outputs = iter(teacher(np.stack(asked)) if asked else ())
+            yield from (future.result() for future in encoded)
+            encoded = [pool.submit(crop.encode, next(outputs) if crop.needs_teacher else None) for crop in group]
+        yield from (future.result() for future in encoded)
 
 
 def _begin(target: Path, record: dict[str, Any]) -> None:
