@@ -25,7 +25,6 @@ from liif_basicsr.archs.base import check_value_range
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
-from liif_basicsr.hub.thera import read_thera
 
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
@@ -180,6 +179,8 @@ def read_tensors(path: str | Path) -> Any:
         if str(path).endswith(".safetensors"):
             return _read_safetensors(path, file.read())
         if str(path).endswith(".pkl"):
+            from liif_basicsr.hub.thera import read_thera
+
             return read_thera(file, str(path))
         try:
             if zipfile.is_zipfile(file):

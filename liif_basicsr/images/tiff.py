@@ -14,6 +14,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.formats import check_pixel_count, decode_deep
 from liif_basicsr.images.georeference import scaled_tags
 from liif_basicsr.images.loaded import DTYPES, EXIF_IFD, GPS_IFD, LoadedImage
+from liif_basicsr.rendering.memory import STRIP_ROWS
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 XMP_TAG = 700
@@ -22,7 +23,7 @@ SEPARATE = 2  # PlanarConfiguration
 ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
 REDUCED, MASK = 1, 4  # NewSubfileType
 DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # numbers of bands, by type
-TILE = 256
+TILE = STRIP_ROWS
 BIG = 1 << 31  # bytes of pixels; compression rarely makes them larger, and never twice as large
 TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
 

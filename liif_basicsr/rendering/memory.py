@@ -44,6 +44,9 @@ WARP_BAND = 1 << 24
 # Image files. Rows of a strip, which are also the rows of a tile in a TIFF, and columns that are rendered at a time.
 STRIP_ROWS, STRIP_COLS = 256, 2048
 
+# Decoded tiles that the viewer keeps, 256 kB each.
+VIEWER_TILES = 512
+
 # The limit of a container, its use and statistics, and the name of the page cache it can reclaim: cgroup v2, then v1.
 # Without a limit v2 says "max" and v1 a huge number.
 CGROUPS = (

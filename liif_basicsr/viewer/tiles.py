@@ -14,6 +14,7 @@ from PIL import Image
 
 from liif_basicsr.devices import autocast, best_precision, on_threads
 from liif_basicsr.errors import LIIFError
+from liif_basicsr.rendering.memory import VIEWER_TILES
 from liif_basicsr.rendering.renderer import EncodedImage
 
 # Device pixels along an edge of a tile.
@@ -24,8 +25,6 @@ STEPS = 2
 MAX_LEVEL = 8 * STEPS
 # Longest edge of the upscaled image. Beyond it, float32 coordinates no longer distinguish neighboring pixels.
 MAX_EDGE = 1 << 23
-# Cached tiles, 256 kB each.
-MAX_TILES = 512
 # Longest edge of the overview.
 OVERVIEW = 4096
 # `detailed_spot` reduces the longest edge to SEARCHED pixels, and averages over windows of SPOT pixels.
@@ -75,7 +74,7 @@ class Tiles:
         self._lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
         # Features can take gigabytes, so only two methods' are kept, one for each side of the page.
         self._encoded = lru_cache(len(self.sides))(self._encode)
-        self.rgba = lru_cache(MAX_TILES)(self._rgba)
+        self.rgba = lru_cache(VIEWER_TILES)(self._rgba)
 
     def for_image(self, image: Image.Image) -> Tiles:
         """Return tiles of another image, by the same methods."""
