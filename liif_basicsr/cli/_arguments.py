@@ -71,7 +71,7 @@ def is_missing(path: str | Path) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """Raise LIIFError if the suffix of an output is not that of a format that can be written."""
+    """Raise LIIFError unless the suffix of an output is a format that can be written."""
     try:
         check_writable(path)
     except LIIFError as error:

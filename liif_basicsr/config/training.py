@@ -261,7 +261,7 @@ class Metric(OpenBlock):
     crop_border: NonNegativeInt | None = Field(None, description="border to leave out, in pixels")
     test_y_channel: bool | None = Field(None, description="compare luma only")
     data_range: PositiveFloat | None = Field(
-        None, description="of `calculate_psnr_liif`: peak value in the data's unit; `~` is that of `value_range`"
+        None, description="for `calculate_psnr_liif`: peak value in the data's unit; `~` derives it from `value_range`"
     )
     band: PositiveInt | Literal["mean"] | None = Field(
         None, description="of `calculate_psnr_liif`: compare this band, from 1, or `mean`: average the bands' PSNR"

@@ -159,7 +159,7 @@ class BlendedFeatures(CachedFeatures):
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
-    """Return the precision that autocast gives to layers on a type of device, None without autocast."""
+    """Return the precision of layers under autocast on a type of device, None without autocast."""
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 

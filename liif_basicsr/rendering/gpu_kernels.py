@@ -27,10 +27,10 @@ def can_launch(like: Tensor) -> bool:
 
 @cache
 def _is_supported(device: torch.device) -> bool:
-    """Return whether Triton compiles the kernels for a GPU and they compute what they should, on a few numbers.
+    """Return whether Triton compiles the kernels for a GPU, and their results on a few numbers are right.
 
     Warns:
-        UserWarning: they do not; decoding then takes longer.
+        UserWarning: otherwise; decoding then takes longer.
     """
     if torch.cuda.get_device_capability(device) < (7, 0):
         return False

@@ -244,7 +244,7 @@ class EncodedImage:
 def render_images(
     net: ContinuousNetwork, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None
 ) -> Tensor:
-    """Render images (B, C, h, w), see `EncodedImage.render`. Those of one tile are encoded several at a time."""
+    """Render images (B, C, h, w), see `EncodedImage.render`. Images within one tile are encoded several at a time."""
     tile, (h, w) = net.tiling.tile, lq.shape[-2:]
     if len(lq) == 1 or max(h, w) > tile:
         images = [EncodedImage(net, image[None], 0, tile, None).render(size, window) for image in lq]

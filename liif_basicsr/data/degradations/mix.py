@@ -29,7 +29,7 @@ class Mix:
         def _check_lengths(self) -> Any:
             if len(self.parts) != len(self.part_prob):
                 counts = f"{len(self.parts)} degradations, part_prob has {len(self.part_prob)} numbers"
-                raise ValueError(f"parts: has {counts}; give each one a number")
+                raise ValueError(f"parts: has {counts}; write one number for each")
             return self
 
     def __init__(self, settings: dict[str, Any], where: str) -> None:
