@@ -23,6 +23,7 @@ from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import LargerInput, show_size
 from liif_basicsr.images.upscale import Resampler
 from liif_basicsr.images.values import PixelError, select_bands
+from liif_basicsr.images.writer_thread import write_in_thread
 from liif_basicsr.images.writing import check_format, drop_opaque_alpha
 from liif_basicsr.rendering.memory import check_memory
 
@@ -125,7 +126,9 @@ def _make_file(
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:
         try:
             with collect_notes() as notes, atomic_write(target) as file:
-                kind.write(file, output.strips(bar.update), output.shape, output.image)
+                write_in_thread(
+                    lambda strips: kind.write(file, strips, output.shape, output.image), output.strips(bar.update)
+                )
         except PixelError:  # the input's fault
             raise
         except LIIFError as error:

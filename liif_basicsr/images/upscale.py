@@ -29,7 +29,7 @@ from liif_basicsr.images.values import (
 )
 from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
 from liif_basicsr.rendering.coordinates import Window
-from liif_basicsr.rendering.memory import CACHE_BYTES, STRIP_COLS, STRIP_ROWS, check_memory
+from liif_basicsr.rendering.memory import CACHE_BYTES, QUEUED_STRIPS, STRIP_COLS, STRIP_ROWS, check_memory
 from liif_basicsr.rendering.orientation import ORIENTATIONS, Orientation
 from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 
@@ -172,7 +172,7 @@ class Upscaler(Engine):
         Args:
             whole: the output is kept in memory, and copied when it is encoded.
         """
-        rows = 4 * size[0] if whole else min(size[0], 2 * STRIP_ROWS)
+        rows = 4 * size[0] if whole else min(size[0], (3 + QUEUED_STRIPS) * STRIP_ROWS)
         views = len(self.orientations) * len(self.weights) * (2 if image.has_alpha else 1)
         h, w = image.size
         margins = self._margins((h, w), size)

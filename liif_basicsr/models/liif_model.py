@@ -1,6 +1,7 @@
 """LIIFModel: BasicSR's SRModel for networks that are queried at coordinates."""
 from __future__ import annotations
 
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from os import path as osp
@@ -165,6 +166,8 @@ class LIIFModel(SRModel):
 
     def compile_networks(self) -> None:
         """Compile the networks and losses of a step (`train: compile`)."""
+        # torch advises a switch for TF32 that `amp: tf32` sets.
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
         self.forward_g = torch.compile(self.net_g)
         self.losses = [loss._replace(module=torch.compile(loss.module)) for loss in self.losses]
         if self.teacher is not None:

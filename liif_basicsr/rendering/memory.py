@@ -43,6 +43,8 @@ WARP_BAND = 1 << 24
 
 # Image files. Rows of a strip, which are also the rows of a tile in a TIFF, and columns that are rendered at a time.
 STRIP_ROWS, STRIP_COLS = 256, 2048
+# Strips that wait to be written while the network computes further ones.
+QUEUED_STRIPS = 2
 
 # Decoded tiles that the viewer keeps, 256 kB each.
 VIEWER_TILES = 512

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,7 @@ def use_device(name: str) -> None:
         raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
     torch.set_default_device(name)
     torch.backends.cudnn.allow_tf32 = False
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # torch.compile's advice
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:

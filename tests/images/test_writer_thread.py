@@ -1,0 +1,82 @@
+"""An output is encoded in a thread while the network computes the rest; an error of either side ends both."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from liif_basicsr.images.writer_thread import write_in_thread
+from liif_basicsr.rendering.memory import QUEUED_STRIPS
+
+COUNT = 12
+
+
+class Network:
+    """Yields strips and counts them; `fail_at` is the one that it cannot compute."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.made, self.fail_at, self.has_made_two = 0, fail_at, threading.Event()
+
+    def strips(self) -> Iterator[np.ndarray]:
+        assert threading.current_thread() is threading.main_thread()
+        for k in range(COUNT):
+            if k == self.fail_at:
+                raise KeyboardInterrupt
+            self.made += 1
+            if self.made == 2:
+                self.has_made_two.set()
+            yield np.full((2, 3, 3), k, np.uint8)
+
+
+def test_writer_and_network_work_at_the_same_time() -> None:
+    network, written, ahead = Network(), [], []
+
+    def write(strips: Iterator[np.ndarray]) -> None:
+        for strip in strips:
+            assert network.has_made_two.wait(10)  # while the first one is written
+            ahead.append(network.made - len(written))
+            written.append(strip[0, 0, 0])
+
+    write_in_thread(write, network.strips())
+    assert written == list(range(COUNT))
+    assert max(ahead) <= QUEUED_STRIPS + 2  # one is being written, and one waits for room
+
+
+def test_error_of_the_writer_ends_the_network() -> None:
+    network = Network()
+
+    def write(strips: Iterator[np.ndarray]) -> None:
+        next(strips)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        write_in_thread(write, network.strips())
+    assert network.made <= QUEUED_STRIPS + 2
+
+
+def test_error_of_the_writer_after_the_last_strip() -> None:
+    def write(strips: Iterator[np.ndarray]) -> None:
+        assert len(list(strips)) == COUNT
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        write_in_thread(write, Network().strips())
+
+
+@pytest.mark.parametrize("fail_at", [0, 5])
+def test_error_of_the_network_ends_the_writer(fail_at: int) -> None:
+    ended = []
+
+    def write(strips: Iterator[np.ndarray]) -> None:
+        try:
+            list(strips)
+        except RuntimeError as error:
+            ended.append(str(error))
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        write_in_thread(write, Network(fail_at).strips())
+    assert ended == ["the strips cannot be computed"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("writer")]
