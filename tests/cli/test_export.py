@@ -25,8 +25,10 @@ ENCODERS = {
 }
 NETWORKS = {
     **{name: {**NETWORK, "encoder": encoder} for name, encoder in ENCODERS.items()},
-    "paper": {"type": "LIIF", "encoder": ENCODERS["EDSR"], "hidden_dims": [16, 16]},
-    "plain": {**NETWORK, "local_ensemble": False, "feat_unfold": False, "cell_decode": False},
+    "four bands": {"type": "LIIF", "encoder": ENCODERS["EDSR"], "hidden_dims": [16, 16],
+                   "num_in_ch": 4, "num_out_ch": 4},
+    "plain and gray": {**NETWORK, "local_ensemble": False, "feat_unfold": False, "cell_decode": False,
+                       "num_in_ch": 1, "num_out_ch": 1},
     "LTE": {"type": "LTE", "encoder": ENCODERS["EDSR"], "hidden_dims": [16], "num_freq": 8, "max_scale": 4},
     "LMLIIF": {"type": "LMLIIF", "encoder": ENCODERS["EDSR"], "max_scale": 4},
     "MetaSR": {"type": "MetaSR", "encoder": ENCODERS["EDSR"]},
@@ -55,7 +57,7 @@ def test_image_graph_equals_the_network_at_any_size(network, tmp_path, capsys):
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", options)
     for in_size, size in SIZES:
-        lq = torch.rand(1, 3, *in_size)
+        lq = torch.rand(1, net.num_in_ch, *in_size)
         (output,) = session.run(["output"], {"lq": lq.numpy(), "size": np.array(size)})
         np.testing.assert_allclose(output, net.render(lq, size).clamp(0, 1), rtol=0, atol=1e-4)
 
