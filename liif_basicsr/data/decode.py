@@ -102,7 +102,7 @@ def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
 def _decode_values(values: ValueFile, channels: int) -> np.ndarray:
     colors = _check_values(values, channels)
     pixels = values.read()
-    if channels < pixels.shape[2] and values.alpha == "associated" and pixels.dtype.kind == "u":
+    if channels < pixels.shape[2] and values.premultiplied and pixels.dtype.kind == "u":
         pixels = unassociate(pixels)
     return _select(pixels, colors, channels)
 
@@ -141,7 +141,7 @@ def _check_picture(image: Image.Image, channels: int) -> None:
 def _check_values(values: ValueFile, channels: int) -> int:
     """Return the number of channels that are not alpha; raise unless there are as many as expected."""
     stored = values.shape[2]
-    colors = stored - (values.alpha is not None)
+    colors = stored - values.alpha
     hint = "; arrays are (H, W, C)" if values.shape[0] == channels != stored else ""
     _check_channels(stored, colors, channels, picture=values.dtype in RANGES, hint=hint)
     return colors

@@ -5,21 +5,11 @@ from collections.abc import Callable
 from typing import IO, NamedTuple
 
 import numpy as np
-import tifffile
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images import exr, npy
 from liif_basicsr.images.formats import check_pixel_count
-from liif_basicsr.images.tiff import (
-    ASSOCIATED,
-    MAGICS,
-    MIN_IS_BLACK,
-    MIN_IS_WHITE,
-    RGB,
-    UNASSOCIATED,
-    decode_page,
-    is_planar,
-)
+from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, decode_page, open_page
 
 
 class ValueFile(NamedTuple):
@@ -28,13 +18,15 @@ class ValueFile(NamedTuple):
     shape: (H, W, C), with every channel that the file holds.
     dtype: an integer or float type, in the byte order of the machine.
     read: decodes the pixels to an array of that shape and type.
-    alpha: None, or `associated` or `unassociated` if the last channel is transparency.
+    alpha: whether the last channel is opacity.
+    premultiplied: whether the colors are multiplied by it.
     """
 
     shape: tuple[int, int, int]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
-    alpha: str | None = None
+    alpha: bool = False
+    premultiplied: bool = False
 
 
 def open_values(file: IO[bytes]) -> ValueFile | None:
@@ -53,30 +45,10 @@ def open_values(file: IO[bytes]) -> ValueFile | None:
 
 
 def _open_tiff(file: IO[bytes]) -> ValueFile | None:
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages.first
-            several = len(tiff.pages) > 1 and tiff.pages[1].shape == page.shape
-            dtype, samples, bits = page.dtype, page.samplesperpixel, page.bitspersample
-            kind, extra = page.photometric, page.extrasamples
-    except Exception:  # Pillow has a better message
+    opened = open_page(file)
+    if opened is None or opened.plain:
         return None
-    finally:
-        file.seek(0)
-    if several:
-        raise LIIFError("has several pages of one size; save it as one page with several bands, or as several files")
-    if dtype is None or dtype.kind not in "uif" or bits != 8 * dtype.itemsize:
-        if bits > 8 or dtype is not None and dtype.kind not in "ub":
-            raise LIIFError(f"has {bits}-bit {dtype or 'unknown'} values, which are not supported; "
-                            "save it with 8, 16 or 32 bits")  # fmt: skip
-        return None
-    colors = 3 if kind == RGB else 1
-    alpha = {ASSOCIATED: "associated", UNASSOCIATED: "unassociated"}.get(extra[-1]) if extra else None
-    known = kind in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
-    if dtype == np.uint8 and not is_planar(page) and (not known or samples == colors + (alpha is not None)):
-        return None
-    if not known:
-        raise LIIFError(f"has {dtype} values in the colors {getattr(kind, 'name', kind)}; save it as RGB or as bands")
+    page = opened.page
 
     def read() -> np.ndarray:
         try:
@@ -86,7 +58,8 @@ def _open_tiff(file: IO[bytes]) -> ValueFile | None:
         except Exception as error:
             raise LIIFError(f"is corrupt ({str(error)[:120]}); get another copy") from None
 
-    return ValueFile((page.imagelength, page.imagewidth, samples), dtype.newbyteorder("="), read, alpha)
+    shape = page.imagelength, page.imagewidth, page.samplesperpixel
+    return ValueFile(shape, opened.dtype, read, opened.alpha is not None, opened.alpha == ASSOCIATED)
 
 
 def _open_npy(file: IO[bytes]) -> ValueFile:
@@ -102,5 +75,5 @@ def _open_exr(file: IO[bytes]) -> ValueFile:
         file.seek(0)
         return exr.read_exr(file).pixels.astype(np.float32, copy=False)
 
-    alpha = "associated" if header.has_alpha else None
-    return ValueFile((*header.size, len(header.names)), np.dtype(np.float32), read, alpha)
+    shape = *header.size, len(header.names)
+    return ValueFile(shape, np.dtype(np.float32), read, header.has_alpha, header.has_alpha)

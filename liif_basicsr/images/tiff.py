@@ -25,7 +25,28 @@ REDUCED, MASK = 1, 4  # NewSubfileType
 DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # numbers of bands, by type
 TILE = STRIP_ROWS
 BIG = 1 << 31  # bytes of pixels; compression rarely makes them larger, and never twice as large
+UNSUPPORTED = "which are not supported; save it with 8 or 16 bits or as float32"
 TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
+
+
+class TiffPage(NamedTuple):
+    """Layout of the first page of a TIFF file.
+
+    Attributes:
+        page: tifffile's page.
+        dtype: type of the pixels, in the machine's byte order.
+        colors: 3 for RGB, 1 for gray and for bands without colors.
+        alpha: ASSOCIATED or UNASSOCIATED if the last band is opacity, else None.
+        plain: whether it is gray or RGB of 8 bits, interleaved, as Pillow reads it.
+        alone: whether the file has no other pages, such as overviews.
+    """
+
+    page: Any
+    dtype: np.dtype
+    colors: int
+    alpha: int | None
+    plain: bool
+    alone: bool
 
 
 class Tiff(NamedTuple):
@@ -41,10 +62,46 @@ class Tiff(NamedTuple):
     tags: dict[int, Any]
 
 
-def read_tiff(file: IO[bytes]) -> Tiff | None:
-    """Read gray, RGB or multi-band pixels, except 8-bit gray and RGB in the usual layout.
+def open_page(file: IO[bytes]) -> TiffPage | None:
+    """Return the layout of a file that starts with one of MAGICS, without decoding it.
 
     Overviews and masks of the image are ignored.
+
+    Returns:
+        None if Pillow reads the file without loss or reports its damage better.
+
+    Raises:
+        LIIFError: the file has several pages, or pixels of an unsupported kind.
+    """
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            page, frames = tiff.pages.first, len(tiff.pages)
+            kinds = [getattr(tiff.pages[k], "subfiletype", 0) for k in range(1, frames)]
+            bits, dtype, photometric = page.bitspersample, page.dtype, page.photometric
+            bands, extra = page.samplesperpixel, tuple(map(int, page.extrasamples))
+    except Exception:  # a damaged file; Pillow has a better message
+        return None
+    finally:
+        file.seek(0)
+    pages = 1 + sum(not kind & (REDUCED | MASK) for kind in kinds)
+    if pages > 1:
+        raise LIIFError(f"has {pages} pages; save each one as a file of its own, or as one page with several bands")
+    known = photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
+    if bits < 8 or (bits == 8 and not known):
+        return None
+    if bits not in (8, 16, 32, 64) or dtype is None or dtype.kind not in "uif":
+        raise LIIFError(f"has {dtype or f'{bits}-bit'} pixels, {UNSUPPORTED}")
+    if not known:
+        space = getattr(photometric, "name", photometric)
+        raise LIIFError(f"has {dtype} pixels in the colors {space}; save it as RGB or as bands")
+    colors = 3 if photometric == RGB else 1
+    alpha = next((kind for kind in extra[-1:] if kind in (ASSOCIATED, UNASSOCIATED)), None) if bands > colors else None
+    plain = dtype == np.uint8 and not is_planar(page) and bands == colors + (alpha is not None)
+    return TiffPage(page, dtype.newbyteorder("="), colors, alpha, plain, frames == 1)
+
+
+def read_tiff(file: IO[bytes]) -> Tiff | None:
+    """Read the pixels and tags of a TIFF file that Pillow does not read, see `open_page`.
 
     Returns:
         None if the file is not a TIFF, or if Pillow reads it correctly or reports the damage better.
@@ -54,32 +111,15 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
     """
     head = file.read(4)
     file.seek(0)
-    if head not in MAGICS:
+    opened = open_page(file) if head in MAGICS else None
+    if opened is None or (opened.plain and opened.alone):
         return None
+    if opened.dtype.name not in DTYPES:
+        raise LIIFError(f"has {opened.dtype} pixels, {UNSUPPORTED}")
+    page = opened.page
+    check_pixel_count(page.imagewidth * page.imagelength)
     try:
-        with tifffile.TiffFile(file) as tiff:
-            page = tiff.pages.first
-            frames = len(tiff.pages)
-            kinds = [getattr(tiff.pages[k], "subfiletype", 0) for k in range(1, frames)]
-            pages = 1 + sum(not kind & (REDUCED | MASK) for kind in kinds)
-            if pages > 1:
-                raise LIIFError(f"has {pages} pages; save each one as a file of its own and upscale those")
-            if page.photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB) or page.bitspersample < 8:
-                return None  # Pillow reads or refuses it
-            bits, dtype = page.bitspersample, page.dtype
-            if bits not in (8, 16, 32, 64):
-                raise LIIFError(f"has {bits}-bit pixels, which are not supported; save it with 8 or 16 bits")
-            if dtype is None or dtype.name not in DTYPES:
-                name = dtype.name if dtype else f"{bits}-bit"
-                raise LIIFError(f"has {name} pixels, which are not supported; save it with 8 or 16 bits or as float32")
-            colors, extra = 3 if page.photometric == RGB else 1, tuple(map(int, page.extrasamples))
-            is_photo = page.samplesperpixel == colors or (
-                page.samplesperpixel == colors + 1 and extra[:1] in ((ASSOCIATED,), (UNASSOCIATED,))
-            )
-            if dtype.name == "uint8" and is_photo and not is_planar(page) and frames == 1:
-                return None
-            check_pixel_count(page.imagewidth * page.imagelength)
-            pixels = decode_page(file, page)
+        pixels = decode_page(file, page)
         file.seek(0)
         tags = _read_tags(file, head)
     except LIIFError:
@@ -88,11 +128,10 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
         return None
     finally:
         file.seek(0)
-    last = extra[-1] if extra and pixels.shape[2] > colors else None
-    alpha, premultiplied = last in (ASSOCIATED, UNASSOCIATED), last == ASSOCIATED
+    alpha, premultiplied = opened.alpha is not None, opened.alpha == ASSOCIATED
     if premultiplied and pixels.dtype.kind in "ui":
         pixels, premultiplied = unassociate(pixels), False
-    return Tiff(np.ascontiguousarray(pixels), colors == 3, alpha, premultiplied, tags)
+    return Tiff(np.ascontiguousarray(pixels), opened.colors == 3, alpha, premultiplied, tags)
 
 
 def is_planar(page: Any) -> bool:

@@ -124,6 +124,13 @@ def test_overviews_are_not_pages(tmp_path):
     assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
 
 
+def test_deep_files_in_other_colors_are_refused(tmp_path):
+    """Pillow would round them to 8 bits."""
+    tifffile.imwrite(tmp_path / "a.tif", values(9, 7, 4, "uint16"), photometric="separated")
+    with pytest.raises(LIIFError, match="has uint16 pixels in the colors SEPARATED; save it as RGB or as bands"):
+        read(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("pixel_is_point", [False, True])
 def test_map_position_follows_the_scale(tmp_path, pixel_is_point):
     keys = (1, 1, 0, 1, 1025, 0, 1, 2 if pixel_is_point else 1)
