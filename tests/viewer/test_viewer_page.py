@@ -253,6 +253,9 @@ def test_keys(page, url):
         assert element(page, panel).is_displayed()
         press(page, "Escape")
         assert not element(page, panel).is_displayed()
+    for key, panel, other in (("s", "saving", "region"), ("r", "region", "saving"), ("s", "saving", "region")):
+        press(page, key)
+        assert element(page, panel).is_displayed() and not element(page, other).is_displayed()
 
 
 def test_a_large_image_opens_at_its_most_detailed_spot(page):
@@ -402,9 +405,9 @@ def test_a_page_whose_image_was_replaced_says_so(page, made):
         wait_until(lambda: status(page) == "another image has been opened in this viewer")
 
 
-@pytest.mark.parametrize("width", [390, 1024])
-def test_nothing_is_cut_off(page, made, width):
-    resize(page, width, 844)
+@pytest.mark.parametrize("width, height", [(320, 568), (390, 844), (1024, 844)])
+def test_nothing_is_cut_off(page, made, width, height):
+    resize(page, width, height)
     with serving(made, path="a very long name of a photograph from the holidays in the mountains.png") as (server, _):
         open_page(page, server.url)
         for key in ("", "s", "r"):
@@ -419,9 +422,14 @@ def test_nothing_is_cut_off(page, made, width):
                                                        panel ? panel.getBoundingClientRect().right : innerWidth])""")
             assert len(boxes) > 15
             for name, tag, left, top, right, bottom, panel_right in boxes:
-                assert 0 <= left <= right <= panel_right <= width and 0 <= top <= bottom <= 844, name
-                if width == 390 and tag in ("BUTTON", "SELECT"):
+                assert 0 <= left <= right <= panel_right <= width and 0 <= top, name
+                assert bottom <= height or key == "s" and height < 600, name  # that panel is scrolled
+                if width < 700 and tag in ("BUTTON", "SELECT"):
                     assert right - left >= 44 and bottom - top >= 44, name
+                if tag == "INPUT":
+                    assert right - left >= 80, name
+            top, bottom = (element(page, name).rect for name in ("top", "bottom"))
+            assert top["y"] + top["height"] <= bottom["y"]
 
 
 def test_the_focused_divider_shows_no_lines(page, made):

@@ -22,6 +22,7 @@ class Corners {
     this.end();
     this.picking = true;
     this._view.canvas.classList.add("picking");
+    byId("saving").hidden = true;
     byId("region").hidden = false;
     this._prompt();
   }
