@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import SUFFIXES
+from liif_basicsr.images.suffixes import SUFFIXES
 from liif_basicsr.images.reading import read_srgb
 from liif_basicsr.rendering.cubic import cubic
 
