@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.suffixes import SUFFIXES
 from liif_basicsr.images.reading import read_srgb
+from liif_basicsr.images.suffixes import SUFFIXES
 from liif_basicsr.rendering.cubic import cubic
 
 CROP = 320  # pixels; the photographs of BSDS are 321 high
