@@ -18,7 +18,8 @@ from liif_basicsr.images.loaded import DTYPES, LoadedImage
 from liif_basicsr.images.reading import read, read_file
 from liif_basicsr.images.writing import BY_SUFFIX, check_format
 
-PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, NODATA = 33550, 33922, 34264, 34735, 42113
+PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, DOUBLE_KEYS, TEXT_KEYS = 33550, 33922, 34264, 34735, 34736, 34737
+NODATA = 42113
 
 
 def values(height: int, width: int, bands: int, dtype: str) -> np.ndarray:
@@ -134,22 +135,24 @@ def test_deep_files_in_other_colors_are_refused(tmp_path):
 @pytest.mark.parametrize("pixel_is_point", [False, True])
 def test_map_position_follows_the_scale(tmp_path, pixel_is_point):
     keys = (1, 1, 0, 1, 1025, 0, 1, 2 if pixel_is_point else 1)
-    tags = {PIXEL_SCALE: (10.0, 20.0, 0.0), TIE_POINTS: (1.0, 2.0, 0.0, 500.0, 900.0, 0.0)}
+    tags = {PIXEL_SCALE: (10.0, 20.0, 0.0), TIE_POINTS: (1.0, 2.0, 0.0, 500.0, 900.0, 0.0, 0.0, 0.0, 0.0, 490.0, 940.0, 0.0)}
     matrix = (10.0, 0.0, 0.0, 490.0, 0.0, -20.0, 0.0, 940.0, *[0.0] * 7, 1.0)
     image = LoadedImage(values(6, 4, 2, "int16"), rgb=False, alpha=False)
-    image = image._replace(tags={**tags, TRANSFORMATION: matrix, KEYS: keys, NODATA: "-5"})
+    kept = {KEYS: keys, DOUBLE_KEYS: (0.5, 298.25), TEXT_KEYS: "UTM zone 32N|"}
+    image = image._replace(tags={**tags, **kept, TRANSFORMATION: matrix, NODATA: "-5"})
     file = io.BytesIO()
     BY_SUFFIX[".tif"].write(file, iter([values(18, 8, 2, "int16")]), (18, 8, 2), image)  # x3 along y, x2 along x
     file.seek(0)
     again = read_file(file)
-    assert again.nodata == -5 and again.tags[KEYS] == keys and again.tags[PIXEL_SCALE] == (5, 20 / 3, 0)
+    assert again.nodata == -5 and again.tags[PIXEL_SCALE] == (5, 20 / 3, 0)
+    assert {tag: again.tags[tag] for tag in kept} == kept
     # A pixel's center stays where it is: center of input pixel (row 2, col 1) in both files.
     shift = 0 if pixel_is_point else 0.5
     i, j = (1.5 * 2 - 0.5 + shift, 2.5 * 3 - 0.5 + shift)
-    i0, j0, _, x0, y0, _ = again.tags[TIE_POINTS]
     own = (1 + shift, 2 + shift)
     expected = (500 + (own[0] - 1) * 10, 900 - (own[1] - 2) * 20)
-    assert (x0 + (i - i0) * 5, y0 - (j - j0) * 20 / 3) == pytest.approx(expected)
+    for i0, j0, _, x0, y0, _ in np.reshape(again.tags[TIE_POINTS], (2, 6)):
+        assert (x0 + (i - i0) * 5, y0 - (j - j0) * 20 / 3) == pytest.approx(expected)
     m = again.tags[TRANSFORMATION]
     assert (m[0] * i + m[3], m[5] * j + m[7]) == pytest.approx((own[0] * 10 + 490, own[1] * -20 + 940))
 
