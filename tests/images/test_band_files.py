@@ -135,7 +135,8 @@ def test_deep_files_in_other_colors_are_refused(tmp_path):
 @pytest.mark.parametrize("pixel_is_point", [False, True])
 def test_map_position_follows_the_scale(tmp_path, pixel_is_point):
     keys = (1, 1, 0, 1, 1025, 0, 1, 2 if pixel_is_point else 1)
-    tags = {PIXEL_SCALE: (10.0, 20.0, 0.0), TIE_POINTS: (1.0, 2.0, 0.0, 500.0, 900.0, 0.0, 0.0, 0.0, 0.0, 490.0, 940.0, 0.0)}
+    points = (1.0, 2.0, 0.0, 500.0, 900.0, 0.0, 0.0, 0.0, 0.0, 490.0, 940.0, 0.0)
+    tags = {PIXEL_SCALE: (10.0, 20.0, 0.0), TIE_POINTS: points}
     matrix = (10.0, 0.0, 0.0, 490.0, 0.0, -20.0, 0.0, 940.0, *[0.0] * 7, 1.0)
     image = LoadedImage(values(6, 4, 2, "int16"), rgb=False, alpha=False)
     kept = {KEYS: keys, DOUBLE_KEYS: (0.5, 298.25), TEXT_KEYS: "UTM zone 32N|"}
