@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 
 from liif_basicsr.errors import LIIFError, summarize
@@ -113,6 +114,14 @@ def open_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise LIIFError(f"device {name!r}: not usable here ({summarize(error)}); 'cpu' always is") from None
     return device
+
+
+def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copy an array to a device, on a GPU without waiting for the work that is queued there."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=device.type != "mps")
 
 
 def check_precision(precision: str, device: torch.device, where: str, instead: str = "float16 or float32") -> None:

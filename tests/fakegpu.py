@@ -220,7 +220,7 @@ _LIBRARIES = _autocast()  # unregistered when they are freed
 
 
 class Launches(TorchDispatchMode):
-    """Count the kernels that operators on the device would launch, as `count`.
+    """Count the kernels that operators on the device would launch, as `count`, and list operators that wait for it.
 
     Views, allocations and copies of single values count nothing. A bias and each of a convolution's gradients count as
     kernels of their own, as in cuDNN.
@@ -229,6 +229,7 @@ class Launches(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        self.waits: list[str] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = function._schema.name.split("::")[1]
@@ -240,4 +241,16 @@ class Launches(TorchDispatchMode):
                 self.count += sum(args[-1])
             elif not function.is_view and name not in FREE:
                 self.count += 1
+            if _waits(name, args, kwargs or {}):
+                self.waits.append(name)
         return function(*args, **(kwargs or {}))
+
+
+def _waits(name: str, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Return whether an operator reads values of the device, or is a blocking copy between it and the CPU."""
+    if name in ("_local_scalar_dense", "nonzero", "equal"):
+        return True
+    if name == "copy_":
+        return args[0].device.type != args[1].device.type and not (len(args) > 2 and args[2])
+    to = kwargs.get("device") if name == "_to_copy" else None
+    return to is not None and torch.device(to).type != args[0].device.type and not kwargs.get("non_blocking")

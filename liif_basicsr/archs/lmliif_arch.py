@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.ensemble import ensemble_mean, gather, linear_of_two, unfolded_linear
 from liif_basicsr.archs.registry import build_encoder, register_arch
+from liif_basicsr.devices import upload
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.feature_mlps import FeatureMLPs, from_slots, sort_by_feature
@@ -160,20 +161,19 @@ class LMLIIFDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: each feature's MLP processes together all pixels that see it."""
         grid, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.device
-        rel_cell = torch.tensor([pixels.y.rel_cell, pixels.x.rel_cell], device=device)
         rest = fused_mlp(list(self.latent)[1:], grid)
         # In parts, because the intermediate values take several times the memory of the result.
-        modulated = torch.cat([self.modulate(part, rel_cell, rest) for part in grid.split(memory.LATENT_FEATURES)])
+        parts = grid.split(memory.LATENT_FEATURES)
+        modulated = torch.cat([self.modulate(part, pixels.rel_cell, rest) for part in parts])
         mlps = FeatureMLPs(list(self.layers), self.coord_weight, *self.split(modulated))
         index_y, rel_y = pixels.y.corners_in_numpy(self.sides)
         index_x, rel_x = pixels.x.corners_in_numpy(self.sides)
+        on_device_y, on_device_x = upload(rel_y, device)[:, None, :, None], upload(rel_x, device)[None, :, None]
         for rows, cols in pixels.blocks:
             y = sort_by_feature(index_y[:, rows], rel_y[:, rows], device)
             x = sort_by_feature(index_x[:, cols], rel_x[:, cols], device)
             outputs = from_slots(mlps(y, x, prepared.shape[-1]), y, x)
-            block_y = torch.from_numpy(rel_y[:, rows]).to(device)
-            block_x = torch.from_numpy(rel_x[:, cols]).to(device)
-            yield ensemble_mean(outputs, block_y[:, None, :, None], block_x[None, :, None]).movedim(-1, 0)
+            yield ensemble_mean(outputs, on_device_y[:, :, rows], on_device_x[..., cols]).movedim(-1, 0)
 
     def rest_of_latent(self, hidden: Tensor) -> Tensor:
         """Apply the latent MLP from the ReLU after its first layer on."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liif_basicsr.archs.base import Decoder
+from liif_basicsr.devices import upload
 from liif_basicsr.rendering.cubic import cubic
-from liif_basicsr.rendering.places import PixelGrid, Queries
+from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 
 
 class ResampleDecoder(Decoder):
@@ -54,21 +56,23 @@ class ResampleDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks, along one axis after the other."""
         image = F.pixel_shuffle(prepared, self.scale)[0]
-        lows, axes = [], []
-        for axis, length in ((pixels.y, image.shape[1]), (pixels.x, image.shape[2])):
-            n, begin = axis.n * self.scale, axis.first * self.scale
-            center = (axis.position() + 0.5) * self.scale - 0.5
-            stretch = max(1.0, n / axis.n_out)
-            lows.append(np.maximum(np.ceil(center - 2 * stretch).astype(int) - begin, 0))
-            device = prepared.device
-            on_device = torch.from_numpy(center).to(device, torch.float32 if device.type == "mps" else None)
-            axes.append(taps(on_device, stretch, n, filter_size(stretch)).within(begin, length))
-        reach = axes[1].index.shape[-1]
+        (_, y), (lowest, x) = (axis.cached("taps", partial(self._taps, axis)) for axis in (pixels.y, pixels.x))
+        reach = x.index.shape[-1]
         for i, j in pixels.blocks:
-            rows, cols = (Taps(axis.index[part], axis.weight[part]) for axis, part in zip(axes, (i, j), strict=True))
-            left, right = int(lows[1][j][0]), int(lows[1][j][-1]) + reach
+            rows, cols = Taps(y.index[i], y.weight[i]), Taps(x.index[j], x.weight[j])
+            left, right = int(lowest[j][0]), int(lowest[j][-1]) + reach
             strip = _filter(image[:, :, left:right], rows, 1)
             yield _filter(strip, Taps(cols.index - left, cols.weight), 2)
+
+    def _taps(self, axis: PixelAxis) -> tuple[np.ndarray, Taps]:
+        """Return the lowest pixel of the image at hand that each output pixel reads, and its filter."""
+        n, begin, device = axis.n * self.scale, axis.first * self.scale, axis.coord.device
+        center = (axis.position() + 0.5) * self.scale - 0.5
+        stretch = max(1.0, n / axis.n_out)
+        lowest = np.maximum(np.ceil(center - 2 * stretch).astype(int) - begin, 0)
+        on_device = upload(center.astype(np.float32) if device.type == "mps" else center, device)
+        found = taps(on_device, stretch, n, filter_size(stretch))
+        return lowest, found.within(begin, axis.count * self.scale)
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """Half the filter's width in features."""

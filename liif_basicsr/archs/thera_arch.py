@@ -196,7 +196,7 @@ class TheraDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks: each feature's field is evaluated once, for all pixels that see it."""
         grid, width, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.shape[-1], prepared.device
-        decay = self.decay(torch.tensor([pixels.y.rel_cell, pixels.x.rel_cell], device=device))
+        decay = self.decay(pixels.rel_cell)
         index_y, rel_y = pixels.y.corners_in_numpy((0,))
         index_x, rel_x = pixels.x.corners_in_numpy((0,))
         for rows, cols in pixels.blocks:

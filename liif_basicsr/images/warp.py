@@ -229,6 +229,7 @@ class Warper(Engine):
         if alpha is not None:
             constant = alpha.min() == alpha.max()
             opacity_source = float(alpha.flat[0]) / opacity_range[1] if constant else self._encode(alpha, opacity_range)
+        fill = None if fill is None else fill.to(self.device)
         height, width = warp.size
         rows, cols = _band(warp.size)
         for top in range(0, height, rows):
@@ -244,7 +245,7 @@ class Warper(Engine):
                         opacity = inside * render_warped(opacity_source, warp, window)[:-1].mean(0)
                     elif opacity_source is not None:
                         opacity = inside * opacity_source
-                    filled = seen if fill is None else _blend_fill(seen, inside, opacity, fill.to(self.device))
+                    filled = seen if fill is None else _blend_fill(seen, inside, opacity, fill)
                     target[..., :bands] = self.to_pixels(filled[:bands], pixels, value_range)
                     if alpha is not None:
                         target[..., bands:] = self.to_pixels(filled[bands:], pixels, opacity_range)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liif_basicsr.devices import upload
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid
 
 # Approximate number of feature channels that a band spans.
@@ -31,7 +32,7 @@ class Bands:
         self.length = max(1, int(density * CHANNELS / r))
         self.first = np.repeat(lower[:: self.length], self.length)[:n]  # first feature of each output's band
         self.place = lower - self.first
-        place = torch.from_numpy(self.place).to(weight.device)[:, None, None]
+        place = upload(self.place, weight.device)[:, None, None]
         self.dense = weight.new_zeros(n, int(self.place.max()) + 2, r)
         for side in (0, 1):
             self.dense.scatter_(1, (place + side).expand(-1, -1, r), weight[:, side : side + 1])

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liif_basicsr.devices import upload
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.fused_mlp import fused_mlp, relu_
 
@@ -110,7 +111,7 @@ def sort_by_feature(index: np.ndarray, rel: np.ndarray, device: torch.device) ->
     sorted_rel = np.zeros(len(feature) * slots, rel.dtype)
     sorted_rel[place] = rel.ravel()
     tensors = feature, sorted_rel.reshape(-1, slots), place.reshape(index.shape)
-    return Slots(*(torch.from_numpy(array).to(device) for array in tensors))
+    return Slots(*(upload(array, device) for array in tensors))
 
 
 def from_slots(values: Tensor, y: Slots, x: Slots) -> Tensor:

@@ -7,12 +7,14 @@ tiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from liif_basicsr.devices import upload
 from liif_basicsr.rendering.coordinates import EPS_SHIFT, corner_index, nearest_index, pixel_centers
 
 # The two neighbors along an axis (local ensemble), see `corner_index`.
@@ -160,7 +162,7 @@ class PixelAxis(Axis):
         """
         position = self.position()
         lower = np.floor(position)
-        above = torch.from_numpy(position - lower).float().to(self.coord.device)
+        above = upload((position - lower).astype(np.float32), self.coord.device)
         return lower.astype(np.int64) - self.first, above
 
     def corners_in_numpy(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[np.ndarray, np.ndarray]:
@@ -188,13 +190,22 @@ class PixelGrid:
         self.y, self.x, self.context = y, x, context
         self.blocks = cut_into_blocks(len(y.pixels), len(x.pixels), block_pixels)
 
+    @cached_property
+    def cell(self) -> Tensor:
+        """Size of a pixel, (1, 1, 2)."""
+        return upload(np.array([[[self.y.cell, self.x.cell]]], np.float32), self.y.coord.device)
+
+    @cached_property
+    def rel_cell(self) -> Tensor:
+        """Size of a pixel relative to the features, (2,); a feature is 2 wide."""
+        return upload(np.array([self.y.rel_cell, self.x.rel_cell], np.float32), self.y.coord.device)
+
     def queries(self, rows: slice, cols: slice) -> Queries:
         """Return the pixels of a block as queries (1, r * c, 2), row by row."""
         coord = torch.stack(torch.meshgrid(self.y.coord[rows], self.x.coord[cols], indexing="ij"), dim=-1)
-        cell = coord.new_tensor([[[self.y.cell, self.x.cell]]])
         (h, w), origin = (self.y.n, self.x.n), (self.y.first, self.x.first)
         shape = self.y.count, self.x.count
-        return Queries(coord.flatten(0, 1)[None], cell, (h, w), origin, shape, self.context)
+        return Queries(coord.flatten(0, 1)[None], self.cell, (h, w), origin, shape, self.context)
 
 
 def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:

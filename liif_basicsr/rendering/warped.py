@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liif_basicsr.devices import exact_float32, gpu_memory_errors
+from liif_basicsr.devices import exact_float32, gpu_memory_errors, upload
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.cubic import cubic
@@ -96,25 +96,41 @@ class Canvas:
             own = samples.select(np.all((samples.position >= low) & (samples.position < high), axis=-1))
             if not len(own.pixel):
                 continue
-            coord, cell = _coordinates(own, size, self.sum.device)
-            values = self.image.query(region, coord, cell, self.context)[0].float()
-            self._accumulate(torch.cat([values, torch.ones_like(values[:, :1])], 1), own, block)
+            # One copy to the device for all numbers, and one for all indices.
+            share = np.stack([own.share, own.inside * own.share], -1)
+            numbers = np.concatenate([*_coordinates(own, size), own.offset, share], -1, dtype=np.float32)
+            coord, cell, offset, share = upload(numbers, self.sum.device).split(2, -1)
+            values = self.image.query(region, coord[None], cell[None], self.context)[0].float()
+            row, col = np.divmod(own.pixel, block.width)
+            place = np.stack([row + block.top - self.window.top, col + block.left - self.window.left])
+            reach = KERNEL_RADIUS if own.offset.any() else 0  # of other pixels, the kernel has a weight of 0
+            values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
+            self._accumulate(values, upload(place, self.sum.device), offset, share[:, 0], share[:, 1], reach)
 
-    def _accumulate(self, values: Tensor, samples: Samples, block: Window) -> None:
-        """Add bands and ones, `values` (M, D + 1), to all pixels within the kernel of each sample."""
-        row, col = np.divmod(samples.pixel, block.width)
-        row, col = row + block.top - self.window.top, col + block.left - self.window.left
-        inside = torch.from_numpy((samples.inside * samples.share).astype(np.float32)).to(values.device)
-        self.sum[:, -1].index_add_(0, torch.from_numpy(row * self.window.width + col).to(values.device), inside)
-        for i, j in product(range(-KERNEL_RADIUS, KERNEL_RADIUS + 1), repeat=2):
-            weight = cubic(i - samples.offset[:, 0]) * cubic(j - samples.offset[:, 1]) * samples.share
+    def _accumulate(
+        self, values: Tensor, place: Tensor, offset: Tensor, share: Tensor, inside: Tensor, reach: int
+    ) -> None:
+        """Add samples to all pixels within the kernel.
+
+        Args:
+            values: (M, D + 1), bands and ones.
+            place: (2, M), row and column of the sample's pixel in the window.
+            offset: (M, 2), from the center of the pixel.
+            share, inside: (M,), the sample's fraction of its pixel, and the part of it that is inside the image.
+            reach: distance in pixels along each axis.
+        """
+        row, col = place
+        height, width = self.window.height, self.window.width
+        self.sum[:, -1].index_add_(0, row * width + col, inside)
+        for i, j in product(range(-reach, reach + 1), repeat=2):
             y, x = row + i, col + j
-            valid = (weight != 0) & (y >= 0) & (y < self.window.height) & (x >= 0) & (x < self.window.width)
-            if valid.any():
-                index = torch.from_numpy((y * self.window.width + x)[valid]).to(values.device)
-                factor = torch.from_numpy(weight[valid].astype(np.float32)).to(values.device)[:, None]
-                chosen = values if valid.all() else values[torch.from_numpy(valid).to(values.device)]
-                self.sum[:, :-1].index_add_(0, index, chosen * factor)
+            valid = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            weight = cubic(i - offset[:, 0]) * cubic(j - offset[:, 1]) * share * valid
+            index, own = y.clamp(0, height - 1) * width + x.clamp(0, width - 1), values
+            if weight.device.type == "cpu":  # a GPU would have to wait for the number of weights
+                used = weight.nonzero()[:, 0]
+                index, weight, own = index[used], weight[used], own[used]
+            self.sum[:, :-1].index_add_(0, index, own * weight[:, None])
 
     def colors(self, window: Window) -> Tensor:
         """Return a part of the window: (D + 1, height, width), bands and the fraction of a pixel inside the image."""
@@ -125,16 +141,15 @@ class Canvas:
         return torch.cat([torch.where(inside > 0, part[:-2] / torch.where(inside > 0, total, 1), 0), inside])
 
 
-def _coordinates(samples: Samples, size: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Convert positions and extents in pixels to coordinates and cells, (1, M, 2) each.
+def _coordinates(samples: Samples, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Convert positions and extents in pixels to coordinates and cells, (M, 2) float32 each.
 
     At integer positions the result is bit-identical to `make_coord`. At the border, LIIF's ensemble depends on the last
     bit.
     """
     position, radius = samples.position.astype(np.float32), 1 / size
     coord = ((-1 + radius).astype(np.float32) + (2 * radius).astype(np.float32) * position).clip(-1, 1)
-    cell = (samples.extent * 2 / size).astype(np.float32)
-    return torch.from_numpy(coord).to(device)[None], torch.from_numpy(cell).to(device)[None]
+    return coord, (samples.extent * 2 / size).astype(np.float32)
 
 
 def _padded(window: Window, size: tuple[int, int]) -> Window:

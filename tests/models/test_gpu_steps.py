@@ -21,7 +21,11 @@ from liif_basicsr.images import engine
 from liif_basicsr.models.optimization import set_fused
 from liif_basicsr.models.options import precision_of
 from liif_basicsr.rendering import gpu_kernels
+from liif_basicsr.rendering.coordinates import Window
+from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.memory import Tiling
+from liif_basicsr.rendering.warped import render_warped
+from liif_basicsr.rendering.warps import Homography
 
 EDSR_LIIF = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 16}, "hidden_dims": [8] * 4}
 # Kernels before Adam, the check of gradients, the moving average and the decoder took one or few: 950 in a step,
@@ -79,6 +83,26 @@ def test_kernels_of_a_render(monkeypatch):
         fused = net.render(lq, (80, 50))
     assert launches.count <= MOST_IN_A_RENDER
     torch.testing.assert_close(fused, plain, rtol=0, atol=1e-6)
+
+
+@on_simulated_gpu
+@pytest.mark.parametrize("block", [
+    {"type": "LIIF", "hidden_dims": [8]}, {"type": "LMLIIF", "latent_dims": [8], "render_dim": 4, "render_depth": 2},
+    {"type": "Thera", "num_freq": 4}, {"type": "MetaSR", "hidden_dim": 8}, {"type": "PixelShuffleSR", "scale": 2},
+    {"type": "SRNO", "width": 8, "num_heads": 2, "hidden_dim": 8}, {"type": "ContinuousShuffleSR", "num_feat": 8},
+], ids=lambda block: block["type"])  # fmt: skip
+def test_rendering_does_not_wait_for_the_device(block):
+    """Except for the largest cell of queries in a network of one scale, which determines the size of a filter."""
+    from fakegpu import Launches
+
+    net = build_network({**block, "encoder": NETWORK["encoder"]}).eval()
+    net.tiling = Tiling(tile=8, block_bytes=20_000)
+    lq = torch.rand(1, 3, 20, 24)
+    turned = Homography(*rotation((20, 24), 20, False, (1.5, 0.8)))
+    with Launches() as launches:
+        net.render(lq, (50, 41))
+        render_warped(net.encode_image(lq), turned, Window(0, 0, *turned.size))
+    assert set(launches.waits) == ({"_local_scalar_dense"} if block["type"] == "PixelShuffleSR" else set())
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="a CPU is not read late")
