@@ -264,10 +264,10 @@ class Metric(OpenBlock):
         None, description="for `calculate_psnr_liif`: peak value in the data's unit; `~` derives it from `value_range`"
     )
     band: PositiveInt | Literal["mean"] | None = Field(
-        None, description="of `calculate_psnr_liif`: compare this band, from 1, or `mean`: average the bands' PSNR"
+        None, description="for `calculate_psnr_liif`: compare this band, from 1, or `mean`: average the bands' PSNR"
     )
     per_band: bool = Field(
-        False, description="of `calculate_psnr_liif`: also report `<name>_band1`, ... and their mean, `<name>_mean`"
+        False, description="for `calculate_psnr_liif`: also report `<name>_band1`, ... and their mean, `<name>_mean`"
     )
 
 

@@ -1,7 +1,7 @@
 """Published PSNR in dB: RGB for DIV2K, luma for the benchmark sets.
 
 Sources: section 4 of the LIIF paper; for LTE, SRNO and Thera, tables 1 and 2 of the Thera paper (arXiv 2311.17643),
-which repeat those of the others. Thera's results are with a self-ensemble of flips and rotations.
+which repeat the other papers' numbers. Thera's results are with a self-ensemble of flips and rotations.
 """
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class LIIFUpscale:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        """Describe the inputs, with the known models and the files at hand."""
+        """Describe the inputs, with the known models and the available files."""
         length = {"default": 0, "min": 0, "max": MAX_RESOLUTION}
         return {"required": {
             "image": ("IMAGE",),
@@ -51,8 +51,8 @@ class LIIFUpscale:
                 "default": float(DEFAULT_SCALE), "min": 1.0, "max": 100.0, "step": 0.1, "round": 0.001,
                 "tooltip": "Upscaling factor, unless width or height is set.",
             }),
-            "width": ("INT", {**length, "tooltip": "Width of the output. 0 follows from height, or from scale."}),
-            "height": ("INT", {**length, "tooltip": "Height of the output. 0 follows from width, or from scale."}),
+            "width": ("INT", {**length, "tooltip": "Width of the output. 0 computes it from height or scale."}),
+            "height": ("INT", {**length, "tooltip": "Height of the output. 0 computes it from width or scale."}),
             "strength": ("FLOAT", {
                 "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05,
                 "tooltip": "Weight of the model. The rest is the output of liif-fast, which keeps grain and damage.",
