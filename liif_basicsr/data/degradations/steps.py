@@ -21,7 +21,6 @@ from basicsr.data.degradations import (
     random_mixed_kernels,
 )
 from basicsr.utils.diffjpeg import DiffJPEG
-from basicsr.utils.img_process_util import filter2D
 from torch import Tensor
 
 from liif_basicsr.config.degradations import SMALLEST_KERNEL
@@ -65,12 +64,16 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """Filter with BasicSR's `filter2D`; an image too small to be mirrored is extended by its border pixels."""
-    reach, (h, w) = kernel.shape[-1] // 2, image.shape[-2:]
-    if min(h, w) > reach:
-        return filter2D(image, kernel)
-    padded = F.pad(image, [reach] * 4, mode="replicate")
-    return filter2D(padded, kernel)[..., reach : reach + h, reach : reach + w]
+    """Filter as BasicSR's `filter2D` does; an image too small to be mirrored is extended by its border pixels.
+
+    Many times as fast: the zeros around a kernel are left out, and the channels are the groups of one convolution.
+    """
+    channels, size = image.shape[1], kernel.shape[-1]
+    used = kernel[0].nonzero()
+    zeros = int(min(used.min(), size - 1 - used.max()))
+    weight = kernel[:, zeros : size - zeros, zeros : size - zeros].expand(channels, 1, -1, -1)
+    mode = "reflect" if min(image.shape[-2:]) > size // 2 else "replicate"
+    return F.conv2d(F.pad(image, [size // 2 - zeros] * 4, mode=mode), weight, groups=channels)
 
 
 def draw_scale(settings: Mapping[str, Any], end: str) -> float:
