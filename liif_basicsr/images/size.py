@@ -5,13 +5,17 @@ This module imports neither NumPy nor PyTorch, so that the command line reports 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat, SupportsIndex, TypeAlias
 
 from liif_basicsr.config.scales import LARGEST_SCALE, scale_pair, scale_text
 from liif_basicsr.errors import LIIFError
 
 Size = tuple[int, int]
+# What users may pass, including the numbers and arrays of NumPy.
+AnyScale: TypeAlias = SupportsFloat | Iterable[SupportsFloat]
+AnySize: TypeAlias = Iterable[SupportsIndex]
 DEFAULT_SCALE = 2
 
 

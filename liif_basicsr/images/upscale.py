@@ -17,7 +17,7 @@ from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
 from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
 from liif_basicsr.images.loaded import LoadedImage
-from liif_basicsr.images.size import OutputSize, check_strength, is_transposed
+from liif_basicsr.images.size import AnyScale, AnySize, OutputSize, check_strength, is_transposed
 from liif_basicsr.images.values import (
     Range,
     check_values,
@@ -43,9 +43,9 @@ Progress = Callable[[int], object]
 @returns_same_kind
 def upscale(
     image: AnyImage,
-    scale: float | tuple[float, float] | None = None,
+    scale: AnyScale | None = None,
     *,
-    size: Size | None = None,
+    size: AnySize | None = None,
     model: str | Path | nn.Module = DEFAULT,
     method: str | None = None,
     device: str | None = None,

@@ -16,7 +16,7 @@ from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
 from liif_basicsr.images.loaded import LoadedImage
-from liif_basicsr.images.size import check_scale
+from liif_basicsr.images.size import AnyScale, check_scale
 from liif_basicsr.images.values import Range, full_scale, mark_missing
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation
@@ -107,7 +107,7 @@ def rotate(
     degrees: float,
     *,
     expand: bool = True,
-    scale: float | tuple[float, float] = 1,
+    scale: AnyScale = 1,
     model: Model = CLEAN,
     fill: Fill = 0,
     device: str | None = None,
