@@ -6,6 +6,7 @@ A test checks that both files are up to date.
 """
 from __future__ import annotations
 
+import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -294,5 +295,6 @@ def schema_text() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
     SCHEMA.write_text(schema_text(), encoding="utf-8")
