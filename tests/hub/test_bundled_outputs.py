@@ -9,11 +9,18 @@ from liif_basicsr.hub import BUNDLED
 SCALES = [1.3, 2.7, 4, 7]
 SIDE = 48
 STEP = 1 / 255
+# Range of a flat image in 8-bit steps, with its border: encoders see their zero padding there, most of all in corners.
+BORDER_STEPS = {"liif-photo": 10, "liif-fast": 3}
 
 
 @pytest.fixture(scope="module", params=BUNDLED)
-def net(request):
-    return liif_basicsr.load(request.param)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def net(name):
+    return liif_basicsr.load(name)
 
 
 def enlarged(net, lq, scale):
@@ -54,9 +61,9 @@ def test_mean_color_is_kept(net, make, steps, scale):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_flat_image_stays_flat_without_a_checkerboard(net, scale):
+def test_flat_image_stays_flat_without_a_checkerboard(name, net, scale):
     output = enlarged(net, flat(0.2, 0.5, 0.7), scale)
-    for part, steps in ((output, 10), (output[inner(scale)], 2)):  # at the border, encoders see their zero padding
+    for part, steps in ((output, BORDER_STEPS[name]), (output[inner(scale)], 2)):
         assert (part.amax((2, 3)) - part.amin((2, 3))).max() <= steps * STEP
 
 
@@ -66,6 +73,6 @@ def test_gradient_stays_smooth_without_seams(net, scale):
     output = enlarged(net, lq, scale)
     expected = F.interpolate(lq, size=output.shape[-2:], mode="bilinear", align_corners=False)
     rest = (output - expected)[inner(scale)]
-    assert rest.abs().max() <= 4 * STEP
+    assert rest.abs().max() <= 3 * STEP
     # From one pixel to the next: a seam or a checkerboard would be a jump.
-    assert max((rest.diff(dim=axis)).abs().max() for axis in (2, 3)) <= 2.5 * STEP
+    assert max((rest.diff(dim=axis)).abs().max() for axis in (2, 3)) <= 1.5 * STEP
