@@ -15,7 +15,7 @@ from liif_basicsr.archs.resample import ResampleDecoder
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.memory import Tiling
 
-# The sides of an input may have to be a multiple of one of these, in windows of the architecture; tried in this order.
+# Multiples, in windows of the architecture, that the sides of an input may have to be; tried in this order.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 
 

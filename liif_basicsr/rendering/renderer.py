@@ -284,8 +284,8 @@ def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) 
     count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):
         a, b = start + length * k // count, start + length * (k + 1) // count
-        # From the input before the first output's center to the one after the last's, and one more on either side:
-        # float32 may place a center on an input's edge beyond that edge.
+        # From the input pixel before the first output's center to the one after the last output's center, and one more
+        # on either side, because rounding in float32 may move a center across the edge of an input pixel.
         low = ((2 * a + 1) * n_in - n_out) // (2 * n_out) - 1
         high = ((2 * b - 1) * n_in - n_out) // (2 * n_out) + 2
         yield Span(range(a, b), range(max(0, low - halo), min(n_in, high + 1 + halo)))
