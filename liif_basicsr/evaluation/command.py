@@ -63,6 +63,8 @@ def measured(
         LIIFError: bad input. Only a corrupt image is found after measuring has started.
     """
     wanted = scales_of(args)
+    if "niqe" in metrics and args.channels != 3:
+        raise LIIFError(f"--metrics: NIQE needs RGB, and --channels is {args.channels}; remove niqe")
     options = {key: getattr(args, key) for key in ("degradation", "protocol", "channels", "value_range")}
     eval_sets = [eval_set for text in args.sets for eval_set in open_sets(text, args.data, wanted, **options)]
     if len({eval_set.name for eval_set in eval_sets}) < len(args.sets):
@@ -70,8 +72,6 @@ def measured(
     if "niqe" in metrics:
         for eval_set in eval_sets:
             check_sizes(eval_set, NIQE_SIDE, "NIQE")
-        if args.channels != 3:
-            raise LIIFError(f"--metrics: NIQE needs RGB, and --channels is {args.channels}; remove niqe")
     kind = common_kind(eval_sets)
     ranks = Ranks()
     ranks.take_gpu()

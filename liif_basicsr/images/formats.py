@@ -97,11 +97,15 @@ def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
         length, kind = struct.unpack_from(">I4s", content, start)
         end = start + 12 + length
         critical = not kind[0] & 0x20  # an upper-case letter
-        intact = zlib.crc32(content[start + 4 : end - 4]) == int.from_bytes(content[end - 4 : end], "big")
-        if critical or damaged_only and (intact or kind == b"tRNS"):
+        if critical or damaged_only and (kind == b"tRNS" or _is_intact(content[start:end])):
             kept.append(content[start:end])
         start = end
     return b"".join(kept)
+
+
+def _is_intact(chunk: bytes) -> bool:
+    """Return whether the checksum of a PNG's chunk is right."""
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16") -> np.ndarray:

@@ -27,7 +27,7 @@ from liif_basicsr.evaluation import methods
 from liif_basicsr.evaluation.command import scales
 from liif_basicsr.evaluation.published import PUBLISHED
 from liif_basicsr.evaluation.results import Results
-from liif_basicsr.evaluation.sets import open_sets
+from liif_basicsr.evaluation.sets import PixelKind, common_kind, open_sets
 from liif_basicsr.hub import checkpoint
 
 pytestmark = pytest.mark.cpu  # tables choose their device
@@ -54,11 +54,12 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
-def save_network(path: Path, seed: int = 0, **changes: object) -> Path:
+def save_network(path: Path, seed: int = 0, value_range: object = None, **changes: object) -> Path:
     """A tiny network with random weights."""
     torch.manual_seed(seed)
     block = {**NETWORK, **changes}
-    checkpoint.save(path, {"params": build_network(block).state_dict(), "network_g": block})
+    content = {"params": build_network(block).state_dict(), "network_g": block}
+    checkpoint.save(path, content if value_range is None else {**content, "value_range": value_range})
     return path
 
 
@@ -328,6 +329,21 @@ def test_bad_input_is_refused_in_a_line(tmp_path: Path, data: Path) -> None:
     refused(lambda: open_sets("photos", data, [(30, 30)]), "p0.png", "48x52", "too small for x30")
     refused(lambda: open_sets("photos", data, [(300, 300)]), "p0.png")
     refused(lambda: open_sets("photos", data, [(2, 2)], degradation="jpg:60"), "jpg:60", "is not a degradation")
+
+
+def test_images_of_another_kind_than_the_networks_are_refused(tmp_path: Path, data: Path, run: Run) -> None:
+    four = PixelKind(4, np.dtype("float32"), (0, 100))
+    refused(lambda: methods.open_method(f"{data}/a.pth", kind=four), "a.pth: maps 3 channels to 3", "have 4")
+    net = save_network(tmp_path / "net.pth", value_range=(-5, 20))
+    refused(lambda: methods.open_method(str(net)), "trained with value_range: [-5, 20]; use --value-range -5 20")
+    methods.open_method(str(net), kind=PixelKind(value_range=(-5, 20)))
+    make_images(tmp_path / "mixed", 2, (48, 52))
+    np.save(tmp_path / "mixed" / "p1.npy", np.zeros((48, 52, 3), np.uint16))
+    mixed = open_sets(f"mixed={tmp_path}/mixed", data, [(2, 2)])
+    refused(lambda: common_kind(mixed), "--sets", "p1.npy has uint16 pixels, other images uint8")
+    options = ["bicubic", "--sets", "photos", "--scales", 2]
+    assert "NIQE needs RGB" in run(*options, "--channels", 1, "--metrics", "niqe", status=1)
+    assert "--official: takes RGB" in run(*options, "--channels", 1, "--official", data, status=1)
 
 
 def test_the_command_reports_bad_output_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:
