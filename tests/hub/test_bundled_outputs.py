@@ -49,9 +49,16 @@ def noise():
     return (0.5 + 0.04 * torch.randn(1, 3, SIDE, SIDE, generator=generator)).clamp(0, 1)
 
 
+def night():
+    """Return a dark gray with noise in grains of 2x2 pixels, as demosaicing leaves it."""
+    generator = torch.Generator().manual_seed(0)
+    grains = torch.randn(1, 3, SIDE // 2, SIDE // 2, generator=generator)
+    return (0.14 + 0.035 * grains).repeat_interleave(2, 2).repeat_interleave(2, 3).clamp(0, 1)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("make", "steps"), [
-    (lambda: flat(0.2, 0.5, 0.7), 1), (gradient, 1), (noise, 1),
+    (lambda: flat(0.2, 0.5, 0.7), 1), (gradient, 1), (noise, 1), (night, 2),
     (lambda: flat(0.9, 0.4, 0.1), 1.5),  # more saturated than most photographs
 ])  # fmt: skip
 def test_mean_color_is_kept(net, make, steps, scale):
