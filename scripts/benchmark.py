@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from benchmarking.cases import HIGH, LARGE_HIGH, LARGE_LOW, LOW, NETWORK
-from benchmarking.data import measure_data, measure_validation
+from benchmarking.data import measure_data, measure_degradations, measure_validation
 from benchmarking.decoders import measure_decoders, measure_fast
 from benchmarking.memory import peak_memory
 from benchmarking.networks import measure_networks
@@ -178,6 +178,7 @@ def measure(args: argparse.Namespace) -> None:
     measure_training(net, theirs, 16 if args.device == "cuda" else 4, args.runs)
     if args.device == "cpu":
         measure_data(args.official, args.runs)
+        measure_degradations(args.runs)
         measure_validation(NETWORK)
     if args.memory:
         measure_memory()

@@ -19,6 +19,7 @@ from basicsr.models import build_model
 from benchmarking.memory import private_memory
 from benchmarking.official import import_official
 from benchmarking.timing import row
+from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare import sets, storing
 from liif_basicsr.data.source import open_source
 
@@ -28,6 +29,7 @@ SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": T
 # Official cache, our corresponding source, samples per run.
 CASES = [("none", "disk", 8), ("bin", "lmdb", 40), ("in_memory", "pixels", 200)]
 OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decoded pixels, memory-mapped"}
+SEEDS = 40  # of a degradation
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
@@ -103,6 +105,22 @@ def open_official(official: Path | None, root: Path, cache: str) -> Any:
     folder = import_official(official, "datasets.image_folder").ImageFolder(str(root), cache=cache)
     wrapper = import_official(official, "datasets.wrappers").SRImplicitDownsampled
     return wrapper(folder, inp_size=48, scale_max=4, augment=True, sample_q=2304)
+
+
+def measure_degradations(runs: int) -> None:
+    """Measure degradations of crops of scikit-image's astronaut, in processor time on one core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    image = np.ascontiguousarray(skimage.data.astronaut()[:192, :192])
+    for name in ("jpeg", "photo", "realesrgan"):
+        degradation = Degradation({"type": name, "clean_prob": 0})
+
+        def draw_all(degradation: Degradation = degradation) -> None:
+            for seed in range(SEEDS):
+                degradation(image, (48, 48), seed)
+
+        row(f"degradation {name}, 192x192 to 48x48", None, draw_all, runs, time.process_time, per=SEEDS)
+    torch.set_num_threads(threads)
 
 
 def measure_validation(network: dict[str, Any]) -> None:

@@ -253,6 +253,21 @@ def test_compiled_and_exported_networks_equal_eager_ones(name):
     torch.compiler.reset()
 
 
+@pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
+def test_renders_use_a_compiled_encoder():
+    net, lq, graphs = small_network("LIIF").eval(), torch.rand(1, 3, 6, 7), []
+    expected = net.render(lq, (13, 15))
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    net.encoder.compile(backend=backend)
+    torch.testing.assert_close(net.render(lq, (13, 15)), expected, rtol=0, atol=3e-6)
+    assert len(graphs) == 1
+    torch.compiler.reset()
+
+
 @each_decoder
 def test_outputs_are_contiguous_with_gradients(name):
     net, lq = small_network(name).train(), torch.rand(2, 3, 5, 6)
