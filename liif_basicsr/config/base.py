@@ -440,7 +440,7 @@ def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, p
         return str(const).lower() if isinstance(const, bool) else repr(const)
     if "enum" in schema:
         return ("" if plural else "one of ") + ", ".join(map(str, schema["enum"]))
-    kind = schema.get("type")
+    kind = "object" if "oneOf" in schema else schema.get("type")  # a union of blocks, or a type
     if kind in ("integer", "number"):
         kind = "whole number" if schema.get("multipleOf") == 1 else kind
         noun = f"{kind}s" if plural else f"an {kind}" if kind == "integer" else f"a {kind}"

@@ -63,8 +63,10 @@ GroundTruth = Annotated[Text, Field(description="ground truth: a folder, an LMDB
 LowResolution = Annotated[Text, Field(description="low resolution: a folder, an LMDB or a pixel file")]
 SetName = Annotated[Text, Field(description="name in the log, in folders and in tables")]
 # `liif_basicsr.data.degradations` checks the block, or a short form such as `photo` or `jpeg:30-90`.
+DegradationBlock = Annotated[Any, Field(json_schema_extra={"expected": "a block of options or a text"})]
 DegradationOption = Annotated[
-    Any, Field(description="makes the low-resolution image, see [degradation](#degradation); `~` is Pillow's bicubic")
+    DegradationBlock,
+    Field(description="makes the low-resolution image, see [degradation](#degradation); `~` is Pillow's bicubic"),
 ]
 PrefetchMode = Annotated[Literal["cpu", "cuda"] | None, Field(description="BasicSR's prefetching")]
 
@@ -132,7 +134,9 @@ class Dataset(Block):
         "an error for other data",
     )
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
-    scale: Any = Field(None, description="set by BasicSR from the top level")
+    scale: Any = Field(
+        None, description="set by BasicSR from the top level", json_schema_extra={"expected": "a scale"}
+    )
     num_prefetch_queue: PositiveInt = Field(1, description="batches that `prefetch_mode: cpu` loads ahead")
 
 
@@ -201,7 +205,7 @@ class ExpectedPairs(Block):
 
     path: Text = Field(description="the teacher, by name or file")
     scale: PositiveInt | None = Field(None, description="its scale; `~` accepts any")
-    degradation: Any = Field(None, description="its [degradation](#degradation); `~` accepts any")
+    degradation: DegradationBlock = Field(None, description="its [degradation](#degradation); `~` accepts any")
 
 
 class _Pairs(BaseModel):
