@@ -69,7 +69,7 @@ class UnshuffledOutput(nn.Module):
 
     def __init__(self, arch: dict[str, Any], num_in_ch: int, num_out_ch: int, scale: int | None, halo: int) -> None:
         super().__init__()
-        self.arch, window = build_arch(arch, "network_g")
+        self.arch, window = build_arch(arch, "network_g", num_in_ch)
         self.where = f"network_g: {arch['type']}"
         self.multiple, self.scale = self._probe(window, num_in_ch, num_out_ch)
         if scale not in (None, self.scale):

@@ -54,7 +54,7 @@ class BasicSRArch(nn.Module):
     ) -> None:
         super().__init__()
         self.num_in_ch = num_in_ch
-        self.arch, self.multiple = build_arch(arch)
+        self.arch, self.multiple = build_arch(arch, num_in_ch=num_in_ch)
         self.where = f"network_g: encoder: arch {arch['type']}"
         self.tap = self._find_tap() if tap is None else tap
         self._insert_tap()
@@ -136,11 +136,17 @@ class BasicSRArch(nn.Module):
                 raise LIIFError(f"{self.where}: receptive_radius: {radius} is too small; pixels further away matter")
 
 
-def build_arch(block: Mapping[str, Any], where: str = "network_g: encoder") -> tuple[nn.Module, int]:
+def build_arch(
+    block: Mapping[str, Any], where: str = "network_g: encoder", num_in_ch: int | None = None
+) -> tuple[nn.Module, int]:
     """Build an architecture from its block and return it with its window size, 1 without windows.
 
+    Args:
+        num_in_ch: channels that it must take; None allows any number.
+
     Raises:
-        LIIFError: the architecture is unknown or rejects the arguments; the message starts with `where`.
+        LIIFError: the architecture is unknown, rejects the arguments, or takes another number of channels; the message
+            starts with `where`.
     """
     import_basicsr()  # fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
@@ -154,6 +160,10 @@ def build_arch(block: Mapping[str, Any], where: str = "network_g: encoder") -> t
     except KeyError:
         end = suggest(name, (known for known, _ in ARCH_REGISTRY))
         raise LIIFError(f"{where}: arch: type: unknown architecture {name!r}{end}") from None
+    own = kwargs.get("num_in_ch", num_in_ch)
+    if num_in_ch is not None and own != num_in_ch:
+        needed = f"is {own}, but network_g takes {num_in_ch} channels; they must be equal"
+        raise LIIFError(f"{where}: arch {name}: num_in_ch: {needed}")
     try:
         bound = inspect.signature(cls).bind(**kwargs)
         bound.apply_defaults()
