@@ -5,16 +5,14 @@
     python scripts/controlled_run.py recipe
 
 `paper` repeats comparisons of the LIIF paper: LIIF, its ablations, MetaSR, and LIIF trained at one scale only.
-`decoders` trains every network on one encoder, `recipe` one LIIF with different training settings. These two train with
-several seeds on one core and write their tables and figures into `docs/comparison.md`. An interrupted run continues
-with the first unfinished training.
+`decoders` trains every network on one encoder, first for equal iterations, then for the CPU time of LIIF's. `recipe`
+trains one LIIF with different training settings. These two train with several seeds on one core and write their tables
+and figures into `docs/comparison.md`. An interrupted run continues with the first unfinished training.
 """
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
-import os
 import re
 import subprocess
 import sys
@@ -23,7 +21,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from benchmarking.variants import COST, draw, measure_rows, split_page, write_page
+from benchmarking.variants import (
+    alternate,
+    cost_columns,
+    draw,
+    measure_costs,
+    measure_psnr,
+    split_page,
+    training_step,
+    write_table,
+)
 
 from liif_basicsr.archs import find_arch, list_archs
 from liif_basicsr.config.scales import scale_pair
@@ -119,8 +126,6 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 def train(variant: str, options: Mapping[str, Any], changes: Changes, seed: int) -> Path:
     """Train or resume a variant, unless it is finished, and return its checkpoint.
 
-    The CPU time of the training, with the start of Python, is kept in the file COST in its folder.
-
     Raises:
         LIIFError: the folder was trained with other options, or the training fails.
     """
@@ -130,18 +135,14 @@ def train(variant: str, options: Mapping[str, Any], changes: Changes, seed: int)
     text = yaml.safe_dump(own, sort_keys=False)
     if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == text):
         raise LIIFError(f"{folder}: was trained with other options; move it to train again")
-    trained, cost = folder / "models" / "net_g_latest.pth", folder / COST
+    trained = folder / "models" / "net_g_latest.pth"
     if not trained.exists():
         check_output(path, [".yml"])
         write(path, text.encode())
-        before = json.loads(cost.read_text())["seconds"] if cost.exists() else 0.0
-        process = subprocess.Popen([sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"])
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if folder.exists():
-            write(cost, json.dumps({"seconds": before + usage.ru_utime + usage.ru_stime}).encode())
-        if process.returncode:
-            raise LIIFError(f"{variant}: the training ended with status {process.returncode}; see its output above")
+        command = [sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"]
+        status = subprocess.run(command, check=False).returncode
+        if status:
+            raise LIIFError(f"{variant}: the training ended with status {status}; see its output above")
     return trained
 
 
@@ -152,9 +153,12 @@ COMPARISONS = {
     ),
     "recipe": Comparison("train_controlled_tiny.yml", RECIPE, [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4)}),
 }
+# Tables in the page, by comparison.
+TABLES = {"paper": (), "decoders": ("decoders", "equal time"), "recipe": ("recipe",)}
+Trained = dict[str, dict[int, Path]]
 
 
-def print_table(trained: Mapping[str, Mapping[int, Path]], sets: Mapping[str, Sequence[float]], args: Any) -> None:
+def print_table(trained: Trained, sets: Mapping[str, Sequence[float]], args: Any) -> None:
     """Print the table of all variants with tables.py."""
     networks = ["bicubic", *(f"{variant}={next(iter(paths.values()))}" for variant, paths in trained.items())]
     command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *sets, "--data", args.data]
@@ -168,29 +172,73 @@ def open_all(sets: Mapping[str, Sequence[float]], data: str) -> list[EvalSet]:
     return [s for name, scales in sets.items() for s in open_sets(name, data, [scale_pair(s, 1) for s in scales])]
 
 
+def scales_of_sets(args: argparse.Namespace, comparison: Comparison) -> dict[str, Sequence[float]]:
+    """Return the scales of each set, as the command line says or the comparison does."""
+    return {name: args.scales or comparison.sets.get(name, (2, 4)) for name in args.sets or comparison.sets}
+
+
+def train_all(variants: Mapping[str, Changes], options: Mapping[str, Any], seeds: Sequence[int]) -> Trained:
+    """Train the missing variants, one seed after the other, so that an interrupted run has compared all of them."""
+    paths = {(name, seed): train(name, options, changes, seed) for seed in seeds for name, changes in variants.items()}
+    return {name: {seed: paths[name, seed] for seed in seeds} for name in variants}
+
+
+def lasting(changes: Changes, options: Mapping[str, Any], iterations: int) -> Changes:
+    """Return changes with another number of iterations, to which warm-up and schedule are stretched."""
+    train = options["train"]
+
+    def stretched(n: int) -> int:
+        return round(n * iterations / train["total_iter"])
+
+    scheduler = {key: [stretched(n) for n in value] if key in ("periods", "milestones") else value
+                 for key, value in train["scheduler"].items()}  # fmt: skip
+    warmup = stretched(train.get("warmup_iter", -1))
+    return {**changes, "train": {"total_iter": iterations, "warmup_iter": warmup, "scheduler": scheduler}}
+
+
+def compare(args: argparse.Namespace, comparison: Comparison, options: dict[str, Any], chosen: Sequence[str]) -> None:
+    """Train the variants of `decoders` or `recipe`, and write their tables and figure."""
+    for table in TABLES[args.comparison]:
+        split_page(args.page, table)
+    check_output(args.figure, [".png"])
+    seeds, variants = args.seeds or comparison.seeds, {name: comparison.variants[name] for name in chosen}
+    trained = train_all(variants, options, seeds)
+    works = {name: training_step(changed(options, changes)) for name, changes in comparison.variants.items()}
+    steps = alternate(works, Path("experiments", f"{options['name']}_{args.comparison}_steps.json"))
+    eval_sets, results = open_all(scales_of_sets(args, comparison), args.data), Results(args.results)
+    rows = measure_psnr(trained, eval_sets, results)
+    if args.comparison == "recipe":
+        times = ["", *(f"{steps[name] * 1e3:.0f}" for name in chosen)]
+        write_table("recipe", "training", {"CPU ms per training step": times}, rows, args.page)
+        return
+    checkpoints = {name: paths[seeds[0]] for name, paths in trained.items()}
+    costs = measure_costs(checkpoints, steps, Path("experiments", f"{options['name']}_rendering.json"))
+    write_table("decoders", "network", cost_columns([None, *(costs[name] for name in chosen)]), rows, args.page)
+    draw(rows, costs, args.figure)
+    # As many iterations as fit into the CPU time of LIIF's.
+    total = options["train"]["total_iter"]
+    counts = {name: max(1, round(total * steps["LIIF"] / steps[name])) for name in chosen}
+    others = {f"{name} {n} iterations": lasting(variants[name], options, n)
+              for name, n in counts.items() if n != total}  # fmt: skip
+    trained |= dict(zip((name for name in chosen if counts[name] != total),
+                        train_all(others, options, seeds).values(), strict=True))  # fmt: skip
+    rows = measure_psnr(trained, eval_sets, results)
+    write_table("equal time", "network", {"iterations": ["", *map(str, counts.values())]}, rows, args.page)
+
+
 def run(args: argparse.Namespace) -> None:
-    """Train the missing variants, seed by seed, and print or write their table."""
+    """Train the missing variants, and print or write their tables."""
     comparison = COMPARISONS[args.comparison]
     options = read(args.options or str(ROOT / "options" / comparison.options))
-    sets = {name: args.scales or comparison.sets.get(name, (2, 4)) for name in args.sets or comparison.sets}
-    known, seeds = comparison.variants, args.seeds or comparison.seeds
-    chosen = args.variants or list(known)
+    chosen = args.variants or list(comparison.variants)
     for name in chosen:
-        if name not in known:
-            raise LIIFError(f"--variants: unknown {name!r}{suggest(name, known)}")
+        if name not in comparison.variants:
+            raise LIIFError(f"--variants: unknown {name!r}{suggest(name, comparison.variants)}")
     if args.comparison != "paper":
-        split_page(args.page, args.comparison)
-        check_output(args.figure, [".png"])
-    # One seed after the other, so that an interrupted run has compared all variants.
-    paths = {(name, seed): train(name, options, known[name], seed) for seed in seeds for name in chosen}
-    trained = {name: {seed: paths[name, seed] for seed in seeds} for name in chosen}
-    if args.comparison == "paper":
-        print_table(trained, sets, args)
+        compare(args, comparison, options, chosen)
         return
-    rows = measure_rows(trained, open_all(sets, args.data), Results(args.results), args.comparison == "decoders")
-    write_page(args.comparison, rows, args.page)
-    if args.comparison == "decoders":
-        draw(rows, args.figure)
+    variants = {name: comparison.variants[name] for name in chosen}
+    print_table(train_all(variants, options, args.seeds or comparison.seeds), scales_of_sets(args, comparison), args)
 
 
 def main() -> int:

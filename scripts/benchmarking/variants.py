@@ -1,10 +1,10 @@
-"""Measure trained variants: PSNR over several seeds and the cost of rendering, as a table in a page and as a figure."""
+"""Measure trained variants: PSNR over several seeds and costs, as tables in a page and as a figure."""
 from __future__ import annotations
 
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from multiprocessing import get_context
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from benchmarking.cases import LOW
-from benchmarking.timing import pairs
+from benchmarking.timing import Work, seconds
+from liif_basicsr.archs import build_network
 from liif_basicsr.config.scales import scale_text
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.cost import multiply_adds
@@ -26,79 +28,132 @@ from liif_basicsr.files import write
 from liif_basicsr.hub.checkpoint import load
 from liif_basicsr.launch.ranks import Ranks
 
-# File in the folder of a training: its CPU time and the cost of rendering.
-COST = "cost.json"
+SIZE = (4 * LOW[0], 4 * LOW[1])
+# Rounds of alternating time measurements.
+ROUNDS = 15
 
 
 class Cost(NamedTuple):
-    """Cost of rendering at x4: parameters, multiply-adds per pixel, CPU seconds per megapixel, and bytes of memory."""
+    """Cost of a network.
+
+    Attributes:
+        parameters: their number.
+        adds: multiply-adds per pixel, for rendering at x4.
+        added: growth of the process in bytes, for rendering SIZE.
+        rendering: CPU seconds per megapixel, for rendering SIZE.
+        step: CPU seconds of a training step.
+    """
 
     parameters: int
     adds: float
-    seconds: float
     added: int
+    rendering: float
+    step: float
+
+
+# Columns of the table.
+COLUMNS: dict[str, Callable[[Cost], str]] = {
+    "parameters": lambda cost: f"{cost.parameters / 1e3:.0f}k",
+    "thousand multiply-adds per pixel": lambda cost: f"{cost.adds / 1e3:.1f}",
+    "memory, MiB": lambda cost: f"{cost.added / 2**20:.0f}",
+    "CPU s per megapixel": lambda cost: f"{cost.rendering:.2f}",
+    "CPU ms per training step": lambda cost: f"{cost.step * 1e3:.0f}",
+}
 
 
 class Row(NamedTuple):
-    """A variant's means over its seeds.
-
-    psnr: mean and standard deviation by set and scale.
-    training: CPU seconds; None for a filter.
-    cost: None if it was not measured.
-    """
+    """A variant's name, and the mean and standard deviation of its PSNR over the seeds, by set and scale."""
 
     name: str
     psnr: dict[EvalSet, tuple[float, float]]
-    training: float | None
-    cost: Cost | None
 
-    def cells(self, with_cost: bool) -> list[str]:
-        """Return the cells of the table."""
-        costs = [""] * 4
-        if self.cost:
-            costs = [f"{self.cost.parameters / 1e3:.0f}k", f"{self.cost.adds / 1e3:.1f}", f"{self.cost.seconds:.2f}",
-                     f"{self.cost.added / 2**20:.0f}"]  # fmt: skip
+    def cells(self) -> list[str]:
+        """Return one cell for each set."""
         values: dict[str, list[str]] = {}
         for eval_set, (mean, spread) in self.psnr.items():
-            text = f"{mean:.2f} ± {spread:.2f}" if self.training else f"{mean:.2f}"
+            text = f"{mean:.2f}" if self.name == "bicubic" else f"{mean:.2f} ± {spread:.2f}"
             values.setdefault(eval_set.name, []).append(text)
-        training = f"{self.training:.0f}" if self.training else ""
-        return [self.name, *(costs if with_cost else []), training, *map(" / ".join, values.values())]
+        return [" / ".join(cell) for cell in values.values()]
 
 
-def measure_cost(path: Path) -> Cost:
-    """Measure a checkpoint's network on one thread. Call it in a process of its own, whose peak memory it reads."""
+def training_step(options: Mapping[str, Any]) -> Work:
+    """Return a function that does one step of Adam with random data of the options' shapes."""
+    data = options["datasets"]["train"]
+    batch, side, queries = (data[key] for key in ("batch_size_per_gpu", "lq_size", "sample_q"))
+    net = build_network(options["network_g"]).train()
+    optimizer = torch.optim.Adam(net.parameters())
+    lq, gt = torch.rand(batch, 3, side, side), torch.rand(batch, queries, 3)
+    coord, cell = torch.rand(batch, queries, 2) * 2 - 1, torch.full((batch, 1, 2), 1 / side)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.l1_loss(net(lq, coord, cell), gt).backward()
+        optimizer.step()
+
+    return step
+
+
+def rendering(checkpoint: Path) -> Work:
+    """Return a function that renders an image of SIZE with a checkpoint."""
+    net: Any = load(checkpoint)
+    lq = torch.rand(1, 3, *LOW)
+    return lambda: net.render(lq, SIZE)
+
+
+def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
+    """Return the median CPU time of each function on one thread, in seconds, from alternating calls.
+
+    The times are kept in `file`; they are measured again when it lacks one of the functions.
+    """
+    kept: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not works.keys() <= kept.keys():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        taken = [{name: seconds(work, time.process_time) for name, work in works.items()} for _ in range(ROUNDS + 1)]
+        torch.set_num_threads(threads)
+        kept = {name: statistics.median(times[name] for times in taken[1:]) for name in works}
+        write(file, json.dumps(kept, indent=1).encode())
+    return kept
+
+
+def network_size(checkpoint: Path) -> tuple[int, float, int]:
+    """Return the first three fields of Cost. Call it in a process of its own, whose peak memory it reads."""
     import resource  # Unix only
 
     torch.set_num_threads(1)
-    net: Any = load(path)
-    lq, size = torch.rand(1, 3, *LOW), (4 * LOW[0], 4 * LOW[1])
+    net: Any = load(checkpoint)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    taken = [own for _, own in pairs(None, lambda: net.render(lq, size), 5, time.process_time)]
+    net.render(torch.rand(1, 3, *LOW), SIZE)
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    return Cost(parameters, multiply_adds(net, (4, 4)), min(taken) / (size[0] * size[1] / 1e6), added)
+    return sum(parameter.numel() for parameter in net.parameters()), multiply_adds(net, (4, 4)), added
 
 
-def rendering_cost(checkpoint: Path, file: Path) -> Cost:
-    """Return the cost of rendering with a checkpoint, measured in a process of its own and kept in its cost file."""
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    if "rendering" not in kept:
+def measure_costs(checkpoints: Mapping[str, Path], steps: Mapping[str, float], file: Path) -> dict[str, Cost]:
+    """Measure the costs of networks.
+
+    Args:
+        checkpoints: one checkpoint of each network.
+        steps: seconds of a training step.
+        file: keeps the times of rendering.
+    """
+    times = alternate({name: rendering(path) for name, path in checkpoints.items()}, file)
+    costs = {}
+    for name, path in checkpoints.items():
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            kept["rendering"] = pool.submit(measure_cost, checkpoint).result()._asdict()
-        write(file, json.dumps(kept).encode())
-    return Cost(**kept["rendering"])
+            sizes = pool.submit(network_size, path).result()
+        costs[name] = Cost(*sizes, times[name] / (SIZE[0] * SIZE[1] / 1e6), steps[name])
+    return costs
 
 
-def measure_rows(
-    trained: Mapping[str, Mapping[int, Path]], eval_sets: Sequence[EvalSet], results: Results, with_cost: bool
+def measure_psnr(
+    trained: Mapping[str, Mapping[int, Path]], eval_sets: Sequence[EvalSet], results: Results
 ) -> list[Row]:
     """Measure bicubic interpolation and all variants.
 
     Args:
         trained: checkpoints by variant and seed.
+        eval_sets: the sets.
         results: keeps each PSNR.
-        with_cost: also measure the cost of rendering, with the first seed.
     """
     methods = {name: [open_method(f"{name} {seed}={path}") for seed, path in paths.items()]
                for name, paths in trained.items()}  # fmt: skip
@@ -110,13 +165,7 @@ def measure_rows(
         for eval_set in eval_sets:
             values = [results[method, eval_set]["psnr"] for method in own]
             psnr[eval_set] = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-        training = cost = None
-        if name in trained:
-            paths = list(trained[name].values())
-            files = [path.parents[1] / COST for path in paths]
-            training = statistics.mean(json.loads(file.read_text())["seconds"] for file in files)
-            cost = rendering_cost(paths[0], files[0]) if with_cost else None
-        rows.append(Row(name, psnr, training, cost))
+        rows.append(Row(name, psnr))
     return rows
 
 
@@ -136,21 +185,35 @@ def split_page(page: Path, name: str) -> tuple[str, str]:
     return before + start, end + rest.partition(end)[2]
 
 
-def write_page(name: str, rows: Sequence[Row], page: Path) -> None:
-    """Print the table and put it into the page."""
+def cost_columns(costs: Sequence[Cost | None]) -> dict[str, list[str]]:
+    """Return the columns of a table, title -> cells, which are empty for None."""
+    return {title: [format_cost(cost) if cost else "" for cost in costs] for title, format_cost in COLUMNS.items()}
+
+
+def write_table(
+    name: str, first: str, columns: Mapping[str, Sequence[str]], rows: Sequence[Row], page: Path
+) -> None:
+    """Print a table and put it into the page.
+
+    Args:
+        name: name of the table in the page, see `split_page`.
+        first: title of the first column.
+        columns: title -> cells of columns between the name and the PSNR.
+        rows: the variants.
+        page: Markdown file.
+    """
     scales: dict[str, str] = {}
     for eval_set in rows[0].psnr:
         scales[eval_set.name] = scales.get(eval_set.name, eval_set.name) + f", x{scale_text(eval_set.scale)}"
-    with_cost = any(row.cost for row in rows)
-    costs = ["parameters", "thousand multiply-adds per pixel", "CPU s / megapixel", "memory, MiB"]
-    head = ["network", *costs] if with_cost else ["training"]
-    table = markdown_rows([[*head, "training, CPU s", *scales.values()], *(row.cells(with_cost) for row in rows)])
+    cells = zip(*columns.values(), strict=True)
+    body = [[row.name, *own, *row.cells()] for row, own in zip(rows, cells, strict=True)]
+    table = markdown_rows([[first, *columns, *scales.values()], *body])
     print(table, end="")
     before, after = split_page(page, name)
     write(page, f"{before}\n{table}\n{after}".encode())
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
+def draw(rows: Sequence[Row], costs: Mapping[str, Cost], path: Path) -> None:
     """Plot PSNR on the last set against the CPU time per megapixel, one panel per scale, with the spread over seeds."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -159,10 +222,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     last = [eval_set for eval_set in eval_sets if eval_set.name == eval_sets[-1].name]
     figure = Figure((4.4 * len(last), 3.8), dpi=110, layout="constrained")
     for eval_set, axes in zip(last, figure.subplots(1, len(last), squeeze=False)[0], strict=True):
-        for row in rows:
-            if row.cost:
-                mean, spread = row.psnr[eval_set]
-                axes.errorbar(row.cost.seconds, mean, spread, marker="o", capsize=3, linestyle="none", label=row.name)
+        for name, psnr in rows:
+            if name in costs:
+                mean, spread = psnr[eval_set]
+                axes.errorbar(costs[name].rendering, mean, spread, marker="o", capsize=3, linestyle="none", label=name)
         axes.set(title=f"{eval_set.name} x{scale_text(eval_set.scale)}", xscale="log", xlabel="CPU s / megapixel at x4")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))

@@ -91,6 +91,13 @@ def test_patches_of_the_recipe_have_the_same_number_of_pixels(script: ModuleType
         assert own["batch_size_per_gpu"] * own["sample_q"] == 8 * 576
 
 
+def test_official_differs_as_the_options_files_do(script: ModuleType) -> None:
+    names = "controlled_tiny", "liif_edsr", "liif_recipe"
+    tiny, official, recipe = (read(str(script.ROOT / "options" / f"train_{name}.yml")) for name in names)
+    compared = unlike(script.changed(tiny, script.RECIPE["official"]), tiny)
+    assert unlike(official, recipe) == compared | {"name", "train:total_iter"}
+
+
 def test_trained_variants_are_kept_and_in_the_table(tmp_path: Path, run: Run) -> None:
     assert run("paper", "--variants", "MetaSR").count("iter:       2") == 1
     trained = tmp_path / "experiments" / "tiny_MetaSR_0" / "models" / "net_g_latest.pth"
@@ -102,33 +109,59 @@ def test_trained_variants_are_kept_and_in_the_table(tmp_path: Path, run: Run) ->
     assert table in said
 
 
-def test_table_and_figure_of_several_seeds(
+def test_tables_and_figure_of_several_seeds(
     tmp_path: Path, run: Run, script: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    trainings = []
+
     def train(variant: str, options: dict[str, Any], changes: dict[str, Any], seed: int) -> Path:
-        torch.manual_seed(seed)
-        network = script.changed(options, changes)["network_g"]
-        path = tmp_path / f"{variant}_{seed}" / "models" / "net_g_latest.pth"
-        path.parent.mkdir(parents=True)
-        checkpoint.save(path, {"network_g": network, "params": build_network(network).state_dict()})
-        (path.parents[1] / "cost.json").write_text('{"seconds": 12.0}')
+        own = script.changed(options, changes)
+        trainings.append((variant, seed, own["train"]["total_iter"], own["train"]["scheduler"]["milestones"]))
+        torch.manual_seed(seed + own["train"]["total_iter"])
+        path = tmp_path / f"{variant}_{seed}.pth"
+        checkpoint.save(path, {"network_g": own["network_g"], "params": build_network(own["network_g"]).state_dict()})
         return path
 
-    monkeypatch.setattr(script, "train", train)
+    def alternate(works: dict[str, Callable[[], Any]], file: Path) -> dict[str, float]:
+        for work in works.values():
+            work()
+        return {name: 0.05 if name == "MetaSR" else 0.1 for name in works}
+
     variants = importlib.import_module("benchmarking.variants")
+    monkeypatch.setattr(script, "train", train)
+    for module in (script, variants):
+        monkeypatch.setattr(module, "alternate", alternate)
     monkeypatch.setattr(variants, "ProcessPoolExecutor", lambda *args: ThreadPoolExecutor(1))
     monkeypatch.setattr(variants, "LOW", (6, 5))
+    monkeypatch.setattr(variants, "SIZE", (24, 20))
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- decoders -->\nold\n<!-- end -->\nafter\n<!-- end -->\n")
-    run("decoders", "--variants", "LIIF", "--seeds", 0, 1, "--page", page, "--figure", tmp_path / "figure.png")
-    before, after = script.split_page(page, "decoders")
-    table = page.read_text()[len(before) : -len(after)]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()]
-    assert before == "before\n<!-- decoders -->\n" and after == "<!-- end -->\nafter\n<!-- end -->\n"
-    assert rows[0][-1] == "photos, x2, x3.5" and [row[0] for row in rows[2:]] == ["bicubic", "LIIF"]
-    assert all(rows[3]) and rows[3][-1].count("±") == 2 and "±" not in rows[2][-1] and rows[3][5] == "12"
+    page.write_text("before\n<!-- decoders -->\nold\n<!-- end -->\n<!-- equal time -->\n<!-- end -->\nafter\n")
+    arguments = ["--variants", "LIIF", "MetaSR", "--page", page, "--figure", tmp_path / "figure.png"]
+    run("decoders", *arguments, "--seeds", 0, 1)
+    first = [(name, seed, 2, [3, 5]) for seed in (0, 1) for name in ("LIIF", "MetaSR")]
+    assert trainings == [*first, ("MetaSR 4 iterations", 0, 4, [6, 10]), ("MetaSR 4 iterations", 1, 4, [6, 10])]
+    text = page.read_text()
+    assert text.startswith("before\n<!-- decoders -->\n\n| network |") and text.endswith("<!-- end -->\nafter\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    decoders, equal_time = rows[:5], rows[5:]
+    assert decoders[0][-1] == equal_time[0][-1] == "photos, x2, x3.5"
+    assert [row[0] for row in decoders[2:]] == [row[0] for row in equal_time[2:]] == ["bicubic", "LIIF", "MetaSR"]
+    assert all(decoders[3]) and decoders[3][-1].count("±") == 2 and "±" not in decoders[2][-1]
+    assert [row[5] for row in decoders[2:]] == ["", "100", "50"]
+    assert [row[1] for row in equal_time[2:]] == ["", "2", "4"]
+    assert decoders[3][-1] == equal_time[3][-1] and decoders[4][-1] != equal_time[4][-1]
     with Image.open(tmp_path / "figure.png") as figure:
         assert figure.width > 300
+
+
+def test_times_are_kept_until_a_function_is_added(tmp_path: Path, script: ModuleType) -> None:
+    calls: list[str] = []
+    works = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = script.alternate(works, tmp_path / "times.json")
+    assert times.keys() == works.keys() and calls[:4] == ["a", "b", "a", "b"]
+    calls.clear()
+    assert script.alternate({"a": works["a"]}, tmp_path / "times.json") == times and not calls
+    assert script.alternate({**works, "c": works["a"]}, tmp_path / "times.json").keys() == set("abc") and calls
 
 
 def test_a_page_without_the_lines_is_refused_before_training(tmp_path: Path, run: Run) -> None:
