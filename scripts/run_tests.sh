@@ -18,9 +18,9 @@ lint-imports
 if [ $# -eq 0 ]; then
     say "Tests on the simulated GPU, see tests/fakegpu.py"
     LIIF_TEST_DEVICE=fakegpu python -m pytest -q -n auto --dist loadfile tests/losses tests/evaluation/test_validation.py \
-        tests/archs/test_decoders.py tests/archs/test_liif.py tests/rendering/test_feature_mlps.py \
-        tests/rendering/test_renderer.py tests/models/test_bad_numbers.py tests/models/test_gpu_steps.py \
-        tests/models/test_liif_model.py -k 'not in_one_process and not tiles and not tiling'
+        tests/archs/test_{decoders,fixed_scale,liif,thera}.py tests/rendering/test_{feature_mlps,renderer,warps}.py \
+        tests/models/test_{bad_numbers,channels_training,distillation,gpu_steps,liif_model,loading,patches}.py \
+        -k 'not in_one_process and not tiles and not tiling'
 fi
 
 say "Tests"

@@ -167,6 +167,7 @@ class Mode(TorchDispatchMode):
 def install() -> None:
     """Prepare torch and BasicSR for the device; call once per process."""
     torch._C._set_only_lift_cpu_tensors(True)
+    torch.inference_mode = torch.no_grad  # torch cannot view a wrapper in inference mode
     # Assigning `param.data`, which modules do by default, would keep `_inner`.
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     init = BaseModel.__init__
