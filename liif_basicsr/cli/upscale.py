@@ -5,6 +5,8 @@ import argparse
 import glob
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,9 +152,19 @@ def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]
         for text in words:
             if is_missing(text) and not glob.has_magic(text):
                 raise LIIFError(f"{show(text)}: no such file or folder")
-        if output is not None and _is_one_file(words, Path(output)):
-            check_output(Path(output))
+        with _one_line_errors():
+            if output is not None and _is_one_file(words, Path(output)):
+                check_output(Path(output))
     return words, output
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn errors of the system, such as a parent folder without access or a name that is too long, into LIIFError."""
+    try:
+        yield
+    except OSError as error:
+        raise LIIFError(f"{show(error.filename)}: {error.strerror}") from None
 
 
 def _is_one_file(inputs: list[str], output: Path) -> bool:
@@ -164,11 +176,9 @@ def _list_jobs(
     inputs: list[str], output: str | None, skip_existing: bool, requested: OutputSize
 ) -> list[tuple[str, str]]:
     """Return the paths of each image to make and of its output; with `skip_existing`, only new outputs."""
-    try:
+    with _one_line_errors():
         jobs = _jobs(inputs, _default_output(inputs[0], requested) if output is None else Path(output))
         new = [job for job in jobs if not (skip_existing and _exists(*job))]
-    except OSError as error:  # such as a parent folder without access, or a name that is too long
-        raise LIIFError(f"{show(error.filename)}: {error.strerror}") from None
     if len(new) < len(jobs):
         print(f"{len(jobs) - len(new)} of {len(jobs)} images exist already")
     return [(str(source), str(target)) for source, target in new]
