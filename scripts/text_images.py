@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from liif_basicsr.errors import LIIFError, run_script
 
 SIZE = 512
-WORDS = "image scale feature of a continuous function the network coordinate 0.25 2021 pixel and grid color in to with".split()
+WORDS = "image scale feature of a continuous function the network coordinate 0.25 2021 pixel and grid color in to with"
 
 
 def draw(generator: random.Random, fonts: list[Path]) -> Image.Image:
@@ -30,13 +30,14 @@ def draw(generator: random.Random, fonts: list[Path]) -> Image.Image:
     for _ in range(generator.randrange(8)):
         corners = [generator.randrange(SIZE) for _ in range(4)]
         box = min(corners[::2]), min(corners[1::2]), max(corners[::2]), max(corners[1::2])
-        shape = generator.choice([pen.rectangle, pen.ellipse, lambda box, **how: pen.line(box, how["outline"], how["width"])])
+        shapes = [pen.rectangle, pen.ellipse, lambda box, outline, width: pen.line(box, outline, width)]
+        shape = generator.choice(shapes)
         shape(box, outline=color(), width=generator.randint(1, 4))
     y = generator.randrange(20)
     while y < SIZE:
         font = ImageFont.truetype(generator.choice(fonts), generator.choice([10, 12, 14, 16, 20, 28, 40]))
         ink = "black" if plain and generator.random() < 0.7 else color()
-        line = " ".join(generator.choices(WORDS, k=14))
+        line = " ".join(generator.choices(WORDS.split(), k=14))
         if generator.random() < 0.3:
             line = line.upper()
         pen.text((generator.randrange(-10, 60), y), line, ink, font)
