@@ -141,13 +141,14 @@ def test_offers_bundled_models_and_files(comfy, models):
     assert offered[:2] == ["liif-photo", "liif-fast"] and offered[-2:] == ["other.pth", "tiny.pth"]
 
 
-def test_frames_equal_single_images_and_report_progress(comfy, models):
+def test_frames_equal_single_images_and_report_progress(comfy, models, monkeypatch):
+    monkeypatch.setattr("liif_basicsr.images.upscale.STRIP_ROWS", 15)  # two strips for each frame
     batch = frames(3)
     output = run(batch, scale=2.5)
     assert output.shape == (3, 30, 40, 3) and output.dtype == torch.float32
     for frame, upscaled in zip(batch, output, strict=True):
         torch.testing.assert_close(upscaled, expected(frame, models / "tiny.pth", scale=2.5), rtol=0, atol=0)
-    assert comfy.progress == [(k * 30 * 40, 3 * 30 * 40) for k in (1, 2, 3)]
+    assert comfy.progress == [(k * 15 * 40, 6 * 15 * 40) for k in range(1, 7)]
 
 
 @pytest.mark.parametrize(("width", "height", "size"), [(40, 25, (25, 40)), (40, 0, (30, 40)), (0, 25, (25, 33))])
