@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -156,7 +157,8 @@ def _trace(graph: Graph) -> Any:
                 verbose=False,
             )
     except Exception as error:  # torch's exporter lets all kinds of errors through
-        raise LIIFError(f"{_name(graph.net)} cannot be exported: {summarize(error)}") from None
+        reason = re.sub(r"\x1b\[\d+m", "", summarize(error)).partition(" This is step")[0]  # torch's colors and advice
+        raise LIIFError(f"{_name(graph.net)} cannot be exported: {reason}") from None
 
 
 def _name_axes(path: Path, graph: Graph) -> None:
