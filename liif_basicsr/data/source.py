@@ -121,7 +121,7 @@ class ImageSource:
         if image.dtype.kind in "ui" and np.isinf(high):
             return
         least, most = image.min(), image.max()  # NaN if one of the values is
-        if low <= least and most <= high and np.isfinite([least, most]).all():
+        if np.float32(low) <= least and most <= np.float32(high) and np.isfinite([least, most]).all():
             return
         bad = np.argwhere(~np.isfinite(image))
         if len(bad):

@@ -52,7 +52,7 @@ def check_values(planes: Planes, value_range: Range) -> None:
     if valid.size == 0 or (valid.dtype.kind == "u" and value_range == (0, full_scale(valid.dtype))):
         return
     (low, high), least, most = value_range, float(valid.min()), float(valid.max())
-    slack = SLACK * (high - low)
+    slack = SLACK * (high - low) + float(np.spacing(np.float32(max(abs(low), abs(high)))))  # of the ends in float32
     if not (least >= low - slack and most <= high + slack):
         raise PixelError(f"expected values in [{low:g}, {high:g}], got values from {least:g} to {most:g}; pass the "
                          "range as --value-range LOW HIGH, in Python value_range=(low, high), or clip it")  # fmt: skip
