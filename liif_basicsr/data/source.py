@@ -23,6 +23,7 @@ from liif_basicsr.data.decode import RANGES, Header, decode, read_header, to_uni
 from liif_basicsr.data.download_hints import PREPARE, download_hint
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.suffixes import SUFFIXES, VALUE_SUFFIXES
+from liif_basicsr.images.values import is_within
 
 logger = logging.getLogger("basicsr")
 
@@ -120,16 +121,15 @@ class ImageSource:
     def _check_values(self, image: np.ndarray, low: float, high: float, index: int) -> None:
         if image.dtype.kind in "ui" and np.isinf(high):
             return
-        least, most = image.min(), image.max()  # NaN if one of the values is
-        if np.float32(low) <= least and most <= np.float32(high) and np.isfinite([least, most]).all():
+        if is_within(image, (low, high)):
             return
         bad = np.argwhere(~np.isfinite(image))
         if len(bad):
             row, column, channel = bad[0]
             raise LIIFError(f"{self.path(index)} holds {image[row, column, channel]} at row {row}, column {column}; "
                             "fill missing values, or remove the file")  # fmt: skip
-        raise LIIFError(f"{self.path(index)} has values from {least:g} to {most:g}, outside of value_range: "
-                        f"[{low:g}, {high:g}]; widen it, or clip the values")  # fmt: skip
+        raise LIIFError(f"{self.path(index)} has values from {image.min():g} to {image.max():g}, outside of "
+                        f"value_range: [{low:g}, {high:g}]; widen it, or clip the values")  # fmt: skip
 
     def has(self, name: str) -> bool:
         """Whether the source holds an image of this name."""

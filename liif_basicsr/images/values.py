@@ -46,16 +46,31 @@ def known_range(image: LoadedImage) -> Range | None:
     return image.value_range
 
 
+def is_within(values: np.ndarray, value_range: Range) -> bool:
+    """Return whether all values are finite and within a range.
+
+    The ends of the range may be rounded to the type of the values, or to float32, in which networks compute: the
+    float32 next to 250.3 is larger.
+    """
+    ends, least, most = np.array(value_range, np.float64), float(values.min()), float(values.max())
+    types = (np.float32, values.dtype) if values.dtype.kind == "f" else ()
+    with np.errstate(over="ignore"):  # 1e5 is infinite in float16
+        rounded = np.stack([ends, *(ends.astype(dtype) for dtype in types)])
+    slack = SLACK * (ends[1] - ends[0])
+    within = rounded.min() - slack <= least and most <= rounded.max() + slack
+    return bool(within and np.isfinite([least, most]).all())
+
+
 def check_values(planes: Planes, value_range: Range) -> None:
     """Raise LIIFError if valid pixels exceed the range."""
     valid = planes.colors if planes.missing is None else planes.colors[~planes.missing]
     if valid.size == 0 or (valid.dtype.kind == "u" and value_range == (0, full_scale(valid.dtype))):
         return
-    (low, high), least, most = value_range, float(valid.min()), float(valid.max())
-    slack = SLACK * (high - low) + float(np.spacing(np.float32(max(abs(low), abs(high)))))  # of the ends in float32
-    if not (least >= low - slack and most <= high + slack):
-        raise PixelError(f"expected values in [{low:g}, {high:g}], got values from {least:g} to {most:g}; pass the "
-                         "range as --value-range LOW HIGH, in Python value_range=(low, high), or clip it")  # fmt: skip
+    if not is_within(valid, value_range):
+        low, high = value_range
+        raise PixelError(f"expected values in [{low:g}, {high:g}], got values from {valid.min():g} to {valid.max():g}; "
+                         "pass the range as --value-range LOW HIGH, in Python value_range=(low, high), or clip "
+                         "it")  # fmt: skip
 
 
 def to_unit(values: np.ndarray, value_range: Range) -> np.ndarray:

@@ -99,6 +99,15 @@ def test_samples(tmp_path: Path, dtype: str, suffix: str, kind: str) -> None:
     assert 0 <= item["lq"].min() and item["lq"].max() <= 1
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_ends_of_a_range_may_be_rounded(tmp_path: Path, dtype: str) -> None:
+    for low, high in (0, 0.7), (250, 250.3), (-1000, -999.7):
+        values = np.array([[low, high]]).astype(dtype)
+        root = write(tmp_path / "a.npy", values[..., None])
+        source = open_source(str(root), "disk", None, 1, (low, high))
+        assert np.array_equal(source.read(0)[..., 0], values)
+
+
 def test_8_bit_values_with_a_range(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(51, size=(60, 70, 1), dtype=np.uint8)
     item = build(val_block(write(tmp_path / "a.npy", values), channels=1, value_range=[0, 50]))[0]

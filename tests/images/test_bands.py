@@ -17,6 +17,7 @@ from liif_basicsr.hub import checkpoint
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.upscale import Upscaler
+from liif_basicsr.images.values import is_within
 
 
 def network(num_in_ch: int, num_out_ch: int | None = None, identity: bool = False):
@@ -52,7 +53,8 @@ def command(*words: object) -> int:
     return main([*map(str, words), "--device", "cpu"])
 
 
-@example(bands=1, dtype="float32", low=250.0, spread=0.3, seed=91)  # 250.3 is larger in float32
+@example(bands=1, dtype="float32", low=250.0, spread=0.3, seed=0)  # 250.3 is larger in float32
+@example(bands=1, dtype="float64", low=250.0, spread=0.3, seed=0)
 @given(
     bands=st.sampled_from([1, 2, 4, 5]), dtype=st.sampled_from(["uint8", "uint16", "int16", "float32", "float64"]),
     low=st.sampled_from([-1000.0, 0.0, 250.0]), spread=st.sampled_from([1.0, 0.3, 4095.0]), seed=st.integers(0, 99),
@@ -61,12 +63,30 @@ def test_identity_keeps_values_of_any_range(bands, dtype, low, spread, seed):
     if np.dtype(dtype).kind != "f":
         low, spread = (-1000.0, 3000.0) if dtype == "int16" else (0.0, 255.0)
     noise = np.random.default_rng(seed).random((5, 7, bands))
+    noise[0, :2] = [[0], [1]]
     pixels = (low + spread * noise).astype(dtype)
     net, _ = network(bands, identity=True)
     output = liif_basicsr.upscale(pixels, 1, model=net, value_range=(low, low + spread), precision="float32")
     assert output.dtype == dtype and output.shape == pixels.shape
     tolerance = 0 if np.dtype(dtype).kind in "ui" else 3e-6 * spread + 1e-6 * abs(low)
     assert np.abs(output.astype(float) - pixels.astype(float)).max() <= tolerance
+    assert is_within(output, (low, low + spread))  # it can be upscaled again
+
+
+@given(dtype=st.sampled_from(["float16", "float32", "float64"]), low=st.floats(-1e4, 1e4), spread=st.floats(1, 1e4))
+def test_ends_of_a_range_may_be_rounded(dtype, low, spread):
+    ends = np.array([low, low + spread]).astype(dtype)
+    assert is_within(ends, (low, low + spread))
+    coarsest = "float16" if dtype == "float16" else "float32"
+    step = np.maximum(3e-6 * spread, 2 * np.spacing(np.abs(ends.astype(coarsest))))
+    for beyond in (ends - step)[:1], (ends + step)[1:]:
+        assert not is_within(beyond.astype(dtype), (low, low + spread))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_range_includes_values_that_are_not_finite(value):
+    for value_range in (0, 1), (-np.inf, np.inf):
+        assert not is_within(np.array([0.5, value]), value_range)
 
 
 @pytest.mark.parametrize("dtype, planar", [("uint16", "contig"), ("float32", "separate"), ("int16", "contig")])
