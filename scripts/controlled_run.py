@@ -107,12 +107,14 @@ class Comparison(NamedTuple):
         variants: label -> changes.
         seeds: one training each.
         sets: test set -> scales.
+        tables: names of the tables in the page.
     """
 
     options: str
     variants: Mapping[str, Changes]
     seeds: Sequence[int]
     sets: Mapping[str, Sequence[float]]
+    tables: Sequence[str] = ()
 
 
 def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,14 +125,30 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return {key: value for key, value in result.items() if value is not None or key not in changes}
 
 
-def train(variant: str, options: Mapping[str, Any], changes: Changes, seed: int) -> Path:
+def with_iterations(options: dict[str, Any], iterations: int) -> dict[str, Any]:
+    """Return options with another number of iterations, to which warm-up and schedule are stretched."""
+    train = options["train"]
+    if iterations == train["total_iter"]:
+        return options
+
+    def stretched(n: int) -> int:
+        return round(n * iterations / train["total_iter"])
+
+    warmup = train.get("warmup_iter", -1)
+    scheduler = {key: [stretched(n) for n in value] if key in ("periods", "milestones") else value
+                 for key, value in train["scheduler"].items()}  # fmt: skip
+    own = {"total_iter": iterations, "warmup_iter": stretched(warmup) if warmup > 0 else warmup, "scheduler": scheduler}
+    return {**options, "name": f"{options['name']}_{iterations}_iterations", "train": {**train, **own}}
+
+
+def train(variant: str, options: Mapping[str, Any], seed: int) -> Path:
     """Train or resume a variant, unless it is finished, and return its checkpoint.
 
     Raises:
         LIIFError: the folder was trained with other options, or the training fails.
     """
     name = f"{options['name']}_{re.sub('[^A-Za-z0-9.-]+', '_', variant)}_{seed}"
-    own = {**changed(options, changes), "name": name, "manual_seed": seed}
+    own = {**options, "name": name, "manual_seed": seed}
     folder, path = Path("experiments", name), Path("experiments", f"{name}.yml")
     text = yaml.safe_dump(own, sort_keys=False)
     if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == text):
@@ -149,12 +167,11 @@ def train(variant: str, options: Mapping[str, Any], changes: Changes, seed: int)
 COMPARISONS = {
     "paper": Comparison("train_controlled.yml", PAPER, [0], dict.fromkeys(("Set5", "Set14"), (2, 3, 4, 6, 8, 12))),
     "decoders": Comparison(
-        "train_controlled_tiny.yml", decoders(), [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4), "Kodak24": (4,)}
+        "train_controlled_tiny.yml", decoders(), [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4), "Kodak24": (4,)},
+        ["decoders", "equal time"],
     ),
-    "recipe": Comparison("train_controlled_tiny.yml", RECIPE, [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4)}),
-}
-# Tables in the page, by comparison.
-TABLES = {"paper": (), "decoders": ("decoders", "equal time"), "recipe": ("recipe",)}
+    "recipe": Comparison("train_controlled_tiny.yml", RECIPE, [0, 1, 2], {"Set5": (2, 4), "Set14": (2, 4)}, ["recipe"]),
+}  # fmt: skip
 Trained = dict[str, dict[int, Path]]
 
 
@@ -177,34 +194,28 @@ def scales_of_sets(args: argparse.Namespace, comparison: Comparison) -> dict[str
     return {name: args.scales or comparison.sets.get(name, (2, 4)) for name in args.sets or comparison.sets}
 
 
-def train_all(variants: Mapping[str, Changes], options: Mapping[str, Any], seeds: Sequence[int]) -> Trained:
+def train_all(variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Trained:
     """Train the missing variants, one seed after the other, so that an interrupted run has compared all of them."""
-    paths = {(name, seed): train(name, options, changes, seed) for seed in seeds for name, changes in variants.items()}
+    paths = {(name, seed): train(name, options, seed) for seed in seeds for name, options in variants.items()}
     return {name: {seed: paths[name, seed] for seed in seeds} for name in variants}
 
 
-def lasting(changes: Changes, options: Mapping[str, Any], iterations: int) -> Changes:
-    """Return changes with another number of iterations, to which warm-up and schedule are stretched."""
-    train = options["train"]
+def compare(args: argparse.Namespace, comparison: Comparison, variants: dict[str, Any], chosen: list[str]) -> None:
+    """Train the chosen variants of `decoders` or `recipe`, and write their tables and figure.
 
-    def stretched(n: int) -> int:
-        return round(n * iterations / train["total_iter"])
-
-    scheduler = {key: [stretched(n) for n in value] if key in ("periods", "milestones") else value
-                 for key, value in train["scheduler"].items()}  # fmt: skip
-    warmup = stretched(train.get("warmup_iter", -1))
-    return {**changes, "train": {"total_iter": iterations, "warmup_iter": warmup, "scheduler": scheduler}}
-
-
-def compare(args: argparse.Namespace, comparison: Comparison, options: dict[str, Any], chosen: Sequence[str]) -> None:
-    """Train the variants of `decoders` or `recipe`, and write their tables and figure."""
-    for table in TABLES[args.comparison]:
+    Args:
+        args: the command line.
+        comparison: the comparison.
+        variants: options of all its variants. The times of their steps are measured together.
+        chosen: names of those to train.
+    """
+    for table in comparison.tables:
         split_page(args.page, table)
     check_output(args.figure, [".png"])
-    seeds, variants = args.seeds or comparison.seeds, {name: comparison.variants[name] for name in chosen}
-    trained = train_all(variants, options, seeds)
-    works = {name: training_step(changed(options, changes)) for name, changes in comparison.variants.items()}
-    steps = alternate(works, Path("experiments", f"{options['name']}_{args.comparison}_steps.json"))
+    seeds, kept = args.seeds or comparison.seeds, Path("experiments", variants["LIIF"]["name"])
+    trained = train_all({name: variants[name] for name in chosen}, seeds)
+    works = {name: training_step(options) for name, options in variants.items()}
+    steps = alternate(works, Path(f"{kept}_{args.comparison}_steps.json"))
     eval_sets, results = open_all(scales_of_sets(args, comparison), args.data), Results(args.results)
     rows = measure_psnr(trained, eval_sets, results)
     if args.comparison == "recipe":
@@ -212,16 +223,13 @@ def compare(args: argparse.Namespace, comparison: Comparison, options: dict[str,
         write_table("recipe", "training", {"CPU ms per training step": times}, rows, args.page)
         return
     checkpoints = {name: paths[seeds[0]] for name, paths in trained.items()}
-    costs = measure_costs(checkpoints, steps, Path("experiments", f"{options['name']}_rendering.json"))
+    costs = measure_costs(checkpoints, steps, Path(f"{kept}_rendering.json"))
     write_table("decoders", "network", cost_columns([None, *(costs[name] for name in chosen)]), rows, args.page)
     draw(rows, costs, args.figure)
     # As many iterations as fit into the CPU time of LIIF's.
-    total = options["train"]["total_iter"]
+    total = variants["LIIF"]["train"]["total_iter"]
     counts = {name: max(1, round(total * steps["LIIF"] / steps[name])) for name in chosen}
-    others = {f"{name} {n} iterations": lasting(variants[name], options, n)
-              for name, n in counts.items() if n != total}  # fmt: skip
-    trained |= dict(zip((name for name in chosen if counts[name] != total),
-                        train_all(others, options, seeds).values(), strict=True))  # fmt: skip
+    trained = train_all({name: with_iterations(variants[name], n) for name, n in counts.items()}, seeds)
     rows = measure_psnr(trained, eval_sets, results)
     write_table("equal time", "network", {"iterations": ["", *map(str, counts.values())]}, rows, args.page)
 
@@ -234,11 +242,14 @@ def run(args: argparse.Namespace) -> None:
     for name in chosen:
         if name not in comparison.variants:
             raise LIIFError(f"--variants: unknown {name!r}{suggest(name, comparison.variants)}")
+    variants = {name: changed(options, changes) for name, changes in comparison.variants.items()}
+    if args.iterations is not None:
+        variants = {name: with_iterations(own, args.iterations) for name, own in variants.items()}
     if args.comparison != "paper":
-        compare(args, comparison, options, chosen)
+        compare(args, comparison, variants, chosen)
         return
-    variants = {name: comparison.variants[name] for name in chosen}
-    print_table(train_all(variants, options, args.seeds or comparison.seeds), scales_of_sets(args, comparison), args)
+    trained = train_all({name: variants[name] for name in chosen}, args.seeds or comparison.seeds)
+    print_table(trained, scales_of_sets(args, comparison), args)
 
 
 def main() -> int:
@@ -247,6 +258,9 @@ def main() -> int:
     parser.add_argument("comparison", choices=COMPARISONS)
     parser.add_argument("--options", help="the common options (default: the comparison's own)")
     parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="default: all")
+    parser.add_argument("--iterations", type=int, metavar="N",
+                        help="of each training, with warm-up and schedule stretched to them (default: the options' own)"
+                        )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, help="one training each (default: the comparison's own)")
     parser.add_argument("--sets", nargs="+", help="as in tables.py (default: the comparison's own)")
     parser.add_argument("--scales", nargs="+", type=float, help="default: the comparison's own")

@@ -114,12 +114,11 @@ def test_tables_and_figure_of_several_seeds(
 ) -> None:
     trainings = []
 
-    def train(variant: str, options: dict[str, Any], changes: dict[str, Any], seed: int) -> Path:
-        own = script.changed(options, changes)
-        trainings.append((variant, seed, own["train"]["total_iter"], own["train"]["scheduler"]["milestones"]))
-        torch.manual_seed(seed + own["train"]["total_iter"])
-        path = tmp_path / f"{variant}_{seed}.pth"
-        checkpoint.save(path, {"network_g": own["network_g"], "params": build_network(own["network_g"]).state_dict()})
+    def train(variant: str, options: dict[str, Any], seed: int) -> Path:
+        trainings.append((variant, seed, options["train"]["total_iter"]))
+        torch.manual_seed(seed + options["train"]["total_iter"])
+        path, network = tmp_path / f"{options['name']}_{variant}_{seed}.pth", options["network_g"]
+        checkpoint.save(path, {"network_g": network, "params": build_network(network).state_dict()})
         return path
 
     def alternate(works: dict[str, Callable[[], Any]], file: Path) -> dict[str, float]:
@@ -137,9 +136,9 @@ def test_tables_and_figure_of_several_seeds(
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- decoders -->\nold\n<!-- end -->\n<!-- equal time -->\n<!-- end -->\nafter\n")
     arguments = ["--variants", "LIIF", "MetaSR", "--page", page, "--figure", tmp_path / "figure.png"]
-    run("decoders", *arguments, "--seeds", 0, 1)
-    first = [(name, seed, 2, [3, 5]) for seed in (0, 1) for name in ("LIIF", "MetaSR")]
-    assert trainings == [*first, ("MetaSR 4 iterations", 0, 4, [6, 10]), ("MetaSR 4 iterations", 1, 4, [6, 10])]
+    run("decoders", *arguments, "--seeds", 0, 1, "--iterations", 3)
+    assert trainings == [(name, seed, n) for metasr in (3, 6) for seed in (0, 1)
+                         for name, n in (("LIIF", 3), ("MetaSR", metasr))]  # fmt: skip
     text = page.read_text()
     assert text.startswith("before\n<!-- decoders -->\n\n| network |") and text.endswith("<!-- end -->\nafter\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
@@ -148,10 +147,20 @@ def test_tables_and_figure_of_several_seeds(
     assert [row[0] for row in decoders[2:]] == [row[0] for row in equal_time[2:]] == ["bicubic", "LIIF", "MetaSR"]
     assert all(decoders[3]) and decoders[3][-1].count("±") == 2 and "±" not in decoders[2][-1]
     assert [row[5] for row in decoders[2:]] == ["", "100", "50"]
-    assert [row[1] for row in equal_time[2:]] == ["", "2", "4"]
+    assert [row[1] for row in equal_time[2:]] == ["", "3", "6"]
     assert decoders[3][-1] == equal_time[3][-1] and decoders[4][-1] != equal_time[4][-1]
     with Image.open(tmp_path / "figure.png") as figure:
         assert figure.width > 300
+
+
+def test_iterations_stretch_warm_up_and_schedule(script: ModuleType) -> None:
+    tiny = read(str(script.ROOT / "options" / "train_controlled_tiny.yml"))
+    official = script.changed(tiny, script.RECIPE["official"])
+    trains = [script.with_iterations(options, 1600)["train"] for options in (tiny, official)]
+    assert [(train["total_iter"], train["warmup_iter"]) for train in trains] == [(1600, 100), (1600, -1)]
+    assert trains[0]["scheduler"]["periods"] == [1600] and trains[1]["scheduler"]["milestones"] == [320, 640, 960, 1280]
+    assert script.with_iterations(tiny, 1600)["name"] == "train_controlled_tiny_1600_iterations"
+    assert script.with_iterations(tiny, 400) == tiny
 
 
 def test_times_are_kept_until_a_function_is_added(tmp_path: Path, script: ModuleType) -> None:
