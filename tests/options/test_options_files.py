@@ -1,10 +1,12 @@
 """The options files of the paper's tables differ only in the options that a table compares."""
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT
 
+from liif_basicsr.data.prepare.storing import Settings
 from liif_basicsr.launch.options import read
 
 OPTIONS = ROOT / "options"
@@ -98,3 +100,15 @@ def test_name_and_command_in_options_file(name):
     place = path.relative_to(ROOT)
     runs = [f"python basicsr/{script}.py -opt {place}", f"python -m liif_basicsr.{script} -opt {place}"]
     assert any(run in text for run in runs) or path.stem.startswith("train_controlled")  # which a script runs
+
+
+def test_sub_images_hold_the_largest_crop():
+    """The comments' command makes sub-images that are as large as `lq_size` at the largest scale."""
+    found = {}
+    for name in FILES:
+        data = options_of(name).get("datasets", {}).get("train", {})
+        if data.get("type") == "ArbitraryScaleImageDataset" and data["io_backend"]["type"] == "lmdb":
+            crop = re.search(r"--crop (\d+)", (OPTIONS / f"{name}.yml").read_text())
+            found[name] = int(crop[1]) if crop else Settings().crop
+            assert data["lq_size"] * max(data["scale_range"]) <= found[name], name
+    assert found["train_liif_fast_finetune"] == 256 and len(found) > 10
