@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from liif_basicsr.config.scales import scale_text
+from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.methods import Method
 from liif_basicsr.evaluation.sets import EvalSet
@@ -35,7 +35,7 @@ class Reference:
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.kept: dict[tuple[str, int], Tensor] = {}
+        self.kept: dict[tuple[str, int], np.ndarray] = {}
 
     @property
     def metric(self) -> str:
@@ -46,10 +46,10 @@ class Reference:
         """Return the output (1, C, H, W) in [0, 1] for image `index` of a set."""
         key = eval_set.key, index
         if key not in self.kept:
-            output = self.method.render(lq, size).clamp(0, 1)
-            self.kept[key] = output.mul(255).round().byte() if eval_set.kind.dtype == np.uint8 else output
-        kept = self.kept[key]
-        return kept.float().div(255) if kept.dtype == torch.uint8 else kept
+            output = self.method.render(lq, size)[0].clamp(0, 1)
+            eight_bits = eval_set.kind.dtype == np.uint8
+            self.kept[key] = to_pixels(output) if eight_bits else output.permute(1, 2, 0).numpy()
+        return to_image_tensor(self.kept[key])[None]
 
 
 class Results:

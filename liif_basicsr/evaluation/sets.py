@@ -93,7 +93,7 @@ class EvalSet(NamedTuple):
         """Identifies the results: a hash of images, degradation, scale and protocol."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
-        channels, _, value_range = self.kind
+        channels, value_range = self.dataset.settings["channels"], self.dataset.settings["value_range"]
         made += f"{channels} {value_range}" if channels != 3 or value_range else ""
         digest = hashlib.sha256("".join([*map(_digest, sources), made]).encode()).hexdigest()[:16]
         return f"{digest}-{self.dataset.protocol}-x{scale_text(self.scale)}"

@@ -31,8 +31,8 @@ def calculate_psnr_liif(
         img, img2: floats in [0, 1], (1, C, H, W) or (C, H, W); or uint8, (H, W, 3) BGR or (H, W) gray, as BasicSR's own
             models pass.
         crop_border: pixels ignored along each edge: scale ('benchmark') or scale + 6 ('div2k').
-        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k'). Images of other than three channels, and
-            single bands, are compared as they are.
+        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k'). Has no effect on single bands, and on
+            images that do not have three channels.
         data_range: difference between the largest and the smallest possible value. Tensors and arrays may then hold
             any numbers, and are not clamped.
         band: the band to compare, from 1, or `mean` for the mean of the bands' PSNR. By default the squared errors of

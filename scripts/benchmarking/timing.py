@@ -16,7 +16,6 @@ from liif_basicsr.errors import LIIFError, summarize
 
 Work = Callable[[], Any]
 
-
 # Names of the rows that could not be measured.
 failed: list[str] = []
 
@@ -85,7 +84,7 @@ def row(
 
 
 def per_megapixel(render: Callable[[torch.Tensor, tuple[int, int]], Any], scale: float, runs: int) -> float:
-    """Return the median time per megapixel of output, in seconds, for an input of LOW, after a warm-up call."""
+    """Return the median time in seconds per megapixel of output, after a warm-up call. The input has size LOW."""
     lq, size = torch.rand(1, 3, *LOW), (round(scale * LOW[0]), round(scale * LOW[1]))
     with torch.no_grad():
         taken = [own for _, own in pairs(None, lambda: render(lq, size), runs)]

@@ -262,6 +262,9 @@ def test_other_channels_and_depths(tmp_path: Path, table_of, run: Run, channels:
     assert float(row["psnr"]) == pytest.approx(-10 * np.log10(squares.mean()), abs=1e-4)
     assert float(row["psnr_mean"]) == pytest.approx(np.mean(-10 * np.log10(squares)), abs=1e-4)
     assert row["psnr_to"] == "inf" and float(rows["Set5", "net", "2"]["multiply_adds"]) > 0
+    low, high = map(int, value_range)
+    wider = table_of("bicubic", *args[2:6], "--channels", channels, "--value-range", low, 2 * high - low)
+    assert float(wider["Set5", "bicubic", "2"]["psnr"]) > float(row["psnr"]) + 3  # not the result of the other range
     line = run(*args, "--channels", channels + 1, *options[2:], status=1)
     assert f"a.npy has {channels} channel" in line and f"but channels is {channels + 1}" in line
 

@@ -23,7 +23,7 @@ __all__ = ["data", "run", "table_of"]
 
 
 def test_images_are_degraded_as_in_validation(data: Path, table_of) -> None:
-    """The low-resolution images equal those of a dataset with this option; clean images have separate results."""
+    """A dataset with this option has the same low-resolution images; clean images have separate results."""
     args = ["bicubic", "--sets", "photos", "--scales", 2]
     eval_set = open_sets("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]
     block = {**val_set("photos", data / "photos", [2], protocol="div2k"), "phase": "val", "degradation": "jpeg:20"}

@@ -1,4 +1,4 @@
-"""The ComfyUI node, with stand-ins for ComfyUI's modules."""
+"""The ComfyUI node, with fakes of ComfyUI's modules."""
 from __future__ import annotations
 
 import importlib.util
@@ -27,7 +27,7 @@ class Interrupted(Exception):
 
 
 class Comfy:
-    """What the node uses of ComfyUI.
+    """Fakes of the parts of ComfyUI that the node uses.
 
     Attributes:
         progress: (finished, total) of each update.
