@@ -81,10 +81,11 @@ class LIIFUpscale:
         requested = OutputSize(height=height or None, width=width or None) if width or height else OutputSize.of(scale)
         size = requested.size_of((image.shape[1], image.shape[2]))
         upscaler = _open(model, strength)
-        channels = upscaler.out_channels(_frame(image[0]))
+        first = _frame(image[0])
+        channels = upscaler.out_channels(first)
         device = model_management.intermediate_device()
         if device.type == "cpu":
-            needed = len(image) * math.prod(size) * channels * 4 + upscaler.bytes_needed(_frame(image[0]), size, False)
+            needed = len(image) * math.prod(size) * channels * 4 + upscaler.bytes_needed(first, size, False)
             check_memory(f"{len(image)} images of {show_size(size)}", needed, "split the batch")
         output = torch.empty(len(image), *size, channels, device=device)
         bar = ProgressBar(len(image) * math.prod(size))
