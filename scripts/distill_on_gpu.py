@@ -1,12 +1,12 @@
 """Distill liif-fast from the official network on a GPU, within minutes and with everything in its memory.
 
     python -m liif_basicsr download edsr-baseline-liif
-    python scripts/distill_on_gpu.py photographs liif-fast.pth --start liif-fast --blocks 24 --minutes 9
+    python scripts/distill_on_gpu.py photographs liif-fast.pth --blocks 26 --minutes 9
     python -m liif_basicsr convert liif-fast.pth liif-fast.safetensors --compact
 
-The loss is the L1 distance to the teacher's eight-fold self-ensemble and to the original, at last the squared error.
-Pairs are made all through the training. A step is a CUDA graph. A network grows by blocks that change nothing at first.
-The learning rate follows the time, so that two runs differ by rounding, and by the number of their steps.
+The student imitates the teacher's self-ensemble of eight orientations, and the original. New pairs are made during the
+whole training. Each step is a CUDA graph. Added blocks do not change the output at first. The learning rate depends on
+the time and not on the number of steps, so two runs give different weights.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,39 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.files import check_output
 from liif_basicsr.hub import checkpoint, find
 
-# Two steps of three train on the first shape, the third on the second.
+# Two of three steps train on the first shape.
 SHAPES = [Shape(64, 64, 1, 4, (2, 2, 3, 4)), Shape(40, 64, 4, 8, (4, 6, 8, 8))]
-BATCH, GT_WEIGHT, EMA_DECAY, WARMUP, STEPS_PER_PAIRS = 32, 0.5, 0.999, 300, 15
+CAPACITY = 120_000  # pairs of the first shape, 48 kB each, and half as many of the second
+HELD_OUT = 10  # batches of each shape that only measure the PSNR
+FILL = 0.06  # share of the time in which pairs are made before the first step
+STEPS_PER_ADDED = 15  # steps for each batch of new pairs
+BATCH, GT_WEIGHT, EMA_DECAY, WARMUP = 32, 0.5, 0.999, 300
 # Precision, loss, and the share of the time at which a stage ends.
 STAGES = [("bfloat16", "l1", 0.5), ("tf32", "l1", 0.75), ("tf32", "squared", 1.0)]
 
 
-def grown(network_g: Mapping[str, Any], params: Mapping[str, Tensor], blocks: int, layers: int) -> tuple[dict, dict]:
-    """Add residual blocks and layers to a ContinuousShuffleSR without changing its output; return it as above."""
-    block = {**network_g, "encoder": {**network_g["encoder"], "num_block": blocks}, "num_layer": layers}
+def grown(
+    network_g: Mapping[str, Any], params: Mapping[str, Tensor], blocks: int | None = None, layers: int | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Add residual blocks and layers to a ContinuousShuffleSR without changing its output.
+
+    Args:
+        network_g, params: the network.
+        blocks, layers: of the larger network's encoder and decoder; None keeps their number.
+
+    Returns:
+        network_g and the parameters of the larger network.
+
+    Raises:
+        LIIFError: it is another network, or has more blocks or layers than asked for.
+    """
+    if network_g["type"] != "ContinuousShuffleSR":
+        raise LIIFError(f"--start: is a {network_g['type']}; start from a ContinuousShuffleSR")
+    block = {**network_g, "encoder": dict(network_g["encoder"])}
+    if blocks is not None:
+        block["encoder"]["num_block"] = blocks
+    if layers is not None:
+        block["num_layer"] = layers
     torch.manual_seed(0)
     new = build_network(block).state_dict()
     if missing := params.keys() - new.keys():
@@ -116,7 +139,7 @@ class Training:
 
     @torch.no_grad()
     def psnr(self, held: Batch) -> str:
-        """Return the moving average's PSNR to teacher and original on pairs that are not trained on."""
+        """Return the moving average's PSNR to teacher and original on pairs that are not used for training."""
         outputs = []
         for part in zip(*(tensor.split(BATCH) for tensor in held), strict=True):
             outputs.append(decode_window(self.ema, Batch(*part)).clamp(0, 1))
@@ -125,64 +148,69 @@ class Training:
                           for target in (held.teacher, held.gt))  # fmt: skip
 
 
+def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dict[str, Any], nn.Module]:
+    """Return network_g and the network that starts from a known model or a file, see `grown`."""
+    start = checkpoint.read(find(name))
+    block, params = grown(start["network_g"], start["params"], blocks, layers)
+    net = build_network(block)
+    net.load_state_dict(params)
+    return block, net
+
+
+def fill(pools: Sequence[Pairs], until: float) -> None:
+    """Make pairs until a time, and at least a batch of each shape."""
+    while pools[0].made < BATCH or time.monotonic() < until:
+        for pairs in (pools[0], *pools):
+            pairs.add(BATCH)
+        if pairs.device.type == "cuda":
+            torch.cuda.synchronize()  # else the loop would run ahead of the device
+
+
 def distill(args: argparse.Namespace) -> None:
-    """Train and save the network.
+    """Train, and save the network after each stage.
 
     Raises:
-        LIIFError: no GPU, or an unfit file.
+        LIIFError: no GPU, an unfit file, or a loss that is not finite.
     """
     check_output(args.out, [".pth"])
     if args.device == "cuda" and not torch.cuda.is_available():
         raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
     device, begun = torch.device(args.device), time.monotonic()
+    end = begun + 60 * args.minutes
 
     def report(*words: object) -> None:
         print(f"{time.monotonic() - begun:6.1f} s", *words, flush=True)
 
-    start = checkpoint.read(find(args.start))
-    block, params = grown(start["network_g"], start["params"], args.blocks, args.layers)
-    net = build_network(block)
-    net.load_state_dict(params)
+    torch.backends.cudnn.benchmark = True
+    block, net = make_student(args.start, args.blocks, args.layers)
     training = Training(net.to(device, memory_format=torch.channels_last), args.lr)
     photographs = Photographs(args.photographs, device)
     report(f"{len(photographs)} photographs, {sum(p.numel() for p in net.parameters()) / 1e6:.2f}M parameters")
     teacher = load(args.teacher).to(device).requires_grad_(False)
-    torch.backends.cudnn.benchmark = True
-    pools = [Pairs(shape, args.pairs // (1 + k), photographs, teacher) for k, shape in enumerate(SHAPES)]
-    held = []
-    for pairs in pools:
-        for _ in range(args.held):
-            pairs.add(BATCH)
-        held.append(pairs.take())
+    pools = [Pairs(shape, CAPACITY // (1 + k), photographs, teacher) for k, shape in enumerate(SHAPES)]
+    held_out = [pairs.make(HELD_OUT, BATCH) for pairs in pools]
 
-    def judge() -> str:
-        return ", ".join(training.psnr(batch) for batch in held)
+    def quality() -> str:
+        return "PSNR to teacher / original: " + ", ".join(training.psnr(batch) for batch in held_out)
 
-    report("PSNR to teacher / original, x1 to x4, x4 to x8:", judge())
-    end = begun + 60 * args.minutes
-    fill_until = begun + args.fill * 60 * args.minutes
-    while pools[0].made < BATCH or time.monotonic() < fill_until:
-        for pairs in (pools[0], *pools):
-            pairs.add(BATCH)
-        if training.on_gpu:
-            torch.cuda.synchronize()
+    report(quality())
+    fill(pools, begun + FILL * (end - begun))
     report([pairs.made for pairs in pools], "pairs")
-    trained_from, steps = time.monotonic(), 0
+    first_step, steps = time.monotonic(), 0
+    duration = max(end - first_step, 1e-3)  # a rehearsal may have spent its time before the first step
     for precision, kind, share in STAGES:
         steppers = [training.stepper(pairs, precision, kind) for pairs in pools]
-        stage_end = trained_from + share * (end - trained_from)
-        while time.monotonic() < stage_end:
-            training.set_progress(steps, (time.monotonic() - trained_from) / (end - trained_from))
-            for _ in range(STEPS_PER_PAIRS):
-                steppers[1 if steps % 3 == 2 else 0]()
+        while (done := (time.monotonic() - first_step) / duration) < share:
+            training.set_progress(steps, done)
+            for _ in range(STEPS_PER_ADDED):
+                steppers[steps % 3 == 2]()
                 steps += 1
-            pools[1 if steps // STEPS_PER_PAIRS % 3 == 2 else 0].add(BATCH)
+            pools[steps // STEPS_PER_ADDED % 3 == 2].add(BATCH)
             if not math.isfinite(training.loss.item()):
                 raise LIIFError(f"--lr {args.lr}: the loss is not finite after {steps} steps; lower it")
-            if steps % (100 * STEPS_PER_PAIRS) == 0:
-                quality = judge() if steps % (500 * STEPS_PER_PAIRS) == 0 else ""
-                report(f"{steps} steps, {precision}, {kind} {training.loss.item():.4f}", quality)
-        report(f"stage {precision} {kind}, {steps} steps:", judge())
+            if steps % (100 * STEPS_PER_ADDED) == 0:
+                report(f"{steps} steps, {precision}, {kind} {training.loss.item():.4f}")
+        report(f"end of stage {precision} {kind}, {steps} steps.", quality())
         params = {name: value.cpu().contiguous() for name, value in training.ema.state_dict().items()}
         checkpoint.save(args.out, {"network_g": block, "params": params})
 
@@ -194,13 +222,10 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="the checkpoint to write after each stage, .pth")
     parser.add_argument("--start", default="liif-fast", help="the ContinuousShuffleSR to continue (default: liif-fast)")
     parser.add_argument("--teacher", default="edsr-baseline-liif", help="name or file (default: edsr-baseline-liif)")
-    parser.add_argument("--blocks", type=int, default=18, help="blocks of the encoder (default: 18)")
-    parser.add_argument("--layers", type=int, default=4, help="layers of the decoder (default: 4)")
+    parser.add_argument("--blocks", type=int, help="blocks of the encoder (default: as many as --start has)")
+    parser.add_argument("--layers", type=int, help="layers of the decoder (default: as many as --start has)")
     parser.add_argument("--minutes", type=float, default=9, help="time for everything (default: 9)")
-    parser.add_argument("--fill", type=float, default=0.06, help="share of it that only makes pairs (default: 0.06)")
     parser.add_argument("--lr", type=float, default=4e-4, help="highest learning rate (default: 4e-4)")
-    parser.add_argument("--pairs", type=int, default=120_000, help="to keep, 48 kB each (default: 120000)")
-    parser.add_argument("--held", type=int, default=10, help="batches of each shape to judge by (default: 10)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda; cpu is a rehearsal")
     args = parser.parse_args()
     return run_script("distill_on_gpu.py", lambda: distill(args), "the network of the last stage is saved")

@@ -27,6 +27,11 @@ class Shape(NamedTuple):
     marks: tuple[float, ...]
 
 
+def coordinates(rows: Tensor, cols: Tensor) -> Tensor:
+    """Return the coordinates (B, P * P, 2) of windows with rows and columns at (B, P)."""
+    return torch.stack(torch.broadcast_tensors(rows[:, :, None], cols[:, None]), dim=-1).flatten(1, 2)
+
+
 class Batch(NamedTuple):
     """Pairs: images in [0, 1], and where their windows lie.
 
@@ -53,7 +58,7 @@ class Pairs:
         shape: see `Shape`.
         capacity: pairs to keep.
         photographs: where crops come from. A crop is reduced by up to 2 before its low-resolution image is made.
-        teacher: a network that is called with (lq, coord, cell); its eight-fold self-ensemble is imitated.
+        teacher: a network that is called with (lq, coord, cell). Its outputs for the eight orientations are averaged.
     """
 
     def __init__(self, shape: Shape, capacity: int, photographs: Photographs, teacher: nn.Module) -> None:
@@ -76,11 +81,9 @@ class Pairs:
         """Draw pairs and let the teacher answer."""
         lq, gt, corner, size = self._draw(count)
         rows, cols, cell = self._places(corner, size)
-        grid = torch.stack((rows[:, :, None].expand(-1, -1, self.shape.window),
-                            cols[:, None].expand(-1, self.shape.window, -1)), dim=-1)  # fmt: skip
         precision = "float16" if self.device.type == "cuda" else "float32"
         with autocast(self.device, precision):
-            output = self.teacher(lq / 255, grid.flatten(1, 2), cell[..., None].expand(-1, 1, 2))
+            output = self.teacher(lq / 255, coordinates(rows, cols), cell[..., None].expand(-1, 1, 2))
         answers = output.mT.unflatten(2, (self.shape.window, self.shape.window))
         start = min(self.made % self.capacity, self.capacity - count)
         kept = self.lq, self.gt, self.answers, self.corner, self.size
@@ -133,8 +136,10 @@ class Pairs:
         places = self._places(self.corner[index], self.size[index])
         return Batch(self.lq[index].float() / 255, *places, self.answers[index].float(), self.gt[index].float() / 255)
 
-    def take(self) -> Batch:
-        """Remove all pairs and return them."""
-        batch = self._at(torch.arange(self.made, device=self.device))
+    def make(self, batches: int, count: int) -> Batch:
+        """Return new pairs, as batches of `count` in one, that the empty pool does not keep."""
+        for _ in range(batches):
+            self.add(count)
+        made = self._at(torch.arange(self.made, device=self.device))
         self.made = 0
-        return batch
+        return made

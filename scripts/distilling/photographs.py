@@ -43,7 +43,7 @@ class Photographs:
         return len(self.height)
 
     def crop(self, size: Tensor) -> Tensor:
-        """Draw crops, each pixel of the collection with equal chance.
+        """Draw crops, from larger photographs more often.
 
         Args:
             size: (B,) in pixels, at most `CROP`.
@@ -63,12 +63,12 @@ class Photographs:
 
 
 def reduce(image: Tensor, size: Tensor, new_size: Tensor, length: int) -> Tensor:
-    """Reduce square images of several sizes with Pillow's bicubic filter, rounded to 8 bits along each axis as there.
+    """Reduce square images of several sizes with Pillow's bicubic filter. Like Pillow, round after each axis to 8 bits.
 
     Args:
-        image: (B, C, N, N) in [0, 255], of which the first `size` rows and columns are used.
+        image: (B, C, N, N) in [0, 255]. Each image is in the first `size` rows and columns.
         size, new_size: (B,) in pixels, with `new_size` at most `size`.
-        length: rows and columns of the output, of which the first `new_size` are valid.
+        length: rows and columns of the output. Each result is in the first `new_size`.
 
     Returns:
         (B, C, length, length) float32 in [0, 255], integers.
@@ -83,7 +83,7 @@ def reduce(image: Tensor, size: Tensor, new_size: Tensor, length: int) -> Tensor
 
 
 def draw_scales(count: int, low: float, high: float, marks: Iterable[float], device: torch.device) -> Tensor:
-    """Draw (count,) scales: three of ten at a mark, three within 1/4 of one, the others evenly from low to high."""
+    """Draw (count,) scales: 30 % at a mark, 30 % within 0.25 of a mark, the others uniformly from low to high."""
     chosen, near, even, shift = torch.rand(4, count, device=device)
     mark = torch.tensor(list(marks), device=device)
     mark = mark[(near * len(mark)).long()]

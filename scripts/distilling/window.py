@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distilling.pairs import Batch
+from distilling.pairs import Batch, coordinates
 
 
 def decode_window(net: Any, batch: Batch) -> Tensor:
     """Return what `net.query` returns for the pixels of a batch's windows, as images (B, 3, P, P) float32.
 
-    A window has few rows and columns of features, so that products with zeros cost less than gathering coefficients for
-    each pixel.
+    Each row and column of the window is multiplied with all features, distant ones with 0. In small images that costs
+    less than gathering the coefficients of each pixel.
 
     Args:
-        net: a ContinuousShuffleSR with `input_skip: bilinear`.
+        net: a ContinuousShuffleSR.
         batch: the images and places.
     """
     decoder, features = net.decoder, batch.lq.shape[-1]
@@ -28,11 +28,8 @@ def decode_window(net: Any, batch: Batch) -> Tensor:
     along_x = axis_weights(decoder.basis_x, batch.cols, batch.cell, features).to(grid.dtype)
     strips = along_y @ grid.flatten(3).flatten(1, 2)
     output = (strips.view(len(grid), p * d, -1) @ along_x.mT).view(-1, p, d, p).transpose(1, 2).float()
-    places = torch.stack(
-        (batch.cols[:, None].expand(-1, p, -1), batch.rows[:, :, None].expand(-1, -1, p)), dim=-1
-    )
-    skip = F.grid_sample(batch.lq, places, mode="bilinear", padding_mode="border", align_corners=False)
-    return output * 0.5 + skip  # the decoder's output is in [-1, 1]
+    values = net.denormalize(output.flatten(2).mT, batch.lq, coordinates(batch.rows, batch.cols))
+    return values.mT.reshape(-1, d, p, p)
 
 
 def axis_weights(basis: nn.Module, coord: Tensor, cell: Tensor, features: int) -> Tensor:

@@ -42,7 +42,7 @@ def test_metadata_contains_card_license_and_network(name, parameters):
     ("model", "name", "psnr", "psnr_bicubic"),
     [
         ("liif-fast", "chelsea.png", 31.81, 30.85),
-        ("liif-fast", "coffee.png", 36.89, 31.44),
+        ("liif-fast", "coffee.png", 36.80, 31.44),
     ],
 )
 def test_measured_psnr_on_two_photographs(model, name, psnr, psnr_bicubic):

@@ -48,7 +48,8 @@ def test_an_old_basicsr_works_without_the_plugin(installed: Environment) -> None
 @pytest.mark.parametrize("module", ["train", "test"])
 def test_the_launchers_report_a_missing_basicsr(installed: Environment, module: str) -> None:
     installed.outer.unlink()
-    done = installed.run("-m", f"liif_basicsr.{module}", "-opt", "options.yml", status=2)
+    options = ROOT / "options" / "train_liif_edsr.yml"  # a missing file would be reported first
+    done = installed.run("-m", f"liif_basicsr.{module}", "-opt", str(options), status=2)
     assert done.stderr == (
         "liif_basicsr: error: BasicSR is not installed; run `python -m liif_basicsr install-basicsr`\n"
     )

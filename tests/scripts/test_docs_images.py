@@ -9,8 +9,8 @@ from conftest import ROOT
 from pages import PAGES
 from PIL import Image
 
-# An input, and the figures of tables.py and controlled_run.py.
-OTHER = {"cat.png", "psnr_time.png", "decoders.png"}
+# An input, the figures of tables.py and controlled_run.py, and ComfyUI's page with the workflow of docs/comfyui.md.
+OTHER = {"cat.png", "psnr_time.png", "decoders.png", "comfyui.png"}
 
 
 @pytest.fixture
