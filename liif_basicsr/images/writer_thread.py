@@ -3,22 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from enum import Enum
-from queue import Full, Queue
+from itertools import chain
+from queue import Empty, Full, Queue
+from threading import Event
 
 import numpy as np
 
 from liif_basicsr.rendering.memory import QUEUED_STRIPS
 
-# Seconds after which a full queue checks whether its reader has failed.
+# Seconds after which either side checks whether the other one has failed.
 POLL = 0.1
-
-
-class End(Enum):
-    """Last item of a queue."""
-
-    COMPLETE = "all strips are computed"
-    FAILED = "the strips cannot be computed"
 
 
 def write_in_thread(write: Callable[[Iterator[np.ndarray]], None], strips: Iterator[np.ndarray]) -> None:
@@ -26,34 +20,39 @@ def write_in_thread(write: Callable[[Iterator[np.ndarray]], None], strips: Itera
 
     An error of either side ends both, and is raised here.
     """
-    queue: Queue[np.ndarray | End] = Queue(QUEUED_STRIPS)
+    queue: Queue[np.ndarray | None] = Queue(QUEUED_STRIPS)
+    failed = Event()
     with ThreadPoolExecutor(1, "writer") as pool:
-        writer = pool.submit(write, _received(queue))
+        writer = pool.submit(write, _received(queue, failed))
         try:
-            for strip in strips:
+            for strip in chain(strips, [None]):
                 _put(queue, strip, writer)
                 if writer.done():
                     break
-            _put(queue, End.COMPLETE, writer)
+            writer.result()
         except BaseException:
-            _put(queue, End.FAILED, writer)
+            failed.set()
             raise
-        writer.result()
 
 
-def _put(queue: Queue[np.ndarray | End], item: np.ndarray | End, writer: Future[None]) -> None:
-    """Put an item into the queue, unless the writer ends before there is room."""
+def _put(queue: Queue[np.ndarray | None], strip: np.ndarray | None, writer: Future[None]) -> None:
+    """Put a strip into the queue, unless the writer ends before there is room."""
     while not writer.done():
         try:
-            queue.put(item, timeout=POLL)
+            queue.put(strip, timeout=POLL)
             return
         except Full:
             continue
 
 
-def _received(queue: Queue[np.ndarray | End]) -> Iterator[np.ndarray]:
-    """Yield the strips of a queue."""
-    while not isinstance(item := queue.get(), End):
-        yield item
-    if item is End.FAILED:
-        raise RuntimeError(item.value)  # ends the writer; the caller raises the error itself
+def _received(queue: Queue[np.ndarray | None], failed: Event) -> Iterator[np.ndarray]:
+    """Yield the strips of a queue up to None; RuntimeError once `failed` is set."""
+    while not failed.is_set():
+        try:
+            strip = queue.get(timeout=POLL)
+        except Empty:
+            continue
+        if strip is None:
+            return
+        yield strip
+    raise RuntimeError("the strips cannot be computed")  # ends the writer; the caller raises the error itself

@@ -1,7 +1,9 @@
 """An output is encoded in a thread while the network computes the rest; an error of either side ends both."""
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -80,3 +82,27 @@ def test_error_of_the_network_ends_the_writer(fail_at: int) -> None:
         write_in_thread(write, Network(fail_at).strips())
     assert ended == ["the strips cannot be computed"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("writer")]
+
+
+def test_second_interrupt_while_the_writer_is_busy() -> None:
+    interrupted = threading.Event()
+
+    def strips() -> Iterator[np.ndarray]:
+        for _ in range(QUEUED_STRIPS + 1):  # one is being written, the others fill the queue
+            yield np.zeros((2, 3, 3), np.uint8)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def write(strips: Iterator[np.ndarray]) -> None:
+        next(strips)
+        assert interrupted.wait(10)
+        time.sleep(0.1)
+        _thread.interrupt_main()
+        list(strips)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_in_thread(write, strips())
+    for thread in threading.enumerate():
+        if thread.name.startswith("writer"):
+            thread.join(10)
+            assert not thread.is_alive()
