@@ -86,6 +86,8 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     pages = 1 + sum(not kind & (REDUCED | MASK) for kind in kinds)
     if pages > 1:
         raise LIIFError(f"has {pages} pages; save each one as a file of its own, or as one page with several bands")
+    if isinstance(bits, tuple):
+        raise LIIFError(f"has bands of {', '.join(map(str, bits))} bits, {UNSUPPORTED}")
     known = photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
     if bits < 8 or (bits == 8 and not known):
         return None

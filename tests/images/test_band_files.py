@@ -188,6 +188,14 @@ def test_unsupported_arrays(tmp_path, write, says):
     assert "\n" not in str(error.value)
 
 
+def test_bands_of_different_depths_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 3), np.uint8), photometric="rgb")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages.first.tags["BitsPerSample"].overwrite((5, 6, 5))
+    with pytest.raises(LIIFError, match="has bands of 5, 6, 5 bits, which are not supported; save it with 8"):
+        read(tmp_path / "a.tif")
+
+
 def test_cut_npy(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((9, 9), np.float32))
     whole = (tmp_path / "a.npy").read_bytes()
