@@ -13,7 +13,7 @@ from liif_basicsr.config.scales import LARGEST_SCALE, scale_pair, scale_text
 from liif_basicsr.errors import LIIFError
 
 Size = tuple[int, int]
-# What users may pass, including the numbers and arrays of NumPy.
+# Types of arguments. They include NumPy's and torch's numbers and arrays.
 AnyScale: TypeAlias = SupportsFloat | Iterable[SupportsFloat]
 AnySize: TypeAlias = Iterable[SupportsIndex]
 DEFAULT_SCALE = 2
@@ -137,12 +137,10 @@ def parse_scale(text: str) -> tuple[float, float]:
     Raises:
         LIIFError: it is not a number above 0 and below LARGEST_SCALE, or two with an x between them.
     """
-    number = "([^xX×]+)"
-    forms = (f"{number}[xX×]{number}", f"[xX×]?{number}", f"{number}[xX×]")
-    found = next(filter(None, (re.fullmatch(form, text) for form in forms)), None)
-    parts = found.groups() if found else (text,)
+    found = re.fullmatch("([^xX×]*)[xX×]?([^xX×]*)", text)
+    y, x = found.groups() if found else ("", "")
     try:
-        return check_scale((float(parts[0]), float(parts[-1])))
+        return check_scale((float(y or x), float(x or y)))
     except ValueError:
         raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x "
                         "between them (along y, along x)") from None  # fmt: skip
@@ -192,7 +190,9 @@ def _check_length(name: str, value: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a number or array of NumPy or torch to Python's numbers and lists."""
+    """Convert numbers and arrays of NumPy and torch, or a pair of numbers, to Python's numbers and lists."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 

@@ -177,13 +177,15 @@ def test_label_of_a_size(label, options):
 
 
 @pytest.mark.parametrize("scale", [np.float32(2), np.int64(2), 2, (np.float64(2), 2), np.array([2, 2]), [2, 2.0],
-                                   np.array(2.0), torch.tensor(2), torch.tensor([2.0, 2.0])])
-def test_numpy_scales(scale):
+                                   np.array(2.0), torch.tensor(2), torch.tensor([2.0, 2.0]),
+                                   (torch.tensor(2), torch.tensor(2.0))])
+def test_numpy_and_torch_scales(scale):
     assert OutputSize.of(scale).size_of((3, 4)) == (6, 8)
 
 
-@pytest.mark.parametrize("size", [torch.tensor([6, 9]), np.array([6, 9]), (np.int32(6), np.int64(9)), [6, 9]])
-def test_numpy_sizes(size):
+@pytest.mark.parametrize("size", [torch.tensor([6, 9]), np.array([6, 9]), (np.int32(6), np.int64(9)), [6, 9],
+                                  (torch.tensor(6), torch.tensor(9))])
+def test_numpy_and_torch_sizes(size):
     assert OutputSize.of(size=size).size_of((3, 4)) == (6, 9)
 
 
