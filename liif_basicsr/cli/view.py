@@ -36,15 +36,14 @@ def run(args: argparse.Namespace) -> int:
     models = _models(args.model, args.compare or [])
     for model in models:
         find(model)
-    import torch
-
+    from liif_basicsr.devices import open_device
     from liif_basicsr.hub.checkpoint import load
     from liif_basicsr.images.formats import collect_notes
     from liif_basicsr.images.reading import read_named, to_srgb
     from liif_basicsr.viewer.server import ImagePage, Server
     from liif_basicsr.viewer.tiles import Tiles
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = open_device(None)
     labels = {model: _label(model, models) for model in models}
     networks = {label: load(model).to(device) for model, label in labels.items()}
     right = (args.compare or [BICUBIC])[0]

@@ -143,6 +143,12 @@ def test_invalid_images_are_reported_and_not_opened(server, body):
     assert server.page is first
 
 
+def test_raw_files_of_cameras_are_not_opened(server):
+    """They may be TIFF files with a thumbnail."""
+    response, content = ask(server, "open/photo.NEF", "POST", body=png(30, 20))
+    assert response.status == 422 and content.startswith(b"photo.NEF: is a camera's raw file")
+
+
 @pytest.mark.parametrize("request_, status", [
     ({"host": ["evil.example"]}, 421), ({"prefix": False, "path": "/open/a.png"}, 404), ({"path": "a.png"}, 404),
     ({"path": "tiles/0/100/2/0,0"}, 404), ({"body": None}, 413), ({"body": b""}, 413),
