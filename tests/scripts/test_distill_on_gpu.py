@@ -118,13 +118,15 @@ def test_added_blocks_do_not_change_the_output(script: ModuleType) -> None:
         script.grown({**STUDENT, "type": "LIIF"}, params, 2, 5)
 
 
+@pytest.mark.parametrize("minutes", ["0.02", "0"])  # with 0 the time is spent before the first step
 def test_training_goes_through_its_stages_and_saves_the_network(
-    script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-) -> None:
+    script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture, minutes: str,
+) -> None:  # fmt: skip
     torch.manual_seed(0)
     checkpoint.save(tmp_path / "start.pth", {"network_g": STUDENT, "params": build_network(STUDENT).state_dict()})
     words = [photographs, tmp_path / "out.pth", "--start", tmp_path / "start.pth", "--teacher", tmp_path / "start.pth",
-             "--blocks", "2", "--layers", "3", "--device", "cpu", "--minutes", "0.02"]  # fmt: skip
+             "--blocks", "2", "--layers", "3", "--device", "cpu", "--minutes", minutes]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["distill_on_gpu.py", *map(str, words)])
     assert script.main() == 0
     assert capfd.readouterr().out.count("end of stage") == 3
