@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liif_basicsr.devices import never_compiled
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import corner_index, make_cell, make_coord
 from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
 from liif_basicsr.rendering.places import PixelGrid, Queries
-from liif_basicsr.rendering.renderer import EncodedImage, render_images
+from liif_basicsr.rendering.renderer import EncodedImage, open_images
 
 
 class Decoder(nn.Module, ABC):
@@ -206,6 +207,8 @@ class ContinuousNetwork(nn.Module):
         skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)
         return output * 0.5 + skip.to(lq.dtype)[:, :, 0].mT
 
+    @never_compiled
+    @torch.no_grad()
     def render(
         self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
     ) -> Tensor:
@@ -223,8 +226,10 @@ class ContinuousNetwork(nn.Module):
             LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
         """
         self.check_image(lq)
-        return render_images(self, lq, size, window)
+        images = [image.render(size, window) for image in open_images(self, lq)]
+        return images[0] if len(images) == 1 else torch.cat(images)
 
+    @never_compiled
     @torch.no_grad()
     def sample(
         self, lq: Tensor, coord: Tensor, cell: Tensor, fill: float = 0.0, return_mask: bool = False
@@ -250,10 +255,7 @@ class ContinuousNetwork(nn.Module):
         check_queries(lq, coord, cell)
         cell = cell.expand(-1, coord.shape[1], -1)
         values = torch.cat([
-            EncodedImage(self, lq[k : k + 1], 0, self.tiling.tile, None).sample(
-                coord[k : k + 1], cell[k : k + 1], fill
-            )
-            for k in range(len(lq))
+            image.sample(coord[k : k + 1], cell[k : k + 1], fill) for k, image in enumerate(open_images(self, lq))
         ])  # fmt: skip
         return (values, (coord.abs() <= 1).all(-1)) if return_mask else values
 

@@ -53,17 +53,6 @@ class Features:
             return Region(self.encode(part), (top, left))
 
 
-class GivenFeatures(Features):
-    """Features of the whole image that were encoded before: (1, D, h, w)."""
-
-    def __init__(self, lq: Tensor, features: Tensor) -> None:
-        super().__init__(lq, lambda part: features, 0, max(lq.shape[-2:]))
-
-    def region(self, rows: range, cols: range) -> Region:
-        """Return all features."""
-        return Region(self.encode(self.lq), (0, 0))
-
-
 class CachedFeatures(Features):
     """Encodes the tiles of a fixed grid once and keeps the most recently used.
 

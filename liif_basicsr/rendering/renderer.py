@@ -13,7 +13,7 @@ from liif_basicsr.devices import exact_float32, gpu_memory_errors, never_compile
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
-from liif_basicsr.rendering.features import Features, GivenFeatures, Region, autocast_dtype, open_features
+from liif_basicsr.rendering.features import CachedFeatures, Features, Region, autocast_dtype, open_features
 from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class EncodedImage:
         if net.decoder.is_global:  # visits every tile several times
             max_bytes = max(max_bytes, memory.CACHE_BYTES)
         if features is not None:
-            self.features: Features = GivenFeatures(lq, features)
+            self.features: Features = CachedFeatures(lq, lambda part: features, 0, max(lq.shape[-2:]), 0)
         else:
             self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
         self.in_size = self.features.size
@@ -91,7 +91,7 @@ class EncodedImage:
         return out
 
     def context(self, size: tuple[int, int]) -> Any:
-        """Return the decoder's context of a whole output of `size` (H, W), see `Decoder.context`; None if it has none.
+        """Return the decoder's context for a whole output of `size` (H, W); None unless the decoder is global.
 
         Computed once per size and precision.
         """
@@ -239,25 +239,17 @@ class EncodedImage:
             yield Queries(own_coord, own_cell, self.in_size, region.origin, shape, context)
 
 
-@never_compiled
-@torch.no_grad()
-def render_images(
-    net: ContinuousNetwork, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None
-) -> Tensor:
-    """Render images (B, C, h, w), see `EncodedImage.render`. Images within one tile are encoded several at a time."""
+def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
+    """Yield the images of a batch (B, C, h, w). Images within one tile are encoded several at a time."""
     tile, (h, w) = net.tiling.tile, lq.shape[-2:]
-    if len(lq) == 1 or max(h, w) > tile:
-        images = [EncodedImage(net, image[None], 0, tile, None).render(size, window) for image in lq]
-        return images[0] if len(images) == 1 else torch.cat(images)
-    images = []
-    for part in lq.split(max(1, tile**2 // (h * w))):
-        with gpu_memory_errors(f"size {size}", "render fewer images at a time"), exact_float32(lq.device):
-            features = net.encode_and_prepare(part)
-        images += [
-            EncodedImage(net, part[k : k + 1], 0, tile, None, features[k : k + 1]).render(size, window)
-            for k in range(len(part))
-        ]
-    return torch.cat(images)
+    for part in lq.split(tile**2 // (h * w) if max(h, w) <= tile else 1):
+        features = None
+        if len(part) > 1:
+            where = f"{len(part)} images of {h}x{w}"
+            with gpu_memory_errors(where, "pass fewer images at a time"), exact_float32(lq.device):
+                features = net.encode_and_prepare(part).split(1)
+        for k, image in enumerate(part.split(1)):
+            yield EncodedImage(net, image, 0, tile, None, features and features[k])
 
 
 def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:

@@ -82,11 +82,14 @@ def test_memory_for_features_is_bounded(monkeypatch):
 ])  # fmt: skip
 def test_images_of_one_tile_are_encoded_together(monkeypatch, network, encoder, tile, batches):
     """As many as have the pixels of a tile."""
-    more = {"width": 8, "num_heads": 2, "hidden_dim": 8} if network == "SRNO" else {}
-    net, lq = make(network, encoder, input_skip="bilinear", **more), torch.rand(5, 3, 8, 9)
+    net, lq = make(network, encoder, input_skip="bilinear"), torch.rand(5, 3, 8, 9)
+    coord, cell = -torch.rand(5, 7, 2), torch.full((5, 1, 2), 0.1)  # also in the first tile, as the window
     net.tiling = Tiling(tile=tile)
-    alone = torch.cat([net.render(image[None], (20, 17), (3, 2, 15, 9)) for image in lq])
+    functions = lambda lq, *_: net.render(lq, (20, 17), (3, 2, 15, 9)), net.sample
+    alone = [torch.cat([function(*(part[k : k + 1] for part in (lq, coord, cell))) for k in range(5)])
+             for function in functions]  # fmt: skip
     counts, encode = [], net.encode
     monkeypatch.setattr(net, "encode", lambda lq: counts.append(len(lq)) or encode(lq))
-    torch.testing.assert_close(net.render(lq, (20, 17), (3, 2, 15, 9)), alone, rtol=0, atol=3e-6)
-    assert counts == batches
+    for function, expected in zip(functions, alone, strict=True):
+        torch.testing.assert_close(function(lq, coord, cell), expected, rtol=0, atol=3e-6)
+    assert counts == batches * 2
