@@ -65,7 +65,7 @@ class ResampleDecoder(Decoder):
             yield _filter(strip, Taps(cols.index - left, cols.weight), 2)
 
     def _taps(self, axis: PixelAxis) -> tuple[np.ndarray, Taps]:
-        """Return the lowest pixel of the image at hand that each output pixel reads, and its filter."""
+        """Return the lowest pixel, counted in the tile, that each output pixel reads, and its filter."""
         n, begin, device = axis.n * self.scale, axis.first * self.scale, axis.coord.device
         center = (axis.position() + 0.5) * self.scale - 0.5
         stretch = max(1.0, n / axis.n_out)

@@ -49,7 +49,7 @@ def load(
             `.safetensors`, an official checkpoint as downloaded, or the checkpoint of a fixed-scale BasicSR network.
         param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
         scale: scale of a fixed-scale network; measured by default.
-        network_g: the options of the network, for a file that does not contain them.
+        network_g: the network's options, if the file does not contain them.
 
     Returns:
         The network on the CPU, in evaluation mode and trainable; a BasicSR network as a `FixedScaleSR`.

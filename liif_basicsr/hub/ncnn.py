@@ -61,7 +61,7 @@ def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]
 
     Args:
         param: the .param file.
-        content: the .bin file, all of which must be used.
+        content: the .bin file, without surplus bytes.
 
     Returns:
         A state_dict: weights in the precision of the file (float16 as ncnn stores them), biases float32.

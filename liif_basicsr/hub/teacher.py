@@ -36,7 +36,7 @@ class Teacher:
     def __init__(self, name: str, precision: str = "float32", device: torch.device = CPU) -> None:
         check_precision(precision, device, f"--precision {precision}")
         self.name, self.precision, self.device = name, precision, device
-        net: Any = _load(name, CPU)
+        net: Any = _load(name, device)
         if net.scale != int(net.scale):
             raise LIIFError(f"teacher {name}: expected a network with an integer scale, got {net.scale}")
         if (net.num_in_ch, net.num_out_ch) != (3, 3):
@@ -44,7 +44,7 @@ class Teacher:
         self.scale = int(net.scale)
         digest = hashlib.sha256()
         for param in net.state_dict().values():
-            digest.update(param.numpy().tobytes())
+            digest.update(param.cpu().numpy().tobytes())
         self.record: dict[str, Any] = {"teacher": name, "sha256": digest.hexdigest(), "precision": precision}
 
     def __call__(self, lq: np.ndarray) -> np.ndarray:

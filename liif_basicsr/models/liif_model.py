@@ -293,8 +293,7 @@ class LIIFModel(SRModel):
             LIIFError: as many steps as `train: skip_nonfinite` allows were skipped before.
         """
         check, self.last_check = self.last_check, None
-        reports = check.reports() if check is not None else []
-        if check is None or not reports:
+        if check is None or not (reports := check.reports()):
             return False
         problem, limit = f"iteration {check.iteration}: {'; '.join(reports)}", self.train_opt["skip_nonfinite"]
         if self.skipped_steps == limit:

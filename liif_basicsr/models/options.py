@@ -54,7 +54,7 @@ def check_channels(opt: Mapping[str, Any]) -> None:
 
 
 def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
-    """Log a warning for each dataset whose `value_range` differs from the checkpoint's, unless that is None.
+    """Log a warning for each dataset whose `value_range` differs from `saved`, the checkpoint's, which may be None.
 
     Raises:
         LIIFError: the training set of a resumed run differs.

@@ -112,6 +112,17 @@ def test_network_that_works_at_one_size_only(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
+def test_failed_export_is_reported_without_torchs_colors_and_advice(tmp_path, monkeypatch):
+    from liif_basicsr.hub.onnx import to_onnx
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("Failed to export the model. \x1b[96mThis is step 1/3\x1b[0m of exporting. Next:\n- ...")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(LIIFError, match=r"cannot be exported: Failed to export the model\.$"):
+        to_onnx(save(tmp_path, NETWORK), tmp_path / "net.onnx")
+
+
 def test_existing_file_is_kept(tmp_path, capsys):
     (tmp_path / "old.onnx").write_text("old")
     assert main(["export"]) == 2

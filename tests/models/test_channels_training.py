@@ -47,7 +47,7 @@ def values_of(channels: int, rgb: np.ndarray) -> np.ndarray:
 
 
 def make_data(folder: Path, channels: int) -> Path:
-    """Write two images. Those of one channel show two parts of a photograph."""
+    """Write two images: smooth random ones, or with one channel parts of a photograph."""
     photograph = np.asarray(Image.open(ROOT / "assets" / "cat.png"))
     for left, path in zip((20, 70), make_images(folder, 2).iterdir(), strict=True):
         rgb = photograph[30:62, left : left + 32] if channels == 1 else np.asarray(Image.open(path))

@@ -66,7 +66,7 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
     """Filter as BasicSR's `filter2D` does; an image too small to be mirrored is extended by its border pixels.
 
-    Many times as fast: the zeros around a kernel are left out, and the channels are the groups of one convolution.
+    Faster, because it omits the zeros around a kernel and convolves all channels at once, as groups.
     """
     channels, size = image.shape[1], kernel.shape[-1]
     used = kernel[0].nonzero()
