@@ -137,11 +137,11 @@ def _load(name: str, kind: PixelKind) -> nn.Module:
     net: Any = load(name)
     if not net.num_in_ch == net.num_out_ch == kind.channels:
         raise LIIFError(f"{name}: maps {net.num_in_ch} channels to {net.num_out_ch}, and the images have "
-                        f"{kind.channels}; use --channels, or another network")  # fmt: skip
+                        f"{kind.channels}; use another network, or --channels of tables.py")  # fmt: skip
     if net.value_range not in (None, kind.value_range):
         low, high = net.value_range
         raise LIIFError(f"{name}: was trained with value_range: [{low:g}, {high:g}]; use --value-range {low:g} "
-                        f"{high:g}")  # fmt: skip
+                        f"{high:g} of tables.py")  # fmt: skip
     return net
 
 

@@ -18,7 +18,7 @@ TOLERANCE = 1e-6  # gradients are summed in a different order
 
 def ranks(folder: Path, most: int, seed: int) -> Iterator[Part]:
     """Train in two to `most` processes, with data sets whose sizes are not multiples of these numbers."""
-    part = Part("2 and 3 gloo processes instead of one" if most > 2 else "2 gloo processes instead of one")
+    part = Part(f"{' and '.join(map(str, range(2, most + 1)))} gloo processes instead of one")
     images = make_images(folder / "images", 5, seed=seed)
     opt = train_options(images, total_iter=10, save_every=100)
     opt["datasets"]["val_1"] = val_set("A", images, [2, [3, 2.5]])
