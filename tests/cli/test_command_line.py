@@ -78,7 +78,7 @@ def test_typos_get_suggestions(capsys, words, says):
 
 
 @pytest.mark.parametrize("words, says", [
-    ([], "the following arguments are required: COMMAND; see liif-basicsr --help"),
+    ([], "error: the following arguments are required: COMMAND; see liif-basicsr --help"),
     (["models", "a", "b"], "models: unexpected argument 'b'"),
     (["upscale"], "upscale: the following arguments are required: INPUT; see liif-basicsr upscale --help"),
     (["upscale", "a.png", "--scale"], "upscale: argument -s/--scale: expected one argument"),
