@@ -79,14 +79,15 @@ def run(args: argparse.Namespace) -> int:
     if source.is_dir() or target.is_dir():
         raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
     check_output(target)
+    points = [_parse_point(text) for text in args.quad or ()]
+    fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
     from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, make_folders, warn_slow_precision
     from liif_basicsr.images.warp import Warper
     from liif_basicsr.rendering.homographies import check_quad
 
-    corners = check_quad([_parse_point(text) for text in args.quad]) if args.quad else None
+    corners = check_quad(points) if points else None
     matrix = _read_matrix(args.matrix) if args.matrix else None
-    fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     apply_engine_arguments(args)
     warper = Warper(args.model, args.device, args.precision, args.value_range)
     warn_slow_precision(warper)
