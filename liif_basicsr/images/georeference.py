@@ -1,4 +1,4 @@
-"""GeoTIFF: the tags that place an image on a map, for an output of another size."""
+"""GeoTIFF tags, which place an image on a map, adapted to the size of an output."""
 from __future__ import annotations
 
 from collections.abc import Mapping

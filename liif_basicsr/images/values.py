@@ -49,8 +49,8 @@ def known_range(image: LoadedImage) -> Range | None:
 def is_within(values: np.ndarray, value_range: Range) -> bool:
     """Return whether all values are finite and within a range.
 
-    The ends of the range may be rounded to the type of the values, or to float32, in which networks compute: the
-    float32 next to 250.3 is larger.
+    The ends of the range may be rounded to the type of the values, or to float32, the type of a network's output: in
+    float32, 250.3 is larger.
     """
     ends, least, most = np.array(value_range, np.float64), float(values.min()), float(values.max())
     types = (np.float32, values.dtype) if values.dtype.kind == "f" else ()
