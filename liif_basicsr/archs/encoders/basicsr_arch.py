@@ -160,16 +160,17 @@ def build_arch(
     except KeyError:
         end = suggest(name, (known for known, _ in ARCH_REGISTRY))
         raise LIIFError(f"{where}: arch: type: unknown architecture {name!r}{end}") from None
-    own = kwargs.get("num_in_ch", num_in_ch)
-    if num_in_ch is not None and own != num_in_ch:
-        needed = f"is {own}, but network_g takes {num_in_ch} channels; they must be equal"
-        raise LIIFError(f"{where}: arch {name}: num_in_ch: {needed}")
     try:
         bound = inspect.signature(cls).bind(**kwargs)
         bound.apply_defaults()
-        return cls(**kwargs), bound.arguments.get("window_size", 1)
+        arch = cls(**kwargs)
     except (TypeError, ValueError, AssertionError) as error:
         raise LIIFError(f"{where}: arch {name}: {error}; see its arguments in BasicSR") from error
+    own = bound.arguments.get("num_in_ch", num_in_ch)
+    if num_in_ch is not None and own != num_in_ch:
+        needed = f"is {own}, but network_g takes {num_in_ch} channels; they must be equal"
+        raise LIIFError(f"{where}: arch {name}: num_in_ch: {needed}")
+    return arch, bound.arguments.get("window_size", 1)
 
 
 def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
