@@ -163,9 +163,9 @@ def compiler_errors(where: str) -> Iterator[None]:
 
 
 def never_compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: torch.compile runs the function, and all that it calls, eagerly.
+    """Decorator: torch.compile runs the function and its callees eagerly, except modules that are compiled themselves.
 
-    As `torch.compiler.disable`, which imports torch's compiler, but only if the compiler is imported already.
+    Like `torch.compiler.disable`, but without importing torch's compiler. Until it is imported, nothing is compiled.
     """
 
     @functools.wraps(function)

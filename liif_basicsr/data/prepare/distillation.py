@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -215,7 +215,7 @@ def _new_pairs(
 
 
 def _until_error(results: Iterator[Any], errors: list[LIIFError]) -> Iterator[Any]:
-    """Yield results up to the first error, and append that to `errors`."""
+    """Yield results up to the first error, and append it to `errors`, so that earlier results are not lost."""
     for result in results:
         if isinstance(result, LIIFError):
             errors.append(result)
@@ -224,12 +224,12 @@ def _until_error(results: Iterator[Any], errors: list[LIIFError]) -> Iterator[An
 
 
 def _with_outputs(crops: Iterator[Crop], teacher: Teacher, batch: int, threads: int) -> Iterator[list[bytes]]:
-    """Yield the pairs of crops that the teacher upscales `batch` at a time, while threads encode those before."""
+    """Yield the pairs of crops. The teacher upscales a batch while threads encode the batch before."""
     with ThreadPoolExecutor(threads) as pool:
-        encoded: list[Any] = []
+        encoded: list[Future[list[bytes]]] = []
         while group := list(islice(crops, batch)):
-            asked = [crop.lq for crop in group if crop.needs_teacher]
-            outputs = iter(teacher(np.stack(asked)) if asked else ())
+            inputs = [crop.lq for crop in group if crop.needs_teacher]
+            outputs = iter(teacher(np.stack(inputs)) if inputs else ())
             yield from (future.result() for future in encoded)
             encoded = [pool.submit(crop.encode, next(outputs) if crop.needs_teacher else None) for crop in group]
         yield from (future.result() for future in encoded)
