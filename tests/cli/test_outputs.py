@@ -130,8 +130,10 @@ def test_larger_images_are_skipped_by_long_edge(upscale, capsys):
 def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
     image("L", 20, 40).save("a.png")
     side, factor = "; --width or --height alone keeps the aspect ratio", "; one factor keeps the aspect ratio"
-    for flags, hint in ((["--size", "80x40"], ""), (["--size", "80x50"], side), (["--width", "81"], ""),
-                        (["--width", "80", "--height", "41"], side), (["--scale", "2x3"], factor), (["--scale", "2.03"], "")):  # fmt: skip
+    for flags, hint in (
+        (["--size", "80x40"], ""), (["--size", "80x50"], side), (["--width", "80", "--height", "41"], side),
+        (["--width", "81"], ""), (["--scale", "2x3"], factor), (["--scale", "2.03"], ""),
+    ):  # fmt: skip
         assert upscale("a.png", "b.png", "--overwrite", *flags) == 0
         err = capsys.readouterr().err
         assert err.count("warning: 40x20 is stretched to") == bool(hint) and hint in err

@@ -230,6 +230,8 @@ def test_text_numbers_of_a_gan_loss() -> None:
     [
         ({"crop_border": "4"}, "crop_border: expected an integer of at least 0, got '4'"),
         ({"crop_border": -1}, "crop_border: expected an integer of at least 0, got -1"),
+        ({"data_range": 0}, "data_range: expected a number above 0"),
+        ({"band": 0}, "band: expected an integer of at least 1"), ({"per_band": 2}, "per_band: expected true or false"),
         ({"better": "Higher"}, "better: expected one of higher, lower, got 'Higher'"),
         ({"test_y_chanel": True}, "unknown option 'test_y_chanel'; did you mean 'test_y_channel'?"),
         ({"other": ["1e-4"]}, "other: expected a number, got '1e-4'"),
