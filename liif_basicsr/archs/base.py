@@ -14,16 +14,16 @@ from liif_basicsr.devices import never_compiled
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import corner_index, make_cell, make_coord
 from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
-from liif_basicsr.rendering.places import PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelGrid, Queries
 from liif_basicsr.rendering.renderer import EncodedImage, open_images
 
 
 class Decoder(nn.Module, ABC):
-    """Turns features and places into values. Subclasses implement `query`; the other methods are optional.
+    """Turns features and queries into values. Subclasses implement `query`; the other methods are optional.
 
     A decoder that can do part of its work once per image overrides `prepare`. One that decodes whole images faster
     than it answers queries overrides `decode`, which must equal `query` to rounding. A decoder whose values depend on
-    all places of an output sets `is_global` and implements `context`.
+    all positions of an output sets `is_global` and implements `context`.
 
     Attributes:
         prepare_halo: radius of `prepare` in features; None if it is unbounded.
@@ -31,7 +31,7 @@ class Decoder(nn.Module, ABC):
         uses_threads: whether `decode` benefits from several threads in small windows.
         max_scale: whole images are decoded with cells no smaller than at this scale; None for no limit. The official
             tests of LTE and LM-LIIF use the largest scale of training.
-        is_global: whether a value depends on the other places of the output, as with attention over the output.
+        is_global: whether a value depends on the other positions of the output, as with attention over the output.
     """
 
     prepare_halo: int | None = 0
@@ -41,24 +41,24 @@ class Decoder(nn.Module, ABC):
     is_global = False
 
     @abstractmethod
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        """Return the values at arbitrary places.
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        """Return the values at arbitrary positions.
 
         Args:
             prepared: (B, C, th, tw), the features of a tile after `prepare`.
-            places: B x Q places, with indices and offsets of the features around them. If `is_global`, and
-                `places.context` is None, these places are the whole output.
+            queries: B x Q queries, with indices and offsets of the features around them. If `is_global`, and
+                `queries.context` is None, these queries are the whole output.
 
         Returns:
             (B, Q, D) in [-1, 1] (not clamped).
         """
 
-    def context(self, places: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
-        """Return what `query` needs to know about the whole output, `places.context`, in bounded memory.
+    def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
+        """Return what `query` needs to know about the whole output, `queries.context`, in bounded memory.
 
         Args:
-            places: each call iterates over all places of the output, block by block: features, as for `query`, and
-                their places.
+            blocks: each call iterates over all positions of the output, block by block: features, as for `query`, and
+                their queries.
         """
         raise NotImplementedError
 
@@ -234,7 +234,7 @@ class ContinuousNetwork(nn.Module):
     def sample(
         self, lq: Tensor, coord: Tensor, cell: Tensor, fill: float = 0.0, return_mask: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the values at arbitrary places, each with its own cell, in bounded memory and without gradients.
+        """Return the values at arbitrary positions, each with its own cell, in bounded memory and without gradients.
 
         Equals `forward` to rounding.
 
@@ -242,8 +242,8 @@ class ContinuousNetwork(nn.Module):
             lq: (B, C, h, w) in [0, 1].
             coord: (B, Q, 2), (y, x); the image spans [-1, 1].
             cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
-            fill: value at places outside the image.
-            return_mask: also return which places lie in the image.
+            fill: value at positions outside the image.
+            return_mask: also return which positions lie in the image.
 
         Returns:
             (B, Q, D) in [0, 1] (not clamped). With `return_mask` also (B, Q) bool, true inside the image.

@@ -14,7 +14,7 @@ from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import Bands, with_border
 from liif_basicsr.rendering.fused_mlp import can_fuse, fused_linear
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 
 
 @register_arch
@@ -71,7 +71,7 @@ class AxisBasis(nn.Module):
         nn.init.uniform_(self.layers[0].bias, -1, 1)
 
     def forward(self, above: Tensor, rel_cell: Tensor) -> Tensor:
-        """Return the functions of the two features around a place, weighted by their share in the ensemble.
+        """Return the functions of the two features around a position, weighted by their share in the ensemble.
 
         Args:
             above: (...) in [0, 1], offset above the center of the lower feature, in features.
@@ -96,7 +96,7 @@ class ContinuousShuffleDecoder(Decoder):
     At low resolution a 3x3 convolution and residual 1x1 layers produce R x R coefficients per feature and output
     channel. Along each axis R learned functions of the relative coordinate and cell take the place of the rows and
     columns of a pixel shuffle. A feature's output is the bilinear form (functions along y) x coefficients x (functions
-    along x). The outputs of the four features around a place are averaged as in LIIF (equation 4), with border
+    along x). The outputs of the four features around a position are averaged as in LIIF (equation 4), with border
     features repeated. The cell enters the functions only, because the mean of a product of separable functions over a
     pixel is the product of their means; an image therefore needs its coefficients once for all scales.
 
@@ -144,17 +144,17 @@ class ContinuousShuffleDecoder(Decoder):
             done.append(last(F.relu(part)))
         return torch.cat(done).view(*x.shape[:3], -1).permute(0, 3, 1, 2)
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        (rows, above_y), (cols, above_x) = places.y.neighbors(), places.x.neighbors()
-        basis_y = self.basis_y(above_y, places.y.rel_cell).to(prepared.dtype)  # (B, Q, 2, R)
-        basis_x = self.basis_x(above_x, places.x.rel_cell).to(prepared.dtype)
-        index = places.flat_index(rows.permute(2, 0, 1)[:, None], cols.permute(2, 0, 1)[None])  # (2, 2, B, Q)
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        (rows, above_y), (cols, above_x) = queries.y.neighbors(), queries.x.neighbors()
+        basis_y = self.basis_y(above_y, queries.y.rel_cell).to(prepared.dtype)  # (B, Q, 2, R)
+        basis_x = self.basis_x(above_x, queries.x.rel_cell).to(prepared.dtype)
+        index = queries.flat_index(rows.permute(2, 0, 1)[:, None], cols.permute(2, 0, 1)[None])  # (2, 2, B, Q)
         picked = prepared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.permute(2, 3, 0, 1).flatten())
         r, d = self.num_basis, self.num_out_ch
         left = basis_y[:, :, :, None].expand(-1, -1, -1, 2, -1).reshape(-1, 1, r)
         strip = (left @ picked.view(-1, r, d * r)).view(-1, d, r)
         right = basis_x[:, :, None].expand(-1, -1, 2, -1, -1).reshape(-1, r, 1)
-        outputs = (strip @ right).view(*places.coord.shape[:2], 4, d)
+        outputs = (strip @ right).view(*queries.coord.shape[:2], 4, d)
         return outputs.to(torch.promote_types(outputs.dtype, torch.float32)).sum(2)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.ensemble import EPS_AREA, ensemble_mean, gather, unfolded_linear
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering.fused_mlp import fused_mlp
-from liif_basicsr.rendering.places import BOTH_SIDES, PixelGrid, Queries
+from liif_basicsr.rendering.queries import BOTH_SIDES, PixelGrid, Queries
 
 
 @register_arch
@@ -100,11 +100,11 @@ class LIIFDecoder(Decoder):
         first = self.layers[0]
         return unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        index, rel_y, rel_x = places.corners(self.sides)
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        index, rel_y, rel_x = queries.corners(self.sides)
         rel = torch.stack(torch.broadcast_tensors(rel_y, rel_x), dim=-1)
         if self.cell_decode:
-            rel = torch.cat([rel, places.rel_cell.expand(rel.shape)], dim=-1)
+            rel = torch.cat([rel, queries.rel_cell.expand(rel.shape)], dim=-1)
         picked = gather(prepared.permute(0, 2, 3, 1), index).flatten(0, 3)
         hidden = torch.addmm(picked, rel.flatten(0, 3).to(picked.dtype), self.coord_weight.T.to(picked.dtype))
         for layer in list(self.layers)[1:]:

@@ -17,7 +17,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.feature_mlps import FeatureMLPs, from_slots, sort_by_feature
 from liif_basicsr.rendering.fused_mlp import fused_mlp
-from liif_basicsr.rendering.places import BOTH_SIDES, PixelGrid, Queries
+from liif_basicsr.rendering.queries import BOTH_SIDES, PixelGrid, Queries
 
 
 @register_arch
@@ -138,15 +138,15 @@ class LMLIIFDecoder(Decoder):
         hidden = unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
         return hidden if self.mod_input else torch.cat([hidden, feat.to(hidden.dtype)], dim=1)
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         """See `Decoder.query`.
 
         Where all queries have one cell, as in training, the latent MLP runs once per feature, otherwise once per query
         and corner. (The official code uses the cell of one of the queries for a feature.) On a GPU cells are not
         compared, because that would wait for the device; pass a single cell as (B, 1, 2).
         """
-        index, rel_y, rel_x = places.corners(self.sides)
-        grid, rel_cell = prepared.permute(0, 2, 3, 1), places.rel_cell
+        index, rel_y, rel_x = queries.corners(self.sides)
+        grid, rel_cell = prepared.permute(0, 2, 3, 1), queries.rel_cell
         if rel_cell.shape[1] == 1 or _all_equal(rel_cell):
             picked = gather(self.modulate(grid, rel_cell[:, :1, None], self.rest_of_latent), index)
         else:

@@ -14,7 +14,7 @@ from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.ensemble import ensemble_mean, gather, linear_of_two
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering.fused_mlp import fused_mlp
-from liif_basicsr.rendering.places import PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelGrid, Queries
 
 
 @register_arch
@@ -108,12 +108,12 @@ class LTEDecoder(Decoder):
         """Return the phases times pi for relative cells: (..., 2) to (..., num_freq)."""
         return linear_of_two(rel_cell, self.phase.weight * math.pi)
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        index, rel_y, rel_x = places.corners()
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        index, rel_y, rel_x = queries.corners()
         picked = gather(prepared.permute(0, 2, 3, 1), index)
         amplitude, freq_y, freq_x = picked.split([2 * self.num_freq, self.num_freq, self.num_freq], dim=-1)
         angle = freq_y * rel_y[..., None] + freq_x * rel_x[..., None]
-        angle = angle + self.phases(places.rel_cell).to(angle.dtype)
+        angle = angle + self.phases(queries.rel_cell).to(angle.dtype)
         basis = amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
         hidden = self.layers[0](basis.to(self.layers[0].weight.dtype))
         for layer in list(self.layers)[1:]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.registry import build_encoder, register_arch
-from liif_basicsr.rendering.places import PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelGrid, Queries
 
 
 @register_arch
@@ -87,13 +87,13 @@ class MetaDecoder(Decoder):
         hidden = F.relu(hidden, inplace=True).to(picked.dtype)[..., None]
         return torch.baddbmm(picked[..., -1:], picked[..., :-1], hidden)[..., 0]
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        (index_y, offset_y), (index_x, offset_x) = places.y.first_edge(), places.x.first_edge()
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        (index_y, offset_y), (index_x, offset_x) = queries.y.first_edge(), queries.x.first_edge()
         # As in the official code, the height of a cell is used for both sides.
-        rel_cell = (places.y.rel_cell / 2).expand_as(offset_y)  # type: ignore[union-attr]
+        rel_cell = (queries.y.rel_cell / 2).expand_as(offset_y)  # type: ignore[union-attr]
         inputs = torch.stack([offset_y, offset_x, rel_cell], dim=-1)
         hidden = self.layers[0](inputs.to(self.layers[0].weight.dtype))
-        index = places.flat_index(index_y, index_x)
+        index = queries.flat_index(index_y, index_x)
         picked = prepared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.flatten())
         return self.combine(picked, hidden.flatten(0, 1)).reshape(*index.shape, self.num_out_ch)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from liif_basicsr.archs.base import Decoder
 from liif_basicsr.devices import upload
 from liif_basicsr.rendering.cubic import cubic
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 
 
 class ResampleDecoder(Decoder):
@@ -34,10 +34,10 @@ class ResampleDecoder(Decoder):
         # For an image that keeps its size or grows; one that shrinks takes more per pixel and has fewer pixels.
         self.floats_per_pixel = 16 * scale
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         image = F.pixel_shuffle(prepared, self.scale)
         axes = []
-        for axis, length in ((places.y, image.shape[2]), (places.x, image.shape[3])):
+        for axis, length in ((queries.y, image.shape[2]), (queries.x, image.shape[3])):
             n = axis.n * self.scale
             center, stretch = locate(axis.coord, axis.cell, n)
             # The one value read back from the device: the largest cell determines the size of the filter.

@@ -13,7 +13,7 @@ from liif_basicsr.archs.base import ContinuousNetwork, Decoder
 from liif_basicsr.archs.ensemble import ensemble_weights, gather
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.rendering.places import Queries
+from liif_basicsr.rendering.queries import Queries
 
 # A linear layer with weights of its own for each image: weight (B, D, C) and bias (B, D).
 Linear = tuple[Tensor, Tensor]
@@ -89,16 +89,16 @@ class HeadNorm(nn.Module):
 
 
 class GalerkinAttention(nn.Module):
-    """Galerkin-type attention over all places of an image, and the residual layers after it.
+    """Galerkin-type attention over all positions of an image, and the residual layers after it.
 
-    It has no softmax: a query q is multiplied with the mean of k^T v over all places, with normalized k and v. That
-    mean is a d x d matrix per head. Once it is known, the attention is a linear map of the place's own vector, the same
-    for all places, and is folded into the linear layer after it (`fold`). This is exact, saves a third of the work, and
+    It has no softmax: a query q is multiplied by the mean of k^T v over all positions, with k and v normalized. This
+    mean is a d x d matrix per head. Once it is known, the attention applies the same linear map to the vector of every
+    position, so it is folded into the linear layer after it (`fold`). This is exact, saves a third of the work, and
     lets the mean be accumulated block by block.
 
     Args:
         width: channels.
-        num_heads: heads.
+        num_heads: number of attention heads.
 
     Source: SRNO, section 3.3; Cao, Choose a Transformer: Fourier or Galerkin, NeurIPS 2021. The parameters have the
     layout of the official code.
@@ -114,7 +114,7 @@ class GalerkinAttention(nn.Module):
         self.fc2 = nn.Linear(width, width)
 
     def key_values(self, x: Tensor) -> Tensor:
-        """Return the sum of k^T v over the places, in full precision also under autocast.
+        """Return the sum of k^T v over the positions, in full precision also under autocast.
 
         Args:
             x: (B, Q, width).
@@ -149,7 +149,7 @@ class GalerkinAttention(nn.Module):
 class SRNODecoder(Decoder):
     """SRNO's decoder, equal to the plain form to rounding in outputs and gradients.
 
-    A linear layer takes the four features around a place, weighted as in LIIF's local ensemble, their relative
+    A linear layer takes the four features around a position, weighted as in LIIF's local ensemble, their relative
     coordinates and the relative cell. Two attention layers and an MLP with one hidden layer follow.
 
     Args:
@@ -175,20 +175,20 @@ class SRNODecoder(Decoder):
         self.lift = nn.Linear(4 * (2 + in_channels) + 2, width)
         self.attention = nn.ModuleList(GalerkinAttention(width, num_heads) for _ in range(2))
         self.project = nn.ModuleList([nn.Linear(width, hidden_dim), nn.Linear(hidden_dim, num_out_ch)])
-        # Features gathered and weighted, inputs, and about six vectors: the place's own, k, v and hidden units.
+        # Features gathered and weighted, inputs, and about six vectors: the position's own, k, v and hidden units.
         self.floats_per_pixel = 3 * 4 * in_channels + 6 * max(width, hidden_dim)
 
-    def lifted(self, prepared: Tensor, places: Queries) -> Tensor:
-        """Return the vectors of the places before attention: (B, Q, width)."""
-        index, rel_y, rel_x = places.corners()
+    def lifted(self, prepared: Tensor, queries: Queries) -> Tensor:
+        """Return the vectors of the positions before attention: (B, Q, width)."""
+        index, rel_y, rel_x = queries.corners()
         weight = ensemble_weights(rel_y, rel_x)[..., None].to(prepared.dtype)
         picked = gather(prepared.permute(0, 2, 3, 1), index).flatten(0, 1) * weight
         rel = torch.stack(torch.broadcast_tensors(rel_y, rel_x), dim=-1).flatten(0, 1)
-        rel_cell = places.rel_cell.expand(rel.shape[1:]).to(rel.dtype)
+        rel_cell = queries.rel_cell.expand(rel.shape[1:]).to(rel.dtype)
         inputs = torch.cat([*rel.to(picked.dtype), *picked, rel_cell.to(picked.dtype)], dim=-1)
         return self.lift(inputs.to(self.lift.weight.dtype))
 
-    def context(self, places: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> list[Linear]:
+    def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> list[Linear]:
         """Return the folded attention of both layers, computed in one pass over the output for each.
 
         The sums that a layer needs depend on the whole output, but they have a fixed size and add up over blocks. With
@@ -198,7 +198,7 @@ class SRNODecoder(Decoder):
         for layer in self.attention:
             total: Any = 0
             count = 0
-            for prepared, block in places():
+            for prepared, block in blocks():
                 x = self.attend(self.lifted(prepared, block), folded)
                 total, count = total + layer.key_values(x), count + x.shape[1]
             folded.append(layer.fold(total / count))
@@ -210,10 +210,10 @@ class SRNODecoder(Decoder):
             x = layer(x, own)
         return x
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        x = self.lifted(prepared, places)
-        if places.context is not None:
-            x = self.attend(x, places.context)
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        x = self.lifted(prepared, queries)
+        if queries.context is not None:
+            x = self.attend(x, queries.context)
         else:
             for layer in self.attention:
                 x = layer(x, layer.fold(layer.key_values(x) / x.shape[1]))

@@ -15,7 +15,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.feature_mlps import Slots, from_slots, sort_by_feature
 from liif_basicsr.rendering.fused_mlp import fused_linear
-from liif_basicsr.rendering.places import PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelGrid, Queries
 
 # Initial values of the official code. An input pixel spans 1, so frequencies reach 8 periods per input pixel.
 LARGEST_FREQUENCY = 16 * math.pi
@@ -101,9 +101,9 @@ class Thera(ContinuousNetwork):
         self.check_image(lq)
         check_queries(lq, coord, cell)
         prepared = self.encode_and_prepare(lq)
-        places = Queries(coord, cell, (lq.shape[-2], lq.shape[-1]))
-        feat, angle = self.decoder.angles(prepared, places)
-        output = self.denormalize(self.decoder.value(feat, angle, places.rel_cell), lq, coord)
+        queries = Queries(coord, cell, (lq.shape[-2], lq.shape[-1]))
+        feat, angle = self.decoder.angles(prepared, queries)
+        output = self.denormalize(self.decoder.value(feat, angle, queries.rel_cell), lq, coord)
         return output.contiguous(), self.decoder.gradient(feat, angle) * 0.5
 
 
@@ -160,8 +160,8 @@ class TheraDecoder(Decoder):
         # A feature is 2 wide.
         return torch.exp(-self.kappa * linear_of_two((rel_cell / 2).square(), self.freq.T.square()))
 
-    def query(self, prepared: Tensor, places: Queries) -> Tensor:
-        return self.value(*self.angles(prepared, places), places.rel_cell)
+    def query(self, prepared: Tensor, queries: Queries) -> Tensor:
+        return self.value(*self.angles(prepared, queries), queries.rel_cell)
 
     def value(self, feat: Tensor, angle: Tensor, rel_cell: Tensor) -> Tensor:
         """Return the values of queries, see `angles`, with relative cells (B, Q, 2) or (B, 1, 2): (B, Q, D)."""
@@ -172,9 +172,9 @@ class TheraDecoder(Decoder):
         slope = angle.cos()
         return torch.stack([self.mix(feat, slope * freq) for freq in self.freq], dim=-1)
 
-    def angles(self, prepared: Tensor, places: Queries) -> tuple[Tensor, Tensor]:
+    def angles(self, prepared: Tensor, queries: Queries) -> tuple[Tensor, Tensor]:
         """Return the nearest features (B, Q, C) and the angles of their components (B, Q, num_freq)."""
-        index, rel_y, rel_x = places.corners((0,))
+        index, rel_y, rel_x = queries.corners((0,))
         feat = gather(prepared.permute(0, 2, 3, 1), index[0, 0])
         n = self.num_freq
         phase = nn.functional.linear(feat, self.hyper.weight[:n], self.hyper.bias[:n])

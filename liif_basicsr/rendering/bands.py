@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from liif_basicsr.devices import upload
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid
 
 # Approximate number of feature channels that a band spans.
 CHANNELS = 64

@@ -14,7 +14,7 @@ from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
 from liif_basicsr.rendering.features import CachedFeatures, Features, Region, autocast_dtype, open_features
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
@@ -24,7 +24,7 @@ MARGIN = 4
 
 
 class EncodedImage:
-    """One image in a network, to be rendered at any size or sampled at any place; see `encode_image`.
+    """One image in a network, to be rendered at any size or sampled at any position; see `encode_image`.
 
     Args:
         net: the network.
@@ -100,12 +100,12 @@ class EncodedImage:
         key = (size, autocast_dtype(self.lq.device.type))
         if key not in self._contexts:
 
-            def places() -> Iterator[tuple[Tensor, Queries]]:
+            def blocks() -> Iterator[tuple[Tensor, Queries]]:
                 for rows, cols in self._tiles(size, Window(0, 0, *size)):
                     features, pixels = self._open_tile(rows, cols, size, None)
                     yield from ((features, pixels.queries(*block)) for block in pixels.blocks)
 
-            self._contexts[key] = self.net.decoder.context(places)
+            self._contexts[key] = self.net.decoder.context(blocks)
             if len(self._contexts) > memory.CACHED_CONTEXTS:
                 self._contexts.popitem(last=False)
         self._contexts.move_to_end(key)
@@ -160,7 +160,7 @@ class EncodedImage:
     @never_compiled
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
-        """Return the values at arbitrary places; see `ContinuousNetwork.sample`.
+        """Return the values at arbitrary positions; see `ContinuousNetwork.sample`.
 
         Args:
             coord: (1, Q, 2), (y, x); the image spans [-1, 1].
@@ -170,7 +170,7 @@ class EncodedImage:
         Returns:
             (1, Q, D) in [0, 1] (not clamped).
         """
-        with gpu_memory_errors(f"{coord.shape[1]} places", "sample fewer at a time"), exact_float32(self.lq.device):
+        with gpu_memory_errors(f"{coord.shape[1]} positions", "sample fewer at a time"), exact_float32(self.lq.device):
             return self._sample(coord, cell, fill)
 
     def _sample(self, coord: Tensor, cell: Tensor, fill: float) -> Tensor:
@@ -189,12 +189,12 @@ class EncodedImage:
                 row_of_tile, col_of_tile = divmod(tile, 1 << 20)
                 yield queries, self.tile_region(row_of_tile, col_of_tile, cell[:, queries])
 
-        def places() -> Iterator[tuple[Tensor, Queries]]:
+        def blocks() -> Iterator[tuple[Tensor, Queries]]:
             for queries, region in regions():
                 chunks = self._chunks(region, coord[:, queries], cell[:, queries], None)
                 yield from ((region.features, chunk) for chunk in chunks)
 
-        context = self.net.decoder.context(places) if self.net.decoder.is_global and tiles else None
+        context = self.net.decoder.context(blocks) if self.net.decoder.is_global and tiles else None
         for queries, region in regions():
             out[:, queries] = self.query(region, coord[:, queries], cell[:, queries], context).to(out.dtype)
         return out

@@ -30,7 +30,7 @@ def render_warped(
     An output pixel that is smaller than the input's pixels takes one sample, with a cell of its own size. A larger one
     takes several, depending on the warp's Jacobian, each with a cell of its part of the pixel. The samples are combined
     by a bicubic kernel four pixels wide, as in the bicubic downsampling that networks are trained with. A network with
-    attention over the output attends over a regular grid of as many places as the output has pixels.
+    attention over the output attends over a regular grid of as many positions as the output has pixels.
 
     Args:
         done: called with the number of pixels completed since the last call.

@@ -19,7 +19,7 @@ from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 from liif_basicsr.rendering.memory import Tiling
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid
 
 ENCODER = {"type": "EDSR", "num_feat": 6, "num_block": 1}
 # A small network of each architecture.
@@ -40,10 +40,10 @@ SIZES = [(10, 14), (15, 21), (13, 31), (5, 7), (4, 3), (150, 210)]
 class FirstChannels(Decoder):
     """A minimal decoder that only implements `query`."""
 
-    def query(self, prepared, places):
-        grid = places.grid().to(prepared.dtype)
+    def query(self, prepared, queries):
+        grid = queries.grid().to(prepared.dtype)
         near = torch.nn.functional.grid_sample(prepared, grid, align_corners=False, padding_mode="border")[:, :3, 0].mT
-        return near / (1 + places.rel_cell[..., :1]).to(prepared.dtype)
+        return near / (1 + queries.rel_cell[..., :1]).to(prepared.dtype)
 
 
 def documented_network() -> ContinuousNetwork:

@@ -12,7 +12,7 @@ from liif_basicsr.archs.base import Decoder
 from liif_basicsr.archs.lmliif_arch import LMLIIF, LMLIIFDecoder
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering import memory
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid
 
 NAMES = ("local_ensemble", "feat_unfold", "cell_decode", "mod_input", "mod_scale", "mod_shift")
 SWITCHES = [

@@ -9,7 +9,7 @@ from oracle import mlp, unfolded
 from liif_basicsr.archs.metasr_arch import MetaDecoder, MetaSR
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
-from liif_basicsr.rendering.places import Axis
+from liif_basicsr.rendering.queries import Axis
 
 
 def plain(feat, layers, point, cell):

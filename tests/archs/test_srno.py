@@ -80,7 +80,7 @@ def test_windows_attend_to_the_whole_image() -> None:
 def test_the_sums_over_the_image_are_computed_once_per_size(monkeypatch: pytest.MonkeyPatch) -> None:
     net = small_srno()
     image, calls, context = net.encode_image(torch.rand(1, 3, 6, 5)), [], net.decoder.context
-    monkeypatch.setattr(net.decoder, "context", lambda places: calls.append(0) or context(places))
+    monkeypatch.setattr(net.decoder, "context", lambda blocks: calls.append(0) or context(blocks))
     monkeypatch.setattr(memory, "CACHED_CONTEXTS", 2)
     for scale in (2, 3, 2, 4, 2, 3):  # with x4, x3 is dropped
         image.render((6 * scale, 5 * scale), (1, 1, 2, 2))

@@ -25,8 +25,8 @@ def query_alone():
     from basicsr.utils.registry import ARCH_REGISTRY
 
     class FirstChannels(Decoder):
-        def query(self, prepared, places):
-            return torch.nn.functional.grid_sample(prepared, places.grid(), align_corners=False)[:, :3, 0].mT
+        def query(self, prepared, queries):
+            return torch.nn.functional.grid_sample(prepared, queries.grid(), align_corners=False)[:, :3, 0].mT
 
     class QueryAlone(ContinuousNetwork):
         def __init__(self, encoder: dict):

@@ -13,7 +13,7 @@ from liif_basicsr.rendering.coordinates import (
     nearest_index,
     pixel_centers,
 )
-from liif_basicsr.rendering.places import PixelAxis
+from liif_basicsr.rendering.queries import PixelAxis
 
 sizes = st.integers(1, 300)
 

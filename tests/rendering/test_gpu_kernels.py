@@ -10,7 +10,7 @@ from conftest import DEVICE
 from liif_basicsr.archs.ensemble import EPS_AREA, ensemble_mean
 from liif_basicsr.archs.liif_arch import LIIFDecoder
 from liif_basicsr.rendering import gpu_kernels
-from liif_basicsr.rendering.places import PixelAxis, PixelGrid
+from liif_basicsr.rendering.queries import PixelAxis, PixelGrid
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(DEVICE not in ("cpu", "cuda"), reason="Triton needs an NVIDIA GPU or a CPU")

@@ -25,7 +25,7 @@ Made = TypeVar("Made")
 
 
 class Axis:
-    """Places along one axis of an image.
+    """Positions along one axis of an image.
 
     Args:
         coord: float tensor of any shape; the image spans [-1, 1].
@@ -48,9 +48,9 @@ class Axis:
         return torch.stack(index) - self.first, torch.stack(rel)
 
     def neighbors(self) -> tuple[Tensor, Tensor]:
-        """Return the two features around each place, (..., 2), and the offset above the lower one in [0, 1).
+        """Return the two features around each position, (..., 2), and the offset above the lower one in [0, 1).
 
-        Places beyond the outermost centers have the border feature twice.
+        Positions beyond the outermost centers have the border feature twice.
         """
         position = (self.coord + 1) * (self.n / 2) - 0.5
         lower = position.floor()
@@ -119,7 +119,7 @@ class Queries:
         return self.flat_index(rows[:, None], cols[None]), rel_y[:, None], rel_x[None]
 
     def grid(self) -> Tensor:
-        """Return the places as a `grid` for `torch.nn.functional.grid_sample` of the tile's features, (B, 1, Q, 2)."""
+        """Return the queries as a `grid` for `torch.nn.functional.grid_sample` of the tile's features, (B, 1, Q, 2)."""
         y, x = (
             ((axis.coord + 1) * (axis.n / 2) - axis.first) * (2 / axis.count) - 1 for axis in (self.y, self.x)
         )
