@@ -183,7 +183,7 @@ def draw_viewer(sources: Sources, out: Path) -> None:
 def save(image: Image.Image, path: Path) -> None:
     """Write a JPEG."""
     content = BytesIO()
-    image.save(content, "JPEG", quality=75, optimize=True)
+    image.save(content, "JPEG", quality=80, optimize=True)
     write(path, content.getvalue())
     print(path)
 
