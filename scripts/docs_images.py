@@ -122,7 +122,7 @@ def draw_sheet(sources: Sources, out: Path) -> None:
 def draw_degradations(sources: Sources, out: Path) -> None:
     """Draw samples of each degradation."""
     image = SCIKIT_IMAGE / "astronaut.png"
-    script("figures.py", "degradations", "--image", image, "--scale", 2, "--region", 20, 140, "--out", out)
+    script("figures.py", "degradations", "--image", image, "--scale", 2, "--region", "20,140,180,200", "--out", out)
 
 
 def warped(image: FindImage, *args: object) -> Callable[[Sources, Path], None]:
@@ -183,7 +183,7 @@ def draw_viewer(sources: Sources, out: Path) -> None:
 def save(image: Image.Image, path: Path) -> None:
     """Write a JPEG."""
     content = BytesIO()
-    image.save(content, "JPEG", quality=80, optimize=True)
+    image.save(content, "JPEG", quality=75, optimize=True, progressive=True)
     write(path, content.getvalue())
     print(path)
 

@@ -127,7 +127,7 @@ def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace
         for panels in rows
     ]
     content = BytesIO()
-    Image.fromarray(np.concatenate(pages)).save(content, SHEETS[args.out.suffix], quality=80, optimize=True)
+    Image.fromarray(np.concatenate(pages)).save(content, SHEETS[args.out.suffix], quality=75, optimize=True, progressive=True)
     write(args.out, content.getvalue())
     for panels in rows:
         print(f"{args.out}: {', '.join(panels)}")

@@ -95,7 +95,7 @@ def run_sheet(args: argparse.Namespace) -> None:
 def save(path: Path, image: Image.Image) -> None:
     """Write an image atomically."""
     content = BytesIO()
-    image.save(content, SHEETS[path.suffix], quality=80, optimize=True)
+    image.save(content, SHEETS[path.suffix], quality=75, optimize=True, progressive=True)
     write(path, content.getvalue())
 
 
