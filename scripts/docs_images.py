@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 import skimage
+from figures import save
 from PIL import Image, ImageDraw, ImageFont
 
 import liif_basicsr
 from liif_basicsr.__main__ import main as liif_main
 from liif_basicsr.errors import LIIFError, run_script, suggest
-from liif_basicsr.files import write
 from liif_basicsr.images.reading import read_srgb
 
 ROOT = Path(__file__).parents[1]
@@ -180,14 +180,6 @@ def draw_viewer(sources: Sources, out: Path) -> None:
         save(Image.open(BytesIO(page.get_screenshot_as_png())).convert("RGB"), out)
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Write a JPEG."""
-    content = BytesIO()
-    image.save(content, "JPEG", quality=75, optimize=True, progressive=True)
-    write(path, content.getvalue())
-    print(path)
-
-
 # File in assets/ -> function that draws it. assets/psnr_time.png comes from tables.py, see docs/evaluation.md.
 IMAGES: dict[str, Callable[[Sources, Path], None]] = {
     "before_after.jpg": draw_before_after,
@@ -201,7 +193,7 @@ IMAGES: dict[str, Callable[[Sources, Path], None]] = {
     "photo_drawing.jpg": photo(draw_drawing, 190, 350, models=("liif-fast", "liif-photo")),
     "photo_night.jpg": photo(draw_night, 250, 330, "camera", ("liif-fast", "liif-photo")),
     "psnr_scale.png": draw_curve,
-    "sheet_x4.png": draw_sheet,
+    "sheet_x4.jpg": draw_sheet,
     "degradations.jpg": draw_degradations,
     "warp_page.jpg": warped(
         draw_page, "--quad", "78,61", "417,35", "449,499", "41,480", "--scale", 2, "--region", "60,40,300,400"

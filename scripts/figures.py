@@ -126,11 +126,16 @@ def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace
         np.asarray(sheet({label: panel.crop(box) for label, panel in panels.items()}, args.zoom, args.columns))
         for panels in rows
     ]
-    content = BytesIO()
-    Image.fromarray(np.concatenate(pages)).save(content, SHEETS[args.out.suffix], quality=75, optimize=True, progressive=True)
-    write(args.out, content.getvalue())
+    save(Image.fromarray(np.concatenate(pages)), args.out)
     for panels in rows:
         print(f"{args.out}: {', '.join(panels)}")
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a PNG or a small JPEG, by the suffix of `path`, atomically."""
+    content = BytesIO()
+    image.save(content, SHEETS[path.suffix], quality=75, optimize=True, progressive=True)
+    write(path, content.getvalue())
 
 
 def run_curve(args: argparse.Namespace) -> None:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from figures import SHEETS, region_of, sheet
+from figures import SHEETS, region_of, save, sheet
 from PIL import Image, ImageDraw, ImageFont
 
 from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.files import check_output, write
+from liif_basicsr.files import check_output
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import check_scale
 from liif_basicsr.images.warp import Warper
@@ -60,7 +59,7 @@ def photographed(page: Image.Image) -> Image.Image:
 def run_page(args: argparse.Namespace) -> None:
     """Write the page."""
     check_output(args.out, SHEETS)
-    save(args.out, photographed(draw_page()))
+    save(photographed(draw_page()), args.out)
     print(f"{args.out}: --quad", *(f"{x:g},{y:g}" for x, y in CORNERS))
 
 
@@ -88,15 +87,8 @@ def run_sheet(args: argparse.Namespace) -> None:
         args.model: Warper(args.model).whole(loaded, Homography(matrix, size), 0),
     }
     shown = {name: Image.fromarray(panel[top : top + height, left : left + width]) for name, panel in panels.items()}
-    save(args.out, sheet(shown, 1, None))
+    save(sheet(shown, 1, None), args.out)
     print(f"{args.out}: {', '.join(shown)}")
-
-
-def save(path: Path, image: Image.Image) -> None:
-    """Write an image atomically."""
-    content = BytesIO()
-    image.save(content, SHEETS[path.suffix], quality=75, optimize=True, progressive=True)
-    write(path, content.getvalue())
 
 
 def main() -> int:
