@@ -1,4 +1,4 @@
-"""Checkpoints: whether one fits the options, whether a training state fits the run, and which ones to remove."""
+"""Compare checkpoints with the options and training states with the run, and remove old checkpoints."""
 from __future__ import annotations
 
 import inspect
@@ -21,7 +21,8 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import plain
 
 NETWORK = re.compile(r"net_\w+_(\d+)\.pth")
-# Arguments of networks that change neither a parameter's meaning nor the output at given coordinates.
+# Network arguments that may differ from the checkpoint's. They change neither the meaning of a parameter nor the output
+# at given coordinates.
 FREE_ARGUMENTS = {"scale", "drop_path_rate", "use_checkpoint"}
 
 
@@ -29,31 +30,35 @@ FREE_ARGUMENTS = {"scale", "drop_path_rate", "use_checkpoint"}
 
 
 def check_block(saved: Any, own: Mapping[str, Any], key: str, path: str, strict: bool) -> None:
-    """Compare the network block stored in a checkpoint with the one in the options, defaults filled in.
+    """Compare the network block stored in a checkpoint with the one in the options.
 
-    Without `strict`, and for `FREE_ARGUMENTS`, a difference is logged as a warning.
+    Arguments that a block omits have their defaults. With `strict`, a difference is an error, except in
+    `FREE_ARGUMENTS`. All other differences are logged as warnings.
 
     Args:
-        saved: the checkpoint's block.
+        saved: the block in the checkpoint; not checked unless it is a mapping.
         own: the block in the options.
         key: name of the block, such as `network_g`.
-        path: the checkpoint, for messages.
-        strict: see above.
+        path: name of the checkpoint in messages.
+        strict: whether a difference is an error.
 
     Raises:
-        LIIFError: an argument differs.
+        LIIFError: an argument differs, and `strict` is set.
     """
     if not isinstance(saved, Mapping):
         return
     for name, before, now in _differences(plain(saved), plain(own), _class_of(own)):
-        problem = f"{key}: {name}: {path} was trained with {before!r}, the options have {now!r}"
+        problem = f"{key}: {name}: {path} was trained with {before!r}, but the options have {now!r}"
         if strict and name.rpartition(": ")[2] not in FREE_ARGUMENTS:
             raise LIIFError(f"{problem}; set {name}: {'~' if before is None else before}")
         get_root_logger().warning(f"{problem}.")
 
 
 def _differences(saved: Mapping[str, Any], own: Mapping[str, Any], cls: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (argument, saved value, own value) of all differences; nested blocks as `encoder: num_block`."""
+    """Yield (argument, saved value, own value) for each difference.
+
+    An argument of a nested block is named like `encoder: num_block`.
+    """
     if saved.get("type") != own.get("type"):
         yield "type", saved.get("type"), own.get("type")
         return
@@ -73,7 +78,7 @@ def _differences(saved: Mapping[str, Any], own: Mapping[str, Any], cls: Any) -> 
 
 
 def _class_of(block: Mapping[str, Any]) -> Any:
-    """Return the class of a network block, or None if it is unknown."""
+    """Return the class that a network block names in `type`, or None if no such class is registered."""
     kind = block.get("type")
     own = check_network(block)
     if own is not None or not isinstance(kind, str):
@@ -88,11 +93,11 @@ def _class_of(block: Mapping[str, Any]) -> Any:
 def check_state(state: Mapping[str, Any], optimizers: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
     """Raise ValueError unless a training state fits these optimizers and schedulers.
 
-    torch loads any state, and fails later or not at all.
+    torch accepts a state that does not fit, and fails later or not at all.
     """
     for name, own in (("optimizers", optimizers), ("schedulers", schedulers)):
         if len(state[name]) != len(own):
-            raise ValueError(f"it has {len(state[name])} {name}, the run has {len(own)}")
+            raise ValueError(f"the state has {len(state[name])} {name}, but the run has {len(own)}")
     for one, optimizer in zip(state["optimizers"], optimizers, strict=True):
         _check_optimizer(one, optimizer)
     for one, scheduler in zip(state["schedulers"], schedulers, strict=True):
@@ -100,7 +105,7 @@ def check_state(state: Mapping[str, Any], optimizers: Sequence[Optimizer], sched
     skipped = state.get("skipped_steps", 0)
     if not isinstance(skipped, int) or skipped < 0:
         raise ValueError(f"skipped_steps: expected an integer of at least 0, got {skipped!r}")
-    best = {"better": "higher", "val": math.inf, "iter": 0}  # the initial value in BasicSR is infinite
+    best = {"better": "higher", "val": math.inf, "iter": 0}  # inf, because BasicSR's initial value is infinite
     results = state.get("best_metric_results", {})
     _check_form(results, {}, "best_metric_results")
     for label, metrics in results.items():
@@ -110,12 +115,13 @@ def check_state(state: Mapping[str, Any], optimizers: Sequence[Optimizer], sched
 
 
 def _check_form(value: Any, own: Any, where: str) -> None:
-    """Raise ValueError unless a value of a state has the type of the run's own value, at any depth.
+    """Raise ValueError unless `value`, from a state, has the same type as `own`, the run's value.
 
-    Entries that are switched off or private to a version of torch may be missing.
+    Nested values are checked, too. An entry of `own` may be missing from the state if it is None or False, or if its
+    name starts with `_` (it is private to a version of torch).
     """
     fits = True
-    if isinstance(own, Counter):  # the milestones of a scheduler, which the options may have changed
+    if isinstance(own, Counter):  # milestones of a scheduler; the options may have changed them
         fits = isinstance(value, Mapping) and all(isinstance(k, int) for item in value.items() for k in item)
     elif isinstance(own, Mapping):
         fits = isinstance(value, Mapping)
@@ -138,7 +144,7 @@ def _check_form(value: Any, own: Any, where: str) -> None:
 
 
 def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
-    """Raise ValueError unless an optimizer's state fits `optimizer`, including its moments."""
+    """Raise ValueError unless an optimizer's state, including the moments, fits `optimizer`."""
     own = optimizer.state_dict()
     _check_form(state, {"state": {}, "param_groups": own["param_groups"]}, "optimizer")
     params = [param for group in optimizer.param_groups for param in group["params"]]
@@ -147,7 +153,7 @@ def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
         if index not in range(len(params)) or not isinstance(moments, Mapping):
             raise ValueError(f"{where}: this network has no such parameter")
         if moments.keys() != next(iter(state["state"].values())).keys():
-            raise ValueError(f"{where}: entries differ from the other parameters'")
+            raise ValueError(f"{where}: its entries differ from the first parameter's")
         for key, value in moments.items():
             if not (_is_step(value) if key == "step" else _is_moment(value, params[index])):
                 raise ValueError(f"{where}: {key} does not fit the parameter")
@@ -169,16 +175,16 @@ def _is_moment(value: Any, param: Tensor) -> bool:
 
 
 def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone: Callable[[int], bool]) -> None:
-    """Remove complete checkpoints (network and state), except the newest and the milestones.
+    """Remove complete checkpoints (networks and training state), except the newest ones and the milestones.
 
-    Networks without a state were kept on purpose and stay. So do `latest` and iterations after `current_iter`, which
-    belong to another run.
+    Networks without a training state are kept, because they were kept on purpose before. `latest` and iterations after
+    `current_iter`, which belong to another run, are kept, too.
 
     Args:
         models, states: folders of the networks and of the training states.
         current_iter: iteration of the newest checkpoint, which has just been written.
         keep: number of newest checkpoints to keep, at least 1.
-        is_milestone: whether the checkpoint of an iteration is always kept.
+        is_milestone: returns whether the checkpoint of an iteration is always kept.
     """
     networks: dict[int, list[Path]] = defaultdict(list)
     for path in models.iterdir():
@@ -187,12 +193,12 @@ def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone
     complete = sorted(k for k in networks if k <= current_iter and (states / f"{k}.state").is_file())
     for iteration in complete[:-keep]:
         if not is_milestone(iteration):
-            # The state first: without its network it would be useless.
+            # The state first: an interrupted removal must not leave a state without its network.
             _remove(states / f"{iteration}.state", *networks[iteration])
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while writing, see `liif_basicsr.files`."""
+    """Remove temporary files left by a process that was killed while writing; see `liif_basicsr.files`."""
     _remove(*folder.glob(".*.part"))
 
 
@@ -200,5 +206,5 @@ def _remove(*paths: Path) -> None:
     try:
         for path in paths:
             path.unlink(missing_ok=True)
-    except OSError as error:  # no reason to end a training
+    except OSError as error:  # not a reason to end the run
         get_root_logger().warning(f"{path}: cannot be removed: {error.strerror}")

@@ -21,15 +21,16 @@ from liif_basicsr.registration import register_in
 
 @register_in("MODEL_REGISTRY")
 class LIIFGANModel(LIIFModel):
-    """Trains a network with a discriminator that judges windows of any scale.
+    """Trains a network and a discriminator, which sees square windows of images at any scale.
 
     It has the options of LIIFModel and of SRGANModel: `network_d`, `train: gan_opt, optim_d, net_d_iters,
     net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows (`datasets: train: sample: patch`).
 
-    Differs from SRGANModel: both optimizers step at the end, and neither does if a loss or gradient is not finite.
+    Unlike in SRGANModel, both optimizers step at the end of an iteration, and neither steps if a loss or gradient is
+    not finite.
 
     Raises:
-        LIIFError: see LIIFModel; or the discriminator does not exist or does not accept the windows.
+        LIIFError: as LIIFModel; also if `network_d` is not a known architecture or does not accept the windows.
     """
 
     train_options = training.GANTrain
@@ -45,9 +46,10 @@ class LIIFGANModel(LIIFModel):
             judged = opt["network_d"].get("num_in_ch", returned)
             if judged != returned:
                 raise LIIFError(f"network_d: num_in_ch: is {judged}, but network_g returns {returned} channels; "
-                                "they must be equal")  # fmt: skip
+                                f"set num_in_ch: {returned}")  # fmt: skip
             if not samples_windows(opt):
-                raise LIIFError("network_d: judges images; set datasets: train: sample: patch")
+                raise LIIFError("network_d: needs images, but the samples are single pixels; set datasets: train: "
+                                "sample: patch")  # fmt: skip
         return train, val
 
     def init_training_settings(self) -> None:
@@ -71,7 +73,7 @@ class LIIFGANModel(LIIFModel):
         windows = as_images(torch.zeros(2, self.opt["datasets"]["train"]["sample_q"], channels, device=self.device))
         side = windows.shape[-1]
         self.net_d.eval()
-        with errors_in(f"network_d: does not take the windows of {side}x{side} that sample_q asks for", RuntimeError):
+        with errors_in(f"network_d: does not accept {side}x{side} windows, as sample_q sets them", RuntimeError):
             with torch.no_grad():
                 self.get_bare_model(self.net_d)(windows)
 
@@ -85,7 +87,10 @@ class LIIFGANModel(LIIFModel):
         self.optimizers.append(self.optimizer_d)
 
     def train_step(self, current_iter: int) -> None:
-        """Train both networks on the batch that was fed; the generator only every `net_d_iters` iterations."""
+        """Train both networks on the current batch.
+
+        The generator is trained only every `net_d_iters` iterations, and not in the first `net_d_init_iters`.
+        """
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         self.optimizer_d.zero_grad()
@@ -102,7 +107,11 @@ class LIIFGANModel(LIIFModel):
         self.finish_step(current_iter, losses, optimizers)
 
     def _train_discriminator(self) -> OrderedDict[str, Tensor]:
-        """Add up the discriminator's gradients on real windows and on generated ones, and return its losses."""
+        """Accumulate the discriminator's gradients on real and on generated windows.
+
+        Returns:
+            The discriminator's losses and mean outputs, by name in the log.
+        """
         self.net_d.requires_grad_(True)
         losses = OrderedDict()
         fake = self.compared["output"].detach()
@@ -114,7 +123,7 @@ class LIIFGANModel(LIIFModel):
         return losses
 
     def _judge(self, images: Tensor) -> Tensor:
-        """Run the discriminator in float32. In bfloat16, textures are lost to rounding and it hardly learns."""
+        """Run the discriminator in float32. In bfloat16, rounding removes textures, and it hardly learns."""
         with autocast(self.device, "float32"):
             return self.net_d(images)
 

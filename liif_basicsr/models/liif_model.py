@@ -48,26 +48,26 @@ from liif_basicsr.registration import register_in
 class LIIFModel(SRModel):
     """Trains and validates a LIIF, or another network of this plugin, in BasicSR's loops.
 
-    In addition to SRModel:
+    It adds to SRModel:
     - coordinates and cells; any number of losses (`train: <name>_opt`, logged as `l_<name>`); distillation
       (`train: teacher`); `train: freeze`; `train: amp` and `val: amp` (auto, bfloat16, float16);
-    - validation at several scales, distributed over the ranks, with a line of metrics and a folder of images for each
-      set and scale, and a table under `results/` when testing;
-    - checkpoints that are written atomically and describe their network; old ones are removed if `logger:
-      keep_checkpoints` says so;
-    - exact resuming. A training state holds iteration, epoch, optimizers, schedulers, the scaler of float16 and the
-      best metrics. Random numbers in a step (SwinIR's drop path) depend on `manual_seed`, iteration and rank alone.
-      With `python -m liif_basicsr.train` the same holds for the data, with any number of workers. Under BasicSR's own
-      train.py the epoch starts again. Nondeterministic GPU kernels remain so;
+    - validation at several scales, distributed over the ranks. Each set and scale has its own line of metrics and its
+      own folder of images. Testing also writes a table under `results/`;
+    - checkpoints that are written atomically and contain the options of their network. Old ones are removed if `logger:
+      keep_checkpoints` is set;
+    - exact resuming. A training state contains iteration, epoch, optimizers, schedulers, the gradient scaler of float16
+      and the best metrics. Random numbers in a step (SwinIR's drop path) depend only on `manual_seed`, iteration and
+      rank. With `python -m liif_basicsr.train` this is also true of the data, for any number of workers; BasicSR's own
+      train.py restarts the epoch. Resumed runs still differ where GPU kernels are nondeterministic;
     - a loss or gradient that is not finite ends the run, or its step is skipped (`train: skip_nonfinite`).
 
     Raises:
-        LIIFError: an option is unknown or invalid, or a checkpoint is damaged or holds another network.
+        LIIFError: an option is unknown or invalid, or a checkpoint is damaged or contains another network.
     """
 
     opt: dict[str, Any]
     gt: Tensor
-    # Models of the blocks; a subclass with further options overrides them.
+    # Pydantic models of the option blocks. A subclass that has further options overrides them.
     train_options: type[training.Train] = training.Train
     val_options: type[training.Val] = training.Val
     path_options: type[training.Path] = training.Path
@@ -75,10 +75,10 @@ class LIIFModel(SRModel):
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Check the blocks `network_g`, `path`, `train`, `logger` and `val`, and the loader's options.
+        """Check the top level of the options and the blocks `network_g`, `path`, `train`, `logger` and `val`.
 
         Returns:
-            `train` (empty when testing) and `val`, with their defaults.
+            The blocks `train` (empty when testing) and `val`, including the defaults of omitted options.
         """
         check_top_level(opt)
         options.check_network_block(opt.get("network_g"))
@@ -96,11 +96,12 @@ class LIIFModel(SRModel):
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = with_defaults(cls.val_options, block, "val")
         if opt["is_train"] and opt.get("val") and validation["val_freq"] is None:
-            raise LIIFError("val: option 'val_freq' is missing; remove the block to train without validation")
+            raise LIIFError("val: option 'val_freq' is missing; set it, or remove the block to train without "
+                            "validation")  # fmt: skip
         if validation["metrics"]:
             channels = opt["network_g"].get("num_out_ch", 3)
             options.check_metrics(validation["metrics"], opt["is_train"], channels)
-            # BasicSR reads them, too.
+            # BasicSR also reads the metrics, from `opt`.
             opt["val"]["metrics"] = validation["metrics"] = val.per_band(validation["metrics"], channels)
         return train, validation
 
@@ -109,7 +110,10 @@ class LIIFModel(SRModel):
         settings = with_defaults(training.Teacher, block, "train: teacher")
         dataset = (opt.get("datasets") or {}).get("train", {})
         if "sample_q" not in dataset:
-            raise LIIFError(f"train: teacher: needs coordinates, which a dataset of type {dataset.get('type')} lacks")
+            raise LIIFError(
+                f"train: teacher: needs coordinates, but a dataset of type {dataset.get('type')} does not return them; "
+                "use ArbitraryScaleImageDataset or ArbitraryScalePairedDataset"
+            )
         return settings
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -126,13 +130,19 @@ class LIIFModel(SRModel):
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             kind = opt["network_g"]["type"]
-            raise LIIFError(f"network_g: {kind} cannot be queried at coordinates, which LIIFModel needs")
+            raise LIIFError(
+                f"network_g: {kind} cannot be queried at coordinates, as LIIFModel requires; use a network of this "
+                "plugin, or model_type: SRModel"
+            )
         self.precision = options.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
         self.val_precision = options.precision_of(self.val_opt["amp"], self.device, "val: amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move a network to the device and wrap it for DDP, also without a GPU. `train: freeze` must come first."""
+        """Move a network to the device and wrap it for DDP, also without a GPU.
+
+        Modules in `train: freeze` are frozen first, because DDP registers the parameters that are trained.
+        """
         if net is self.net_g:
             freeze(net, self.train_opt.get("freeze", []))
         if self.opt["dist"] and self.device.type == "cpu":
@@ -154,7 +164,8 @@ class LIIFModel(SRModel):
                 self.teacher = checkpoint.load(block["path"]).to(self.device).requires_grad_(False)
                 own = getattr(self.get_bare_model(self.net_g), "num_in_ch", self.teacher.num_in_ch)
                 if self.teacher.num_in_ch != own:
-                    raise LIIFError(f"takes {self.teacher.num_in_ch} channels, and network_g {own}")
+                    raise LIIFError(f"the teacher takes {self.teacher.num_in_ch} channels, but network_g takes {own}; "
+                                    "use another teacher")  # fmt: skip
                 if block["self_ensemble"] > 1:
                     self.teacher = SelfEnsemble(self.teacher, block["self_ensemble"])
             except LIIFError as error:
@@ -166,7 +177,7 @@ class LIIFModel(SRModel):
 
     def compile_networks(self) -> None:
         """Compile the networks and losses of a step (`train: compile`)."""
-        # torch advises a switch for TF32 that `amp: tf32` sets.
+        # torch advises to enable TF32, which `amp: tf32` does.
         warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
         self.forward_g = torch.compile(self.net_g)
         self.losses = [loss._replace(module=torch.compile(loss.module)) for loss in self.losses]
@@ -193,31 +204,35 @@ class LIIFModel(SRModel):
                 split_encoder(self.optimizer_g, self.get_bare_model(self.net_g), factor)
 
     def setup_schedulers(self) -> None:
-        """Set up the schedulers; errors name their block."""
+        """Set up the schedulers. Errors start with `train: scheduler`."""
         with errors_in("train: scheduler"):
             super().setup_schedulers()
 
     # Training ------------------------------------------------------------------------------------------------
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch: lq, coord, cell, gt (B, Q, D) in training; lq and gt (1, D, H, W) in validation."""
-        # Copies from memory that the loader has pinned do not wait.
+        """Copy a batch to the device.
+
+        Args:
+            data: `lq`, `coord`, `cell` and `gt` (B, Q, D) in training, `lq` and `gt` (1, D, H, W) in validation.
+        """
+        # Copies from pinned memory (the option `pin_memory`) do not block.
         self.batch = {k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in data.items()}
         self.lq = self.batch["lq"]
         if "gt" in self.batch:
             self.gt = self.batch["gt"]
 
     def seed_step(self, current_iter: int) -> None:
-        """Seed the random numbers of a step. The seeds of different runs, iterations and ranks are independent."""
+        """Seed the random numbers of a step from `manual_seed`, the iteration and the rank."""
         self.iteration = current_iter
         key = self.opt["manual_seed"], current_iter, self.opt["rank"]
         set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Train on the batch that was fed.
+        """Train on the current batch.
 
         Raises:
-            LIIFError: the step does not fit the GPU's memory, or its numbers are not finite.
+            LIIFError: the step does not fit into the GPU's memory, or a loss or gradient is not finite.
         """
         remedy = "lower datasets: train: batch_size_per_gpu or sample_q, or set train: amp: bfloat16"
         with gpu_memory_errors(f"iteration {current_iter}", remedy), compiler_errors("train: compile"):
@@ -225,7 +240,7 @@ class LIIFModel(SRModel):
                 self.train_step(current_iter)
 
     def train_step(self, current_iter: int) -> None:
-        """Train on the batch that was fed; `optimize_parameters` translates the errors."""
+        """Train on the current batch; `optimize_parameters` calls this and converts errors to LIIFError."""
         self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         losses = self.compute_losses()
@@ -260,13 +275,13 @@ class LIIFModel(SRModel):
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
         """Step the optimizers, unless a loss or a gradient is not finite.
 
-        Fused optimizers on a GPU skip such a step by themselves. It is reported after the next step, so that the
-        training does not wait for the device.
+        Fused optimizers on a GPU skip such a step by themselves. The skipped step is reported only after the next one,
+        so that training does not wait for the device.
         """
         self.step_losses = {name: loss.detach() for name, loss in losses.items()}
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         gradients = [param.grad for group in groups for param in group["params"] if param.grad is not None]
-        # The scaler of float16 checks its gradients itself, and lowers its scale.
+        # The gradient scaler of float16 checks the gradients itself, and lowers its scale if they are not finite.
         scales = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         check = StepCheck(current_iter, self.step_losses, [] if scales else gradients, self.batch.get("gt_path", ()))
         late = not self.scaler.is_enabled() and skip_themselves(optimizers)
@@ -287,10 +302,10 @@ class LIIFModel(SRModel):
             self.model_ema(self.ema_decay, check.found if late else None)
 
     def report_last_step(self) -> bool:
-        """Log and count the last step if it was skipped, once, and return whether it was.
+        """Return whether the last step was skipped. If so, log and count it; later calls return False.
 
         Raises:
-            LIIFError: as many steps as `train: skip_nonfinite` allows were skipped before.
+            LIIFError: the limit `train: skip_nonfinite` had already been reached.
         """
         check, self.last_check = self.last_check, None
         if check is None or not (reports := check.reports()):
@@ -298,20 +313,20 @@ class LIIFModel(SRModel):
         problem, limit = f"iteration {check.iteration}: {'; '.join(reports)}", self.train_opt["skip_nonfinite"]
         if self.skipped_steps == limit:
             raise LIIFError(
-                f"{problem}; {self.skipped_steps} steps before it were skipped (train: skip_nonfinite); the last good "
-                f"checkpoint: {self.newest_checkpoint() or 'none yet'}. "
-                "A lower learning rate or train: amp: ~ often helps"
+                f"{problem}; number of steps skipped before: {self.skipped_steps} (train: skip_nonfinite); the last "
+                f"good checkpoint: {self.newest_checkpoint() or 'none yet'}; try a lower learning rate, or "
+                "train: amp: ~"
             )
         self.skipped_steps += 1
         get_root_logger().warning(f"{problem}; step skipped, number {self.skipped_steps} of {limit}")
         return True
 
     def model_ema(self, decay: float = 0.999, skipped: Tensor | None = None) -> None:
-        """Update the moving average of the parameters, in a few kernels for all.
+        """Update the moving average of the parameters. A few kernels update all of them.
 
         Args:
-            decay: weight of the average before.
-            skipped: (), 1 on the device if the step was skipped, which leaves the average unchanged.
+            decay: weight of the old average.
+            skipped: scalar tensor on the device: 1 if the step was skipped, which leaves the average unchanged, else 0.
         """
         own = dict(self.get_bare_model(self.net_g).named_parameters())
         average = dict(self.net_g_ema.named_parameters())
@@ -325,7 +340,7 @@ class LIIFModel(SRModel):
         torch._foreach_add_(means, steps)
 
     def get_current_log(self) -> OrderedDict[str, float]:
-        """Return the losses of the last step, averaged over the ranks. Only now are they read from the device."""
+        """Return the losses of the last step, averaged over the ranks. Only this method reads them from the device."""
         self.report_last_step()
         self.log_dict = self.reduce_loss_dict(self.step_losses)
         if self.skipped_steps:
@@ -335,7 +350,11 @@ class LIIFModel(SRModel):
     # Validation ----------------------------------------------------------------------------------------------
 
     def test(self, size: tuple[int, int] | None = None) -> None:
-        """Render the fed image at `size` (H, W) or at the network's scale, with the EMA if there is one."""
+        """Render the current image, with the moving average of the network if there is one.
+
+        Args:
+            size: (H, W) of the output; by default, the input's size times the network's `scale`.
+        """
         net = getattr(self, "net_g_ema", None) or self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
@@ -347,10 +366,10 @@ class LIIFModel(SRModel):
         if not torch.isfinite(self.output).all():
             images = list(self.batch.get("lq_path", ()))
             raise LIIFError(f"val: the network's output is not finite in {self.val_precision} on {images}; "
-                            "its weights are damaged, or val: amp needs another precision")  # fmt: skip
+                            "set val: amp to another precision, or load another checkpoint")  # fmt: skip
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Validate a share of the images on every rank; the results are the same as in one process."""
+        """Validate with the images shared among the ranks. The results are the same as in one process."""
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
@@ -366,7 +385,8 @@ class LIIFModel(SRModel):
         names = _image_names(dataset, len(scales)) if save_img else []
         silent = self.opt["rank"] != 0 or not self.val_opt["pbar"]
         for index in tqdm(indices, desc=dataset.opt["name"], unit="image", disable=silent):
-            data = default_collate([dataset[index]])  # a DataLoader would draw from the generator of the samples
+            # A DataLoader would advance torch's random generator, and so change the training samples.
+            data = default_collate([dataset[index]])
             k, number = divmod(index, per_scale)
             dtype = dataset.dtype(k, number) if hasattr(dataset, "dtype") else np.dtype(np.uint8)
             measured = self._validate_one(dataset, scales[k], data, dtype)
@@ -385,14 +405,15 @@ class LIIFModel(SRModel):
     def _validate_one(
         self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any], dtype: np.dtype
     ) -> list[float]:
-        """Render one image and return its metrics; `dtype` is the type of the pixels in the ground truth's file."""
+        """Render one image and return its metrics; `dtype` is the pixel type of the ground truth's file."""
         self.feed_data(data)
         gt, metrics = data.get("gt"), self.val_opt["metrics"]
         self.test(tuple(gt.shape[-2:]) if gt is not None else None)
         if not metrics:
             return []
         if gt is None:
-            raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with")
+            raise LIIFError(f"val: metrics: set {dataset.opt['name']} has no ground truth to compare with; remove the "
+                            "metrics or the set")  # fmt: skip
         ratio = scale or (gt.shape[-2] / self.lq.shape[-2], gt.shape[-1] / self.lq.shape[-1])
         protocol = val.protocol_options(getattr(dataset, "protocol", None), ratio)
         value_range = dataset.opt.get("value_range") or RANGES.get(dtype, (0, 1))
@@ -400,7 +421,7 @@ class LIIFModel(SRModel):
 
     @master_only
     def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
-        """Log one line; keep the best values in training, write the table when testing."""
+        """Log the results of a set in one line. In training, update the best values; in testing, write the table."""
         self.metric_results = result
         if self.is_train:
             self._initialize_best_metric_results(label)
@@ -414,7 +435,7 @@ class LIIFModel(SRModel):
     def _save_image(
         self, label: str, name: str, current_iter: int | str, dtype: np.dtype, value_range: Any
     ) -> None:
-        """Save the output in the type and unit of the data: as PNG, or as TIFF if PNG cannot hold it."""
+        """Save the output with the data's pixel type and value range: as PNG, or as TIFF if PNG does not support it."""
         suffix = current_iter if self.is_train else self.val_opt["suffix"] or self.opt["name"]
         path = Path(self.opt["path"]["visualization"], label, f"{name}_{suffix}")
         image = from_unit(self.output[0].float().cpu().permute(1, 2, 0).numpy(), dtype, value_range)
@@ -427,7 +448,7 @@ class LIIFModel(SRModel):
     # Checkpoints ---------------------------------------------------------------------------------------------
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """Load a checkpoint (ours, BasicSR's or an official one) or a model by name, without running code from it."""
+        """Load a checkpoint (ours, BasicSR's or an official one) or a known model. Code in the file is never run."""
         block = "network_d" if net is getattr(self, "net_d", None) else "network_g"
         try:
             data = checkpoint.read(find(load_path))
@@ -442,26 +463,26 @@ class LIIFModel(SRModel):
         if left_out:
             total, names = len(bare.state_dict()), ", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)
             logger.warning(
-                f"{load_path}: {len(left_out)} parameters do not fit the network's {total} and were left out "
-                f"(strict_load_{block[-1]}: false): {names}."
+                f"{load_path}: {len(left_out)} parameters differ from the network's {total} in name or shape and were "
+                f"left out (strict_load_{block[-1]}: false): {names}."
             )
         logger.info(f"Loaded {type(bare).__name__} from {load_path}, with param key: [{used}].")
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save networks and training state; BasicSR calls it with -1, -1 at the end of the training.
+        """Save networks and training state. At the end of a run, BasicSR calls this with -1, -1.
 
         Raises:
-            LIIFError: a file cannot be written, a parameter is not finite, or the training ended before `total_iter`.
+            LIIFError: a file cannot be written, a parameter is not finite, or the run ended before `total_iter`.
         """
         ended, total = epoch == -1 and current_iter == -1, self.opt["train"]["total_iter"]
-        early = f"the training ended after {self.iteration} of {total} iterations (train: total_iter)"
+        early = f"training ended after {self.iteration} of {total} iterations (train: total_iter)"
         if ended and not self.iteration:
-            raise LIIFError(f"{early}; are there fewer images than batch_size_per_gpu? Lower it")
+            raise LIIFError(f"{early}; lower batch_size_per_gpu if it exceeds the number of images")
         self.report_last_step()
         self.save_networks(current_iter)
         self.save_training_state(epoch, current_iter)
         if ended and self.iteration < total:
-            raise LIIFError(f"{early}; resume it with python -m liif_basicsr.train, which fills the last batch")
+            raise LIIFError(f"{early}; resume with `python -m liif_basicsr.train`, which fills each epoch's last batch")
 
     def save_networks(self, current_iter: int) -> None:
         """Save the network and its moving average."""
@@ -474,10 +495,10 @@ class LIIFModel(SRModel):
     def save_network(
         self, net: nn.Module | list[nn.Module], net_label: str, current_iter: int, param_key: str | list[str] = "params"
     ) -> None:
-        """Write `<label>_<iter>.pth` atomically, with the options that describe the network.
+        """Write `<label>_<iter>.pth` atomically, with the parameters and the options of the network.
 
         Raises:
-            LIIFError: it cannot be written, or a parameter is not finite; earlier files are kept.
+            LIIFError: the file cannot be written, or a parameter is not finite. Earlier files are kept.
         """
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
@@ -496,11 +517,11 @@ class LIIFModel(SRModel):
         broken = next((name for name, value in params.items() if not torch.isfinite(value).all()), None)
         if broken:
             last = self.newest_checkpoint() or "none yet"
-            raise LIIFError(f"the network is not saved, {broken} is not finite; the last good checkpoint: {last}")
+            raise LIIFError(f"the network was not saved: {broken} is not finite; the last good checkpoint: {last}")
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """Write `<iter>.state` atomically, then remove old checkpoints if an option says so."""
+        """Write `<iter>.state` atomically, then remove old checkpoints if `logger: keep_checkpoints` is set."""
         if current_iter == -1:
             return
         state = {
@@ -526,7 +547,7 @@ class LIIFModel(SRModel):
         return iteration in best or bool(freq) and iteration % freq == 0
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Continue from a training state, also one of BasicSR's own models. Hyperparameters come from the options."""
+        """Continue from a training state of this or of BasicSR's models. Hyperparameters come from the options."""
         with errors_in(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
             checkpoints.check_state(resume_state, self.optimizers, self.schedulers)
             states = zip(resume_state["optimizers"], resume_state["schedulers"], strict=True)
@@ -549,16 +570,17 @@ class LIIFModel(SRModel):
         }
 
     def newest_checkpoint(self) -> Path | None:
-        """Return the network's newest numbered file, or None."""
+        """Return the file `net_g_<iter>.pth` of the highest iteration, or None if there is no such file."""
         stems = (file.stem.removeprefix("net_g_") for file in self._folders()[0].glob("net_g_*.pth"))
         newest = max((int(stem) for stem in stems if stem.isdecimal()), default=None)
         return None if newest is None else self._folders()[0] / f"net_g_{newest}.pth"
 
 
 def _image_names(dataset: Any, scales: int) -> list[list[str]]:
-    """Return names for the outputs of a set, at each of its scales; none if the dataset does not list its images.
+    """Return names for a set's output images, one list per scale, or [] if the dataset does not list its images.
 
-    They are file names without suffix. Images that would have the same name keep their suffix, or their folders.
+    A name is the input's file name without suffix. If two names would be equal, both keep the suffix; if they are still
+    equal, both are prefixed with their folders.
     """
     if not hasattr(dataset, "lq_path"):
         return []

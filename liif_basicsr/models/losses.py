@@ -1,4 +1,4 @@
-"""Build the losses of a training from its options."""
+"""Build the losses of a run from its options."""
 from __future__ import annotations
 
 import math
@@ -20,21 +20,21 @@ from liif_basicsr.config.base import check_arguments
 from liif_basicsr.errors import LIIFError, errors_in, suggest
 from liif_basicsr.hub.checkpoint import read_tensors
 
-# Names in the log that BasicSR uses; the loss in `<name>_opt` is `l_<name>` otherwise.
+# Losses that are logged under BasicSR's names. Any other loss, `<name>_opt`, is logged as `l_<name>`.
 LOG_NAMES = {"pixel_opt": ("l_pix",), "perceptual_opt": ("l_percep", "l_style")}
-# Options of BasicSR's other models that are named like a loss.
+# Options that end in `_opt` but are read by the model classes themselves.
 OTHER_OPTIONS = {"gan_opt", "ldl_opt"}
-# Losses of BasicSR that need images.
+# BasicSR's losses that need images, not single pixels.
 ON_IMAGES = {"PerceptualLoss"}
 
 
 class Loss(NamedTuple):
-    """One loss of a training.
+    """A loss with its names in the log and its inputs.
 
     Attributes:
         names: names in the log, one for each value that the module returns.
-        module: returns a scalar, or a tuple of scalars and None.
-        inputs: names of its arguments: `output`, `gt`, `teacher`, `gradient`, or another entry of the batch.
+        module: computes the loss; returns a scalar, or a tuple of scalars and None.
+        inputs: names of the module's arguments: `output`, `gt`, `teacher`, `gradient`, or another entry of the batch.
     """
 
     names: tuple[str, ...]
@@ -54,32 +54,37 @@ class TeacherLoss(nn.Module):
 
 
 def loss_options(train: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the losses of a `train` block: its options `<name>_opt`, without the `known` options of other kinds."""
+    """Return the losses in a `train` block: the options `<name>_opt` with their blocks.
+
+    Args:
+        train: the `train` block.
+        known: the declared options of the block. They are not losses, except for the names in LOG_NAMES.
+    """
     others = OTHER_OPTIONS | {key for key in known if key not in LOG_NAMES}
     return {key: block for key, block in train.items() if key.endswith("_opt") and key not in others}
 
 
 def as_images(colors: Tensor) -> Tensor:
-    """Reshape the pixels of square windows, (B, p * p, C) row by row, to images (B, C, p, p)."""
+    """Reshape the pixels of square windows, listed row by row (B, p * p, C), to images (B, C, p, p)."""
     side = math.isqrt(colors.shape[1])
     return colors.mT.reshape(len(colors), -1, side, side).contiguous()
 
 
 def samples_windows(opt: Mapping[str, Any]) -> bool:
-    """Whether training samples are windows of an image (`datasets: train: sample: patch`), not single pixels."""
+    """Return whether training samples are windows of an image (`datasets: train: sample: patch`), not single pixels."""
     return (opt.get("datasets") or {}).get("train", {}).get("sample") == "patch"
 
 
 def check_losses(losses: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
-    """Check the blocks of losses before anything is built.
+    """Check the options of the losses before anything is built.
 
     Args:
-        losses: from `loss_options`.
+        losses: the result of `loss_options`.
         opt: all options.
 
     Raises:
-        LIIFError: an unknown type or argument, a loss on images while samples are single pixels, or missing weights
-            of VGG.
+        LIIFError: a type or argument is unknown, a loss needs images but samples are single pixels, or the weights of
+            VGG are missing or damaged.
     """
     for key, block in losses.items():
         if block is None:
@@ -91,7 +96,8 @@ def check_losses(losses: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
         check_arguments(LOSS_REGISTRY.get(kind), given, f"train: {key}")
         needs_images = kind in ON_IMAGES or getattr(LOSS_REGISTRY.get(kind), "on_images", False)
         if needs_images and not samples_windows(opt):
-            raise LIIFError(f"train: {key}: {kind} compares images; set datasets: train: sample: patch")
+            raise LIIFError(f"train: {key}: {kind} compares images, but the samples are single pixels; set datasets: "
+                            "train: sample: patch")  # fmt: skip
         if "gradient" in getattr(LOSS_REGISTRY.get(kind), "inputs", ()):
             _check_gradient(f"train: {key}: {kind}", opt)
         if kind == "PerceptualLoss":
@@ -103,35 +109,39 @@ def _check_gradient(where: str, opt: Mapping[str, Any]) -> None:
     network, dataset = opt["network_g"]["type"], (opt.get("datasets") or {}).get("train", {})
     cls = find_arch(network)
     if cls is None or "gradient" not in signature(cls.forward).parameters:
-        raise LIIFError(f"{where} needs a network that returns gradients, such as Thera, and network_g is {network}")
+        raise LIIFError(f"{where} needs a network that returns gradients, but network_g is {network}; use Thera, or "
+                        "remove the loss")  # fmt: skip
     if "sample_q" not in dataset:
-        raise LIIFError(f"{where} needs coordinates, which a dataset of type {dataset.get('type')} lacks")
+        raise LIIFError(f"{where} needs coordinates, but a dataset of type {dataset.get('type')} does not return them; "
+                        "use ArbitraryScaleImageDataset or ArbitraryScalePairedDataset")  # fmt: skip
 
 
 def _check_vgg(key: str) -> None:
     if not osp.isfile(VGG_PRETRAIN_PATH):
         raise LIIFError(
-            f"train: {key}: no weights of VGG in {VGG_PRETRAIN_PATH}; "
-            f"put https://download.pytorch.org/models/{osp.basename(VGG_PRETRAIN_PATH)} there"
+            f"train: {key}: the weights of VGG are missing at {VGG_PRETRAIN_PATH}; "
+            f"download https://download.pytorch.org/models/{osp.basename(VGG_PRETRAIN_PATH)} to this path"
         )
-    read_tensors(VGG_PRETRAIN_PATH)  # BasicSR would run code in it
+    read_tensors(VGG_PRETRAIN_PATH)  # refuses code in the file, which BasicSR would run
 
 
 def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torch.device) -> list[Loss]:
-    """Build the losses of a training, in the order of the options, and try each on a batch of zeros.
+    """Build the losses in the order of the options, and call each once on a batch of zeros.
 
-    A loss of this package or of another project is called with `output` and `gt`: images (B, C, p, p) if samples are
-    windows, else (B, Q, C), in [0, 1]. Two class attributes change that: `on_images = True` refuses single pixels, and
-    `inputs` names the arguments. Among them may be `gradient`, (B, Q, C, 2), which Thera returns.
+    A loss, of this package or of another project, is called with `output` and `gt` in [0, 1]: images (B, C, p, p) if
+    samples are windows, else colors (B, Q, C). A loss class may set two attributes:
+    - `on_images = True`: samples must be windows, not single pixels;
+    - `inputs`: names of the arguments, see `Loss`. `gradient` is (B, Q, C, 2), and only some networks, such as Thera,
+      return it.
 
     Args:
-        blocks: from `loss_options`; `teacher` may be among them.
+        blocks: the result of `loss_options`, and optionally the block `teacher`.
         opt: all options.
-        device: where the training runs.
+        device: device on which the losses are computed.
 
     Raises:
-        LIIFError: an argument is invalid, a loss cannot be computed at this size of samples or does not return a
-            scalar, or the list is empty.
+        LIIFError: an argument is invalid, a loss fails on samples of this size or does not return a scalar, or no loss
+            is set.
     """
     losses = []
     for key, block in blocks.items():
@@ -151,10 +161,10 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
 
 
 def _try(module: nn.Module, inputs: tuple[str, ...], opt: Mapping[str, Any], device: torch.device) -> int:
-    """Call a copy of a loss with zeros of this training's shapes, and return the number of its values.
+    """Call a copy of a loss on zeros with the shapes of a training batch, and return how many values it returns.
 
     Raises:
-        ValueError: a value is not a scalar. Errors of the loss itself pass through.
+        ValueError: a value is not a scalar. Errors of the loss itself are passed on.
     """
     channels = opt["network_g"].get("num_out_ch", 3)
     samples = (opt.get("datasets") or {}).get("train", {})
@@ -168,5 +178,5 @@ def _try(module: nn.Module, inputs: tuple[str, ...], opt: Mapping[str, Any], dev
     for value in values:
         if value is not None and (not isinstance(value, Tensor) or value.dim()):
             shape = tuple(value.shape) if isinstance(value, Tensor) else value
-            raise ValueError(f"expected a loss that returns one number, got {shape}; reduction must be mean or sum")
+            raise ValueError(f"expected a loss that returns one number, got {shape}; set reduction to mean or sum")
     return len(values)

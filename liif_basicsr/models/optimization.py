@@ -1,4 +1,4 @@
-"""Optimization: which parameters are trained, at which learning rates, and whether a step's numbers are finite."""
+"""Select the trained parameters and their learning rates, and check whether losses and gradients are finite."""
 from __future__ import annotations
 
 import math
@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from liif_basicsr.errors import LIIFError, suggest
 
-# Entries of a scheduler's state that count steps.
+# Entries of a scheduler's state that depend on the iteration, not on the options.
 COUNTERS = {"last_epoch", "_step_count", "_last_lr"}
 # Options of an optimizer that choose its kernels.
 KERNELS = {"fused", "foreach", "capturable"}
@@ -33,14 +33,14 @@ def freeze(net: nn.Module, names: list[str]) -> None:
             raise LIIFError(f"train: freeze: the network has no module {name!r}{suggest(name, known)}")
         modules[name].requires_grad_(False)
     if not any(param.requires_grad for param in net.parameters()):
-        raise LIIFError(f"train: freeze: {names} leave nothing to train")
+        raise LIIFError(f"train: freeze: freezing {names} leaves nothing to train; remove a name")
 
 
 def split_encoder(optimizer: Optimizer, net: nn.Module, factor: float) -> None:
     """Move the encoder's parameters to a parameter group whose learning rate is multiplied by `factor`.
 
     Raises:
-        LIIFError: no parameter of an encoder is trained, or no other parameter.
+        LIIFError: no parameter of an encoder is trained, or only parameters of the encoder are.
     """
     encoder = {id(param) for param in net.encoder.parameters()} if hasattr(net, "encoder") else set()
     group = optimizer.param_groups[0]
@@ -56,18 +56,18 @@ def split_encoder(optimizer: Optimizer, net: nn.Module, factor: float) -> None:
 def load_optimizer(optimizer: Optimizer, scheduler: LRScheduler, state: Mapping[str, Any], schedule: Any) -> list[str]:
     """Load the moments and step counts of a training state; hyperparameters come from the options.
 
-    If the options are unchanged, the learning rate is the very number in the state. Otherwise it is computed from the
-    options at the state's iteration.
+    If the options are unchanged, the learning rate is taken from the state. Otherwise it is computed from the options
+    for the state's iteration.
 
     Args:
-        optimizer, scheduler: as built from the options.
-        state, schedule: the state of each.
+        optimizer, scheduler: built from the options.
+        state, schedule: the saved states of the optimizer and the scheduler.
 
     Returns:
-        The changes, as texts like `lr: 0.0001 instead of 0.0002`.
+        The options that have changed, as texts like `weight_decay: 0.1 instead of 0`.
     """
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    # How the optimizer computes depends on the device, not on the run.
+    # The kernels depend on the device, so the saved choice does not apply here.
     own_kernels = [{key: group[key] for key in KERNELS & group.keys()} for group in groups]
     pairs = zip(state["param_groups"], own_kernels, strict=True)
     state = {**state, "param_groups": [{**group, **kernels} for group, kernels in pairs]}
@@ -94,7 +94,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 
 def _as_lists(value: Any) -> Any:
-    """Return lists for tuples, and for the counter of milestones, so that values before and after saving are equal."""
+    """Convert tuples and the counter of milestones to lists, because saving and loading changes their types."""
     if isinstance(value, Mapping):
         return sorted(value.items())
     return list(value) if isinstance(value, tuple) else value
@@ -103,7 +103,7 @@ def _as_lists(value: Any) -> Any:
 def learning_rates(scheduler: Any) -> list[float]:
     """Compute the learning rate of each parameter group at the scheduler's current step.
 
-    BasicSR's `MultiStepRestartLR.get_lr` only describes one step from the rate before it.
+    BasicSR's `MultiStepRestartLR.get_lr` can only compute a rate from the rate of the previous step.
     """
     if not isinstance(scheduler, MultiStepRestartLR):
         return scheduler.get_lr()
@@ -115,13 +115,13 @@ def learning_rates(scheduler: Any) -> list[float]:
 
 
 def set_fused(options: dict[str, Any], device: torch.device) -> None:
-    """Make Adam and AdamW fused on a GPU, unless the options say otherwise: one kernel updates all parameters."""
+    """Use fused Adam or AdamW on a GPU unless the options set `fused`. One kernel then updates many parameters."""
     if _skips_steps(device) and options.get("type") in ("Adam", "AdamW"):
         options.setdefault("fused", True)
 
 
 def skip_themselves(optimizers: Iterable[Optimizer]) -> bool:
-    """Return whether all optimizers are fused and on a GPU: their kernels read `found_inf` and then skip the step."""
+    """Return whether all optimizers are fused and on a GPU. Their kernels then skip the step if `found_inf` is 1."""
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     return all(group.get("fused") and _skips_steps(group["params"][0].device) for group in groups)
 
@@ -132,16 +132,16 @@ def _skips_steps(device: torch.device) -> bool:
 
 
 class StepCheck:
-    """Checks whether a step's losses and gradients are finite. All ranks must create it, and get the same result.
+    """Checks whether a step's losses and gradients are finite. Every rank must create one; all have the same result.
 
     Args:
         iteration: number of the step.
         losses: this rank's losses by name.
-        gradients: the gradients to check.
-        paths: the images in this rank's batch.
+        gradients: this rank's gradients.
+        paths: paths of the images in this rank's batch.
 
     Attributes:
-        found: () float32 on the device: 1 if a number of any rank is not finite, else 0.
+        found: scalar float32 tensor on the device: 1 if a loss or gradient of any rank is not finite, else 0.
     """
 
     def __init__(
@@ -150,22 +150,23 @@ class StepCheck:
         self.iteration, self.losses, self.paths = iteration, losses, paths
         values = [loss.float() for loss in losses.values()]
         self.found, one = (torch.full((), value, device=values[0].device) for value in (0.0, 1.0))
-        # The kernel of GradScaler: one pass over all gradients, which also multiplies them by one.
+        # GradScaler's kernel checks all values in one pass. It also multiplies them, here by 1.
         torch._amp_foreach_non_finite_check_and_unscale_([*values, *gradients], self.found, one)
         self._found_here = self.found
         if dist.is_initialized():
             self.found = self.found.clone()
             dist.all_reduce(self.found, dist.ReduceOp.MAX)
-        # On MPS, reading a copy that does not block may return an old value.
+        # On MPS, a non-blocking copy may still have its old value when it is read.
         self._copied = self.found.to("cpu", non_blocking=self.found.is_cuda)
         self._event = torch.cuda.Event() if self.found.is_cuda else None
         if self._event is not None:
             self._event.record()
 
     def reports(self) -> list[str]:
-        """Return a text for each rank with a number that is not finite, with its losses and images.
+        """Return one text for each rank that has a loss or gradient that is not finite.
 
-        It waits for the step's backward pass.
+        A text lists the rank's images, and its losses if one of them is not finite. This method waits for the step's
+        backward pass.
         """
         if self._event is not None:
             self._event.synchronize()

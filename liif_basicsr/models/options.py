@@ -24,11 +24,11 @@ LOWER_IS_BETTER = {"calculate_niqe"}
 
 
 def check_network_block(block: Any, where: str = "network_g") -> None:
-    """Raise LIIFError unless a block names an architecture in BasicSR's registry. Check the arguments of our own."""
+    """Raise LIIFError unless a block's `type` is in BasicSR's registry. Check the arguments of the plugin's types."""
     if not isinstance(block, Mapping):
         raise LIIFError(f"{where}: expected a block of options, got {block!r}")
     kind = block.get("type")
-    # BasicSR also finds its own architectures that it registers with this suffix.
+    # BasicSR's registry also looks up a name with this suffix.
     known = isinstance(kind, str) and (kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY)
     if not known:
         names = [name.removesuffix("_basicsr") for name in ARCH_REGISTRY.keys()]
@@ -37,7 +37,7 @@ def check_network_block(block: Any, where: str = "network_g") -> None:
 
 
 def check_channels(opt: Mapping[str, Any]) -> None:
-    """Raise LIIFError unless the plugin's network takes and returns as many channels as its datasets have."""
+    """Raise LIIFError unless a network of the plugin takes and returns as many channels as the datasets specify."""
     network = opt["network_g"]
     if network["type"] not in ARCHS:
         return
@@ -49,21 +49,26 @@ def check_channels(opt: Mapping[str, Any]) -> None:
             if network.get(key, 3) != channels:
                 raise LIIFError(
                     f"network_g: {key}: is {network.get(key, 3)}, but datasets: {phase}: channels is {channels}; "
-                    "they must be equal"
+                    "set both to the images' number of channels"
                 )
 
 
 def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
-    """Log a warning for each dataset whose `value_range` differs from `saved`, the checkpoint's, which may be None.
+    """Log a warning for each dataset whose `value_range` differs from the checkpoint's.
+
+    Args:
+        saved: the checkpoint's value range; None disables the check.
+        opt: all options.
+        path: name of the checkpoint in messages.
 
     Raises:
-        LIIFError: the training set of a resumed run differs.
+        LIIFError: the training set's value range differs, and a run is being resumed.
     """
     for phase, block in (opt.get("datasets") or {}).items():
         own = block.get("value_range")
         if saved is None or (own is not None and list(own) == list(saved)):
             continue
-        problem = f"datasets: {phase}: value_range: {path} was trained with {list(saved)}, the options have {own}"
+        problem = f"datasets: {phase}: value_range: {path} was trained with {list(saved)}, but the options have {own}"
         if opt["path"].get("resume_state") and phase == "train":
             raise LIIFError(f"{problem}; set value_range: {list(saved)}")
         get_root_logger().warning(f"{problem}.")
@@ -72,7 +77,7 @@ def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
 def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
     """Raise LIIFError unless the options in `logger` are valid together and their packages are installed."""
     logger = validate(model, opt["logger"], "logger")
-    if "debug" in opt["name"]:  # BasicSR then uses neither
+    if "debug" in opt["name"]:  # BasicSR then uses neither TensorBoard nor wandb
         return
     if logger.use_tb_logger and find_spec("tensorboard") is None:
         raise LIIFError("logger: use_tb_logger: tensorboard is not installed; install it, or set use_tb_logger: false")
@@ -84,11 +89,12 @@ def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
 
 
 def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False, channels: int = 3) -> None:
-    """Raise LIIFError for a metric in `val: metrics` that does not exist, or does not take an option in its block.
+    """Raise LIIFError if a metric does not exist, or has an option that its function does not take.
 
     Args:
-        is_train: the best values are kept, so the direction of known metrics must be right.
-        channels: number of bands of the images.
+        metrics: the block `val: metrics`.
+        is_train: also check `better`, which determines the best values that BasicSR keeps in training.
+        channels: number of channels of the images.
     """
     for name, metric in (metrics or {}).items():
         where = f"val: metrics: {name}"
@@ -98,12 +104,13 @@ def check_metrics(metrics: Mapping[str, Any] | None, is_train: bool = False, cha
         own = {key: value for key, value in metric.items() if key not in ("type", "better")}
         band = own.get("band")
         if isinstance(band, int) and band > channels:
-            raise LIIFError(f"{where}: band: is {band}, but the images have {channels}; use a lower number")
+            raise LIIFError(f"{where}: band: is {band}, but the images have {channels} bands; use a lower number")
         if kind == "calculate_niqe" and channels not in (1, 3):
-            raise LIIFError(f"{where}: {kind} needs gray or RGB images, and these have {channels} channels; remove it")
+            raise LIIFError(f"{where}: {kind} needs gray or RGB images, but these have {channels} channels; remove the "
+                            "metric")  # fmt: skip
         _check_metric_options(METRIC_REGISTRY.get(kind), own, where)
         if is_train and kind in LOWER_IS_BETTER and metric.get("better", "higher") != "lower":
-            raise LIIFError(f"{where}: better: lower values of {kind} are better; write better: lower")
+            raise LIIFError(f"{where}: better: lower values of {kind} are better; set better: lower")
 
 
 def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -> None:
@@ -120,21 +127,26 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
 
 
 def precision_of(amp: str | None, device: torch.device, key: str) -> str:
-    """Return the precision for the option `amp`, called `key`; log a warning if the processor is slow at it.
+    """Return the precision that the option `amp` selects. Log a warning if the processor is slow at it.
 
-    None is float32. `auto` is bfloat16 if the processor has instructions for it, else float32.
+    None selects float32. `auto` selects bfloat16 if the processor has instructions for it, else float32.
+
+    Args:
+        amp: value of the option.
+        device: device of the network.
+        key: name of the option in messages, such as `train: amp`.
 
     Raises:
         LIIFError: the GPU does not support the precision.
     """
     if amp == "auto":
         precision = best_precision(device, 8)
-        get_root_logger().info(f"{key}: auto is {precision} here.")
+        get_root_logger().info(f"{key}: auto selects {precision} on this device.")
         return precision
     check_precision(amp or "float32", device, f"{key}: bfloat16", "auto or float16")
     if amp == "bfloat16" and not bfloat16_is_fast(device):
         get_root_logger().warning(
-            f"{key}: this processor has no instructions for bfloat16, so it is many times slower than float32; use "
-            "auto, or remove the option"
+            f"{key}: this processor has no instructions for bfloat16, so bfloat16 is many times slower than float32; "
+            "use auto, or remove the option"
         )
     return amp or "float32"

@@ -11,7 +11,8 @@ def check_iterations() -> None:
     """Raise LIIFError if the `train_pipeline` that builds the model ends before `total_iter`.
 
     BasicSR counts the last, partial batch of an epoch as an iteration but drops it. It does not pass the loader to the
-    model, so this reads the caller's variables. `python -m liif_basicsr.train` fills the last batch.
+    model, so this function reads the variables of `train_pipeline` from the call stack. `python -m liif_basicsr.train`
+    fills the last batch.
     """
     frame: Any = sys._getframe()
     while frame is not None and frame.f_code.co_name != "train_pipeline":
@@ -25,7 +26,7 @@ def check_iterations() -> None:
     if possible < iterations:
         batch = loader.batch_size
         raise LIIFError(
-            f"datasets: train: the training would end after {possible} of {iterations} iterations, because BasicSR "
+            f"datasets: train: training would end after {possible} of {iterations} iterations, because BasicSR "
             f"drops the last, partial batch of each epoch ({len(loader.sampler)} samples in batches of {batch}); "
-            "use python -m liif_basicsr.train, or change batch_size_per_gpu or dataset_enlarge_ratio"
+            "use `python -m liif_basicsr.train`, or change batch_size_per_gpu or dataset_enlarge_ratio"
         )

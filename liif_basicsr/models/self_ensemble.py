@@ -1,4 +1,4 @@
-"""The self-ensemble of a teacher: its outputs averaged over orientations of the input."""
+"""Self-ensemble of a teacher: average its outputs over orientations (flips, transpositions) of the input."""
 from __future__ import annotations
 
 import torch
@@ -8,11 +8,11 @@ from liif_basicsr.rendering.orientation import ORIENTATIONS, Orientation
 
 
 class SelfEnsemble(nn.Module):
-    """Average a network's outputs over orientations of the input.
+    """Average a network's outputs over random orientations of the input.
 
     Args:
         net: a network that is called with (lq, coord, cell).
-        count: number of orientations, drawn at random for each call.
+        count: number of orientations, which are drawn at random for each call.
     """
 
     def __init__(self, net: nn.Module, count: int) -> None:

@@ -295,7 +295,7 @@ def test_every_options_file_of_ours_passes(request):
         try:
             launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
         except LIIFError as error:
-            assert "no weights of VGG in" in str(error)
+            assert "the weights of VGG are missing at" in str(error)
 
 
 def test_console_with_a_narrow_code_page(tmp_path, monkeypatch):

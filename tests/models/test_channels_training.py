@@ -192,7 +192,7 @@ def test_teacher_of_other_channels_is_refused(opt):
     opt["network_g"] = network(1)
     opt["datasets"]["train"]["channels"] = 1
     opt["train"]["teacher"] = {"path": "liif-fast"}
-    with pytest.raises(LIIFError, match="train: teacher: path: takes 3 channels, and network_g 1"):
+    with pytest.raises(LIIFError, match="train: teacher: path: the teacher takes 3 channels, but network_g takes 1;"):
         build_model(opt)
 
 

@@ -122,7 +122,7 @@ def test_resuming_with_a_teacher_and_frozen_parts(opt, teacher):
     ({"teacher": "liif-fast"}, "train: teacher: expected a block"),
     ({"freeze": ["encodr"]}, "train: freeze: the network has no module 'encodr'; did you mean 'encoder'"),
     ({"freeze": "encoder"}, "train: freeze: expected a list"),
-    ({"freeze": ["encoder", "decoder"]}, "leave nothing to train"),
+    ({"freeze": ["encoder", "decoder"]}, "leaves nothing to train; remove a name"),
     ({"optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": "1e-1"}}, "encoder_lr_mul: expected a number"),
     ({"freeze": ["encoder"], "optim_g": {"type": "Adam", "lr": 0.1, "encoder_lr_mul": 0.1}},
      "encoder_lr_mul: no encoder is trained"),
@@ -138,5 +138,5 @@ def test_invalid_options(opt, train, says):
 def test_a_teacher_needs_a_dataset_with_coordinates(opt):
     opt["train"]["teacher"] = {"path": "liif-fast"}
     opt["datasets"]["train"] = {"name": "pairs", "type": "PairedImageDataset"}
-    with pytest.raises(LIIFError, match="needs coordinates, which a dataset of type PairedImageDataset lacks"):
+    with pytest.raises(LIIFError, match="needs coordinates, but a dataset of type PairedImageDataset does not"):
         build_model(opt)

@@ -49,7 +49,8 @@ CHANGES = {
     "moments of parameter 1: exp_avg_sq does not fit": lambda state: moments(state, 1).update(exp_avg_sq=2.5),
     "moments of parameter 2: exp_avg does not fit": lambda state: moments(state, 2)["exp_avg"].fill_(math.inf),
     "moments of parameter 3: step does not fit": lambda state: moments(state, 3).update(step=-1),
-    "moments of parameter 1: entries differ from the other parameters'": lambda state: moments(state, 1).pop("exp_avg"),
+    "moments of parameter 1: its entries differ from the first parameter's":
+        lambda state: moments(state, 1).pop("exp_avg"),
     "moments of parameter 99": lambda state: state["optimizers"][0]["state"].update({99: moments(state)}),
     "moments of parameter x": lambda state: state["optimizers"][0]["state"].update(x=moments(state)),
     "scheduler": lambda state: state.update(schedulers=[None]),
