@@ -1,4 +1,7 @@
-"""Separable interpolation in dense bands: adjacent outputs share the few features around them."""
+"""Separable interpolation by dense matrix products.
+
+Adjacent outputs depend on the same few features, so they are computed together, as a band.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -11,18 +14,19 @@ from torch import Tensor
 from liif_basicsr.devices import upload
 from liif_basicsr.rendering.queries import PixelAxis, PixelGrid
 
-# Approximate number of feature channels that a band spans.
+# Approximate number of columns in a band's dense matrix: the features that the band spans, times the channels of each.
 CHANNELS = 64
 
 
 class Bands:
-    """Sparse weights along one axis: each output is a weighted sum over two adjacent features of R channels.
+    """Interpolation weights along one axis: each output is a weighted sum of two adjacent features of R channels each.
 
-    Outputs are computed band by band, as a dense product with the few features that a band spans. Although most
-    weights are then zero, this is faster than gathering two features per output.
+    Outputs are computed band by band. A band is a run of consecutive outputs, and its weights form a dense matrix over
+    the few features that the band spans. Most of these weights are zero, but the dense product is still faster than
+    gathering two features per output.
 
     Args:
-        lower: (N,) ascending, index of the lower feature of each output.
+        lower: (N,) ascending, index of the lower of the two features of each output.
         weight: (N, 2, R), weights of the lower feature and of the next one.
     """
 
@@ -31,14 +35,14 @@ class Bands:
         density = n / (lower[-1] - lower[0] + 1)  # outputs per feature
         self.length = max(1, int(density * CHANNELS / r))
         self.first = np.repeat(lower[:: self.length], self.length)[:n]  # first feature of each output's band
-        self.place = lower - self.first
-        place = upload(self.place, weight.device)[:, None, None]
-        self.dense = weight.new_zeros(n, int(self.place.max()) + 2, r)
+        self.offset = lower - self.first  # lower feature of each output, counted from the first of its band
+        offset = upload(self.offset, weight.device)[:, None, None]
+        self.dense = weight.new_zeros(n, int(self.offset.max()) + 2, r)
         for side in (0, 1):
-            self.dense.scatter_(1, (place + side).expand(-1, -1, r), weight[:, side : side + 1])
+            self.dense.scatter_(1, (offset + side).expand(-1, -1, r), weight[:, side : side + 1])
 
     def contract(self, grid: Tensor, part: slice) -> Tensor:
-        """Contract rows for a slice of the outputs: contiguous (h, R, K) to (n, K)."""
+        """Interpolate the rows of a contiguous grid (h, R, K), and return the n outputs in `part`, (n, K)."""
         rows = grid.flatten(0, 1)
         out = grid.new_empty(part.stop - part.start, grid.shape[2])
         for outputs, channels, weight in self._bands(part):
@@ -46,7 +50,7 @@ class Bands:
         return out
 
     def contract_last(self, strip: Tensor, part: slice) -> Tensor:
-        """Contract columns for a slice of the outputs: contiguous (M, w, R) to (M, n)."""
+        """Interpolate the columns of a contiguous strip (M, w, R), and return the n outputs in `part`, (M, n)."""
         cols = strip.flatten(1)
         out = strip.new_empty(len(cols), part.stop - part.start)
         for outputs, channels, weight in self._bands(part):
@@ -54,20 +58,25 @@ class Bands:
         return out
 
     def _bands(self, part: slice) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield the bands of a slice: outputs, channels that they depend on, and weights (outputs, channels)."""
+        """Yield the bands of the outputs in `part`.
+
+        Yields:
+            The band's outputs, counted from the start of `part`; the channels on which they depend; and the weights,
+            (outputs, channels).
+        """
         start, r = part.start, self.dense.shape[2]
         while start < part.stop:
             stop = min(start - start % self.length + self.length, part.stop)
-            first, count = int(self.first[start]), int(self.place[stop - 1]) + 2
+            first, count = int(self.first[start]), int(self.offset[stop - 1]) + 2
             outputs = slice(start - part.start, stop - part.start)
             yield outputs, slice(first * r, (first + count) * r), self.dense[start:stop, :count].flatten(1)
             start = stop
 
 
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Yield each block (C, r, c) of an image region (C, th, tw), upscaled bilinearly.
+    """Upscale an image region (C, th, tw) bilinearly, and yield the output block by block, (C, r, c) each.
 
-    Equals `grid_sample` with border padding to rounding.
+    The values equal those of `grid_sample` with border padding up to rounding.
     """
     grid = with_border(image.movedim(0, 1)[:, None, :, :, None])
     rows, cols = (axis.cached(("bilinear", grid.dtype), partial(_bilinear_bands, axis, grid.dtype))
@@ -83,7 +92,7 @@ def _bilinear_bands(axis: PixelAxis, dtype: torch.dtype) -> Bands:
 
 
 def with_border(grid: Tensor) -> Tensor:
-    """Return a contiguous copy of a grid (h, R, C, w, R) with its first and last rows and columns repeated."""
+    """Return a contiguous copy of a grid (h, R, C, w, R) with its first and last row and column repeated once."""
     h, r, c, w, _ = grid.shape
     whole = grid.new_empty(h + 2, r, c, w + 2, r)
     whole[1:-1, :, :, 1:-1] = grid

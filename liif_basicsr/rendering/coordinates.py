@@ -13,8 +13,8 @@ from torch import Tensor
 
 from liif_basicsr.errors import LIIFError
 
-# The official code shifts a corner this far past the neighboring center, so that a coordinate exactly between two
-# features has one nearest feature, and clamps corners this far inside the image.
+# The official code adds this to the coordinate of each ensemble corner, so that a coordinate exactly between two
+# features has only one nearest feature. It also clamps corners to this distance inside the image's border.
 EPS_SHIFT = 1e-6
 
 
@@ -41,10 +41,11 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 def check_window(
     size: tuple[int, int], window: tuple[int, int, int, int] | None
 ) -> tuple[tuple[int, int], Window]:
-    """Return the size (H, W) and a window of it, the whole image for None.
+    """Check a size (H, W) and a window of it, and return both. For None, the window is the whole image.
 
     Raises:
-        LIIFError: `size` is not two positive integers, or the window exceeds it.
+        LIIFError: `size` is not two positive integers, or the window is not four integers, is empty or exceeds the
+            image.
     """
     height, width = size = check_size(size)
     if window is None:
@@ -56,12 +57,15 @@ def check_window(
     rows = 0 <= part.top < part.top + part.height <= height
     cols = 0 <= part.left < part.left + part.width <= width
     if not rows or not cols:
-        raise LIIFError(f"window: (top, left, height, width) {tuple(part)} exceeds the image of size {size}")
+        raise LIIFError(
+            f"window: (top, left, height, width) = {tuple(part)} is empty or exceeds the image of size {size}; "
+            "choose a window within the image"
+        )
     return size, part
 
 
 def pixel_centers(n: int, start: int = 0, stop: int | None = None, device: torch.device | None = None) -> Tensor:
-    """Return the centers of pixels `start` to `stop` (exclusive) of `n` along one axis.
+    """Return the centers of the pixels from `start` to `stop` (exclusive), along an axis of `n` pixels.
 
     Returns:
         Tensor (stop - start,) float32 in [-1, 1], bit-identical to the official `make_coord`.
@@ -82,15 +86,16 @@ def make_coord(size: tuple[int, int], device: torch.device | None = None) -> Ten
 
 
 def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Return the height and width of a pixel of an image of `size` (H, W): Tensor (2,) float32, (2 / H, 2 / W)."""
+    """Return the height and width of a pixel, (2 / H, 2 / W), for an image of `size` (H, W): Tensor (2,) float32."""
     return torch.tensor([2 / size[0], 2 / size[1]], device=device)
 
 
 def nearest_index(coord: Tensor, n: int) -> Tensor:
     """Return the index of the nearest feature for coordinates along one axis of `n` features.
 
-    Ties go to the even index, and coordinates outside go to the border, like `grid_sample` with mode "nearest" and
-    align_corners=False in the official code.
+    A coordinate halfway between two features gets the even index of the two, and one outside the image gets the border
+    feature. The official code has the same rules, because it calls `grid_sample` with mode "nearest" and
+    align_corners=False.
 
     Args:
         coord: float tensor of any shape.
@@ -98,14 +103,15 @@ def nearest_index(coord: Tensor, n: int) -> Tensor:
     Returns:
         int64 Tensor of the same shape, in [0, n - 1].
     """
-    # Round once, at the end: grid_sample on the CPU uses a fused multiply-add, and ties would differ otherwise.
+    # Round to the input's precision only once, at the end, as grid_sample's fused multiply-add on the CPU does.
+    # Otherwise ties would be resolved differently.
     wide = coord + 1 if coord.device.type == "mps" else (coord + 1).double()  # MPS lacks float64
     position = (wide * (n / 2) - 0.5).to(coord.dtype)
-    return position.round().long().clamp(0, n - 1)  # in this order, NaN also becomes a valid index
+    return position.round().long().clamp(0, n - 1)  # clamped last, so that NaN also becomes a valid index
 
 
 def corner_index(coord: Tensor, n: int, side: int) -> tuple[Tensor, Tensor]:
-    """Return the feature that one side of the local ensemble looks up along one axis, and its relative coordinate.
+    """Return which feature one side of the local ensemble uses along one axis, and the coordinate relative to it.
 
     Args:
         coord: float tensor of any shape in [-1, 1], along one axis of `n` features.
@@ -113,7 +119,7 @@ def corner_index(coord: Tensor, n: int, side: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         index: int64, same shape, in [0, n - 1].
-        rel: float, same shape, (coord - center of that feature) * n; a feature is 2 wide.
+        rel: float, same shape, (coord - center of that feature) * n. In this unit a feature is 2 wide.
 
     Source: LIIF, equations 3 and 4.
     """

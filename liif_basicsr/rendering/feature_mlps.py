@@ -1,4 +1,4 @@
-"""One small MLP per feature of an image, evaluated together for all pixels that see the feature."""
+"""A small MLP of its own for each feature of an image, evaluated once for all pixels that use the feature."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from liif_basicsr.rendering.fused_mlp import fused_mlp, relu_
 
 
 class FeatureMLPs:
-    """MLPs of N features, without gradients: shared layers, with scales and shifts of the hidden units per feature.
+    """Inference-only MLPs of N features. They share their layers, but each feature scales and shifts the hidden units.
 
     Scales and shifts are folded into weights and biases, so that a layer is one matrix product per feature.
 
     Args:
-        layers: the shared layers.
-        coord_weight: the first layer's weights of the relative coordinate, (D, 2).
-        start: the rest of the first layer, (N, D).
-        scale, shift: factor and offset of the units of each hidden layer, (N, layers, D).
+        layers: the shared linear layers.
+        coord_weight: (D, 2), the first layer's weights for the relative coordinate.
+        start: (N, D), the first layer's output for each feature without the term of the relative coordinate.
+        scale, shift: (N, layers, D), factor and offset for each unit of each hidden layer.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class FeatureMLPs:
         self.last = fused_mlp(layers[-1:], start, relu_first=False)
 
     def __call__(self, y: Slots, x: Slots, width: int) -> Tensor:
-        """Evaluate the MLPs of all features that are seen.
+        """Evaluate the MLP of each feature for all pixels that use the feature.
 
         Args:
-            y, x: relative coordinates in the slots of rows and columns of features.
-            width: features per row.
+            y, x: output rows grouped by feature row, and output columns grouped by feature column.
+            width: number of features per row of the image.
 
         Returns:
-            (Ny, Nx, My, Mx, D).
+            (Ny, Nx, My, Mx, D), an output for each slot of each feature.
         """
         (ny, my), (nx, mx) = y.rel.shape, x.rel.shape
         feature = (y.feature[:, None] * width + x.feature).flatten()
@@ -62,10 +62,10 @@ class FeatureMLPs:
         return [slice(first, first + step) for first in range(0, features, step)]
 
     def _evaluate(self, feature: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
-        """Evaluate features (k,) at relative coordinates (k, My) and (k, Mx): (k, My, Mx, D)."""
+        """Evaluate the MLPs of k features at relative coordinates (k, My) and (k, Mx); return (k, My, Mx, D)."""
         scale, shift = self.scale[feature], self.shift[feature]
         start = torch.addcmul(shift[:, 0], self.start[feature], scale[:, 0])
-        # (k, 2, D), slope of the first layer
+        # (k, 2, D), the first layer's weights for the relative coordinate, scaled
         slope = scale[:, 0, None] * self.coord_weight.T
         rows = start[:, None] + (rel_y[..., None] * slope[:, :1]).to(start.dtype)
         cols = (rel_x[..., None] * slope[:, 1:]).to(start.dtype)
@@ -79,26 +79,29 @@ class FeatureMLPs:
 
 
 class Slots(NamedTuple):
-    """The pixels that see N features along one axis; each feature has M slots, as many as the busiest one needs.
+    """Output rows (or columns) grouped by the features that they use, N along this axis.
 
-    feature: (N,) int64, ascending.
-    rel: (N, M), relative coordinate of the pixel in a slot, see `corner_index`; 0 in an unused slot.
-    place: (sides, R) int64, the slot of each pixel in each of its features, counted over all N * M.
+    Each feature has M slots for output rows. M is the largest number of output rows that use the same feature.
+
+    feature: (N,) int64, ascending indices of the features.
+    rel: (N, M), coordinate of the row in each slot relative to the feature, see `corner_index`; 0 in an unused slot.
+    slot: (sides, R) int64, for each side and each of R output rows, the index of its slot among all N * M slots.
     """
 
     feature: Tensor
     rel: Tensor
-    place: Tensor
+    slot: Tensor
 
 
 def sort_by_feature(index: np.ndarray, rel: np.ndarray, device: torch.device) -> Slots:
-    """Group pixels by the features that they see.
+    """Group output rows (or columns) by the features that they use.
 
-    The counts determine shapes, so they are computed in NumPy: reading them back would wait for the device.
+    Shapes of tensors depend on the number of rows per feature. It is computed in NumPy, because reading it back from a
+    GPU would wait for the work that is queued there.
 
     Args:
-        index: (sides, R) int64, the features that R pixels see.
-        rel: (sides, R) float32, their relative coordinates.
+        index: (sides, R) int64, the features that each of R output rows uses.
+        rel: (sides, R) float32, the rows' coordinates relative to these features.
         device: device of the result.
     """
     pairs = index.ravel()
@@ -106,24 +109,25 @@ def sort_by_feature(index: np.ndarray, rel: np.ndarray, device: torch.device) ->
     slots = int(count.max())
     order = np.argsort(group, kind="stable")
     within = np.arange(len(pairs)) - np.repeat(count.cumsum() - count, count)
-    place = np.empty_like(pairs)
-    place[order] = group[order] * slots + within
+    slot = np.empty_like(pairs)
+    slot[order] = group[order] * slots + within
     sorted_rel = np.zeros(len(feature) * slots, rel.dtype)
-    sorted_rel[place] = rel.ravel()
-    tensors = feature, sorted_rel.reshape(-1, slots), place.reshape(index.shape)
+    sorted_rel[slot] = rel.ravel()
+    tensors = feature, sorted_rel.reshape(-1, slots), slot.reshape(index.shape)
     return Slots(*(upload(array, device) for array in tensors))
 
 
 def from_slots(values: Tensor, y: Slots, x: Slots) -> Tensor:
-    """Bring values from the slots of features back to the pixels.
+    """Rearrange values from the slots of features to the output pixels.
 
     Args:
-        values: (Ny, Nx, My, Mx, D).
+        values: (Ny, Nx, My, Mx, D), a value for each slot of each feature.
+        y, x: the grouped output rows and columns.
 
     Returns:
-        (sides, sides, R, C, D).
+        (sides, sides, R, C, D), a value for each ensemble corner of each output pixel.
     """
     ny, nx, my, mx, channels = values.shape
     values = values.transpose(1, 2).reshape(ny * my, nx * mx, channels)
-    values = values.index_select(0, y.place.flatten()).index_select(1, x.place.flatten())
-    return values.unflatten(0, y.place.shape).unflatten(2, x.place.shape).transpose(1, 2)
+    values = values.index_select(0, y.slot.flatten()).index_select(1, x.slot.flatten())
+    return values.unflatten(0, y.slot.shape).unflatten(2, x.slot.shape).transpose(1, 2)

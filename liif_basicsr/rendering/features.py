@@ -15,21 +15,25 @@ from liif_basicsr.rendering import memory
 
 
 class Region(NamedTuple):
-    """Features (1, C, th, tw) and the index (top, left) of the first one in the image."""
+    """Features of a part of the image.
+
+    features: (1, C, th, tw).
+    origin: (top, left), position of the first feature in the whole image.
+    """
 
     features: Tensor
     origin: tuple[int, int]
 
 
 class Features:
-    """Encodes each region when it is needed and keeps nothing.
+    """Encodes each region of an image when it is requested, and caches nothing.
 
     Args:
-        lq: (1, C, h, w).
-        encode: maps (1, C, h, w) to (1, D, h, w).
+        lq: (1, C, h, w), the image.
+        encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels.
-        tile: longest edge of a tile. Callers request regions tile by tile.
-        threads: torch threads that encode; None for the current number.
+        tile: longest edge of a tile. Callers request one tile at a time, with the margin that they need.
+        threads: number of torch threads for encoding; None uses the current number.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class Features:
         self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in self.size)
 
     def region(self, rows: range, cols: range) -> Region:
-        """Return a region that contains these rows and columns. Only their features are exact."""
+        """Return a region that contains these rows and columns. The features around them are inexact."""
         return self._encode(rows, cols, self.radius)
 
     def _encode(self, rows: range, cols: range, margin: int) -> Region:
@@ -54,10 +58,11 @@ class Features:
 
 
 class CachedFeatures(Features):
-    """Encodes the tiles of a fixed grid once and keeps the most recently used.
+    """Encodes the image in the tiles of a fixed grid, and caches the most recently used tiles.
 
     Args:
-        max_bytes: size of the features that are kept. One tile is always kept.
+        max_bytes: maximal size of the cached features. One tile is always cached.
+        others: see `Features`.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class CachedFeatures(Features):
         self._tiles: OrderedDict[Any, Region] = OrderedDict()
 
     def region(self, rows: range, cols: range) -> Region:
-        """Return the features of these rows and columns, joined from the tiles that hold them."""
+        """Return the features of these rows and columns, joined from the tiles that contain them."""
         strips = []
         for row in self._tile_starts(rows, 0):
             own = slice(max(0, rows.start - row), rows.stop - row)
@@ -108,13 +113,16 @@ class CachedFeatures(Features):
         return Region(own.clone(), (row, col))  # a view would keep the margin in memory
 
     def _evict(self, spared: int) -> None:
-        """Drop the least recently used tiles, except the last `spared`, until the rest fits `max_bytes`."""
+        """Drop the least recently used tiles until the rest fits into `max_bytes`, but keep the last `spared` tiles."""
         while len(self._tiles) > spared and sum(r.features.nbytes for r in self._tiles.values()) > self.max_bytes:
             self._tiles.popitem(last=False)
 
 
 class BlendedFeatures(CachedFeatures):
-    """`CachedFeatures` for an unbounded receptive field: each tile fades into the next over twice the radius."""
+    """`CachedFeatures` for an encoder with an unbounded receptive field.
+
+    Neighboring tiles overlap by twice `radius` and are blended linearly there.
+    """
 
     def region(self, rows: range, cols: range) -> Region:
         """Return the blended features of these rows and columns."""
@@ -139,7 +147,10 @@ class BlendedFeatures(CachedFeatures):
         return index.clamp(0, length - 1)
 
     def _weight(self, pixels: range, first: int, axis: int) -> Tensor:
-        """Return a tile's weight at each pixel along an axis; the weights of all tiles sum to 1."""
+        """Return the weight of the tile that starts at `first` for each pixel along an axis.
+
+        At each pixel, the weights of all tiles sum to 1.
+        """
         center = torch.arange(pixels.start, pixels.stop, device=self.lq.device) + 0.5
         stop = first + self.tile[axis]
         rise = (center - first) / (2 * self.radius) + 0.5 if first > 0 else torch.ones_like(center)
@@ -148,7 +159,7 @@ class BlendedFeatures(CachedFeatures):
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
-    """Return the precision of layers under autocast on a type of device, None without autocast."""
+    """Return the dtype of autocast for a device type, or None if autocast is off."""
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
@@ -160,14 +171,17 @@ def open_features(
     tile: int | None = None,
     threads: int | None = None,
 ) -> Features:
-    """Choose how to encode an image: exactly if the receptive field is bounded or the image small, or in blended tiles.
+    """Return the features of an image, which are encoded on request.
+
+    They are exact if the encoder's receptive field is bounded or the image is small. Otherwise the image is encoded in
+    blended tiles, which is an approximation.
 
     Args:
-        lq: (1, C, h, w).
-        encode: maps (1, C, h, w) to (1, D, h, w).
+        lq: (1, C, h, w), the image.
+        encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels; None if it is unbounded.
-        max_bytes: size of the features to keep; with 0 and a bounded radius nothing is kept.
-        tile: longest edge of a tile where the receptive field is bounded.
+        max_bytes: maximal size of the cached features; with 0 and a bounded radius nothing is cached.
+        tile: longest edge of a tile if the receptive field is bounded.
         threads: see `Features`.
 
     Warns:
@@ -189,5 +203,5 @@ def open_features(
 
 
 def _join(parts: list[Tensor], dim: int) -> Tensor:
-    """Concatenate parts; a single one is returned without a copy."""
+    """Concatenate parts. A single part is returned without a copy."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)

@@ -1,4 +1,7 @@
-"""Steps of LIIF's decoder as single kernels on NVIDIA GPUs, where Triton is installed."""
+"""Triton kernels for NVIDIA GPUs. Each computes one step of LIIF's decoder in a single launch.
+
+Triton is optional. Without it, LIIF decodes with PyTorch's own operators.
+"""
 from __future__ import annotations
 
 import warnings
@@ -15,22 +18,22 @@ try:
 except ImportError:  # torch without CUDA does not install it
     triton = None
 
-# Size of a program's part: rows of `gather_add_relu`'s output, and pixels of `ensemble_mean`'s.
+# Size of the output that one Triton program computes: rows in `gather_add_relu`, pixels in `ensemble_mean`.
 ROWS, PIXELS = 32, 256
 
 
 def can_launch(like: Tensor) -> bool:
-    """Return whether the kernels run on a tensor's device: an NVIDIA GPU from compute capability 7.0 on."""
+    """Return whether the kernels can run on a tensor's device: an NVIDIA GPU with compute capability 7.0 or higher."""
     plain = type(like) is Tensor and not torch.compiler.is_compiling()
     return triton is not None and plain and like.is_cuda and _is_supported(like.device)
 
 
 @cache
 def _is_supported(device: torch.device) -> bool:
-    """Return whether Triton compiles the kernels for a GPU, and their results on a few numbers are right.
+    """Return whether Triton can compile the kernels for a GPU, and they compute a small example correctly.
 
     Warns:
-        UserWarning: otherwise; decoding then takes longer.
+        UserWarning: the kernels do not compile or compute wrong values. Decoding is then slower.
     """
     if torch.cuda.get_device_capability(device) < (7, 0):
         return False
@@ -42,7 +45,7 @@ def _is_supported(device: torch.device) -> bool:
     except Exception as error:  # Triton needs a C compiler, and raises errors of many types
         problem = summarize(error)
     if problem:
-        warnings.warn(f"Triton is not used, so LIIF renders more slowly on {device} ({problem})", stacklevel=2)
+        warnings.warn(f"Triton cannot be used on {device} ({problem}); LIIF renders more slowly", stacklevel=2)
     return problem is None
 
 
@@ -93,15 +96,15 @@ if triton is not None:
 
 
 def gather_add_relu(grid: Tensor, index_y: Tensor, index_x: Tensor, term_y: Tensor, term_x: Tensor) -> Tensor:
-    """Gather the features around each pixel, add the terms of its row and column, and apply ReLU.
+    """Gather the features around each pixel, add the terms of the pixel's row and column, and apply ReLU.
 
     Args:
-        grid: (h, w, D), contiguous.
-        index_y, index_x: int64 (sides, R) and (sides, C).
-        term_y, term_x: (sides, R, D) and (sides, C, D).
+        grid: (h, w, D), contiguous features.
+        index_y, index_x: int64 (sides, R) and (sides, C), the features that each output row and column uses.
+        term_y, term_x: (sides, R, D) and (sides, C, D), the terms of each output row and column.
 
     Returns:
-        (sides * sides * R * C, D) in the dtype of `grid`; the sum is rounded once.
+        (sides * sides * R * C, D) in the dtype of `grid`. Sums are computed in float32 and rounded once.
     """
     index_y, index_x, term_y, term_x = (each.contiguous() for each in (index_y, index_x, term_y, term_x))
     (sides, height), width, dim = index_y.shape, index_x.shape[1], grid.shape[-1]
@@ -115,12 +118,14 @@ def gather_add_relu(grid: Tensor, index_y: Tensor, index_x: Tensor, term_y: Tens
 
 
 def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor, eps: float) -> Tensor:
-    """Average the corners of a block of pixels, see `liif_basicsr.archs.ensemble.ensemble_mean`.
+    """Return the weighted mean over the ensemble's corners for a block of R x C pixels.
+
+    See `liif_basicsr.archs.ensemble.ensemble_mean`.
 
     Args:
-        outputs: (sides * sides * R * C, D).
-        rel_y, rel_x: float32 (sides, R) and (sides, C).
-        eps: added to a corner's area.
+        outputs: (sides * sides * R * C, D), the values of the corners.
+        rel_y, rel_x: float32 (sides, R) and (sides, C), relative coordinates of the rows and columns.
+        eps: added to each corner's area.
 
     Returns:
         (D, R, C) float32.

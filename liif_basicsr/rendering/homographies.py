@@ -20,7 +20,7 @@ def check_matrix(matrix: object) -> np.ndarray:
     """Return a homography (3, 3) or affine matrix (2, 3) as float64 (3, 3).
 
     Raises:
-        LIIFError: the matrix has another shape, contains NaN or infinity, or is singular.
+        LIIFError: the matrix is not 3x3 or 2x3, contains NaN or infinity, or is singular.
     """
     try:
         found = np.array(matrix, dtype=np.float64)
@@ -32,7 +32,8 @@ def check_matrix(matrix: object) -> np.ndarray:
         raise LIIFError("matrix: contains NaN or infinity; all numbers must be finite")
     if len(found) == 2:
         found = np.vstack([found, [0.0, 0.0, 1.0]])
-    # Rows and columns are normalized first, because translations of many pixels alone would raise the condition number.
+    # Normalize rows and columns first. Otherwise a translation of many pixels would be enough for a large condition
+    # number.
     balanced = found
     for _ in range(4):
         for axis in (1, 0):
@@ -61,9 +62,9 @@ def rotation(
 
     Args:
         in_size: (h, w).
-        degrees: counterclockwise on the screen, where y points down.
-        expand: choose the output's size so that the whole image fits. Otherwise it is the input's.
-        scale: factors (y, x) of the rotated image's size.
+        degrees: rotation angle, counterclockwise as seen on the screen (y points down).
+        expand: choose the output's size so that the whole rotated image fits. Otherwise the input's size is used.
+        scale: factors (y, x) by which the rotated image is scaled.
 
     Returns:
         The matrix (3, 3) and the output's size (H, W).
@@ -79,7 +80,7 @@ def rotation(
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     h, w = in_size
     size = (h, w)
-    if expand:  # less a tolerance, so that rounding errors do not add a pixel
+    if expand:  # the tolerance keeps rounding errors from adding a pixel
         size = (
             math.ceil(abs(w * sin) + abs(h * cos) - 1e-6),
             math.ceil(abs(w * cos) + abs(h * sin) - 1e-6),
@@ -93,15 +94,15 @@ def check_quad(quad: object) -> np.ndarray:
     """Return four corners as an array (4, 2) of (x, y), clockwise from the top left one.
 
     Raises:
-        LIIFError: there are not four finite points, three are on a line, or their order is wrong: the sides cross, or
-            the image would be mirrored.
+        LIIFError: there are not four finite points, three of them are on a line, the sides cross, or the order is
+            counterclockwise, which would mirror the image.
     """
     try:
         corners = np.array(quad, dtype=np.float64)
     except (TypeError, ValueError):
         raise LIIFError("quad: expected four corners x,y") from None
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
-        raise LIIFError("quad: expected four corners x,y of finite numbers")
+        raise LIIFError("quad: expected four corners x,y with finite coordinates")
     sides = np.roll(corners, -1, axis=0) - corners
     following = np.roll(sides, -1, axis=0)
     turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]
@@ -111,12 +112,15 @@ def check_quad(quad: object) -> np.ndarray:
     if (turns < 0).all():
         raise LIIFError(f"quad: the corners are counterclockwise, which would mirror the image; {remedy}")
     if (turns < 0).any():
-        raise LIIFError(f"quad: the sides cross, or a corner is within the others; {remedy}")
+        raise LIIFError(f"quad: the sides cross, or one corner is inside the triangle of the other three; {remedy}")
     return corners
 
 
 def natural_size(corners: np.ndarray) -> tuple[int, int]:
-    """Return the size (H, W) of the rectangle for four corners: along each axis, the longer of the two sides."""
+    """Return the size (H, W) of the rectangle to which four corners are rectified.
+
+    Its height and width are those of the longer one of two opposite sides.
+    """
     top, right, bottom, left = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     return round(max(left, right)) + 1, round(max(top, bottom)) + 1
 
@@ -124,7 +128,8 @@ def natural_size(corners: np.ndarray) -> tuple[int, int]:
 def rectification(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) that maps four corners to the corners of an output of `size` (H, W).
 
-    At `natural_size` the corners map to the centers of the corner pixels. Other sizes scale that output like `render`.
+    At `natural_size` the corners map to the centers of the output's corner pixels. Any other size scales that output as
+    `render` does.
     """
     height, width = natural_size(corners)
     square = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Memory: every constant that bounds its use, and how much is available."""
+"""Memory: all constants that limit its use, and the amount that is available."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,48 +9,52 @@ import torch
 
 from liif_basicsr.errors import LIIFError
 
-# Encoding. An image that is rendered once is encoded in tiles of RENDER_TILE input pixels: the features of 512x512
-# pixels take about a gigabyte. One that is kept open, as in the viewer, uses smaller tiles for a quick first look.
+# Encoding: edge of a tile in input pixels. RENDER_TILE is for an image that is rendered once; the features of 512x512
+# pixels take about a gigabyte. CACHED_TILE is for an image that is kept open, as in the viewer; smaller tiles show its
+# first pixels sooner.
 RENDER_TILE = 512
 CACHED_TILE = 256
-# Bytes of features that an open image keeps.
+# Bytes of features that an open image caches.
 CACHE_BYTES = 1 << 30
-# An encoder with an unbounded receptive field encodes up to this many pixels as a whole, and larger images in blended
-# tiles.
+# An encoder with an unbounded receptive field encodes images of up to WHOLE_PIXELS pixels as a whole. Larger images are
+# encoded in blended tiles: their edge, and the pixels by which each tile extends into its neighbors.
 WHOLE_PIXELS = 1 << 20
 BLENDED_TILE = 512
 BLEND_OVERLAP = 32
 
-# Decoding. Bytes of activations per block: they fit a CPU's cache, and a GPU takes larger blocks.
+# Decoding: bytes of activations per block. On a CPU a block fits into the cache; a GPU needs larger blocks.
 CPU_BLOCK_BYTES, GPU_BLOCK_BYTES = 6 << 20, 256 << 20
-# Queries that `sample` decodes at a time.
+# Number of queries that `sample` decodes at a time.
 SAMPLE_QUERIES = 1 << 11
-# Features that a decoder's per-feature layers process at a time: ContinuousShuffleSR's body, LM-LIIF's latent MLP.
+# Number of features that a decoder's per-feature layers process at a time: in the body of ContinuousShuffleSR, and in
+# the latent MLP of LM-LIIF.
 BODY_FEATURES = 2048
 LATENT_FEATURES = 4096
-# Weights and activations of the per-feature MLPs that are evaluated at a time.
+# Bytes of weights and activations of the per-feature MLPs that are evaluated at a time.
 CPU_MLP_BYTES, GPU_MLP_BYTES = 4 << 20, 256 << 20
-# Rows and columns whose derived values an open image keeps, a few dozen kilobytes each.
+# Number of `PixelAxis` objects that an open image caches. Each takes a few dozen kilobytes.
 CACHED_AXES = 256
-# Output sizes whose context (`Decoder.context`) an open image keeps; a context of SRNO takes half a megabyte.
+# Number of contexts (`Decoder.context`) that an open image caches. A context of SRNO takes half a megabyte.
 CACHED_CONTEXTS = 16
 
-# Warping. Edge of a block of output pixels, and queries per chunk.
+# Warping: edge of a block of output pixels, and number of queries per chunk.
 WARP_BLOCK = 128
 WARP_QUERIES = 1 << 17
-# Output pixels of a band of an image file. Each tile of the input is encoded once per band.
+# Number of output pixels per band when a warped image is written to a file. Each band encodes the input tiles on which
+# it depends once.
 WARP_BAND = 1 << 24
 
-# Image files. Rows of a strip, which are also the rows of a tile in a TIFF, and columns that are rendered at a time.
+# Image files: rows of a strip, which is also the height of a TIFF's tiles, and columns that are rendered at a time.
 STRIP_ROWS, STRIP_COLS = 256, 2048
-# Strips that wait to be written while the network computes further ones.
+# Maximal number of strips that wait to be written while the network computes further ones.
 QUEUED_STRIPS = 2
 
-# Decoded tiles that the viewer keeps, 256 kB each.
+# Number of decoded tiles that the viewer's server caches, 256 kB each.
 VIEWER_TILES = 512
 
-# The limit of a container, its use and statistics, and the name of the page cache it can reclaim: cgroup v2, then v1.
-# Without a limit v2 says "max" and v1 a huge number.
+# Files with a container's memory limit, its usage and its statistics, and the name of the statistic that counts the
+# page cache that can be reclaimed. The first entry is for cgroup v2, the second for v1. Without a limit, v2 reports
+# "max" and v1 a huge number.
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"),
     (
@@ -65,8 +69,8 @@ CGROUPS = (
 class Tiling(NamedTuple):
     """How an image is divided for rendering.
 
-    tile: input pixels along the edge of a tile.
-    block_bytes: activations of the output pixels that are decoded at a time; None chooses by device.
+    tile: edge of a tile in input pixels.
+    block_bytes: bytes of activations of the output pixels that are decoded at a time; None depends on the device.
     """
 
     tile: int = RENDER_TILE
@@ -79,11 +83,16 @@ class Tiling(NamedTuple):
 
 
 def check_memory(name: str, needed: int, instead: str) -> None:
-    """Raise LIIFError if `needed` bytes exceed the available memory; `instead` names an alternative."""
+    """Raise LIIFError if `needed` bytes exceed the available memory.
+
+    Args:
+        name: start of the message; names what does not fit.
+        instead: end of the message; an alternative to a smaller output.
+    """
     free = available()
     if needed > free:
-        gigabytes = f"{needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} free"
-        raise LIIFError(f"{name}: the output does not fit memory ({gigabytes}); ask for a smaller one, or {instead}")
+        amounts = f"{needed / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free"
+        raise LIIFError(f"{name}: the output does not fit into memory ({amounts}); choose a smaller one, or {instead}")
 
 
 def available() -> int:
@@ -92,7 +101,7 @@ def available() -> int:
 
 
 def _left_in_container(limit: str, used: str, statistics: str, cache: str) -> int | None:
-    """Return the bytes left in the container, or None without a limit."""
+    """Return the bytes that are left in the container, or None if it has no limit."""
     try:
         texts = [Path(file).read_text(encoding="utf-8") for file in (limit, used, statistics)]
         lines = (line.split() for line in texts[2].splitlines())

@@ -10,7 +10,7 @@ from liif_basicsr.rendering.coordinates import Window
 
 
 class Orientation(NamedTuple):
-    """One of the eight orientations of an image: flipped along y, flipped along x, then transposed."""
+    """One of the eight orientations of an image. The image is first flipped along y and x, then transposed."""
 
     flip_y: bool = False
     flip_x: bool = False
@@ -27,11 +27,11 @@ class Orientation(NamedTuple):
         return image.mT if self.transpose else image
 
     def undo(self, image: Tensor) -> Tensor:
-        """Bring an image (..., h, w) from this orientation into its own."""
+        """Bring an image (..., h, w) from this orientation back into the original one."""
         return (image.mT if self.transpose else image).flip(self.flipped)
 
     def window(self, window: Window, size: tuple[int, int]) -> Window:
-        """Return where a window of an image of `size` (H, W) lies in this orientation."""
+        """Return the position of a window of an image of `size` (H, W) after `apply`."""
         top = size[0] - window.top - window.height if self.flip_y else window.top
         left = size[1] - window.left - window.width if self.flip_x else window.left
         if self.transpose:

@@ -1,8 +1,7 @@
-"""Feature indices and offsets of queries and output pixels.
+"""The features around queries and output pixels, and the offsets from them.
 
-A decoder gets the features of one tile, or of the whole image as a single tile. The classes here locate coordinates in
-the whole image and count feature indices from the first feature of the tile. Decoders therefore need not know about
-tiles.
+A decoder receives the features of one tile, which may be the whole image. The classes here take coordinates in the
+whole image, and return indices that count from the tile's first feature. So decoders do not have to deal with tiles.
 """
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from liif_basicsr.devices import upload
 from liif_basicsr.rendering.coordinates import EPS_SHIFT, corner_index, nearest_index, pixel_centers
 
-# The two neighbors along an axis (local ensemble), see `corner_index`.
+# The sides, see `corner_index`, of the two neighbors along an axis that the local ensemble uses.
 BOTH_SIDES = (-1, 1)
 
 Block = tuple[slice, slice]
@@ -28,14 +27,14 @@ class Axis:
     """Positions along one axis of an image.
 
     Args:
-        coord: float tensor of any shape; the image spans [-1, 1].
+        coord: float tensor of any shape, the positions. The image spans [-1, 1].
         cell: size of a queried pixel in the same unit; broadcasts to `coord`.
-        n: features along the axis in the whole image.
+        n: number of features along the axis in the whole image.
         first: index of the tile's first feature.
-        count: number of features in the tile.
+        count: number of features along the axis in the tile.
 
     Attributes:
-        rel_cell: size of a queried pixel relative to the features; a feature is 2 wide.
+        rel_cell: size of a queried pixel in the unit of relative coordinates, in which a feature is 2 wide.
     """
 
     def __init__(self, coord: Tensor, cell: Tensor | float, n: int, first: int, count: int) -> None:
@@ -43,14 +42,19 @@ class Axis:
         self.rel_cell = cell * n
 
     def corners(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[Tensor, Tensor]:
-        """Return the local ensemble's features: index and relative coordinate, (sides, ...) each."""
+        """Return the indices of the local ensemble's features and the coordinates relative to them.
+
+        Returns:
+            index: (sides, ...) int64.
+            rel: (sides, ...) float, see `corner_index`.
+        """
         index, rel = zip(*(corner_index(self.coord, self.n, side) for side in sides), strict=True)
         return torch.stack(index) - self.first, torch.stack(rel)
 
     def neighbors(self) -> tuple[Tensor, Tensor]:
-        """Return the two features around each position, (..., 2), and the offset above the lower one in [0, 1).
+        """Return the indices of the two features around each position, (..., 2), and the distance to the lower one.
 
-        Positions beyond the outermost centers have the border feature twice.
+        The distance is in [0, 1), in features. Beyond the outermost centers both indices are the border feature's.
         """
         position = (self.coord + 1) * (self.n / 2) - 0.5
         lower = position.floor()
@@ -58,7 +62,9 @@ class Axis:
         return index - self.first, position - lower
 
     def first_edge(self) -> tuple[Tensor, Tensor]:
-        """Return the feature that holds the upper or left edge of each queried pixel, and the offset in it in [0, 1).
+        """Return the index of the feature that contains the upper (or left) edge of each queried pixel, and the offset.
+
+        The offset is the position of the edge within that feature, in [0, 1).
 
         Source: Meta-SR in the official LIIF code.
         """
@@ -72,11 +78,11 @@ class Queries:
     """Queries at arbitrary coordinates.
 
     Args:
-        coord: (B, Q, 2), (y, x); the image spans [-1, 1].
+        coord: (B, Q, 2), (y, x) of each query. The image spans [-1, 1].
         cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel.
-        size: (h, w), features of the whole image.
-        origin: (top, left), index of the tile's first feature.
-        shape: (th, tw), features of the tile; by default of the whole image.
+        size: (h, w), number of features of the whole image along each axis.
+        origin: (top, left), position of the tile's first feature in the whole image.
+        shape: (th, tw), number of features of the tile along each axis; by default that of the whole image.
         context: see `Decoder.context`.
     """
 
@@ -95,14 +101,14 @@ class Queries:
 
     @property
     def rel_cell(self) -> Tensor:
-        """Cells relative to the features, (B, Q, 2) or (B, 1, 2); a feature is 2 wide."""
+        """Cells in the unit of relative coordinates, (B, Q, 2) or (B, 1, 2). In this unit a feature is 2 wide."""
         return torch.stack([self.y.rel_cell, self.x.rel_cell], dim=-1)
 
     def flat_index(self, rows: Tensor, cols: Tensor) -> Tensor:
-        """Combine indices along both axes into one index of the flattened features (B * th * tw).
+        """Combine the indices along both axes into one index into the flattened features (B * th * tw).
 
         Args:
-            rows, cols: int64 (..., B, Q), of shapes that broadcast.
+            rows, cols: int64 (..., B, Q), with shapes that broadcast to each other.
         """
         th, tw = self.shape
         batch = torch.arange(len(self.coord), device=rows.device)[:, None] * th
@@ -112,14 +118,14 @@ class Queries:
         """Return the local ensemble's features.
 
         Returns:
-            index: (sides, sides, B, Q) int64, of the flattened features.
+            index: (sides, sides, B, Q) int64, into the flattened features.
             rel_y, rel_x: (sides, 1, B, Q) and (1, sides, B, Q), see `corner_index`.
         """
         (rows, rel_y), (cols, rel_x) = self.y.corners(sides), self.x.corners(sides)
         return self.flat_index(rows[:, None], cols[None]), rel_y[:, None], rel_x[None]
 
     def grid(self) -> Tensor:
-        """Return the queries as a `grid` for `torch.nn.functional.grid_sample` of the tile's features, (B, 1, Q, 2)."""
+        """Return the queries as the argument `grid` of `grid_sample`, (B, 1, Q, 2), to sample the tile's features."""
         y, x = (
             ((axis.coord + 1) * (axis.n / 2) - axis.first) * (2 / axis.count) - 1 for axis in (self.y, self.x)
         )
@@ -127,13 +133,14 @@ class Queries:
 
 
 class PixelAxis(Axis):
-    """Whole rows or columns of output pixels.
+    """Positions of consecutive rows (or columns) of output pixels.
 
     Args:
-        pixels: the rows or columns.
-        n_out: rows or columns of the whole output.
+        pixels: indices of the rows in the whole output.
+        n_out: number of rows of the whole output.
         n, first, count: see `Axis`.
-        max_scale: scale whose cell is the smallest to use; None for no limit.
+        max_scale: at larger scales, use the cell of this scale; None for no limit.
+        device: device of the tensors.
     """
 
     def __init__(
@@ -145,20 +152,20 @@ class PixelAxis(Axis):
         self._cache: dict[Hashable, Any] = {}
 
     def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return `make()`, computed once per key: every tile along the other axis shares it."""
+        """Return `make()`, computed once per key and shared by all tiles along the other axis."""
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
 
     def position(self) -> np.ndarray:
-        """Return the centers in features from the center of the image's first feature, float64 (R,)."""
+        """Return the pixel centers in features, counted from the center of the image's first feature: (R,) float64."""
         return (np.arange(self.pixels.start, self.pixels.stop) + 0.5) * self.n / self.n_out - 0.5
 
     def lower_neighbor(self) -> tuple[np.ndarray, Tensor]:
-        """Return the feature below each center and the offset above it in [0, 1).
+        """Return the index of the last feature before each pixel center, and the distance to it in [0, 1), in features.
 
-        The index is not clamped: at the border it may be -1, or its upper neighbor may be `count`. It is in NumPy,
-        because waiting for a device would cost more than computing it.
+        The index is not clamped: at the border it may be -1, or the next index may be `count`. It is a NumPy array,
+        because waiting for a GPU would take longer than computing it on the CPU.
         """
         position = self.position()
         lower = np.floor(position)
@@ -166,7 +173,10 @@ class PixelAxis(Axis):
         return lower.astype(np.int64) - self.first, above
 
     def corners_in_numpy(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[np.ndarray, np.ndarray]:
-        """Return `corners` bit-identically without waiting for a device: (sides, R) int64 and float32."""
+        """Return the same values as `corners`, bit for bit, as NumPy arrays (sides, R), int64 and float32.
+
+        Unlike reading them back from a GPU, this does not wait for the work that is queued there.
+        """
         one, n, n_out = np.float32, self.n, self.n_out
         coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.arange(self.pixels.start, self.pixels.stop, dtype=one)
         corner = coord + np.array([side / n + EPS_SHIFT if side else 0 for side in sides], one)[:, None]
@@ -181,7 +191,7 @@ class PixelGrid:
     """A window of output pixels, divided into the blocks that are decoded at a time.
 
     Args:
-        y, x: its rows and columns.
+        y, x: rows and columns of the window.
         block_pixels: maximal number of pixels per block.
         context: see `Decoder.context`.
     """
@@ -192,12 +202,12 @@ class PixelGrid:
 
     @cached_property
     def cell(self) -> Tensor:
-        """Size of a pixel, (1, 1, 2)."""
+        """Size of an output pixel, (1, 1, 2)."""
         return upload(np.array([[[self.y.cell, self.x.cell]]], np.float32), self.y.coord.device)
 
     @cached_property
     def rel_cell(self) -> Tensor:
-        """Size of a pixel relative to the features, (2,); a feature is 2 wide."""
+        """Size of an output pixel in the unit of relative coordinates, (2,). In this unit a feature is 2 wide."""
         return upload(np.array([self.y.rel_cell, self.x.rel_cell], np.float32), self.y.coord.device)
 
     def queries(self, rows: slice, cols: slice) -> Queries:
@@ -209,7 +219,7 @@ class PixelGrid:
 
 
 def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:
-    """Cut a window into slices of rows and columns of at most `pixels` pixels, as wide as possible."""
+    """Cut a window into blocks of at most `pixels` pixels, as wide as possible; return the slices of each."""
     step_x = min(width, pixels)
     step_y = pixels // step_x
     return [

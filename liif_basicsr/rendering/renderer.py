@@ -1,4 +1,4 @@
-"""The renderer: one image in one network, rendered or sampled in bounded memory."""
+"""The renderer: computes a network's output for one image, at any size or position, in bounded memory."""
 from __future__ import annotations
 
 import math
@@ -19,20 +19,20 @@ from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# Minimal number of features that `sample` provides around the four next to a query.
+# Number of features that `sample` adds on every side of a tile, for the queries near its edge.
 MARGIN = 4
 
 
 class EncodedImage:
-    """One image in a network, to be rendered at any size or sampled at any position; see `encode_image`.
+    """An image that a network renders at any size or samples at any positions; see `encode_image`.
 
     Args:
         net: the network.
-        lq: (1, C, h, w) in [0, 1].
-        max_bytes: size of the features to keep; with 0 each tile is encoded when it is needed.
-        tile: input pixels along the edge of a tile.
-        threads: torch threads that encode; None for the current number.
-        features: the output of `net.encode_and_prepare`, if it is known.
+        lq: (1, C, h, w) in [0, 1], the image.
+        max_bytes: maximal size of the cached features; with 0 each tile is encoded when it is needed.
+        tile: edge of a tile in input pixels; None for the default.
+        threads: number of torch threads for encoding; None uses the current number.
+        features: the output of `net.encode_and_prepare` for this image, if it has been computed already.
 
     Attributes:
         in_size: (h, w) of the image.
@@ -48,7 +48,7 @@ class EncodedImage:
         features: Tensor | None = None,
     ) -> None:
         self.net, self.lq = net, lq
-        if net.decoder.is_global:  # visits every tile several times
+        if net.decoder.is_global:  # such a decoder visits every tile several times
             max_bytes = max(max_bytes, memory.CACHE_BYTES)
         if features is not None:
             self.features: Features = CachedFeatures(lq, lambda part: features, 0, max(lq.shape[-2:]), 0)
@@ -63,8 +63,9 @@ class EncodedImage:
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
         """Render the image, or a window of it, at any size.
 
-        The image is encoded in overlapping tiles, so that seams are exact, and each tile's output pixels are decoded in
-        blocks. Tiles and blocks change the result only by rounding.
+        The image is encoded in overlapping tiles, and the output pixels of each tile are decoded in blocks. Tiles and
+        blocks change the result only by rounding. There is one exception, with a warning: a large image whose encoder
+        has an unbounded receptive field, see `open_features`.
 
         Args:
             size: (H, W) of the whole output.
@@ -74,13 +75,13 @@ class EncodedImage:
             (1, D, height, width) in [0, 1] (not clamped).
 
         Raises:
-            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
+            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit into memory.
         """
         size, window = check_window(size, window)
         if self.lq.device.type == "cpu":
             needed = self.net.num_out_ch * window.height * window.width * self.lq.element_size()
             memory.check_memory(f"size {size}", needed, "render one window at a time")
-        remedy = "ask for a smaller one, or render one window at a time"
+        remedy = "choose a smaller size, or render one window at a time"
         with gpu_memory_errors(f"size {size}", remedy), exact_float32(self.lq.device):
             context = self.context(size)
             out = self.lq.new_empty(1, self.net.num_out_ch, window.height, window.width)
@@ -91,9 +92,9 @@ class EncodedImage:
         return out
 
     def context(self, size: tuple[int, int]) -> Any:
-        """Return the decoder's context for a whole output of `size` (H, W); None unless the decoder is global.
+        """Return the decoder's context for a whole output of `size` (H, W), or None if the decoder is not global.
 
-        Computed once per size and precision.
+        The context is computed once per size and precision.
         """
         if not self.net.decoder.is_global:
             return None
@@ -112,7 +113,7 @@ class EncodedImage:
         return self._contexts[key]
 
     def _tiles(self, size: tuple[int, int], window: Window) -> Iterator[tuple[Span, Span]]:
-        """Yield the rows and columns of each tile of a window."""
+        """Yield the rows and columns of each tile of a window of the output."""
         tile, halo = self.net.tiling.tile, self.net.decoder.halo(self.in_size, size)
         for rows in spans(size[0], self.in_size[0], window.top, window.height, tile, halo):
             for cols in spans(size[1], self.in_size[1], window.left, window.width, tile, halo):
@@ -128,9 +129,9 @@ class EncodedImage:
         return features, PixelGrid(y, x, block_pixels, context)
 
     def _render_tile(self, rows: Span, cols: Span, size: tuple[int, int], context: Any, target: Tensor) -> None:
-        """Decode the outputs of one tile into `target` (D, height, width)."""
+        """Decode the output pixels of one tile, and write them to `target` (D, height, width)."""
         features, pixels = self._open_tile(rows, cols, size, context)
-        # Fused ReLUs turn NaN into 0; adding this keeps NaN features visible.
+        # This is NaN if a feature is NaN, else 0. It is added to the output, because fused ReLUs turn NaN into 0.
         nan_mark = features.sum(dtype=torch.float32) * 0
         blocks = zip(pixels.blocks, self.net.decoder.decode(features, pixels), strict=True)
         if self.net.input_skip is None:
@@ -141,13 +142,13 @@ class EncodedImage:
         y, x = pixels.y, pixels.x
         part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
         upscaled = bilinear if self.net.input_skip == "bilinear" else nearest
-        # In half precision coordinates would be off by pixels.
+        # In half precision, coordinates would be off by whole pixels.
         skip = upscaled(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
         for ((i, j), block), base in zip(blocks, skip, strict=True):
             target[:, i, j] = base.add_(block, alpha=0.5)
 
     def _axis(self, axis: int, outputs: range, size: tuple[int, int], first: int, count: int) -> PixelAxis:
-        """Return output rows or columns; tiles along the other axis, and later windows, share the object."""
+        """Return a tile's output rows or columns. Tiles along the other axis and later windows share the object."""
         key = (axis, outputs, size[axis], first, count)
         if key not in self._axes:
             n, max_scale = self.in_size[axis], self.net.decoder.max_scale
@@ -160,12 +161,12 @@ class EncodedImage:
     @never_compiled
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
-        """Return the values at arbitrary positions; see `ContinuousNetwork.sample`.
+        """Return the network's output at arbitrary positions; see `ContinuousNetwork.sample`.
 
         Args:
-            coord: (1, Q, 2), (y, x); the image spans [-1, 1].
+            coord: (1, Q, 2), (y, x) of each query. The image spans [-1, 1].
             cell: (1, Q, 2), size of a queried pixel.
-            fill: value outside the image.
+            fill: value of queries outside the image.
 
         Returns:
             (1, Q, D) in [0, 1] (not clamped).
@@ -200,11 +201,11 @@ class EncodedImage:
         return out
 
     def tile_region(self, row: int, col: int, cell: Tensor | None = None) -> Region:
-        """Return the features of one tile with the margin that queries in it depend on.
+        """Return the features of one tile with the margin on which queries in the tile depend.
 
         Args:
-            row, col: number of the tile; the first is (0, 0).
-            cell: (1, Q, 2), cells of the queries; cells of at most an input pixel by default.
+            row, col: position of the tile in the grid of tiles, from (0, 0).
+            cell: (1, Q, 2), the cells of the queries. Without them, no cell may be larger than an input pixel.
         """
         margin = MARGIN
         if cell is not None and cell.numel():
@@ -219,9 +220,10 @@ class EncodedImage:
 
     @torch.no_grad()
     def query(self, region: Region, coord: Tensor, cell: Tensor, context: Any) -> Tensor:
-        """Return the values (1, Q, D) at coordinates that lie in the tile of `tile_region`.
+        """Return the network's output (1, Q, D) at coordinates in one tile.
 
         Args:
+            region: the tile's features, from `tile_region`.
             coord, cell: (1, Q, 2), in the whole image, as for `sample`.
             context: see `Decoder.context`.
         """
@@ -232,7 +234,7 @@ class EncodedImage:
         return torch.cat(outputs, dim=1)
 
     def _chunks(self, region: Region, coord: Tensor, cell: Tensor, context: Any) -> Iterator[Queries]:
-        """Yield the queries that are decoded at a time."""
+        """Divide queries into the chunks that are decoded at a time."""
         shape = (region.features.shape[-2], region.features.shape[-1])
         chunks = zip(coord.split(memory.SAMPLE_QUERIES, 1), cell.split(memory.SAMPLE_QUERIES, 1), strict=True)
         for own_coord, own_cell in chunks:
@@ -240,7 +242,10 @@ class EncodedImage:
 
 
 def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
-    """Yield the images of a batch (B, C, h, w). Images within one tile are encoded several at a time."""
+    """Yield an `EncodedImage` for each image of a batch (B, C, h, w).
+
+    Small images are encoded several at a time: as many as have no more pixels than one tile.
+    """
     tile, (h, w) = net.tiling.tile, lq.shape[-2:]
     for part in lq.split(tile**2 // (h * w) if max(h, w) <= tile else 1):
         features = None
@@ -253,25 +258,25 @@ def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
 
 
 def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Yield each block (C, r, c) of the nearest pixels of an image region (C, th, tw)."""
+    """Upscale an image region (C, th, tw) to its nearest pixels, and yield it block by block, (C, r, c) each."""
     rows, cols = pixels.y.corners((0,))[0][0], pixels.x.corners((0,))[0][0]
     for i, j in pixels.blocks:
         yield image.index_select(1, rows[i]).index_select(2, cols[j])
 
 
 class Span(NamedTuple):
-    """Along one axis: the outputs of a tile and the inputs that they depend on."""
+    """The extent of a tile along one axis: its output pixels, and the input pixels on which they depend."""
 
     outputs: range
     inputs: range
 
 
 def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) -> Iterator[Span]:
-    """Cut outputs `start` to `start + length` along one axis into tiles of about `tile` inputs.
+    """Cut the output pixels from `start` to `start + length` along one axis into tiles of about `tile` input pixels.
 
     Args:
-        n_out, n_in: pixels of the whole output and of the whole input along the axis.
-        halo: number of inputs on each side, beyond the two around an output, that it depends on.
+        n_out, n_in: number of pixels along the axis in the whole output and in the whole input.
+        halo: number of input pixels on which an output pixel depends on each side, beyond the two next to it.
     """
     count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):

@@ -27,19 +27,22 @@ def render_warped(
 ) -> Tensor:
     """Render a window of a warped image in memory that depends only on the window.
 
-    An output pixel that is smaller than the input's pixels takes one sample, with a cell of its own size. A larger one
-    takes several, depending on the warp's Jacobian, each with a cell of its part of the pixel. The samples are combined
-    by a bicubic kernel four pixels wide, as in the bicubic downsampling that networks are trained with. A network with
-    attention over the output attends over a regular grid of as many positions as the output has pixels.
+    A small output pixel is sampled once, with a cell of the pixel's size. A larger one is sampled at several positions,
+    each with a cell for its part of the pixel; their number depends on the warp's Jacobian, see `sample_counts`. A
+    bicubic kernel four output pixels wide combines the samples, as in the bicubic downsampling that networks are
+    trained with. A global decoder uses the context (see `Decoder.context`) of an unwarped image of the output's size.
 
     Args:
-        done: called with the number of pixels completed since the last call.
+        image: the image to warp.
+        warp: the warp, which also sets the size of the whole output.
+        window: the part of the output to return.
+        done: function that is called with the number of pixels completed since the last call.
 
     Returns:
-        (D + 1, height, width) float32: the bands in [0, 1] (not clamped), and the fraction of each pixel inside the
-        image.
+        (D + 1, height, width) float32: the bands in [0, 1] (not clamped), and the fraction of each pixel that is inside
+        the image.
     """
-    remedy = "ask for a smaller one, or warp one window at a time"
+    remedy = "choose a smaller size, or warp one window at a time"
     with gpu_memory_errors(f"size {warp.size}", remedy), exact_float32(image.lq.device):
         return _render_warped(image, warp, window, done)
 
@@ -72,12 +75,12 @@ def _render_warped(image: EncodedImage, warp: Warp, window: Window, done: Callab
 
 
 class Canvas:
-    """Accumulates the samples of a window of the output.
+    """Accumulates the samples for a window of the output.
 
-    Each pixel holds the weighted sum of the bands, the sum of the weights, and the fraction inside the image.
+    For each pixel it stores the weighted sum of the bands, the sum of the weights, and the fraction inside the image.
 
     Args:
-        window: part of the output.
+        window: the part of the output.
         image: the image to sample.
         context: see `Decoder.context`.
     """
@@ -87,7 +90,7 @@ class Canvas:
         self.sum = torch.zeros(window.height * window.width, image.net.num_out_ch + 2, device=image.lq.device)
 
     def add(self, region: Region, tile: TileIndex, pixels: PixelPositions, block: Window) -> None:
-        """Add the samples of a block of pixels that are in one tile of the image."""
+        """Sample those positions of a block of output pixels that are in one tile of the image, and add the samples."""
         size, edge = np.array(self.image.in_size), np.array(self.image.features.tile)
         low, high = np.array(tile) * edge - 0.5, (np.array(tile) + 1) * edge - 0.5
         # Samples outside the image are queried at its border.
@@ -102,38 +105,39 @@ class Canvas:
             coord, cell, offset, share = upload(numbers, self.sum.device).split(2, -1)
             values = self.image.query(region, coord[None], cell[None], self.context)[0].float()
             row, col = np.divmod(own.pixel, block.width)
-            place = np.stack([row + block.top - self.window.top, col + block.left - self.window.left])
-            reach = KERNEL_RADIUS if own.offset.any() else 0  # of other pixels, the kernel has a weight of 0
+            pixel = np.stack([row + block.top - self.window.top, col + block.left - self.window.left])
+            radius = KERNEL_RADIUS if own.offset.any() else 0  # at a pixel's center, the kernel is 0 for all others
             values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
-            self._accumulate(values, upload(place, self.sum.device), offset, share[:, 0], share[:, 1], reach)
+            self._accumulate(values, upload(pixel, self.sum.device), offset, share[:, 0], share[:, 1], radius)
 
     def _accumulate(
-        self, values: Tensor, place: Tensor, offset: Tensor, share: Tensor, inside: Tensor, reach: int
+        self, values: Tensor, pixel: Tensor, offset: Tensor, share: Tensor, inside: Tensor, radius: int
     ) -> None:
-        """Add samples to all pixels within the kernel.
+        """Add each sample to all pixels within the kernel's radius.
 
         Args:
-            values: (M, D + 1), bands and ones.
-            place: (2, M), row and column of the sample's pixel in the window.
-            offset: (M, 2), from the center of the pixel.
-            share, inside: (M,), the sample's fraction of its pixel, and the part of it that is inside the image.
-            reach: distance in pixels along each axis.
+            values: (M, D + 1), the bands of each sample, and a one.
+            pixel: (2, M), row and column of the sample's pixel in the window.
+            offset: (M, 2), offset of the sample from the center of its pixel.
+            share, inside: (M,), the fraction of its pixel that the sample covers, and the part of this fraction that is
+                inside the image.
+            radius: radius of the kernel in pixels along each axis.
         """
-        row, col = place
+        row, col = pixel
         height, width = self.window.height, self.window.width
         self.sum[:, -1].index_add_(0, row * width + col, inside)
-        for i, j in product(range(-reach, reach + 1), repeat=2):
+        for i, j in product(range(-radius, radius + 1), repeat=2):
             y, x = row + i, col + j
             valid = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             weight = cubic(i - offset[:, 0]) * cubic(j - offset[:, 1]) * share * valid
             index, own = y.clamp(0, height - 1) * width + x.clamp(0, width - 1), values
-            if weight.device.type == "cpu":  # a GPU would have to wait for the number of weights
+            if weight.device.type == "cpu":  # on a GPU, `nonzero` would wait for the number of weights
                 used = weight.nonzero()[:, 0]
                 index, weight, own = index[used], weight[used], own[used]
             self.sum[:, :-1].index_add_(0, index, own * weight[:, None])
 
     def colors(self, window: Window) -> Tensor:
-        """Return a part of the window: (D + 1, height, width), bands and the fraction of a pixel inside the image."""
+        """Return a part of the window, (D + 1, height, width): bands, and the fraction of each pixel in the image."""
         top, left = window.top - self.window.top, window.left - self.window.left
         part = self.sum.unflatten(0, (self.window.height, self.window.width))
         part = part[top : top + window.height, left : left + window.width].permute(2, 0, 1)
@@ -144,8 +148,8 @@ class Canvas:
 def _coordinates(samples: Samples, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Convert positions and extents in pixels to coordinates and cells, (M, 2) float32 each.
 
-    At integer positions the result is bit-identical to `make_coord`. At the border, LIIF's ensemble depends on the last
-    bit.
+    At integer positions the coordinates are bit-identical to those of `make_coord`, because at the image's border the
+    last bit decides which features LIIF's ensemble uses.
     """
     position, radius = samples.position.astype(np.float32), 1 / size
     coord = ((-1 + radius).astype(np.float32) + (2 * radius).astype(np.float32) * position).clip(-1, 1)
@@ -153,7 +157,7 @@ def _coordinates(samples: Samples, size: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _padded(window: Window, size: tuple[int, int]) -> Window:
-    """Extend a window by the pixels whose samples contribute to it."""
+    """Extend a window by the surrounding pixels whose samples contribute to it."""
     top, left = max(0, window.top - KERNEL_RADIUS), max(0, window.left - KERNEL_RADIUS)
     bottom = min(size[0], window.top + window.height + KERNEL_RADIUS)
     right = min(size[1], window.left + window.width + KERNEL_RADIUS)
@@ -169,7 +173,7 @@ def _blocks(window: Window) -> Iterator[Window]:
 
 
 def _tiles(image: EncodedImage, pixels: PixelPositions) -> Iterator[TileIndex]:
-    """Yield the tiles that samples of these pixels may be in."""
+    """Yield the tiles of the image that may contain samples of these pixels."""
     size, edge = np.array(image.in_size), np.array(image.features.tile)
     low, high = pixels.near_image(image.in_size).bounds()
     if len(low):

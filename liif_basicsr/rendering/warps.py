@@ -1,4 +1,4 @@
-"""Input position, extent and number of samples of each pixel of a warped image.
+"""Warps, and the positions, extents and number of samples for each pixel of a warped image.
 
 Positions follow OpenCV: pixel centers are at integers, and an image of n pixels spans -0.5 to n - 0.5.
 """
@@ -14,16 +14,17 @@ from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window, check_size
 from liif_basicsr.rendering.homographies import check_matrix, scaling
 
-# Largest extent, in input pixels, of an output pixel with one sample per axis. Larger pixels get at least two, because
-# between the centers of input pixels networks sharpen detail at the input's own resolution.
+# An output pixel that extends over at most this many input pixels along an axis has one sample there. A larger one has
+# at least two, because networks sharpen detail at the input's own resolution between the centers of input pixels.
 MAX_SINGLE_EXTENT = 0.6
-# A pixel may exceed an integer number of input pixels by this much without another sample.
+# A pixel may exceed an integer number of input pixels by this much before it gets another sample.
 EXTENT_TOLERANCE = 0.1
-# Maximal number of samples per pixel and axis: enough for a reduction by 64.
+# Maximal number of samples per pixel along each axis: enough to reduce an image by a factor of 64.
 MAX_SAMPLES = 64
 # Radius of the bicubic reconstruction kernel in output pixels.
 KERNEL_RADIUS = 2
-# A map has a seam next to a pixel whose steps to both neighbors differ in length by more than this factor.
+# A map has a seam (a jump) between two pixels if the step between their positions is longer than this factor times the
+# next step, plus one pixel.
 SEAM_RATIO = 4
 
 
@@ -44,7 +45,11 @@ class PixelPositions(NamedTuple):
         return PixelPositions(self.pixel[mask], self.position[mask], self.jacobian[mask])
 
     def bounds(self, margin: float = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and the greatest (y, x), (N, 2) each, of each pixel with `margin` pixels on every side."""
+        """Return the smallest and the largest (y, x) that each pixel covers in the input, (N, 2) each.
+
+        Args:
+            margin: number of output pixels by which each pixel is first enlarged on every side.
+        """
         half = np.abs(self.jacobian).sum(-1) * (0.5 + margin)
         return self.position - half, self.position + half
 
@@ -54,10 +59,10 @@ class PixelPositions(NamedTuple):
         return self.select(np.all((own_high > low) & (own_low < high), axis=-1))
 
     def near_image(self, in_size: tuple[int, int]) -> PixelPositions:
-        """Return the pixels whose samples contribute to pixels that overlap an input of `in_size` (h, w).
+        """Return the pixels whose samples may contribute to a pixel that overlaps an input of `in_size` (h, w).
 
-        The margin is twice the kernel's radius, because pixels nearer to the input may be larger. Pixels farther away,
-        such as those marked with -1e6, do not contribute.
+        These are pixels within twice the kernel's radius. The radius alone is not enough, because pixels nearer to the
+        input may be larger. Pixels farther away, such as those marked with -1e6, do not contribute.
         """
         return self.overlapping(np.full(2, -0.5), np.array(in_size) - 0.5, 2 * KERNEL_RADIUS)
 
@@ -71,7 +76,7 @@ class Warp(Protocol):
         """Return the input positions of a window of the output."""
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Whether the warp only upscales an input of `in_size` to the output's size, as `render` does."""
+        """Return whether the warp only upscales an input of `in_size` to the output's size, as `render` does."""
 
 
 class Homography:
@@ -92,7 +97,7 @@ class Homography:
         corners = [(x, y, 1) for x in (-0.5, right) for y in (-0.5, bottom)]
         depth = np.array([self.inverse[2] @ corner for corner in corners])
         if depth.min() <= 1e-9 * np.abs(depth).max() and depth.max() >= -1e-9 * np.abs(depth).max():
-            raise LIIFError("matrix: the horizon (w = 0) crosses the output; choose a size that ends before it")
+            raise LIIFError("matrix: the horizon (w = 0) crosses the output; choose an output size that ends before it")
 
     def pixel_positions(self, window: Window) -> PixelPositions:
         """See `Warp`."""
@@ -109,18 +114,18 @@ class Homography:
         """See `Warp`."""
         factors = in_size[0] / self.size[0], in_size[1] / self.size[1]
         difference = self.inverse / self.inverse[2, 2] - scaling(factors)
-        # Positions may differ by a millionth of a pixel at the far end of the output.
+        # Allow positions to differ by a millionth of a pixel at the far end of the output.
         return max(factors) <= 1 and float(np.abs(difference).sum()) * max(self.size) < 1e-6
 
 
 class PixelMap:
-    """A warp given by the position of every output pixel.
+    """A warp that is defined by the input position of every output pixel.
 
     Args:
         map_x, map_y: (H, W) each, position of each output pixel in the input, like the maps of cv2.remap.
 
     Raises:
-        LIIFError: the maps are not numeric arrays of one shape (H, W), or contain NaN or infinity.
+        LIIFError: the maps are not numeric arrays of the same shape (H, W), or they contain NaN or infinity.
     """
 
     def __init__(self, map_x: np.ndarray, map_y: np.ndarray) -> None:
@@ -128,17 +133,19 @@ class PixelMap:
             if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
                 raise LIIFError(f"{name}: expected a NumPy array (H, W) of real numbers")
         if map_x.shape != map_y.shape or 0 in map_x.shape:
-            raise LIIFError(f"map_x and map_y: expected one shape (H, W), got {map_x.shape} and {map_y.shape}")
+            expected = "expected non-empty arrays of the same shape (H, W)"
+            raise LIIFError(f"map_x and map_y: {expected}, got shapes {map_x.shape} and {map_y.shape}")
         for name, values in (("map_x", map_x), ("map_y", map_y)):
             if not np.isfinite(values).all():
-                raise LIIFError(f"{name}: contains NaN or infinity; mark pixels to fill with -1e6, outside the image")
+                remedy = "mark pixels to fill by a position outside the image, such as -1e6"
+                raise LIIFError(f"{name}: contains NaN or infinity; {remedy}")
         self.size = (map_x.shape[0], map_x.shape[1])
         self.map_y, self.map_x = map_y, map_x
 
     def pixel_positions(self, window: Window) -> PixelPositions:
         """See `Warp`."""
         top, left, height, width = window
-        # Two pixels on every side: a derivative at the map's border depends on two steps.
+        # Add two pixels on every side, because a derivative at the map's border depends on two steps.
         rows, cols = slice(max(0, top - 2), top + height + 2), slice(max(0, left - 2), left + width + 2)
         padded = np.stack([self.map_y[rows, cols], self.map_x[rows, cols]], -1).astype(np.float64)
         own = slice(top - rows.start, top - rows.start + height), slice(left - cols.start, left - cols.start + width)
@@ -146,15 +153,15 @@ class PixelMap:
         return PixelPositions(np.arange(height * width), padded[own].reshape(-1, 2), jacobian.reshape(-1, 2, 2))
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Return False: a map is not examined for this."""
+        """Return False, because maps are not checked for this."""
         return False
 
 
 def _derivative(positions: np.ndarray, axis: int) -> np.ndarray:
-    """Return the derivative of positions (H, W, 2) along an axis.
+    """Return the derivative of a map's positions (H, W, 2) along an axis.
 
-    It is the mean of the steps on both sides. At a seam it is the step that does not cross it. At a border it is the
-    only step or, if that one crosses a seam, the next step.
+    It is the mean of the steps to both neighbors. Next to a seam, it is the step that does not cross the seam. At the
+    map's border, it is the only step or, if that step crosses a seam, the step after it.
     """
     if positions.shape[axis] == 1:
         return np.broadcast_to(np.eye(2)[axis], positions.shape)
@@ -177,10 +184,10 @@ class Samples(NamedTuple):
     """Subpixel samples of output pixels.
 
     pixel: (M,) int64, index of the sampled pixel, see `PixelPositions`.
-    offset: (M, 2) float64, offset from the pixel's center along its rows and columns, from -0.5 to 0.5.
+    offset: (M, 2) float64, offset from the pixel's center along the output's rows and columns, from -0.5 to 0.5.
     position: (M, 2) float64, (y, x) in the input; may be outside it.
     extent: (M, 2) float64, height and width of the sample in input pixels.
-    share: (M,) float64, the sample's fraction of its pixel.
+    share: (M,) float64, the fraction of its pixel that the sample covers.
     inside: (M,) float64, the fraction of the sample that is inside the input.
     """
 
@@ -197,10 +204,10 @@ class Samples(NamedTuple):
 
 
 def sample_counts(pixels: PixelPositions) -> np.ndarray:
-    """Return the number of samples per pixel along its rows and columns, (N, 2).
+    """Return the number of samples in each pixel along the output's rows and columns, (N, 2).
 
-    Up to MAX_SAMPLES, a sample spans about one input pixel at most. A pixel that coincides with an input pixel gets one
-    sample, even if the image is turned by a right angle or mirrored.
+    The numbers are chosen so that a sample spans at most about one input pixel, but they do not exceed MAX_SAMPLES. A
+    pixel that coincides with an input pixel has one sample, even if the image is rotated by a right angle or mirrored.
     """
     extent = np.linalg.norm(pixels.jacobian, axis=1)
     count = np.maximum(2, np.ceil(extent - EXTENT_TOLERANCE).clip(1, MAX_SAMPLES))
@@ -211,7 +218,7 @@ def sample_counts(pixels: PixelPositions) -> np.ndarray:
 
 
 def sample_pixels(pixels: PixelPositions, in_size: tuple[int, int]) -> Iterator[Samples]:
-    """Yield the samples of the pixels near an input of `in_size` (h, w), some pixels at a time."""
+    """Yield the samples of the pixels near an input of `in_size` (h, w), in chunks of about WARP_QUERIES samples."""
     pixels = pixels.near_image(in_size)
     counts = sample_counts(pixels)
     total = counts.prod(-1)
@@ -222,10 +229,10 @@ def sample_pixels(pixels: PixelPositions, in_size: tuple[int, int]) -> Iterator[
 
 
 def _place_samples(pixels: PixelPositions, counts: np.ndarray, in_size: tuple[int, int]) -> Samples:
-    """Return a regular grid of samples in each pixel, `counts` (N, 2) along its rows and columns."""
+    """Return a regular grid of samples in each pixel, with `counts` (N, 2) samples along the rows and columns."""
     total = counts.prod(-1)
     pixel = np.repeat(np.arange(len(total)), total)
-    number = np.arange(len(pixel)) - np.repeat(np.cumsum(total) - total, total)  # of the sample in its pixel
+    number = np.arange(len(pixel)) - np.repeat(np.cumsum(total) - total, total)  # number of the sample within its pixel
     grid, jacobian = counts[pixel].astype(np.float64), pixels.jacobian[pixel]
     row, col = np.divmod(number, counts[pixel, 1])
     offset = (np.stack([row, col], -1) + 0.5) / grid - 0.5

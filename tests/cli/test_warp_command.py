@@ -108,7 +108,7 @@ def test_sixteen_bits_and_alpha_are_kept(warp):
     (["in.png", "out.png", "--rotate", "5", "--size", "9x9"], "--size"),
     (["in.png", "out.png", "--quad", *QUAD, "--size", "9"], "--size"),
     (["in.png", "out.png", "--quad", *QUAD, "--size", "9x9", "--scale", "2"], "one of them"),
-    (["in.png", "out.jpg", "--quad", *QUAD, "--size", "65000x65000", "--yes"], "fit memory"),
+    (["in.png", "out.jpg", "--quad", *QUAD, "--size", "65000x65000", "--yes"], "fit into memory"),
     (["in.png", "out.webp", "--quad", *QUAD, "--size", "20000x9"], "too large for WebP"),
     (["in.png", "out.png", "--quad", *QUAD, "--no-expand"], "--no-expand"),
     (["in.png", "out.png", "--rotate", "5", "--fill", "red"], "--fill"),

@@ -205,7 +205,7 @@ def test_unsupported_images_are_refused(model, loaded):
     ({"model": "liif-fsat"}, "did you mean 'liif-fast'"),
     ({"scale": 1e8}, "scale"), ({"model": None}, "model: expected a name or a file, got NoneType"),
     ({"strength": "0.5"}, "strength: expected a number from 0 to 1, got '0.5'"), ({"strength": None}, "got None"),
-    ({"scale": None, "size": (200_000, 200_000)}, "fit memory"), ({"scale": (2, 3, 4)}, "scale"),
+    ({"scale": None, "size": (200_000, 200_000)}, "fit into memory"), ({"scale": (2, 3, 4)}, "scale"),
     ({"size": (3, 4)}, "only one"), ({"size": 5, "scale": None}, "size 5: expected"),
     ({"scale": None, "size": (3.5, 4)}, "size"),
 ])  # fmt: skip

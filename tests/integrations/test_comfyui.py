@@ -214,7 +214,8 @@ def test_damaged_file_and_other_networks(comfy, models):
 
 def test_output_larger_than_memory(comfy, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1 << 20)
-    with pytest.raises(LIIFError, match="40 images of 96x72: the output does not fit memory .*; .* split the batch"):
+    says = "40 images of 96x72: the output does not fit into memory .*; .* split the batch"
+    with pytest.raises(LIIFError, match=says):
         run(frames(40), scale=6.0)
 
 

@@ -57,7 +57,7 @@ def test_nearest_index_equals_grid_sample(n, coord):
 
 
 @given(n=sizes, coord=st.floats(-1, 1, width=32))
-def test_corners_are_the_features_on_both_sides(n, coord):
+def test_corners_are_the_features_on_either_side(n, coord):
     point = torch.tensor([coord])
     (low,), (high,) = (corner_index(point, n, side)[0].tolist() for side in (-1, 1))
     assert 0 <= low <= high <= n - 1 and high - low <= 1

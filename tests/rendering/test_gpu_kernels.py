@@ -1,4 +1,7 @@
-"""The Triton kernels equal plain indexing and means, and LIIF decodes with them. On a CPU, Triton interprets them."""
+"""The Triton kernels compute the same as plain indexing and means, also in LIIF's decoder.
+
+On a CPU, Triton runs the kernels in its interpreter.
+"""
 from __future__ import annotations
 
 import importlib
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.skipif(DEVICE not in ("cpu", "cuda"), reason="Triton ne
 
 @pytest.fixture
 def kernels(device, monkeypatch):
-    """The module, on a CPU with its kernels interpreted."""
+    """The module `gpu_kernels`. On a CPU, Triton interprets its kernels."""
     if device.type == "cuda":
         yield gpu_kernels
         return

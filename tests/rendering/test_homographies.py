@@ -42,7 +42,7 @@ def test_quad_of_the_whole_image_is_scaling():
 @pytest.mark.parametrize("quad, says", [
     ([[0, 0], [9, 0], [0, 9], [9, 9]], "cross"), ([[0, 0], [9, 0], [18, 0], [0, 9]], "line"),
     ([[0, 0], [9, 0], [9, 0], [0, 9]], "line"), ([[0, 0], [0, 9], [9, 9], [9, 0]], "mirror"),
-    ([[0, 0], [9, 0], [2, 2], [0, 9]], "within"), ([[0, 0], [9, 0], [9, 9]], "four"), ("corners", "four"),
+    ([[0, 0], [9, 0], [2, 2], [0, 9]], "inside"), ([[0, 0], [9, 0], [9, 9]], "four"), ("corners", "four"),
     ([[0, 0], [np.nan, 0], [9, 9], [0, 9]], "finite"), ([[5, 5]] * 4, "line"),
 ])  # fmt: skip
 def test_invalid_corners(quad, says):

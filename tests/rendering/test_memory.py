@@ -27,5 +27,6 @@ def test_machine_memory_without_a_container_limit(tmp_path, monkeypatch, limit):
 def test_output_that_exceeds_memory(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 2 << 30)
     memory.check_memory("size", 2 << 30, "less")
-    with pytest.raises(LIIFError, match=r"size: the output does not fit memory \(3.0 GiB needed, 2.0 free\).* or less"):
+    says = r"size: the output does not fit into memory \(3.0 GiB needed, 2.0 GiB free\); choose a smaller one, or less"
+    with pytest.raises(LIIFError, match=says):
         memory.check_memory("size", 3 << 30, "less")

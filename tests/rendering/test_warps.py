@@ -140,7 +140,7 @@ def test_unbounded_receptive_field():
 
 @pytest.mark.parametrize("factor", [2, 3, 5])
 def test_downscaling_equals_pillow_bicubic(factor):
-    """Each sample is at the center of an input pixel."""
+    """The results are equal because every sample is at the center of an input pixel."""
     net, lq, n = make(), torch.rand(1, 3, 30, 30), 30 // factor
     seen = whole(net, lq, Homography(scaling((1 / factor, 1 / factor)), (n, n)))
     for plane, own in zip(net.render(lq, (30, 30))[0].numpy(force=True), seen.numpy(force=True), strict=False):

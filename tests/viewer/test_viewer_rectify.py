@@ -75,5 +75,5 @@ def test_beyond_the_image_the_region_is_black(model):
 def test_regions_larger_than_memory_are_reported(model, monkeypatch):
     monkeypatch.setattr("liif_basicsr.rendering.memory.available", lambda: 1000)
     rectifier = make(from_image(Image.fromarray(ramp(44, 60))), model)
-    with pytest.raises(rectify.LIIFError, match="rectangle: the output does not fit memory"):
+    with pytest.raises(rectify.LIIFError, match="rectangle: the output does not fit into memory"):
         rectifier.save(Region(0, QUAD, 1), io.BytesIO(), lambda count: None)
