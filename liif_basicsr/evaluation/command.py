@@ -1,4 +1,4 @@
-"""Command-line arguments of tables.py and figures.py: networks, sets and scales to compare."""
+"""Command-line arguments that tables.py and figures.py share, and the measurements that they request."""
 from __future__ import annotations
 
 import argparse
@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to a parser."""
     parser.add_argument(
         "methods", nargs="+", metavar="NETWORK",
-        help="a checkpoint, a known name, bicubic, lanczos, or a comma-separated group of networks of one scale each: "
-             "the one with the nearest scale renders; LABEL=NETWORK sets the label in the table",
+        help="a checkpoint, a known name, bicubic, lanczos, or a comma-separated group of fixed-scale networks: "
+             "the one with the nearest scale is used; LABEL=NETWORK sets the label in the table",
     )  # fmt: skip
     parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="folder in --data, or NAME=FOLDER")
     parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
@@ -37,34 +37,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
-        help="values of the images that mean 0 and 1 to the networks (default: all of uint8 and uint16)",
+        help="pixel values that become 0 and 1 for the networks (default: the whole range of uint8 or uint16)",
     )  # fmt: skip
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
-    parser.add_argument("--self-ensemble", action="store_true", help="also the self-ensemble of each network")
+    parser.add_argument("--self-ensemble", action="store_true", help="also evaluate the self-ensemble of each network")
     parser.add_argument(
         "--results", type=Path, default=Path("results/tables.json"),
-        help="file that keeps each result (default: %(default)s)",
+        help="file that stores the results (default: %(default)s)",
     )  # fmt: skip
 
 
 def measured(
     args: argparse.Namespace, metrics: Sequence[str] = ("psnr", "ssim"), reference: str | None = None
 ) -> tuple[list[Method], list[EvalSet], Results, Reference | None] | None:
-    """Open the networks and sets, and measure the results that the results file lacks.
+    """Open the networks and sets, and measure the results that are not in the results file yet.
 
     Args:
+        args: the parsed arguments of `add_arguments`.
         metrics: names in METRICS.
-        reference: method whose outputs the others are also compared with.
+        reference: network whose outputs the other outputs are also compared with.
 
     Returns:
-        The methods, sets, results and opened reference; None in every process of torchrun except the first.
+        The methods, sets, results and opened reference. All processes of torchrun except the first return None.
 
     Raises:
-        LIIFError: bad input. Only a corrupt image is found after measuring has started.
+        LIIFError: an argument or file is invalid. Everything except the images' pixels is checked before measuring
+            starts.
     """
     wanted = scales_of(args)
     if "niqe" in metrics and args.channels != 3:
-        raise LIIFError(f"--metrics: NIQE needs RGB, and --channels is {args.channels}; remove niqe")
+        raise LIIFError(f"--metrics: NIQE needs RGB, but --channels is {args.channels}; remove niqe")
     options = {key: getattr(args, key) for key in ("degradation", "protocol", "channels", "value_range")}
     eval_sets = [eval_set for text in args.sets for eval_set in open_sets(text, args.data, wanted, **options)]
     if len({eval_set.name for eval_set in eval_sets}) < len(args.sets):
@@ -96,10 +98,10 @@ def scales_of(args: argparse.Namespace) -> list[Scale]:
 
 
 def scales(text: str) -> list[Scale]:
-    """Parse an argument of --scales.
+    """Parse one value of --scales: a scale, a pair, or a range.
 
     Raises:
-        argparse.ArgumentTypeError: the text is not a scale or range.
+        argparse.ArgumentTypeError: the text is none of these, or a scale is below 1.
     """
     try:
         return [scale_pair(value, 1) for value in _numbers(text)]

@@ -11,15 +11,15 @@ from liif_basicsr.archs.base import ContinuousNetwork
 
 Scale = tuple[float, float]
 
-# Side of the input image.
+# Height and width of the input image.
 SIDE = 64
 
 
 def multiply_adds(net: ContinuousNetwork, scale: Scale) -> float:
     """Return the multiply-adds per output pixel at a scale (y, x), including the encoder.
 
-    Counts convolutions and matrix products for an input of 64x64 decoded as one tile, including padding and partly
-    filled blocks.
+    Counts convolutions and matrix products for a 64x64 input that is decoded as one tile. Operations on padding and in
+    partly filled blocks are included.
     """
     size = (round(SIDE * scale[0]), round(SIDE * scale[1]))
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())
@@ -30,7 +30,7 @@ def multiply_adds(net: ContinuousNetwork, scale: Scale) -> float:
 
 
 def _fused_operators() -> dict[Any, Any]:
-    """Return counters of operators that torch does not count: linear layers with a fused ReLU, oneDNN's and CUDA's."""
+    """Return FLOP counters for operators that torch does not count: linear layers with a fused ReLU (CUDA, oneDNN)."""
     counters: dict[Any, Any] = {torch.ops.aten._addmm_activation: _addmm_flops}
     if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         counters[torch.ops.mkldnn._linear_pointwise] = _linear_flops

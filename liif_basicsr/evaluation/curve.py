@@ -38,7 +38,7 @@ def draw_curve(path: Path, methods: Sequence[Method], eval_sets: Sequence[EvalSe
     Infinite values, such as a filter's at x1, are omitted.
 
     Args:
-        results: contains every method on every set.
+        results: results of every method on every set.
 
     Raises:
         LIIFError: the file cannot be written.
@@ -68,8 +68,8 @@ def draw_times(
     """Plot PSNR against time: a row of panels per set, a column per scale, in the format of the file's suffix.
 
     Args:
-        results: contains every method on every set.
-        costs: by label and scale, with the key `seconds`: per megapixel of output.
+        results: results of every method on every set.
+        costs: costs by label and scale; `seconds` is the time per megapixel of output.
 
     Raises:
         LIIFError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Format rows of cells, header first, as Markdown, LaTeX or CSV."""
+"""Format rows of cells as Markdown, LaTeX or CSV. The first row is the header."""
 from __future__ import annotations
 
 import csv

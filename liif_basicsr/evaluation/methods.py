@@ -34,7 +34,7 @@ class Method(NamedTuple):
 
     Attributes:
         label: name in tables.
-        key: identifies the results; a hash of everything that affects the output.
+        key: identifies the method in the results file; changes with everything that affects the output.
         parameters: number of parameters, summed over a group; None for a filter.
         render: maps an image (1, C, h, w) in [0, 1] and a size (H, W) to (1, C, H, W), on the CPU.
         multiply_adds: returns the multiply-adds per output pixel at a scale (y, x); None for a filter.
@@ -74,14 +74,15 @@ def open_method(text: str, precision: str = "float32", kind: PixelKind = PHOTOGR
     """Open a method by its name on the command line.
 
     Args:
-        text: `bicubic` or `lanczos` (Pillow's filters), the file or known name of a network, or several networks
-            separated by commas, the one with the nearest `scale` renders. An optional prefix `LABEL=` sets the label.
+        text: `bicubic` or `lanczos` (Pillow's filters), the file or known name of a network, or a group of networks
+            separated by commas. Of a group, the network with the nearest `scale` is used. An optional prefix `LABEL=`
+            sets the label.
         precision: precision of networks, see `liif_basicsr.devices`.
-        kind: kind of the images. Filters round to 8 bits only if the images have 8 bits.
+        kind: channels, pixel type and value range of the images. Filters round their output to 8 bits for 8-bit images.
 
     Raises:
-        LIIFError: unknown file or name, invalid checkpoint, network for another kind of image, two networks of equal
-            scale in a group, or the GPU does not support the precision.
+        LIIFError: a file or name is unknown, a checkpoint is invalid, a network does not fit the images, two networks
+            in a group have the same scale, or the GPU does not support the precision.
     """
     label, names = _parse(text)
     if names[0] in FILTERS and len(names) == 1:
@@ -91,7 +92,7 @@ def open_method(text: str, precision: str = "float32", kind: PixelKind = PHOTOGR
     nets: list[Any] = [_load(name, kind).to(device) for name in names]
     scales = [net.scale for net in nets]
     if len(set(scales)) < len(scales):
-        raise LIIFError(f"{text}: networks of a group must differ in scale, got {scales}")
+        raise LIIFError(f"{text}: networks of a group must differ in scale, got {scales}; remove one")
     digest = hashlib.sha256()
     for name in names:
         digest.update(hashlib.sha256(find(name).read_bytes()).digest())
@@ -105,7 +106,7 @@ def open_method(text: str, precision: str = "float32", kind: PixelKind = PHOTOGR
 
 
 def ensemble_of(method: Method) -> Method:
-    """Return the self-ensemble of a network: the average over the eight flips and transpositions of the image."""
+    """Return the self-ensemble of a network: the mean output over the eight flips and transpositions of the image."""
     cost = method.multiply_adds
     return method._replace(
         label=f"{method.label}, self-ensemble",
@@ -116,12 +117,12 @@ def ensemble_of(method: Method) -> Method:
 
 
 def nearest(nets: Sequence[Any], scale: float) -> Any:
-    """Return the network whose own `scale` has the smallest ratio to `scale`."""
+    """Return the network whose own `scale` is nearest to `scale`, by their ratio."""
     return min(nets, key=lambda net: abs(math.log(net.scale / scale)))
 
 
 def _parse(text: str) -> tuple[str, list[str]]:
-    """Return the label, or an empty string, and the names."""
+    """Split the argument into its label, which may be empty, and the names of its networks or filter."""
     label, equals, what = text.partition("=")
     if not equals or Path(text).exists():
         label, what = "", text
@@ -136,8 +137,8 @@ def _load(name: str, kind: PixelKind) -> nn.Module:
         raise LIIFError(f"{name!r}: no such file, network or filter{suggest(name, known)}")
     net: Any = load(name)
     if not net.num_in_ch == net.num_out_ch == kind.channels:
-        raise LIIFError(f"{name}: maps {net.num_in_ch} channels to {net.num_out_ch}, and the images have "
-                        f"{kind.channels}; use another network, or --channels of tables.py")  # fmt: skip
+        raise LIIFError(f"{name}: maps {net.num_in_ch} channels to {net.num_out_ch}, but the images have "
+                        f"{kind.channels}; use another network, or set --channels of tables.py")  # fmt: skip
     if net.value_range not in (None, kind.value_range):
         low, high = net.value_range
         raise LIIFError(f"{name}: was trained with value_range: [{low:g}, {high:g}]; use --value-range {low:g} "
@@ -160,7 +161,7 @@ def _render_ensemble(render: Render, lq: Tensor, size: tuple[int, int]) -> Tenso
 
 
 def _resize(name: str, kind: PixelKind, lq: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize with Pillow's filter: 8-bit pixels, or floats clamped to [0, 1]."""
+    """Resize with one of Pillow's filters: 8-bit images in 8 bits, others as floats clamped to [0, 1]."""
     eight_bits = kind.dtype == np.uint8 and kind.value_range in (None, (0, 255))
     pixels = to_pixels(lq[0]) if eight_bits else lq[0].permute(1, 2, 0).numpy()
     return to_image_tensor(resize(pixels, size, FILTERS[name]))[None]

@@ -1,7 +1,7 @@
-"""Published PSNR in dB: RGB for DIV2K, luma for the benchmark sets.
+"""Published PSNR in dB: on RGB for DIV2K, on luma for the benchmark sets.
 
 Sources: section 4 of the LIIF paper; for LTE, SRNO and Thera, tables 1 and 2 of the Thera paper (arXiv 2311.17643),
-which repeat the other papers' numbers. Thera's results are with a self-ensemble of flips and rotations.
+which repeat the numbers of the other papers. Thera's results use a self-ensemble of flips and rotations.
 """
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _BENCHMARKS = {
     },
 }
 
-# Set -> network -> scale, as `scale_text` writes it -> PSNR.
+# Set -> network -> scale (as `scale_text` writes it) -> PSNR.
 PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
     name: {network: dict(zip(scales, values, strict=False)) for network, values in rows.items()}
     for name, rows, scales in (

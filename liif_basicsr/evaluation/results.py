@@ -1,4 +1,4 @@
-"""Measure methods on sets, and keep the results in one file, so that an interrupted run continues."""
+"""Measure methods on sets, and save each result in one file, so that an interrupted run can continue."""
 from __future__ import annotations
 
 import json
@@ -25,13 +25,16 @@ METRICS = {
     "ssim": {"type": "calculate_ssim"},
     "niqe": {"type": "calculate_niqe"},  # needs no ground truth; lower is better
 }
-# Name in tables of the PSNR to the outputs of another method.
+# Name of the PSNR between a method's outputs and the reference's outputs, in tables.
 TO_REFERENCE = "psnr_to"
 Values = dict[str, float]
 
 
 class Reference:
-    """Method whose outputs the others are compared with; rendered once, and rounded to 8 bits for 8-bit sets."""
+    """A method whose outputs the outputs of other methods are compared with.
+
+    Its outputs are rendered once and kept. For 8-bit sets they are rounded to 8 bits.
+    """
 
     def __init__(self, method: Method) -> None:
         self.method = method
@@ -39,7 +42,7 @@ class Reference:
 
     @property
     def metric(self) -> str:
-        """Name of the PSNR to this method in the results file."""
+        """Name, in the results file, of the PSNR to this method's outputs."""
         return f"{TO_REFERENCE} {self.method.key}"
 
     def output(self, eval_set: EvalSet, index: int, lq: Tensor, size: tuple[int, int]) -> Tensor:
@@ -53,9 +56,10 @@ class Reference:
 
 
 class Results:
-    """Means over a set, by method and set. Each result is saved at once.
+    """Mean values over a set, by method and set. Each result is saved as soon as it is measured.
 
-    Keys are hashes of the checkpoint and of the set's images. When one changes, only its results are measured again.
+    Keys contain hashes of the checkpoint and of the set's images. If a checkpoint or an image changes, only the results
+    that depend on it are measured again.
 
     Args:
         path: JSON file, created if missing.
@@ -70,7 +74,7 @@ class Results:
         self.kept = self._read()
 
     def __getitem__(self, pair: tuple[Method, EvalSet]) -> Values:
-        """Return the values by metric."""
+        """Return the known values by metric; an empty dict if nothing has been measured."""
         return {metric: value for metric, value in self.kept.get(_key(*pair), {}).items() if _is_metric(metric)}
 
     def __setitem__(self, pair: tuple[Method, EvalSet], values: Values) -> None:
@@ -91,7 +95,7 @@ class Results:
         except OSError as error:
             raise LIIFError(f"{self.path}: cannot be read: {error.strerror}") from None
         except (ValueError, AttributeError, KeyError, TypeError):
-            raise LIIFError(f"{self.path}: not a results file, or corrupt; move it or use another file") from None
+            raise LIIFError(f"{self.path}: not a results file, or damaged; move it, or set --results") from None
         return kept
 
 
@@ -109,7 +113,7 @@ def measure_all(
 
     Args:
         metrics: names in METRICS.
-        reference: also measure the PSNR to its outputs.
+        reference: also measure the PSNR to this method's outputs.
     """
     wanted = {*metrics, *([reference.metric] if reference else [])}
     pairs = [(method, eval_set) for eval_set in eval_sets for method in methods]

@@ -21,14 +21,22 @@ from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.evaluation.validation import protocol_options
 
 Scale = tuple[float, float]
-SUPPLIED = (2, 3, 4)
+SUPPLIED = (2, 3, 4)  # scales at which sets may supply low-resolution images
 PROTOCOLS = ("benchmark", "div2k")
 SSIM_WINDOW = 11
 NIQE_SIDE = 2 * 96  # the smallest image with the two blocks that NIQE needs
 
 
 class Layout(NamedTuple):
-    """Subfolders of a set; `lq` is None without supplied low-resolution images."""
+    """Subfolders and protocol of a set.
+
+    Attributes:
+        gt_of_supplied: folder of the ground truth that belongs to the supplied low-resolution images.
+        lq: folder of the supplied low-resolution images, or None.
+        filename_tmpl: names of the supplied low-resolution images, as in BasicSR.
+        gt: folder of the ground truth for all other scales.
+        protocol: the set's protocol, one of PROTOCOLS.
+    """
 
     gt_of_supplied: str
     lq: str | None
@@ -47,12 +55,12 @@ LAYOUTS = {
 
 
 class PixelKind(NamedTuple):
-    """Kind of a set's images.
+    """Channels, pixel type and value range of a set's images.
 
     Attributes:
         channels: number of channels.
-        dtype: type of the pixels in the files.
-        value_range: the values that become 0 and 1; None is the whole range of uint8 or uint16.
+        dtype: pixel type of the files.
+        value_range: the pixel values that become 0 and 1; None selects the whole range of uint8 or uint16.
     """
 
     channels: int = 3
@@ -61,7 +69,7 @@ class PixelKind(NamedTuple):
 
 
 class EvalSet(NamedTuple):
-    """A set at one scale, number `k` of the dataset's scales."""
+    """A set at one scale: `dataset.scales[k]`."""
 
     name: str
     dataset: Any
@@ -74,7 +82,7 @@ class EvalSet(NamedTuple):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Border and color, as options of a metric."""
+        """Border and color space of the protocol, as options of a metric."""
         return protocol_options(self.dataset.protocol, self.scale)
 
     @property
@@ -84,13 +92,13 @@ class EvalSet(NamedTuple):
 
     @property
     def kind(self) -> PixelKind:
-        """Kind of the first image."""
+        """Channels, pixel type and value range of the images. The pixel type is the first image's."""
         settings = self.dataset.settings
         return PixelKind(settings["channels"], self.dataset.dtype(self.k, 0), settings["value_range"])
 
     @property
     def key(self) -> str:
-        """Identifies the results: a hash of images, degradation, scale and protocol."""
+        """Identifies the set in the results file: a hash of images and degradation, the protocol and the scale."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
         channels, value_range = self.dataset.settings["channels"], self.dataset.settings["value_range"]
@@ -123,7 +131,7 @@ def open_sets(
 
     Args:
         text: name of a folder in `root`, or NAME=FOLDER.
-        degradation: degrade the ground truth instead; see `liif_basicsr.data.degradations`.
+        degradation: make the low-resolution images with this degradation; see `liif_basicsr.data.degradations`.
         protocol: name in PROTOCOLS; None selects the set's own.
         channels, value_range: see PixelKind.
 
@@ -141,8 +149,8 @@ def open_sets(
              "channels": channels, "value_range": value_range}  # fmt: skip
     eval_sets: dict[Scale, EvalSet] = {}
     if supplied:
-        places = {"dataroot_gt": str(folder / layout.gt_of_supplied), "dataroot_lq": str(folder / str(layout.lq))}
-        opt = {**block, **places, "filename_tmpl": layout.filename_tmpl, "scales": supplied}
+        roots = {"dataroot_gt": str(folder / layout.gt_of_supplied), "dataroot_lq": str(folder / str(layout.lq))}
+        opt = {**block, **roots, "filename_tmpl": layout.filename_tmpl, "scales": supplied}
         dataset: Any = ArbitraryScalePairedDataset({**opt, "type": "ArbitraryScalePairedDataset"})
         eval_sets |= {scale: EvalSet(name, dataset, k) for k, scale in enumerate(supplied)}
     if other:
@@ -156,7 +164,13 @@ def open_sets(
 
 
 def check_sizes(eval_set: EvalSet, smallest: int, metric: str) -> None:
-    """Raise LIIFError if an image without the protocol's border is too small for a metric."""
+    """Raise LIIFError if an image is too small for a metric after the protocol's border has been cropped.
+
+    Args:
+        eval_set: the set.
+        smallest: smallest height and width that the metric accepts.
+        metric: name of the metric in the message.
+    """
     gt, border = eval_set.dataset.gt[eval_set.k], eval_set.protocol["crop_border"]
     for index in range(len(eval_set)):
         size = gt.size(index)
@@ -164,17 +178,16 @@ def check_sizes(eval_set: EvalSet, smallest: int, metric: str) -> None:
         if min(kept) - 2 * border < smallest:
             raise LIIFError(
                 f"{eval_set.name}: {gt.path(index)}: {size[0]}x{size[1]} is too small for "
-                f"x{scale_text(eval_set.scale)}: "
-                f"{kept[0]}x{kept[1]} without a border of {border} is less than the {smallest} "
-                f"pixels that {metric} needs; remove the scale or the image"
+                f"x{scale_text(eval_set.scale)}: {metric} needs {smallest} pixels along each side, but "
+                f"{kept[0]}x{kept[1]} minus a border of {border} leaves fewer; remove the scale or the image"
             )
 
 
 def common_kind(eval_sets: Sequence[EvalSet]) -> PixelKind:
-    """Return the kind of all images.
+    """Return the channels, pixel type and value range of all images.
 
     Raises:
-        LIIFError: two images have different types of pixels.
+        LIIFError: two images have different pixel types.
     """
     kind = eval_sets[0].kind
     for eval_set in eval_sets:
@@ -182,7 +195,8 @@ def common_kind(eval_sets: Sequence[EvalSet]) -> PixelKind:
             dtype = eval_set.dataset.dtype(eval_set.k, index)
             if dtype != kind.dtype:
                 path = eval_set.dataset.gt[eval_set.k].path(index)
-                raise LIIFError(f"--sets: {path} has {dtype} pixels, other images {kind.dtype}; use a run for each")
+                raise LIIFError(f"--sets: {path} has {dtype} pixels, but other images have {kind.dtype}; measure them "
+                                "in separate runs")  # fmt: skip
     return kind
 
 

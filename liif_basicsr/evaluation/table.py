@@ -12,7 +12,7 @@ from liif_basicsr.evaluation.results import TO_REFERENCE, Reference, Results, Va
 from liif_basicsr.evaluation.sets import EvalSet
 
 PUBLISHED_BY = " (published)"
-# Cost at a scale, independent of the set -> its heading in the table.
+# Cost, which depends on the scale but not on the set -> heading in the table.
 COSTS = {
     "multiply_adds": "thousand multiply-adds / pixel",
     "seconds": "s / megapixel",
@@ -22,7 +22,15 @@ DIGITS = {"psnr": 2, "psnr_mean": 2, "ssim": 4, "niqe": 2, TO_REFERENCE: 2}
 
 
 class Row(NamedTuple):
-    """A network on a set. The values, and the costs as in COSTS, are by scale, as `scale_text` writes it."""
+    """Results of a network on a set.
+
+    Attributes:
+        set: name of the set.
+        label: name of the network.
+        parameters: number of the network's parameters, or None.
+        values: scale (as `scale_text` writes it) -> values by metric.
+        costs: scale -> costs, with the keys of COSTS.
+    """
 
     set: str
     label: str
@@ -38,12 +46,13 @@ def make_rows(
     costs: Mapping[str, Mapping[str, Values]],
     reference: Reference | None = None,
 ) -> list[Row]:
-    """Return the rows of each set, followed by the published results for it.
+    """Return the rows of the table: for each set, all methods, then the published results.
 
     Args:
-        results: contains every method on every set.
-        costs: by label and scale, with the keys of COSTS.
-        reference: include the PSNR to its outputs as TO_REFERENCE.
+        methods, eval_sets: the methods and sets to include.
+        results: results of every method on every set.
+        costs: costs by label and scale, with the keys of COSTS.
+        reference: include the PSNR to this method's outputs, as TO_REFERENCE.
     """
     rows = []
     for name in dict.fromkeys(eval_set.name for eval_set in eval_sets):
@@ -87,7 +96,7 @@ def comma_separated(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def _cells(rows: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
-    """Return the cells of a formatted table, header first. The costs of all scales are one cell."""
+    """Return the cells of a formatted table, header first. The costs at all scales share one cell."""
     scales = list(dict.fromkeys(scale for row in rows for scale in row.values))
     costs, named = _known_costs(rows), [f"x{scale}" for scale in scales]
     headings = [f"{COSTS[cost]}, {', '.join(named)}" for cost in costs]
@@ -113,7 +122,7 @@ def _cost(values: Values, cost: str) -> str:
 
 
 def _known_costs(rows: Sequence[Row]) -> list[str]:
-    """Return the keys of COSTS that a row has."""
+    """Return the keys of COSTS that at least one row has."""
     return [cost for cost in COSTS if any(cost in values for row in rows for values in row.costs.values())]
 
 

@@ -1,4 +1,4 @@
-"""Measure images by a protocol, share a validation among ranks, and write its table."""
+"""Measure images by a protocol, sum results over ranks, and write the table of a validation."""
 from __future__ import annotations
 
 import inspect
@@ -20,7 +20,7 @@ from liif_basicsr.evaluation.formats import csv_rows, markdown_rows
 from liif_basicsr.files import write
 from liif_basicsr.registration import ENTRIES
 
-# The two metrics of BasicSR that take floats, as the plugin's do. BasicSR's other metrics take 8-bit images.
+# BasicSR's metrics that take float images, like the plugin's metrics. BasicSR's other metrics take 8-bit images.
 FLOAT_METRICS = ("calculate_psnr_pt", "calculate_ssim_pt")
 
 
@@ -30,7 +30,7 @@ def set_label(name: str, scale: tuple[float, float] | None) -> str:
 
 
 def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise LIIFError if two validation sets have the same name and a common scale, and thus the same row of results.
+    """Raise LIIFError if two validation sets have the same name and scale, so that their results have the same name.
 
     Args:
         datasets: the `datasets` block of the options, with parsed scales.
@@ -45,8 +45,8 @@ def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
             label = set_label(str(block.get("name")), pair and tuple(pair))
             if label in owners:
                 raise LIIFError(
-                    f"datasets: {phase}: name: {label} is also a set of {owners[label]}, and their results would "
-                    "overwrite each other; rename one"
+                    f"datasets: {phase}: name: {owners[label]} has a set {label}, too, and the results would overwrite "
+                    "each other; rename one"
                 )
             owners[label] = phase
 
@@ -73,11 +73,11 @@ def measure(
     """Measure one image.
 
     Args:
-        output, gt: (1, C, H, W) in [0, 1]. Only RGB has a luma: other images are compared as they are.
+        output, gt: images (1, C, H, W) in [0, 1]. Luma is compared only if C is 3; otherwise, all channels are.
         metrics: the `val: metrics` block; its options override the protocol's.
         protocol: see `protocol_options`.
         rounded: round the images to 8 bits for BasicSR's metrics, as BasicSR does; otherwise pass them as floats.
-        value_range: the data's values at 0 and 1. A metric's option `data_range` is in this unit.
+        value_range: pixel values of the data that became 0 and 1. A metric's option `data_range` is in this unit.
 
     Returns:
         One value per metric.
@@ -93,7 +93,8 @@ def measure(
             options["data_range"] /= value_range[1] - value_range[0]
         if 2 * options.get("crop_border", 0) >= min(gt.shape[-2:]):
             size, border = f"{gt.shape[-2]}x{gt.shape[-1]}", options["crop_border"]
-            raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}")
+            raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}; "
+                            "lower it")  # fmt: skip
         takes_floats = opt["type"] in FLOAT_METRICS or opt["type"] in ENTRIES["METRIC_REGISTRY"]
         with errors_in(f"val: metrics: {name}"):
             values.append(float(calculate_metric(floats if takes_floats else images, options)))
@@ -101,7 +102,7 @@ def measure(
 
 
 def per_band(metrics: Mapping[str, Mapping[str, Any]], channels: int) -> dict[str, dict[str, Any]]:
-    """Replace a metric's option `per_band` by further metrics, `<name>_band<k>` for each band and `<name>_mean`."""
+    """Add metrics `<name>_band<k>` for each band, and `<name>_mean`, for each metric with the option `per_band`."""
     expanded = {}
     for name, opt in metrics.items():
         expanded[name] = {key: value for key, value in opt.items() if key != "per_band"}
@@ -112,7 +113,10 @@ def per_band(metrics: Mapping[str, Mapping[str, Any]], channels: int) -> dict[st
 
 
 def _as_array(image: Tensor, rounded: bool) -> np.ndarray:
-    """Convert an image (1, C, H, W) to an array in [0, 255] for BasicSR's metrics: (H, W), BGR, or (H, W, C)."""
+    """Convert an image (1, C, H, W) in [0, 1] to an array in [0, 255] for BasicSR's metrics.
+
+    Three channels are in BGR order. An 8-bit gray image is (H, W), any other image is (H, W, C).
+    """
     if rounded and image.shape[1] in (1, 3):
         return tensor2img([image])
     pixels = image[0].double().cpu().permute(1, 2, 0).numpy() * 255
@@ -121,7 +125,7 @@ def _as_array(image: Tensor, rounded: bool) -> np.ndarray:
 
 
 def metric_options(opt: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a metric's own options, and the protocol's options that the function takes as arguments."""
+    """Return a metric's options, and the protocol's options that its function accepts. The metric's options win."""
     parameters = inspect.signature(METRIC_REGISTRY.get(opt["type"])).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     taken = {key: value for key, value in protocol.items() if takes_any or key in parameters}
@@ -138,7 +142,7 @@ def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> 
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum a tensor over all ranks. Exact if each entry is nonzero on one rank only."""
+    """Sum a tensor over all ranks. The sum is exact if each entry is nonzero on at most one rank."""
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(values)
     return values

@@ -343,7 +343,7 @@ def test_images_of_another_kind_than_the_networks_are_refused(tmp_path: Path, da
     make_images(tmp_path / "mixed", 2, (48, 52))
     np.save(tmp_path / "mixed" / "p1.npy", np.zeros((48, 52, 3), np.uint16))
     mixed = open_sets(f"mixed={tmp_path}/mixed", data, [(2, 2)])
-    refused(lambda: common_kind(mixed), "--sets", "p1.npy has uint16 pixels, other images uint8")
+    refused(lambda: common_kind(mixed), "--sets", "p1.npy has uint16 pixels, but other images have uint8")
     options = ["bicubic", "--sets", "photos", "--scales", 2]
     assert "NIQE needs RGB" in run(*options, "--channels", 1, "--metrics", "niqe", status=1)
     assert "--official: takes RGB" in run(*options, "--channels", 1, "--official", data, status=1)

@@ -156,7 +156,7 @@ def test_sets_with_the_same_row_of_results_are_reported(first, second, same):
     if same is None:
         check_labels(datasets)
         return
-    with pytest.raises(LIIFError, match=f"^datasets: val_2: name: {same} is also a set of val_1"):
+    with pytest.raises(LIIFError, match=f"^datasets: val_2: name: val_1 has a set {same}, too"):
         check_labels(datasets)
 
 

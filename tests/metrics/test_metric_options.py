@@ -111,7 +111,7 @@ def test_ssim_of_any_number_of_channels():
     [
         ({"type": "calculate_ssim", "crop_border": 0, "per_band": True}, "calculate_ssim has no argument 'per_band'"),
         ({"type": "calculate_psnr_liif", "band": 5}, "val: metrics: p: band: is 5, but the images have 4"),
-        ({"type": "calculate_niqe", "crop_border": 0}, "calculate_niqe needs gray or RGB images, and these have 4"),
+        ({"type": "calculate_niqe", "crop_border": 0}, "calculate_niqe needs gray or RGB images, but these have 4"),
     ],
 )
 def test_bands_that_do_not_exist(metric, message):
