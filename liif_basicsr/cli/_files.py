@@ -1,8 +1,9 @@
-"""Read, process and write one image file, with progress and one line per error."""
+"""Read, process and write one image file. Show the progress, and report an error as one line."""
 from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,20 +28,22 @@ from liif_basicsr.images.writer_thread import write_in_thread
 from liif_basicsr.images.writing import check_format, drop_opaque_alpha
 from liif_basicsr.rendering.memory import check_memory
 
-# Pixels of the largest output without --yes.
+# Outputs with more pixels need --yes.
 MAX_PIXELS = 400_000_000
-# Result of `make_file` for an image that is left out on purpose.
+# `make_file` returns this for an image that it skips on purpose.
 SKIPPED = ""
 
 
 class Output(NamedTuple):
     """The output planned for an image.
 
-    image: the input with the metadata of the output.
-    shape: (H, W, C).
-    bytes_needed: estimates the memory; its argument says whether the whole output is kept in memory.
-    strips: renders it from top to bottom; its argument is called with the number of newly rendered pixels.
-    note: something that the user should know, or "".
+    image: the input's pixels with the output's metadata.
+    shape: (H, W, C) of the output.
+    bytes_needed: function that estimates the memory in bytes. Its argument says whether the whole output is kept in
+        memory.
+    strips: function that renders the output from top to bottom. Its argument is a function, which it calls with the
+        number of newly rendered pixels.
+    note: line to print about the output, or "".
     """
 
     image: LoadedImage
@@ -51,9 +54,12 @@ class Output(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """Which files are written: whether to overwrite, to allow huge outputs, and to skip inputs larger than requested.
+    """The user's choices about reading and writing files.
 
-    bands: the bands to process, by number from 0; all if empty.
+    overwrite: replace existing outputs.
+    allow_huge: write outputs of more than MAX_PIXELS.
+    skip_larger: skip images that are already larger than requested, instead of failing.
+    bands: indices from 0 of the bands to process; empty for all bands.
     """
 
     overwrite: bool = False
@@ -67,20 +73,21 @@ def make_file(
     target: Path,
     policy: Policy,
     count: str | None,
-    engine: Engine | Resampler,
+    method: str,
     plan: Callable[[LoadedImage], Output],
 ) -> str | None:
-    """Read an image, process it and write the output; report an error on stderr.
+    """Read an image, process it, write the output, and print a line about it. Print an error on stderr.
 
     Args:
-        count: prefix of the name in the progress bar, such as `1/3`; None for no bar.
-        plan: returns what to make of the image.
+        count: text before the file name in the progress bar, such as `1/3`; None disables the bar.
+        method: name of the model or the interpolation, see `describe_method`.
+        plan: function that returns the planned output for the image that was read.
 
     Returns:
-        The error in one line; SKIPPED if the image is left out on purpose; None if it was made.
+        The error message if the image failed, SKIPPED if it was skipped on purpose, or None if it was written.
     """
     try:
-        _make_file(source, target, policy, count, engine, plan)
+        _make_file(source, target, policy, count, method, plan)
         return None
     except LargerInput as error:
         if policy.skip_larger:
@@ -98,13 +105,14 @@ def make_file(
 
 
 def _make_file(
-    source: Path, target: Path, policy: Policy, count: str | None, engine: Engine | Resampler,
+    source: Path, target: Path, policy: Policy, count: str | None, method: str,
     plan: Callable[[LoadedImage], Output],
 ) -> None:  # fmt: skip
+    start = time.perf_counter()
     if target.exists() and target.samefile(source):
-        raise LIIFError("would be overwritten by its own output; use another output")
+        raise LIIFError("would be overwritten by its own output; choose another output")
     if target.exists() and not policy.overwrite:
-        raise LIIFError(f"{show(target)} already exists; use another output (-o), or --overwrite")
+        raise LIIFError(f"{show(target)} already exists; choose another output (-o of `upscale`), or pass --overwrite")
     image = read(source)
     image = drop_opaque_alpha(target, select_bands(image, policy.bands) if policy.bands else image)
     for note in image.notes:
@@ -113,46 +121,64 @@ def _make_file(
     size = output.shape[:2]
     kind = check_format(target, output.image, output.shape)
     if size[0] * size[1] > MAX_PIXELS and not policy.allow_huge:
-        raise LIIFError(f"the output has {show_size(size)} pixels, {size[0] * size[1] / 1e6:.0f} megapixels; "
-                        "pass --yes if you want that")  # fmt: skip
+        raise LIIFError(f"the output would have {show_size(size)} pixels, {size[0] * size[1] / 1e6:.0f} megapixels; "
+                        "pass --yes to write it")  # fmt: skip
     lost = kind.lost_metadata(output.image)
-    for note in (output.note, f"{kind.name} does not keep {' and '.join(lost)}" if lost else ""):
+    for note in (output.note, f"{kind.name} does not keep the input's {' and '.join(lost)}" if lost else ""):
         if note:
             print_line(f"{show(target)}: {note}", file=sys.stderr)
     needed = output.bytes_needed(not kind.streamed)
     check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
     name = f"{count} {show(source.name)}".strip()
-    disable = True if count is None else None  # None: shown on a terminal only
+    disable = True if count is None else None  # None shows the bar only on a terminal
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:
         try:
             with collect_notes() as notes, atomic_write(target) as file:
                 write_in_thread(
                     lambda strips: kind.write(file, strips, output.shape, output.image), output.strips(bar.update)
                 )
-        except PixelError:  # the input's fault
+        except PixelError:  # concerns the input, not the output
             raise
         except LIIFError as error:
             raise LIIFError(f"{show(target)}: {error}") from None
     for note in notes:
         print_line(f"{show(target)}: {show(note)}", file=sys.stderr)
-    precision = engine.precision_for(image.pixels)
-    print_line(f"{show(target)}: {show_size(image.size)} to {show_size(size)}, {engine.device}, {precision}")
+    print_line(f"{show(target)}: {show_size(size)}, by {method} in {show_time(time.perf_counter() - start)}")
+
+
+def describe_method(name: str, *settings: str | None) -> str:
+    """Return the name of a model or an interpolation, followed by the settings that the user chose.
+
+    Args:
+        settings: None and "" are left out.
+    """
+    chosen = ", ".join(filter(None, settings))
+    return f"{show(name)} ({chosen})" if chosen else show(name)
+
+
+def show_time(seconds: float) -> str:
+    """Format a duration in seconds, or in minutes from one minute on."""
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
 def print_line(line: str, file: TextIO | None = None) -> None:
-    """Print a line above the progress bar, in one write, because processes of torchrun print at the same time."""
+    """Print a line above the progress bar. A single write, because processes of torchrun print at the same time."""
     tqdm.write(f"{line}\n", file=file, end="")
 
 
 def warn_slow_precision(engine: Engine | Resampler) -> None:
-    """Print a warning about a precision that is slow on this machine."""
+    """Warn on stderr if the user chose a precision that is slow on this processor."""
     if engine.precision == "bfloat16" and not bfloat16_is_fast(engine.device):
-        print("--precision bfloat16: slower than float32 on this processor, which has no instructions for it",
-              file=sys.stderr)  # fmt: skip
+        print("--precision bfloat16: is slower than float32 on this processor, which has no instructions for it; use "
+              "float32", file=sys.stderr)  # fmt: skip
 
 
 def make_folders(folders: Iterable[Path]) -> None:
-    """Create folders and their parents; LIIFError if that fails."""
+    """Create folders and their parents.
+
+    Raises:
+        LIIFError: a folder cannot be created.
+    """
     for folder in sorted({*folders}):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +188,7 @@ def make_folders(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process like Ctrl-C, so that unfinished files are removed."""
+    """In this context, SIGTERM ends the process like Ctrl-C, so that unfinished files are removed."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -39,41 +39,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "liif-basicsr upscale INPUT [INPUT ...] [OUTPUT] [options]"
     parser.add_argument(
         "input", nargs="+", metavar="INPUT",
-        help="image, folder or quoted pattern such as 'photos/*.jpg'; ./-x for -x. Of several arguments, the last one "
-        "is the output, unless -o names it",
+        help="image, folder, or quoted pattern such as 'photos/*.jpg'; write ./-x for a file named -x. If there are "
+        "several arguments and no -o, the last one is the output",
     ).complete = COMPLETE_FILES  # type: ignore[attr-defined]  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="OUTPUT",
-        help="file to write, or folder for several images (default: next to the input, as photo_x2.jpg)",
+        help="file to write, or folder for several images (default: next to the input, such as photo_x2.jpg)",
     ).complete = COMPLETE_FILES  # type: ignore[attr-defined]  # fmt: skip
     size = parser.add_argument_group("output size (default: --scale 2)")
-    size.add_argument("-s", "--scale", metavar="S", help="factor such as 3.7, or two along y and x such as 2x3.5")
+    size.add_argument(
+        "-s", "--scale", metavar="S", help="factor such as 3.7, or two factors, along y and along x, such as 2x3.5"
+    )
     size.add_argument("--size", metavar="WxH", help="width and height in pixels")
     size.add_argument("--width", metavar="W", help="width in pixels; the height keeps the aspect ratio")
     size.add_argument("--height", metavar="H", help="height in pixels; the width keeps the aspect ratio")
     size.add_argument("--long-edge", metavar="N", help="length of the longer edge in pixels")
     network = parser.add_mutually_exclusive_group()
     add_model_argument(network)
-    network.add_argument("--method", choices=("nearest", "bicubic"), help="classical upscaling, such as for pixel art")
+    network.add_argument(
+        "--method", choices=("nearest", "bicubic"),
+        help="interpolate instead of using a model; nearest suits pixel art",
+    )  # fmt: skip
     parser.add_argument(
         "--strength", type=float, default=1.0, metavar="0..1",
-        help=f"weight of the model; the rest is the output of {CLEAN}, which keeps grain and damage (default: 1)",
+        help=f"weight of the model in a mix with {CLEAN}, which keeps grain and defects (default: 1, only the model)",
     )  # fmt: skip
-    parser.add_argument("--self-ensemble", action="store_true", help="slightly better, eight times as slow")
+    parser.add_argument(
+        "--self-ensemble", action="store_true",
+        help="average over the eight flips and transposes: slightly better, but takes eight times as long",
+    )  # fmt: skip
     parser.add_argument(
         "--tile-wrap", choices=("x", "y", "xy"),
-        help="the image repeats along these axes: xy for seamless textures, x for 360-degree panoramas",
+        help="treat the image as repeating along these axes: xy for seamless textures, x for 360-degree panoramas",
     )  # fmt: skip
     existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace existing images")
-    existing.add_argument("--skip-existing", action="store_true", help="make only images that do not exist yet")
+    existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    existing.add_argument("--skip-existing", action="store_true", help="skip images whose output already exists")
     add_engine_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Upscale the images. Errors of single images are reported, and listed again at the end.
+    """Upscale the images. An image that fails is reported at once, and again in a list at the end.
 
-    Processes that torchrun started share the images: the next free one makes the next image.
+    Processes that torchrun started share the images: a process that is free takes the next image.
 
     Returns:
         Exit status: 0, or 1 if an image failed.
@@ -84,14 +92,21 @@ def run(args: argparse.Namespace) -> int:
     check_strength(args.strength)
     if args.method is None:
         find(args.model)
-    from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, make_folders, warn_slow_precision
+    from liif_basicsr.cli._files import (
+        Policy,
+        describe_method,
+        interrupt_on_sigterm,
+        make_file,
+        make_folders,
+        warn_slow_precision,
+    )
     from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
 
     apply_engine_arguments(args)
     ranks = Ranks()
     ranks.take_gpu(args.device)
-    # The first process lists the images, because others could find its outputs.
+    # Only the first process lists the images, because later ones could mistake new outputs for inputs.
     jobs = ranks.from_first(lambda: _list_jobs(inputs, output, args.skip_existing, requested))
     upscaler = open_upscaler(
         args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap,
@@ -101,11 +116,13 @@ def run(args: argparse.Namespace) -> int:
         warn_slow_precision(upscaler)
     ranks.from_first(lambda: make_folders(Path(target).parent for _, target in jobs))
     policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1, bands=bands)
+    mixed = f"strength {args.strength:g}" if args.method is None and args.strength < 1 else None
+    method = describe_method(args.method or args.model, mixed, upscaler.precision)
 
     def make(index: int) -> str | None:
         count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None
         source, target = map(Path, jobs[index])
-        return make_file(source, target, policy, count, upscaler, partial(_plan, upscaler, requested))
+        return make_file(source, target, policy, count, method, partial(_plan, upscaler, requested))
 
     with interrupt_on_sigterm():
         results = list(ranks.map(make, len(jobs)))
@@ -114,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"\n{len(failures)} of {len(jobs)} images failed:", *failures, sep="\n  ", file=sys.stderr)
         skipped = results.count("")
         if skipped:
-            print(f"{skipped} of {len(jobs)} images skipped: already larger than requested", file=sys.stderr)
+            print(f"{skipped} of {len(jobs)} images skipped: they are already larger than requested", file=sys.stderr)
         return ranks.end(1 if failures else 0)
 
 
@@ -123,23 +140,24 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     from liif_basicsr.cli._files import Output
 
     size = requested.size_of(image.size)
-    keeping = "one factor" if requested.scale else "--width or --height alone"
+    remedy = "one factor" if requested.scale else "only --width or only --height"
     return Output(
         upscaler.output_like(image),
         (*size, upscaler.out_channels(image)),
         partial(upscaler.bytes_needed, image, size),
         partial(upscaler.strips, image, size),
-        f"warning: {show_size(image.size)} is stretched to {show_size(size)}; {keeping} keeps the aspect ratio"
+        f"warning: stretched from {show_size(image.size)} to {show_size(size)}; pass {remedy} to keep the aspect ratio"
         if changes_aspect(size, image.size) else "",
     )  # fmt: skip
 
 
 def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]:
-    """Return the inputs, and the output if it is named by `-o` or by the last of several words.
+    """Return the inputs, and the output if `-o` or the last of several words names it.
+
+    The paths are checked here, before PyTorch is imported, which takes seconds.
 
     Raises:
-        LIIFError: an input does not exist, or the output cannot be written. This is checked before PyTorch is
-            imported, which takes seconds.
+        LIIFError: an input does not exist, or the output cannot be written.
     """
     if output is None and len(words) > 1:
         words, output = words[:-1], words[-1]
@@ -148,7 +166,7 @@ def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]
             raise LIIFError("-: standard input and output are not supported; name a file")
         if text == "":
             raise LIIFError("upscale: the name of an input or of the output is empty; name a file or folder")
-    if "RANK" not in os.environ:  # processes of torchrun report it once, later
+    if "RANK" not in os.environ:  # under torchrun, the first process checks this later, so that it is reported once
         for text in words:
             if is_missing(text) and not glob.has_magic(text):
                 raise LIIFError(f"{show(text)}: no such file or folder")
@@ -160,7 +178,7 @@ def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn errors of the system, such as a parent folder without access or a name that is too long, into LIIFError."""
+    """Turn system errors, for example about a folder without access or a name that is too long, into LIIFError."""
     try:
         yield
     except OSError as error:
@@ -175,17 +193,17 @@ def _is_one_file(inputs: list[str], output: Path) -> bool:
 def _list_jobs(
     inputs: list[str], output: str | None, skip_existing: bool, requested: OutputSize
 ) -> list[tuple[str, str]]:
-    """Return the paths of each image to make and of its output; with `skip_existing`, only new outputs."""
+    """Return the input and output path of each image. With `skip_existing`, leave out images whose output exists."""
     with _one_line_errors():
         jobs = _jobs(inputs, _default_output(inputs[0], requested) if output is None else Path(output))
         new = [job for job in jobs if not (skip_existing and _exists(*job))]
     if len(new) < len(jobs):
-        print(f"{len(jobs) - len(new)} of {len(jobs)} images exist already")
+        print(f"{len(jobs) - len(new)} of {len(jobs)} images skipped: their outputs already exist")
     return [(str(source), str(target)) for source, target in new]
 
 
 def _default_output(text: str, requested: OutputSize) -> Path:
-    """Return the output next to an input: `photo_x2.jpg`, or `photos_x2` for a folder."""
+    """Return the output's path next to the input, such as `photo_x2.jpg`, or `photos_x2` for a folder."""
     path = Path(text)
     if path.is_dir():
         path = path.resolve()
@@ -201,10 +219,10 @@ def _exists(source: Path, target: Path) -> bool:
 
 
 def _jobs(inputs: list[str], output: Path) -> list[Job]:
-    """Pair each input image with its output file, and print how many other files are skipped.
+    """Pair each input image with its output file, and print which other files are skipped.
 
     Raises:
-        LIIFError: the inputs contain no images, two have the same output, or the output is invalid.
+        LIIFError: the inputs contain no images, two images would have the same output, or the output is invalid.
     """
     if _is_one_file(inputs, output):
         check_output(output)
@@ -216,11 +234,14 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         if skipped:
             skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last
             names = ", ".join(show(path.name) for path in skipped[:3]) + ", ..." * (len(skipped) > 3)
-            print(f"{show(text)}: skipped {len(skipped)} that are not images: {names}", file=sys.stderr)
+            print(f"{show(text)}: skipped {len(skipped)} files or folders that are not images: {names}",
+                  file=sys.stderr)  # fmt: skip
     if not found:
-        raise LIIFError(f"{show(inputs[0])}: contains no images ({' '.join(WRITABLE + READ_ONLY_SUFFIXES)})")
+        raise LIIFError(f"{show(inputs[0])}: contains no images; their names must end in one of "
+                        f"{' '.join(WRITABLE + READ_ONLY_SUFFIXES)}")  # fmt: skip
     if (output.exists() or output.suffix.lower() in WRITABLE) and not output.is_dir():
-        raise LIIFError(f"{show(output)}: is a file, or named like one; several images need a folder, such as -o large")
+        raise LIIFError(f"{show(output)}: is a file, or is named like one; several images need a folder, such as "
+                        "-o large")  # fmt: skip
     sources: dict[Path, Path] = {}
     for source, name in found:
         target = output / writable(name)
@@ -232,7 +253,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
 
 
 def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
-    """Return the images of an input, each with its path below the output folder, and everything that is skipped."""
+    """Return the images that an input names, with their outputs' paths in the output folder, and the skipped files."""
     path = Path(text)
     if path.is_dir():
         folder = path
@@ -246,7 +267,7 @@ def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
         folder = Path(text)
         while glob.has_magic(str(folder)):
             folder = folder.parent
-        # Outputs of an earlier run, in a folder inside the input, are not upscaled again.
+        # If the output folder lies inside the input folder, the outputs of an earlier run are not upscaled again.
         inside = output.resolve() if output.resolve() != folder.resolve() else None
         files = [path for path in map(Path, sorted(glob.glob(text, recursive=True)))
                  if not (path.is_dir() or (inside and inside in path.resolve().parents))]  # fmt: skip

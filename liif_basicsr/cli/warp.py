@@ -36,32 +36,38 @@ Size = tuple[int, int]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", help="image; ./-x for -x")
+    parser.add_argument("input", help="image to warp; write ./-x for a file named -x")
     parser.add_argument("output", help="image to write")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--rotate", metavar="DEGREES", type=float, help="rotate counterclockwise about the center")
     how.add_argument(
         "--quad", metavar="X,Y", nargs=4,
-        help="rectify the quadrilateral of four corners, in pixels, clockwise from the top left one",
+        help="rectify the quadrilateral with these corners, in pixels, clockwise from the top left",
     )  # fmt: skip
     how.add_argument(
         "--matrix", metavar="FILE", type=Path,
-        help="file of 2x3 or 3x3 numbers, JSON or text, that map input to output pixels as in cv2.warpPerspective",
+        help="file with a 2x3 or 3x3 matrix, as JSON or text, that maps input pixels to output pixels as in "
+        "cv2.warpPerspective",
     )  # fmt: skip
-    parser.add_argument("-s", "--scale", metavar="S", help="also scale: a factor, or two along y and x such as 2x3.5")
+    parser.add_argument(
+        "-s", "--scale", metavar="S", help="also scale: by one factor, or by two, along y and along x, such as 2x3.5"
+    )
     parser.add_argument(
         "--size", metavar="WxH",
-        help="output size: --quad is stretched to it, the output of --matrix is cropped to it (default: the longer "
-        "sides of the quadrilateral, the size of the input)",
+        help="output size. With --quad, the quadrilateral is stretched to this size (default: the lengths of its "
+        "longer sides). With --matrix, the output is cropped to this size (default: the input's size)",
     )  # fmt: skip
-    parser.add_argument("--no-expand", action="store_true", help="--rotate: keep the size and cut off the corners")
     parser.add_argument(
-        "--fill", default="0", metavar="V", help="value outside: a number, one per band as R,G,B, or nan (default: 0)"
+        "--no-expand", action="store_true", help="with --rotate: keep the input's size and cut off the corners"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing image")
+    parser.add_argument(
+        "--fill", default="0", metavar="V",
+        help="value of pixels outside the image: one number, one per band such as R,G,B, or nan (default: 0)",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
     add_model_argument(parser, CLEAN)
     add_engine_arguments(parser)
-    # argparse takes -2,35 for an option, because it recognizes single negative numbers only.
+    # By default argparse mistakes -2,35 for an option, because it recognizes only single negative numbers.
     parser._negative_number_matcher = re.compile(r"-[\d.]")
 
 
@@ -69,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """Warp the image.
 
     Returns:
-        Exit status: 0, or 1 if the image was not made.
+        Exit status: 0, or 1 if the output was not written.
     """
     scale = parse_scale(args.scale) if args.scale else (1.0, 1.0)
     size = _check_options(args)
@@ -82,7 +88,14 @@ def run(args: argparse.Namespace) -> int:
     points = [_parse_point(text) for text in args.quad or ()]
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
-    from liif_basicsr.cli._files import Policy, interrupt_on_sigterm, make_file, make_folders, warn_slow_precision
+    from liif_basicsr.cli._files import (
+        Policy,
+        describe_method,
+        interrupt_on_sigterm,
+        make_file,
+        make_folders,
+        warn_slow_precision,
+    )
     from liif_basicsr.images.warp import Warper
     from liif_basicsr.rendering.homographies import check_quad
 
@@ -96,9 +109,10 @@ def run(args: argparse.Namespace) -> int:
     def homography_for(in_size: Size) -> Homography:
         return _homography(in_size, args.rotate, not args.no_expand, corners, matrix, scale, size)
 
+    policy = Policy(args.overwrite, args.yes, bands=bands)
+    method, plan = describe_method(args.model, warper.precision), partial(_plan, warper, homography_for, fill)
     with interrupt_on_sigterm():
-        policy = Policy(args.overwrite, args.yes, bands=bands)
-        return 1 if make_file(source, target, policy, "", warper, partial(_plan, warper, homography_for, fill)) else 0
+        return 1 if make_file(source, target, policy, "", method, plan) else 0
 
 
 def _plan(warper: Warper, homography_for, fill: Fill, image: LoadedImage) -> Output:
@@ -114,14 +128,18 @@ def _plan(warper: Warper, homography_for, fill: Fill, image: LoadedImage) -> Out
         (*warp.size, warper.out_channels(image)),
         partial(warper.bytes_needed, image, warp.size),
         partial(warper.strips, image, warp, fill),
-        "a warped image does not keep its place on the map (GeoTIFF tags)" if len(tags) < len(image.tags) else "",
+        "a warped image does not keep its position on the map (GeoTIFF tags)" if len(tags) < len(image.tags) else "",
     )
 
 
 def _check_options(args: argparse.Namespace) -> Size | None:
-    """Return `--size` as (H, W); LIIFError for options that exclude each other."""
+    """Return `--size` as (H, W), or None without this option.
+
+    Raises:
+        LIIFError: the options exclude each other.
+    """
     if args.rotate is None and args.no_expand:
-        raise LIIFError("--no-expand: applies to --rotate only")
+        raise LIIFError("--no-expand: applies only to --rotate; remove it")
     if args.rotate is not None and args.size:
         raise LIIFError("--size: does not apply to --rotate; use --scale, or --no-expand for the input's size")
     if args.quad and args.size and args.scale:
@@ -136,7 +154,7 @@ def _homography(
     in_size: Size, degrees: float | None, expand: bool, corners: np.ndarray | None, matrix: np.ndarray | None,
     scale: tuple[float, float], size: Size | None,
 ) -> Homography:  # fmt: skip
-    """Return the warp of an image of `in_size` (h, w)."""
+    """Return the warp for an image of `in_size` (h, w)."""
     from liif_basicsr.rendering.homographies import natural_size, rectification, rotation, scaled_size, scaling
     from liif_basicsr.rendering.warps import Homography
 
@@ -160,7 +178,7 @@ def _parse_fill(text: str) -> Fill:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
-        raise LIIFError(f"--fill {text}: expected a number, or one per channel separated by commas") from None
+        raise LIIFError(f"--fill {text}: expected a number, or one number per band, separated by commas") from None
     return values[0] if len(values) == 1 else values
 
 

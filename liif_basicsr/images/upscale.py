@@ -279,10 +279,6 @@ class Resampler:
         self.method, self.tile_wrap = method, check_axes(tile_wrap)
         self.value_range = check_value_range(value_range)
 
-    def precision_for(self, pixels: np.ndarray) -> str:
-        """Return the method, for messages."""
-        return self.method
-
     def output_like(self, image: LoadedImage) -> LoadedImage:
         """Return the image itself: the output has its bands and metadata."""
         return image

@@ -78,7 +78,7 @@ def test_two_images_without_output_option_keep_the_second(upscale, capsys):
         image("L").save(name)
     before = Path("b.png").read_bytes()
     assert upscale("a.png", "b.png") == 1
-    assert "(-o)" in capsys.readouterr().err and Path("b.png").read_bytes() == before
+    assert "(-o of `upscale`)" in capsys.readouterr().err and Path("b.png").read_bytes() == before
 
 
 def test_everything_skipped_in_a_folder_is_counted(upscale, capsys):
@@ -89,7 +89,8 @@ def test_everything_skipped_in_a_folder_is_counted(upscale, capsys):
         Path(name).write_bytes(b"x")
     assert upscale("in", "out") == 0
     assert sorted(os.listdir("out")) == ["a.png", "b.JFIF", "c.jpe"]
-    assert capsys.readouterr().err == "in: skipped 4 that are not images: notes.txt, photo.cr2, sub, ...\n"
+    err = capsys.readouterr().err
+    assert err == "in: skipped 4 files or folders that are not images: notes.txt, photo.cr2, sub, ...\n"
 
 
 def test_images_that_would_have_the_same_output_are_named_and_no_folder_is_made(upscale, capsys):
@@ -123,27 +124,27 @@ def test_larger_images_are_skipped_by_long_edge(upscale, capsys):
     assert os.listdir("out") == ["small.png"] and size("out/small.png") == (50, 35)
     err = capsys.readouterr().err
     assert "in/large.png: skipped, the output 50x33 would be smaller than the image, 90x60" in err
-    assert "1 of 2 images skipped: already larger than requested" in err
+    assert "1 of 2 images skipped: they are already larger than requested" in err
     assert upscale("in/large.png", "out/large.png", "--long-edge", "50") == 1
 
 
 def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
     image("L", 20, 40).save("a.png")
-    side, factor = "; --width or --height alone keeps the aspect ratio", "; one factor keeps the aspect ratio"
+    side, factor = "; pass only --width or only --height to keep the aspect ratio", "; pass one factor to keep"
     for flags, hint in (
         (["--size", "80x40"], ""), (["--size", "80x50"], side), (["--width", "80", "--height", "41"], side),
         (["--width", "81"], ""), (["--scale", "2x3"], factor), (["--scale", "2.03"], ""),
     ):  # fmt: skip
         assert upscale("a.png", "b.png", "--overwrite", *flags) == 0
         err = capsys.readouterr().err
-        assert err.count("warning: 40x20 is stretched to") == bool(hint) and hint in err
+        assert err.count("warning: stretched from 40x20 to ") == bool(hint) and hint in err
 
 
 def test_huge_output_needs_yes(upscale, capsys, monkeypatch):
     monkeypatch.setattr(_files, "MAX_PIXELS", 1000)
     image("L").save("a.png")
     assert upscale("a.png", "b.png", "--scale", "3") == 1
-    assert "51x36 pixels, 0 megapixels; pass --yes" in capsys.readouterr().err and not Path("b.png").exists()
+    assert "51x36 pixels, 0 megapixels; pass --yes to" in capsys.readouterr().err and not Path("b.png").exists()
     assert upscale("a.png", "b.png", "--scale", "3", "--yes") == 0
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from image_files import NETWORK, image, model, ramp, upscale
 from PIL import Image
 
 import liif_basicsr
+from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
+from liif_basicsr.cli._files import show_time
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.rendering import memory
 
@@ -29,6 +32,26 @@ def test_file_equals_the_output_in_python(upscale, model):
     assert upscale("in.png", "new/out.png", "--scale", "3.7") == 0
     expected = liif_basicsr.upscale(image("RGB"), scale=3.7, model=model, precision="float32")
     assert np.array_equal(np.asarray(Image.open("new/out.png")), np.asarray(expected))
+
+
+@pytest.mark.parametrize("flags, method", [
+    ([], "MODEL"),
+    (["--precision", "float32"], "MODEL (float32)"),
+    (["--strength", "0.5"], "MODEL (strength 0.5)"),
+    (["--strength", "0.5", "--precision", "float32"], "MODEL (strength 0.5, float32)"),
+    (["--method", "nearest", "--strength", "0.5", "--precision", "float32"], "nearest"),
+])  # fmt: skip
+def test_one_line_names_output_size_model_and_time(model, tmp_path, monkeypatch, capsys, flags, method):
+    monkeypatch.chdir(tmp_path)
+    image("RGB").save("in.png")
+    chosen = [] if "--method" in flags else ["--model", str(model)]
+    assert main(["upscale", "in.png", "out.png", "--device", "cpu", *chosen, *flags]) == 0
+    said = capsys.readouterr().out.replace(str(model), "MODEL")
+    assert re.fullmatch(rf"out\.png: 34x24, by {re.escape(method)} in \d+\.\d s\n", said)
+
+
+def test_long_durations_are_in_minutes():
+    assert [show_time(seconds) for seconds in (0.04, 59.94, 60, 4520)] == ["0.0 s", "59.9 s", "1.0 min", "75.3 min"]
 
 
 @pytest.mark.parametrize("flags, wanted", [
@@ -83,7 +106,7 @@ def test_several_images_need_an_output_that_is_not_named_like_an_image(upscale, 
         image("L").save(name)
     for words in (["in"], ["in/*.png"], ["in/a.png", "in/b.png"]):
         assert upscale(*words, "out.jpg", "--scale", "2") == 2
-        assert "out.jpg: is a file, or named like one; several images need a folder" in capsys.readouterr().err
+        assert "out.jpg: is a file, or is named like one; several images need a folder" in capsys.readouterr().err
     assert os.listdir() == ["in"]
 
 
@@ -143,10 +166,11 @@ def test_only_images_that_do_not_exist_are_made_on_request(upscale, capsys):
     os.mkdir("out")
     Path("out/b.png").write_text("mine")
     assert upscale("in", "out", "--scale", "2", "--skip-existing") == 0
-    assert capsys.readouterr().out.startswith("1 of 3 images exist already\n") and size("out/c.png") == (34, 24)
+    said = capsys.readouterr().out
+    assert said.startswith("1 of 3 images skipped: their outputs already exist\n") and size("out/c.png") == (34, 24)
     assert Path("out/b.png").read_text() == "mine"
     assert upscale("in", "out", "--scale", "2", "--skip-existing") == 0
-    assert capsys.readouterr().out == "3 of 3 images exist already\n"
+    assert capsys.readouterr().out == "3 of 3 images skipped: their outputs already exist\n"
     assert upscale("in", "in", "--scale", "2", "--skip-existing") == 1  # those are the images themselves
     assert upscale("in", "out", "--scale", "2", "--skip-existing", "--overwrite") == 2
     assert "--overwrite: not allowed with argument --skip-existing" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def upscale(folder: Path, model: Path, processes: int, *words: str, status: int 
     run = command(model, processes, *words)
     done = subprocess.run(run, cwd=folder, env=environ(), text=True, capture_output=True, check=False, timeout=240)
     assert done.returncode == status, done.stderr
-    return re.findall(r"^out/(\w+\.png): 28x\d+ to", done.stdout, re.MULTILINE), done.stderr
+    return re.findall(r"^out/(\w+\.png): 1100x1000, by ", done.stdout, re.MULTILINE), done.stderr
 
 
 @pytest.fixture(scope="module")

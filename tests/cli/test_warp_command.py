@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,12 @@ def test_rotation_equals_python(warp, model, flags, how):
     assert warp("in.png", "new/out.png", *flags) == 0
     expected = liif_basicsr.rotate(image("RGB"), float(flags[1]), model=model, precision="float32", **how)
     assert np.array_equal(pixels("new/out.png"), np.asarray(expected))
+
+
+def test_one_line_names_output_size_model_and_time(warp, model, capsys):
+    assert warp("in.png", "out.png", "--rotate", "20", "--no-expand") == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"out\.png: 17x12, by {re.escape(str(model))} \(float32\) in \d+\.\d s\n", said)
 
 
 @pytest.mark.parametrize("text", [

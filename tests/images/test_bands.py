@@ -281,7 +281,7 @@ def test_map_position_of_a_warp_is_not_kept(files, tmp_path, capsys):
     )
     words = ["--rotate", 20, "--model", files(1)]
     assert command("warp", tmp_path / "a.tif", tmp_path / "b.tif", *words) == 0
-    assert "a warped image does not keep its place on the map (GeoTIFF tags)" in capsys.readouterr().err
+    assert "a warped image does not keep its position on the map (GeoTIFF tags)" in capsys.readouterr().err
     assert not read(tmp_path / "b.tif").tags
 
 
@@ -290,4 +290,4 @@ def test_lost_metadata_of_data_files(files, tmp_path, capsys):
         tmp_path / "a.tif", ramp(6, 7, 1, np.uint16)[..., 0], extratags=[(33550, 12, 3, (1.0, 1.0, 0.0), True)]
     )
     assert command("upscale", tmp_path / "a.tif", tmp_path / "b.png", "--model", files(1)) == 0
-    assert "b.png: PNG does not keep GeoTIFF tags" in capsys.readouterr().err
+    assert "b.png: PNG does not keep the input's GeoTIFF tags" in capsys.readouterr().err
