@@ -1,4 +1,4 @@
-"""Arguments that several commands share. Nothing here imports PyTorch."""
+"""Arguments that several commands share. This module does not import PyTorch, so that `--help` is fast."""
 from __future__ import annotations
 
 import argparse
@@ -11,7 +11,7 @@ from liif_basicsr.images.suffixes import check_writable
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
-# Completion of `--model` by shtab: known models, then files.
+# Shell completion of `--model`, for shtab: suggests the known models, then files.
 _NAMES = " ".join(list_models())
 COMPLETION_PREAMBLE = {
     "bash": f'_liif_basicsr_models() {{ compgen -W "{_NAMES}" -- $1; compgen -f -- $1; }}\n',
@@ -26,7 +26,7 @@ def add_model_argument(parser: argparse._ActionsContainer, default: str = DEFAUL
     model = parser.add_argument(
         "--model", default=default, metavar="MODEL",
         help=f"{', '.join(list_models())}, or a .pth or .safetensors file (default: %(default)s); "
-        "the command `models` describes them",
+        "`liif-basicsr models` describes the named models",
     )  # fmt: skip
     model.complete = COMPLETE_MODELS  # type: ignore[attr-defined]
 
@@ -35,24 +35,27 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--import`."""
     parser.add_argument(
         "--import", dest="imports", metavar="MODULE", action="append", default=[],
-        help="import a Python module first, which registers the network of the model; may be repeated",
+        help="first import this Python module, which registers the model's network; may be repeated",
     )  # fmt: skip
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `--device`, `--precision`, `--import`, `--yes`, `--bands` and `--value-range`."""
-    parser.add_argument("--device", help="such as cpu or cuda:0 (default: the GPU if there is one)")
+    parser.add_argument("--device", help="where to compute, such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(
         "--precision", choices=PRECISIONS,
-        help="default: bfloat16 for 8-bit images if the processor has instructions for it, else float32",
+        help="number format of the computations (default: bfloat16 for 8-bit images if the processor has instructions "
+        "for it, else float32)",
     )  # fmt: skip
     add_import_argument(parser)
     parser.add_argument("--yes", action="store_true", help="allow very large inputs and outputs")
-    parser.add_argument("--bands", metavar="N,N,...", help="use only these bands of the image, in this order, from 1")
+    parser.add_argument(
+        "--bands", metavar="N,N,...", help="use only these bands of the image, in this order; the first band is 1"
+    )
     parser.add_argument(
         "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
-        help="values of the image that mean 0 and 1 to the model (default: as in the model's training, else all of "
-        "uint8 and uint16; other images need it)",
+        help="pixel values that the model sees as 0 and 1 (default: the range that the model was trained with, or "
+        "else the full range of uint8 and uint16; other pixel types need this option)",
     )  # fmt: skip
 
 
@@ -62,7 +65,7 @@ def show(name: str | Path) -> str:
 
 
 def is_missing(path: str | Path) -> bool:
-    """Return whether a path does not exist; False if a folder on the way cannot be read."""
+    """Return whether a path does not exist. If one of its parent folders cannot be read, return False."""
     try:
         os.lstat(path)
     except OSError as error:
@@ -71,7 +74,7 @@ def is_missing(path: str | Path) -> bool:
 
 
 def check_output(path: Path) -> None:
-    """Raise LIIFError unless the suffix of an output is a format that can be written."""
+    """Raise LIIFError unless the suffix of an output names a format that can be written."""
     try:
         check_writable(path)
     except LIIFError as error:
@@ -79,10 +82,13 @@ def check_output(path: Path) -> None:
 
 
 def read_text(path: Path, where: str) -> str:
-    """Read a text file; `where` starts the message of an error.
+    """Read a text file.
+
+    Args:
+        where: start of the error message.
 
     Raises:
-        LIIFError: it cannot be read, or is not text.
+        LIIFError: the file cannot be read, or is not text in UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -92,7 +98,7 @@ def read_text(path: Path, where: str) -> str:
 
 
 def import_modules(names: list[str]) -> None:
-    """Import the modules of `--import`, also from the current folder.
+    """Import the modules that `--import` names. They may also lie in the current folder.
 
     Raises:
         LIIFError: a module cannot be imported.
@@ -105,12 +111,12 @@ def import_modules(names: list[str]) -> None:
     for name in names:
         try:
             import_module(name)
-        except Exception as error:  # the module is the user's own code
+        except Exception as error:  # the user's own code may raise anything
             raise LIIFError(f"--import {name}: cannot be imported ({type(error).__name__}: {error})") from None
 
 
 def apply_engine_arguments(args: argparse.Namespace) -> None:
-    """Import the modules of `--import`; with `--yes`, lift Pillow's limit on the pixels of an image.
+    """Import the modules that `--import` names. With `--yes`, also lift Pillow's limit on the pixels of an image.
 
     Raises:
         LIIFError: see `import_modules`.

@@ -1,4 +1,4 @@
-"""Convert a checkpoint: official LIIF to ours or back, .pth to .safetensors or back."""
+"""Convert a checkpoint between official LIIF and this plugin, and between .pth and .safetensors."""
 from __future__ import annotations
 
 import argparse
@@ -14,30 +14,34 @@ ORDER = 7
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("input", help="checkpoint, official or ours")
+    parser.add_argument("input", help="checkpoint of the official LIIF code or of this plugin")
     parser.add_argument("output", help="file to write: .pth or .safetensors")
     parser.add_argument("--to-official", action="store_true", help="write a .pth that the official code loads")
-    parser.add_argument("--compact", action="store_true", help="keep one set of parameters, in half precision")
-    parser.add_argument("--card", type=Path, help="text file to store in the output: what the model is for, its data")
+    parser.add_argument(
+        "--compact", action="store_true",
+        help="keep only one set of parameters (the EMA if there is one), in half precision",
+    )  # fmt: skip
+    parser.add_argument("--card", type=Path, help="text file on the model's purpose and data, to store in the output")
     parser.add_argument("--license", help="license to store in the output, such as Apache-2.0")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_import_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert a checkpoint and print its options."""
+    """Convert a checkpoint and print the options of its network."""
     from liif_basicsr.hub import checkpoint
     from liif_basicsr.hub.official import to_official
 
     output = Path(args.output)
     if output.exists() and not args.overwrite:
-        raise LIIFError(f"{output}: already exists; use another name or --overwrite")
+        raise LIIFError(f"{output}: already exists; choose another name, or pass --overwrite")
     if output.suffix not in (".pth", ".safetensors") or (args.to_official and output.suffix != ".pth"):
         raise LIIFError(f"{output}: expected a .pth file{'' if args.to_official else ' or a .safetensors file'}")
     import_modules(args.imports)
     source = checkpoint.read(args.input)
     if "network_g" not in source:
-        raise LIIFError(f"{args.input}: does not contain the options of its network (network_g)")
+        raise LIIFError(f"{args.input}: does not contain the options of its network (network_g); use a checkpoint that "
+                        "LIIFModel or the official code saved")  # fmt: skip
     if args.compact:
         source = compact(source)
     if args.card:
@@ -45,15 +49,19 @@ def run(args: argparse.Namespace) -> int:
     if args.license:
         source["license"] = args.license
     if args.to_official and source.get("value_range") is not None:
-        raise LIIFError(f"{args.input}: the official format does not hold its value_range; convert it without "
+        raise LIIFError(f"{args.input}: has a value_range, which the official format cannot store; convert it without "
                         "--to-official")  # fmt: skip
     checkpoint.save(output, to_official(source, args.input) if args.to_official else source)
-    print(f"{output}: {'official LIIF' if args.to_official else 'liif_basicsr'}, {source['network_g']}")
+    kind = "official LIIF" if args.to_official else "liif_basicsr"
+    print(f"{output}: checkpoint for {kind}, network_g: {source['network_g']}")
     return 0
 
 
 def compact(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep one set of parameters, the EMA if there is one, in half precision; and the network's options and card."""
+    """Return a checkpoint with one set of parameters, the EMA if there is one, in half precision.
+
+    The network's options, value range, card and license are kept.
+    """
     params = source.get("params_ema", source.get("params", {}))
     kept = {key: source[key] for key in ("network_g", "value_range", "card", "license") if key in source}
     return {**kept, "params": {key: value.half() for key, value in params.items()}}

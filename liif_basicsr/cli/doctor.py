@@ -1,4 +1,4 @@
-"""Check the installation, and say how to solve its problems."""
+"""Check the installation, and print how to solve its problems."""
 from __future__ import annotations
 
 import argparse
@@ -34,11 +34,11 @@ NEEDED = {
     "tqdm": "tqdm",
 }
 ORDER = 20
-STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start")  # for Pythons up to 3.14, and from 3.15 on
+STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start")  # for Python up to 3.14, and from 3.15 on
 
 
 class Report:
-    """Prints findings as they come, and collects problems for the end."""
+    """Prints each finding at once, and collects the problems, which are printed at the end."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -53,7 +53,7 @@ class Report:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare no arguments: the command takes none."""
+    """Do nothing, because the command takes no arguments."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,17 +85,17 @@ def _versions(report: Report) -> dict[str, ModuleType | None]:
 def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
     try:
         loaded = import_module(module)
-    except Exception as error:  # a broken installation may raise anything; the doctor reports it
+    except Exception as error:  # a broken installation may raise anything
         cause = " ".join(f"{type(error).__name__}: {error}".split())
         report.say(distribution, "cannot be imported")
         report.problem(f"{distribution} cannot be imported ({cause})", _remedy(error, distribution, module))
         return None
     try:
         number = version(distribution)
-    except PackageNotFoundError:  # a source tree, or a variant such as opencv-python-headless
-        number = getattr(loaded, "__version__", "version unknown")
-    place = getattr(loaded, "__file__", None)
-    where = Path(place).parent if place else "a folder without code"
+    except PackageNotFoundError:  # installed from a source tree, or as a variant such as opencv-python-headless
+        number = getattr(loaded, "__version__", "unknown version")
+    file = getattr(loaded, "__file__", None)
+    where = Path(file).parent if file else "a folder without __init__.py"
     report.say(distribution, f"{with_tested(distribution, number)}  {where}")
     if versions.is_too_old(distribution, number):
         lowest = versions.TESTED[distribution][0]
@@ -115,7 +115,7 @@ def _remedy(error: Exception, distribution: str, module: str) -> str:
     if isinstance(error, ModuleNotFoundError):
         if error.name == "basicsr":
             return "python -m liif_basicsr install-basicsr"
-        if error.name == "distutils":  # of Python until 3.11, which BasicSR imports
+        if error.name == "distutils":  # BasicSR imports this module, which Python 3.12 removed
             return "pip install setuptools"
         if error.name == module:
             return f"pip install {distribution}"
@@ -130,15 +130,15 @@ def _hook(report: Report) -> None:
     report.say("start-up file", file or "not installed")
     if file is None:
         report.problem("the start-up file is not installed, so BasicSR does not find the plugin by itself",
-                       "pip install the plugin, or `import liif_basicsr` before basicsr")
+                       "install the plugin with pip, or `import liif_basicsr` before basicsr")
     switched_off = os.environ.get("LIIF_BASICSR_DISABLE", "0") not in ("", "0")
     report.say("LIIF_BASICSR_DISABLE", os.environ.get("LIIF_BASICSR_DISABLE", "not set"))
     if switched_off:
-        report.problem("the start-up hook is switched off", "unset LIIF_BASICSR_DISABLE")
+        report.problem("the start-up hook is switched off", "unset the environment variable LIIF_BASICSR_DISABLE")
     spec = find_spec(startup.FUNCTIONAL_TENSOR) if "torchvision.transforms" in sys.modules else None
     own = "torchvision's own" if spec else "missing"
     shimmed = spec is not None and isinstance(spec.loader, startup.FunctionalTensorLoader)
-    report.say("functional_tensor", "provided by the plugin, as torchvision lacks it" if shimmed else own)
+    report.say("functional_tensor", "provided by the plugin, because torchvision lacks it" if shimmed else own)
 
 
 def _registered(report: Report) -> None:
@@ -154,7 +154,7 @@ def _registered(report: Report) -> None:
             report.problem(f"{name} is not registered", "see the warning above for the cause")
         else:
             report.say(name, f"by {found}")
-            report.problem(f"{name} belongs to {found}", "rename or uninstall one of the two")
+            report.problem(f"{name} is already registered by {found}", "rename or uninstall one of the two")
 
 
 def _devices(report: Report, torch: ModuleType) -> None:
@@ -164,7 +164,7 @@ def _devices(report: Report, torch: ModuleType) -> None:
         for index in range(torch.cuda.device_count()):
             report.say(f"GPU {index}", torch.cuda.get_device_name(index))
     else:
-        report.say("GPU", "none usable by torch; everything runs on the CPU")
+        report.say("GPU", "none that torch can use; everything runs on the CPU")
         from liif_basicsr.devices import unfit_driver
 
         cause = unfit_driver()

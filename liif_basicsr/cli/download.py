@@ -11,15 +11,15 @@ ORDER = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("name", help=f"one of: {', '.join(DOWNLOADS)}")
+    parser.add_argument("name", help=f"name of the model: {' or '.join(DOWNLOADS)}")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download a model into the user's cache folder unless it is there, and print its path."""
+    """Download a model into the user's cache folder, unless it is already there, and print its path."""
     from liif_basicsr.hub.download import download, is_downloaded
 
     if args.name in BUNDLED:
-        print(f"{find(args.name)}: bundled, nothing to download")
+        print(f"{find(args.name)}: is bundled with the package; nothing to download")
         return 0
     if args.name not in DOWNLOADS:
         raise LIIFError(f"unknown model {args.name!r}{suggest(args.name, DOWNLOADS)}")

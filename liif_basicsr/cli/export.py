@@ -16,8 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help=".onnx file to write")
     add_model_argument(parser)
     parser.add_argument(
-        "--queries", action="store_true", help="inputs lq, coord and cell, for the colors at any coordinates"
-    )
+        "--queries", action="store_true",
+        help="export a graph that takes lq, coord and cell, and returns the colors at any coordinates",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_import_argument(parser)
 
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if output.suffix != ".onnx":
         raise LIIFError(f"{output}: expected a file name that ends in .onnx")
     if output.exists() and not args.overwrite:
-        raise LIIFError(f"{output}: already exists; use another name or --overwrite")
+        raise LIIFError(f"{output}: already exists; choose another name, or pass --overwrite")
     find(args.model)
     from liif_basicsr.hub.checkpoint import load
     from liif_basicsr.hub.onnx import to_onnx
@@ -43,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
     print(f"{output}: inputs lq (1, {net.num_in_ch}, height, width) in [0, 1], {inputs}; output {colors} in [0, 1]")
     if net.value_range:
         low, high = net.value_range
-        print(f"0 and 1 are {low:g} and {high:g} in the data; the graph does not convert values")
+        print(f"0 and 1 mean {low:g} and {high:g} in the training data; the graph does not convert values")
     return 0

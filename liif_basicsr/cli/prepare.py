@@ -22,10 +22,10 @@ EXAMPLES = """
   liif-basicsr prepare quickstart
   liif-basicsr prepare teach my_photos datasets/my_pairs --teacher realesrgan-x4plus --degradation photo
 
-It can be interrupted and run again: a data set appears under its name only when it is complete, and `teach` keeps its
-pairs. With `folder` and `div2k`, --check lists corrupt images and writes nothing."""
+A command can be interrupted and run again: a data set appears under its name only when it is complete, and `teach`
+keeps the pairs that it has made. With `folder` and `div2k`, --check lists corrupt images and writes nothing."""
 TEACHER_BATCH = 32
-# The cores that this process may use, if the system knows.
+# Number of cores that this process may use, or of all cores if the system does not say.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -41,24 +41,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return sub
 
     sub = command(folder)
-    sub.add_argument("folder", type=Path, help="images: a folder, an LMDB, or pixels made with --pixels")
-    sub.add_argument("out", type=Path, nargs="?", help="the data set to make; .lmdb or .pixels is added")
-    sub.add_argument("--channels", type=_positive, default=3, help="number of channels of every image (%(default)s)")
+    sub.add_argument("folder", type=Path, help="folder of images, an LMDB, or a data set made with --pixels")
+    sub.add_argument("out", type=Path, nargs="?", help="data set to write; the suffix .lmdb or .pixels is added")
+    sub.add_argument("--channels", type=_positive, default=3, help="number of channels of each image (%(default)s)")
     sub.add_argument("--value_range", type=float, nargs=2, metavar=("LOW", "HIGH"),
                      help="raise an error for values outside of this range")
     _add_store_options(sub)
     sub = command(div2k)
-    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"))
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"),
+                     help="folder of the 800 images (%(default)s)")
     _add_store_options(sub)
     sub = command(benchmark)
-    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"), help="unpacked benchmark.tar")
-    sub.add_argument("--out", type=Path, default=Path("datasets"), help="parent folder of SET/GT_x2 and so on")
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"),
+                     help="folder of the unpacked benchmark.tar (%(default)s)")
+    sub.add_argument("--out", type=Path, default=Path("datasets"),
+                     help="folder in which to make SET/GT_x2 and so on (%(default)s)")
     sub = command(celeba_hq)
-    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"), help="square images")
-    sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"), help="parent folder of 256 and so on")
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"),
+                     help="folder of square images (%(default)s)")
+    sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"),
+                     help="folder in which to make 256 and so on (%(default)s)")
     _add_processes(sub)
     sub = command(quickstart)
-    sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"))
+    sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"), help="folder to write (%(default)s)")
     _add_teach_options(command(teach))
 
 
@@ -68,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def folder(args: argparse.Namespace) -> int:
-    """Store images of any size as sub-images in LMDB, or as decoded pixels."""
+    """Store images of any size in an LMDB as sub-images, or as decoded pixels."""
     from liif_basicsr.data.prepare import storing
     from liif_basicsr.data.source import ANY_RANGE
 
@@ -82,7 +87,7 @@ def folder(args: argparse.Namespace) -> int:
 
 
 def div2k(args: argparse.Namespace) -> int:
-    """Store DIV2K's 800 training images."""
+    """Store DIV2K's 800 training images as `folder` does."""
     from liif_basicsr.data.prepare import sets
 
     name = "DIV2K_train_HR" if args.pixels else "DIV2K_train_HR_sub"
@@ -90,7 +95,7 @@ def div2k(args: argparse.Namespace) -> int:
 
 
 def benchmark(args: argparse.Namespace) -> int:
-    """Lay out Set5, Set14, B100 and Urban100."""
+    """Make folders of GT and LR images for Set5, Set14, B100 and Urban100."""
     from liif_basicsr.data.prepare import sets
 
     return _report(sets.benchmark(args.folder, args.out), args.out)
@@ -104,7 +109,7 @@ def celeba_hq(args: argparse.Namespace) -> int:
 
 
 def quickstart(args: argparse.Namespace) -> int:
-    """Make a small set from the photographs that come with scikit-image."""
+    """Make a small data set from the photographs that come with scikit-image."""
     from liif_basicsr.data.prepare import sets
 
     sets.quickstart(args.out)
@@ -113,7 +118,7 @@ def quickstart(args: argparse.Namespace) -> int:
 
 
 def teach(args: argparse.Namespace) -> int:
-    """Make distillation pairs: degraded crops, a teacher's output for them, and the originals."""
+    """Make distillation pairs: degraded crops, a teacher's outputs for the crops, and the originals."""
     from liif_basicsr.data.degradations import Degradation
     from liif_basicsr.data.prepare.distillation import DistillationPairs, make_pairs
     from liif_basicsr.data.prepare.storing import open_any
@@ -123,15 +128,16 @@ def teach(args: argparse.Namespace) -> int:
     degradation = Degradation(_yaml(args.degradation), "--degradation")
     device = open_device(args.device)
     if args.batch and device.type == "cpu":
-        raise LIIFError("--batch: on the CPU each process upscales its own crops; remove the option")
+        raise LIIFError("--batch: applies only to GPUs, because on the CPU each process upscales its own crops; remove "
+                        "the option")  # fmt: skip
     teacher = Teacher(args.teacher, args.precision or best_precision(device, 8), device)
     photos = open_any(args.folder)
     pairs = DistillationPairs(photos, teacher, degradation, args.lq_size, args.seed, args.plain)
     batch = None if device.type == "cpu" else args.batch or TEACHER_BATCH
     made = make_pairs(pairs, args.out, args.count, args.processes, batch)
-    print(f"{made} pairs made, {args.out} is ready. In an options file:")
+    print(f"made {made} pairs; {args.out} is ready. To train on it, write in an options file:")
     print(f"    type: ArbitraryScalePairedDataset\n    dataroot_lq: {args.out}/lq.lmdb")
-    print(f"    dataroot_gt: {args.out}/teacher.lmdb  # gt.lmdb holds the originals")
+    print(f"    dataroot_gt: {args.out}/teacher.lmdb  # gt.lmdb contains the originals")
     print(f"    io_backend: {{type: lmdb}}\n    scales: [{teacher.scale}]\n    scale_range: [1, {teacher.scale}]")
     return 0
 
@@ -151,12 +157,12 @@ def _report(made: list[Path], out: Path) -> int:
     for path in made:
         print(path)
     if not made:
-        print(f"{out} is complete; remove a part of it to make that again")
+        print(f"{out} is already complete; to make a part again, remove it first")
     return 0
 
 
 def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) -> int:
-    """List corrupt images, or store the images as `out` with the suffix of its kind."""
+    """With `--check`, list corrupt images. Otherwise store the images as `out`, with the suffix .lmdb or .pixels."""
     from liif_basicsr.data.prepare import storing
 
     if args.check:
@@ -166,11 +172,12 @@ def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) ->
     kind = "pixels" if args.pixels else "lmdb"
     target = out if out.suffix == f".{kind}" else out.with_name(f"{out.name}.{kind}")
     if target.exists():
-        print(f"{target} exists already; remove it to make it again")
+        print(f"{target} already exists; remove it to make it again")
         return 0
     settings = storing.Settings(**{name: getattr(args, name) for name in storing.Settings._fields})
     count = storing.store(source, target, settings)
-    print(f"{count} images from {len(source)} images. In an options file:")
+    pieces = "images" if args.pixels else "sub-images"
+    print(f"stored {count} {pieces} of {len(source)} images. To train on them, write in an options file:")
     print(f"    dataroot_gt: {target}\n    io_backend: {{type: {kind}}}")
     if source.channels != 3:
         print(f"    channels: {source.channels}")
@@ -178,28 +185,31 @@ def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) ->
 
 
 def _add_teach_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("folder", type=Path, help="photographs: a folder, an LMDB, or pixels made with --pixels")
-    sub.add_argument("out", type=Path, help="the folder to make; pairs are added to an existing one")
-    sub.add_argument("--teacher", default="realesrgan-x4plus", help="name or file of a network (%(default)s)")
+    sub.add_argument("folder", type=Path, help="folder of photographs, an LMDB, or a data set made with --pixels")
+    sub.add_argument("out", type=Path, help="folder to write; if it exists, pairs are added to it")
+    sub.add_argument("--teacher", default="realesrgan-x4plus", help="name or file of the teacher (%(default)s)")
     sub.add_argument("--degradation", default="photo",
-                     help="a type or a block, such as '{type: photo, clean_prob: 0.1}' (%(default)s)")
+                     help="type, or block of options such as '{type: photo, clean_prob: 0.1}' (%(default)s)")
     sub.add_argument("--count", type=_positive, default=1000, help="total number of pairs (%(default)s)")
-    sub.add_argument("--lq_size", type=_positive, default=64, help="side of the inputs (%(default)s)")
+    sub.add_argument("--lq_size", type=_positive, default=64,
+                     help="side length of the degraded crops in pixels (%(default)s)")
     sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
-                     help="share of pairs of a single color or gradient, which stay unchanged (%(default)s)")
-    sub.add_argument("--seed", type=int, default=0, help="another seed makes other pairs (%(default)s)")
-    sub.add_argument("--precision", choices=PRECISIONS, help="of the teacher (the fastest on its device)")
-    sub.add_argument("--device", help="of the teacher, such as cpu or cuda:0 (the GPU if there is one)")
-    sub.add_argument("--batch", type=_positive, help=f"crops upscaled at a time on a GPU ({TEACHER_BATCH})")
+                     help="share of pairs that show a single color or a gradient and bypass the teacher (%(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the random crops and degradations (%(default)s)")
+    sub.add_argument("--precision", choices=PRECISIONS,
+                     help="precision of the teacher (the fastest that is exact enough on its device)")
+    sub.add_argument("--device", help="device of the teacher, such as cpu or cuda:0 (the GPU if there is one)")
+    sub.add_argument("--batch", type=_positive, help=f"number of crops that a GPU upscales at a time ({TEACHER_BATCH})")
     _add_processes(sub)
 
 
 def _add_store_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--crop", type=_positive, default=480, help="side of a sub-image (%(default)s)")
-    sub.add_argument("--step", type=_positive, default=240, help="distance between sub-images (%(default)s)")
+    sub.add_argument("--crop", type=_positive, default=480, help="side length of a sub-image in pixels (%(default)s)")
+    sub.add_argument("--step", type=_positive, default=240,
+                     help="distance between neighboring sub-images in pixels (%(default)s)")
     sub.add_argument("--level", type=int, choices=range(10), default=1, metavar="0-9",
-                     help="PNG compression (%(default)s); 0 is the fastest to read, at twice the size")
-    sub.add_argument("--pixels", action="store_true", help="store whole images as decoded pixels, to be memory-mapped")
+                     help="compression level of the PNGs (%(default)s); 0 is the fastest to read, but twice as large")
+    sub.add_argument("--pixels", action="store_true", help="store whole images as decoded pixels for memory-mapping")
     sub.add_argument("--check", action="store_true", help="list corrupt images and write nothing")
     _add_processes(sub)
 

@@ -1,4 +1,4 @@
-"""Test as BasicSR does, with checked options."""
+"""Test as BasicSR does, after checking the options."""
 from __future__ import annotations
 
 import runpy

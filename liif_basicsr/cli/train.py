@@ -1,4 +1,4 @@
-"""Train as BasicSR does, with resuming without a GPU, gloo, and checked options."""
+"""Train as BasicSR does, after checking the options; also resumes without a GPU, and supports gloo."""
 from __future__ import annotations
 
 import runpy

@@ -16,21 +16,21 @@ BICUBIC = "bicubic"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("image", nargs="?", help="image to open; the page can open others")
+    parser.add_argument("image", nargs="?", help="image to open; you can open others on the page")
     add_model_argument(parser)
     parser.add_argument(
         "--compare", metavar="MODEL", action="append",
-        help=f"model of the right side (default: {BICUBIC}); repeat to add models to the page's lists, which always "
-        "contain the bundled ones",
+        help=f"model for the right side of the page (default: {BICUBIC}); repeat the option to add models to the "
+        "page's lists, which always contain the bundled ones",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=0, help="local port (default: any free port)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address of the page")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until interrupted."""
+    """Serve the page until the user interrupts it."""
     if args.image is None:
-        raise LIIFError("view: no image; name one, as in liif-basicsr view photo.jpg. The page can open others")
+        raise LIIFError("view: the image is missing; name one, as in `liif-basicsr view photo.jpg`")
     if is_missing(args.image):
         raise LIIFError(f"{show(args.image)}: no such file")
     models = _models(args.model, args.compare or [])
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models(model: str, compared: list[str]) -> list[str]:
-    """Return the models of the page's lists without repetition. The first one is on the left at first."""
+    """Return the models for the page's lists, each once. When the page opens, the first one is on the left."""
     models = dict.fromkeys([model, *compared, *bundled()])
     return [name for name in models if name != BICUBIC]
 

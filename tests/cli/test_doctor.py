@@ -34,7 +34,7 @@ def test_hook_that_is_off_is_a_problem(environment: Environment) -> None:
     environment.add_package()
     done = environment.run(*DOCTOR, status=1, LIIF_BASICSR_DISABLE="1")
     problems = done.stdout.partition("\nProblems\n")[2]
-    assert "unset LIIF_BASICSR_DISABLE" in problems
+    assert "unset the environment variable LIIF_BASICSR_DISABLE" in problems
     assert "the start-up file is not installed" in problems
     assert problems.count("\n") == 2
 
@@ -92,7 +92,7 @@ def test_name_registered_by_another_package_is_a_problem(installed: Environment)
     )
     done = installed.run(*DOCTOR, status=1)
     assert lines(done.stdout)["PerceptualLoss"].startswith("by basicsr.losses.")
-    assert "PerceptualLoss belongs to basicsr.losses." in done.stdout
+    assert "PerceptualLoss is already registered by basicsr.losses." in done.stdout
 
 
 def test_closed_output_pipe_is_not_an_error(installed: Environment) -> None:

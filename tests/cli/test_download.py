@@ -103,7 +103,7 @@ def test_loading_a_model_not_yet_downloaded_names_the_command():
 
 def test_bundled_model_is_not_downloaded(capsys):
     assert main(["download", "liif-fast"]) == 0
-    assert capsys.readouterr().out.endswith("liif-fast.safetensors: bundled, nothing to download\n")
+    assert capsys.readouterr().out.endswith("liif-fast.safetensors: is bundled with the package; nothing to download\n")
 
 
 def test_unknown_name_is_refused_with_a_suggestion(capsys):

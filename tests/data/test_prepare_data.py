@@ -57,7 +57,7 @@ def test_basicsr_reads_the_lmdb_of_a_folder(tmp_path: Path, photos: Path) -> Non
     from basicsr.data.single_image_dataset import SingleImageDataset
 
     done = prepare(tmp_path, "folder", photos, "set", "--processes", 2)
-    assert "dataroot_gt: set.lmdb" in done.stdout and "9 images from 3 images" in done.stdout
+    assert "dataroot_gt: set.lmdb" in done.stdout and "stored 9 sub-images of 3 images" in done.stdout
     lines = (tmp_path / "set.lmdb" / "meta_info.txt").read_text().splitlines()
     assert lines[0] == "photo_0_s001.png (480,480,3) 1" and lines[6] == "photo_1_s001.png (100,90,3) 1"
     opt = {"dataroot_lq": str(tmp_path / "set.lmdb"), "io_backend": {"type": "lmdb"}}
@@ -129,7 +129,7 @@ def test_killed_run_can_be_repeated(many_photos: Path) -> None:
     process.kill()
     process.communicate(timeout=60)  # returns when the workers, which hold the other end of the pipe, have ended
     assert not (many_photos / "set.lmdb").exists()
-    assert "180 images from 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
+    assert "stored 180 sub-images of 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
     store(open_any(many_photos / "photos"), many_photos / "whole.lmdb", Settings())
     assert contents(many_photos / "set.lmdb") == contents(many_photos / "whole.lmdb")
     assert not (many_photos / "set.lmdb.partial").exists()
