@@ -1,7 +1,7 @@
 """Reference decoders in float64 NumPy, written from the papers: LIIF, LTE, LM-LIIF, SRNO and Thera.
 
-They decode one query at a time; SRNO takes all queries of an image, because each depends on the others. They share no
-code with the package and use none of its optimizations: no precomputed layers, no blocks.
+They decode one query at a time. Only SRNO takes all queries of an image, because its queries depend on each other. The
+reference decoders share no code with the package, and use neither precomputed layers nor blocks.
 """
 import math
 
@@ -13,7 +13,7 @@ def centers(n):
 
 
 def unfolded(feat, i, j):
-    """Return the 3x3 neighborhood of feature (i, j), zero outside, channel-major: (C * 9,)."""
+    """Return the 3x3 neighborhood of feature (i, j), zero-padded, in channel-major order: (C * 9,)."""
     padded = np.pad(feat, ((0, 0), (1, 1), (1, 1)))
     return padded[:, i : i + 3, j : j + 3].reshape(-1)
 
@@ -27,7 +27,11 @@ def mlp(x, layers):
 
 
 def corners_around(shape, point, local_ensemble=True):
-    """Return (i, j, relative coordinate, weight) of the features around `point` (y, x) in a grid of `shape` (h, w)."""
+    """Return a tuple (i, j, relative coordinate, ensemble weight) for each feature around `point` (y, x).
+
+    Args:
+        shape: (h, w) of the feature grid.
+    """
     h, w = shape
     shifts = [(a, b) for a in (-1, 1) for b in (-1, 1)] if local_ensemble else [(0, 0)]
     features, areas = [], []
@@ -46,12 +50,12 @@ def corners_around(shape, point, local_ensemble=True):
 
 
 def ensemble(color, shape, point, local_ensemble=True):
-    """Average `color(i, j, rel)` over the features (i, j) around `point`."""
+    """Average `color(i, j, rel)` over the features (i, j) around `point`, with the ensemble weights."""
     return sum(color(i, j, rel) * weight for i, j, rel, weight in corners_around(shape, point, local_ensemble))
 
 
 def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell_decode=True):
-    """Return LIIF's color (3,) at `point` (y, x) of features (C, h, w). `cell` is the pixel's size (height, width)."""
+    """Return LIIF's color (3,) at `point` (y, x), for features (C, h, w) and a pixel of size `cell` (height, width)."""
     _, h, w = feat.shape
 
     def color(i, j, rel):
@@ -62,7 +66,12 @@ def query(feat, layers, point, cell, local_ensemble=True, feat_unfold=True, cell
 
 
 def lte_query(feat, coef, freq, phase, layers, point, cell):
-    """Return LTE's color (3,). `coef` and `freq` are pairs (weight (D, C * 9), bias), `phase` is (D / 2, 2)."""
+    """Return LTE's color (3,) at `point`.
+
+    Args:
+        coef, freq: pairs of a weight (D, C * 9) and a bias (D,).
+        phase: weight (D / 2, 2).
+    """
     _, h, w = feat.shape
 
     def color(i, j, rel):
@@ -74,7 +83,10 @@ def lte_query(feat, coef, freq, phase, layers, point, cell):
 
 
 def lmliif_query(feat, latent, layers, point, cell, **switches):
-    """Return LM-LIIF's color (3,). The latent MLP returns scales and shifts per layer, and the render MLP's input."""
+    """Return LM-LIIF's color (3,) at `point`.
+
+    The latent MLP returns the scales of all layers, the shifts of all layers, and the input of the render MLP.
+    """
     _, h, w = feat.shape
     on = {"local_ensemble": True, "feat_unfold": True, "cell_decode": True,
           "mod_input": True, "mod_scale": True, "mod_shift": True, **switches}  # fmt: skip
@@ -101,16 +113,19 @@ def gelu(x):
 
 
 def normalized(x, weight, bias):
-    """Normalize x (Q, heads, d) per head, with the unbiased standard deviation."""
+    """Normalize each head of x (Q, heads, d), with the unbiased standard deviation."""
     deviation = x.std(-1, ddof=1, keepdims=True)
     return (x - x.mean(-1, keepdims=True)) / (deviation + 1e-5) * weight + bias
 
 
 def srno_decode(feat, lift, attention, project, points, cells):
-    """Return SRNO's colors (Q, 3) at all `points` (Q, 2). Layers are pairs (weight, bias).
+    """Return SRNO's colors (Q, 3) at all `points` (Q, 2).
 
-    `attention` holds, for each layer, heads and the pairs qkv (outputs in the order head, q k v, channel), norm_k,
-    norm_v ((heads, d) each), fc1 and fc2.
+    Args:
+        lift: pair (weight, bias) of the first linear layer.
+        attention: for each attention layer, the number of heads and the pairs (weight, bias) of qkv, norm_k, norm_v,
+            fc1 and fc2. The outputs of qkv are in the order (head, q/k/v, channel); norm_k and norm_v are (heads, d).
+        project: pairs (weight, bias) of the last two layers.
     """
     _, h, w = feat.shape
     inputs = []
@@ -125,7 +140,7 @@ def srno_decode(feat, lift, attention, project, points, cells):
         k, v = normalized(k, *norm_k), normalized(v, *norm_v)
         attended = np.zeros_like(v)
         for n in range(heads):
-            # Every point attends to every other, without softmax.
+            # Every point attends to all points, without softmax.
             attended[:, n] = (q[:, n] @ k[:, n].T) @ v[:, n] / len(x)
         y = attended.reshape(len(x), -1) + x
         x = x + gelu(y @ fc1[0].T + fc1[1]) @ fc2[0].T + fc2[1]
@@ -134,9 +149,11 @@ def srno_decode(feat, lift, attention, project, points, cells):
 
 
 def thera_query(feat, hyper, freq, kappa, point, cell):
-    """Return the color (3,) of Thera's heat field, without `mean`.
+    """Return the color (3,) of Thera's heat field at `point`, without `mean`.
 
-    `hyper` is (weight, bias) with the phases first, `freq` (2, num_freq) in radians per input pixel.
+    Args:
+        hyper: pair (weight, bias) of the hypernetwork, whose first outputs are the phases.
+        freq: (2, num_freq), frequencies along y and x in radians per input pixel.
     """
     _, h, w = feat.shape
     i, j = (int(np.argmin(np.abs(centers(n) - p))) for n, p in zip((h, w), point, strict=True))
@@ -152,5 +169,5 @@ def thera_query(feat, hyper, freq, kappa, point, cell):
 
 
 def decode(feat, layers, coord, cell, **switches):
-    """Return LIIF's colors (Q, 3) at coord (Q, 2) with cells (Q, 2)."""
+    """Return LIIF's colors (Q, 3) at the coordinates (Q, 2) with the cells (Q, 2)."""
     return np.stack([query(feat, layers, p, c, **switches) for p, c in zip(coord, cell, strict=True)])

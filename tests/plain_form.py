@@ -1,4 +1,4 @@
-"""Compare a decoder's outputs and gradients with a plain NumPy implementation and its central differences."""
+"""Compare a decoder's outputs with a plain NumPy implementation, and its gradients with central differences of it."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Plain = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def pointwise(plain: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Plain:
-    """Turn a function of one point (2,) and its cell (2,), which returns a color (3,), into a plain form."""
+    """Turn a function that returns the color (3,) of one point (2,) and cell (2,) into a `Plain` of many points."""
 
     def colors(feat: np.ndarray, points: np.ndarray, cells: np.ndarray) -> np.ndarray:
         return np.stack([plain(feat, point, cell) for point, cell in zip(points, cells, strict=True)])
@@ -21,12 +21,12 @@ def pointwise(plain: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray])
 
 
 def arrays(module: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
-    """Return a layer's weight, flattened to (D, inputs), and bias. Both share the layer's memory."""
+    """Return a layer's weight, flattened to (D, inputs), and its bias. Both arrays share the layer's memory."""
     return module.weight.detach().flatten(1).numpy(force=True), module.bias.numpy(force=True)
 
 
 def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int, int], seed: int) -> None:
-    """Compare two random images of `size` (h, w) with one cell per query and with one cell for all queries."""
+    """Compare outputs for two random images of `size` (h, w), with a cell per query and with one shared cell."""
     torch.manual_seed(seed)
     feat, coord = torch.randn(2, 3, *size).double(), torch.rand(2, 5, 2).double() * 2 - 1
     for cell in (torch.rand(2, 5, 2).double(), torch.rand(2, 1, 2).double()):
@@ -37,7 +37,7 @@ def assert_outputs_equal(decoder: torch.nn.Module, plain: Plain, size: tuple[int
 
 
 def assert_gradients_equal(decoder: torch.nn.Module, plain: Plain) -> None:
-    """Compare the gradients of a few entries of the features and of each parameter."""
+    """Compare the gradients with respect to a few entries of the features and of each parameter."""
     torch.manual_seed(0)
     feat = torch.randn(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
     coord, direction = torch.rand(6, 2).double() * 2 - 1, torch.randn(6, 3).double()

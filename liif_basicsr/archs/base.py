@@ -1,4 +1,4 @@
-"""The parts that all networks share: `Decoder` and `ContinuousNetwork`."""
+"""Base classes of all networks: `Decoder` and `ContinuousNetwork`."""
 from __future__ import annotations
 
 import math
@@ -19,18 +19,19 @@ from liif_basicsr.rendering.renderer import EncodedImage, open_images
 
 
 class Decoder(nn.Module, ABC):
-    """Turns features and queries into values. Subclasses implement `query`; the other methods are optional.
+    """Base class of decoders, which predict values from features at queried positions.
 
-    A decoder that can do part of its work once per image overrides `prepare`. One that decodes whole images faster
-    than it answers queries overrides `decode`, which must equal `query` to rounding. A decoder whose values depend on
-    all positions of an output sets `is_global` and implements `context`.
+    Subclasses implement `query`; the other methods are optional. A decoder that can do part of its work once per image
+    overrides `prepare`. A decoder that has a faster way to compute whole images overrides `decode`; the result must
+    equal `query` to rounding. A decoder whose values depend on all positions of an output sets `is_global` and
+    implements `context`.
 
     Attributes:
-        prepare_halo: radius of `prepare` in features; None if it is unbounded.
+        prepare_halo: receptive radius of `prepare` in features; None if it is unbounded.
         floats_per_pixel: approximate number of activations per pixel in `decode`; it determines the block size.
         uses_threads: whether `decode` benefits from several threads in small windows.
-        max_scale: whole images are decoded with cells no smaller than at this scale; None for no limit. The official
-            tests of LTE and LM-LIIF use the largest scale of training.
+        max_scale: largest scale whose cell the decoder uses. Beyond it, whole images are decoded with the cell of this
+            scale. None sets no limit. The official tests of LTE and LM-LIIF set it to the largest training scale.
         is_global: whether a value depends on the other positions of the output, as with attention over the output.
     """
 
@@ -45,32 +46,32 @@ class Decoder(nn.Module, ABC):
         """Return the values at arbitrary positions.
 
         Args:
-            prepared: (B, C, th, tw), the features of a tile after `prepare`.
-            queries: B x Q queries, with indices and offsets of the features around them. If `is_global`, and
-                `queries.context` is None, these queries are the whole output.
+            prepared: (B, C, th, tw), the output of `prepare` for a tile.
+            queries: Q positions in each of the B images, with the indices and offsets of the features around them. A
+                decoder with `is_global` takes them for the whole output if they have no `context`.
 
         Returns:
             (B, Q, D) in [-1, 1] (not clamped).
         """
 
     def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
-        """Return what `query` needs to know about the whole output, `queries.context`, in bounded memory.
+        """Compute, in bounded memory, the summary of the whole output that `query` receives as `queries.context`.
 
         Args:
-            blocks: each call iterates over all positions of the output, block by block: features, as for `query`, and
-                their queries.
+            blocks: function that returns an iterator over the blocks of the whole output. A block is a pair (features,
+                queries), the arguments of `query`.
         """
         raise NotImplementedError
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute the terms that depend only on the features, once per image: (B, C, h, w) to (B, C', h, w)."""
+        """Compute the terms that depend only on the features: (B, C, h, w) to (B, C', h, w). Runs once per image."""
         return feat
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Yield the values (D, r, c) of each block of `pixels.blocks`, without gradients.
 
         Args:
-            prepared: (1, C', th, tw), the features of a tile after `prepare`.
+            prepared: (1, C', th, tw), the output of `prepare` for a tile.
             pixels: a window of output pixels.
         """
         for rows, cols in pixels.blocks:
@@ -78,15 +79,28 @@ class Decoder(nn.Module, ABC):
             yield self.query(prepared, pixels.queries(rows, cols))[0].mT.unflatten(1, (height, width))
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """Return how many features beyond the four around a pixel an output of `size` (H, W) depends on."""
+        """Return how many features a pixel depends on, on each side, beyond the four around it.
+
+        Args:
+            in_size: (h, w) of the input.
+            size: (H, W) of the whole output.
+        """
         return 0
 
     def forward(self, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-        """Return the values at coordinates, see `ContinuousNetwork.query`: (B, C, h, w) to (B, Q, D) in [-1, 1]."""
+        """Return the values (B, Q, D) in [-1, 1] at coordinates, from features (B, C, h, w) of the whole image.
+
+        See `ContinuousNetwork.forward` for `coord` and `cell`.
+        """
         return self.query(self.prepare(feat), Queries(coord, cell, (feat.shape[-2], feat.shape[-1])))
 
     def image_cell(self, cell: Tensor, in_size: tuple[int, int]) -> Tensor:
-        """Return the cells (..., 2) for decoding a whole image of `in_size` (h, w): at least those of `max_scale`."""
+        """Return the cells (..., 2) for decoding a whole image. Cells below the cell at `max_scale` are enlarged to it.
+
+        Args:
+            cell: (..., 2), size of an output pixel.
+            in_size: (h, w) of the input.
+        """
         if self.max_scale is None:
             return cell
         limits = [2 / (self.max_scale * n) for n in in_size]
@@ -96,24 +110,26 @@ class Decoder(nn.Module, ABC):
 class ContinuousNetwork(nn.Module):
     """An encoder and a decoder: a network that predicts an image's values at any coordinate.
 
-    Inputs and outputs are in [0, 1]; the official normalization to [-1, 1] is inside.
+    Inputs and outputs are in [0, 1]. As in the official code, the encoder and the decoder work in [-1, 1]; the network
+    converts between the two ranges.
 
     Args:
-        encoder: see `liif_basicsr.archs.encoders`.
-        decoder: see `Decoder`.
-        input_skip: "bilinear" adds the output to the bilinearly upscaled input, as in LTE, and "nearest" to the nearest
-            input pixel, as in Thera; None returns the output alone, as in LIIF and Meta-SR.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        encoder: maps an image to a feature grid; see `liif_basicsr.archs.encoders`.
+        decoder: predicts values from the feature grid.
+        input_skip: "bilinear" adds the output to the bilinearly upscaled input, as in LTE. "nearest" adds it to the
+            nearest input pixel, as in Thera. None returns the output alone, as in LIIF and Meta-SR.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Attributes:
         tiling: how `render` and `sample` divide an image to bound their memory.
-        value_range: (low, high) of the training data, which were mapped to [0, 1]; None for 8 or 16 bits or [0, 1].
-            Only the functions of images and files use it.
+        value_range: (low, high), the numbers in the training data that were mapped to 0 and 1; None for 8-bit or 16-bit
+            images and for data in [0, 1]. Only functions that take images or files use it.
 
     Raises:
-        LIIFError: `input_skip` is unknown, or needs as many output as input channels; `scale` is not positive.
+        LIIFError: `input_skip` is unknown; or it is set although the numbers of input and output channels differ; or
+            `scale` is not positive.
     """
 
     tiling = Tiling()
@@ -133,8 +149,8 @@ class ContinuousNetwork(nn.Module):
             raise LIIFError(f"network_g: input_skip: expected bilinear, nearest or ~, got {input_skip!r}")
         if input_skip and num_in_ch != num_out_ch:
             raise LIIFError(
-                f"network_g: input_skip: needs num_out_ch equal to num_in_ch, got {num_out_ch} and {num_in_ch}; "
-                "set input_skip: ~"
+                f"network_g: input_skip: needs equal channels, but num_in_ch is {num_in_ch} and num_out_ch is "
+                f"{num_out_ch}; set input_skip: ~"
             )
         if not scale > 0:
             raise LIIFError(f"network_g: scale: expected a positive number, got {scale!r}")
@@ -144,21 +160,21 @@ class ContinuousNetwork(nn.Module):
         self.num_out_ch = num_out_ch
         self.input_skip = input_skip
         self.scale = scale
-        self.to(memory_format=torch.channels_last)  # like the inputs, so that gradients have the strides of weights
+        self.to(memory_format=torch.channels_last)  # like the inputs, so that gradients have the strides of the weights
 
     def forward(self, lq: Tensor, coord: Tensor | None = None, cell: Tensor | None = None) -> Tensor:
-        """Return the values at coordinates, or without coordinates the image upscaled by `scale`.
+        """Return the values at `coord`. Without `coord`, return the whole image upscaled by `scale`.
 
-        Without coordinates it renders in bounded memory and without gradients, in evaluation mode or under
-        `torch.no_grad`, unless `lq` itself requires a gradient in evaluation mode.
+        The whole image has gradients in training mode, and in evaluation mode if `lq` requires a gradient. Otherwise,
+        and under `torch.no_grad`, `render` computes it without gradients in bounded memory.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
-            coord: (B, Q, 2), (y, x) in [-1, 1].
+            coord: (B, Q, 2), positions (y, x) in [-1, 1].
             cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
 
         Returns:
-            (B, Q, D) in [0, 1] (not clamped), or (B, D, H, W) without `coord`.
+            (B, Q, D), or (B, D, H, W) without `coord`; in [0, 1], but not clamped.
 
         Raises:
             LIIFError: a shape or type is wrong, or a coordinate or cell is NaN (not checked on a GPU).
@@ -176,33 +192,33 @@ class ContinuousNetwork(nn.Module):
         return output.mT.reshape(len(lq), -1, *size).contiguous()
 
     def query(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-        """Return the values at coordinates without checking the arguments, see `forward`."""
+        """Return the values at `coord`, as `forward` does, without checking the arguments."""
         return self.denormalize(self.decoder(self.encode(lq), coord, cell), lq, coord).contiguous()
 
     def encode(self, lq: Tensor) -> Tensor:
-        """Return the feature grid: (B, C, h, w) in [0, 1] to (B, out_channels, h, w)."""
+        """Return the feature grid (B, out_channels, h, w) of images (B, C, h, w) in [0, 1]."""
         # Convolutions are fastest in channels-last memory.
         return self.encoder(((lq - 0.5) / 0.5).contiguous(memory_format=torch.channels_last))
 
     def encode_and_prepare(self, lq: Tensor) -> Tensor:
-        """Return the features after the decoder's `prepare`, computed once per image."""
+        """Encode images and apply the decoder's `prepare`: everything that is computed once per image."""
         return self.decoder.prepare(self.encode(lq))
 
     @property
     def receptive_radius(self) -> int | None:
-        """Radius of `encode_and_prepare` in input pixels; None if it is unbounded."""
+        """Receptive radius of `encode_and_prepare` in input pixels; None if it is unbounded."""
         radius, halo = self.encoder.receptive_radius, self.decoder.prepare_halo
         return None if radius is None or halo is None else radius + halo
 
     def denormalize(self, output: Tensor, lq: Tensor, coord: Tensor) -> Tensor:
-        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1], or add it to the upscaled input."""
+        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1]; with `input_skip`, add it to the upscaled input."""
         if self.input_skip is None:
             return output * 0.5 + 0.5
         if self.input_skip == "nearest":
             rows, cols = (corner_index(coord[..., k], lq.shape[k - 2], 0)[0] for k in (0, 1))
             index = (rows * lq.shape[-1] + cols)[:, None].expand(-1, lq.shape[1], -1)
             return output * 0.5 + lq.flatten(2).gather(2, index).mT
-        exact = torch.promote_types(lq.dtype, torch.float32)  # in half precision coordinates would be off by pixels
+        exact = torch.promote_types(lq.dtype, torch.float32)  # in half precision, coordinates would be off by pixels
         grid = coord[:, None].flip(-1).to(exact)
         skip = F.grid_sample(lq.to(exact), grid, mode="bilinear", padding_mode="border", align_corners=False)
         return output * 0.5 + skip.to(lq.dtype)[:, :, 0].mT
@@ -212,15 +228,15 @@ class ContinuousNetwork(nn.Module):
     def render(
         self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
     ) -> Tensor:
-        """Upscale images. Apart from the result, the memory does not depend on the sizes of input and output.
+        """Upscale images. Apart from the result, the memory use does not depend on the sizes of input and output.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
             size: (H, W) of the whole output.
-            window: (top, left, height, width), the part to return; the whole output by default.
+            window: (top, left, height, width), the part of the output to return; by default the whole output.
 
         Returns:
-            (B, D, H, W), or (B, D, height, width), in [0, 1] (not clamped).
+            (B, D, H, W), or (B, D, height, width) with `window`; in [0, 1], but not clamped.
 
         Raises:
             LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
@@ -234,19 +250,19 @@ class ContinuousNetwork(nn.Module):
     def sample(
         self, lq: Tensor, coord: Tensor, cell: Tensor, fill: float = 0.0, return_mask: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return the values at arbitrary positions, each with its own cell, in bounded memory and without gradients.
+        """Return the values at arbitrary positions, in bounded memory and without gradients.
 
-        Equals `forward` to rounding.
+        Each position may have its own cell. The values equal the result of `forward` to rounding.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
-            coord: (B, Q, 2), (y, x); the image spans [-1, 1].
+            coord: (B, Q, 2), positions (y, x); the image spans [-1, 1].
             cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
-            fill: value at positions outside the image.
-            return_mask: also return which positions lie in the image.
+            fill: value to return for positions outside the image.
+            return_mask: also return which positions lie inside the image.
 
         Returns:
-            (B, Q, D) in [0, 1] (not clamped). With `return_mask` also (B, Q) bool, true inside the image.
+            (B, Q, D) in [0, 1], but not clamped. With `return_mask` also (B, Q) bool, true inside the image.
 
         Raises:
             LIIFError: a shape or type is wrong, or a coordinate or cell is NaN (not checked on a GPU).
@@ -262,13 +278,14 @@ class ContinuousNetwork(nn.Module):
     def encode_image(
         self, lq: Tensor, max_bytes: int = CACHE_BYTES, tile: int | None = None, threads: int | None = None
     ) -> EncodedImage:
-        """Open one image to render windows of it at any size. Its features are computed once, on first use.
+        """Open one image to render windows of it at any size. Its features are computed on first use and kept.
 
         Args:
             lq: (1, C, h, w) in [0, 1].
-            max_bytes: bytes of features to keep; 0 keeps none. Other features are computed again.
+            max_bytes: limit on the features that are kept, in bytes. Other features are recomputed when they are
+                needed. At least one tile is kept, unless `max_bytes` is 0 and the receptive radius is bounded.
             tile: edge of the tiles that are encoded, in input pixels.
-            threads: torch threads that encode; None for the current number.
+            threads: number of torch threads for encoding; None for the current number.
 
         Raises:
             LIIFError: `lq` is not one image.
@@ -279,15 +296,19 @@ class ContinuousNetwork(nn.Module):
         return EncodedImage(self, lq, max_bytes, tile, threads)
 
     def check_image(self, lq: Tensor) -> None:
-        """Raise LIIFError unless `lq` holds floats of shape (B, num_in_ch, h, w) and is not empty."""
+        """Raise LIIFError unless `lq` is a float tensor of shape (B, num_in_ch, h, w) and not empty."""
         if lq.ndim != 4 or lq.shape[1] != self.num_in_ch or 0 in lq.shape:
             raise LIIFError(f"lq: expected shape (B, {self.num_in_ch}, h, w), got {tuple(lq.shape)}")
         if not lq.is_floating_point():
-            raise LIIFError(f"lq: expected floats in [0, 1], got {lq.dtype}; convert it, such as lq / 255 for uint8")
+            raise LIIFError(f"lq: expected floats in [0, 1], got {lq.dtype}; convert it first (uint8: lq / 255)")
 
 
 def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
-    """Raise LIIFError unless `coord` is (B, Q, 2) and `cell` (B, Q, 2) or (B, 1, 2), B as in `lq`, without NaN."""
+    """Raise LIIFError unless the arguments of a query are valid.
+
+    `coord` must have the shape (B, Q, 2), and `cell` (B, Q, 2) or (B, 1, 2), where B is the batch size of `lq`. Neither
+    may contain NaN.
+    """
     if cell is None:
         raise LIIFError("cell: missing; pass the size of a queried pixel, (2 / H, 2 / W), with coord")
     if coord.ndim != 3 or coord.shape[2] != 2 or len(coord) != len(lq):
@@ -296,7 +317,7 @@ def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
         raise LIIFError(
             f"cell: expected shape ({len(lq)}, {coord.shape[1]}, 2) or ({len(lq)}, 1, 2), got {tuple(cell.shape)}"
         )
-    # On a GPU the check would wait for the device; a compiled graph cannot branch on values.
+    # On a GPU, this check would wait for the device. A compiled graph cannot branch on values.
     if coord.device.type == "cpu" and not torch.compiler.is_compiling():
         for name, value in (("coord", coord), ("cell", cell)):
             if value.isnan().any():
@@ -304,10 +325,10 @@ def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
 
 
 def check_value_range(value: Any) -> tuple[float, float] | None:
-    """Return a range of values as (low, high); None for None.
+    """Check the `value_range` of a network and return it as (low, high). None is valid and is returned unchanged.
 
     Raises:
-        LIIFError: it is not two finite numbers, the lower one first.
+        LIIFError: `value` is not a pair of finite numbers, the lower one first.
     """
     if value is None:
         return None

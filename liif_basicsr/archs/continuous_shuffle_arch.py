@@ -19,18 +19,20 @@ from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 
 @register_arch
 class ContinuousShuffleSR(ContinuousNetwork):
-    """The continuous form of a network that ends in a pixel shuffle, for speed; see `ContinuousShuffleDecoder`.
+    """A fast network for any upscaling factor: an encoder and a continuous form of pixel shuffle.
+
+    See `ContinuousShuffleDecoder`.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
         num_feat: width of the layers at low resolution.
-        num_layer: residual 1x1 layers at low resolution.
-        num_basis: learned functions per axis.
-        basis_dim: width of the hidden layers of these functions.
-        input_skip: bilinear adds the output to the bilinearly upscaled input; ~ does not.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        num_layer: number of residual 1x1 layers at low resolution.
+        num_basis: number of learned functions per axis.
+        basis_dim: width of the hidden layers in the MLPs that compute these functions.
+        input_skip: `bilinear` adds the output to the bilinearly upscaled input; ~ returns the output alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -56,7 +58,9 @@ class ContinuousShuffleSR(ContinuousNetwork):
 
 
 class AxisBasis(nn.Module):
-    """`num_basis` learned functions of (relative coordinate, relative cell) along one axis: a small MLP.
+    """A small MLP whose outputs are R learned functions along one axis.
+
+    Its inputs are the relative coordinate and the relative cell.
 
     Args:
         num_basis: number of functions, R.
@@ -71,19 +75,22 @@ class AxisBasis(nn.Module):
         nn.init.uniform_(self.layers[0].bias, -1, 1)
 
     def forward(self, above: Tensor, rel_cell: Tensor) -> Tensor:
-        """Return the functions of the two features around a position, weighted by their share in the ensemble.
+        """Evaluate the functions for the two features around each position.
+
+        The values are multiplied by the feature's bilinear weight.
 
         Args:
-            above: (...) in [0, 1], offset above the center of the lower feature, in features.
-            rel_cell: size of a queried pixel, a feature being 2 wide; broadcasts to `above`.
+            above: (...) in [0, 1], offset of the position from the center of the lower feature, in features.
+            rel_cell: size of a queried pixel relative to the features, where a feature is 2 wide; broadcasts to
+                `above`.
 
         Returns:
-            (..., 2, R): the functions of the lower feature and of the upper one.
+            (..., 2, R): values for the lower feature, then for the upper one.
         """
         share = torch.stack([1 - above, above], dim=-1)
         rel = 2 * torch.stack([above, above - 1], dim=-1)
         x = torch.stack(torch.broadcast_tensors(rel, rel_cell[..., None]), dim=-1)
-        with torch.autocast(x.device.type, enabled=False):  # cheap, and all pixels would share its rounding
+        with torch.autocast(x.device.type, enabled=False):  # the MLP is small, and its rounding would affect all pixels
             x = x.to(self.layers[0].weight.dtype)
             for layer in self.layers[:-1]:
                 x = F.gelu(layer(x))
@@ -91,26 +98,35 @@ class AxisBasis(nn.Module):
 
 
 class ContinuousShuffleDecoder(Decoder):
-    """The continuous form of pixel shuffle.
+    """A continuous form of pixel shuffle.
 
-    At low resolution a 3x3 convolution and residual 1x1 layers produce R x R coefficients per feature and output
-    channel. Along each axis R learned functions of the relative coordinate and cell take the place of the rows and
-    columns of a pixel shuffle. A feature's output is the bilinear form (functions along y) x coefficients x (functions
-    along x). The outputs of the four features around a position are averaged as in LIIF (equation 4), with border
-    features repeated. The cell enters the functions only, because the mean of a product of separable functions over a
-    pixel is the product of their means; an image therefore needs its coefficients once for all scales.
+    At low resolution, a 3x3 convolution and residual 1x1 layers predict R x R coefficients for each feature and output
+    channel. Pixel shuffle would assign these coefficients to a grid of R x R pixels. Here, R learned functions along
+    each axis take the place of the grid's rows and columns. They depend on the relative coordinate and the relative
+    cell. A feature predicts the value
 
-    A pixel takes about 50 multiply-adds in `decode`, apart from multiplications with zeros. At an integer scale the
-    decoder is a convolution followed by a pixel shuffle. OPE-SR (Song et al., CVPR 2023) uses fixed orthogonal cosines
-    and no cell; CUF (Vasconcelos et al., CVPR 2023) predicts non-separable filters for each output position.
+        (functions along y) x coefficients x (functions along x).
+
+    A pixel is the average of the predictions of the four features around it, weighted as in LIIF (equation 4). Features
+    at the border are repeated.
+
+    Only the functions depend on the cell. The mean of f(y) g(x) over a pixel is the mean of f times the mean of g, so
+    the size of the pixel changes the functions but not the coefficients. An image's coefficients are therefore computed
+    once for all scales.
+
+    In `decode`, a pixel takes about 50 multiply-adds, not counting multiplications by zero. At an integer scale, the
+    decoder equals a convolution followed by a pixel shuffle.
+
+    Related work: OPE-SR (Song et al., CVPR 2023) uses fixed orthogonal cosines and no cell. CUF (Vasconcelos et al.,
+    CVPR 2023) predicts non-separable filters for each output position.
 
     Args:
-        in_channels: channels of the feature grid.
+        in_channels: number of channels of the feature grid.
         num_feat, num_layer, num_basis, basis_dim, num_out_ch: see `ContinuousShuffleSR`.
     """
 
     prepare_halo = 1
-    floats_per_pixel = 32  # a pixel's part of the strip of contracted rows
+    floats_per_pixel = 32  # a pixel's share of the intermediate result of `decode`
     uses_threads = False
 
     def __init__(
@@ -128,12 +144,15 @@ class ContinuousShuffleDecoder(Decoder):
         self.body = nn.ModuleList(nn.Conv2d(num_feat, num_feat, 1) for _ in range(num_layer))
         self.conv_last = nn.Conv2d(num_feat, num_basis * num_out_ch * num_basis, 1)
         with torch.no_grad():
-            self.conv_last.weight *= 0.1  # training starts near the bilinear input
+            self.conv_last.weight *= 0.1  # the initial output is close to the bilinearly upscaled input
         self.basis_y = AxisBasis(num_basis, basis_dim)
         self.basis_x = AxisBasis(num_basis, basis_dim)
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute the coefficients: (B, C, h, w) to (B, R * D * R, h, w), ordered (y, output channel, x)."""
+        """Compute the coefficients: (B, C, h, w) to (B, R * D * R, h, w).
+
+        Channels are in the order (function along y, output channel, function along x).
+        """
         x = self.conv_first(feat).permute(0, 2, 3, 1)
         layers, fuse = [*self.body, self.conv_last], can_fuse(x)
         *body, last = [fused_linear(layer, x) if fuse else partial(conv1x1, layer) for layer in layers]
@@ -158,7 +177,10 @@ class ContinuousShuffleDecoder(Decoder):
         return outputs.to(torch.promote_types(outputs.dtype, torch.float32)).sum(2)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: contract rows first, at the input's number of columns, then columns."""
+        """Decode in blocks, one axis after the other.
+
+        Sums over y come first, while there are only as many columns as in the input.
+        """
         r, d = self.num_basis, self.num_out_ch
         # (rows, R, D, columns, R), so that the contributions of adjacent features are adjacent in memory.
         grid = with_border(prepared[0].unflatten(0, (r, d, r)).permute(3, 0, 1, 4, 2))
@@ -171,12 +193,12 @@ class ContinuousShuffleDecoder(Decoder):
 
 
 def bands(axis: PixelAxis, basis: AxisBasis, dtype: torch.dtype) -> Bands:
-    """Return the weights of the features along one axis of output pixels."""
+    """Return the weights that combine features into rows or columns of output pixels: the values of the functions."""
     lower, above = axis.lower_neighbor()
     rel_cell = torch.full((), axis.rel_cell, device=above.device)
     return Bands(lower + 1, basis(above, rel_cell).to(dtype))
 
 
 def conv1x1(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a 1x1 convolution as a matrix product, several times faster on a CPU: (..., C) to (..., D)."""
+    """Apply a 1x1 convolution as a matrix product: (..., C) to (..., D). On a CPU this is several times faster."""
     return F.linear(x, layer.weight.flatten(1), layer.bias)

@@ -1,29 +1,33 @@
-"""The local ensemble and the first MLP layer on unfolded features, shared by several decoders."""
+"""Parts that several decoders share: the local ensemble, and linear layers on unfolded features or coordinates."""
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The official implementations add this to a corner's area, so that the four areas never sum to 0.
+# Added to each corner's area, as in the official implementations, so that the sum of the four areas is never 0.
 EPS_AREA = 1e-9
 
 
 def unfolded_linear(feat: Tensor, weight: Tensor, bias: Tensor, kernel_size: int) -> Tensor:
-    """Apply a linear layer to unfolded features (zero padding) as a convolution: (B, C, h, w) to (B, D, h, w).
+    """Apply a linear layer to features unfolded with zero padding: (B, C, h, w) to (B, D, h, w).
+
+    This is a convolution, so the features need not be unfolded.
 
     Args:
-        weight: (D, C * kernel_size**2), inputs in the order of `torch.nn.functional.unfold`, (c, ky, kx).
+        weight: (D, C * kernel_size**2). The inputs have the order of `torch.nn.functional.unfold`, (c, ky, kx).
         bias: (D,).
     """
-    # A flattened convolution weight has the same order.
+    # A flattened convolution weight has the same order of inputs.
     weight = weight.view(len(weight), feat.shape[1], kernel_size, kernel_size)
     weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
     return F.conv2d(feat, weight, bias, padding=kernel_size // 2)
 
 
 def linear_of_two(x: Tensor, weight: Tensor) -> Tensor:
-    """Apply a linear layer to coordinates or cells in their own precision, also under autocast.
+    """Apply a linear layer without bias to pairs (y, x), such as coordinates or cells.
+
+    Autocast does not lower the precision.
 
     Args:
         x: (..., 2).
@@ -36,15 +40,18 @@ def linear_of_two(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def gather(grid: Tensor, index: Tensor) -> Tensor:
-    """Return the features (B, h, w, D) at flat indices from `Queries.corners`: (*index.shape, D)."""
+    """Return the features at flat indices from `Queries.corners`: (B, h, w, D) to (*index.shape, D)."""
     return grid.flatten(0, 2).index_select(0, index.flatten()).view(*index.shape, grid.shape[-1])
 
 
 def ensemble_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:
-    """Return the weights of the corners, the share of the diagonally opposite corner's area: (sides * sides, ...).
+    """Return the weights of the corners: each is the diagonally opposite corner's share of the total area.
 
     Args:
-        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), see `corner_index`.
+        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), relative coordinates; see `corner_index`.
+
+    Returns:
+        (sides * sides, ...).
 
     Source: LIIF, equation 4.
     """
@@ -53,11 +60,12 @@ def ensemble_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:
 
 
 def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
-    """Average the corners, each weighted by the area of the diagonally opposite corner.
+    """Average the predictions of the corners, weighted by `ensemble_weights`.
 
     Args:
-        outputs: (sides, sides, ..., D).
-        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), see `corner_index`; broadcast to the outputs without D.
+        outputs: (sides, sides, ..., D), the predictions.
+        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), relative coordinates; see `corner_index`. They broadcast to
+            the shape of `outputs` without D.
 
     Returns:
         (..., D).

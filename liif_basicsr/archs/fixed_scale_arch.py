@@ -1,4 +1,4 @@
-"""FixedScaleSR: any fixed-scale architecture of BasicSR, at all scales."""
+"""FixedScaleSR: upscales by any factor with a fixed-scale architecture of BasicSR."""
 from __future__ import annotations
 
 from typing import Annotated, Any
@@ -15,30 +15,32 @@ from liif_basicsr.archs.resample import ResampleDecoder
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.memory import Tiling
 
-# Multiples, in windows of the architecture, that the sides of an input may have to be; tried in this order.
+# Some architectures accept only inputs whose height and width are multiples of a certain number. These numbers are
+# tried in this order; the unit is the architecture's window size.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @register_arch
 class FixedScaleSR(ContinuousNetwork):
-    """A fixed-scale network; at other scales its output is resized, see `ResampleDecoder`.
+    """A fixed-scale architecture of BasicSR. At other scales, its output is resized; see `ResampleDecoder`.
 
-    It runs on tiles that overlap by `halo`. A network with a larger receptive field, such as RRDBNet with 345 pixels,
-    is not exact in tiles: Real-ESRGAN differs next to a seam by 0.002 (root mean square in [0, 1]) with a halo of 48,
-    by 0.02 with 10.
+    Large images are computed in tiles that overlap by `halo` pixels. If the architecture's receptive radius is larger
+    than `halo`, the tiles are not exact. For example, Real-ESRGAN's RRDBNet has a receptive radius of 345 pixels. Next
+    to a seam, its error is 0.002 (root mean square, in [0, 1]) with a halo of 48, and 0.02 with a halo of 10.
 
     Args:
-        arch: `network_g` block of an architecture in BasicSR's registry, `type` and arguments.
-        scale: upscaling factor; found by running the architecture if omitted.
-        halo: pixels around a tile that are computed with it and discarded.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        arch: `network_g` block of an architecture in BasicSR's registry: its `type` and arguments.
+        scale: upscaling factor of the architecture. ~ finds it by running the architecture on a small image.
+        halo: number of pixels around each tile that are computed with it and then discarded.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid, or the architecture does not upscale by an integer factor.
     """
 
-    # Smaller than others: an upsampler takes more memory than an encoder, Real-ESRGAN 1 GB for a tile and its halo.
+    # Tiles are smaller than for other networks, because an upsampler takes more memory than an encoder: Real-ESRGAN
+    # takes 1 GB for a tile and its halo.
     tiling = Tiling(tile=192)
 
     def __init__(
@@ -64,7 +66,8 @@ class UnshuffledOutput(nn.Module):
 
     Attributes:
         scale: the architecture's upscaling factor.
-        multiple: the sides of its inputs must be a multiple of this; other inputs are padded and the output cropped.
+        multiple: the architecture accepts only inputs whose height and width are multiples of this number. Other inputs
+            are padded, and the output is cropped.
     """
 
     def __init__(self, arch: dict[str, Any], num_in_ch: int, num_out_ch: int, scale: int | None, halo: int) -> None:
@@ -73,19 +76,19 @@ class UnshuffledOutput(nn.Module):
         self.where = f"network_g: {arch['type']}"
         self.multiple, self.scale = self._probe(window, num_in_ch, num_out_ch)
         if scale not in (None, self.scale):
-            raise LIIFError(f"{self.where}: scale: the network upscales by {self.scale}, not {scale}")
+            raise LIIFError(f"{self.where}: scale: the network upscales by {self.scale}, not {scale}; leave it out")
         self.out_channels = num_out_ch * self.scale**2
         self.receptive_radius = halo
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, h, w) in [-1, 1] to (B, D * scale * scale, h, w)."""
+        """Map images (B, C, h, w) in [-1, 1] to features (B, D * scale * scale, h, w)."""
         h, w = x.shape[-2:]
         out = self.arch(pad_to_multiple(x * 0.5 + 0.5, self.multiple))
         return F.pixel_unshuffle(out[..., : h * self.scale, : w * self.scale] * 2 - 1, self.scale)
 
     @torch.no_grad()
     def _probe(self, window: int, num_in_ch: int, num_out_ch: int) -> tuple[int, int]:
-        """Find the multiple of input sides and the scale, from small images of odd sizes."""
+        """Find out `multiple` and `scale` by running the architecture on small images of odd sizes."""
         training, reason = self.arch.training, "no image"
         self.arch.eval()
         for multiple in (window * n for n in MULTIPLES):
@@ -100,5 +103,5 @@ class UnshuffledOutput(nn.Module):
                 if scale >= 1 and out.shape[2:] == (h * scale, w * scale):
                     self.arch.train(training)
                     return multiple, scale
-            reason = f"expected an output of {num_out_ch} channels that is larger by an integer factor"
+            reason = f"expected an output of {num_out_ch} channels, larger by an integer factor"
         raise LIIFError(f"{self.where}: fails on an input of {h}x{w}: {reason}") from None

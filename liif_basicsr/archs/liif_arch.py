@@ -20,19 +20,20 @@ from liif_basicsr.rendering.queries import BOTH_SIDES, PixelGrid, Queries
 class LIIF(ContinuousNetwork):
     """A network that upscales an image by any factor: an encoder and a local implicit image function.
 
-    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; the decoder
-    computes the same function faster, see `LIIFDecoder`.
+    Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
+    The decoder computes the same function faster; see `LIIFDecoder`.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
         hidden_dims: widths of the MLP's hidden layers.
-        local_ensemble: average the predictions of the four nearest features (equation 4); otherwise take the nearest.
-        feat_unfold: concatenate each feature with its 3x3 neighbors (equation 3).
-        cell_decode: feed the size of the queried pixel to the MLP (equation 5).
-        input_skip: bilinear adds the output to the bilinearly upscaled input.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        local_ensemble: average the predictions of the four features around a position (equation 4). Otherwise, use
+            only the prediction of the nearest feature.
+        feat_unfold: concatenate each feature with its 3x3 neighborhood (equation 3).
+        cell_decode: also feed the size of the queried pixel to the MLP (equation 5).
+        input_skip: `bilinear` adds the output to the bilinearly upscaled input; ~ returns the output alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -58,14 +59,15 @@ class LIIF(ContinuousNetwork):
 
 
 class LIIFDecoder(Decoder):
-    """LIIF's decoder, equal to the plain form to rounding in outputs and gradients.
+    """LIIF's decoder. Outputs and gradients equal the paper's formula to rounding.
 
-    The plain form feeds [unfolded features, relative coordinate, relative cell] of each corner to the MLP. Its first
-    layer is linear, so the feature part is a 3x3 convolution of the feature grid, computed once per image. A query
-    gathers the result, adds the parts of its coordinate and cell, and runs the rest of the MLP.
+    In the paper, the MLP receives [unfolded features, relative coordinate, relative cell] of each of the four features
+    around a query. The first layer of the MLP is linear, so it is a sum of three terms. The term of the features is a
+    3x3 convolution of the feature grid, which is computed once per image. A query gathers the result, adds the terms of
+    its coordinate and cell, and runs the remaining layers.
 
     Args:
-        in_channels: channels of the feature grid.
+        in_channels: number of channels of the feature grid.
         hidden_dims, local_ensemble, feat_unfold, cell_decode, num_out_ch: see `LIIF`.
 
     Source: LIIF, section 3. The parameters have the layout of the official code.
@@ -87,16 +89,16 @@ class LIIFDecoder(Decoder):
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         dims = [self.num_feat_in + (4 if cell_decode else 2), *hidden_dims, num_out_ch]
         self.layers = linear_layers(dims)
-        # Per corner: the hidden units, and about 16 more numbers.
+        # For each feature of the ensemble: the hidden units, and about 16 more numbers.
         self.floats_per_pixel = len(self.sides) ** 2 * (max(dims[1:]) + 16)
 
     @property
     def coord_weight(self) -> Tensor:
-        """The first layer's weights of the relative coordinate and cell, (hidden, 2 or 4)."""
+        """The first layer's weights for the relative coordinate and cell, (hidden, 2 or 4)."""
         return self.layers[0].weight[:, self.num_feat_in :]
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute the feature part of the first layer, bias included: (B, C, h, w) to (B, hidden, h, w)."""
+        """Compute the features' term of the first layer, with the bias: (B, C, h, w) to (B, hidden, h, w)."""
         first = self.layers[0]
         return unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
 
@@ -112,7 +114,11 @@ class LIIFDecoder(Decoder):
         return ensemble_mean(hidden.view(*index.shape, hidden.shape[-1]), rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: terms of one axis are added per row or column, and the MLP runs on fused kernels."""
+        """Decode in blocks.
+
+        The coordinate's term of the first layer is the sum of one term per row and one per column. Fused kernels run
+        the remaining layers.
+        """
         grid = prepared[0].permute(1, 2, 0)
         if grid.device.type != "cpu":
             from liif_basicsr.rendering import gpu_kernels  # imports Triton, which takes 0.1 s
@@ -135,7 +141,7 @@ class LIIFDecoder(Decoder):
             yield ensemble_mean(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)
 
     def _decode_in_kernels(self, kernels: ModuleType, grid: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode as `decode` does, with one of the `gpu_kernels` before the MLP and one after it."""
+        """Decode with GPU kernels: one before the remaining layers of the MLP, and one after them."""
         mlp = fused_mlp(list(self.layers)[1:], grid, relu_first=False)
         (index_y, rel_y), (index_x, rel_x) = pixels.y.corners(self.sides), pixels.x.corners(self.sides)
         term_y, term_x = self._terms(rel_y, rel_x, pixels)
@@ -146,8 +152,12 @@ class LIIFDecoder(Decoder):
             yield kernels.ensemble_mean(mlp(hidden), rel_y[:, rows], rel_x[:, cols], EPS_AREA)
 
     def _terms(self, rel_y: Tensor, rel_x: Tensor, pixels: PixelGrid) -> tuple[Tensor, Tensor]:
-        """Return the first layer's terms of rows (sides, R, hidden) and columns (sides, C, hidden)."""
+        """Return what the rows and the columns of pixels contribute to the first layer.
+
+        Returns:
+            (sides, R, hidden) and (sides, C, hidden).
+        """
         weight_y, weight_x, *weight_cell = self.coord_weight.T
-        # All pixels have the same cell, so its term is added to the rows' terms.
+        # All pixels have the same cell, so its term can be added to the terms of the rows.
         cell_term: Any = sum(w * axis.rel_cell for w, axis in zip(weight_cell, (pixels.y, pixels.x), strict=False))
         return rel_y[..., None] * weight_y + cell_term, rel_x[..., None] * weight_x

@@ -24,26 +24,28 @@ from liif_basicsr.rendering.queries import BOTH_SIDES, PixelGrid, Queries
 class LMLIIF(ContinuousNetwork):
     """A network that upscales an image by any factor, in much less time than LIIF.
 
-    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; whole images
-    are decoded feature by feature, see `LMLIIFDecoder`; Controllable Multi-Scale Rendering is left out.
+    Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
+    Whole images are decoded feature by feature; see `LMLIIFDecoder`. Controllable Multi-Scale Rendering is left out.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        latent_dims: widths of the hidden layers of the latent MLP at low resolution, the official `hypernet`.
-        render_dim: width of the hidden layers of the render MLP, the official `imnet`.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
+        latent_dims: widths of the hidden layers of the latent MLP (`hypernet` in the official code), which runs at low
+            resolution.
+        render_dim: width of the hidden layers of the render MLP (`imnet` in the official code).
         render_depth: number of hidden layers of the render MLP.
-        local_ensemble: average the predictions of the four nearest features; otherwise take the nearest.
-        feat_unfold: the latent MLP sees a feature with its 3x3 neighbors.
-        cell_decode: both MLPs see the size of the queried pixel.
-        mod_input: the render MLP sees a latent of render_dim numbers, otherwise the feature.
-        mod_scale: the latent MLP predicts a scale for each unit of the render MLP.
-        mod_shift: the latent MLP predicts a shift for each unit of the render MLP.
-        max_scale: largest scale of training; whole images are decoded with cells no smaller than at this scale. ~ uses
-            cells unchanged.
-        input_skip: bilinear adds the output to the bilinearly upscaled input.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        local_ensemble: average the predictions of the four features around a position. Otherwise, use only the
+            prediction of the nearest feature.
+        feat_unfold: feed each feature with its 3x3 neighborhood to the latent MLP.
+        cell_decode: feed the size of the queried pixel to both MLPs.
+        mod_input: feed a latent of `render_dim` numbers to the render MLP; otherwise, the feature itself.
+        mod_scale: let the latent MLP predict a scale for each hidden unit of the render MLP.
+        mod_shift: let the latent MLP predict a shift for each hidden unit of the render MLP.
+        max_scale: largest training scale. Beyond it, whole images are decoded with the cell of this scale. ~ always
+            uses the actual cell. Cells passed with coordinates are never changed.
+        input_skip: `bilinear` adds the output to the bilinearly upscaled input; ~ returns the output alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -78,22 +80,25 @@ class LMLIIF(ContinuousNetwork):
 
 
 class LMLIIFDecoder(Decoder):
-    """LM-LIIF's decoder, equal to the plain form to rounding in outputs and gradients.
+    """LM-LIIF's decoder. Outputs and gradients equal the paper's formula to rounding.
 
-    A latent MLP maps each feature to a small latent, and to a scale and a shift for each unit of a small render MLP. A
-    query feeds the latents around it, relative coordinate and cell to the render MLP, modulated accordingly. The latent
-    MLP's first layer is a 3x3 convolution, and its cell term joins the bias. The render MLP's first layer is linear, so
-    its latent and cell terms are computed per feature as well. Queries gather the per-feature terms; in an image each
-    feature's MLP processes together all pixels that see it.
+    There are two MLPs. The latent MLP runs once per feature. It predicts a small latent, and a scale and a shift for
+    each hidden unit of the render MLP. The render MLP, modulated by these scales and shifts, runs for each feature
+    around a query. It receives the latent, the relative coordinate and the relative cell.
+
+    The first layer of the latent MLP is computed as a 3x3 convolution of the feature grid; the term of the cell is
+    added to the result. The first layer of the render MLP is linear, so the terms of the latent and the cell are also
+    computed once per feature. Queries gather these terms. In whole images, the render MLP of a feature processes all
+    pixels that use the feature at once.
 
     Args:
-        in_channels: channels of the feature grid.
-        others: see `LMLIIF`.
+        in_channels: number of channels of the feature grid.
+        latent_dims and the other arguments: see `LMLIIF`.
 
     Source: LM-LIIF, section 3. The parameters have the layout of the official code.
     """
 
-    floats_per_pixel = 40  # the outputs of four corners, three times; `FeatureMLPs` bounds its own memory
+    floats_per_pixel = 40  # three copies of the four predictions for a pixel; `FeatureMLPs` bounds its own memory
 
     def __init__(
         self,
@@ -116,7 +121,8 @@ class LMLIIFDecoder(Decoder):
         self.render_dim, self.render_depth = render_dim, render_depth
         self.cell_decode, self.mod_input, self.mod_scale, self.mod_shift = cell_decode, mod_input, mod_scale, mod_shift
         self.max_scale = max_scale
-        # Inputs of each MLP before the coordinate and the cell; outputs of the latent MLP before the latent.
+        # Inputs of the two MLPs that precede the coordinate and the cell, and scales and shifts. The latent MLP returns
+        # scales and shifts before the latent.
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         self.num_render_in = render_dim if mod_input else in_channels
         self.num_mod = render_dim * render_depth * (mod_scale + mod_shift)
@@ -129,11 +135,11 @@ class LMLIIFDecoder(Decoder):
 
     @property
     def coord_weight(self) -> Tensor:
-        """The render MLP's weights of the relative coordinate, (render_dim, 2)."""
+        """The render MLP's weights for the relative coordinate, (render_dim, 2)."""
         return self.layers[0].weight[:, self.num_render_in : self.num_render_in + 2]
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute the feature part of the latent MLP's first layer; without mod_input append the features."""
+        """Compute the features' term of the latent MLP's first layer. Without `mod_input`, append the features."""
         first = self.latent[0]
         hidden = unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
         return hidden if self.mod_input else torch.cat([hidden, feat.to(hidden.dtype)], dim=1)
@@ -141,9 +147,10 @@ class LMLIIFDecoder(Decoder):
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         """See `Decoder.query`.
 
-        Where all queries have one cell, as in training, the latent MLP runs once per feature, otherwise once per query
-        and corner. (The official code uses the cell of one of the queries for a feature.) On a GPU cells are not
-        compared, because that would wait for the device; pass a single cell as (B, 1, 2).
+        If all queries of an image have the same cell, the latent MLP runs once per feature; otherwise once for each
+        query and each feature around it. (The official code then uses the cell of just one of the queries for each
+        feature.) On a GPU, cells are not compared, because that would wait for the device: pass a cell that all queries
+        share as (B, 1, 2).
         """
         index, rel_y, rel_x = queries.corners(self.sides)
         grid, rel_cell = prepared.permute(0, 2, 3, 1), queries.rel_cell
@@ -159,10 +166,10 @@ class LMLIIFDecoder(Decoder):
         return ensemble_mean(hidden, rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: each feature's MLP processes together all pixels that see it."""
+        """Decode in blocks. The render MLP of a feature processes all pixels that use the feature at once."""
         grid, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.device
         rest = fused_mlp(list(self.latent)[1:], grid)
-        # In parts, because the intermediate values take several times the memory of the result.
+        # Split the features, because intermediate values take several times the memory of the result.
         parts = grid.split(memory.LATENT_FEATURES)
         modulated = torch.cat([self.modulate(part, pixels.rel_cell, rest) for part in parts])
         mlps = FeatureMLPs(list(self.layers), self.coord_weight, *self.split(modulated))
@@ -176,22 +183,25 @@ class LMLIIFDecoder(Decoder):
             yield ensemble_mean(outputs, on_device_y[:, :, rows], on_device_x[..., cols]).movedim(-1, 0)
 
     def rest_of_latent(self, hidden: Tensor) -> Tensor:
-        """Apply the latent MLP from the ReLU after its first layer on."""
+        """Apply the rest of the latent MLP, from the ReLU after its first layer, to the output of that layer."""
         for layer in list(self.latent)[1:]:
             hidden = layer(F.relu(hidden))
         return hidden
 
     def cell_term(self, layer: nn.Linear, rel_cell: Tensor, dtype: torch.dtype) -> Tensor | float:
-        """Return the cell's contribution to a layer, as its last two inputs: (..., D), or 0 without cell_decode."""
+        """Return the cell's contribution (..., D) to a layer whose last two inputs are the cell.
+
+        Without `cell_decode`, the contribution is 0.
+        """
         return linear_of_two(rel_cell, layer.weight[:, -2:]).to(dtype) if self.cell_decode else 0.0
 
     def modulate(self, prepared: Tensor, rel_cell: Tensor, rest: Callable[[Tensor], Tensor]) -> Tensor:
         """Compute the per-feature terms of the render MLP.
 
         Args:
-            prepared: (..., D) from `prepare`.
-            rel_cell: (..., 2), cells relative to the features, of a shape that broadcasts.
-            rest: `rest_of_latent` or its fused form, which may overwrite its input.
+            prepared: (..., D), the output of `prepare`.
+            rel_cell: (..., 2), cells relative to the features; broadcasts to `prepared`.
+            rest: `rest_of_latent`, or a fused equivalent that may overwrite its input.
 
         Returns:
             (..., render_dim * (1 + 2 * render_depth)), the input of `split`.
@@ -208,10 +218,11 @@ class LMLIIFDecoder(Decoder):
         return torch.cat([start, scale + 1, shift], dim=-1)
 
     def split(self, modulated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Split the output of `modulate` into the first layer without the coordinate's term, scales and shifts.
+        """Split the output of `modulate`.
 
         Returns:
-            (..., render_dim), and (..., render_depth, render_dim) twice.
+            start: (..., render_dim), output of the first layer without the coordinate's term.
+            scale, shift: (..., render_depth, render_dim) each.
         """
         start, mod = modulated[..., : self.render_dim], modulated[..., self.render_dim :]
         scale, shift = mod.reshape(*mod.shape[:-1], 2, self.render_depth, self.render_dim).unbind(-3)
@@ -219,7 +230,10 @@ class LMLIIFDecoder(Decoder):
 
 
 def _all_equal(cell: Tensor) -> bool:
-    """Whether all queries of each image have the same cell; False, without a check, on devices other than the CPU."""
+    """Return whether all queries of each image have the same cell.
+
+    Only the CPU checks it. On other devices, and while compiling, the result is False.
+    """
     if cell.device.type != "cpu" or torch.compiler.is_compiling():
         return False
     return bool((cell == cell[:, :1]).all())

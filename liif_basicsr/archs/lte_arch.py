@@ -21,20 +21,21 @@ from liif_basicsr.rendering.queries import PixelGrid, Queries
 class LTE(ContinuousNetwork):
     """A network that upscales an image by any factor: an encoder and a local texture estimator.
 
-    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; terms that
-    do not depend on the query are computed at low resolution, see `LTEDecoder`.
+    Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
+    Terms that do not depend on the query are computed at low resolution; see `LTEDecoder`.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
         hidden_dims: widths of the MLP's hidden layers.
-        num_freq: frequencies estimated per feature, each with the amplitudes of a cosine and a sine; half of the
-            official `hidden_dim`.
-        max_scale: largest scale of training; whole images are decoded with cells no smaller than at this scale, as in
-            the official test and demo. ~ uses cells unchanged. Cells passed with coordinates are never changed.
-        input_skip: bilinear adds the output to the bilinearly upscaled input, as in the paper; ~ does not.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        num_freq: number of frequencies that are estimated for each feature, half of the official `hidden_dim`. Each
+            frequency has two amplitudes: one of a cosine and one of a sine.
+        max_scale: largest training scale. Beyond it, whole images are decoded with the cell of this scale, as in the
+            official test and demo. ~ always uses the actual cell. Cells passed with coordinates are never changed.
+        input_skip: `bilinear` adds the output to the bilinearly upscaled input, as in the paper; ~ returns the output
+            alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -57,14 +58,15 @@ class LTE(ContinuousNetwork):
 
 
 class LTEDecoder(Decoder):
-    """LTE's decoder, equal to the plain form to rounding in outputs and gradients.
+    """LTE's decoder. Outputs and gradients equal the paper's formula to rounding.
 
-    Two 3x3 convolutions estimate amplitudes and frequencies at each feature, once per image. The rest is
-    nonlinear in them and is computed per query: angles, their cosines and sines, and the MLP. The phase depends only on
-    the cell, so all pixels of an image share it. In an image, terms of an output row are added once per feature column.
+    Two 3x3 convolutions estimate the amplitudes and frequencies at each feature; they run once per image. The rest is
+    computed for each query: the angles, their cosines and sines, and the MLP. The phase depends only on the cell, so
+    all pixels of an image share it. In whole images, the part of an angle that depends on the output row is computed
+    once for all pixels of the row that use the same feature.
 
     Args:
-        in_channels: channels of the feature grid.
+        in_channels: number of channels of the feature grid.
         hidden_dims, num_freq, max_scale, num_out_ch: see `LTE`.
 
     Source: LTE, section 3. The parameters have the layout of the official code.
@@ -88,15 +90,20 @@ class LTEDecoder(Decoder):
         self.phase = nn.Linear(2, num_freq, bias=False)
         dims = [2 * num_freq, *hidden_dims, num_out_ch]
         self.layers = linear_layers(dims)
-        # Per corner: amplitudes, cosines and sines, frequencies and angles, and hidden units.
+        # For each of the four features: amplitudes, cosines and sines, frequencies and angles, and hidden units.
         self.floats_per_pixel = 4 * (6 * num_freq + max(dims))
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Estimate amplitudes of cosines and sines, and frequencies along y and x times pi: (B, 4 * num_freq, h, w).
+        """Estimate the amplitudes and frequencies at each feature.
 
-        Frequencies are in full precision also under autocast: their error is an error of angles, which may be large.
+        The frequencies are computed in full precision even under autocast, because an error is
+        multiplied in the angles.
+
+        Returns:
+            (B, 4 * num_freq, h, w): the amplitudes of cosines, the amplitudes of sines, and pi times the frequencies
+            along y and along x.
         """
-        # In the official layout the frequencies along y and x alternate.
+        # In the official layout, the frequencies along y and x alternate.
         weight = self.freq.weight.view(self.num_freq, 2, -1, 3, 3).transpose(0, 1).flatten(0, 1) * math.pi
         bias = self.freq.bias.view(self.num_freq, 2).T.flatten() * math.pi
         weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
@@ -105,7 +112,7 @@ class LTEDecoder(Decoder):
         return torch.cat([self.coef(feat).to(freq.dtype), freq], dim=1)
 
     def phases(self, rel_cell: Tensor) -> Tensor:
-        """Return the phases times pi for relative cells: (..., 2) to (..., num_freq)."""
+        """Return pi times the phases for relative cells: (..., 2) to (..., num_freq)."""
         return linear_of_two(rel_cell, self.phase.weight * math.pi)
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
@@ -121,14 +128,14 @@ class LTEDecoder(Decoder):
         return ensemble_mean(hidden, rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: terms of the row are added before columns are gathered, and the MLP is fused."""
+        """Decode in blocks. The row's part of an angle is added before the columns are gathered. Layers are fused."""
         n = self.num_freq
         amplitude, freq_y, freq_x = (x.contiguous() for x in prepared[0].permute(1, 2, 0).split([2 * n, n, n], dim=-1))
         index_y, rel_y = pixels.y.corners()
         index_x, rel_x = pixels.x.corners()
         weight_y, weight_x = (self.phase.weight * math.pi).T
         phase = weight_y * pixels.y.rel_cell + weight_x * pixels.x.rel_cell
-        like = self.layers[0](amplitude[0, :1])  # autocast may choose a precision that differs from the features'
+        like = self.layers[0](amplitude[0, :1])  # under autocast, its precision may differ from the features'
         mlp = fused_mlp(list(self.layers), like, relu_first=False)
         for rows, cols in pixels.blocks:
             iy, ix = index_y[:, rows], index_x[:, cols]

@@ -1,4 +1,4 @@
-"""Meta-SR (Hu et al., CVPR 2019) in the form that the LIIF paper compares with."""
+"""Meta-SR (Hu et al., CVPR 2019) as the LIIF paper re-implements it for comparison."""
 from __future__ import annotations
 
 import math
@@ -16,17 +16,17 @@ from liif_basicsr.rendering.queries import PixelGrid, Queries
 
 @register_arch
 class MetaSR(ContinuousNetwork):
-    """Meta-SR's upscale module on any encoder, the arbitrary-scale baseline of the LIIF paper.
+    """An encoder and Meta-SR's upscale module: the arbitrary-scale baseline of the LIIF paper.
 
-    Equals the re-implementation in the official LIIF code, computed faster, see `MetaDecoder`.
+    Computes the same function as the re-implementation in the official LIIF code, but faster; see `MetaDecoder`.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
         hidden_dim: width of the MLP's hidden layer.
-        input_skip: bilinear adds the output to the bilinearly upscaled input.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        input_skip: `bilinear` adds the output to the bilinearly upscaled input; ~ returns the output alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -47,15 +47,17 @@ class MetaSR(ContinuousNetwork):
 
 
 class MetaDecoder(Decoder):
-    """Meta-SR's upscale module, equal to the plain form to rounding in outputs and gradients.
+    """Meta-SR's upscale module. Outputs and gradients equal the paper's formula to rounding.
 
-    In the plain form an MLP with one hidden layer maps a query's offset in its feature to C * 9 * D weights, which
-    filter the 3x3 features around it. The MLP's last layer and the filter are both linear, so their order can be
-    swapped: the layer's weights filter the feature grid once per image, to one number per output channel and hidden
-    unit, and a query sums these numbers weighted by its hidden units.
+    In the paper, an MLP with one hidden layer predicts a filter for each query from the query's offset in its feature.
+    The filter has C * 9 * D weights and is applied to the 3x3 features around the query.
+
+    The last layer of the MLP and the filter are both linear, so their order can be swapped. The weights of the last
+    layer filter the feature grid, once per image. The result has one number for each output channel and hidden unit. A
+    query then sums these numbers, weighted by its hidden units.
 
     Args:
-        in_channels: channels of the feature grid.
+        in_channels: number of channels of the feature grid.
         hidden_dim, num_out_ch: see `MetaSR`.
 
     Source: Meta-SR, sections 3.2 and 3.3. The parameters have the layout of the official LIIF code.
@@ -67,12 +69,12 @@ class MetaDecoder(Decoder):
         super().__init__()
         self.in_channels, self.num_out_ch = in_channels, num_out_ch
         self.layers: nn.ModuleList = linear_layers([3, hidden_dim, in_channels * 9 * num_out_ch])
-        self.floats_per_pixel = (num_out_ch + 1) * (hidden_dim + 1)  # the gathered numbers and the hidden units
+        self.floats_per_pixel = (num_out_ch + 1) * (hidden_dim + 1)  # gathered numbers and hidden units
 
     def prepare(self, feat: Tensor) -> Tensor:
         """Filter the features with the MLP's last layer: (B, C, h, w) to (B, D * (hidden_dim + 1), h, w).
 
-        The bias is the last of hidden_dim + 1.
+        The last of the hidden_dim + 1 numbers belongs to the layer's bias.
         """
         last = self.layers[1]
         # The official order of the outputs is (c, ky, kx, output channel).
@@ -82,14 +84,22 @@ class MetaDecoder(Decoder):
         return F.conv2d(feat.contiguous(memory_format=torch.channels_last), weight, padding=1)
 
     def combine(self, picked: Tensor, hidden: Tensor) -> Tensor:
-        """Sum the prepared numbers over the hidden units: (N, D * (H + 1)) and (N, H), overwritten, to (N, D)."""
+        """Sum the prepared numbers, weighted by the hidden units after a ReLU.
+
+        Args:
+            picked: (N, D * (hidden_dim + 1)), the prepared numbers of the queries' features.
+            hidden: (N, hidden_dim), hidden units before the ReLU; overwritten.
+
+        Returns:
+            (N, D).
+        """
         picked = picked.view(len(picked), self.num_out_ch, -1)
         hidden = F.relu(hidden, inplace=True).to(picked.dtype)[..., None]
         return torch.baddbmm(picked[..., -1:], picked[..., :-1], hidden)[..., 0]
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         (index_y, offset_y), (index_x, offset_x) = queries.y.first_edge(), queries.x.first_edge()
-        # As in the official code, the height of a cell is used for both sides.
+        # As in the official code, the cell's height is used as its width, too.
         rel_cell = (queries.y.rel_cell / 2).expand_as(offset_y)  # type: ignore[union-attr]
         inputs = torch.stack([offset_y, offset_x, rel_cell], dim=-1)
         hidden = self.layers[0](inputs.to(self.layers[0].weight.dtype))
@@ -98,7 +108,7 @@ class MetaDecoder(Decoder):
         return self.combine(picked, hidden.flatten(0, 1)).reshape(*index.shape, self.num_out_ch)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: the hidden units are the sum of a term per row and one per column."""
+        """Decode in blocks. The hidden units are the sum of one term per row and one per column."""
         (index_y, offset_y), (index_x, offset_x) = pixels.y.first_edge(), pixels.x.first_edge()
         grid, width = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.shape[3]
         weight_y, weight_x, weight_cell = self.layers[0].weight.T
@@ -111,6 +121,9 @@ class MetaDecoder(Decoder):
             yield out.unflatten(0, index.shape).permute(2, 0, 1)
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """Where the output is smaller than the input, a pixel's edge is further away than the features around it."""
+        """See `Decoder.halo`.
+
+        If the output is smaller than the input, the edge of a pixel lies beyond the four features around the pixel.
+        """
         shrink = max(n_in / n_out for n_in, n_out in zip(in_size, size, strict=True))
         return max(0, math.ceil((shrink - 1) / 2))

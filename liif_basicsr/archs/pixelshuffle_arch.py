@@ -1,4 +1,4 @@
-"""PixelShuffleSR: an encoder and the usual fixed-scale upsampler, a baseline of the LIIF paper."""
+"""PixelShuffleSR: an encoder with the usual fixed-scale upsampler, a baseline of the LIIF paper."""
 from __future__ import annotations
 
 from typing import Any, Literal
@@ -13,15 +13,17 @@ from liif_basicsr.archs.resample import ResampleDecoder
 
 @register_arch
 class PixelShuffleSR(ContinuousNetwork):
-    """An encoder with a fixed-scale upsampler, such as the LIIF paper's baselines EDSR-baseline and RDN.
+    """An encoder with a fixed-scale upsampler, such as the baselines EDSR-baseline and RDN of the LIIF paper.
 
-    At other scales its output is resized. Differs from BasicSR's EDSR: no mean shift, as in the official LIIF code.
+    At other scales, the output of the upsampler is resized; see `ResampleDecoder`.
+
+    Differs from BasicSR's EDSR: it does not shift the mean, as in the official LIIF code.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
         scale: upscaling factor of the upsampler.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -36,18 +38,18 @@ class PixelShuffleSR(ContinuousNetwork):
 
 
 class PixelShuffleDecoder(ResampleDecoder):
-    """The upsampler of EDSR and RDN; at other scales than its own, its output is resized.
+    """The upsampler of EDSR and RDN, with bicubic resizing of its output for other scales.
 
     Args:
-        in_channels: channels of the feature grid.
-        scale: 2, 3, 4 or 8.
-        num_out_ch: channels of the output.
+        in_channels: number of channels of the feature grid.
+        scale: upscaling factor of the upsampler: 2, 3, 4 or 8.
+        num_out_ch: number of output channels.
 
-    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters have the layout of the official LIIF code
-    (for RDN in configuration B, where all widths are equal).
+    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters have the layout of the official LIIF code; for
+    RDN, of its configuration B, where all widths are equal.
     """
 
-    prepare_halo = 2  # the upsampler's convolutions reach less than 2 features in total
+    prepare_halo = 2  # the receptive radius of all the upsampler's convolutions together is below 2 features
 
     def __init__(self, in_channels: int, scale: int, num_out_ch: int = 3) -> None:
         super().__init__(scale, num_out_ch)
@@ -57,5 +59,5 @@ class PixelShuffleDecoder(ResampleDecoder):
         self.layers = nn.Sequential(*layers, nn.Conv2d(in_channels, num_out_ch, 3, padding=1))
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute the image at the upsampler's scale: (B, C, h, w) to (B, D * scale * scale, h, w)."""
+        """Compute the `pixel_unshuffle` of the upsampler's output: (B, C, h, w) to (B, D * scale * scale, h, w)."""
         return F.pixel_unshuffle(self.layers(feat), self.scale)

@@ -1,6 +1,7 @@
 """The networks and encoders that options files and `load` know by name.
 
-To add one, decorate its class in a new `*_arch.py` or a file in `encoders/`: `@register_arch`, `@register_encoder`.
+To add a network, write a new file `*_arch.py` with a class decorated with `@register_arch`. To add an encoder, write a
+new file in `encoders/` with a class decorated with `@register_encoder`.
 """
 from __future__ import annotations
 
@@ -23,12 +24,15 @@ ENCODERS: dict[str, type[nn.Module]] = {}
 
 
 def register_arch(cls: Class) -> Class:
-    """Register a network under its class name, for `network_g: type`, `load` and BasicSR; check its arguments."""
+    """Register a network under its class name, and make its constructor check the arguments.
+
+    The name is then known in `network_g: type`, to `load` and to BasicSR.
+    """
     return _register(cls, ARCHS, "network_g")
 
 
 def register_encoder(cls: Class) -> Class:
-    """Register an encoder under its class name, for `encoder: type`; check its arguments."""
+    """Register an encoder under its class name for `encoder: type`, and make its constructor check the arguments."""
     return _register(cls, ENCODERS, "network_g: encoder")
 
 
@@ -39,7 +43,7 @@ def _register(cls: Class, registry: dict[str, type[nn.Module]], where: str) -> C
 
 
 def _checked(cls: type[nn.Module], where: str) -> Callable[..., None]:
-    """Return a constructor that checks its arguments first, because BasicSR passes options without a check."""
+    """Return a constructor that checks its arguments first, because BasicSR passes options unchecked."""
     init = cls.__init__
     signature = inspect.signature(init)
 
@@ -54,17 +58,21 @@ def _checked(cls: type[nn.Module], where: str) -> Callable[..., None]:
 
 
 def list_archs() -> list[str]:
-    """Return the names of the plugin's networks, for `network_g: type`."""
+    """Return the names of the plugin's networks, which `network_g: type` accepts."""
     return sorted(ARCHS)
 
 
 def list_encoders() -> list[str]:
-    """Return the names of the encoders, for `encoder: type`."""
+    """Return the names of the encoders, which `encoder: type` accepts."""
     return sorted(ENCODERS)
 
 
 def find_arch(name: Any) -> type[nn.Module] | None:
-    """Return the class of a network, the plugin's or a `ContinuousNetwork` that a project registered in BasicSR."""
+    """Return the class of a network by name.
+
+    The network is one of the plugin's, or a `ContinuousNetwork` that a project registered in BasicSR. For any other
+    name, return None.
+    """
     if not isinstance(name, str):
         return None
     if name in ARCHS:
@@ -79,7 +87,10 @@ def find_arch(name: Any) -> type[nn.Module] | None:
 
 
 def check_network(opt: Mapping[str, Any]) -> type[nn.Module] | None:
-    """Check the arguments of a `network_g` block and return its class, or None if it is not a `ContinuousNetwork`."""
+    """Check the arguments in a `network_g` block and return the network's class.
+
+    Returns None, without a check, if the type is unknown or not a `ContinuousNetwork`.
+    """
     cls = find_arch(opt.get("type"))
     if cls is None:
         return None
@@ -103,15 +114,15 @@ def build_network(opt: Mapping[str, Any]) -> nn.Module:
 
 
 def _unknown_network(name: Any, known: Iterable[str]) -> LIIFError:
-    own = "if a project registers it, import that module first, on the command line with --import MODULE"
+    own = "if your project registers it, import that module first (on the command line with `--import MODULE`)"
     return LIIFError(f"network_g: type: unknown network {name!r}; {own}{suggest(name, known)}")
 
 
 def check_encoder(spec: Any, where: str = "network_g: encoder") -> type[nn.Module]:
-    """Check the arguments of an encoder's block and return its class; errors start with `where`.
+    """Check the arguments in an encoder's block and return the encoder's class.
 
     Raises:
-        LIIFError: the type or an argument is unknown, or a value is invalid.
+        LIIFError: the type or an argument is unknown, or a value is invalid. The message starts with `where`.
     """
     if not isinstance(spec, Mapping):
         raise LIIFError(f"{where}: expected a block with a type and arguments, got {spec!r}")
@@ -127,39 +138,46 @@ def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3, where: str = "net
     """Build an encoder from its block in the options.
 
     Args:
-        spec: `type` and the encoder's arguments.
-        num_in_ch: channels of the network's input; the block may repeat it.
+        spec: the encoder's `type` and arguments.
+        num_in_ch: number of channels of the encoder's input. The block may repeat it.
         where: name of the block in messages.
 
     Raises:
-        LIIFError: see `check_encoder`; the block's num_in_ch differs; or the arguments do not fit each other.
+        LIIFError: `check_encoder` fails, the block's num_in_ch differs, or the arguments do not fit each other.
     """
     cls = check_encoder(spec, where)
     kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}
     if kwargs["num_in_ch"] != num_in_ch:
         raise LIIFError(
-            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but the network's is {num_in_ch}; "
-            "set it in network_g alone"
+            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but the number of input channels is {num_in_ch}; leave it "
+            "out, and set network_g: num_in_ch to the channels of the image"
         )
     with errors_in(f"{where} {cls.__name__}", RuntimeError):
         return cls(**kwargs)
 
 
 def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mapping[str, Any]:
-    """Return a `network_g` block that `build_network` takes: an architecture of BasicSR is wrapped in `FixedScaleSR`.
+    """Return a `network_g` block that `build_network` accepts.
+
+    An architecture in BasicSR's registry is wrapped in `FixedScaleSR`. A block of one of the plugin's networks is
+    returned unchanged.
+
+    Args:
+        opt: the `network_g` block.
+        scale: upscaling factor of a fixed-scale architecture; None finds it by running the architecture.
 
     Raises:
-        LIIFError: the network is unknown, or `scale` is given for one of the plugin's.
+        LIIFError: the network is unknown, or `scale` is set for one of the plugin's networks.
     """
     name = opt.get("type")
     if find_arch(name) is not None:
         if scale is not None:
-            raise LIIFError(f"scale: applies to fixed-scale networks only, and {name} takes any scale; leave it out")
+            raise LIIFError(f"scale: is only for fixed-scale networks, but {name} takes any scale; leave it out")
         return opt
     import basicsr.archs  # noqa: F401  fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    # BasicSR registers some of its own with a suffix, and finds them without it.
+    # BasicSR registers some of its architectures with this suffix, but finds them without it.
     known = [*ARCHS, *(known.removesuffix("_basicsr") for known, _ in ARCH_REGISTRY)]
     if name not in known:
         raise _unknown_network(name, dict.fromkeys(known))

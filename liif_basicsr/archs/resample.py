@@ -1,4 +1,4 @@
-"""A decoder that resizes an image held by the features, for networks of one scale."""
+"""A decoder that resizes an image with Pillow's bicubic filter, for fixed-scale networks."""
 from __future__ import annotations
 
 import math
@@ -18,20 +18,20 @@ from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 
 
 class ResampleDecoder(Decoder):
-    """Resizes an image with Pillow's bicubic filter, antialiased when it shrinks.
+    """Resizes the output of a fixed-scale network with Pillow's bicubic filter. Shrinking is antialiased.
 
-    The features are the `pixel_unshuffle` of the image. At the image's own scale the output is the image itself. The
-    cell determines the width of the filter.
+    The features are the `pixel_unshuffle` of that output. At the network's scale, the decoder returns the network's
+    output unchanged. The cell determines the width of the filter.
 
     Args:
-        scale: upscaling factor of the image over the feature grid.
-        num_out_ch: channels of the image.
+        scale: upscaling factor of the fixed-scale network.
+        num_out_ch: number of output channels.
     """
 
     def __init__(self, scale: int, num_out_ch: int = 3) -> None:
         super().__init__()
         self.scale, self.num_out_ch = scale, num_out_ch
-        # For an image that keeps its size or grows; one that shrinks takes more per pixel and has fewer pixels.
+        # For enlarging. Shrinking takes more memory per pixel, but there are fewer pixels.
         self.floats_per_pixel = 16 * scale
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
@@ -40,7 +40,7 @@ class ResampleDecoder(Decoder):
         for axis, length in ((queries.y, image.shape[2]), (queries.x, image.shape[3])):
             n = axis.n * self.scale
             center, stretch = locate(axis.coord, axis.cell, n)
-            # The one value read back from the device: the largest cell determines the size of the filter.
+            # Read one value back from the device: the largest cell, which determines the size of the filter.
             found = taps(center, stretch, n, filter_size(float(stretch.max())))
             axes.append(found.within(axis.first * self.scale, length))
         rows, cols = axes
@@ -54,7 +54,7 @@ class ResampleDecoder(Decoder):
         return total.mT
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks, along one axis after the other."""
+        """Decode in blocks, and filter each along one axis after the other."""
         image = F.pixel_shuffle(prepared, self.scale)[0]
         (_, y), (lowest, x) = (axis.cached("taps", partial(self._taps, axis)) for axis in (pixels.y, pixels.x))
         reach = x.index.shape[-1]
@@ -65,7 +65,7 @@ class ResampleDecoder(Decoder):
             yield _filter(strip, Taps(cols.index - left, cols.weight), 2)
 
     def _taps(self, axis: PixelAxis) -> tuple[np.ndarray, Taps]:
-        """Return the lowest pixel, counted in the tile, that each output pixel reads, and its filter."""
+        """Return, for each output row or column, the first pixel of the tile that its filter reads, and the filter."""
         n, begin, device = axis.n * self.scale, axis.first * self.scale, axis.coord.device
         center = (axis.position() + 0.5) * self.scale - 0.5
         stretch = max(1.0, n / axis.n_out)
@@ -75,34 +75,43 @@ class ResampleDecoder(Decoder):
         return lowest, found.within(begin, axis.count * self.scale)
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """Half the filter's width in features."""
+        """Return half the filter's width, in features."""
         stretch = max(1, *(n * self.scale / m for n, m in zip(in_size, size, strict=True)))
         return math.ceil(2 * stretch / self.scale)
 
 
 class Taps(NamedTuple):
-    """The pixels that a filter reads along one axis: `index` (..., K) int64 and `weight` (..., K), which sum to 1."""
+    """The filters of output pixels along one axis.
+
+    index: (..., K) int64, the K pixels that each filter reads.
+    weight: (..., K), their weights, which sum to 1.
+    """
 
     index: Tensor
     weight: Tensor
 
     def within(self, first: int, n: int) -> Taps:
-        """Count indices from `first` and clamp them to `n` pixels; pixels beyond have no weight."""
+        """Return taps for a tile of `n` pixels that starts at pixel `first`.
+
+        Taps outside the tile must have the weight 0. Their indices are clamped.
+        """
         return Taps((self.index - first).clamp(0, n - 1), self.weight)
 
 
 def filter_size(stretch: float) -> int:
-    """Return the number of pixels that the filter reads."""
+    """Return the number of pixels that a filter with this stretch (see `taps`) reads."""
     return math.floor(4 * stretch) + 1
 
 
 def taps(center: Tensor, stretch: Tensor | float, n: int, count: int) -> Taps:
-    """Return the pixels of an axis of `n` that make an output pixel, with Pillow's bicubic filter.
+    """Return Pillow's bicubic filter for output pixels along one axis.
 
     Args:
-        center: (...) of the output pixel, in pixels from the center of the first.
-        stretch: pixels per unit of the filter, at least 1; broadcasts to `center`.
-        count: number of pixels to read, `filter_size` of the largest stretch.
+        center: (...), center of the output pixel in pixels of the image; the center of the first pixel is 0.
+        stretch: width of the filter relative to the unstretched one, at least 1; above 1 if the image shrinks.
+            Broadcasts to `center`.
+        n: number of pixels of the image along the axis.
+        count: number of pixels that each filter reads: `filter_size` of the largest stretch.
     """
     first = (center - 2 * stretch).ceil().long()
     index = first[..., None] + torch.arange(count, device=center.device)
@@ -112,10 +121,10 @@ def taps(center: Tensor, stretch: Tensor | float, n: int, count: int) -> Taps:
 
 
 def locate(coord: Tensor, cell: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return center and stretch (see `taps`) of output pixels at coordinates, each as wide as its cell.
+    """Return the center and the stretch (see `taps`) of output pixels with given coordinates and cells.
 
-    Positions within a thousandth of a pixel center count as the center, so that rounding does not change an image that
-    keeps its size.
+    Positions closer than a thousandth of a pixel to a pixel center are moved to the center. Otherwise rounding would
+    change an image that is not resized.
     """
     size = snap_to_integer(2 / cell.double())
     pixel = snap_to_integer((coord.double() + 1) * (size / 2) - 0.5)
@@ -123,13 +132,13 @@ def locate(coord: Tensor, cell: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
 
 def snap_to_integer(x: Tensor) -> Tensor:
-    """Round numbers that differ from an integer by single-precision rounding alone."""
+    """Round numbers that differ from an integer by no more than single-precision rounding."""
     near = x.round()
     return torch.where((x - near).abs() < 1e-3 + 1e-6 * near.abs(), near, x)
 
 
 def _filter(image: Tensor, taps: Taps, axis: int) -> Tensor:
-    """Filter (D, H, W) along an axis."""
+    """Filter an image (D, H, W) along an axis, 1 or 2."""
     shape = [1, 1, 1]
     shape[axis] = -1
     terms = (image.index_select(axis, taps.index[:, k]) * taps.weight[:, k].view(shape).to(image.dtype)

@@ -15,7 +15,7 @@ from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.queries import Queries
 
-# A linear layer with weights of its own for each image: weight (B, D, C) and bias (B, D).
+# A linear layer whose parameters differ between the images of a batch: weight (B, D, C) and bias (B, D).
 Linear = tuple[Tensor, Tensor]
 
 
@@ -23,26 +23,32 @@ Linear = tuple[Tensor, Tensor]
 class SRNO(ContinuousNetwork):
     """A network that upscales an image by any factor: an encoder and two layers of attention over the output's pixels.
 
-    Every output pixel attends to all others, so a pixel's color depends on which pixels are computed with it. Whole
-    images, and windows of them, use all pixels of the whole output, however they are divided into tiles; see
-    `SRNODecoder.context`. A window therefore takes two passes over the whole output first, once per size. A call with
-    coordinates, as in training, and `sample` use the given coordinates. A warp uses a regular grid of as many pixels.
+    Every output pixel attends to all others, so its color depends on which pixels are computed with it:
 
-    Differs from the official code: images are in [0, 1], the official normalization to [-1, 1] is inside; the attention
-    is folded into the layer after it, see `GalerkinAttention`. The official validation during training computes bands
-    of 500 rows, with attention within a band; the official test and demo compute whole images, as here.
+    - A whole image, or a window of one, uses all pixels of the whole output, even if it is computed in tiles; see
+      `SRNODecoder.context`. The first window of each output size therefore takes two additional passes over the whole
+      output.
+    - A call with coordinates, as in training, uses these coordinates; `sample` does, too.
+    - A warp uses a regular grid with as many pixels as the output.
+
+    Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
+    The attention is folded into the layer after it; see `GalerkinAttention`. Whole images are computed as in the
+    official test and demo; the official validation during training computes bands of 500 rows, and pixels attend only
+    to their band.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        width: channels of the attention layers.
-        num_heads: heads of the attention, `blocks` in the official code; a divisor of at most half the width.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
+        width: number of channels of the attention layers.
+        num_heads: number of attention heads, `blocks` in the official code. Must divide `width` and be at most half of
+            it.
         hidden_dim: width of the hidden layer after the attention; 256 in the official code.
-        max_scale: largest scale of training; whole images are decoded with cells no smaller than at this scale, as in
-            the official test and demo. ~ uses cells unchanged. Cells passed with coordinates are never changed.
-        input_skip: bilinear adds the output to the bilinearly upscaled input, as in the official code; ~ does not.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        max_scale: largest training scale. Beyond it, whole images are decoded with the cell of this scale, as in the
+            official test and demo. ~ always uses the actual cell. Cells passed with coordinates are never changed.
+        input_skip: `bilinear` adds the output to the bilinearly upscaled input, as in the official code; ~ returns the
+            output alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -62,8 +68,7 @@ class SRNO(ContinuousNetwork):
     ) -> None:
         if width % num_heads or width < 2 * num_heads:
             raise LIIFError(
-                f"network_g: num_heads: expected a divisor of width ({width}) that is at most half of it, "
-                f"got {num_heads}"
+                f"network_g: num_heads: expected a divisor of width ({width}), at most half of it, got {num_heads}"
             )
         features = build_encoder(encoder, num_in_ch)
         decoder = SRNODecoder(features.out_channels, width, num_heads, hidden_dim, max_scale, num_out_ch)
@@ -71,10 +76,10 @@ class SRNO(ContinuousNetwork):
 
 
 class HeadNorm(nn.Module):
-    """Layer normalization of each head, divided by the unbiased standard deviation as in the official code.
+    """Layer normalization of each head, with the unbiased standard deviation, as in the official code.
 
     Args:
-        num_heads, head_dim: shape of the input's last two dimensions.
+        num_heads, head_dim: sizes of the input's last two dimensions.
     """
 
     def __init__(self, num_heads: int, head_dim: int) -> None:
@@ -91,13 +96,13 @@ class HeadNorm(nn.Module):
 class GalerkinAttention(nn.Module):
     """Galerkin-type attention over all positions of an image, and the residual layers after it.
 
-    It has no softmax: a query q is multiplied by the mean of k^T v over all positions, with k and v normalized. This
-    mean is a d x d matrix per head. Once it is known, the attention applies the same linear map to the vector of every
-    position, so it is folded into the linear layer after it (`fold`). This is exact, saves a third of the work, and
-    lets the mean be accumulated block by block.
+    There is no softmax: each query q is multiplied by the mean of k^T v over all positions, where k and v are
+    normalized. For each head, this mean is a d x d matrix, which is accumulated block by block. Once it is known, the
+    attention applies the same linear map to the vector of every position. `fold` merges this map with the linear layer
+    after it. This is exact and saves a third of the work.
 
     Args:
-        width: channels.
+        width: number of channels.
         num_heads: number of attention heads.
 
     Source: SRNO, section 3.3; Cao, Choose a Transformer: Fourier or Galerkin, NeurIPS 2021. The parameters have the
@@ -107,14 +112,14 @@ class GalerkinAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads, self.head_dim = num_heads, width // num_heads
-        self.qkv = nn.Linear(width, 3 * width)  # outputs in the order (head, q k v, d)
+        self.qkv = nn.Linear(width, 3 * width)  # outputs in the order (head, q/k/v, d)
         self.norm_k = HeadNorm(num_heads, self.head_dim)
         self.norm_v = HeadNorm(num_heads, self.head_dim)
         self.fc1 = nn.Linear(width, width)
         self.fc2 = nn.Linear(width, width)
 
     def key_values(self, x: Tensor) -> Tensor:
-        """Return the sum of k^T v over the positions, in full precision also under autocast.
+        """Return the sum of k^T v over the positions. Autocast does not lower its precision.
 
         Args:
             x: (B, Q, width).
@@ -132,7 +137,11 @@ class GalerkinAttention(nn.Module):
             return torch.einsum("bqhd,bqhe->bhde", k, v)
 
     def fold(self, mean: Tensor) -> Linear:
-        """Fold the attention and its skip into `fc1`, given the mean of k^T v, (B, heads, d, d)."""
+        """Merge the attention and its skip connection with `fc1`.
+
+        Args:
+            mean: (B, heads, d, d), mean of k^T v over the positions.
+        """
         shape = (self.num_heads, 3, self.head_dim)
         q_weight, q_bias = self.qkv.weight.view(*shape, -1)[:, 0], self.qkv.bias.view(shape)[:, 0]
         mean = mean.to(q_weight.dtype)
@@ -141,19 +150,20 @@ class GalerkinAttention(nn.Module):
         return self.fc1.weight @ attended + self.fc1.weight, F.linear(constant, self.fc1.weight, self.fc1.bias)
 
     def forward(self, x: Tensor, folded: Linear) -> Tensor:
-        """Map vectors (B, Q, width), given the result of `fold`."""
+        """Apply the attention and the layers after it to vectors (B, Q, width), with the result of `fold`."""
         weight, bias = folded
         return x + self.fc2(F.gelu(torch.baddbmm(bias[:, None], x, weight.mT)))
 
 
 class SRNODecoder(Decoder):
-    """SRNO's decoder, equal to the plain form to rounding in outputs and gradients.
+    """SRNO's decoder. Outputs and gradients equal the paper's formula to rounding.
 
-    A linear layer takes the four features around a position, weighted as in LIIF's local ensemble, their relative
-    coordinates and the relative cell. Two attention layers and an MLP with one hidden layer follow.
+    The input of a position is a vector of the four features around it, their relative coordinates and the relative
+    cell. The features are multiplied by the weights of LIIF's local ensemble. A linear layer, two attention layers and
+    an MLP with one hidden layer follow.
 
     Args:
-        in_channels: channels of the feature grid.
+        in_channels: number of channels of the feature grid.
         width, num_heads, hidden_dim, max_scale, num_out_ch: see `SRNO`.
 
     Source: SRNO, section 3.
@@ -175,11 +185,11 @@ class SRNODecoder(Decoder):
         self.lift = nn.Linear(4 * (2 + in_channels) + 2, width)
         self.attention = nn.ModuleList(GalerkinAttention(width, num_heads) for _ in range(2))
         self.project = nn.ModuleList([nn.Linear(width, hidden_dim), nn.Linear(hidden_dim, num_out_ch)])
-        # Features gathered and weighted, inputs, and about six vectors: the position's own, k, v and hidden units.
+        # Three copies of the four features, and about six vectors: x, k, v and hidden units.
         self.floats_per_pixel = 3 * 4 * in_channels + 6 * max(width, hidden_dim)
 
     def lifted(self, prepared: Tensor, queries: Queries) -> Tensor:
-        """Return the vectors of the positions before attention: (B, Q, width)."""
+        """Return the vectors (B, Q, width) of the positions before the attention layers."""
         index, rel_y, rel_x = queries.corners()
         weight = ensemble_weights(rel_y, rel_x)[..., None].to(prepared.dtype)
         picked = gather(prepared.permute(0, 2, 3, 1), index).flatten(0, 1) * weight
@@ -189,10 +199,10 @@ class SRNODecoder(Decoder):
         return self.lift(inputs.to(self.lift.weight.dtype))
 
     def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> list[Linear]:
-        """Return the folded attention of both layers, computed in one pass over the output for each.
+        """Return the folded attention of both layers, in one pass over the whole output for each layer.
 
-        The sums that a layer needs depend on the whole output, but they have a fixed size and add up over blocks. With
-        them, tiles are exact; without them, each tile would attend to itself alone, which is a different function.
+        A layer needs a sum over all positions of the whole output. The sum has a fixed size and is accumulated over
+        blocks. Tiles are exact because they use this sum; with a sum of its own, a tile would attend only to itself.
         """
         folded: list[Linear] = []
         for layer in self.attention:
@@ -205,7 +215,7 @@ class SRNODecoder(Decoder):
         return folded
 
     def attend(self, x: Tensor, folded: list[Linear]) -> Tensor:
-        """Apply the attention layers whose sums are known."""
+        """Apply the attention layers that are already folded, from the first one on."""
         for layer, own in zip(self.attention, folded, strict=False):
             x = layer(x, own)
         return x

@@ -17,35 +17,36 @@ from liif_basicsr.rendering.feature_mlps import Slots, from_slots, sort_by_featu
 from liif_basicsr.rendering.fused_mlp import fused_linear
 from liif_basicsr.rendering.queries import PixelGrid, Queries
 
-# Initial values of the official code. An input pixel spans 1, so frequencies reach 8 periods per input pixel.
+# Initial values of the official code. The unit of length is an input pixel, so the largest frequency is 8 periods per
+# pixel.
 LARGEST_FREQUENCY = 16 * math.pi
 DIFFUSIVITY = math.sqrt(math.log(4)) / (2 * math.pi**2)
 
 
 @register_arch
 class Thera(ContinuousNetwork):
-    """A network that upscales an image by any factor without aliasing: a heat field for each input pixel.
+    """A network that upscales an image by any factor without aliasing. It predicts a heat field for each input pixel.
 
-    Differs from the official code: `mean` is optional; pixels may have different heights and widths; images are
-    rendered in less time and in bounded memory, see `TheraDecoder`.
+    Differs from the official code: `mean` is optional, and output pixels need not be square. Images are rendered in
+    less time and in bounded memory; see `TheraDecoder`.
 
-    The paper's sizes, all with the encoder EDSR or RDN:
+    The sizes of the paper, each with the encoder EDSR or RDN:
 
     - Air: no tail, `num_freq: 32`;
     - Plus: `tail: {type: ConvNeXt}`, `num_freq: 512`;
     - Pro: `tail: {type: SwinIRTail}`, `num_freq: 512`.
 
     Args:
-        encoder: `type` and arguments of an encoder, see `liif_basicsr.archs.encoders`.
-        tail: `type` and arguments of a second encoder, which refines the features of the first one; ~ for none.
-        num_freq: components of a field, each with a frequency that all fields share.
-        mean: mean color of the training images, for each channel. It is subtracted from the input and added to the
-            output, as in the official code. ~ subtracts 0.5 and adds nothing.
-        input_skip: nearest adds the output to the nearest input pixel, as in the paper; bilinear to the bilinearly
-            upscaled input; ~ does not.
-        scale: default upscaling factor, for `net(lq)`.
-        num_in_ch: channels of the input.
-        num_out_ch: channels of the output.
+        encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
+        tail: `type` and arguments of a second encoder, which refines the features of the first one. ~ omits it.
+        num_freq: number of components of a field. Each component has a frequency that all fields share.
+        mean: mean color of the training images, a number for each channel. It is subtracted from the input and added to
+            the output, as in the official code. ~ subtracts 0.5 from the input and does not change the output.
+        input_skip: `nearest` adds the output to the nearest input pixel, as in the paper; `bilinear` adds it to the
+            bilinearly upscaled input. ~ returns the output alone.
+        scale: default upscaling factor, which `net(lq)` uses.
+        num_in_ch: number of input channels.
+        num_out_ch: number of output channels.
 
     Raises:
         LIIFError: an argument is unknown or invalid.
@@ -67,12 +68,12 @@ class Thera(ContinuousNetwork):
     ) -> None:
         if mean is not None and not len(mean) == num_in_ch == num_out_ch:
             raise LIIFError(
-                f"network_g: mean: expected a number for each channel of input and output ({num_in_ch} and "
+                f"network_g: mean: expected a number for each channel of the input and the output ({num_in_ch} and "
                 f"{num_out_ch}), got {list(mean)}; set mean: ~"
             )
         features = build_encoder(encoder, num_in_ch)
         refine = None if tail is None else build_encoder(tail, features.out_channels, "network_g: tail")
-        # `denormalize` adds 0.5 unless there is an input_skip.
+        # Without `input_skip`, `denormalize` adds 0.5.
         offset = [0.0] * num_out_ch if mean is None else [2 * m - (input_skip is None) for m in mean]
         decoder = TheraDecoder(features.out_channels, refine, num_freq, offset)
         super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
@@ -80,7 +81,7 @@ class Thera(ContinuousNetwork):
         self.register_buffer("shift", torch.tensor(shift)[:, None, None], persistent=False)
 
     def encode(self, lq: Tensor) -> Tensor:
-        """See `ContinuousNetwork.encode`; with `mean` the input is centered at it instead of 0.5."""
+        """See `ContinuousNetwork.encode`. With `mean`, the mean is subtracted from the input instead of 0.5."""
         return super().encode(lq + self.shift)
 
     def forward(
@@ -90,11 +91,11 @@ class Thera(ContinuousNetwork):
 
         Args:
             lq, coord, cell: see `ContinuousNetwork.forward`.
-            gradient: also return the gradient at time 0, which `TotalVariationLoss` needs.
+            gradient: with `coord`, also return the field's gradient at time 0, which `TotalVariationLoss` needs.
 
         Returns:
             The values. With `gradient` also (B, Q, D, 2), the derivatives of the colors along y and x per input pixel,
-            for infinitely small pixels. They are those of the field alone, without `input_skip`.
+            for infinitely small pixels. The derivatives do not include the input that `input_skip` adds.
         """
         if coord is None or not gradient:
             return super().forward(lq, coord, cell)
@@ -110,29 +111,30 @@ class Thera(ContinuousNetwork):
 class TheraDecoder(Decoder):
     """Thera's decoder: a field of sinusoids for each feature, blurred to the size of the queried pixel.
 
-    A linear layer, the hypernetwork, maps a feature to the phases and amplitudes of its field. The field's value at the
-    offset x from the feature's center is the sum over components
+    A linear layer, the hypernetwork, maps a feature to the phases and amplitudes of its field. At the offset x from the
+    feature's center, the value of the field is the sum over components of
 
         amplitude * sin(frequency . x + phase) * exp(-kappa * (frequency_y^2 * t_y + frequency_x^2 * t_x))
 
-    which solves the heat equation. Time stands for the area that a pixel averages: t_y and t_x are the squares of its
-    height and width, in input pixels. The official code has one time, so it takes square pixels only.
+    which solves the heat equation. The times t_y and t_x are the squared height and width of the queried pixel, in
+    input pixels: the larger the pixel, the stronger the blur. The official code has only one time, so its pixels are
+    square.
 
-    In an image, the sinusoids are separated by the angle sum formula: sines and cosines are computed per feature, row
-    and column. A batched matrix product then sums the components for all pixels that see a feature.
+    In whole images, the angle sum formula separates each sinusoid into sines and cosines that depend only on the row or
+    only on the column. A batched matrix product then sums the components for all pixels that use a feature.
 
     Args:
-        in_channels: channels of the feature grid.
+        in_channels: number of channels of the feature grid.
         tail: an encoder that refines the grid, or None.
         num_freq: see `Thera`.
-        offset: (D,), added to the output of the field.
+        offset: (D,), numbers that are added to the output of the field.
 
     Source: Thera, section 3.
     """
 
     offset: Tensor
 
-    floats_per_pixel = 40  # the output, several times; `evaluate` bounds its own memory
+    floats_per_pixel = 40  # several copies of the output; `evaluate` bounds its own memory
 
     def __init__(
         self, in_channels: int, tail: Any = None, num_freq: int = 32, offset: Sequence[float] = (0.0, 0.0, 0.0)
@@ -143,10 +145,10 @@ class TheraDecoder(Decoder):
         self.tail = tail
         self.prepare_halo = 0 if tail is None else tail.receptive_radius
         self.hyper = nn.Linear(in_channels if tail is None else tail.out_channels, (1 + self.num_out_ch) * num_freq)
-        # Phases first, then the amplitudes of each output channel. The initialization is the official one.
+        # Outputs: the phases, then the amplitudes of each output channel. Initialized as in the official code.
         nn.init.normal_(self.hyper.weight, std=self.hyper.in_features**-0.5)
         nn.init.zeros_(self.hyper.bias)
-        # Uniform over a disk.
+        # Frequencies are uniformly distributed over a disk.
         radius, angle = LARGEST_FREQUENCY * torch.rand(num_freq).sqrt(), 2 * math.pi * torch.rand(num_freq)
         self.freq = nn.Parameter(torch.stack([radius * angle.cos(), radius * angle.sin()]))
         self.kappa = nn.Parameter(torch.tensor(DIFFUSIVITY))
@@ -156,19 +158,28 @@ class TheraDecoder(Decoder):
         return feat if self.tail is None else self.tail(feat)
 
     def decay(self, rel_cell: Tensor) -> Tensor:
-        """Return the factors of the components for relative cells: (..., 2) to (..., num_freq)."""
-        # A feature is 2 wide.
+        """Return the factors, at most 1, that damp the components: relative cells (..., 2) to (..., num_freq)."""
+        # Divide by 2, because a feature is 2 wide in relative units.
         return torch.exp(-self.kappa * linear_of_two((rel_cell / 2).square(), self.freq.T.square()))
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         return self.value(*self.angles(prepared, queries), queries.rel_cell)
 
     def value(self, feat: Tensor, angle: Tensor, rel_cell: Tensor) -> Tensor:
-        """Return the values of queries, see `angles`, with relative cells (B, Q, 2) or (B, 1, 2): (B, Q, D)."""
+        """Return the values (B, Q, D) of queries.
+
+        Args:
+            feat, angle: the output of `angles`.
+            rel_cell: (B, Q, 2) or (B, 1, 2), cells relative to the features.
+        """
         return self.mix(feat, angle.sin() * self.decay(rel_cell)) + self.offset
 
     def gradient(self, feat: Tensor, angle: Tensor) -> Tensor:
-        """Return the derivatives along y and x per input pixel for infinitely small pixels: (B, Q, D, 2)."""
+        """Return the derivatives (B, Q, D, 2) along y and x per input pixel, for infinitely small pixels.
+
+        Args:
+            feat, angle: the output of `angles`.
+        """
         slope = angle.cos()
         return torch.stack([self.mix(feat, slope * freq) for freq in self.freq], dim=-1)
 
@@ -182,10 +193,10 @@ class TheraDecoder(Decoder):
         return feat, phase + linear_of_two(offset, self.freq.T)
 
     def mix(self, feat: Tensor, components: Tensor) -> Tensor:
-        """Sum the components of each query, (B, Q, num_freq), weighted by the amplitudes: (B, Q, D).
+        """Sum the components (B, Q, num_freq) of each query, weighted by the amplitudes: (B, Q, D).
 
-        The amplitudes are linear in the features. Summing before the features enter saves memory: D * C numbers per
-        query instead of D * num_freq.
+        The amplitudes are linear in the feature, so the sum over components can be computed before the product with the
+        feature. This saves memory: D * C numbers per query instead of D * num_freq.
         """
         n, d = self.num_freq, self.num_out_ch
         weight, bias = self.hyper.weight[n:].view(d, n, -1), self.hyper.bias[n:].view(d, n)
@@ -194,7 +205,7 @@ class TheraDecoder(Decoder):
         return (summed * feat[:, :, None]).sum(-1) + components @ bias.T
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks: each feature's field is evaluated once, for all pixels that see it."""
+        """Decode in blocks. The field of a feature is evaluated for all pixels that use the feature at once."""
         grid, width, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.shape[-1], prepared.device
         decay = self.decay(pixels.rel_cell)
         index_y, rel_y = pixels.y.corners_in_numpy((0,))
@@ -206,16 +217,16 @@ class TheraDecoder(Decoder):
             yield values.movedim(-1, 0)
 
     def evaluate(self, grid: Tensor, y: Slots, x: Slots, width: int, decay: Tensor) -> Tensor:
-        """Evaluate the fields of all features that are seen, in parts of bounded memory.
+        """Evaluate the fields of all features that pixels of a block use, several fields at a time to bound memory.
 
         Args:
             grid: (th * tw, C), the features of a tile.
-            y, x: relative coordinates in the slots of rows and columns of features.
-            width: features per row.
-            decay: (num_freq,).
+            y, x: the pixels of each row and of each column of features; see `Slots`.
+            width: number of features per row of the tile.
+            decay: (num_freq,), the result of `decay`.
 
         Returns:
-            (Ny, Nx, My, Mx, D).
+            (Ny, Nx, My, Mx, D), where Ny, My and Nx, Mx are the N and M of `y` and `x` in `Slots`.
         """
         (ny, my), (nx, mx), n, d = y.rel.shape, x.rel.shape, self.num_freq, self.num_out_ch
         hyper = fused_linear(self.hyper, grid)
@@ -234,7 +245,7 @@ class TheraDecoder(Decoder):
                 index = x.feature[cols, None] + y.feature[rows] * width
                 fields = hyper(grid[index.flatten()]).unflatten(0, index.shape)
                 phase, amplitude = fields[..., :n].to(out.dtype), fields[..., n:].unflatten(-1, (d, n))
-                # The field along a row of pixels: the sum of `along` times cosines and sines of the columns' angles.
+                # The field along a row of pixels is the sum of `along` times the cosines and sines of `basis`.
                 angle = y.rel[rows, :, None] / 2 * self.freq[0]
                 sin_y, cos_y = decay * angle.sin(), decay * angle.cos()
                 sin, cos = phase.sin()[:, :, None], phase.cos()[:, :, None]

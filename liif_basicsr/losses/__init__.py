@@ -1,1 +1,1 @@
-"""Losses for windows of an image, one per `*_loss.py`."""
+"""The plugin's losses, one per `*_loss.py`."""

@@ -1,4 +1,4 @@
-"""GridLoss: penalizes detail that repeats with the pixels of the low-resolution input."""
+"""GridLoss: penalizes detail that repeats from one pixel of the low-resolution input to the next."""
 from __future__ import annotations
 
 import torch
@@ -10,7 +10,8 @@ from liif_basicsr.registration import register_in
 
 # Side of the correlation windows, and the stride between them, in pixels.
 WINDOW, STRIDE = 19, 4
-# Smallest image that holds such a window, and smallest input pixel whose repetition is distinct from smoothness.
+# Smallest image that contains such a window, and smallest size of an input pixel in output pixels: below it, repetition
+# cannot be distinguished from smoothness.
 SMALLEST, SMALLEST_PITCH = WINDOW + 2, 2
 # Shifts by one and two input pixels, (along y, along x).
 LAGS = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))
@@ -20,15 +21,17 @@ EPSILON = 1e-12
 
 @register_in("LOSS_REGISTRY")
 class GridLoss(nn.Module):
-    """Excess, over gt, of the output's correlation with itself one or two input pixels away.
+    """Penalizes the output's detail if it repeats from one input pixel to the next more than gt's detail does.
 
-    Coordinate-based networks tend to draw invented texture the same way into each input pixel.
+    Coordinate-based networks tend to draw the same invented texture into every input pixel. The detail is then
+    correlated with itself at shifts (lags) of one or two input pixels.
 
-    For each lag: the absolute correlation of detail with itself, minus gt's, if positive, weighted by the strength of
-    the detail; averaged over windows and summed over lags.
+    For each lag, the loss compares the absolute correlation in the output with that in gt. If the output's is larger,
+    the difference is weighted by the strength of the output's detail. The result is averaged over windows and summed
+    over lags.
 
     Args:
-        loss_weight: factor of the loss.
+        loss_weight: factor that multiplies the loss.
     """
 
     on_images = True
@@ -41,31 +44,38 @@ class GridLoss(nn.Module):
         self.register_buffer("lags", torch.tensor(LAGS, dtype=torch.float32), persistent=False)
 
     def forward(self, output: Tensor, gt: Tensor, lq: Tensor, cell: Tensor) -> Tensor:
-        """Compare images (B, 3, H, W) that a network made from `lq` (B, C, h, w) with cells (B, 1 or Q, 2).
+        """Compare a network's output with gt.
+
+        Args:
+            output: (B, 3, H, W), in [0, 1].
+            gt: the target, of the same shape.
+            lq: (B, C, h, w), the input of the network.
+            cell: (B, 1, 2) or (B, Q, 2), size of an output pixel.
 
         Raises:
             ValueError: the images are too small.
         """
         if min(gt.shape[-2:]) < SMALLEST:
             raise ValueError(
-                f"needs windows of at least {SMALLEST}x{SMALLEST}; "
+                f"needs patches of at least {SMALLEST}x{SMALLEST} pixels; "
                 f"set datasets: train: sample_q: {SMALLEST**2} or more"
             )
         pitch = torch.stack([2 / size / cell[:, 0, axis] for axis, size in enumerate(lq.shape[-2:])], dim=-1)
         return self.loss_weight * self.compare(output, gt, pitch)
 
     def compare(self, output: Tensor, gt: Tensor, pitch: Tensor) -> Tensor:
-        """Compute how much more the output's detail repeats with the input's pixels than gt's does.
+        """Compute the loss without `loss_weight`, given the size of the input pixels.
 
         Args:
             output: (B, 3, H, W), in [0, 1].
-            gt: the same shape.
-            pitch: (B, 2), height and width of an input pixel in output pixels. Below `SMALLEST_PITCH` the loss is 0.
+            gt: the target, of the same shape.
+            pitch: (B, 2), height and width of an input pixel in output pixels. The loss of an image is 0 unless both
+                are above `SMALLEST_PITCH`.
         """
         fine, true = (detail(luma(images), self.kernels) for images in (output, gt))
         strength = avg_pool2d(fine.detach().square(), WINDOW, STRIDE).sqrt()
         counts = (pitch.amin(1) > SMALLEST_PITCH).to(fine)[:, None, None, None]
-        # All lags at once: the time on a GPU depends on the number of operations.
+        # Process all lags at once, because the time on a GPU depends on the number of operations.
         steps = self.lags.to(pitch.dtype)[:, None] * pitch
         own, share = _correlation(fine, steps)
         excess = (own.abs() - _correlation(true, steps)[0].abs()).relu()
@@ -73,10 +83,11 @@ class GridLoss(nn.Module):
 
 
 def _correlation(fine: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlate detail (B, C, H, W) with itself, shifted by steps (lags, B, 2).
+    """Correlate detail (B, C, H, W) with itself after shifts by `steps` (lags, B, 2), in pixels.
 
     Returns:
-        (lags, B, C, h, w), the correlation in each window, and (lags, B, 1, h, w), the share of pixels inside.
+        (lags, B, C, h, w), the correlation in each window, and (lags, B, 1, h, w), the share of the window's pixels
+        whose shifted position lies inside the image.
     """
     shifted, inside = _shift(fine, steps)
 
@@ -90,10 +101,11 @@ def _correlation(fine: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shift(fine: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift detail (B, C, H, W) by fractional steps (lags, B, 2), and mark the pixels inside the image.
+    """Shift detail (B, C, H, W) by `steps` (lags, B, 2), in pixels, which need not be integers.
 
     Returns:
-        (lags, B, C, H, W) and (lags, B, 1, H, W).
+        (lags, B, C, H, W), the shifted detail, and (lags, B, 1, H, W), 1 where the shifted position lies inside the
+        image and 0 elsewhere.
     """
     height, width = fine.shape[-2:]
     y = torch.arange(height, device=fine.device)[:, None] + steps[..., 0, None, None]

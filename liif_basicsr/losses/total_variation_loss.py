@@ -1,4 +1,4 @@
-"""TotalVariationLoss: penalizes detail that a pixel of the training scales does not show."""
+"""TotalVariationLoss: penalizes detail that is too fine to be visible at the training scales."""
 from __future__ import annotations
 
 from torch import Tensor, nn
@@ -8,13 +8,14 @@ from liif_basicsr.registration import register_in
 
 @register_in("LOSS_REGISTRY")
 class TotalVariationLoss(nn.Module):
-    """Mean absolute gradient of a heat field at time 0, for infinitely small pixels (Thera, section 3).
+    """Mean absolute gradient of a heat field at time 0, that is, for infinitely small pixels (Thera, section 3).
 
-    The pixel loss sees blurred fields only, so it leaves frequencies open that matter at larger scales. Needs the
-    network `Thera`.
+    A pixel loss compares blurred fields, so it does not constrain high frequencies, which become visible at larger
+    scales. Requires the network `Thera`.
 
     Args:
-        loss_weight: factor of the loss. The official code has 1e-4, because its colors are in [-1, 1].
+        loss_weight: factor that multiplies the loss. The default is twice the official 1e-4, because colors are in
+            [0, 1] here and in [-1, 1] in the official code.
     """
 
     inputs = ("gradient",)
@@ -24,5 +25,5 @@ class TotalVariationLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, gradient: Tensor) -> Tensor:
-        """Average a gradient (B, Q, D, 2), see `Thera.forward`."""
+        """Return the mean absolute gradient, times `loss_weight`. See `Thera.forward` for `gradient`, (B, Q, D, 2)."""
         return self.loss_weight * gradient.abs().mean()

@@ -1,1 +1,1 @@
-"""Metrics, one per file."""
+"""The plugin's metrics, one per file."""

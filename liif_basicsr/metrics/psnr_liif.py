@@ -1,4 +1,4 @@
-"""PSNR by the protocols of the LIIF paper."""
+"""PSNR as the LIIF paper measures it."""
 from __future__ import annotations
 
 import math
@@ -11,7 +11,8 @@ from torch import Tensor
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.registration import register_in
 
-# Luma of ITU-R BT.601 in [0, 255], without the offset, which cancels in a difference.
+# Weights of red, green and blue in the luma of ITU-R BT.601. The luma's offset is omitted, because it cancels in a
+# difference of two images.
 LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
 
 
@@ -25,30 +26,33 @@ def calculate_psnr_liif(
     band: int | str | None = None,
     **kwargs: Any,
 ) -> float:
-    """PSNR of floats that are clamped but not rounded to 8 bits, as the LIIF paper reports it.
+    """Return the PSNR of two images as in the LIIF paper: values are clamped to [0, 1], but not rounded to 8 bits.
 
     Args:
-        img, img2: floats in [0, 1], (1, C, H, W) or (C, H, W); or uint8, (H, W, 3) BGR or (H, W) gray, as BasicSR's own
-            models pass.
-        crop_border: pixels ignored along each edge: scale ('benchmark') or scale + 6 ('div2k').
-        test_y_channel: compare luma ('benchmark') instead of RGB ('div2k'). Has no effect on single bands, and on
-            images that do not have three channels.
-        data_range: difference between the largest and the smallest possible value. Tensors and arrays may then hold
-            any numbers, and are not clamped.
-        band: the band to compare, from 1, or `mean` for the mean of the bands' PSNR. By default the squared errors of
-            all bands are averaged.
+        img, img2: the two images. Tensors are floats in [0, 1], of shape (1, C, H, W) or (C, H, W). Arrays, which
+            BasicSR's own models pass, are uint8: BGR of shape (H, W, 3), or gray of shape (H, W).
+        crop_border: number of pixels to ignore along each edge: the scale in the protocol `benchmark`, the scale + 6 in
+            `div2k`.
+        test_y_channel: compare luma, as in the protocol `benchmark`, instead of RGB, as in `div2k`. Has no effect with
+            `band`, or on images that do not have three channels.
+        data_range: difference between the largest and the smallest possible value. If it is set, images may contain any
+            numbers and are not clamped.
+        band: number of the band to compare, starting at 1, or `mean` for the mean of the bands' PSNR. By default, the
+            PSNR is computed from the mean squared error over all bands.
 
     Returns:
         PSNR in dB, infinite for equal images.
 
     Raises:
-        LIIFError: the shapes differ, the border leaves no pixels, `data_range` is not positive, `band` does not exist,
-            or the range of the values is unknown: without `data_range`, tensors hold floats and arrays uint8.
+        LIIFError: the shapes differ, the border leaves no pixels, `data_range` is not positive, or `band` does not
+            exist. Also if the range of the values is unknown: `data_range` is not set, and the images are neither
+            float tensors nor uint8 arrays.
 
     Source: `calc_psnr` of the official code, in float64.
     """
     if img.shape != img2.shape:
-        raise LIIFError(f"calculate_psnr_liif: images of different shapes: {tuple(img.shape)}, {tuple(img2.shape)}")
+        shapes = f"{tuple(img.shape)} and {tuple(img2.shape)}"
+        raise LIIFError(f"calculate_psnr_liif: the images have different shapes, {shapes}; resize or crop one of them")
     if data_range is not None and not 0 < data_range < math.inf:
         raise LIIFError(f"calculate_psnr_liif: data_range: expected a positive number, got {data_range!r}")
     difference = _as_tensor(img, data_range) - _as_tensor(img2, data_range)
@@ -57,7 +61,8 @@ def calculate_psnr_liif(
     if isinstance(crop_border, bool) or not isinstance(crop_border, int) or crop_border < 0:
         raise LIIFError(f"calculate_psnr_liif: crop_border: expected an integer of at least 0, got {crop_border!r}")
     if 2 * crop_border >= min(difference.shape[-2:]):
-        raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves no pixels of {tuple(img.shape)}")
+        raise LIIFError(f"calculate_psnr_liif: a border of {crop_border} leaves no pixels of an image of shape "
+                        f"{tuple(img.shape)}; lower crop_border")  # fmt: skip
     stop = -crop_border or None
     squares = difference[..., crop_border:stop, crop_border:stop].square()
     bands = squares.transpose(0, -3).flatten(1).mean(1).tolist()
@@ -67,7 +72,7 @@ def calculate_psnr_liif(
     if band is None:
         return _decibels(sum(bands) / len(bands), peak)
     if isinstance(band, bool) or not isinstance(band, int) or not 1 <= band <= len(bands):
-        raise LIIFError(f"calculate_psnr_liif: band: expected a number from 1 to {len(bands)} or mean, got {band!r}")
+        raise LIIFError(f"calculate_psnr_liif: band: expected a number from 1 to {len(bands)}, or mean, got {band!r}")
     return _decibels(bands[band - 1], peak)
 
 
@@ -76,12 +81,15 @@ def _decibels(mse: float, peak: float) -> float:
 
 
 def _as_tensor(img: Tensor | np.ndarray, data_range: float | None) -> Tensor:
-    """RGB or bands, channels first, float64; in [0, 1] unless `data_range` is set."""
+    """Return the image as a float64 tensor (C, H, W) or (1, C, H, W), scaled to [0, 1] unless `data_range` is set.
+
+    Arrays of three channels are converted from BGR to RGB.
+    """
     expected = img.dtype == np.uint8 if isinstance(img, np.ndarray) else img.is_floating_point()
     if not expected and data_range is None:
-        kind = "array" if isinstance(img, np.ndarray) else "tensor"
-        raise LIIFError(f"calculate_psnr_liif: expected a tensor of floats or an array of uint8, got a {kind} of "
-                        f"{img.dtype}; convert it, or pass data_range")  # fmt: skip
+        container = "array" if isinstance(img, np.ndarray) else "tensor"
+        raise LIIFError(f"calculate_psnr_liif: expected a float tensor or a uint8 array, got {img.dtype} {container}; "
+                        "convert it, or pass data_range")  # fmt: skip
     if isinstance(img, Tensor):
         return img.double() if data_range is not None else img.double().clamp(0, 1)
     img = img[..., None] if img.ndim == 2 else img

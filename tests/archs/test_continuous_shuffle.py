@@ -1,4 +1,4 @@
-"""ContinuousShuffleSR against a plain float64 implementation and a discrete pixel shuffle."""
+"""ContinuousShuffleSR compared with a plain float64 implementation and a discrete pixel shuffle."""
 from __future__ import annotations
 
 import math
@@ -22,7 +22,7 @@ def small_decoder(num_basis: int = 3) -> ContinuousShuffleDecoder:
 
 
 def plain_basis(basis, rel, rel_cell):
-    """Return the functions (R,) of one relative coordinate and cell."""
+    """Return the values (R,) of the functions for one relative coordinate and cell."""
     x = np.array([rel, rel_cell])
     for k, layer in enumerate(basis.layers):
         x = layer.weight.numpy(force=True) @ x + layer.bias.numpy(force=True)
@@ -67,7 +67,7 @@ def test_integer_scales_equal_convolution_and_pixel_shuffle(scale):
     feat = torch.randn(1, 5, 6, 4)
     size = (6 * scale, 4 * scale)
     with torch.no_grad():
-        # Each phase uses two of the three features around its own along an axis.
+        # Along an axis, a pixel uses two of three features: the feature that contains the pixel, and its two neighbors.
         kernels = []
         for basis in (decoder.basis_y, decoder.basis_x):
             kernel = torch.zeros(scale, 3, r)

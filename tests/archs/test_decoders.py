@@ -1,4 +1,4 @@
-"""The contract of every decoder: `decode` equals its queries in tiles, windows and all precisions."""
+"""The contract of all decoders: `decode` equals `query` in tiles, in windows and in every precision."""
 from __future__ import annotations
 
 import copy
@@ -91,7 +91,7 @@ def test_decode_equals_queries(name, data):
     decoder, channels = net.decoder, net.encoder.out_channels
     h, w = data.draw(st.integers(6, 12)), data.draw(st.integers(6, 12))
     size = data.draw(st.integers(h, 40)), data.draw(st.integers(w, 40))
-    # The tile lacks two features on each side, and the window the pixels that depend on them.
+    # Leave out two features on each side of the tile, and the pixels that depend on these features.
     prepared = decoder.prepare(torch.randn(1, channels, h, w))[:, :, 2:-2, 2:-2].contiguous()
     first = [-(-4 * n_out // n_in) for n_out, n_in in zip(size, (h, w), strict=True)]
     last = [n_out - f for n_out, f in zip(size, first, strict=True)]
@@ -206,7 +206,7 @@ def test_numpy_integers_as_sizes(name):
 @each_decoder
 def test_default_scale(name):
     net, lq = small_network(name), torch.rand(1, 3, 6, 5)
-    if name != "PixelShuffleSR":  # its layers determine its scale
+    if name != "PixelShuffleSR":  # its layers fix its scale
         net.scale = 2.5
     size = (round(6 * net.scale), round(5 * net.scale))
     torch.testing.assert_close(net(lq), net.render(lq, size), rtol=0, atol=3e-6)
@@ -229,7 +229,10 @@ def test_tiling_is_an_argument(name):
 
 
 def eager_without_mkldnn(graph, inputs):
-    """Dynamo's eager backend. Inductor, the default, fails at operators of mkldnn whose weight is not a constant."""
+    """Run graphs eagerly, and fail if one contains an mkldnn operator.
+
+    Inductor, the default backend, fails at mkldnn operators whose weight is not a constant.
+    """
     found = [str(node.target) for node in graph.graph.nodes if "mkldnn" in str(node.target)]
     assert not found, found
     return graph.forward
@@ -238,10 +241,10 @@ def eager_without_mkldnn(graph, inputs):
 @pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
 @each_decoder
 def test_compiled_and_exported_networks_equal_eager_ones(name):
-    """Also with a default device, which torch.compile traces as a mode around every function."""
+    """A default device is set, because torch.compile traces it as a mode around every function."""
     net, lq = small_network(name).eval(), torch.rand(1, 3, 6, 7)
     coord, cell = torch.rand(1, 9, 2) * 2 - 1, torch.full((1, 1, 2), 0.1)
-    # Networks of one scale read the largest cell back, which splits the graph.
+    # Fixed-scale networks read the largest cell back from the device, which splits the graph.
     whole = name not in ("PixelShuffleSR", "FixedScaleSR")
     query = torch.compile(net.query, fullgraph=whole, backend=eager_without_mkldnn)
     with torch.no_grad(), torch.get_default_device():
@@ -356,5 +359,5 @@ def test_any_number_of_channels(name, channels):
 
 def test_encoder_channels_must_match():
     block = {"type": "LIIF", "encoder": {**ENCODER, "num_in_ch": 4}, "num_in_ch": 1}
-    with pytest.raises(LIIFError, match="network_g: encoder: num_in_ch: is 4, but the network's is 1"):
+    with pytest.raises(LIIFError, match="network_g: encoder: num_in_ch: is 4, but the number of input channels is 1; "):
         build_network(block)

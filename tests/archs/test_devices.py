@@ -1,7 +1,7 @@
-"""Networks on a GPU, checked without one: shapes and devices of fake tensors.
+"""Networks on a simulated GPU: fake tensors have only a shape, a dtype and a device.
 
-All operations must run on the GPU, and rendering must not read values back from it. The backward pass is not tested: it
-needs a driver even with fake tensors.
+All operations must run on the GPU, and rendering must not read values back from it. The backward pass is not tested,
+because it needs a driver even with fake tensors.
 """
 import pytest
 import torch
@@ -16,12 +16,12 @@ pytestmark = [
     pytest.mark.skipif(DEVICE == "fakegpu", reason="two simulated devices exclude each other"),
     pytest.mark.skipif(numbers(torch.__version__) < [2, 6], reason="this torch needs a driver even for fake tensors"),
 ]
-# Their queries read one value back: the largest cell, which determines the size of the filter.
+# Queries of these networks read one value back from the GPU: the largest cell, which determines the size of the filter.
 READS = {"PixelShuffleSR", "FixedScaleSR"}
 
 
 def on_fake_gpu(net: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """Replace a network's parameters by fake tensors on a GPU. Call it within FakeTensorMode."""
+    """Replace a network's parameters and buffers by fake tensors on a GPU. Call it within FakeTensorMode."""
     for module in net.modules():
         for tensors in (module._parameters, module._buffers):
             for key, value in tensors.items():

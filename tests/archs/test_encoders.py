@@ -1,4 +1,4 @@
-"""Every encoder keeps the contract in `liif_basicsr.archs.encoders`."""
+"""Every encoder fulfills the contract described in `liif_basicsr.archs.encoders`."""
 import pytest
 import torch
 import torch.nn.functional as F
@@ -101,7 +101,7 @@ def test_loaded_weights_and_memory_format_keep_the_output(spec):
     ({"type": "RCAN"}, 15_642_083),
 ])
 def test_number_of_parameters(spec, count):
-    # The paper reports 1.57M and 22.3M. It omits RCAN, whose number is from the official code.
+    # The paper reports 1.57M and 22.3M. It does not report RCAN; that number is from the official code.
     assert sum(p.numel() for p in LIIF(spec).parameters()) == count
 
 
@@ -116,7 +116,7 @@ def test_rrdbnet_equals_basicsrs_trunk_with_its_parameters():
 
 def test_convnext_block_equals_its_formula():
     block = build_encoder({"type": "ConvNeXt", "dims": [6]}, 6).double().layers[0]
-    x = 0.01 * torch.randn(1, 6, 5, 4, dtype=torch.float64)  # so small that the norm's epsilon matters
+    x = 0.01 * torch.randn(1, 6, 5, 4, dtype=torch.float64)  # small enough for the norm's epsilon to matter
     y = F.conv2d(x, block.depthwise.weight, padding=1, groups=6).movedim(1, -1)
     y = (y - y.mean(-1, keepdim=True)) / (y.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()
     hidden = y @ block.expand.linear.weight.T + block.expand.linear.bias
@@ -208,19 +208,19 @@ def test_any_module_as_tap():
     ({"type": "BasicSRArch", "arch": "EDSR"}, "arch: expected a block"),
     (tapped("RRDBNet"), "arch RRDBNet: missing .*num_in_ch"),
     (tapped("RRDBNet", **IO, num_feats=3), "arch RRDBNet: .*num_feats"),
-    (tapped("RRDBNet", **IO, num_feat=4, num_block=1, scale=2), r"tap 'conv_up1' has shape \(1, 4, 8, 12\) for"),
-    (tapped("SwinIR", **SWIN), "no upsampler with a usual name; set tap to one of: conv_first, .*conv_last"),
-    (tapped("SwinIR", **SWIN) | {"tap": "norm"}, r"tap 'norm' has shape \(1, 384, 12\)"),
-    (tapped("BasicVSR"), "BasicVSR fails on an image"),
+    (tapped("RRDBNet", **IO, num_feat=4, num_block=1, scale=2), r"tap 'conv_up1' has the shape \(1, 4, 8, 12\) for"),
+    (tapped("SwinIR", **SWIN), "no module has an upsampler's usual name; set tap to one of: conv_first, .*conv_last"),
+    (tapped("SwinIR", **SWIN) | {"tap": "norm"}, r"tap 'norm' has the shape \(1, 384, 12\)"),
+    (tapped("BasicVSR"), "BasicVSR: fails on an image"),
     (CASES["BasicSRArch-EDSR"] | {"tap": "upsampel"}, "no module 'upsampel'; did you mean 'upsample'.*conv_last"),
-    (CASES["BasicSRArch-EDSR"] | {"tap": "conv_last"}, r"tap 'conv_last' has shape \(1, 6, 64, 96\)"),
-    (CASES["BasicSRArch-EDSR"] | {"tap": "conv_first"}, "no parameters come before tap 'conv_first'"),
-    (CASES["BasicSRArch-SwinIR"] | {"receptive_radius": 30}, "has windows and an unbounded receptive field"),
+    (CASES["BasicSRArch-EDSR"] | {"tap": "conv_last"}, r"tap 'conv_last' has the shape \(1, 6, 64, 96\)"),
+    (CASES["BasicSRArch-EDSR"] | {"tap": "conv_first"}, "no module before tap 'conv_first' has parameters"),
+    (CASES["BasicSRArch-SwinIR"] | {"receptive_radius": 30}, "receptive field is unbounded, because .* windows; leave"),
     (CASES["BasicSRArch-RRDBNet"] | {"receptive_radius": 16}, "receptive_radius: 16 is too small"),
     (CASES["BasicSRArch-RCAN"] | {"receptive_radius": 99}, "receptive_radius: 99 is too small"),
-    ({"type": "RCAN", "num_feat": 8}, "squeeze_factor: 16 exceeds num_feat 8"),
-    ({"type": "SwinIR", "img_size": 50}, "img_size: expected a multiple of window_size 8.* got 50"),
-    ({"type": "SwinIR", "img_size": 8}, "img_size: expected a multiple of window_size 8.* got 8"),
+    ({"type": "RCAN", "num_feat": 8}, "squeeze_factor: 16 exceeds num_feat, which is 8"),
+    ({"type": "SwinIR", "img_size": 50}, "img_size: expected a multiple of window_size .8.* got 50"),
+    ({"type": "SwinIR", "img_size": 8}, "img_size: expected a multiple of window_size .8.* got 8"),
     ({"type": "SwinIR", "num_heads": [6]}, "depths: expected as many"),
     ({"type": "SwinIR", "embed_dim": 64}, "embed_dim: expected a multiple"),
     ({"type": "SwinIR", "resi_connection": "2conv"}, "resi_connection: expected one of 1conv, 3conv"),

@@ -1,4 +1,4 @@
-"""FixedScaleSR equals the architecture at its own scale, and Pillow's resized output at others."""
+"""FixedScaleSR equals the architecture at its own scale; at other scales, the output resized with Pillow."""
 from __future__ import annotations
 
 from typing import Any
@@ -58,7 +58,7 @@ def test_other_sizes_equal_pillow_bicubic(height, width):
     lq = torch.rand(1, 3, 9, 11)
     with torch.no_grad():
         own = net(lq)[0].numpy(force=True)
-    bicubic = Image.Resampling.BICUBIC  # torch's differs in images that are one pixel wide
+    bicubic = Image.Resampling.BICUBIC  # torch's bicubic differs for images that are one pixel wide
     expected = np.stack([Image.fromarray(channel, "F").resize((width, height), bicubic) for channel in own])
     assert np.allclose(net.render(lq, (height, width))[0].numpy(force=True), expected, atol=1e-6)
 
@@ -111,10 +111,10 @@ def test_tiles_and_windows_are_exact(monkeypatch):
     [
         ({"arch": {**RRDB, "type": "RRDB"}}, ["'RRDB'", "did you mean 'RRDBNet'"]),
         ({"arch": {**RRDB, "num_feats": 3}}, ["RRDBNet", "num_feats"]),
-        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "upscales by 4, not 2"]),
+        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "upscales by 4, not 2; leave it out"]),
         ({"arch": {**RRDB, "num_in_ch": 1}}, ["RRDBNet: num_in_ch: is 1, but network_g takes 3 channels"]),
         ({"arch": {"type": "MSRResNet", "num_feat": 4}, "num_in_ch": 4}, ["MSRResNet: num_in_ch: is 3, but"]),
-        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "3 channels that is larger by an integer factor"]),
+        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "3 channels, larger by an integer factor"]),
         ({"arch": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}}, ["VGGStyleDiscriminator"]),
         ({"arch": RRDB, "halo": -1}, ["halo"]),
         ({"arch": "RRDBNet"}, ["arch", "RRDBNet"]),

@@ -11,14 +11,14 @@ from liif_basicsr.rendering.coordinates import make_coord
 
 
 def skip(lq: torch.Tensor, coord: torch.Tensor) -> torch.Tensor:
-    """Return the skip connection alone."""
+    """Return the skip connection's values alone, by passing an output of zeros."""
     net = build_network({"type": "LIIF", "encoder": {"type": "EDSR", "num_block": 1}, "input_skip": "bilinear"})
     return ContinuousNetwork.denormalize(net, lq.new_zeros(1, coord.shape[1], 3), lq, coord)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_only_colors_are_rounded_in_half_precision(dtype: torch.dtype) -> None:
-    """bfloat16 coordinates would distinguish only every eighth of 500 columns."""
+    """Coordinates in bfloat16 would not distinguish all of the 500 columns, but only every eighth."""
     lq = (torch.arange(500) % 2).expand(1, 3, 4, 500).to(dtype)
     coord = make_coord((4, 1000))[None]
     found = skip(lq, coord)
@@ -31,5 +31,5 @@ def test_double_precision_is_kept() -> None:
 
 
 def test_input_skip_needs_equal_channels() -> None:
-    with pytest.raises(LIIFError, match="input_skip: needs num_out_ch equal to num_in_ch, got 1 and 3"):
+    with pytest.raises(LIIFError, match="input_skip: needs equal channels, but num_in_ch is 3 and num_out_ch is 1; "):
         build_network({"type": "LIIF", "encoder": {"type": "EDSR"}, "num_out_ch": 1, "input_skip": "bilinear"})

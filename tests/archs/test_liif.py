@@ -1,4 +1,4 @@
-"""LIIF against the oracle, with all switches, and invalid arguments."""
+"""LIIF compared with the reference in oracle.py for all switches, and invalid arguments."""
 import itertools
 
 import numpy as np

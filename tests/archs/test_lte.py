@@ -1,4 +1,4 @@
-"""LTE against the plain form; the contract of all decoders is in test_decoders.py."""
+"""LTE compared with its plain form. The contract of all decoders is in test_decoders.py."""
 from __future__ import annotations
 
 import oracle

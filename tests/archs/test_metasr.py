@@ -1,4 +1,4 @@
-"""MetaSR against the plain form, and invalid arguments."""
+"""MetaSR compared with its plain form, and invalid arguments."""
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ from liif_basicsr.rendering.queries import Axis
 
 
 def plain(feat, layers, point, cell):
-    """Return Meta-SR's color (3,) at `point`, as in the paper: the MLP predicts a filter for each query."""
+    """Return Meta-SR's color (3,) at `point` as in the paper, where the MLP predicts a filter for each query."""
     _, h, w = feat.shape
     edge = [(p - c / 2 + 1) / 2 * n for p, c, n in zip(point, cell, (h, w), strict=True)]  # in features
     i, j = (int(np.clip(np.floor(e + 1e-6), 0, n - 1)) for e, n in zip(edge, (h, w), strict=True))
@@ -78,6 +78,6 @@ def test_missing_cell():
 
 
 def test_number_of_parameters():
-    # The official code's number, less 24 of two mean shifts that it does not use.
+    # The official code has 24 more, in two mean shifts that it does not use.
     net = MetaSR({"type": "EDSR"})
     assert sum(p.numel() for p in net.parameters()) == 1_220_416 + 4 * 256 + 257 * 64 * 9 * 3

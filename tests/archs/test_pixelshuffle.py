@@ -1,4 +1,4 @@
-"""PixelShuffleSR equals BasicSR's EDSR at its own scale, and Pillow's resized output at others."""
+"""PixelShuffleSR equals BasicSR's EDSR at its own scale; at other scales, the output resized with Pillow."""
 import numpy as np
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_queries_at_pixel_centers():
     torch.testing.assert_close(net(lq, coord, cell).mT.unflatten(2, (12, 15)), own, rtol=0, atol=2e-6)
 
 
-# Numbers of the official code, for EDSR less 24 of two mean shifts that it does not use.
+# Numbers of parameters in the official code. Its EDSR has 24 more, in two mean shifts that it does not use.
 COUNTS = {
     ("EDSR", 2): 1_369_859, ("EDSR", 3): 1_554_499, ("EDSR", 4): 1_517_571, ("EDSR", 8): 1_665_283,
     ("RDN", 2): 22_123_395, ("RDN", 3): 22_308_035, ("RDN", 4): 22_271_107,

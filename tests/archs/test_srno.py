@@ -1,4 +1,4 @@
-"""SRNO against the plain form, and its attention in tiles; the contract of all decoders is in test_decoders.py."""
+"""SRNO compared with its plain form, and attention in tiles. The contract of all decoders is in test_decoders.py."""
 from __future__ import annotations
 
 from typing import Any
@@ -42,7 +42,7 @@ def small_srno(**kwargs: Any) -> SRNO:
     torch.manual_seed(0)
     encoder = {"type": "EDSR", "num_feat": 6, "num_block": 1}
     net = SRNO(encoder, **{"width": 8, "num_heads": 2, "hidden_dim": 8, **kwargs}).eval()
-    with torch.no_grad():  # a fresh network hardly uses the attention
+    with torch.no_grad():  # an untrained network hardly depends on the attention
         for layer in net.decoder.attention:
             layer.qkv.weight.mul_(4)
             layer.fc1.weight.mul_(4)
@@ -61,7 +61,7 @@ def test_gradients_equal_the_plain_form() -> None:
     assert_gradients_equal(decoder, plain_form(decoder))
 
 
-def test_places_depend_on_each_other() -> None:
+def test_positions_depend_on_each_other() -> None:
     net, lq, size = small_srno(), torch.rand(1, 3, 6, 7), (12, 15)
     coord, cell = make_coord(size)[None], make_cell(size)[None, None]
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_the_sums_over_the_image_are_computed_once_per_size(monkeypatch: pytest.
     image, calls, context = net.encode_image(torch.rand(1, 3, 6, 5)), [], net.decoder.context
     monkeypatch.setattr(net.decoder, "context", lambda blocks: calls.append(0) or context(blocks))
     monkeypatch.setattr(memory, "CACHED_CONTEXTS", 2)
-    for scale in (2, 3, 2, 4, 2, 3):  # with x4, x3 is dropped
+    for scale in (2, 3, 2, 4, 2, 3):  # rendering x4 drops the sums of x3
         image.render((6 * scale, 5 * scale), (1, 1, 2, 2))
     assert len(calls) == 4
 
@@ -95,7 +95,7 @@ def test_warps_attend_to_a_regular_grid() -> None:
     image, window = net.encode_image(lq), Window(0, 0, *size)
     assert upscaling.is_upscaling((8, 9)) and not shifted.is_upscaling((8, 9))
     whole, moved = (render_warped(image, warp, window) for warp in (upscaling, shifted))
-    # Pixels that have no neighbor outside the image.
+    # Compare only pixels whose neighbors all lie inside the image.
     torch.testing.assert_close(moved[:3, 7:, 5:], whole[:3, 3:-4, 3:-2], rtol=0, atol=1e-5)
 
 
@@ -114,7 +114,7 @@ def test_sums_stay_in_full_precision_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("kwargs, says", [
-    ({"num_heads": 3}, r"num_heads: expected a divisor of width \(8\) that is at most half of it, got 3"),
+    ({"num_heads": 3}, r"num_heads: expected a divisor of width \(8\), at most half of it, got 3"),
     ({"num_heads": 8}, "num_heads: expected a divisor"),
     ({"width": 0}, "width"),
     ({"max_scale": 0.5}, "max_scale"),

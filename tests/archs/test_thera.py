@@ -1,4 +1,4 @@
-"""Thera against the plain form, and its anti-aliasing; the contract of all decoders is in test_decoders.py."""
+"""Thera compared with its plain form, and its anti-aliasing. The contract of all decoders is in test_decoders.py."""
 from __future__ import annotations
 
 import math
@@ -55,14 +55,14 @@ def test_gradients_equal_the_plain_form() -> None:
 
 
 def test_a_pixel_is_the_gaussian_mean_of_its_footprint() -> None:
-    """A pixel's height and width determine the blur along y and x, by numerical integration."""
+    """A pixel's height and width determine the blur along y and x, as numerical integration confirms."""
     decoder, cell = small_decoder(), np.array([0.7, 0.3])
     with torch.no_grad():
-        decoder.freq *= 0.3  # quadrature with few nodes
+        decoder.freq *= 0.3  # so that quadrature needs few nodes
     plain, feat, point = plain_form(decoder), np.ones((3, 1, 1)), np.array([0.2, -0.1])
     nodes, weights = np.polynomial.hermite_e.hermegauss(30)
     weights = weights / weights.sum()
-    deviation = math.sqrt(2 * decoder.kappa.item()) * cell  # of a coordinate; the only feature is 2 wide
+    deviation = math.sqrt(2 * decoder.kappa.item()) * cell  # in coordinates, where the only feature is 2 wide
     mean = sum(
         u * v * plain(feat, point + deviation * [a, b], np.zeros(2))
         for a, u in zip(nodes, weights, strict=True)
@@ -78,7 +78,7 @@ def test_gradient_at_time_0_equals_differences() -> None:
     lq, coord, cell = torch.rand(1, 3, 4, 5).double(), torch.rand(1, 6, 2).double() * 2 - 1, torch.zeros(1, 1, 2)
     output, gradient = net(lq, coord, cell + 0.2, gradient=True)
     torch.testing.assert_close(output, net(lq, coord, cell + 0.2))
-    step = 1e-6  # in input pixels, 2 / n wide
+    step = 1e-6  # in input pixels; an input pixel is 2 / n wide
     for axis, n in enumerate((4, 5)):
         move = torch.zeros(2).double()
         move[axis] = step * 2 / n
@@ -124,7 +124,7 @@ def test_nearest_skip_of_other_networks() -> None:
     ({"type": "SwinIRTail"}, 512, 5_851_115),
 ], ids=["air", "plus", "pro"])  # fmt: skip
 def test_sizes_of_the_paper(tail: dict[str, Any] | None, num_freq: int, count: int) -> None:
-    """The official code with EDSR-baseline has as many parameters."""
+    """The official code with EDSR-baseline has the same numbers of parameters."""
     net = build_network({"type": "Thera", "encoder": {"type": "EDSR"}, "tail": tail, "num_freq": num_freq})
     assert sum(p.numel() for p in net.parameters()) == count
     assert net.receptive_radius == (None if count == 5_851_115 else 34 + 16 * bool(tail))

@@ -1,4 +1,4 @@
-"""TotalVariationLoss in a training, and without a network or data that it needs."""
+"""TotalVariationLoss in training, and the errors for a network without gradients and data without coordinates."""
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""TextureLoss and GridLoss: comparison with plain NumPy code, and their sensitivity."""
+"""TextureLoss and GridLoss compared with plain NumPy code, and their sensitivity to errors."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def images(seed: int, count: int = 2, side: int = SIDE) -> torch.Tensor:
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """Full-range luma of BT.601: 0.299, 0.587, 0.114, in the precision of the official code's constants."""
+    """Return the full-range luma of BT.601. The weights 0.299, 0.587 and 0.114 follow from the official constants."""
     return (65.738 * image[0] + 129.057 * image[1] + 25.064 * image[2]) / 219.859
 
 
@@ -101,7 +101,7 @@ def test_texture_loss_equals_its_plain_form(windows: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("pitch", [(4.0, 4.0), (2.5, 3.75), (7.3, 2.2), (1.9, 4.0)])
 def test_grid_loss_equals_its_plain_form(pitch: tuple[float, float]) -> None:
     output, gt = images(2), images(3)
-    output[0, :, ::4] += 0.3  # something to find
+    output[0, :, ::4] += 0.3  # a repetition to detect
     pitches = [pitch, (3.0, 5.5)]
     expected = np.mean([plain_grid(a, b, p) for a, b, p in zip(array(output), array(gt), pitches, strict=True)])
     loss = GridLoss().compare(output, gt, torch.tensor(pitches, dtype=torch.float64))
@@ -109,7 +109,7 @@ def test_grid_loss_equals_its_plain_form(pitch: tuple[float, float]) -> None:
 
 
 def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.ndarray], float]) -> None:
-    """Compare gradients at a few places of an output (1, 3, H, W) with central differences of the plain form."""
+    """Compare the gradients at a few pixels of an output (1, 3, H, W) with central differences of the plain form."""
     loss.backward()
     values = array(output[0])
     for place in ((0, 5, 6), (1, 20, 31), (2, 31, 0), (1, 16, 16)):
@@ -125,7 +125,7 @@ def test_texture_loss_has_the_gradients_of_its_plain_form() -> None:
 
 
 def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
-    """The strength of the detail is a weight without gradient, so less detail does not lower the loss."""
+    """The strength of the detail is a weight without gradient, so the loss is not lowered by removing detail."""
     output, gt, pitch = images(6, 1), images(7, 1), (3.2, 4.0)
     output[:, :, ::4] += 0.5
     output.requires_grad_()
@@ -136,7 +136,7 @@ def test_grid_loss_has_the_gradients_of_its_plain_form() -> None:
 
 @given(seed=st.integers(0, 99), shift=st.integers(-3, 3), brighter=st.floats(-0.2, 0.2))
 def test_missing_detail_costs_more_than_misplaced_detail(seed: int, shift: int, brighter: float) -> None:
-    """A pixel loss prefers the mean color to the texture in the wrong place."""
+    """A pixel loss, in contrast, is lower for the mean color than for misplaced texture."""
     gt, loss = images(seed), TextureLoss()
     misplaced, smooth = gt.roll(shift, 3) + brighter, gt.mean((2, 3), keepdim=True).expand_as(gt)
     assert loss(misplaced, gt) < 0.5 * loss(smooth, gt)
@@ -147,9 +147,10 @@ def test_missing_detail_costs_more_than_misplaced_detail(seed: int, shift: int, 
 @given(seed=st.integers(0, 99), pitch=st.floats(3, 6), sign=st.booleans())
 @example(seed=1, pitch=3.0, sign=True)
 def test_only_the_outputs_grid_of_input_pixels_is_penalized(seed: int, pitch: float, sign: bool) -> None:
-    """With `sign`, the grid changes sign from one input pixel to the next and has a mean of zero everywhere.
+    """Repetition is also found if the pattern changes sign from one input pixel to the next (`sign`).
 
-    That wave has 1.5 cycles per input pixel. Below a pitch of 3 it is above the Nyquist frequency.
+    The pattern then has 1.5 cycles per input pixel. This exceeds the Nyquist frequency if an input pixel is less than 3
+    output pixels wide.
     """
     gt = 0.1 * images(seed, 1, 56)
     place = torch.arange(56, dtype=torch.float64) / pitch
@@ -170,6 +171,6 @@ def test_texture_loss_of_other_channels_is_the_mean_over_them(channels: int) -> 
 
 
 def test_windows_that_are_too_small() -> None:
-    with pytest.raises(ValueError, match="windows of 9 pixels need images of at least 22x22"):
+    with pytest.raises(ValueError, match="windows of 9 pixels need images of at least 22x22; .*sample_q: 484 or more"):
         TextureLoss(windows=(3, 9))(images(0, 1, 21), images(1, 1, 21))
     assert TextureLoss(windows=(3, 9))(images(0, 1, 22), images(1, 1, 22)) > 0

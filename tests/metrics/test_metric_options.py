@@ -1,4 +1,7 @@
-"""`val: metrics` is checked against the metrics' signatures before training; protocol options go where they fit."""
+"""Options in `val: metrics` are checked before training.
+
+A protocol's options are passed only to the metrics that take them.
+"""
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from liif_basicsr.models.options import check_metrics
 
 @pytest.fixture
 def own_metrics():
-    """Register metrics of another project that do not take a protocol's border and color space."""
+    """Register two metrics as another project would: one takes no options, the other any options."""
 
     def calculate_rmse(img, img2):
         return float(np.sqrt(((img.astype(float) - img2) ** 2).mean()))
@@ -92,14 +95,14 @@ def test_per_band():
 
 
 def test_data_range_is_in_the_unit_of_the_data():
-    """PSNR falls by 20 dB if the peak is a tenth of the range that `value_range` maps to [0, 1]."""
+    """PSNR falls by 20 dB if `data_range` is a tenth of the span of `value_range`."""
     metrics = {"all": {"type": "calculate_psnr_liif"}, "peak": {"type": "calculate_psnr_liif", "data_range": 2.5}}
     whole, peak = measure(*torch.rand(2, 1, 1, 8, 8), metrics, {}, False, (-5, 20))
     assert peak == pytest.approx(whole - 20)
 
 
 def test_ssim_of_any_number_of_channels():
-    """BasicSR's SSIM is the mean over channels."""
+    """BasicSR's SSIM averages over channels."""
     output, gt = torch.rand(2, 1, 5, 16, 16)
     block = {"ssim": {"type": "calculate_ssim", "crop_border": 0}}
     single = [measure(output[:, k : k + 1], gt[:, k : k + 1], block, {}, rounded=False)[0] for k in range(5)]
@@ -120,7 +123,7 @@ def test_bands_that_do_not_exist(metric, message):
 
 
 def test_niqe_needs_its_direction_in_training():
-    """Otherwise the checkpoint with the worst value would be kept as the best."""
+    """Without `better: lower`, the checkpoint with the worst value would be kept as the best."""
     niqe = {"type": "calculate_niqe", "crop_border": 0}
     check_metrics({"n": niqe})
     check_metrics({"n": {**niqe, "better": "lower"}}, is_train=True)
@@ -130,7 +133,7 @@ def test_niqe_needs_its_direction_in_training():
 
 @pytest.mark.parametrize("values", [np.zeros((8, 8, 3)), torch.zeros(3, 8, 8).byte()], ids=["array", "tensor"])
 def test_psnr_refuses_values_of_unknown_range(values):
-    with pytest.raises(LIIFError, match="expected a tensor of floats or an array of uint8, got"):
+    with pytest.raises(LIIFError, match="expected a float tensor or a uint8 array, got"):
         calculate_psnr_liif(values, values)
 
 

@@ -1,4 +1,4 @@
-"""calculate_psnr_liif: hand-computed values, comparison with the plain formula, and limits."""
+"""calculate_psnr_liif: hand-computed values, comparison with the plain formula, and invalid arguments."""
 import math
 
 import numpy as np
@@ -13,7 +13,7 @@ from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 
 def plain_psnr(img, img2, border, luma):
-    """The formula, in float64: (3, H, W) arrays in [0, 1]."""
+    """Compute the PSNR of arrays (3, H, W) in [0, 1] by its formula, in float64."""
     difference = np.asarray(img, np.float64) - np.asarray(img2, np.float64)
     if luma:
         difference = (difference * (np.array([65.738, 129.057, 25.064]) / 256)[:, None, None]).sum(0, keepdims=True)
@@ -25,7 +25,7 @@ def test_hand_computed_values():
     img, img2 = torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)
     assert calculate_psnr_liif(img, img2) == pytest.approx(20)
     img2 = torch.zeros(3, 4, 4)
-    img2[1] = 0.5  # green alone: a third of the squares, or its luma weight
+    img2[1] = 0.5  # only green differs: a third of the squared errors; in luma, its weight
     assert calculate_psnr_liif(img, img2) == pytest.approx(10 * math.log10(12))
     assert calculate_psnr_liif(img, img2, test_y_channel=True) == pytest.approx(-20 * math.log10(0.5 * 129.057 / 256))
 
@@ -67,12 +67,12 @@ def test_single_bands_and_their_mean(shape):
     assert calculate_psnr_liif(img, img2, 1, band="mean") == pytest.approx(sum(bands) / 4)
     assert calculate_psnr_liif(img, img2, 1, test_y_channel=True) == calculate_psnr_liif(img, img2, 1)
     for wrong in (0, 5, "nir"):
-        with pytest.raises(LIIFError, match="band: expected a number from 1 to 4 or mean, got"):
+        with pytest.raises(LIIFError, match="band: expected a number from 1 to 4, or mean, got"):
             calculate_psnr_liif(img, img2, band=wrong)
 
 
 def test_bands_of_arrays():
-    """Color is BGR, and other bands are in their own order."""
+    """Arrays of three channels are BGR and are reversed; other numbers of bands keep their order."""
     img = np.zeros((6, 6, 4), np.uint8)
     img[..., 0] = 255
     four, bgr = ([calculate_psnr_liif(x, x * 0, band=k + 1) for k in range(3)] for x in (img, img[..., :3]))
@@ -94,7 +94,7 @@ def test_8_bit_images_are_bgr_with_channels_last(luma):
     img, img2 = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), dtype=np.uint8)
     rgb, rgb2 = (x[..., ::-1].transpose(2, 0, 1) / 255 for x in (img, img2))
     opt = {"type": "calculate_psnr_liif", "crop_border": 2, "test_y_channel": luma}
-    found = calculate_metric({"img": img, "img2": img2}, opt)  # by its name in BasicSR
+    found = calculate_metric({"img": img, "img2": img2}, opt)  # finds the metric by its name in BasicSR
     assert found == pytest.approx(plain_psnr(rgb, rgb2, 2, luma), abs=1e-9)
 
 
@@ -102,7 +102,7 @@ def test_8_bit_images_are_bgr_with_channels_last(luma):
     ("shape", "shape2", "border", "message"),
     [
         ((3, 6, 6), (3, 6, 7), 0, "different shapes"),
-        ((3, 6, 6), (3, 6, 6), 3, "border of 3 leaves no pixels"),
+        ((3, 6, 6), (3, 6, 6), 3, r"border of 3 leaves no pixels of an image of shape \(3, 6, 6\); lower crop_border"),
         ((1, 3, 6, 20), (1, 3, 6, 20), 4, "border of 4 leaves no pixels"),
     ],
 )

@@ -155,9 +155,9 @@ def test_losses_on_windows_that_do_not_fit_are_reported(textured: dict[str, Any]
 
     train, data = textured["train"], textured["datasets"]["train"]
     data["sample_q"] = 400
-    refuses("train: grid_opt: needs windows of at least 21x21", "sample_q: 441 or more")
+    refuses("train: grid_opt: needs patches of at least 21x21 pixels", "sample_q: 441 or more")
     train["grid_opt"], train["texture_opt"]["windows"] = None, [3, 9]
-    refuses("train: texture_opt: windows of 9 pixels need images of at least 22x22")
+    refuses("train: texture_opt: windows of 9 pixels need images of at least 22x22", "sample_q: 484 or more")
     train["texture_opt"] = {"type": "TextureLos"}
     refuses("train: texture_opt", "TextureLos")
     train["texture_opt"] = {"type": "TextureLoss"}

@@ -2,13 +2,13 @@
 
 An encoder is a `torch.nn.Module` with
 
-- `num_in_ch`, a constructor argument: channels of the image;
-- `out_channels` (int): channels of the grid;
-- `receptive_radius` (int or None): distance in pixels up to which an input pixel matters, so that an image can be
-  encoded exactly in overlapping tiles; None if it is unbounded (attention);
-- `official_key(key)`, for encoders of the official LIIF code: the official name of a parameter;
-- `forward(x)`: (B, num_in_ch, h, w) float, normalized to [-1, 1], to (B, out_channels, h, w), for any h and w; it does
-  not modify `x`.
+- `num_in_ch`, a constructor argument: number of channels of the image;
+- `out_channels` (int): number of channels of the feature grid;
+- `receptive_radius` (int or None): a feature depends on input pixels up to this distance, in pixels. Tiles that overlap
+  accordingly are encoded exactly. None if the receptive field is unbounded, as with attention;
+- `forward(x)`: maps images (B, num_in_ch, h, w), floats in [-1, 1], to features (B, out_channels, h, w). It accepts any
+  h and w and does not modify `x`;
+- `official_key(key)`, only for encoders of the official LIIF code: returns a parameter's name in that code.
 """
 from importlib import import_module
 from pkgutil import iter_modules

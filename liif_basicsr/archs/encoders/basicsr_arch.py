@@ -1,4 +1,4 @@
-"""Any architecture in BasicSR's registry as an encoder, tapped before its upsampler."""
+"""An encoder made from any architecture in BasicSR's registry: it returns the features before the upsampler."""
 from __future__ import annotations
 
 import inspect
@@ -13,18 +13,19 @@ from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.optional import import_basicsr
 
-# First module of an upsampler -> upscaling factor of the module's input (conv_up1 of RRDBNet gets repeated pixels).
+# Name of an upsampler's first module -> upscaling factor of the module's input. RRDBNet repeats pixels before conv_up1.
 UPSAMPLERS = {"upsample": 1, "upconv1": 1, "conv_up1": 2, "upsampler": 1}
 
+# (height, width) of a test image, which is encoded to find out the number of feature channels.
 PROBE_SIZE = (16, 24)
 
 
 class Tapped(Exception):
-    """Carries the features out of the architecture's forward pass."""
+    """Exception that ends the architecture's forward pass and carries the features."""
 
 
 class Tap(nn.Module):
-    """Replaces the upsampler and ends the forward pass with its input."""
+    """Replaces a module and raises `Tapped` with the module's input."""
 
     def forward(self, features: Tensor, *rest: Any) -> None:
         raise Tapped(features)
@@ -32,21 +33,23 @@ class Tap(nn.Module):
 
 @register_encoder
 class BasicSRArch(nn.Module):
-    """Uses an architecture in BasicSR's registry, by BasicSR or another project, as an encoder.
+    """Uses an architecture in BasicSR's registry as an encoder. It may be from BasicSR or another project.
 
-    The architecture runs up to its upsampler; later modules are neither computed nor kept. Its input is in [0, 1], as
-    in BasicSR, so that pretrained weights see the range that they were trained on. Input of an architecture with
-    windows (`window_size`) is padded to whole windows, and the features are cropped.
+    The architecture runs up to its upsampler; later modules are removed. It receives images in [0, 1], as in BasicSR,
+    so pretrained weights see the range that they were trained on. For an architecture with windows (`window_size`),
+    the input is padded to a multiple of the window size, and the features are cropped.
 
     Args:
-        arch: `network_g` block of the architecture, `type` and arguments.
-        tap: name of the module whose input becomes the features, the first of the upsampler; ~ finds it by its usual
-            names.
-        receptive_radius: see `liif_basicsr.archs.encoders`. ~ encodes an image as a whole.
-        num_in_ch: channels of the input image.
+        arch: `network_g` block of the architecture: its `type` and arguments.
+        tap: name of the module whose input becomes the features: the first module of the upsampler. ~ finds it by the
+            names that are common in BasicSR.
+        receptive_radius: a feature depends on input pixels up to this distance, in pixels; images are then encoded in
+            tiles that overlap accordingly. ~ assumes an unbounded receptive field.
+        num_in_ch: number of channels of the input image.
 
     Raises:
-        LIIFError: the architecture, an argument or the tap is unknown or does not fit; receptive_radius is too small.
+        LIIFError: the architecture, an argument or the tap is unknown or does not fit; or `receptive_radius` is too
+            small.
     """
 
     def __init__(
@@ -70,15 +73,15 @@ class BasicSRArch(nn.Module):
         except Tapped as tapped:
             features = tapped.args[0]
         else:
-            raise LIIFError(f"{self.where} does not run module {self.tap!r}; tap the first module of its upsampler")
+            raise LIIFError(f"{self.where}: does not run module {self.tap!r}; set tap to its upsampler's first module")
         step = UPSAMPLERS.get(self.tap, 1)
         if features.dim() == 4:
             features = features[:, :, ::step, ::step]
         padded = tuple(-(-n // self.multiple) * self.multiple for n in (h, w))
         if features.dim() != 4 or features.shape[-2:] != padded:
             raise LIIFError(
-                f"{self.where}: tap {self.tap!r} has shape {tuple(features.shape)} for an input of {padded}; "
-                "tap where features are (B, C, h, w) and keep h x w"
+                f"{self.where}: the input of tap {self.tap!r} has the shape {tuple(features.shape)} for an image of "
+                f"size {padded}; tap a module whose input is (B, C, {padded[0]}, {padded[1]})"
             )
         return features[:, :, :h, :w]
 
@@ -91,20 +94,20 @@ class BasicSRArch(nn.Module):
         found = [name for name in UPSAMPLERS if name in children]
         if not found:
             names = ", ".join(children)
-            raise LIIFError(f"{self.where} has no upsampler with a usual name; set tap to one of: {names}")
+            raise LIIFError(f"{self.where}: no module has an upsampler's usual name; set tap to one of: {names}")
         return found[0]
 
     def _insert_tap(self) -> None:
         names = [name for name, _ in self.arch.named_modules() if name]
         if self.tap not in names:
             top = [name for name in names if "." not in name]
-            raise LIIFError(f"{self.where} has no module {self.tap!r}{suggest(self.tap, top)}")
+            raise LIIFError(f"{self.where}: it has no module {self.tap!r}{suggest(self.tap, top)}")
         parent, _, name = self.tap.rpartition(".")
         setattr(self.arch.get_submodule(parent), name, Tap())
 
     def _probe(self) -> int:
-        """Run a small image, drop modules that do not contribute to the features, and return their channels."""
-        self.arch.eval()  # batch normalization must not learn from the probe
+        """Encode a small image, remove modules that the features do not depend on, and return the feature channels."""
+        self.arch.eval()  # batch normalization must not update its statistics
         try:
             with torch.enable_grad():
                 features = self(torch.zeros(1, self.num_in_ch, *PROBE_SIZE))
@@ -112,10 +115,10 @@ class BasicSRArch(nn.Module):
             raise
         except Exception as error:
             cause = " ".join(f"{type(error).__name__}: {error}".split())
-            raise LIIFError(f"{self.where} fails on an image of {PROBE_SIZE}: {cause}") from error
+            raise LIIFError(f"{self.where}: fails on an image of size {PROBE_SIZE}: {cause}") from error
         self.arch.train()
         if not features.requires_grad:
-            raise LIIFError(f"{self.where}: no parameters come before tap {self.tap!r}; tap a later module")
+            raise LIIFError(f"{self.where}: no module before tap {self.tap!r} has parameters; tap a later module")
         params = [param for param in self.arch.parameters() if param.requires_grad]
         grads = torch.autograd.grad(features.sum(), params, allow_unused=True)
         unused = {param for param, grad in zip(params, grads, strict=True) if grad is None}
@@ -126,27 +129,37 @@ class BasicSRArch(nn.Module):
 
     @torch.no_grad()
     def _check_radius(self, radius: int) -> None:
-        """Raise LIIFError unless a NaN pixel at distance `radius` + 1 leaves the features finite."""
+        """Raise LIIFError if a NaN pixel at the distance `radius` + 1 from a feature makes the feature NaN."""
         if self.multiple > 1:
-            raise LIIFError(f"{self.where} has windows and an unbounded receptive field; leave receptive_radius out")
+            raise LIIFError(
+                f"{self.where}: the receptive field is unbounded, because the architecture has windows; "
+                "leave receptive_radius out"
+            )
         for shape in ((1, self.num_in_ch, 1, radius + 2), (1, self.num_in_ch, radius + 2, 1)):
             x = torch.zeros(shape)
             x[..., 0, 0] = torch.nan
             if self(x)[..., -1, -1].isnan().any():
-                raise LIIFError(f"{self.where}: receptive_radius: {radius} is too small; pixels further away matter")
+                raise LIIFError(
+                    f"{self.where}: receptive_radius: {radius} is too small; increase it, or leave it out if the "
+                    "receptive field is unbounded"
+                )
 
 
 def build_arch(
     block: Mapping[str, Any], where: str = "network_g: encoder", num_in_ch: int | None = None
 ) -> tuple[nn.Module, int]:
-    """Build an architecture from its block and return it with its window size, 1 without windows.
+    """Build an architecture of BasicSR's registry from its block.
 
     Args:
-        num_in_ch: channels that it must take; None allows any number.
+        block: `type` and arguments of the architecture.
+        where: name of the outer block in messages.
+        num_in_ch: number of input channels that the architecture must take; None allows any number.
+
+    Returns:
+        The architecture and its window size, which is 1 for an architecture without windows.
 
     Raises:
-        LIIFError: the architecture is unknown, rejects the arguments, or takes another number of channels; the message
-            starts with `where`.
+        LIIFError: the architecture is unknown, rejects the arguments, or takes another number of channels.
     """
     import_basicsr()  # fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY
@@ -165,16 +178,19 @@ def build_arch(
         bound.apply_defaults()
         arch = cls(**kwargs)
     except (TypeError, ValueError, AssertionError) as error:
-        raise LIIFError(f"{where}: arch {name}: {error}; see its arguments in BasicSR") from error
+        raise LIIFError(f"{where}: arch {name}: {error}; see the arguments of {name} in BasicSR") from error
     own = bound.arguments.get("num_in_ch", num_in_ch)
     if num_in_ch is not None and own != num_in_ch:
-        needed = f"is {own}, but network_g takes {num_in_ch} channels; they must be equal"
+        needed = f"is {own}, but network_g takes {num_in_ch} channels; set both num_in_ch to the same number"
         raise LIIFError(f"{where}: arch {name}: num_in_ch: {needed}")
     return arch, bound.arguments.get("window_size", 1)
 
 
 def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
-    """Replace submodules whose parameters are all unused, because DDP requires a gradient for each parameter."""
+    """Replace submodules whose parameters are all unused by `Identity`.
+
+    DDP requires a gradient for each parameter.
+    """
     for name, child in module.named_children():
         params = set(child.parameters())
         if params and params <= unused:
@@ -184,7 +200,10 @@ def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, h, w) at the bottom and right to a multiple, by reflection or, for small images, replication."""
+    """Pad images (B, C, h, w) at the bottom and right, so that h and w become multiples of `multiple`.
+
+    Images are padded by reflection, or by replication if they are too small for it.
+    """
     for axis in (3, 2):
         size = x.shape[axis]
         extra = -size % multiple

@@ -1,4 +1,4 @@
-"""ConvNeXt blocks at full resolution (Liu et al., CVPR 2022), the tail of Thera Plus."""
+"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling, the tail of Thera Plus."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class Pointwise(nn.Module):
 
     def __init__(self, num_in_ch: int, num_out_ch: int) -> None:
         super().__init__()
-        # As in Flax; PyTorch adds 1e-5.
+        # Flax's default epsilon, as in the official code; PyTorch's is 1e-5.
         self.norm = nn.LayerNorm(num_in_ch, eps=1e-6)
         self.linear = nn.Linear(num_in_ch, num_out_ch)
 
@@ -23,7 +23,7 @@ class Pointwise(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """A residual block: a depthwise 3x3 convolution, normalization, and an MLP of four times the width."""
+    """A residual block: a depthwise 3x3 convolution, a normalization, and an MLP with 4 * num_feat hidden units."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -38,14 +38,17 @@ class ConvNeXtBlock(nn.Module):
 
 @register_encoder
 class ConvNeXt(nn.Module):
-    """ConvNeXt blocks with 3x3 kernels and without downsampling, in the form that Thera uses.
+    """ConvNeXt blocks with 3x3 kernels and without downsampling, as Thera uses them.
 
-    The defaults are the tail of Thera Plus. Where the width changes, a normalization and a linear layer adapt it.
-    Differs from the official code: a 3x3 convolution adapts an input whose width differs from the first block's.
+    The defaults are the tail of Thera Plus. Between blocks of different widths, a normalization and a linear layer
+    change the number of channels.
+
+    Differs from the official code: the input may have another number of channels than the first block; a 3x3
+    convolution then adapts it.
 
     Args:
-        dims: width of each block.
-        num_in_ch: channels of the input.
+        dims: number of channels of each block.
+        num_in_ch: number of input channels.
 
     Raises:
         ValueError: `dims` is empty.

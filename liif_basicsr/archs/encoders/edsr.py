@@ -1,4 +1,4 @@
-"""EDSR (Lim et al., CVPRW 2017) without its upsampler: 'EDSR-baseline' in the LIIF paper."""
+"""EDSR (Lim et al., CVPRW 2017) without its upsampler; with the defaults, EDSR-baseline of the LIIF paper."""
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from liif_basicsr.archs.registry import register_encoder
 
 
 class ResidualBlock(nn.Module):
-    """A residual block conv-ReLU-conv without batch normalization."""
+    """A residual block: convolution, ReLU, convolution, without batch normalization."""
 
     def __init__(self, num_feat: int, res_scale: float) -> None:
         super().__init__()
@@ -24,16 +24,16 @@ class ResidualBlock(nn.Module):
 
 @register_encoder
 class EDSR(ResidualTrunk):
-    """EDSR's residual trunk as an encoder; the defaults are EDSR-baseline, the paper's smaller encoder.
+    """EDSR without its upsampler as an encoder. The defaults are EDSR-baseline, the LIIF paper's smaller encoder.
 
-    Differs from BasicSR's EDSR: no upsampler, no mean shift (as in the official LIIF), PyTorch's default
+    Differs from BasicSR's EDSR: it does not shift the mean, as in the official LIIF code, and uses PyTorch's default
     initialization.
 
     Args:
-        num_in_ch: channels of the input image.
-        num_feat: channels of the feature grid.
-        num_block: residual blocks.
-        res_scale: factor of a block's residual.
+        num_in_ch: number of channels of the input image.
+        num_feat: number of channels of the feature grid.
+        num_block: number of residual blocks.
+        res_scale: factor that multiplies the residual of each block.
     """
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_block: int = 16, res_scale: float = 1.0) -> None:

@@ -10,7 +10,7 @@ from liif_basicsr.errors import LIIFError
 
 
 class ChannelAttention(nn.Module):
-    """Scale each channel by a factor computed from the global means of all channels."""
+    """Scales each channel by a factor computed from the global means of all channels."""
 
     def __init__(self, num_feat: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class ChannelAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A residual block conv-ReLU-conv with channel attention."""
+    """A residual block: convolution, ReLU, convolution, channel attention."""
 
     def __init__(self, num_feat: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class AttentionBlock(nn.Module):
 
 
 class ResidualGroup(nn.Module):
-    """A residual group of attention blocks and a convolution."""
+    """A residual group: attention blocks and a convolution, with a skip connection around them."""
 
     def __init__(self, num_feat: int, num_block: int, squeeze_factor: int) -> None:
         super().__init__()
@@ -49,20 +49,21 @@ class ResidualGroup(nn.Module):
 
 @register_encoder
 class RCAN(ResidualTrunk):
-    """RCAN's trunk as an encoder, with the defaults of the official LIIF code.
+    """RCAN without its upsampler as an encoder, with the defaults of the official LIIF code.
 
     Channel attention depends on the whole image, so `receptive_radius` is None.
-    Differs from BasicSR's RCAN: no upsampler, no mean shift, 20 blocks per group by default (16 there).
+
+    Differs from BasicSR's RCAN: it does not shift the mean, and a group has 20 blocks by default instead of 16.
 
     Args:
-        num_in_ch: channels of the input image.
-        num_feat: channels of the feature grid.
-        num_group: residual groups.
-        num_block: attention blocks in a group.
-        squeeze_factor: reduction of channels inside the attention.
+        num_in_ch: number of channels of the input image.
+        num_feat: number of channels of the feature grid.
+        num_group: number of residual groups.
+        num_block: number of attention blocks in each group.
+        squeeze_factor: factor by which the attention reduces the number of channels; at most `num_feat`.
 
     Raises:
-        LIIFError: squeeze_factor exceeds num_feat.
+        LIIFError: `squeeze_factor` exceeds `num_feat`.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class RCAN(ResidualTrunk):
     ) -> None:
         if num_feat < squeeze_factor:
             raise LIIFError(
-                f"network_g: encoder: squeeze_factor: {squeeze_factor} exceeds num_feat {num_feat}; lower it"
+                f"network_g: encoder: squeeze_factor: {squeeze_factor} exceeds num_feat, which is {num_feat}; lower it"
             )
         groups = (ResidualGroup(num_feat, num_block, squeeze_factor) for _ in range(num_group))
         super().__init__(num_in_ch, num_feat, groups, None)

@@ -1,4 +1,4 @@
-"""RDN (Zhang et al., CVPR 2018) without its upsampler: the LIIF paper's larger encoder."""
+"""RDN (Zhang et al., CVPR 2018) without its upsampler, the larger encoder of the LIIF paper."""
 from __future__ import annotations
 
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.registry import register_encoder
 
-# Our names -> names in the official LIIF code. There a dense convolution also has the suffix `.conv.0`.
+# Our module names -> names in the official LIIF code, which also appends `.conv.0` to each dense convolution.
 OFFICIAL_NAMES = {
     "conv_first": "SFENet1",
     "conv_second": "SFENet2",
@@ -36,14 +36,14 @@ class ResidualDenseBlock(nn.Module):
 
 @register_encoder
 class RDN(nn.Module):
-    """RDN's residual dense trunk as an encoder; the defaults are the paper's, 'configuration B'.
+    """RDN without its upsampler as an encoder. The defaults are the LIIF paper's (configuration B).
 
     Args:
-        num_in_ch: channels of the input image.
-        num_feat: channels of the feature grid and between blocks (G0).
-        num_block: residual dense blocks (D).
-        num_layer: convolutions in a block (C).
-        num_grow_ch: channels that each convolution adds (G).
+        num_in_ch: number of channels of the input image.
+        num_feat: number of channels of the feature grid, and of the features between blocks (G0 in the RDN paper).
+        num_block: number of residual dense blocks (D).
+        num_layer: number of convolutions in each block (C), besides the 1x1 convolution at its end.
+        num_grow_ch: number of channels that each convolution adds (G).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class RDN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         skip = self.conv_first(x)
         x = self.conv_second(skip)
-        # The 1x1 convolution of all blocks' outputs, summed block by block so that no output has to be kept.
+        # The 1x1 convolution of all blocks' outputs is summed block by block, so that no output has to be kept.
         fused = self.global_fusion.bias.view(-1, 1, 1)
         for block, weight in zip(self.body, self.global_fusion.weight.chunk(len(self.body), dim=1), strict=True):
             x = block(x)

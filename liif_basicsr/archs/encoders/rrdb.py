@@ -1,4 +1,4 @@
-"""RRDBNet (Wang et al., ESRGAN, ECCVW 2018), the generator of Real-ESRGAN, without its upsampler."""
+"""RRDBNet (Wang et al., ESRGAN, ECCVW 2018; the generator of Real-ESRGAN) without its upsampler."""
 from __future__ import annotations
 
 import torch
@@ -42,18 +42,18 @@ class RRDB(nn.Module):
 
 @register_encoder
 class RRDBNet(nn.Module):
-    """RRDBNet's trunk as an encoder, in plain PyTorch.
+    """RRDBNet without its upsampler as an encoder. This implementation does not need BasicSR.
 
-    Parameters have the names of BasicSR's RRDBNet, and the input is mapped to [0, 1] as there, so that weights of
-    Real-ESRGAN fit.
+    The parameters have the names of BasicSR's RRDBNet, and the network receives images in [0, 1], as in BasicSR.
+    Real-ESRGAN's weights can therefore be loaded.
 
     Args:
-        num_in_ch: channels of the input image.
-        num_feat: channels of the feature grid.
-        num_block: residual blocks; Real-ESRGAN x4plus has 23.
-        num_grow_ch: channels that each convolution of a dense block adds.
-        receptive_radius: halo of a tile in pixels; ~ is the exact radius, 15 * num_block + 2. Distant pixels hardly
-            matter, and a smaller halo is faster on large images.
+        num_in_ch: number of channels of the input image.
+        num_feat: number of channels of the feature grid.
+        num_block: number of residual blocks; Real-ESRGAN x4plus has 23.
+        num_grow_ch: number of channels that each convolution of a dense block adds.
+        receptive_radius: overlap of tiles in pixels. ~ is the exact radius, 15 * num_block + 2. A smaller overlap is
+            faster on large images and changes the result little, because distant pixels have little effect.
     """
 
     def __init__(

@@ -13,25 +13,26 @@ from liif_basicsr.errors import LIIFError
 
 @register_encoder
 class SwinIR(BasicSRArch):
-    """SwinIR's trunk as an encoder, with the defaults of its classical super-resolution models.
+    """SwinIR without its upsampler as an encoder, with the defaults of the classical super-resolution models.
 
-    The features are the 64 channels after `conv_before_upsample`. Requires BasicSR. Attention passes from window to
-    window, so the receptive field is unbounded.
+    The features are the 64 channels after `conv_before_upsample`. Shifted windows pass information across the whole
+    image, so the receptive field is unbounded. Requires BasicSR.
 
     Args:
-        img_size: side of the inputs in training, a multiple of window_size and at least twice as large. Other sizes
-            work too, with attention masks that are computed again.
-        embed_dim: channels inside.
-        depths: blocks in each group.
-        num_heads: attention heads in each group; each must divide embed_dim.
-        window_size: side of a window; the input is padded to a multiple.
-        mlp_ratio: width of a block's MLP relative to embed_dim.
-        drop_path_rate: stochastic depth of the last block in training; earlier blocks have less.
-        resi_connection: convolutions at the end of a group, `1conv` or `3conv`.
-        num_in_ch: channels of the input image.
+        img_size: side of the training inputs in pixels: a multiple of `window_size`, and at least twice as large. For
+            inputs of other sizes, the attention masks are recomputed.
+        embed_dim: number of channels of the attention blocks.
+        depths: number of blocks in each group.
+        num_heads: number of attention heads in each group; each number must divide `embed_dim`.
+        window_size: side of an attention window in pixels. The input is padded to a multiple.
+        mlp_ratio: ratio of the MLP's hidden width to `embed_dim`.
+        drop_path_rate: probability in training that the last block is skipped (stochastic depth). It decreases linearly
+            to 0 for the first block.
+        resi_connection: convolutions at the end of each group, `1conv` or `3conv`.
+        num_in_ch: number of channels of the input image.
 
     Raises:
-        LIIFError: the sizes do not fit each other.
+        LIIFError: `img_size`, `embed_dim` or `depths` does not fit the other arguments.
     """
 
     def __init__(
@@ -48,17 +49,17 @@ class SwinIR(BasicSRArch):
     ) -> None:
         if img_size % window_size or img_size < 2 * window_size:
             raise LIIFError(
-                f"network_g: encoder: img_size: expected a multiple of window_size {window_size}, at least twice as "
-                f"large, got {img_size}"
+                f"network_g: encoder: img_size: expected a multiple of window_size ({window_size}), and at least twice "
+                f"as much, got {img_size}"
             )
         if len(depths) != len(num_heads):
             raise LIIFError(
-                f"network_g: encoder: depths: expected as many entries as num_heads {list(num_heads)}, "
+                f"network_g: encoder: depths: expected as many numbers as in num_heads {list(num_heads)}, "
                 f"got {list(depths)}"
             )
         if any(embed_dim % heads for heads in num_heads):
             raise LIIFError(
-                f"network_g: encoder: embed_dim: expected a multiple of each of num_heads {list(num_heads)}, "
+                f"network_g: encoder: embed_dim: expected a multiple of each number in num_heads {list(num_heads)}, "
                 f"got {embed_dim}"
             )
         super().__init__(
@@ -82,14 +83,14 @@ class SwinIR(BasicSRArch):
 
 @register_encoder
 class SwinIRTail(SwinIR):
-    """SwinIR's trunk on features, the tail of Thera Pro.
+    """SwinIR without its upsampler, applied to features instead of images: the tail of Thera Pro.
 
-    Differs from `SwinIR` as in the official code of Thera: the input is not mapped to [0, 1], and GELU is approximated
-    by tanh.
+    Differs from `SwinIR`, as in the official code of Thera: the input is not mapped to [0, 1], and GELU is approximated
+    with tanh.
 
     Args:
-        embed_dim, depths, num_heads, window_size: see `SwinIR`; the defaults are Thera's.
-        num_in_ch: channels of the input.
+        embed_dim, depths, num_heads, window_size: see `SwinIR`; the defaults are Thera Pro's.
+        num_in_ch: number of input channels.
 
     Raises:
         LIIFError: see `SwinIR`.

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class ResidualTrunk(nn.Module):
-    """A convolution, blocks and a convolution, with a long skip connection around the last two.
+    """A convolution, then residual blocks and another convolution with a long skip connection around both.
 
     Args:
-        num_in_ch: channels of the input image.
-        num_feat: channels of the feature grid.
-        blocks: modules that keep num_feat channels.
-        receptive_radius: of the whole trunk, in pixels; None if it is unbounded.
+        num_in_ch: number of channels of the input image.
+        num_feat: number of channels of the feature grid.
+        blocks: modules that map `num_feat` channels to `num_feat` channels.
+        receptive_radius: receptive radius of the whole trunk in pixels; None if it is unbounded.
     """
 
     def __init__(
