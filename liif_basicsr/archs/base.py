@@ -149,8 +149,8 @@ class ContinuousNetwork(nn.Module):
             raise LIIFError(f"network_g: input_skip: expected bilinear, nearest or ~, got {input_skip!r}")
         if input_skip and num_in_ch != num_out_ch:
             raise LIIFError(
-                f"network_g: input_skip: needs equal channels, but num_in_ch is {num_in_ch} and num_out_ch is "
-                f"{num_out_ch}; set input_skip: ~"
+                f"network_g: input_skip: needs equal numbers of channels, but num_in_ch is {num_in_ch} "
+                f"and num_out_ch is {num_out_ch}; set input_skip: ~"
             )
         if not scale > 0:
             raise LIIFError(f"network_g: scale: expected a positive number, got {scale!r}")
@@ -342,6 +342,6 @@ def check_value_range(value: Any) -> tuple[float, float] | None:
 
 
 def linear_layers(dims: Sequence[int]) -> nn.ModuleList:
-    """Return the linear layers of an MLP with these widths, from input to output."""
+    """Return the linear layers of an MLP; `dims` lists its widths from input to output."""
     return nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in zip(dims, dims[1:], strict=False))
 

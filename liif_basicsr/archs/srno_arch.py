@@ -215,7 +215,7 @@ class SRNODecoder(Decoder):
         return folded
 
     def attend(self, x: Tensor, folded: list[Linear]) -> Tensor:
-        """Apply the attention layers that are already folded, from the first one on."""
+        """Apply the first attention layers, one for each entry of `folded`."""
         for layer, own in zip(self.attention, folded, strict=False):
             x = layer(x, own)
         return x

@@ -318,15 +318,15 @@ def test_invalid_query_shapes(shapes, message):
 
 @pytest.mark.parametrize("name", ["coord", "cell"])
 def test_nan_coordinates(name):
-    net, places = small_network("LIIF"), {"coord": torch.zeros(1, 3, 2), "cell": torch.ones(1, 3, 2)}
-    places[name][0, 1, 0] = torch.nan
-    if places[name].device.type != "cpu":  # a check would wait for the device
-        output = net(torch.rand(1, 3, 4, 5), **places)
+    net, queries = small_network("LIIF"), {"coord": torch.zeros(1, 3, 2), "cell": torch.ones(1, 3, 2)}
+    queries[name][0, 1, 0] = torch.nan
+    if queries[name].device.type != "cpu":  # NaN is not checked there, because that would wait for the device
+        output = net(torch.rand(1, 3, 4, 5), **queries)
         assert output.isnan().all(-1).tolist() == [[False, True, False]]
         return
     for use in (net, net.sample):
         with pytest.raises(LIIFError, match=f"{name}: contains NaN"):
-            use(torch.rand(1, 3, 4, 5), **places)
+            use(torch.rand(1, 3, 4, 5), **queries)
 
 
 @pytest.mark.parametrize("lq, message", [

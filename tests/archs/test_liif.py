@@ -56,7 +56,7 @@ def test_gradients_equal_the_plain_form(switches):
     direction = torch.randn(1, 6, 3, dtype=torch.float64)
     (decoder(feat, coord, cell) * direction).sum().backward()
 
-    def plain_loss(value):  # central differences of the oracle, with parameters changed in place
+    def plain_loss(value):  # the oracle's loss; the caller changes parameters and features in place
         inputs = (array(feat[0]), layers_of(decoder), array(coord[0]), array(cell[0]))
         plain = oracle.decode(*inputs, **switches)
         return (plain * array(direction[0])).sum()

@@ -112,11 +112,11 @@ def assert_slopes(loss: torch.Tensor, output: torch.Tensor, plain: Callable[[np.
     """Compare the gradients at a few pixels of an output (1, 3, H, W) with central differences of the plain form."""
     loss.backward()
     values = array(output[0])
-    for place in ((0, 5, 6), (1, 20, 31), (2, 31, 0), (1, 16, 16)):
+    for pixel in ((0, 5, 6), (1, 20, 31), (2, 31, 0), (1, 16, 16)):
         step = np.zeros_like(values)
-        step[place] = 1e-6
+        step[pixel] = 1e-6
         slope = (plain(values + step) - plain(values - step)) / 2e-6
-        assert output.grad[(0, *place)].item() == pytest.approx(slope, rel=1e-4, abs=1e-9)
+        assert output.grad[(0, *pixel)].item() == pytest.approx(slope, rel=1e-4, abs=1e-9)
 
 
 def test_texture_loss_has_the_gradients_of_its_plain_form() -> None:
@@ -153,8 +153,8 @@ def test_only_the_outputs_grid_of_input_pixels_is_penalized(seed: int, pitch: fl
     output pixels wide.
     """
     gt = 0.1 * images(seed, 1, 56)
-    place = torch.arange(56, dtype=torch.float64) / pitch
-    wave = torch.cos((2 + sign) * np.pi * place)
+    position = torch.arange(56, dtype=torch.float64) / pitch
+    wave = torch.cos((2 + sign) * np.pi * position)
     grid, both = 0.2 * wave[:, None] * wave, torch.tensor([[pitch, pitch]], dtype=torch.float64)
     pairs, loss = ((gt, gt), (gt + grid, gt), (gt, gt + grid)), GridLoss()
     costs = [loss.compare(image, target, both).item() for image, target in pairs]

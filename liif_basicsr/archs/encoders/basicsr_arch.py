@@ -187,7 +187,7 @@ def build_arch(
 
 
 def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
-    """Replace submodules whose parameters are all unused by `Identity`.
+    """Replace submodules by `Identity` if all their parameters are unused.
 
     DDP requires a gradient for each parameter.
     """
