@@ -31,5 +31,6 @@ def test_double_precision_is_kept() -> None:
 
 
 def test_input_skip_needs_equal_channels() -> None:
-    with pytest.raises(LIIFError, match="input_skip: needs equal numbers of channels, but num_in_ch is 3 and num_out_ch is 1; "):
+    message = "input_skip: needs equal numbers of channels, but num_in_ch is 3 and num_out_ch is 1; set input_skip: ~"
+    with pytest.raises(LIIFError, match=message):
         build_network({"type": "LIIF", "encoder": {"type": "EDSR"}, "num_out_ch": 1, "input_skip": "bilinear"})
