@@ -211,7 +211,10 @@ class ContinuousNetwork(nn.Module):
         return None if radius is None or halo is None else radius + halo
 
     def denormalize(self, output: Tensor, lq: Tensor, coord: Tensor) -> Tensor:
-        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1]; with `input_skip`, add it to the upscaled input."""
+        """Map a decoder's output (B, Q, D) from [-1, 1] to [0, 1].
+
+        With `input_skip`, the output is halved and added to the upscaled input at `coord`.
+        """
         if self.input_skip is None:
             return output * 0.5 + 0.5
         if self.input_skip == "nearest":

@@ -96,8 +96,8 @@ class LTEDecoder(Decoder):
     def prepare(self, feat: Tensor) -> Tensor:
         """Estimate the amplitudes and frequencies at each feature.
 
-        The frequencies are computed in full precision even under autocast, because an error is
-        multiplied in the angles.
+        The frequencies are computed in full precision even under autocast, because rounding a large frequency would
+        change the angles noticeably.
 
         Returns:
             (B, 4 * num_freq, h, w): the amplitudes of cosines, the amplitudes of sines, and pi times the frequencies

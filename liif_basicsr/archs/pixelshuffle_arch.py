@@ -17,7 +17,7 @@ class PixelShuffleSR(ContinuousNetwork):
 
     At other scales, the output of the upsampler is resized; see `ResampleDecoder`.
 
-    Differs from BasicSR's EDSR: it does not shift the mean, as in the official LIIF code.
+    Differs from BasicSR's EDSR: as in the official LIIF code, it does not shift the mean.
 
     Args:
         encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.

@@ -87,7 +87,7 @@ class Thera(ContinuousNetwork):
     def forward(
         self, lq: Tensor, coord: Tensor | None = None, cell: Tensor | None = None, gradient: bool = False
     ) -> Any:
-        """Return the values at coordinates, or the image upscaled by `scale`, see `ContinuousNetwork.forward`.
+        """Return the values at `coord`, or the image upscaled by `scale`; see `ContinuousNetwork.forward`.
 
         Args:
             lq, coord, cell: see `ContinuousNetwork.forward`.

@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
 class EDSR(ResidualTrunk):
     """EDSR without its upsampler as an encoder. The defaults are EDSR-baseline, the LIIF paper's smaller encoder.
 
-    Differs from BasicSR's EDSR: it does not shift the mean, as in the official LIIF code, and uses PyTorch's default
+    Differs from BasicSR's EDSR: as in the official LIIF code, it does not shift the mean, and it uses PyTorch's default
     initialization.
 
     Args:
