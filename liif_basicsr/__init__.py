@@ -6,8 +6,8 @@
     net = liif_basicsr.load("liif-fast")                       # torch.nn.Module
     liif_basicsr.list_models(), liif_basicsr.list_archs()
 
-Importing the package installs the hook of `plugin.startup` and nothing heavy, because every start of the interpreter
-does it. Public functions are imported on first use.
+Every start of the interpreter imports this package, so the import only installs the light hook of `plugin.startup`.
+Public functions are imported on first use.
 """
 from liif_basicsr.plugin.startup import install
 

@@ -29,12 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("liif_basicsr"):
             raise
-        print_error(LIIFError(f"{error.name} is not installed in {sys.executable}; activate the environment of the "
-                              "plugin, or run `python -m liif_basicsr doctor`"))  # fmt: skip
+        print_error(LIIFError(f"{error.name} is not installed in {sys.executable}; activate the environment that "
+                              "contains the plugin, or run `python -m liif_basicsr doctor`"))  # fmt: skip
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output is gone; Python's flush at exit must not complain
+    except BrokenPipeError:  # nobody reads the output any more; Python's flush at exit must not print an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -53,28 +53,35 @@ def _run(argv: list[str]) -> int:
         known = [option for action in args.parser._actions for option in action.option_strings]
         raise LIIFError(f"{args.command}: unknown option {unknown[0]}{suggest(unknown[0].partition('=')[0], known)}")
     if unknown:
-        raise LIIFError(f"{args.command}: unexpected argument {unknown[0]!r}; see liif-basicsr {args.command} --help")
+        see = f"see `liif-basicsr {args.command} --help`"
+        raise LIIFError(f"{args.command}: unexpected argument {unknown[0]!r}; {see}")
     status = loaded[args.command.replace("-", "_")].run(args)
     sys.stdout.flush()  # a broken pipe must raise here, not when Python exits
     return status
 
 
 def list_commands() -> dict[str, Path]:
-    """Return the modules of commands and their files."""
+    """Return {name of a command's module: its file}, for all commands."""
     modules = ((name, Path(finder.path, f"{name}.py")) for finder, name, _ in iter_modules(cli.__path__))  # type: ignore
     return {name: path for name, path in modules if not name.startswith("_")}
 
 
 def build_parser(names: dict[str, Path], loaded: dict[str, ModuleType]) -> argparse.ArgumentParser:
-    """Return a parser that lists the named commands in the order of use, with the arguments of the loaded modules."""
+    """Return a parser that lists all commands, in the order of ORDER in their modules.
+
+    Args:
+        names: name of a command's module -> its file.
+        loaded: name of a command's module -> the module. Only these commands get their arguments.
+    """
     parser = ArgumentParser(
         prog="liif-basicsr",
         description="Upscale images by any factor with LIIF, and train LIIF in BasicSR.",
-        epilog="liif-basicsr COMMAND --help shows the options of a command. "
+        epilog="`liif-basicsr COMMAND --help` shows the options of a command. "
         "`python -m liif_basicsr` is the same as `liif-basicsr`.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--print-completion", action=PrintCompletion, metavar="SHELL", help="bash, zsh or tcsh")
+    parser.add_argument("--print-completion", action=PrintCompletion, metavar="SHELL",
+                        help="print a completion script for bash, zsh or tcsh")  # fmt: skip
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for _, text, name in sorted((*_describe(path), name) for name, path in names.items()):
         subparser = commands.add_parser(name.replace("_", "-"), help=text, description=f"{text}.")
@@ -85,7 +92,7 @@ def build_parser(names: dict[str, Path], loaded: dict[str, ModuleType]) -> argpa
 
 
 def _describe(path: Path) -> tuple[int, str]:
-    """Return a command's ORDER and help. They are read from the source, because importing all commands is slow."""
+    """Return a command's ORDER and help. Both are read from its source, because importing all commands is slow."""
     source = path.read_text(encoding="utf-8")
     order = re.search(r"^ORDER = (\d+)$", source, re.MULTILINE)
     return int(order[1]) if order else 99, source.removeprefix('"""').partition("\n")[0].rstrip('".')
@@ -95,11 +102,11 @@ class PrintCompletion(argparse.Action):
     """Print a script that completes commands, options, files and models, and exit."""
 
     def __call__(self, parser: argparse.ArgumentParser, *given) -> None:
-        """Print the script; LIIFError for an unknown shell, or without shtab."""
+        """Print the script. Raise LIIFError if the shell is unknown or shtab is not installed."""
         try:
             shtab = import_module("shtab")
         except ModuleNotFoundError:
-            raise LIIFError("--print-completion needs shtab; pip install shtab") from None
+            raise LIIFError("--print-completion: shtab is not installed; run `pip install shtab`") from None
         shell = given[1]
         if shell not in shtab.SUPPORTED_SHELLS:
             raise LIIFError(f"--print-completion: unknown shell {shell!r}{suggest(shell, shtab.SUPPORTED_SHELLS)}")

@@ -22,9 +22,9 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def unfit_driver() -> str | None:
-    """Return why torch cannot use this machine's NVIDIA driver, and the remedy, or None if it can.
+    """Return why torch cannot use this machine's NVIDIA driver, with the remedy, or None if it can.
 
-    Works on Linux only: other systems do not publish the driver's version in a file.
+    On systems other than Linux it returns None, because they do not publish the driver's version in a file.
     """
     if torch.cuda.is_available() or not DRIVER.is_file():
         return None
@@ -38,25 +38,25 @@ def unfit_driver() -> str | None:
     )
 
 
-# Name -> dtype for autocast, or None if autocast is not needed. tf32 is float32 with products of 10-bit mantissas on
-# NVIDIA GPUs from compute capability 8.0 on, and float32 elsewhere.
+# Name -> dtype for autocast, or None if autocast is not needed. On NVIDIA GPUs with compute capability 8.0 or higher,
+# tf32 means float32 whose products are computed with 10-bit mantissas. On other devices it is the same as float32.
 PRECISIONS = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Whether the caller has chosen tf32, see `autocast`.
+# Whether the caller has chosen TF32 with `tf32` or `autocast`.
 _tf32_chosen: ContextVar[bool] = ContextVar("_tf32_chosen", default=False)
 
 
 def best_precision(device: torch.device, bits: int) -> str:
-    """Return the fastest precision that is exact enough for images of 8 or 16 bits.
+    """Return the fastest precision that is exact enough for 8-bit or 16-bit images.
 
-    That is bfloat16 for 8 bits on processors with bfloat16 instructions, else float32. bfloat16 changes the output
-    by about 0.001, a quarter of an 8-bit step.
+    For 8-bit images this is bfloat16, if the device has instructions for it. In all other cases it is float32. bfloat16
+    changes the output by about 0.001, a quarter of an 8-bit step.
     """
     return "bfloat16" if bits == 8 and bfloat16_is_fast(device) else "float32"
 
 
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute in one of PRECISIONS: autocast, and TF32 on or off."""
+    """Compute in one of PRECISIONS, by setting torch's autocast and TF32."""
     dtype = PRECISIONS[precision]
     with tf32(device, precision == "tf32"), torch.autocast(device.type, dtype, enabled=dtype is not None):
         yield
@@ -64,7 +64,7 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 
 @contextmanager
 def tf32(device: torch.device, enabled: bool) -> Iterator[None]:
-    """Compute products of float32 in TF32, or in float32, forward and backward."""
+    """Compute float32 products in TF32 if `enabled`, else in full float32, in forward and backward passes."""
     chosen = _tf32_chosen.set(enabled)
     try:
         with exact_float32(device):
@@ -75,9 +75,9 @@ def tf32(device: torch.device, enabled: bool) -> Iterator[None]:
 
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """Compute products of float32 in float32 on an NVIDIA GPU, unless the caller has chosen tf32 with `autocast`.
+    """Compute float32 products in full float32 on an NVIDIA GPU, unless the caller has chosen TF32.
 
-    By default torch computes convolutions of float32 in TF32, with errors of about 1e-5 of an output in [0, 1].
+    By default torch computes float32 convolutions in TF32, which changes outputs in [0, 1] by about 1e-5.
     """
     if device.type != "cuda":
         yield
@@ -94,15 +94,15 @@ def exact_float32(device: torch.device) -> Iterator[None]:
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Return whether the processor has bfloat16 instructions; without them it is much slower than float32."""
+    """Return whether a device has bfloat16 instructions. Without them, bfloat16 is much slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Processors with AMX also have AVX-512 BF16. If torch cannot report it, the answer is False.
+    # Processors with AMX also have AVX-512 BF16. A version of torch that cannot report this counts as False.
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 
 def open_device(name: str | None) -> torch.device:
-    """Return a device by name, such as `cuda:1`; without a name, the GPU if there is one, else the CPU.
+    """Return the device with a name such as `cuda:1`. Without a name, return the GPU if there is one, else the CPU.
 
     Raises:
         LIIFError: torch cannot use the device.
@@ -112,12 +112,12 @@ def open_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise LIIFError(f"device {name!r}: not usable here ({summarize(error)}); 'cpu' always is") from None
+        raise LIIFError(f"device {name!r}: not usable here ({summarize(error)}); use 'cpu' instead") from None
     return device
 
 
 def upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy an array to a device, on a GPU without waiting for the work that is queued there."""
+    """Copy a NumPy array to a device. On a GPU, this does not wait for the work that is queued there."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         tensor = tensor.pin_memory()
@@ -128,8 +128,10 @@ def check_precision(precision: str, device: torch.device, where: str, instead: s
     """Raise unless a device can compute in a precision.
 
     Args:
+        precision: one of PRECISIONS.
+        device: the device.
         where: start of the message; names the option.
-        instead: the options to use instead, which end the message.
+        instead: end of the message; the precisions or options to use instead.
 
     Raises:
         LIIFError: `precision` is bfloat16, and the NVIDIA GPU has no instructions for it.
@@ -141,21 +143,21 @@ def check_precision(precision: str, device: torch.device, where: str, instead: s
 
 @contextmanager
 def gpu_memory_errors(where: str, instead: str) -> Iterator[None]:
-    """Turn a GPU's lack of memory into a LIIFError.
+    """Turn torch's error about insufficient GPU memory into a LIIFError.
 
     Args:
-        where: start of the message; names the task that does not fit.
-        instead: the remedy, which ends the message.
+        where: start of the message; names the task that needs too much memory.
+        instead: end of the message; what to do instead.
     """
     try:
         yield
     except torch.cuda.OutOfMemoryError:
-        raise LIIFError(f"{where}: does not fit the GPU's memory{_gpu_memory()}; {instead}") from None
+        raise LIIFError(f"{where}: not enough GPU memory{_gpu_memory()}; {instead}") from None
 
 
 @contextmanager
 def compiler_errors(where: str) -> Iterator[None]:
-    """Turn failures of torch.compile into a LIIFError; `where` names the option that asked for it."""
+    """Turn errors of torch.compile into a LIIFError. `where` names the option that enables it."""
     try:
         yield
     except torch._dynamo.exc.TorchDynamoException as error:
@@ -163,9 +165,10 @@ def compiler_errors(where: str) -> Iterator[None]:
 
 
 def never_compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: torch.compile runs the function and its callees eagerly, except modules that are compiled themselves.
+    """Decorate a function so that torch.compile neither compiles it nor the functions that it calls.
 
-    Like `torch.compiler.disable`, but without importing torch's compiler. Until it is imported, nothing is compiled.
+    Modules that are compiled on their own still run compiled. The decorator works like `torch.compiler.disable`, but
+    does not import torch's compiler. Before anything has imported the compiler, nothing is compiled anyway.
     """
 
     @functools.wraps(function)
@@ -178,18 +181,18 @@ def never_compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _gpu_memory() -> str:
-    """Describe the use of the current GPU's memory, in parentheses; empty without a GPU."""
+    """Describe the memory usage of the current GPU, in parentheses. Return an empty string without a GPU."""
     if not torch.cuda.is_available():
         return ""
     free, total = torch.cuda.mem_get_info()
     others = total - free - torch.cuda.memory_reserved()
-    used = f", {others / 2**30:.1f} used by other processes, which nvidia-smi lists" if others > total / 20 else ""
+    used = f", {others / 2**30:.1f} GiB used by other processes, see `nvidia-smi`" if others > total / 20 else ""
     return f" ({free / 2**30:.1f} of {total / 2**30:.1f} GiB free{used})"
 
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """Context manager or decorator: torch uses `count` threads for the computations of this thread."""
+    """Context manager or decorator that makes torch use `count` threads for the computations of the calling thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-# Raised by BasicSR and torch for invalid options.
-OF_OPTIONS = (
+# Types of the exceptions that BasicSR and torch raise for invalid options.
+OPTION_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
     TypeError, ValueError,
 )  # fmt: skip
@@ -25,13 +25,13 @@ class OthersEnded(LIIFError):
 
 @contextmanager
 def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
-    """Turn errors of BasicSR and torch about the options of a block into a LIIFError that names the block.
+    """Turn exceptions that BasicSR and torch raise for a block of options into a LIIFError that names the block.
 
     Args:
         where: name of the block in the message.
-        more: further error types that concern options, in addition to `OF_OPTIONS`.
+        more: types of exceptions to turn into a LIIFError, in addition to OPTION_ERRORS.
     """
-    kinds: tuple[type[Exception], ...] = (*OF_OPTIONS, *more)
+    kinds: tuple[type[Exception], ...] = (*OPTION_ERRORS, *more)
     try:
         yield
     except LIIFError:
@@ -44,7 +44,7 @@ def summarize(error: Exception) -> str:
     """Return the first line of an exception's message, or its type if the message is empty."""
     text = str(error).strip()
     if isinstance(error, KeyError) and error.args:
-        # The message of BasicSR's registries is a sentence; otherwise it is the key alone.
+        # A KeyError of BasicSR's registries contains a sentence. Any other one contains only the key.
         text = str(error.args[0]) if " " in str(error.args[0]) else f"option {error} is missing or unknown"
     return text.splitlines()[0][:200] if text else type(error).__name__
 
@@ -58,7 +58,7 @@ def format_error(error: LIIFError) -> str:
 
 
 def print_error(error: LIIFError | str) -> None:
-    """Print an error, or a line, on stderr, after everything that was printed on stdout."""
+    """Print an error, or a line of text, on stderr. It appears after everything that was printed on stdout."""
     with suppress(OSError):  # a full disk must not hide the error
         sys.stdout.flush()
     print(error if isinstance(error, str) else format_error(error), file=sys.stderr)
@@ -67,24 +67,29 @@ def print_error(error: LIIFError | str) -> None:
 def escape_unencodable() -> None:
     """Make stdout and stderr escape characters that the console's encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # neither None nor replaced by something that is not a text file
+        if hasattr(stream, "reconfigure"):  # the stream may be None, or replaced by an object without this method
             stream.reconfigure(errors="backslashreplace")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser that raises LIIFError, in one line, instead of printing its usage and exiting."""
+    """An argument parser that raises a one-line LIIFError instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise LIIFError."""
         command = self.prog.partition(" ")[2]
-        raise LIIFError(f"{command}: {message}; see {self.prog} --help".removeprefix(": "))
+        raise LIIFError(f"{command}: {message}; see `{self.prog} --help`".removeprefix(": "))
 
 
 def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -> int:
     """Run a script, and report bad input or an interrupt in one line.
 
+    Args:
+        name: name of the script, which starts the message.
+        work: function that does the work.
+        if_interrupted: end of the message after an interrupt.
+
     Returns:
-        Exit status: the work's own (0 where it returns None), 1 for bad input, 130 when interrupted.
+        Exit status: what `work` returned (0 for None), 1 for bad input, 130 when interrupted.
     """
     escape_unencodable()
     try:
@@ -98,7 +103,7 @@ def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -
 
 
 def suggest(name: object, known: Iterable[str]) -> str:
-    """End a message about an unknown name: the most similar known one, and all of them."""
+    """Return the end of a message about an unknown name. It suggests the most similar known name, and lists all."""
     names = list(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {close[0]!r}? Available: " if close else "; available: "

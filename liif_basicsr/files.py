@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Write files completely or not at all."""
 from __future__ import annotations
 
 import os
@@ -39,7 +39,7 @@ def write(path: Path, content: bytes) -> None:
     """Write a file completely or not at all.
 
     Raises:
-        LIIFError: it cannot be written. An existing file is left unchanged.
+        LIIFError: the file cannot be written. An existing file is left unchanged.
     """
     try:
         with atomic_write(path) as file:

@@ -1,4 +1,7 @@
-"""The decorator for everything that the plugin adds to BasicSR's registries, except architectures."""
+"""The decorator for the datasets, models, losses and metrics that the plugin adds to BasicSR's registries.
+
+Architectures have a decorator of their own, see `liif_basicsr.archs.registry`.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +16,8 @@ Entry = TypeVar("Entry", bound=Callable[..., Any])
 def register_in(registry: str) -> Callable[[Entry], Entry]:
     """Mark a class or function for one of BasicSR's registries, under its own name.
 
-    `plugin.registry.register` enters it when BasicSR has been imported. The decorator itself does not need BasicSR.
+    The decorator itself does not need BasicSR. When BasicSR has been imported, `plugin.registry.register` adds the
+    class or function to the registry.
 
     Args:
         registry: DATASET_REGISTRY, MODEL_REGISTRY, LOSS_REGISTRY or METRIC_REGISTRY.

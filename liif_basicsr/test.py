@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr.test -opt options.yml`: BasicSR's testing, see `liif_basicsr.launch`."""
+"""`python -m liif_basicsr.test -opt options.yml` runs BasicSR's test pipeline, see `liif_basicsr.launch`."""
 import sys
 
 from liif_basicsr.launch import main

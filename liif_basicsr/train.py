@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr.train -opt options.yml`: BasicSR's training, see `liif_basicsr.launch`."""
+"""`python -m liif_basicsr.train -opt options.yml` runs BasicSR's training pipeline, see `liif_basicsr.launch`."""
 import sys
 
 from liif_basicsr.launch import main

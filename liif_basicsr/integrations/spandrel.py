@@ -1,10 +1,10 @@
-"""Register the networks in spandrel (chaiNNer, ComfyUI), so that its ModelLoader loads their checkpoints.
+"""Register the networks in spandrel (used by chaiNNer and ComfyUI), so that its ModelLoader loads their checkpoints.
 
-spandrel detects architectures by the names of parameters, and `canonicalize_state_dict` drops everything else. The
-plugin's checkpoints describe their network in the block `network_g`, next to the parameters or in the metadata of a
-`.safetensors` file. To keep the block, that function and the reader of `.safetensors` files are replaced in the modules
-of spandrel that call them. ComfyUI reads files itself, without metadata. The bundled models are then recognized by the
-names and shapes of their parameters. Files of other networks are read as before.
+The plugin's checkpoints describe their network in the block `network_g`, which is next to the parameters or in the
+metadata of a `.safetensors` file. But spandrel detects architectures by the names of parameters: its function
+`canonicalize_state_dict` drops everything else. To keep the block, this function and the reader of `.safetensors` files
+are replaced in the modules of spandrel that call them. ComfyUI reads files itself and drops the metadata. Then only the
+bundled models are recognized, by the names and shapes of their parameters. Files of other networks are read as before.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from liif_basicsr.errors import LIIFError
 try:
     import spandrel
 except ImportError as error:
-    raise LIIFError(f"spandrel cannot be imported ({error}); run pip install 'liif_basicsr[spandrel]'") from error
+    raise LIIFError(f"spandrel cannot be imported ({error}); run `pip install 'liif_basicsr[spandrel]'`") from error
 
 from liif_basicsr.archs.registry import ARCHS
 from liif_basicsr.hub import bundled, path_of
@@ -42,10 +42,11 @@ def install(scale: int | None = None) -> list[Any]:
     """Add the plugin's networks to spandrel's registry; calling it again is harmless.
 
     Args:
-        scale: upscaling factor, an integer, of networks loaded from now on; None keeps each network's own scale.
+        scale: integer upscaling factor of all networks that are loaded from now on; None keeps each network's own
+            scale.
 
     Returns:
-        The `spandrel.ArchSupport` of each added network. Names of other packages are not overwritten.
+        The `spandrel.ArchSupport` of each added network. Architectures that others have registered are not overwritten.
 
     Raises:
         LIIFError: this version of spandrel is not supported.
@@ -82,7 +83,7 @@ class OurNetwork(spandrel.Architecture):
             params, data = state_dict["sd"], {"model": state_dict}
         net: Any = network_of(data, self.name, sum(value.nbytes for value in params.values()))
         net.scale = _integer_scale(net.scale) if _scale is None else _scale
-        half = not isinstance(net.encoder, BasicSRArch)  # BasicSR's, such as SwinIR, create float32 tensors
+        half = not isinstance(net.encoder, BasicSRArch)  # BasicSR's networks, such as SwinIR, create float32 tensors
         return spandrel.ImageModelDescriptor(
             net, net.state_dict(), architecture=self, purpose="SR" if net.scale > 1 else "Restoration",
             tags=[type(net.encoder).__name__], supports_half=half, supports_bfloat16=half, scale=net.scale,
@@ -92,7 +93,8 @@ class OurNetwork(spandrel.Architecture):
 
 def _integer_scale(scale: float) -> int:
     if scale != int(scale) or scale < 1:
-        raise LIIFError(f"scale {scale}: spandrel supports integers only; choose one with spandrel.install(scale=4)")
+        remedy = "choose one, such as 4, with `liif_basicsr.integrations.spandrel.install(scale=4)`"
+        raise LIIFError(f"scale {scale}: spandrel supports only positive integers; {remedy}")
     return int(scale)
 
 
@@ -100,7 +102,7 @@ def _keep_network_g() -> None:
     """Replace `canonicalize_state_dict` and the reader of `.safetensors` files in the modules that call them."""
     callers = [vars(sys.modules[cls.__module__]) for cls in (spandrel.ModelLoader, spandrel.ArchRegistry)]
     if any(NAME not in names for names in callers) or FILE_READER not in callers[0]:
-        raise LIIFError(f"spandrel {spandrel.__version__} is not supported; run pip install 'spandrel<0.5'")
+        raise LIIFError(f"spandrel {spandrel.__version__} is not supported; run `pip install 'spandrel<0.5'`")
     for names in callers:
         if names[NAME].__module__ != __name__:
             names[NAME] = _keeping(names[NAME])

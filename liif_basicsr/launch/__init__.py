@@ -1,6 +1,6 @@
 """BasicSR's pipelines with exact resuming, training without a GPU, and one-line errors.
 
-`_replace_functions` replaces a few functions in BasicSR's modules, in this process; its files are not modified.
+`_replace_functions` replaces a few functions in BasicSR's modules, only in this process. BasicSR's files do not change.
 `experiments/`, `results/` and `tb_logger/` are written under the current folder.
 """
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(is_train: bool) -> int:
     Returns:
         Exit status: 0, 2 for bad input or if another process of the run has ended, 130 when interrupted.
     """
-    escape_unencodable()  # BasicSR prints names of folders
+    escape_unencodable()  # BasicSR prints folder names, which may contain any character
     try:
         _run(is_train)
     except OthersEnded as error:
@@ -32,7 +32,7 @@ def main(is_train: bool) -> int:
     except LIIFError as error:
         print_error(error)
         return 2
-    except OSError as error:  # from a file that BasicSR writes, such as its log
+    except OSError as error:  # raised for a file that BasicSR writes, such as its log
         print_error(LIIFError(f"{error.filename or 'a file'}: {error.strerror or error}"))
         return 2
     except RuntimeError as error:
@@ -50,11 +50,12 @@ def main(is_train: bool) -> int:
 
 def _run(is_train: bool) -> None:
     parse(sys.argv[1:], is_train)
-    # Slow imports are here, so that an interrupt during them is one line as well.
+    # The slow imports are in this function, so that an interrupt during them also prints only one line.
     import_basicsr()
     from liif_basicsr.launch import distributed, options
 
-    # A full disk ends the run at the next checkpoint. Without this, each line of the log would print a traceback.
+    # A full disk ends the run at the next checkpoint. Until then, logging would print a traceback for each line that it
+    # cannot write. This setting prevents that.
     logging.raiseExceptions = False
     options.check(sys.argv[1:], is_train)
     pipeline = _replace_functions(is_train)

@@ -1,4 +1,4 @@
-"""Arguments of training and testing, which are BasicSR's. Nothing here imports PyTorch."""
+"""Command-line arguments of training and testing, the same as BasicSR's. This module does not import PyTorch."""
 from __future__ import annotations
 
 import argparse
@@ -17,7 +17,7 @@ def parse(argv: list[str], is_train: bool) -> argparse.Namespace:
     parser = ArgumentParser(prog=f"liif-basicsr {command}", description=f"{what} as BasicSR does.")
     parser.add_argument("-opt", required=True, metavar="FILE", help="options file, such as those in options/")
     parser.add_argument("--force_yml", nargs="+", default=[], metavar="BLOCK:OPTION=VALUE",
-                        help="change options of the file, such as train:total_iter=100")  # fmt: skip
+                        help="override options of the file, such as train:total_iter=100")  # fmt: skip
     parser.add_argument("--auto_resume", action="store_true", help="continue from the newest training state")
     parser.add_argument("--debug", action="store_true", help="log and validate after a few iterations")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none",

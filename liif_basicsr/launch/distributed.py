@@ -14,15 +14,15 @@ from basicsr.utils import dist_util
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch.ranks import check_gpus, others_ended
 
-# How long a process waits for the others: longer than any image of a validation takes.
+# How long a process waits for the others. No image of a validation takes that long.
 TIMEOUT = timedelta(minutes=30)
 
 
 def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
-    """Replace BasicSR's function of this name; use gloo without a GPU.
+    """Initialize torch.distributed like BasicSR's function of this name, but with gloo if there is no GPU.
 
     Raises:
-        LIIFError: the launcher is slurm, which needs GPUs; torchrun did not start the process; or there are more
+        LIIFError: the launcher is slurm, but there is no GPU; torchrun did not start the process; or there are more
             processes than GPUs.
     """
     if torch.cuda.is_available():
@@ -30,16 +30,16 @@ def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
         dist_util.init_dist(launcher, backend, **kwargs)
         return
     if launcher != "pytorch":
-        raise LIIFError(f"--launcher {launcher}: needs GPUs; without them use torchrun and --launcher pytorch")
+        raise LIIFError(f"--launcher {launcher}: needs GPUs; without GPUs, use torchrun and --launcher pytorch")
     try:
         dist.init_process_group("gloo", timeout=TIMEOUT)
     except ValueError as error:  # an environment variable is missing
-        raise LIIFError(f"--launcher {launcher}: start it by torchrun ({error})") from None
+        raise LIIFError(f"--launcher {launcher}: torchrun did not start this process ({error}); use torchrun") from None
 
 
 @contextmanager
 def errors_when_others_end() -> Iterator[None]:
-    """Turn communication errors into OthersEnded: another process of the run has ended or hangs."""
+    """Turn communication errors into OthersEnded, because they mean that another process has ended or hangs."""
     try:
         yield
     except dist.DistError as error:

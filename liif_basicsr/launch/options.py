@@ -1,6 +1,6 @@
 """Read and check the options file before BasicSR does.
 
-BasicSR's reader runs code that a tag such as `!!python/object/apply` names; such a file is refused here.
+BasicSR's reader runs code that is named by a tag such as `!!python/object/apply`. Files with such tags are rejected.
 """
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from liif_basicsr.launch.arguments import parse
 
 
 def check(argv: list[str], is_train: bool) -> None:
-    """Check the options file that the arguments name, as `--force_yml` changes it.
+    """Check the options file named in the arguments, with the changes of `--force_yml`.
 
     Raises:
-        LIIFError: it is unreadable, not YAML, not plain data, or lacks an option that BasicSR needs.
+        LIIFError: the file is unreadable, not YAML or not plain data, or an option is missing or invalid.
     """
     args = parse(argv, is_train)
     opt = read(args.opt)
@@ -41,10 +41,16 @@ def check(argv: list[str], is_train: bool) -> None:
 
 
 class OptionsLoader(yaml.SafeLoader):
-    """Reads plain data, and refuses an option that is written twice. YAML libraries keep the last one."""
+    """YAML loader that accepts only plain data, and rejects an option that is set twice.
+
+    Other YAML loaders keep the last value of such an option.
+    """
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Return the node of a mapping, before `<<` merges others into it; ValueError if a key occurs twice."""
+        """Return the node of a mapping, and raise ValueError if a key occurs twice.
+
+        Keys that `<<` merges into the mapping do not count.
+        """
         node = super().compose_mapping_node(anchor)
         lines: dict[str, int] = {}
         for key, _ in node.value:
@@ -52,7 +58,7 @@ class OptionsLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in lines:
-                raise ValueError(f"option {key.value!r} is in lines {lines[key.value]} and {line}; remove one")
+                raise ValueError(f"option {key.value!r} is set in lines {lines[key.value]} and {line}; remove one")
             lines[key.value] = line
         return node
 
@@ -61,7 +67,7 @@ def read(path: str) -> dict[str, Any]:
     """Read a YAML file of plain data.
 
     Raises:
-        LIIFError: it is unreadable, not YAML, contains tags that create objects, or an option twice.
+        LIIFError: the file is unreadable or not YAML, contains tags that create objects, or sets an option twice.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -85,7 +91,7 @@ def check_names(options: Any, path: str) -> None:
 
 
 def force(opt: dict[str, Any], entry: str) -> None:
-    """Change an option as `--force_yml block:option=value` does; refuse values that BasicSR would run as code."""
+    """Change an option as `--force_yml block:option=value` does. Reject values that BasicSR would run as code."""
     keys, equals, value = entry.partition("=")
     *path, key = (name.strip() for name in keys.split(":"))
     value = value.strip()
@@ -100,7 +106,7 @@ def force(opt: dict[str, Any], entry: str) -> None:
             ast.literal_eval(value)
         target[key] = _postprocess_yml_value(value)
     except (ValueError, SyntaxError):
-        raise LIIFError(f"--force_yml {entry}: expected a number, text, or a list of these as value") from None
+        raise LIIFError(f"--force_yml {entry}: expected a number, text, or a list of these as the value") from None
 
 
 def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> None:
@@ -114,7 +120,8 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
     check_num_gpu(opt["num_gpu"])
     check_folders(opt["path"])
     if is_train and "val" in opt and opt["val"] is None and (debug or "debug" in opt["name"]):
-        raise LIIFError("val: expected a block of options, as BasicSR changes it for debugging; remove the line val: ~")
+        expected = "expected a block of options, because BasicSR changes it when debugging"
+        raise LIIFError(f"val: {expected}; remove the line `val: ~`")
     check_datasets(opt["datasets"], is_train)
     name = opt["model_type"]
     if name not in MODEL_REGISTRY:
@@ -123,25 +130,26 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
     if hasattr(model, "check_options"):  # other models check their options when they are built
         model.check_options({**opt, "is_train": is_train})
     if not is_train and not opt["val"]["save_img"] and not opt["val"].get("metrics"):
-        raise LIIFError("val: a test without metrics and without images has no result; set metrics, or save_img: true")
+        raise LIIFError("val: the test would compute no metrics and save no images; set metrics, or save_img: true")
 
 
 def check_folders(path: Mapping[str, Any]) -> None:
-    """Raise LIIFError for a folder that BasicSR would replace by its own."""
+    """Raise LIIFError if a folder is set that BasicSR replaces by its own."""
     ours = {"models", "training_states", "log", "visualization"}
     for root in ("experiments_root", "results_root"):
-        if f"get('{root}')" not in inspect.getsource(parse_options):  # BasicSR's git master reads it
+        if f"get('{root}')" not in inspect.getsource(parse_options):  # only BasicSR's git master reads this option
             ours.add(root)
     for key in path:
         if key in ours:
-            raise LIIFError(f"path: {key}: this BasicSR ignores it and writes below the current folder; remove it")
+            ignores = "this version of BasicSR ignores the option and writes below the current folder"
+            raise LIIFError(f"path: {key}: {ignores}; remove it")
 
 
 def check_num_gpu(count: int | str) -> None:
     """Raise LIIFError if GPUs are requested and torch cannot use any."""
     if isinstance(count, int) and count and not torch.cuda.is_available():
         cause = unfit_driver() or "torch finds no GPU"
-        raise LIIFError(f"num_gpu: expected auto or 0, because {cause}, got {count}")
+        raise LIIFError(f"num_gpu: expected auto or 0, got {count}, because {cause}")
 
 
 def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:

@@ -1,4 +1,4 @@
-"""Distribute the items of a task over the processes that torchrun started, on one machine or more."""
+"""Distribute the items of a task over the processes that torchrun started, on one or more machines."""
 from __future__ import annotations
 
 import json
@@ -18,13 +18,13 @@ INTERVAL = 0.05
 
 
 class Ranks:
-    """The processes of a run, according to torchrun's environment variables; without them, this process alone.
+    """The processes of a run, according to torchrun's environment variables. Without these, the run is one process.
 
-    They share a store and use no collectives, with or without GPUs. All of them must call the same methods in the same
-    order.
+    The processes communicate only through torchrun's store, with or without GPUs. All of them must call the same
+    methods in the same order.
 
     Attributes:
-        rank: number of this process; process 0 reports for all.
+        rank: number of this process. Process 0 reports the results of all.
         count: number of processes.
     """
 
@@ -40,7 +40,7 @@ class Ranks:
             self._store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
     def take_gpu(self, device: str | None = None) -> None:
-        """Select the GPU with this process's number on its machine as the current one.
+        """Make the GPU with this process's local number the current one.
 
         Args:
             device: the device option. Only `cuda` and None have an effect.
@@ -65,7 +65,7 @@ class Ranks:
         return self._get(key)
 
     def map(self, work: Callable[[int], Any], total: int) -> Iterator[Any]:
-        """Call `work(index)` once for each index below `total`, in any free process.
+        """Call `work(index)` once for each index below `total`, each time in a process that is free.
 
         Yields:
             The results in the order of the indices, in process 0 only. They must be serializable as JSON.
@@ -118,7 +118,8 @@ def check_gpus(processes: int) -> None:
     count = torch.cuda.device_count()
     if processes > count:
         raise LIIFError(
-            f"{processes} processes on this machine need a GPU each, but it has {count}; use --nproc_per_node={count}"
+            f"{processes} processes on this machine need a GPU each, but it has only {count}; "
+            f"use --nproc_per_node={count}"
         )
 
 
@@ -134,4 +135,4 @@ def _errors_of_store() -> Iterator[None]:
 def others_ended(error: Exception) -> OthersEnded:
     """Return the error for a failed communication with another process."""
     reason = str(error).splitlines()[0]
-    return OthersEnded(f"another process of this run has ended or does not respond, see its own message ({reason})")
+    return OthersEnded(f"another process of this run has ended or does not respond ({reason}); see its own message")

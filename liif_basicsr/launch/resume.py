@@ -1,8 +1,8 @@
-"""Resume a run from the newest readable state, with the data from the next sample on.
+"""Resume a run from its newest readable training state, with the sample that comes after it.
 
-The random numbers of a sample depend on `manual_seed`, the epoch and the sample's position in it, not on earlier
-samples. So the samples before the checkpoint are skipped without loading them, and the numbers of workers and processes
-do not change the data.
+The random numbers of a sample depend on `manual_seed`, the epoch and the sample's position in the epoch, but not on
+earlier samples. So the samples before the checkpoint need not be loaded, and the data is the same for any number of
+workers and processes.
 """
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class TrainingState(Block):
     schedulers: list[dict[str, Any]]
 
 
-# BasicSR's sampler makes lists of all samples, which take about a hundred bytes each.
+# Maximal number of samples in an epoch. BasicSR's sampler makes lists of all samples, about a hundred bytes per sample.
 LONGEST_EPOCH = 20_000_000
 
 
 class EpochSampler(EnlargedSampler):
-    """BasicSR's sampler with a seed for each index; the first epoch may start in the middle.
+    """BasicSR's sampler, but it also yields a seed for each index, and the first epoch may start in the middle.
 
     Attributes:
-        seed: `manual_seed`.
-        first: the first epoch, and the number of its samples in this process to skip.
+        seed: the option `manual_seed`.
+        first: number of the first epoch, and how many of this process's samples to skip in it.
     """
 
     seed = 0
     first = (0, 0)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        # torch's generator on the CPU uses the lowest 32 bits of a seed.
+        # torch's generator on the CPU uses only the lowest 32 bits of a seed.
         rng = np.random.default_rng((self.seed, self.epoch))
         seeds = rng.integers(2**32, size=(self.total_size,)).tolist()
         samples = list(zip(super().__iter__(), seeds[self.rank :: self.num_replicas], strict=True))
@@ -60,7 +60,7 @@ class EpochSampler(EnlargedSampler):
 
 
 class SeededDataset(Dataset):
-    """A dataset with keys (index, seed) that seeds all generators before each sample."""
+    """Wraps a dataset. For the key (index, seed), it seeds all random generators and then loads the sample."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -91,7 +91,7 @@ class Resume:
         """Return the state for `path: resume_state` or --auto_resume, or None to start from the beginning.
 
         Raises:
-            LIIFError: the given state, or every existing state, is unusable.
+            LIIFError: `resume_state` is unusable, or with --auto_resume every existing state is.
         """
         if opt["auto_resume"]:
             self.state = newest_state(opt)
@@ -102,51 +102,55 @@ class Resume:
         return self.state
 
     def build_dataloader(self, dataset: Dataset, dataset_opt: dict[str, Any], **kwargs: Any) -> DataLoader:
-        """Build BasicSR's data loader; for training with a seed for each sample, starting after the checkpoint."""
+        """Build BasicSR's data loader. For training, it seeds each sample and starts after the checkpoint."""
         sampler = kwargs.get("sampler")
         if sampler is None:
             return self.original_build(dataset, dataset_opt, **kwargs)
         set_loader_defaults(dataset_opt, kwargs.get("num_gpu", 0) > 0)
         loader = self.original_build(SeededDataset(dataset), dataset_opt, **kwargs)
-        # BasicSR counts a last, partial batch as an iteration but drops it. Here the epoch is extended to fill it.
+        # BasicSR counts a partial last batch as an iteration, but drops it. Here the epoch is extended to fill it.
         iterations = -(-sampler.num_samples // dataset_opt["batch_size_per_gpu"])
         sampler.num_samples = iterations * loader.batch_size
         sampler.total_size = sampler.num_samples * sampler.num_replicas
         if sampler.total_size > LONGEST_EPOCH:
-            length = f"an epoch of {sampler.total_size} samples is too long to be held in memory"
-            raise LIIFError(f"datasets: train: {length}; lower dataset_enlarge_ratio or batch_size_per_gpu")
+            too_long = f"an epoch of {sampler.total_size} samples is too long, because BasicSR lists them all in memory"
+            raise LIIFError(f"datasets: train: {too_long}; lower dataset_enlarge_ratio or batch_size_per_gpu")
         if hasattr(dataset, "epoch_size"):
             dataset.epoch_size = sampler.total_size
         sampler.seed = kwargs["seed"]
         if self.state is not None:
-            self.state["epoch"], done = place_of(self.state, iterations)
+            self.state["epoch"], done = resume_position(self.state, iterations)
             sampler.first = (self.state["epoch"], done * loader.batch_size)
         return loader
 
 
 def set_loader_defaults(options: dict[str, Any], gpu: bool) -> None:
-    """Set `pin_memory` and `persistent_workers` where the options do not: both are on with a GPU."""
+    """Set `pin_memory` and `persistent_workers` if the options do not. Both are on only with a GPU."""
     workers = options["num_worker_per_gpu"] > 0 and options.get("prefetch_mode") != "cpu"
     for key, default in (("pin_memory", gpu), ("persistent_workers", gpu and workers)):
         if options.get(key) is None:
             options[key] = default
 
 
-def place_of(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
-    """Return the epoch to resume in, and the number of iterations of that epoch that are done.
+def resume_position(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
+    """Return the epoch in which to resume, and the number of its iterations that are already done.
 
-    If the number of samples has changed, the epoch is recomputed. Without that, BasicSR, which limits the number of
-    epochs, might end too early.
+    If the number of samples has changed, the epoch is recomputed from the iteration. Otherwise the run might end too
+    early, because BasicSR limits the number of epochs.
+
+    Args:
+        state: the training state.
+        iterations: number of iterations per epoch.
     """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:
         return state["epoch"], done
-    report("the number of images or the batch size differs from the checkpoint's; its epoch begins again")
+    report("the number of images or the batch size has changed since the checkpoint; the current epoch starts over")
     return state["iter"] // iterations, 0
 
 
 def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the newest usable state of the experiment, or None without any state; report skipped ones.
+    """Return the newest usable state of the experiment, or None if it has no state. Print a warning for skipped states.
 
     Raises:
         LIIFError: there are states, but none is usable.
@@ -170,14 +174,14 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
     """Read a training state, and check that its networks are readable.
 
     Raises:
-        LIIFError: the file is damaged or of another kind, or a network of its iteration is missing or damaged.
+        LIIFError: the file is damaged or not a training state, or a network of its iteration is missing or damaged.
     """
     state = checkpoint.read_tensors(path)
     if not isinstance(state, dict) or not state.keys() >= TrainingState.model_fields.keys():
         raise LIIFError(f"{path}: not a training state of BasicSR")
     validate(TrainingState, state, f"{path}: damaged training state")
     if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
-        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}")
+        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}, unlike in the file's name")
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for network in (key for key in opt if key.startswith("network_") and key not in ignored):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"
@@ -187,5 +191,5 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
 
 @master_only
 def report(message: str) -> None:
-    """Print a warning in the first process. BasicSR's log is not open yet."""
+    """Print a warning in the first process, on stderr because BasicSR's log is not open yet."""
     print_error(f"liif_basicsr: warning: {message}")

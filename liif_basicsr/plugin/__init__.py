@@ -1,1 +1,1 @@
-"""Registration in BasicSR: the start-up hook, the registries, installing BasicSR."""
+"""Registration in BasicSR: the start-up hook, the registries, and the installation of BasicSR."""

@@ -1,4 +1,4 @@
-"""Exception hook: bad input is printed as one line instead of a traceback, in any script that imports BasicSR."""
+"""Exception hook that prints bad input as one line instead of a traceback, in any script that imports BasicSR."""
 from __future__ import annotations
 
 import sys
@@ -18,7 +18,7 @@ def install() -> None:
             previous(kind, error, traceback)
             return
         print_error(error)
-        if not hasattr(sys, "ps1"):  # an interactive session goes on
+        if not hasattr(sys, "ps1"):  # an interactive session continues
             sys.exit(2)
 
     sys.excepthook = hook

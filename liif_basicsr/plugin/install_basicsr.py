@@ -1,11 +1,11 @@
-"""`python -m liif_basicsr install-basicsr`: install the released BasicSR, also where pip alone cannot.
+"""`python -m liif_basicsr install-basicsr` installs the released BasicSR, even where pip alone fails.
 
-BasicSR is released as source only, and its setup.py causes two problems. Since Python 3.13 it fails (see
-`old_locals`). On every Python it requires torch, so pip would download torch again for the build environment. This
-command therefore builds the wheel without pip's build environment, with setuptools in a temporary folder, and then
-has pip install the wheel. BasicSR's source is not changed.
+BasicSR is released only as source, and its setup.py causes two problems. It fails on Python 3.13 and newer (see
+`old_locals`). And it requires torch, so pip would download torch once more for the build environment. This command
+therefore builds the wheel without pip's build environment, with setuptools in a temporary folder. Then it installs the
+wheel with pip. BasicSR's source is not changed.
 
-Only Python and pip are needed: the command runs in a clone before anything is installed.
+The command needs only Python and pip, so it can be run in a clone before anything is installed.
 """
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m liif_basicsr install-basicsr", allow_abbrev=False,
         usage="%(prog)s [--basicsr REQUIREMENT] [pip's arguments ...]",
-        description="Install BasicSR unless it is installed. Further arguments go to pip, such as `.` or "
-        "`--editable '.[test]'` in a clone of the plugin.",
+        description="Install BasicSR unless it is already installed. Further arguments are passed to pip, such as `.` "
+        "or `--editable '.[test]'` in a clone of the plugin.",
     )  # fmt: skip
-    parser.add_argument("--basicsr", metavar="REQUIREMENT", help=f"BasicSR as a pip requirement (default: {BASICSR})")
+    parser.add_argument("--basicsr", metavar="REQUIREMENT", help=f"pip requirement of BasicSR (default: {BASICSR})")
     args, rest = parser.parse_known_args()
     try:
         install(args.basicsr, rest)
@@ -49,16 +49,16 @@ def install(basicsr: str | None, rest: list[str]) -> None:
     """Install BasicSR and the requirements in pip's arguments.
 
     Args:
-        basicsr: pip requirement; None installs `BASICSR` unless a BasicSR is installed.
-        rest: arguments for `pip install`.
+        basicsr: pip requirement of BasicSR; None installs `BASICSR` unless some version of BasicSR is installed.
+        rest: further arguments for `pip install`.
 
     Raises:
-        LIIFError: pip is missing or fails, or this Python is not supported.
+        LIIFError: pip is missing or fails, or this version of Python is not supported.
     """
     check_python()
     wanted = basicsr or (None if installed("basicsr") else BASICSR)
     if wanted is None and not rest:
-        print(f"basicsr {installed('basicsr')} is already installed; use --basicsr to install another")
+        print(f"basicsr {installed('basicsr')} is already installed; use --basicsr to install another version")
         return
     with tempfile.TemporaryDirectory(prefix="basicsr-") as folder:
         wheels = [] if wanted is None else [str(build(wanted, Path(folder)))]
@@ -74,7 +74,7 @@ def installed(distribution: str) -> str | None:
 
 
 def check_python() -> None:
-    """Raise LIIFError if this Python cannot be used, before any large download."""
+    """Raise LIIFError if this Python cannot be used. This check comes before any large download."""
     this = f"Python {platform.python_version()} ({sys.executable})"
     if sys.version_info < MINIMUM:
         raise LIIFError(f"{this} is too old; use Python {'.'.join(map(str, MINIMUM))} or newer")
@@ -91,14 +91,14 @@ def has_wheel(distribution: str) -> bool:
 
 
 def build(requirement: str, folder: Path) -> Path:
-    """Build BasicSR's wheel in a folder, which also receives the build tools, and return its path."""
+    """Build BasicSR's wheel in a folder, in which the build tools are installed too. Return the wheel's path."""
     folder.mkdir(exist_ok=True)
     tools, hook, wheels = folder / "tools", folder / "hook", folder / "wheels"
     pip("install", "--quiet", "--target", str(tools), *BUILD_TOOLS)
     hook.mkdir()
     if sys.version_info >= (3, 13):
         shutil.copy(Path(__file__).with_name("old_locals.py"), hook / "sitecustomize.py")
-    # PIP_USE_PEP517: newer versions of pip always use PEP 517 and ignore the variable.
+    # PIP_USE_PEP517 makes older versions of pip use PEP 517. Newer ones always do, and ignore the variable.
     variables = {"PYTHONPATH": os.pathsep.join([str(hook), str(tools)]), "PIP_USE_PEP517": "1"}
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), requirement, **variables)
     return next(wheels.glob("*.whl"))

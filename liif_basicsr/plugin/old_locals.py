@@ -1,8 +1,8 @@
-"""Restore the behavior of `exec` and `locals` before Python 3.13, in functions named `get_version` only.
+"""Restore the behavior that `exec` and `locals` had before Python 3.13, but only in functions named `get_version`.
 
-BasicSR's setup.py reads its version by calling `exec(...)` in a function and then `locals()['__version__']`. Since
-PEP 667 (Python 3.13), `locals` does not see names that `exec` assigned, and BasicSR 1.4.2 does not build.
-`install_basicsr` copies this file as `sitecustomize` for the processes that build BasicSR, and for no others.
+BasicSR's setup.py reads its version in a function that calls `exec(...)` and then `locals()['__version__']`. Since
+Python 3.13 (PEP 667), `locals` does not contain the names that `exec` assigned, so BasicSR 1.4.2 cannot be built.
+`install_basicsr` copies this file as `sitecustomize` for the processes that build BasicSR. No other process uses it.
 """
 import builtins
 import sys
@@ -15,7 +15,7 @@ _assigned: dict = {}  # frame of a `get_version` -> names that `exec` assigned i
 
 
 def old_exec(source, globals=None, locals=None, /, **closure):
-    """Run `exec`. Without explicit namespaces in `get_version`, keep the assigned names for `locals`."""
+    """Run `exec`. If `get_version` calls it without namespaces, keep the assigned names for `old_locals`."""
     frame = sys._getframe(1)
     if globals is None:
         globals = frame.f_globals
@@ -27,7 +27,7 @@ def old_exec(source, globals=None, locals=None, /, **closure):
 
 
 def old_locals():
-    """Return `locals`, in `get_version` including the names that `exec` assigned there."""
+    """Return what `locals` returns. In `get_version`, add the names that `exec` assigned there."""
     frame = sys._getframe(1)
     return {**_names(frame), **_assigned.pop(frame, {})} if frame in _assigned else _names(frame)
 

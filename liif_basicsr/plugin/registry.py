@@ -1,4 +1,4 @@
-"""Enter the plugin's architectures, datasets, models, losses and metrics in BasicSR's registries."""
+"""Add the plugin's architectures, datasets, models, losses and metrics to BasicSR's registries."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -11,12 +11,15 @@ from liif_basicsr.plugin import excepthook, versions
 from liif_basicsr.plugin.startup import warn
 from liif_basicsr.registration import ENTRIES
 
-# Package -> suffix of the modules that it scans, as in BasicSR. Adding an entry takes one file with this suffix.
+# Package -> suffix of the modules that are imported to find entries, as in BasicSR. A new entry needs only a module.
 SCANNED = {"data": "_dataset", "models": "_model", "losses": "_loss", "metrics": ""}
 
 
 def entries() -> Iterator[tuple[str, str, Callable[..., Any]]]:
-    """Yield (registry in basicsr.utils.registry, name, class or function) of everything that the plugin adds."""
+    """Yield (registry, name, class or function) for everything that the plugin adds.
+
+    The registry is the name of one in basicsr.utils.registry.
+    """
     for package, suffix in SCANNED.items():
         for module in iter_modules(import_module(f"liif_basicsr.{package}").__path__):
             if module.name.endswith(suffix):
@@ -29,7 +32,7 @@ def entries() -> Iterator[tuple[str, str, Callable[..., Any]]]:
 
 
 def owner(registry: str, name: str) -> str | None:
-    """Return the module of the entry with this name in one of BasicSR's registries, or None."""
+    """Return the module of the entry with a name in one of BasicSR's registries, or None if there is no such entry."""
     known = getattr(import_module("basicsr.utils.registry"), registry)
     return getattr(known.get(name), "__module__", "an unknown module") if name in known else None
 
@@ -37,7 +40,7 @@ def owner(registry: str, name: str) -> str | None:
 def register() -> None:
     """Register everything that the plugin adds to BasicSR; calling it again is harmless.
 
-    A name that another package has registered is left alone, with a warning.
+    If another package has already registered a name, its entry is kept, and a warning is printed.
 
     Raises:
         LIIFError: BasicSR or torch is too old.
@@ -49,5 +52,6 @@ def register() -> None:
         if found is None:
             getattr(import_module("basicsr.utils.registry"), registry).register(entry)
         elif found != entry.__module__:
-            warn(f"{name}: BasicSR's {registry} already has this name, from {found}; the plugin's is not registered")
+            warn(f"{name}: {found} has already registered this name in BasicSR's {registry}; its entry is kept, and "
+                 "the plugin's is not registered")  # fmt: skip
     excepthook.install()

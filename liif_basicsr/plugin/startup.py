@@ -1,9 +1,9 @@
-"""The start-up hook, which registers the plugin when BasicSR is imported and repairs two missing modules.
+"""The start-up hook. It registers the plugin when BasicSR is imported, and provides two modules that may be missing.
 
-`install` puts a finder in front of Python's own. It handles four names:
+`install` puts a finder in front of Python's own finders. The finder handles four names:
 - `basicsr`, `spandrel`: their own loaders load them, then the plugin registers itself;
-- `torchvision.transforms.functional_tensor`: removed in torchvision 0.17, imported by BasicSR 1.4.2;
-- `basicsr.version`: generated when BasicSR is built, missing in a fresh clone.
+- `torchvision.transforms.functional_tensor`: removed in torchvision 0.17, but imported by BasicSR 1.4.2;
+- `basicsr.version`: generated when BasicSR is built, so it is missing in a fresh clone.
 
 Every start of the interpreter runs this module. It therefore imports only modules that Python has already loaded.
 """
@@ -19,7 +19,7 @@ FUNCTIONAL_TENSOR, BASICSR_VERSION = "torchvision.transforms.functional_tensor",
 
 
 def install() -> None:
-    """Install the finder, once, and register in hosts that have already been imported."""
+    """Install the finder once, and register the plugin in hosts that have already been imported."""
     if not any(type(finder).__name__ == Finder.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder())
         for host in HOSTS:
@@ -28,34 +28,35 @@ def install() -> None:
 
 
 def warn(message: str) -> None:
-    """Print a warning on stderr, if there is one."""
+    """Print a warning on stderr, unless stderr is None."""
     if sys.stderr is not None:
         print(f"liif_basicsr: warning: {message}", file=sys.stderr)
 
 
 def register_or_warn(host: str) -> None:
-    """Register the plugin in a host. If that fails, print one line; the host works without the plugin."""
+    """Register the plugin in a host. If this fails, print a one-line warning; the host works without the plugin."""
     try:
         from importlib import import_module
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            return  # that module is importing the host; its own importer calls the function
+            return  # the module itself is importing the host; whoever imports the module calls the function
         getattr(import_module(module), function)()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        warn(f"{host}: the plugin cannot register ({cause}); run `python -m liif_basicsr doctor`")
+        warn(f"{host}: the plugin cannot be registered ({cause}); run `python -m liif_basicsr doctor`")
 
 
 class Finder:
     """Meta-path finder for HOSTS and for the two modules that may be missing."""
 
     def __init__(self) -> None:
-        # Other hooks of this kind also ask every finder. A repeated question from the same thread finds nothing.
+        # Other hooks of this kind also ask every finder, including this one. To end the recursion, it finds nothing
+        # when the same thread asks for a name that it is already looking for.
         self._asked: set[tuple[int, str]] = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        """Return the spec of the other finders, with a loader that registers; see importlib.abc."""
+        """Return the spec that the other finders find, with a loader that also registers; see importlib.abc."""
         missing = {FUNCTIONAL_TENSOR: FunctionalTensorLoader, BASICSR_VERSION: VersionLoader}.get(fullname)
         if fullname not in HOSTS and missing is None:
             return None
@@ -83,19 +84,19 @@ class Finder:
 
 
 class RegisterAfter:
-    """Loader of a host: delegates to the host's own loader, then registers the plugin."""
+    """Loader of a host that delegates to the host's own loader, and then registers the plugin."""
 
     def __init__(self, loader, host: str) -> None:
         self.loader = loader
         self.host = host
 
     def __getattr__(self, name: str):
-        if name == "loader":  # a copy without attributes yet
+        if name == "loader":  # not set yet, as in an object that is being copied
             raise AttributeError(name)
         return getattr(self.loader, name)
 
     def exec_module(self, module) -> None:
-        """Execute the host with its own loader, then register."""
+        """Execute the host with its own loader, then register the plugin."""
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         register_or_warn(self.host)
@@ -105,7 +106,7 @@ class FunctionalTensorLoader:
     """Loader of a module that forwards every name to `torchvision.transforms.functional`."""
 
     def create_module(self, spec) -> None:
-        """Return None for Python's default module; see importlib.abc."""
+        """Return None, so that Python creates the module; see importlib.abc."""
 
     def exec_module(self, module) -> None:
         """Add the forwarding `__getattr__`."""
@@ -124,10 +125,10 @@ class VersionLoader:
     """Loader of the `basicsr.version` that BasicSR's setup.py would generate from the clone's VERSION file."""
 
     def create_module(self, spec) -> None:
-        """Return None for Python's default module; see importlib.abc."""
+        """Return None, so that Python creates the module; see importlib.abc."""
 
     def exec_module(self, module) -> None:
-        """Set the version, or "unknown" without a VERSION file."""
+        """Set the version, or "unknown" if there is no VERSION file."""
         from pathlib import Path
 
         file = Path(sys.modules["basicsr"].__path__[0]).parent / "VERSION"

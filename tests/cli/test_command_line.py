@@ -92,9 +92,9 @@ def test_typos_get_suggestions(capsys, words, says):
 
 
 @pytest.mark.parametrize("words, says", [
-    ([], "error: the following arguments are required: COMMAND; see liif-basicsr --help"),
+    ([], "error: the following arguments are required: COMMAND; see `liif-basicsr --help`"),
     (["models", "a", "b"], "models: unexpected argument 'b'"),
-    (["upscale"], "upscale: the following arguments are required: INPUT; see liif-basicsr upscale --help"),
+    (["upscale"], "upscale: the following arguments are required: INPUT; see `liif-basicsr upscale --help`"),
     (["upscale", "a.png", "--scale"], "upscale: argument -s/--scale: expected one argument"),
     (["upscale", "a.png", "--method", "nearst"], "upscale: argument --method: invalid choice: 'nearst'"),
     (["warp", "a.png", "b.png", "--rotate", "x"], "warp: argument --rotate: invalid float value: 'x'"),

@@ -151,7 +151,7 @@ def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
             part.violation(trial, wrong or f"exit status {ended.status}")
         elif ended.status == 2:
             part.clean("reported in one line")
-        elif "its epoch begins again" in ended.said:
+        elif "the current epoch starts over" in ended.said:
             part.clean("restarted the epoch with a warning")
         else:
             how = "skipped with a warning" if "warning: skipped:" in ended.said else "unaffected"

@@ -1,4 +1,4 @@
-"""The ComfyUI node, with fakes of ComfyUI's modules."""
+"""The ComfyUI node, tested with fakes of ComfyUI's modules."""
 from __future__ import annotations
 
 import importlib.util
@@ -23,7 +23,7 @@ FOLDER = ROOT / "liif_basicsr" / "integrations" / "comfyui"
 
 
 class Interrupted(Exception):
-    """Raised by ComfyUI between two steps after the user stopped a workflow."""
+    """ComfyUI raises this between two steps after the user has stopped a workflow."""
 
 
 class Comfy:
@@ -123,7 +123,7 @@ def frames(count: int = 1, channels: int = 3) -> torch.Tensor:
 
 
 def expected(frame: torch.Tensor, model: Any, **more: Any) -> torch.Tensor:
-    """Return a frame upscaled in the precision that the node chooses."""
+    """Return an image upscaled in the precision that the node chooses."""
     precision = liif_basicsr.devices.best_precision(torch.device("cpu"), bits=8)
     pixels = liif_basicsr.upscale(frame.numpy(), model=str(model), precision=precision, **more)
     return torch.from_numpy(pixels)
@@ -205,7 +205,7 @@ def test_damaged_file_and_other_networks(comfy, models):
     torch.save(build_network(NETWORK).state_dict(), models / "undescribed.pth")
     for name, message in {
         "damaged.pth": "not a checkpoint, or damaged",
-        "gray.pth": "not a network for RGB; choose another model",
+        "gray.pth": "maps 1 channels to 1, but the node needs RGB in and out; choose another model",
         "undescribed.pth": "not a checkpoint of a network",
     }.items():
         with pytest.raises(LIIFError, match=f"{name}: {message}"):
@@ -228,5 +228,5 @@ def test_invisible_opacity_names_the_frame(comfy):
 
 def test_import_outside_comfyui(monkeypatch):
     monkeypatch.setitem(sys.modules, "folder_paths", None)
-    with pytest.raises(LIIFError, match="ComfyUI cannot be imported .*; link this folder into its custom_nodes"):
+    with pytest.raises(LIIFError, match="ComfyUI cannot be imported .*; link this folder into ComfyUI's custom_nodes"):
         load_node()

@@ -1,6 +1,7 @@
 """The documentation's workflow runs in ComfyUI, headless on the CPU.
 
-Needs a clone of ComfyUI in COMFYUI_PATH; COMFYUI_PYTHON names the Python with its requirements, this one by default.
+The test needs a clone of ComfyUI in COMFYUI_PATH. COMFYUI_PYTHON is a Python with ComfyUI's requirements; the default
+is the current one.
 """
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Server:
             return answer.read()
 
     def post(self, path: str, data: dict[str, Any]) -> dict[str, Any]:
-        """Post JSON and return the answer, also of a refusal."""
+        """Post JSON and return the response, even if it is an error."""
         request = Request(self.url + path, json.dumps(data).encode(), {"Content-Type": "application/json"})
         try:
             with urlopen(request, timeout=SECONDS) as answer:
@@ -48,7 +49,7 @@ class Server:
             return json.loads(error.read())
 
     def finish(self, prompt: str) -> dict[str, Any]:
-        """Wait until a workflow has ended, and return its entry of the history."""
+        """Wait until a workflow has ended, and return its entry in ComfyUI's history."""
         return wait(lambda: json.loads(self.get(f"/history/{prompt}")).get(prompt))
 
     def run(self, workflow: dict[str, Any]) -> tuple[list[Image.Image], str]:
@@ -62,7 +63,7 @@ class Server:
 
 
 def wait(poll: Any) -> Any:
-    """Return the first value of `poll()` that is true."""
+    """Call `poll` until it returns a true value, and return that value."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         if value := poll():
@@ -111,7 +112,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
 
 
 def workflow(**inputs: Any) -> dict[str, Any]:
-    """Return the documentation's workflow, with other inputs of the node."""
+    """Return the documentation's workflow, with changed inputs of the node."""
     graph = json.loads(WORKFLOW.read_text())
     graph["2"]["inputs"].update(inputs)
     return graph

@@ -52,7 +52,7 @@ def save(path: Path, block: dict[str, Any], **more: Any) -> nn.Module:
 
 
 def image(height: int = 13, width: int = 18) -> torch.Tensor:
-    """Smooth colors."""
+    """An image with smooth colors."""
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 4, width), indexing="ij")
     return torch.stack((y.sin(), x.cos(), (x * y).sin()))[None].mul(0.4).add(0.5)
 
@@ -102,7 +102,7 @@ def test_half_precision_is_declared_and_close(tmp_path: Path, encoder: str, dtyp
 
 
 def test_tiles_cut_by_the_program(tmp_path: Path) -> None:
-    """ComfyUI cuts every image into tiles. Only pixels within the receptive radius of a cut change."""
+    """ComfyUI cuts every image into tiles. This changes only pixels within the receptive radius of a cut."""
     net: Any = save(tmp_path / "net.pth", network(scale=2))
     found = spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
     halo = net.encoder.receptive_radius + 3
@@ -140,7 +140,7 @@ def test_a_safetensors_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reader", ["spandrel", "ComfyUI"])
 def test_a_bundled_model(reader: str) -> None:
     loader = spandrel.ModelLoader()
-    if reader == "ComfyUI":  # it drops the metadata of safetensors files
+    if reader == "ComfyUI":  # ComfyUI drops the metadata of safetensors files
         found = loader.load_from_state_dict(safetensors.torch.load_file(find("liif-fast")))
     else:
         found = loader.load_from_file(find("liif-fast"))
@@ -151,7 +151,7 @@ def test_a_bundled_model(reader: str) -> None:
 
 def test_the_scale_can_be_chosen(tmp_path: Path) -> None:
     save(tmp_path / "net.pth", network(scale=2.5))
-    with pytest.raises(LIIFError, match=r"scale 2\.5: spandrel supports integers only"):
+    with pytest.raises(LIIFError, match=r"scale 2\.5: spandrel supports only positive integers; choose one"):
         spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
     ours.install(scale=3)
     found = spandrel.ModelLoader().load_from_file(tmp_path / "net.pth")
@@ -193,14 +193,14 @@ def test_an_inconsistent_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_an_incompatible_spandrel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(vars(sys.modules[spandrel.ModelLoader.__module__]), ours.NAME)
-    with pytest.raises(LIIFError, match=r"spandrel .* is not supported; run pip install 'spandrel<0\.5'"):
+    with pytest.raises(LIIFError, match=r"spandrel .* is not supported; run `pip install 'spandrel<0\.5'`"):
         ours.install()
 
 
 def test_a_missing_spandrel_is_reported() -> None:
     code = "import sys; sys.modules['spandrel'] = None; import liif_basicsr.integrations.spandrel"
     done = subprocess.run([sys.executable, "-c", code], env=environ(), text=True, capture_output=True, cwd=ROOT)
-    assert done.stderr.splitlines()[-1].endswith("pip install 'liif_basicsr[spandrel]'")
+    assert done.stderr.splitlines()[-1].endswith("; run `pip install 'liif_basicsr[spandrel]'`")
 
 
 def test_the_hook_registers_when_spandrel_is_imported(installed_plugin: Environment) -> None:

@@ -1,4 +1,4 @@
-"""Several gloo processes compared with one: equal weights, equal metrics, and a common end."""
+"""Several gloo processes compute the same weights and metrics as one process, and end together."""
 import csv
 import os
 import signal
@@ -39,7 +39,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, images):
-    """A training with a teacher in one process."""
+    """A training run with a teacher, in one process."""
     folder = tmp_path_factory.mktemp("alone")
     opt = train_options(images[0], total_iter=10, save_every=100)
     torch.manual_seed(1)
@@ -55,7 +55,7 @@ def weights(folder):
 
 
 def test_two_processes_train_to_the_weights_of_one(tmp_path, alone):
-    """The global batch is the same, and so are the final metrics."""
+    """Two processes with half the batch size each have the same global batch, so the final metrics are equal."""
     folder, opt, expected = alone
     train_set = {**opt["datasets"]["train"], "batch_size_per_gpu": 2}
     opt = {**opt, "datasets": {**opt["datasets"], "train": train_set}}
@@ -96,7 +96,7 @@ def free_port():
 
 
 def test_if_a_process_dies_the_others_end_with_a_message(tmp_path, alone):
-    """Without torchrun, which would end them itself."""
+    """The processes are started without torchrun, which would end them itself."""
     opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
     path = write_options(tmp_path / "options.yml", opt)
     common = {**environ(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
@@ -121,7 +121,7 @@ def test_if_a_process_dies_the_others_end_with_a_message(tmp_path, alone):
 
 
 def test_after_losing_a_process_the_destructors_of_gloo_are_skipped():
-    """They abort the process only sometimes. Here an exit handler that always does replaces them."""
+    """gloo's destructors abort the process only sometimes. An exit handler that always does replaces them here."""
     script = """
 import atexit, os, sys
 from liif_basicsr import launch
@@ -168,7 +168,7 @@ def test_a_mistake_ends_all_processes(tmp_path, alone):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU BasicSR's own function is used")
-@pytest.mark.parametrize(("launcher", "message"), [("pytorch", "start it by torchrun"), ("slurm", "needs GPUs")])
+@pytest.mark.parametrize(("launcher", "message"), [("pytorch", "use torchrun"), ("slurm", "needs GPUs")])
 def test_launchers_that_cannot_start(launcher, message):
     with pytest.raises(LIIFError, match=f"--launcher {launcher}: {message}"):
         init_dist(launcher)

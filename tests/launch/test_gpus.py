@@ -1,4 +1,4 @@
-"""The launcher with and without GPUs: missing or unusable ones are reported in one line; defaults of data loaders."""
+"""The launcher with and without GPUs: one-line errors for missing or unusable ones, and defaults of data loaders."""
 from __future__ import annotations
 
 import pytest
@@ -15,7 +15,7 @@ VERSION = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """Simulate a machine whose driver torch cannot use."""
+    """Simulate a machine whose NVIDIA driver is too old for torch."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(devices, "DRIVER", tmp_path / "version")
@@ -27,7 +27,7 @@ def test_unsupported_driver(driver):
     text = devices.unfit_driver()
     start = f"the NVIDIA driver 470.82.01 does not support torch {torch.__version__}, built for CUDA 13.0;"
     assert text.startswith(start)
-    with pytest.raises(LIIFError, match="expected auto or 0, because the NVIDIA driver 470.82.01 does not"):
+    with pytest.raises(LIIFError, match="expected auto or 0, got 1, because the NVIDIA driver 470.82.01 does not"):
         launch_options.check_num_gpu(1)
 
 
@@ -43,7 +43,7 @@ def test_no_driver_or_a_usable_gpu(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     driver.unlink()
     assert devices.unfit_driver() is None
-    with pytest.raises(LIIFError, match="because torch finds no GPU, got 1"):
+    with pytest.raises(LIIFError, match="expected auto or 0, got 1, because torch finds no GPU"):
         launch_options.check_num_gpu(1)
 
 
@@ -52,7 +52,7 @@ def test_more_processes_than_gpus_are_refused_at_once(monkeypatch, count):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(LIIFError, match=f"4 processes .*, but it has {count}; use --nproc_per_node={count}"):
+    with pytest.raises(LIIFError, match=f"4 processes .*, but it has only {count}; use --nproc_per_node={count}"):
         distributed.init_dist("pytorch")
 
 

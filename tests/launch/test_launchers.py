@@ -36,7 +36,7 @@ def check(tmp_path, opt, *args, is_train=True):
 
 
 def changed(opt, key, value):
-    """A copy with an option changed, named as for --force_yml; None as value takes it away."""
+    """Return a copy with one option changed. The option is named as for --force_yml; the value None removes it."""
     opt = copy.deepcopy(opt)
     *path, last = key.split(":")
     block = opt
@@ -53,7 +53,7 @@ def changed(opt, key, value):
 
 
 def test_train_then_test(tmp_path, images, opt):
-    """Everything is written under the current folder; the test's table has the last values of the training."""
+    """Everything is written under the current folder. The test reports the same values as training did at its end."""
     opt["val"] = {"val_freq": 3, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
     opt["datasets"]["val_1"] = val_set("A", images, [2, 3], protocol="div2k")
     opt["logger"]["use_tb_logger"] = True
@@ -203,7 +203,7 @@ def test_loggers_that_are_not_installed(tmp_path, opt, monkeypatch, missing, log
 
 def test_debugging_needs_a_val_block(tmp_path, opt):
     check(tmp_path, {**opt, "val": None})
-    with pytest.raises(LIIFError, match="val: expected a block of options, .*; remove the line val: ~"):
+    with pytest.raises(LIIFError, match="val: expected a block of options, .*; remove the line `val: ~`"):
         check(tmp_path, {**opt, "val": None, "name": "debug_x"})
     with pytest.raises(LIIFError, match="val: expected a block of options"):
         check(tmp_path, {**opt, "val": None}, "--debug")
@@ -219,7 +219,7 @@ def test_debugging_needs_a_val_block(tmp_path, opt):
         (b"a: \x00", "not an options file, or not a safe one"),
         (b"a: 2001-99-99", "not an options file, or not a safe one"),
         (b"a: {3: b}", "expected text as the name of an option, got 3"),
-        (b"a: 1\nb: {c: 1,\n  c: 2}\n", "option 'c' is in lines 2 and 3; remove one"),
+        (b"a: 1\nb: {c: 1,\n  c: 2}\n", "option 'c' is set in lines 2 and 3; remove one"),
         (b"{a: 1}: 2", "not an options file, or not a safe one"),
         (b"[" * 5000, "not an options file, or not a safe one"),
     ],
@@ -259,18 +259,18 @@ def test_a_forced_option_that_does_not_exist_or_is_code_is_reported(tmp_path, op
 @pytest.mark.parametrize("key", ["models", "training_states", "log", "visualization"])
 def test_folders_that_basicsr_replaces(tmp_path, opt, key):
     opt["path"][key] = "/data"
-    with pytest.raises(LIIFError, match=f"path: {key}: this BasicSR ignores it"):
+    with pytest.raises(LIIFError, match=f"path: {key}: this version of BasicSR ignores the option"):
         check(tmp_path, opt)
 
 
 def test_folders_that_basicsr_reads_pass(tmp_path, opt, monkeypatch):
-    """BasicSR's git master reads `experiments_root`, the release does not."""
+    """BasicSR's git master reads the option `experiments_root`, the release does not."""
 
     def parse_options(opt):
         return opt["path"].get('experiments_root')  # noqa: Q000
 
     opt["path"]["experiments_root"] = "/data/experiments"
-    with pytest.raises(LIIFError, match="path: experiments_root: this BasicSR ignores it"):
+    with pytest.raises(LIIFError, match="path: experiments_root: this version of BasicSR ignores the option"):
         check(tmp_path, opt)
     monkeypatch.setattr(launch_options, "parse_options", parse_options)
     check(tmp_path, opt)
@@ -278,7 +278,7 @@ def test_folders_that_basicsr_reads_pass(tmp_path, opt, monkeypatch):
 
 def test_a_test_without_a_result_is_refused(tmp_path, images, opt):
     opt.update(datasets={"test_1": val_set("A", images, [2])}, val={"save_img": False})
-    with pytest.raises(LIIFError, match="val: a test without metrics and without images has no result"):
+    with pytest.raises(LIIFError, match="val: the test would compute no metrics and save no images"):
         check(tmp_path, opt, is_train=False)
 
 
@@ -290,7 +290,7 @@ def test_forced_options_count(tmp_path, opt):
 
 
 def test_every_options_file_of_ours_passes(request):
-    """Except for their data and the weights of VGG, which may be missing."""
+    """The check does not open the data. An error is accepted only if the weights of VGG are missing."""
     for path in sorted((request.config.rootpath / "options").rglob("*.yml")):
         try:
             launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
@@ -309,7 +309,7 @@ def test_console_with_a_narrow_code_page(tmp_path, monkeypatch):
 
 
 def test_options_are_utf8_in_every_locale(tmp_path, opt):
-    """A locale whose encoding is ASCII represents encodings other than UTF-8, such as GBK."""
+    """ASCII stands for any encoding other than UTF-8, such as GBK."""
     opt["train"]["total_iter"] = 1
     path = write_options(tmp_path / "options.yml", opt)
     path.write_text("# 训练 Jörg\n" + path.read_text(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Processes started by torchrun: each item is handled by one process, and process 0 gets all results."""
+"""Processes started by torchrun: one process handles each item, and process 0 receives all results."""
 from __future__ import annotations
 
 import json
@@ -14,7 +14,8 @@ from experiment import environ, torchrun
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch.ranks import Ranks
 
-# Item 0 waits for the end of all others, and those wait for its start: one process alone would never finish.
+# Item 0 waits until all other items have ended, and those wait until item 0 has started. One process alone would never
+# finish.
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
@@ -124,6 +125,6 @@ def test_each_process_selects_its_gpu(launched, device: str | None, taken: list[
 
 def test_more_processes_than_gpus_are_an_error_except_on_the_cpu(launched) -> None:
     launched.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(LIIFError, match="4 processes .* need a GPU each, but it has 2; use --nproc_per_node=2"):
+    with pytest.raises(LIIFError, match="4 processes .* need a GPU each, but it has only 2; use --nproc_per_node=2"):
         Ranks().take_gpu()
     Ranks().take_gpu("cpu")

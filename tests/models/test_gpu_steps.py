@@ -175,7 +175,7 @@ def test_training_that_exceeds_gpu_memory(opt, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 30, 80 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 20 << 30)
-    says = r"iteration 7: does not fit the GPU's memory \(1.0 of 80.0 GiB free, 59.0 used by other .*batch_size_per_gpu"
+    says = r"iteration 7: not enough GPU memory \(1.0 of 80.0 GiB free, 59.0 GiB used by other .*batch_size_per_gpu"
     with pytest.raises(LIIFError, match=says):
         model.optimize_parameters(7)
 

@@ -13,13 +13,13 @@ import pytest
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.plugin import install_basicsr
 
-# If another test has imported BasicSR.
+# Another test may have imported BasicSR.
 pytestmark = pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils:UserWarning")
 
 
 @pytest.fixture(scope="module")
 def index() -> None:
-    """Skip the test without a package index."""
+    """Skip the test if there is no package index."""
     if not install_basicsr.has_wheel("setuptools"):
         pytest.skip("pip reaches no package index")
 

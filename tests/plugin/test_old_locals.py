@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clean_environ
 
-# Common code in setup.py files, including BasicSR's.
+# Code that is common in setup.py files, BasicSR's among them.
 READS_ITS_VERSION = """
 def get_version():
     exec(compile("__version__ = '1.2'", "version.py", "exec"))
@@ -57,7 +57,7 @@ except TypeError:
 
 
 def runs(python: str) -> bool:
-    """Return whether this Python runs, because pyenv's shims exist for missing versions, too."""
+    """Return whether a Python runs. Its file alone is no proof, because pyenv has shims for missing versions too."""
     return shutil.which(python) is not None and not subprocess.run([python, "-c", ""], capture_output=True).returncode
 
 
@@ -73,7 +73,7 @@ def run(python: str, code: str, hook: Path | None) -> str:
 
 @pytest.fixture
 def hook(tmp_path: Path) -> Path:
-    """A folder for PYTHONPATH, as in the build."""
+    """A folder for PYTHONPATH with `old_locals` as `sitecustomize`, as in the build."""
     shutil.copy(ROOT / "liif_basicsr" / "plugin" / "old_locals.py", tmp_path / "sitecustomize.py")
     return tmp_path
 

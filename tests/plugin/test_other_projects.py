@@ -1,6 +1,6 @@
 """Other projects use the networks: Real-ESRGAN's upscaler, and a project with its own model and data.
 
-Each runs in a process of its own, with the start-up hook switched off: only `import liif_basicsr` connects the two.
+Each runs in a process of its own without the start-up hook. Only `import liif_basicsr` connects it to the plugin.
 """
 import json
 import shutil
@@ -78,7 +78,7 @@ def enlarged(tmp_path_factory):
 
 
 def rendered(net, pixels, scale=4):
-    """Render pixels (h, w, 3), in OpenCV's BGR order."""
+    """Render an image (h, w, 3) in OpenCV's BGR order."""
     lq = torch.from_numpy(pixels[..., ::-1].astype(np.float32) / np.iinfo(pixels.dtype).max).permute(2, 0, 1)[None]
     output = net.render(lq, (scale * SIZE[0], scale * SIZE[1]))[0].clamp(0, 1) * np.iinfo(pixels.dtype).max
     return output.round().permute(1, 2, 0).numpy()[..., ::-1]
@@ -92,7 +92,7 @@ def differ(output, expected):
 
 @pytest.mark.parametrize(("name", "scale"), [("rgb", 4), ("odd", 3), ("tiles", 4), ("half", 4)])
 def test_realesrgan_renders_the_same_image(enlarged, name, scale):
-    """This includes tiles that overlap by the receptive radius, and half precision, where it may differ by 2 of 255."""
+    """In one case tiles overlap by the receptive radius. In half precision, pixels may differ by 2 of 255."""
     outputs, sources, net = enlarged
     output, mode = outputs[name]
     assert mode == "RGB" and output.dtype == np.uint8
@@ -132,7 +132,7 @@ def test_realesrgan_keeps_gray_alpha_and_16_bits(enlarged):
 
 
 def train(folder, opt):
-    """Train with the project's own script; returns its output and the checkpoint."""
+    """Train with the project's own script. Return the script's output and the checkpoint."""
     shutil.copytree(PROJECT, folder, dirs_exist_ok=True)
     said = run(folder / "train.py", "-opt", write_options(folder / "options.yml", opt))
     return said, folder / "experiments" / "tiny" / "models" / "net_g_latest.pth"
@@ -156,5 +156,5 @@ def test_a_projects_architecture_trains_as_an_encoder(tmp_path):
     said, path = train(tmp_path, train_options(images, network_g=network))
     assert "iter:       6" in said
     assert checkpoint.read(path)["network_g"] == network
-    with pytest.raises(liif_basicsr.LIIFError, match="TheirArch"):  # known in their project only
+    with pytest.raises(liif_basicsr.LIIFError, match="TheirArch"):  # known only in their project
         liif_basicsr.load(path)

@@ -1,4 +1,4 @@
-"""The package works without modules and functions that Windows or macOS lack, which the test removes."""
+"""The package works without the modules and functions that Windows or macOS lack. The tests remove these first."""
 from __future__ import annotations
 
 import subprocess
@@ -59,7 +59,7 @@ def test_everything_works_without_posix_only_features(tmp_path) -> None:
 
 
 def test_files_are_opened_with_an_encoding() -> None:
-    """The default encoding differs between Windows and other systems."""
+    """Windows and other systems have different default encodings."""
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--preview", "--select", "PLW1514", "--quiet"]
     done = subprocess.run([*command, "liif_basicsr", "scripts"], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout

@@ -1,7 +1,7 @@
 """The files that Python runs when it starts: `.start` from 3.15 on (PEP 829), `.pth` before.
 
-On an older Python the tests emulate PEP 829: without site.py (-S), each line of each `.start` file is resolved and
-called, and an error is printed.
+On an older Python the tests emulate PEP 829. They start Python without site.py (-S), resolve and call each line of each
+`.start` file, and print errors.
 """
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_either_file_ignores_a_broken_package(start, installed: Environment, los
 
 
 def test_the_files_have_one_name_and_one_line_each() -> None:
-    """By PEP 829, a `.start` file replaces the import lines of a `.pth` of the same name."""
+    """According to PEP 829, a `.start` file replaces the import lines of a `.pth` file with the same name."""
     start, pth = sorted(ROOT.glob("*.start")), sorted(ROOT.glob("*.pth"))
     assert [path.stem for path in start] == [path.stem for path in pth] == ["liif_basicsr-startup"]
     assert start[0].read_bytes() == b"_liif_basicsr_startup:start\n"

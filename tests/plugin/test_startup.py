@@ -1,4 +1,4 @@
-"""The start-up hook, in real interpreters of environments made for each test."""
+"""The start-up hook, tested in real interpreters. Each test makes its own environment."""
 from __future__ import annotations
 
 import shutil

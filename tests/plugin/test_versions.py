@@ -1,4 +1,4 @@
-"""setup.cfg requires the lowest tested versions, and older ones are refused in one line."""
+"""setup.cfg requires the lowest tested versions. Older ones are rejected in one line."""
 from __future__ import annotations
 
 from configparser import ConfigParser

@@ -22,16 +22,16 @@ try:
     from comfy.utils import ProgressBar
     from nodes import MAX_RESOLUTION
 except ImportError as error:
-    raise LIIFError(f"ComfyUI cannot be imported ({error}); link this folder into its custom_nodes") from error
+    raise LIIFError(f"ComfyUI cannot be imported ({error}); link this folder into ComfyUI's custom_nodes") from error
 
-# ComfyUI's folder of checkpoints, in `models`.
+# ComfyUI's folder of checkpoints, below `models`.
 FOLDER = "upscale_models"
-# Memory of a GPU to free from other models: features of an image, and activations of a tile.
+# GPU memory that ComfyUI frees from other models, for the features of an image and the activations of a tile.
 GPU_BYTES = 3 << 30
 
 
 class LIIFUpscale:
-    """Upscales a batch of images by a network. One frame at a time is in memory, apart from ComfyUI's own tensors."""
+    """Upscales a batch of images with a network, one image at a time to save memory."""
 
     DESCRIPTION = "Upscales images to any size with a continuous network, such as LIIF."
     CATEGORY = "image/upscaling"
@@ -55,7 +55,8 @@ class LIIFUpscale:
             "height": ("INT", {**length, "tooltip": "Height of the output. 0 computes it from width or scale."}),
             "strength": ("FLOAT", {
                 "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05,
-                "tooltip": "Weight of the model. The rest is the output of liif-fast, which keeps grain and damage.",
+                "tooltip": "Weight of the model. Below 1, the output of liif-fast is mixed in, which keeps grain and "
+                "damage.",
             }),
         }}  # fmt: skip
 
@@ -75,8 +76,8 @@ class LIIFUpscale:
             (B, H, W, C) in [0, 1].
 
         Raises:
-            LIIFError: the output is smaller than the input, or does not fit into memory; or the model cannot be loaded
-                or is not for RGB.
+            LIIFError: the output is smaller than the input or does not fit into memory; or the model cannot be loaded
+                or does not map RGB to RGB.
         """
         requested = OutputSize(height=height or None, width=width or None) if width or height else OutputSize.of(scale)
         size = requested.size_of((image.shape[1], image.shape[2]))
@@ -110,13 +111,14 @@ def _open(model: str, strength: float) -> Upscaler:
     path = model if model in list_models() else folder_paths.get_full_path_or_raise(FOLDER, model)
     device = model_management.get_torch_device()
     model_management.free_memory(GPU_BYTES, device)
-    # Most images come from and end in 8 bits, although ComfyUI keeps them in float32.
+    # Most images are read from and saved to 8-bit files, although ComfyUI's tensors are float32.
     precision = best_precision(device, bits=8)
     upscaler = Upscaler(path, str(device), precision, strength=strength, value_range=(0, 1))
     if (upscaler.net.num_in_ch, upscaler.net.num_out_ch) != (3, 3):
-        raise LIIFError(f"{path}: not a network for RGB; choose another model")
+        channels = f"maps {upscaler.net.num_in_ch} channels to {upscaler.net.num_out_ch}"
+        raise LIIFError(f"{path}: {channels}, but the node needs RGB in and out; choose another model")
     for net, _ in upscaler.weights:
-        for module in net.encoder.modules():  # on a CPU a tile takes seconds
+        for module in net.encoder.modules():  # react to an interrupt within a tile, which takes seconds on a CPU
             module.register_forward_pre_hook(_check_interrupt)
     return upscaler
 
