@@ -17,17 +17,19 @@ from liif_basicsr.registration import register_in
 
 @register_in("DATASET_REGISTRY")
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
-    """Ground truth only, downsampled on the fly with Pillow's bicubic, or degraded in 8 bits.
+    """Ground-truth images only; the low-resolution images are made on the fly.
 
-    In training a scale is drawn uniformly from `scale_range`, and a crop of round(lq_size * scale) pixels is
-    downsampled to `lq_size`. In validation whole images are cropped to a multiple of each of `scales` and downsampled.
+    In training, each sample draws a scale uniformly from `scale_range`, and downsamples a crop with sides of
+    round(lq_size * scale) pixels to `lq_size`. In validation, each image is cropped to a multiple of the scale and
+    downsampled, for each of `scales`. The filter is Pillow's bicubic.
 
-    See ArbitraryScaleDataset for items and options. The option `degradation` replaces the plain downsampling, see
-    `liif_basicsr.data.degradations`. Its random choices follow from torch's generator in training, and from the file
-    name in validation.
+    The option `degradation` replaces this downsampling by an 8-bit degradation, see `liif_basicsr.data.degradations`.
+    Its random choices follow from torch's generator in training, and from the file name in validation.
 
-    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, which returns equal items for the same
-    crop, scale, flips and pixels.
+    See ArbitraryScaleDataset for items and options.
+
+    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, which returns the same items if crop,
+    scale, flips and pixels are the same.
     """
 
     train_options, val_options = ImageTrainingSet, ImageValidationSet
@@ -37,7 +39,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         block = self.settings["degradation"]
         self.degradation = None if block is None else Degradation(block, f"{self.where}: degradation")
         if self.degradation is not None and self.settings["channels"] != 3:
-            raise LIIFError(f"{self.where}: degradation: needs channels: 3; remove one of them")
+            raise LIIFError(f"{self.where}: degradation: needs channels: 3; remove degradation, or set channels: 3")
         if self.training:
             low, high = self.settings["scale_range"]
             self.check_sample_count((low, low))
@@ -47,7 +49,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
             self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Crop image `index`; return its low-resolution form, the ground truth, and the image's path."""
+        """Return a low-resolution image and the random crop of image `index` it was made from, and the image's path."""
         size, path = self.settings["lq_size"], self.gt[0].path(index)
         scale = rng.uniform(*self.settings["scale_range"])
         gt_size = scaled_size(size, (scale, scale))
@@ -58,7 +60,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         return self.degradation(to_uint8(gt), size, int(rng.integers(2**62))), gt, path
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return image `index` at scale number `k`: its low-resolution form and the ground truth."""
+        """Return the low-resolution image and the cropped ground truth of image `index` at scale number `k`."""
         image = self.gt[k].read(index)
         size = floor_size(image.shape[:2], self.scales[k])
         gt = self.gt[k].to_unit(crop(image, (0, 0), scaled_size(size, self.scales[k])))

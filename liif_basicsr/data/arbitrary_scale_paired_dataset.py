@@ -1,4 +1,4 @@
-"""ArbitraryScalePairedDataset: reads low-resolution images from files."""
+"""ArbitraryScalePairedDataset: reads both the low-resolution images and the ground truth from files."""
 from __future__ import annotations
 
 from os import path as osp
@@ -19,19 +19,22 @@ from liif_basicsr.registration import register_in
 
 @register_in("DATASET_REGISTRY")
 class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
-    """Low-resolution images and their ground truth, at each of `scales`.
+    """Pairs of low-resolution and ground-truth files, for one or several scales.
 
-    `filename_tmpl` names the low-resolution file of the ground truth `name.png`: '{}' is replaced by `name`, '{scale}'
-    by the scale, there and in both dataroots. A template without a suffix keeps the ground truth's. Ground
-    truth is cropped to the low-resolution size times the scale. Each training sample draws one of `scales`, which must
-    be whole numbers in training. With `scale_range` it draws any scale in the range, and the ground truth of the only
-    one of `scales` is downsampled with Pillow's bicubic.
+    `filename_tmpl` is the name of the low-resolution file. In it, '{}' is replaced by the ground truth's name without
+    suffix. If the template has no suffix, the ground truth's suffix is used. In the template and in both dataroots,
+    '{scale}' is replaced by the scale.
 
-    For pairs made by `prepare teach`, `teacher` says which ones are expected: {path, scale, degradation}.
+    The ground truth is cropped to the low-resolution size times the scale. Each training sample draws one of `scales`,
+    which must be whole numbers in training. With `scale_range`, each training sample draws a scale from this range
+    instead, and the ground truth is downsampled to it with Pillow's bicubic; `scales` must then contain one scale.
+
+    For pairs made by `prepare teach`, the option `teacher` {path, scale, degradation} says which teacher and
+    degradation they must have been made with.
 
     See ArbitraryScaleDataset for items and options.
 
-    Source: `sr-implicit-paired` of the official code, which takes one scale.
+    Source: `sr-implicit-paired` of the official code, which supports one scale.
     """
 
     train_options, val_options = PairedTrainingSet, PairedValidationSet
@@ -39,7 +42,8 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         if self.training and any(s != int(s) for scale in self.scales for s in scale):
-            raise LIIFError(f"{self.where}: scales: must be whole numbers in training, or crops would not match")
+            message = "scales: must be whole numbers in training, because crops of files would not match otherwise"
+            raise LIIFError(f"{self.where}: {message}; remove the others")
         check_pairs(Path(self.settings["dataroot_lq"]).parent, self.settings.get("teacher"), self.scales, self.where)
         self.lq = self.open_all("dataroot_lq", with_meta=False)
         for k, scale in enumerate(self.scales):
@@ -53,11 +57,11 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
                 self.check_sizes(source, self.settings["lq_size"], "lq_size and sample_q")
 
     def lq_path(self, k: int, index: int) -> str:
-        """Path of the low-resolution image."""
+        """Return the path of the low-resolution image."""
         return self.lq[k].path(index)
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Crop pair `index`; return low resolution, ground truth, and the ground truth's path."""
+        """Return a random crop of pair `index`: low resolution, ground truth, and the ground truth's path."""
         k, size = int(rng.integers(len(self.scales))), self.settings["lq_size"]
         lq, gt, scale = self.lq[k].read(index), self.gt[k].read(index), self.scales[k]
         corner = random_corner(lq.shape[:2], size, rng)
@@ -70,35 +74,37 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         return self.lq[k].to_unit(crop(lq, corner, size)), target, self.gt[k].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return pair `index` at scale number `k`: low resolution and the cropped ground truth."""
+        """Return the low-resolution image and the cropped ground truth of pair `index` at scale number `k`."""
         lq, gt = self.lq[k].read(index), self.gt[k].read(index)
         gt = crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
         return self.lq[k].to_unit(lq), self.gt[k].to_unit(gt)
 
     def _smallest_scales(self) -> list[tuple[float, float]]:
-        """Return the smallest scales that training draws; raise if `scale_range` does not fit the pairs."""
+        """Return the smallest scales that training can draw. Raise if `scale_range` does not match the pairs."""
         scale_range = self.settings["scale_range"]
         if scale_range is None:
             return self.scales
         if len(self.scales) > 1 or self.scales[0][0] != self.scales[0][1]:
-            raise LIIFError(f"{self.where}: scale_range: needs a single scale in scales, such as [4]")
+            raise LIIFError(f"{self.where}: scale_range: needs a single scale in scales; set, for example, scales: [4]")
         if scale_range[1] > self.scales[0][0]:
             own = scale_text(self.scales[0])
-            message = f"scale_range: goes up to {scale_range[1]:g}, but the pairs have scale {own}"
+            message = f"scale_range: ends at {scale_range[1]:g}, but the pairs have scale {own}; lower its end to {own}"
             raise LIIFError(f"{self.where}: {message}")
         return [(scale_range[0], scale_range[0])]
 
     def _match(self, gt: ImageSource, lq: ImageSource, scale: tuple[float, float]) -> ImageSource:
-        """Return the low-resolution source in the order of the ground truth."""
+        """Return `lq` with its images in the order of the ground truth."""
         if self.settings["meta_info_file"] is None and len(lq) > len(gt):
-            raise LIIFError(f"{self.where}: {lq.root} has {len(lq)} images, {gt.root} only {len(gt)}")
+            counts = f"{lq.root} has {len(lq)} images, but {gt.root} has only {len(gt)}"
+            raise LIIFError(f"{self.where}: {counts}; remove the others, or name those to use in meta_info_file")
         template = self.settings["filename_tmpl"].replace("{scale}", scale_text(scale))
         return lq.selected([self._lq_name(lq, name, template) for name in gt.names], f"{self.where}: {gt.root}")
 
     def _lq_name(self, lq: ImageSource, name: str, template: str) -> str:
-        """Return the name of the low-resolution form of `name`.
+        """Return the name of the low-resolution file of the ground truth `name`.
 
-        A file in a subfolder is looked for in the same subfolder, then, as in BasicSR, directly in the folder.
+        If `name` is in a subfolder, the file is searched for in the same subfolder first, and then, as in BasicSR,
+        directly in the folder.
         """
         folder, file = osp.split(name)
         if self.settings["io_backend"] != "disk":  # names are keys, without a suffix
@@ -111,13 +117,13 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
                 return candidate
         base = template.replace("{}", stem)
         others = [] if own_suffix else [other for other in DATA_SUFFIXES if lq.has(base + other)]
-        hint = f"; write filename_tmpl: '{template}{others[0]}'" if others else ""
-        raise LIIFError(f"{self.where}: {lq.root} has no {wanted}, which belongs to {name}{hint}")
+        hint = f"set filename_tmpl: '{template}{others[0]}'" if others else "add it or change filename_tmpl"
+        raise LIIFError(f"{self.where}: {lq.root} has no {wanted}, the low-resolution file of {name}; {hint}")
 
     def _check_pair(self, k: int, index: int) -> None:
-        """Raise if the ground truth is smaller than the low-resolution image times the scale, or too large.
+        """Raise unless the ground truth is as large as the low-resolution image times the scale.
 
-        DIV2K's ground truth may exceed it by less than one low-resolution pixel.
+        It may be larger by less than one low-resolution pixel, as in DIV2K.
         """
         size, lq_size = self.size(self.gt[k], index), self.size(self.lq[k], index)
         if size is None or lq_size is None:
@@ -127,6 +133,6 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         if too_small or most[0] > lq_size[0] or most[1] > lq_size[1]:
             raise LIIFError(
                 f"{self.where}: {self.gt[k].path(index)} is {size[0]}x{size[1]}, "
-                f"{'smaller' if too_small else 'larger'} than {needed[0]}x{needed[1]}, which is "
-                f"{self.lq[k].path(index)} times {scale_text(self.scales[k])}; is the scale right?"
+                f"{'smaller' if too_small else 'larger'} than {needed[0]}x{needed[1]}, the size of "
+                f"{self.lq[k].path(index)} times {scale_text(self.scales[k])}; check the scale"
             )

@@ -1,4 +1,4 @@
-"""ArbitraryScaleDataset: the options and items that all datasets share."""
+"""ArbitraryScaleDataset: base class with the options and items that all datasets share."""
 from __future__ import annotations
 
 import logging
@@ -24,45 +24,48 @@ from liif_basicsr.rendering.coordinates import make_cell
 
 logger = logging.getLogger("basicsr")
 
-# Number of bytes of pixels that are checked before training.
+# How many bytes of decoded pixels are checked before training starts.
 CHECKED_BYTES = 1 << 29
 
 
 class ArbitraryScaleDataset(Dataset):
-    """Pairs of an image and its low-resolution form, at any scale.
+    """Base class of the datasets: pairs of an image and its low-resolution version, at any scale.
 
     A training item is a dict of
         lq: (C, h, w) float32 in [0, 1]; C is the option `channels`, 3 (RGB) by default;
-        coord: (Q, 2) float32, (y, x) in [-1, 1]: centers of pixels drawn from the crop without replacement, or with
-            `sample: patch` of a square window, row by row;
+        coord: (Q, 2) float32, the (y, x) centers of the sampled pixels in [-1, 1]. They are drawn from the crop
+            without replacement. With `sample: patch`, they are the pixels of a random square window, row by row;
         cell: (1, 2) float32, size of one pixel of the crop;
-        gt: (Q, C) float32 in [0, 1] at `coord`;
+        gt: (Q, C) float32 in [0, 1], the ground truth at `coord`;
         scale: (2,) float32, size of the crop divided by the size of `lq`;
         gt_path: path of the image.
-    In validation the items are all images at the first scale, then all at the second, and so on; each is a dict of
-        lq: (C, h, w) float32; gt: (C, H, W) float32; scale: (2,) float32 (y, x), as in the options; lq_path, gt_path.
+    Validation uses all images at the first scale, then all images at the second one, and so on. An item is a dict of
+        lq: (C, h, w) float32 and gt: (C, H, W) float32, both in [0, 1];
+        scale: (2,) float32, (along y, along x), as in the options;
+        lq_path, gt_path: paths of the two images.
 
-    A corrupt image raises; with `on_corrupt: skip` it is logged, counted, and replaced by another one.
-    Randomness comes from torch's generator alone, so it differs between epochs and workers, and `manual_seed`
-    reproduces it. If `epoch_size` is not a multiple of the number of images, as with `dataset_enlarge_ratio: 0.5`,
-    every epoch uses a different part of the images, so that all are drawn equally often.
+    A corrupt image raises LIIFError. In training with `on_corrupt: skip`, it is logged, counted, and replaced by
+    another image. All random numbers follow from torch's generator, so they differ between epochs and workers, and
+    `manual_seed` makes them reproducible. If `epoch_size` is not a multiple of the number of images, as with
+    `dataset_enlarge_ratio: 0.5`, every epoch uses other images, so that all are drawn equally often.
 
     Attributes:
-        opt: the block, as BasicSR passes it.
-        scales: [(along y, along x)], the scales of validation; empty in training, where they are drawn.
-        protocol: benchmark, div2k or None.
-        num_images: number of images at one scale.
-        epoch_size: number of samples in an epoch, over all processes.
+        opt: the dataset's block of options, as BasicSR passes it.
+        scales: list of (along y, along x): the scales of the low-resolution files or of the validation items. Empty in
+            training if the dataset has no option `scales`.
+        protocol: the option `protocol`: benchmark, div2k or None.
+        num_images: number of images at each scale.
+        epoch_size: number of samples in an epoch, summed over all processes.
         skipped: number of corrupt images skipped in this process.
 
     Args:
         opt: a block of `datasets` in an options file, with the `phase` that BasicSR adds.
 
     Raises:
-        LIIFError: an option is unknown, missing or of the wrong type; data is missing, corrupt or too small.
+        LIIFError: an option is unknown, missing or of the wrong type, or the data is missing, corrupt or too small.
     """
 
-    # Models of the options; datasets with options of their own override them.
+    # Pydantic models of the options. Subclasses with further options override them.
     train_options: type[datasets.Dataset] = datasets.ScaledTrainingSet
     val_options: type[datasets.Dataset] = datasets.ScaledValidationSet
 
@@ -77,7 +80,7 @@ class ArbitraryScaleDataset(Dataset):
         self.scales = self._scales() if "scales" in self.settings else []
         count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1
         if math.isqrt(count) ** 2 != count:
-            message = f"sample_q: must be a square number for sample: patch, such as 2304, not {count}"
+            message = f"sample_q: expected a square number for sample: patch, such as 2304, got {count}"
             raise LIIFError(f"{self.where}: {message}")
         self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
@@ -85,23 +88,23 @@ class ArbitraryScaleDataset(Dataset):
         self.epoch_size = self.sampler_size()
         for source in self.gt:
             if len(source) != self.num_images:
-                counts = f"{self.gt[0].root} has {self.num_images} images, {source.root} has {len(source)}"
-                raise LIIFError(f"{self.where}: {counts}; all scales need the same images")
+                counts = f"{self.gt[0].root} has {self.num_images} images, but {source.root} has {len(source)}"
+                raise LIIFError(f"{self.where}: {counts}; provide the same images at all scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Crop image `index`; return its low-resolution form, the ground truth, and the image's path."""
+        """Return the low-resolution input and the ground truth of one sample of image `index`, and the image's path."""
         raise NotImplementedError
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return image `index` at scale number `k`: its low-resolution form and the ground truth."""
+        """Return the low-resolution image and the ground truth of image `index` at scale number `k`."""
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
-        """Path of the low-resolution image, or of the image that it is made from."""
+        """Return the path of the low-resolution image, or of the image that it is made from."""
         return self.gt[k].path(index)
 
     def dtype(self, k: int, index: int) -> np.dtype:
-        """Type of the values of the ground truth in its file."""
+        """Return the data type of the ground truth's file."""
         return self.gt[k].header(index).dtype
 
     def __len__(self) -> int:
@@ -122,7 +125,7 @@ class ArbitraryScaleDataset(Dataset):
         }
 
     def open_all(self, key: str, with_meta: bool = True) -> list[ImageSource]:
-        """Open the sources that option `key` names: one per scale if the dataset has scales, otherwise one."""
+        """Open the sources that option `key` names: one per scale in `self.scales`, or one if that list is empty."""
         root, kind = self.settings[key], self.settings["io_backend"]
         meta = self.settings["meta_info_file"] if with_meta else None
         roots = [root.replace("{scale}", scale_text(scale)) for scale in self.scales] or [root]
@@ -136,10 +139,10 @@ class ArbitraryScaleDataset(Dataset):
         return [opened[root] for root in roots]
 
     def _check_values(self, source: ImageSource) -> None:
-        """Raise for the first image that does not fit the options; with `on_corrupt: skip`, only if none fits.
+        """Raise for the first image that does not match the options; with `on_corrupt: skip`, only if none matches.
 
-        Without `value_range` one header is enough. With it, values are read up to CHECKED_BYTES; other images are
-        checked when they are used.
+        Without `value_range`, the first valid header ends the check. With `value_range`, images are decoded and checked
+        until CHECKED_BYTES are reached. The remaining images are checked when they are used.
         """
         checked, first = 0, None
         for index in range(len(source)):
@@ -156,7 +159,7 @@ class ArbitraryScaleDataset(Dataset):
             raise first
 
     def sampler_size(self) -> int:
-        """Number of samples in an epoch of BasicSR's EnlargedSampler, over all processes."""
+        """Return the number of samples in an epoch of BasicSR's EnlargedSampler, summed over all processes."""
         replicas = get_dist_info()[1]
         return math.ceil(len(self) * self.settings.get("dataset_enlarge_ratio", 1) / replicas) * replicas
 
@@ -180,9 +183,9 @@ class ArbitraryScaleDataset(Dataset):
     def _balanced(self, index: int, rng: np.random.Generator) -> int:
         """Replace an index of BasicSR's sampler so that all images are drawn equally often.
 
-        In every epoch the sampler yields each index `whole` times, and the first `extra` indices once more, always
-        the same ones. Each of these `extra` indices is replaced by one of the others with the probability that makes
-        all counts equal on average.
+        In every epoch, the sampler yields each index `whole` times, and the first `extra` indices once more. These
+        images would always be drawn more often than the others. Each of these `extra` indices is therefore replaced by
+        one of the other indices, with the probability that makes all counts equal on average.
         """
         n = self.num_images
         whole, extra = divmod(self.epoch_size, n)
@@ -191,7 +194,7 @@ class ArbitraryScaleDataset(Dataset):
         return extra + int((index + rng.random()) / extra * (n - extra))
 
     def _item_or_another(self, index: int) -> dict[str, Any]:
-        """Return an item; log and count a corrupt image, and replace it by another one drawn at random."""
+        """Return an item. If its image is corrupt, log and count it, and use another image drawn at random."""
 
         def candidates() -> Iterator[int]:
             yield index
@@ -202,15 +205,15 @@ class ArbitraryScaleDataset(Dataset):
                 return self._training_item(candidate)
             except LIIFError as error:
                 self.skipped += 1
-                logger.warning(f"{self.where}: skipped, number {self.skipped} in this process: {error}")
-        raise LIIFError(f"{self.where}: all images are corrupt; {PREPARE} folder --check lists why")
+                logger.warning(f"{self.where}: skipped an image, number {self.skipped} in this process: {error}")
+        raise LIIFError(f"{self.where}: all images are corrupt; `{PREPARE} folder FOLDER --check` lists the errors")
 
     def _scales(self) -> list[tuple[float, float]]:
-        """Return `scales`, which default to BasicSR's own `scale`."""
+        """Return the option `scales`. If it is not set, use BasicSR's option `scale`."""
         if self.settings["scales"] is not None:
             return self.settings["scales"]
         if self.settings["scale"] is None:
-            raise LIIFError(f"{self.where}: option 'scales' is missing, such as scales: [2, 3, 4]")
+            raise LIIFError(f"{self.where}: option 'scales' is missing; add it, for example scales: [2, 3, 4]")
         try:
             return [scale_pair(self.settings["scale"], 1)]
         except ValueError as error:
@@ -224,12 +227,12 @@ class ArbitraryScaleDataset(Dataset):
         pixels = min(height, width) ** 2 if patch else height * width
         if pixels < count:
             raise LIIFError(
-                f"{self.where}: sample_q is {count}, but the smallest crop has {'a square of ' * patch}{pixels} "
-                f"pixels; lower sample_q or raise lq_size or the lowest scale"
+                f"{self.where}: sample_q is {count}, but {'the largest square in ' * patch}the smallest crop has "
+                f"{pixels} pixels; lower sample_q, or raise lq_size or the lowest scale"
             )
 
     def size(self, source: ImageSource, index: int) -> tuple[int, int] | None:
-        """(H, W) of an image; None if it is corrupt and `on_corrupt` is skip."""
+        """Return (H, W) of an image, or None if it is corrupt and `on_corrupt` is `skip`."""
         try:
             return source.size(index)
         except LIIFError as error:
@@ -238,11 +241,11 @@ class ArbitraryScaleDataset(Dataset):
             raise LIIFError(f"{self.where}: {error}") from None
 
     def check_sizes(self, source: ImageSource, smallest: tuple[int, int], options: str) -> None:
-        """Raise for the first image that is smaller than `smallest` (H, W), the size that `options` need."""
+        """Raise for the first image that is smaller than `smallest` (H, W), the minimum for these `options`."""
         for index in range(len(source)):
             size = self.size(source, index)
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):
                 raise LIIFError(
                     f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than "
-                    f"{smallest[0]}x{smallest[1]}, which {options} need; remove it or lower them"
+                    f"{smallest[0]}x{smallest[1]}, which {options} require; remove the image or lower {options}"
                 )

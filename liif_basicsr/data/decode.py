@@ -1,4 +1,4 @@
-"""Convert image files to pixels in their own depth, and pixels to tensors."""
+"""Decode image files to arrays with the file's depth, and convert arrays to tensors."""
 from __future__ import annotations
 
 import struct
@@ -21,17 +21,17 @@ from liif_basicsr.images.tiff import MAGICS, unassociate
 
 REMEDY = "replace or remove it"
 PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
-# Number of channels, and of those that are not alpha, by Pillow's mode; of all other modes both are 3.
+# Number of channels and number of color channels (all except alpha), by Pillow's mode. Other modes have (3, 3).
 CHANNELS = {"1": (1, 1), "L": (1, 1), "I": (1, 1), "I;16": (1, 1), "I;16B": (1, 1), "LA": (2, 1), "La": (2, 1),
             "RGBA": (4, 3), "RGBa": (4, 3), "PA": (4, 3)}  # fmt: skip
 PNG_CHANNELS = {0: (1, 1), 2: (3, 3), 3: (3, 3), 4: (2, 1), 6: (4, 3)}  # by color type
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# Ranges of pictures; the values of other types have no known range.
+# Value ranges of pictures, by data type. The range of other data types is unknown.
 RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.uint16): (0, 65535)}
 
 
 class Header(NamedTuple):
-    """Size (H, W) and type of the pixels of a file."""
+    """Size (H, W) and data type of an image file."""
 
     size: tuple[int, int]
     dtype: np.dtype
@@ -40,19 +40,19 @@ class Header(NamedTuple):
 def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
     """Decode an image file.
 
-    With 3 channels, gray pictures and palettes become RGB. Alpha is dropped unless `channels` counts it. Metadata is
-    ignored, even if it is damaged; so is the EXIF orientation, as in the official code.
+    If `channels` is 3, gray and palette images are converted to RGB. Alpha is dropped unless `channels` includes it.
+    Metadata is ignored, even if it is damaged. This includes the EXIF orientation, as in the official code.
 
     Args:
         content: the file's bytes.
         name: the file's name in error messages.
-        channels: number of channels that the file must have.
+        channels: number of channels to return.
 
     Returns:
-        Array (H, W, channels) in the depth of the file: uint8, uint16, or another integer or float type.
+        Array (H, W, channels) with the file's data type: uint8, uint16, or another integer or float type.
 
     Raises:
-        LIIFError: the file is corrupt, truncated, too large, not an image, or has other channels.
+        LIIFError: the file is corrupt, truncated, too large or not an image, or its channels do not match `channels`.
     """
     with _naming(name):
         values = open_values(BytesIO(content))
@@ -61,12 +61,12 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
         content = _without_orientation(without_metadata(content))
         with open_image(BytesIO(content), REMEDY) as image:
             if content.startswith(PNG_HEADER) and content[24] == 16:
-                image.load()  # finds damage, which OpenCV ignores
+                image.load()  # raises for damaged data, which OpenCV ignores
                 stored, colors = PNG_CHANNELS[content[25]]
                 _check_channels(stored, colors, channels)
                 return _select(decode_deep(content, (image.height, image.width)), colors, channels)
             _check_picture(image, channels)
-            if image.mode.startswith("I"):  # a PGM of 16 bits
+            if image.mode.startswith("I"):  # a 16-bit PGM
                 return np.repeat(np.asarray(image).astype(np.uint16)[..., None], channels, axis=2)
             mode = MODES[channels]
             pixels = np.asarray(image if image.mode == mode else image.convert(mode))
@@ -74,10 +74,14 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
 
 
 def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
-    """Read the header of an image file. `channels` is as for `decode`.
+    """Read the size and the data type of an image file from its header.
+
+    Args:
+        file: the opened file.
+        name, channels: see `decode`.
 
     Raises:
-        LIIFError: as `decode`.
+        LIIFError: see `decode`.
     """
     with _naming(name):
         head = file.read(33)
@@ -108,41 +112,41 @@ def _decode_values(values: ValueFile, channels: int) -> np.ndarray:
 
 
 def _select(pixels: np.ndarray, colors: int, channels: int) -> np.ndarray:
-    """Drop alpha, or repeat gray, if there are not as many channels as expected."""
+    """Return pixels with `channels` channels: drop alpha or repeat gray if needed."""
     if pixels.shape[2] != channels:
         pixels = pixels[..., :colors]
     return np.ascontiguousarray(pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2))
 
 
 def _without_orientation(content: bytes) -> bytes:
-    """Reset the orientation of a TIFF, which Pillow would apply. Return other files unchanged."""
+    """Reset the orientation tag of a TIFF, because Pillow would apply it. Return other files unchanged."""
     if not content.startswith(MAGICS):
         return content
     try:
         with tifffile.TiffFile(BytesIO(content)) as tiff:
             tag = tiff.pages.first.tags.get("Orientation")
             order = tiff.byteorder
-    except Exception:  # Pillow has a better message
+    except Exception:  # Pillow's error message is better
         return content
     if tag is None:
         return content
-    place = tag.valueoffset
-    return content[:place] + struct.pack(f"{order}H", 1) + content[place + 2 :]
+    offset = tag.valueoffset
+    return content[:offset] + struct.pack(f"{order}H", 1) + content[offset + 2 :]
 
 
 def _check_picture(image: Image.Image, channels: int) -> None:
-    """Raise unless an image that Pillow reads has as many channels as expected, of at most 8 bits if in color."""
+    """Raise unless Pillow reads an image without loss, and its channels match `channels`."""
     if image.mode in ("LAB", "HSV", "F"):
-        raise LIIFError(f"has {image.mode} pixels, which are not supported; save it as RGB")
+        raise LIIFError(f"has {image.mode} pixels, which are not supported; save the image as RGB")
     check_depth(image)
     _check_channels(*CHANNELS.get(image.mode, (3, 3)), channels)
 
 
 def _check_values(values: ValueFile, channels: int) -> int:
-    """Return the number of channels that are not alpha; raise unless there are as many as expected."""
+    """Return the number of color channels (all except alpha). Raise unless they match `channels`."""
     stored = values.shape[2]
     colors = stored - values.alpha
-    hint = "; arrays are (H, W, C)" if values.shape[0] == channels != stored else ""
+    hint = "; save arrays as (H, W, C)" if values.shape[0] == channels != stored else ""
     _check_channels(stored, colors, channels, picture=values.dtype in RANGES, hint=hint)
     return colors
 
@@ -152,18 +156,20 @@ def _check_channels(stored: int, colors: int, channels: int, picture: bool = Tru
 
     Args:
         stored: number of channels in the file.
-        colors: number of them that are not alpha.
-        picture: whether gray may become RGB.
+        colors: number of channels without alpha.
+        channels: expected number of channels.
+        picture: whether gray may be converted to RGB.
+        hint: end of the error message, instead of the usual one.
     """
     if channels not in (stored, colors) and not (picture and channels == 3 and colors == 1):
         count = f"{stored} channel{'s' * (stored > 1)}{' with alpha' * (stored > colors)}"
-        remedy = hint or f"; write channels: {colors}, or convert the file"
+        remedy = hint or f"; set channels: {colors}, or convert the file"
         raise LIIFError(f"has {count}, but channels is {channels}{remedy}")
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Put the file's name in front of every error."""
+    """Put the file's name in front of every error message."""
     try:
         yield
     except LIIFError as error:
@@ -173,10 +179,10 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
-    """Map pixels to [0, 1] as float32. Pictures of 8 bits stay uint8, which `to_tensor` divides by 255.
+    """Map pixels to [0, 1] as float32. 8-bit pictures with their whole range stay uint8: `to_tensor` divides by 255.
 
     Args:
-        value_range: the values that become 0 and 1; None is the whole range of uint8 or uint16.
+        value_range: the values that become 0 and 1. None means the whole range of uint8 or uint16.
     """
     if image.dtype == np.uint8 and value_range in (None, RANGES[image.dtype]):
         return image
@@ -185,7 +191,10 @@ def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.nd
 
 
 def from_unit(image: np.ndarray, dtype: np.dtype, value_range: tuple[float, float] | None) -> np.ndarray:
-    """Map [0, 1] back to the data's own range and type, clamped and rounded to integers. Floats become float32."""
+    """Map values in [0, 1] back to the range and type of the data.
+
+    Values are clamped, and rounded for integer types. Any float type becomes float32.
+    """
     unit = image.clip(0, 1)
     if value_range is None:
         return (unit * RANGES[dtype][1]).round().astype(dtype)
@@ -195,7 +204,7 @@ def from_unit(image: np.ndarray, dtype: np.dtype, value_range: tuple[float, floa
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Round a picture to 8 bits: uint8 (unchanged), uint16, or float32 in [0, 1]."""
+    """Convert a picture to uint8 with rounding. It may be uint8 (returned unchanged), uint16, or float32 in [0, 1]."""
     if image.dtype == np.uint8:
         return image
     return from_unit(image if image.dtype == np.float32 else to_unit(image, None), np.dtype(np.uint8), None)
@@ -203,7 +212,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """Convert uint8 pixels, or float32 pixels in [0, 1], to a float32 tensor in [0, 1] of the same shape."""
-    # Always a copy: NumPy calls a view of a single pixel contiguous, even with negative strides.
+    # Always copy: NumPy considers a view of a single pixel contiguous even if its strides are negative.
     tensor = torch.from_numpy(np.array(image, order="C"))
     return tensor.float().div_(255) if image.dtype == np.uint8 else tensor
 

@@ -1,6 +1,7 @@
 """Check which teacher and degradation a folder of distillation pairs was made with.
 
-`prepare teach` makes such a folder: lq.lmdb, teacher.lmdb and gt.lmdb with the same keys, and teach.json.
+`prepare teach` makes such a folder. It contains lq.lmdb, teacher.lmdb and gt.lmdb, which have the same keys, and
+teach.json, the record of the settings that the pairs were made with.
 """
 from __future__ import annotations
 
@@ -19,31 +20,32 @@ RECORD = "teach.json"
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return the settings that the pairs of a folder were made with.
+    """Read the settings that the pairs of a folder were made with.
 
     Raises:
-        LIIFError: the folder has no such record, or a damaged one.
+        LIIFError: teach.json is missing or damaged.
     """
     path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise LIIFError(f"{folder} has no {RECORD}; make the pairs with {PREPARE} teach") from None
+        missing = f"{folder} has no {RECORD}, the record of its settings"
+        raise LIIFError(f"{missing}; make pairs with `{PREPARE} teach`") from None
     except ValueError:
-        raise LIIFError(f"{path} is damaged; make the pairs again") from None
+        raise LIIFError(f"{path} is damaged; make the pairs again in a new folder") from None
     if not isinstance(record, dict) or not isinstance(record.get("scale"), int):
-        raise LIIFError(f"{path} is damaged; make the pairs again")
+        raise LIIFError(f"{path} is damaged; make the pairs again in a new folder")
     return record
 
 
 def check_pairs(
     folder: Path, teacher: ExpectedPairs | None, scales: Sequence[tuple[float, float]], where: str
 ) -> None:
-    """Raise unless a folder holds the pairs that a dataset expects.
+    """Raise unless a folder contains the pairs that a dataset expects.
 
     Args:
-        folder: parent folder of the low-resolution images. It may lack a record if `teacher` is None.
-        teacher: the option, such as {path: realesrgan-x4plus, scale: 4, degradation: photo}.
+        folder: folder that contains the dataset's low-resolution LMDB. If `teacher` is None, teach.json may be missing.
+        teacher: the option `teacher`, such as {path: realesrgan-x4plus, scale: 4, degradation: photo}.
         scales: scales of the dataset.
         where: name of the dataset in messages.
     """
@@ -61,11 +63,11 @@ def check_pairs(
     check_record(record, {key: value for key, value in wanted.items() if value is not None}, f"{where}: teacher")
     if any(scale != (record["scale"],) * 2 for scale in scales):
         own = record["scale"]
-        raise LIIFError(f"{where}: scales: the pairs in {folder} have scale {own}; write [{own}]")
+        raise LIIFError(f"{where}: scales: the pairs in {folder} have scale {own}; set scales: [{own}]")
 
 
 def check_record(record: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Raise for the first setting in `wanted` that differs from the record."""
+    """Raise LIIFError for the first setting in `wanted` that differs from `record`."""
     for key, value in wanted.items():
         made, asked = record.get(key), value
         if made == asked:
@@ -76,4 +78,5 @@ def check_record(record: Mapping[str, Any], wanted: Mapping[str, Any], where: st
             )
         elif isinstance(made, Mapping) and isinstance(asked, Mapping):
             made, asked = made.get("type"), asked.get("type")
-        raise LIIFError(f"{where}: {key} is {made!r} in the pairs, not {asked!r}; make new pairs or change the option")
+        found = f"{key} is {made!r} in the pairs, but {asked!r} in the options"
+        raise LIIFError(f"{where}: {found}; change the option or make new pairs")

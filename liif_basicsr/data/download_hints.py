@@ -1,30 +1,31 @@
-"""Where to get the usual data sets, for messages about a missing one."""
+"""Hints on where to get the usual data sets, for messages about missing files."""
 from __future__ import annotations
 
 PREPARE = "python -m liif_basicsr prepare"
 DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
-DIV2K = f"unpack {DIV2K_SITE}/DIV2K_train_HR.zip in datasets/DIV2K, then run: {PREPARE} div2k"
+UNPACK_DIV2K = f"unpack {DIV2K_SITE}/DIV2K_train_HR.zip in datasets/DIV2K"
+DIV2K = f"{UNPACK_DIV2K}, then run `{PREPARE} div2k`"
 DIV2K_LR = (
-    f"unpack {DIV2K_SITE}/DIV2K_train_LR_bicubic_X2.zip (X3, X4) in datasets/DIV2K, then run: "
-    f"{PREPARE} folder datasets/DIV2K/DIV2K_train_LR_bicubic/X2 datasets/DIV2K/DIV2K_train_LR_bicubic_X2 --pixels"
+    f"unpack {DIV2K_SITE}/DIV2K_train_LR_bicubic_X2.zip (or X3, X4) in datasets/DIV2K, then run "
+    f"`{PREPARE} folder datasets/DIV2K/DIV2K_train_LR_bicubic/X2 datasets/DIV2K/DIV2K_train_LR_bicubic_X2 --pixels`"
 )
 DIV2K_VALID = (
-    f"unpack DIV2K_valid_HR.zip and DIV2K_valid_LR_bicubic_X2.zip (X3, X4) from {DIV2K_SITE} in datasets/DIV2K"
+    f"unpack DIV2K_valid_HR.zip and DIV2K_valid_LR_bicubic_X2.zip (or X3, X4) from {DIV2K_SITE} in datasets/DIV2K"
 )
-BENCHMARK = f"unpack https://cv.snu.ac.kr/research/EDSR/benchmark.tar in datasets, then run: {PREPARE} benchmark"
+BENCHMARK = f"unpack https://cv.snu.ac.kr/research/EDSR/benchmark.tar in datasets, then run `{PREPARE} benchmark`"
 CELEBA_HQ = (
     "unpack data1024x1024.zip from https://github.com/suvojit-0x55aa/celebA-HQ-dataset-download in datasets, "
-    f"then run: {PREPARE} celeba_hq"
+    f"then run `{PREPARE} celeba_hq`"
 )
-KODAK = "put the 24 PNG files from https://r0k.us/graphics/kodak there"
-QUICKSTART = f"run: {PREPARE} quickstart"
-OTHER = f"{PREPARE} folder makes a data set from a folder of images"
+KODAK = "put the 24 PNG files from https://r0k.us/graphics/kodak in this folder"
+QUICKSTART = f"run `{PREPARE} quickstart`"
+OTHER = f"make a data set from a folder of images with `{PREPARE} folder`"
 
-# Part of a path -> hint; the first match counts.
+# Maps a part of a path to its hint. The first match counts.
 HINTS = {
     "DIV2K_valid": DIV2K_VALID,
     "DIV2K_train_LR": DIV2K_LR,
-    "DIV2K_train_HR.pixels": f"{DIV2K} --pixels",
+    "DIV2K_train_HR.pixels": f"{UNPACK_DIV2K}, then run `{PREPARE} div2k --pixels`",
     "DIV2K": DIV2K,
     **dict.fromkeys(("Set5", "Set14", "B100", "Urban100"), BENCHMARK),
     "Kodak24": KODAK,
@@ -34,5 +35,5 @@ HINTS = {
 
 
 def download_hint(path: str) -> str:
-    """Return where to get the data set that a missing path belongs to, or how to make one."""
+    """Return how to get the data set that a missing path belongs to, or how to make one."""
     return next((hint for part, hint in HINTS.items() if part in path), OTHER)

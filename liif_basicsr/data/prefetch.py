@@ -1,4 +1,4 @@
-"""BasicSR's prefetching: the GPU it needs, and errors that would hang it."""
+"""Errors of BasicSR's prefetching: a missing GPU, and failures in its thread, which would make training hang."""
 from __future__ import annotations
 
 import threading
@@ -11,20 +11,20 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_prefetching(mode: str | None, where: str) -> None:
-    """Raise if `prefetch_mode: cuda` lacks a GPU; with `prefetch_mode: cpu`, pass errors of its thread on.
+    """Raise if `prefetch_mode: cuda` has no GPU. For `prefetch_mode: cpu`, make training raise the thread's errors.
 
     Args:
-        mode: `prefetch_mode` of a dataset.
-        where: name of the block in messages.
+        mode: the option `prefetch_mode` of a dataset.
+        where: name of the dataset in messages.
     """
     if mode == "cuda" and not torch.cuda.is_available():
-        raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it or write cpu")
+        raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it or set it to cpu")
     if mode == "cpu":
         _raise_in_main_thread()
 
 
 class FailedBatch:
-    """Takes the place of a batch that could not be loaded; raises its error when the training reads it."""
+    """Placeholder for a batch that could not be loaded. Reading it raises the loading error."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

@@ -1,8 +1,8 @@
-"""The steps from an image to a training sample: crop, downsample, flip, draw pixels or a patch.
+"""Functions that turn an image into a training sample: crop, downsample, flip, and draw pixels or a patch.
 
-All randomness comes from torch's generator, through `generator()`. BasicSR seeds NumPy's and Python's generators with
-the same value at every epoch, so they would repeat; torch's seed differs between epochs and workers, and `manual_seed`
-reproduces it.
+All random numbers follow from torch's generator, through `generator()`. BasicSR seeds NumPy's and Python's generators
+with the same value in every epoch, so their numbers would repeat. Torch's seed differs between epochs and workers, and
+the option `manual_seed` makes it reproducible.
 """
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ from liif_basicsr.rendering.coordinates import pixel_centers
 
 
 def generator() -> np.random.Generator:
-    """Return a generator for one sample, seeded from torch's; its `choice` is faster than torch.randperm."""
+    """Return a NumPy generator for one sample, seeded from torch's generator.
+
+    NumPy's `choice` draws pixels faster than torch.randperm.
+    """
     return np.random.default_rng(int(torch.randint(2**62, ())))
 
 
 def random_corner(size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Draw the corner (top, left) of a crop of (h, w) in an image of (H, W), uniformly."""
+    """Return the corner (top, left) of a random crop: an image of `size` (H, W), a crop of `crop` (h, w)."""
     return int(rng.integers(size[0] - crop[0] + 1)), int(rng.integers(size[1] - crop[1] + 1))
 
 
 def crop(image: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Copy the part of `image` (H, W, C) that starts at `corner` (top, left): contiguous (h, w, C)."""
+    """Return a contiguous copy of the window of `image` (H, W, C) with this `corner` (top, left) and `size` (h, w)."""
     (top, left), (height, width) = corner, size
     return image[top : top + height, left : left + width].copy()
 
@@ -39,13 +42,13 @@ def downsample(
     corner: tuple[int, int] = (0, 0),
     part: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Shrink a contiguous image (H, W, C), or a part of it, to `size` (h, w) with Pillow's antialiased bicubic.
+    """Downsample a contiguous image (H, W, C), or a part of it, to `size` (h, w) with Pillow's antialiased bicubic.
 
-    A uint8 image stays uint8, rounded, as in the official code. A float32 image in [0, 1] is clamped and not rounded.
+    A uint8 image is rounded to uint8, as in the official code. A float32 image is clamped to [0, 1] and not rounded.
 
     Args:
-        corner, part: (top, left) and (height, width) of the part; the whole image by default. The result equals a crop
-            of the whole downsampled image: pixels around the part count, too.
+        corner, part: (top, left) and (height, width) of the part; the whole image by default. The filter also reads
+            pixels around the part. The result therefore equals a crop of the whole downsampled image.
     """
     (top, left), (height, width) = corner, part or image.shape[:2]
     return resize(image, size, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
@@ -57,10 +60,10 @@ def resize(
     kernel: Image.Resampling,
     box: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
-    """Resize an image (H, W, C) to `size` (h, w) with one of Pillow's kernels, in its own depth.
+    """Resize an image (H, W, C) to `size` (h, w) with one of Pillow's kernels. The data type stays the same.
 
     Args:
-        image: uint8, or float32 in [0, 1], which is clamped afterwards.
+        image: uint8, or float32 in [0, 1]. A float32 result is clamped to [0, 1].
         box: part (left, top, right, bottom) to resize instead of the whole image.
     """
 
@@ -70,31 +73,32 @@ def resize(
 
     if image.dtype == np.uint8 and image.shape[2] == 3:
         return resized(image)
-    # Band by band: Pillow's float images have one band, and resizing RGBA multiplies the colors by alpha.
+    # Resize band by band: Pillow's float images have only one band, and its RGBA resizing multiplies colors by alpha.
     bands = np.stack([resized(image[..., band]) for band in range(image.shape[2])], axis=-1)
     return bands if image.dtype == np.uint8 else bands.clip(0, 1)
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Divide `size` (H, W) by a scale, rounded down as in the official code."""
+    """Divide `size` (H, W) by a scale and round down, as in the official code."""
     return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Multiply `size` (h, w) by a scale, rounded as in the official code."""
+    """Multiply `size` (h, w) by a scale and round, as in the official code."""
     return round(size[0] * scale[0]), round(size[1] * scale[1])
 
 
 def augment(
     images: list[np.ndarray], use_hflip: bool, use_rot: bool, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Flip images (H, W, C) horizontally, flip them vertically and transpose them, each with p = 0.5.
+    """Flip images (H, W, C) horizontally, flip them vertically, and transpose them, each with probability 0.5.
 
-    All images are treated alike. `use_hflip` enables the horizontal flip, `use_rot` the other two, as in BasicSR's
-    `augment`. Images are transposed only if the first one is square, so that a batch has one shape.
+    The same operations apply to all images. As in BasicSR's `augment`, `use_hflip` enables the horizontal flip, and
+    `use_rot` enables the vertical flip and the transposition. Images are transposed only if the first one is square,
+    so that all items of a batch have the same shape.
 
     Returns:
-        Views of the images.
+        Views of the images, in the same order.
     """
     horizontal, vertical, transpose = (bool(bit) for bit in rng.integers(2, size=3))
     square = images[0].shape[0] == images[0].shape[1]
@@ -104,10 +108,10 @@ def augment(
 
 
 def sample_patch(image: np.ndarray, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a square patch of `count` pixels, a square number.
+    """Draw a random square patch of `count` pixels. `count` must be a square number.
 
     Returns:
-        coord, colors: see `sample_pixels`; ordered row by row.
+        coord, colors: as from `sample_pixels`, but ordered row by row.
     """
     height, width = image.shape[:2]
     side = math.isqrt(count)
@@ -121,12 +125,12 @@ def sample_pixels(image: np.ndarray, count: int, rng: np.random.Generator) -> tu
     """Draw pixels without replacement.
 
     Args:
-        image: uint8, or float32 in [0, 1], (H, W, C), also a view with negative strides; H * W must be at least
-            `count`.
+        image: (H, W, C), uint8 or float32 in [0, 1]. It may be a view with negative strides.
+        count: number of pixels, at most H * W.
 
     Returns:
-        coord: (count, 2) float32, (y, x) of the pixel centers in [-1, 1].
-        colors: (count, C) float32 in [0, 1].
+        coord: (count, 2) float32, the (y, x) of the pixel centers in [-1, 1].
+        colors: (count, C) float32 in [0, 1], the values of these pixels.
     """
     height, width = image.shape[:2]
     rows, columns = np.divmod(rng.choice(height * width, count, replace=False, shuffle=False), width)

@@ -1,7 +1,7 @@
 """Read images from a folder or an LMDB through BasicSR's file client, or from a file of decoded pixels.
 
-Opening a source checks everything that can be known without decoding. File handles are opened at first use, once per
-process, and are not part of the source, so a source can be pickled for data workers.
+Opening a source checks everything that can be checked without decoding images. File handles are opened at first use,
+once per process. They are not part of the source, so a source can be pickled for data workers.
 """
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ DATA_SUFFIXES = (*SUFFIXES, *VALUE_SUFFIXES)
 # A `value_range` that accepts any finite numbers.
 ANY_RANGE = (-np.inf, np.inf)
 
-# Photographs that `upscale` reads, but the datasets do not.
+# Suffixes of photographs that `upscale` reads but the datasets do not.
 UNREAD_PHOTOS = (".avif", ".heic", ".heif")
-# 'name.png (480,480,3) 1', as BasicSR writes it; the size and the rest are optional
+# A line of a meta file as BasicSR writes it: 'name.png (480,480,3) 1'. Everything after the name is optional.
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")
 
 
@@ -43,9 +43,9 @@ class ImageSource:
     Attributes:
         root: the folder, LMDB or pixel file.
         names: names of the images.
-        sizes: (H, W) of the images whose size is known.
+        sizes: (H, W) by name, for the images whose size is already known.
         channels: number of channels of every image.
-        value_range: the values that become 0 and 1; None is the whole range of uint8 or uint16.
+        value_range: the two values that are mapped to 0 and 1. None means the whole range of uint8 or uint16.
     """
 
     channels = 3
@@ -53,22 +53,22 @@ class ImageSource:
 
     def __init__(self, root: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> None:
         if not names:
-            raise LIIFError(f"there are no images in {root}")
+            raise LIIFError(f"there are no images in {root}; add some, or correct the path")
         self.root, self.names, self.sizes = root, list(names), dict(sizes)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """Name of an image in messages and results."""
+        """Return the path that names an image in messages and results."""
         return osp.join(self.root, self.names[index])
 
     def content(self, index: int) -> bytes:
-        """Bytes of an image file."""
+        """Return the bytes of an image file."""
         raise NotImplementedError
 
     def size(self, index: int) -> tuple[int, int]:
-        """(H, W) of an image, without decoding it."""
+        """Return (H, W) of an image without decoding it."""
         name = self.names[index]
         if name not in self.sizes:
             self.sizes[name] = self.header(index).size
@@ -79,10 +79,11 @@ class ImageSource:
         return BytesIO(self.content(index))
 
     def header(self, index: int) -> Header:
-        """Size and type of an image, without decoding it.
+        """Return the size and the data type of an image without decoding it.
 
         Raises:
-            LIIFError: the header is corrupt, or the image has other channels or values of unknown range.
+            LIIFError: the header is corrupt, the number of channels is not `channels`, or the data type needs a
+                `value_range`.
         """
         with self.open(index) as file:
             header = read_header(file, self.path(index), self.channels)
@@ -93,17 +94,17 @@ class ImageSource:
         """Decode an image.
 
         Returns:
-            Array (H, W, channels) in the depth of the file, read-only.
+            Array (H, W, channels) with the file's data type. Do not modify it.
 
         Raises:
-            LIIFError: the image is missing or corrupt, has other channels, NaN or values outside `value_range`, or is
-                not as large as the meta file says.
+            LIIFError: the image is missing or corrupt, its number of channels is not `channels`, it contains NaN or
+                values outside `value_range`, or its size differs from the meta file.
         """
         image = decode(self.content(index), self.path(index), self.channels)
         expected = self.sizes.get(self.names[index])
         if expected not in (None, image.shape[:2]):
             found = f"is {image.shape[:2]}, but its meta file says {expected}"
-            raise LIIFError(f"{self.path(index)} {found}; make the meta file again")
+            raise LIIFError(f"{self.path(index)} {found}; correct the meta file")
         self._check_type(image.dtype, index)
         if self.value_range is not None:
             self._check_values(image, *self.value_range, index)
@@ -115,8 +116,8 @@ class ImageSource:
 
     def _check_type(self, dtype: np.dtype, index: int) -> None:
         if self.value_range is None and dtype not in RANGES:
-            raise LIIFError(f"{self.path(index)} has {dtype} values, whose range is unknown; write value_range: "
-                            "[low, high], the values that become 0 and 1")  # fmt: skip
+            raise LIIFError(f"{self.path(index)} has {dtype} values, whose range is unknown; set value_range: "
+                            "[low, high] to the values that become 0 and 1")  # fmt: skip
 
     def _check_values(self, image: np.ndarray, low: float, high: float, index: int) -> None:
         if image.dtype.kind in "ui" and np.isinf(high):
@@ -126,25 +127,29 @@ class ImageSource:
         bad = np.argwhere(~np.isfinite(image))
         if len(bad):
             row, column, channel = bad[0]
-            raise LIIFError(f"{self.path(index)} holds {image[row, column, channel]} at row {row}, column {column}; "
-                            "fill missing values, or remove the file")  # fmt: skip
-        raise LIIFError(f"{self.path(index)} has values from {image.min():g} to {image.max():g}, outside of "
-                        f"value_range: [{low:g}, {high:g}]; widen it, or clip the values")  # fmt: skip
+            raise LIIFError(f"{self.path(index)} contains {image[row, column, channel]} at row {row}, column {column}; "
+                            "fill missing values or remove the file")  # fmt: skip
+        raise LIIFError(f"{self.path(index)} has values from {image.min():g} to {image.max():g}, outside "
+                        f"value_range: [{low:g}, {high:g}]; widen value_range or clip the values")  # fmt: skip
 
     def has(self, name: str) -> bool:
-        """Whether the source holds an image of this name."""
+        """Return whether the source contains an image with this name."""
         return name in self.names
 
     def selected(self, names: Sequence[str], origin: str) -> ImageSource:
-        """Return the same source with only `names`, in this order.
+        """Return a copy of the source that contains only the images `names`, in this order.
+
+        Args:
+            names: names of images in the source.
+            origin: the file or folder that requires these names; error messages start with it.
 
         Raises:
-            LIIFError: a name is not in the source; `origin` says where the names come from.
+            LIIFError: a name is not in the source.
         """
         known = set(self.names)
         for name in names:
             if name not in known and not self.has(name):
-                raise LIIFError(f"{origin} names {name}, which is not in {self.root}")
+                raise LIIFError(f"{origin} requires {name}, which is not in {self.root}; add the image")
         chosen = copy(self)
         chosen.names = list(names)
         return chosen
@@ -161,11 +166,12 @@ class DiskSource(ImageSource):
         names = [name for name in files if name.lower().endswith(DATA_SUFFIXES)]
         photos = [name for name in files if name.lower().endswith(UNREAD_PHOTOS)]
         if photos:
-            logger.warning(f"{root}: {len(photos)} AVIF or HEIC files, such as {photos[0]}, are not used; convert them")
+            found = f"{len(photos)} AVIF or HEIC files, such as {photos[0]}, are not used"
+            logger.warning(f"{root}: {found}; convert them to PNG")
         super().__init__(root, names, {})
 
     def has(self, name: str) -> bool:
-        """Whether the folder or a subfolder holds an image file of this name."""
+        """Return whether the folder contains this image file. The name may start with a subfolder."""
         return name.lower().endswith(DATA_SUFFIXES) and osp.isfile(osp.join(self.root, name))
 
     def open(self, index: int) -> IO[bytes]:
@@ -176,7 +182,7 @@ class DiskSource(ImageSource):
             raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
 
     def content(self, index: int) -> bytes:
-        """Bytes of an image file."""
+        """Return the bytes of an image file."""
         try:
             return _client("disk").get(self.path(index))
         except OSError as error:
@@ -184,7 +190,7 @@ class DiskSource(ImageSource):
 
 
 class LmdbSource(ImageSource):
-    """The images of an LMDB in BasicSR's layout: data.mdb, and meta_info.txt, which lists them."""
+    """The images of an LMDB in BasicSR's layout: data.mdb stores the files, and meta_info.txt lists their names."""
 
     def __init__(self, root: str) -> None:
         keys = _lmdb_keys(osp.realpath(root))
@@ -192,39 +198,40 @@ class LmdbSource(ImageSource):
         super().__init__(root, names, sizes)
         for name in names:
             if name not in keys:
-                raise LIIFError(f"{root}: meta_info.txt names {name!r}, which is not in the LMDB; make it again")
+                raise LIIFError(f"{root}: meta_info.txt lists {name!r}, which is not in the LMDB; make the LMDB again")
 
     def content(self, index: int) -> bytes:
-        """Bytes of an image file."""
+        """Return the bytes of an image file."""
         content = _client("lmdb", osp.realpath(self.root)).get(self.names[index])
         if content is None:
-            raise LIIFError(f"{self.root} no longer holds {self.names[index]!r}; make it again")
+            raise LIIFError(f"{self.root} no longer contains {self.names[index]!r}; make the LMDB again")
         return content
 
 
 class PixelSource(ImageSource):
-    """Decoded images in a memory-mapped file; a crop reads only its own pages.
+    """Decoded images in a memory-mapped file. A crop reads only the parts of the file that it needs.
 
-    `prepare --pixels` makes it: pixels.bin holds uint8 RGB, meta_info.txt the names and sizes.
+    The option `--pixels` of `prepare` makes such a folder: pixels.bin stores the pixels of all images as uint8 RGB, and
+    meta_info.txt lists the images' names and sizes.
     """
 
     def __init__(self, root: str) -> None:
         names, sizes = read_meta(osp.join(root, "meta_info.txt"), suffix=False)
         super().__init__(root, names, sizes)
         if len(sizes) < len(names):
-            raise LIIFError(f"{root}: meta_info.txt lacks the size of an image; make it again")
+            raise LIIFError(f"{root}: meta_info.txt lacks the size of an image; make the folder again")
         ends = np.cumsum([sizes[name][0] * sizes[name][1] * 3 for name in names])
         self.starts = dict(zip(names, [0, *ends.tolist()], strict=False))
         data = osp.join(root, "pixels.bin")
         if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
-            raise LIIFError(f"{data} is missing or cut short: it should hold {ends[-1]} bytes; make it again")
+            raise LIIFError(f"{data} is missing or its size is not {ends[-1]} bytes; make the folder again")
 
     def header(self, index: int) -> Header:
-        """Size and type of an image."""
+        """Return the size and the data type of an image."""
         return Header(self.sizes[self.names[index]], np.dtype(np.uint8))
 
     def read(self, index: int) -> np.ndarray:
-        """View of an image: uint8 (H, W, 3), RGB, read-only."""
+        """Return a read-only view of an image: uint8 (H, W, 3), RGB."""
         name = self.names[index]
         (height, width), start = self.sizes[name], self.starts[name]
         return _pixels(osp.realpath(self.root))[start : start + height * width * 3].reshape(height, width, 3)
@@ -240,21 +247,21 @@ def open_source(
     channels: int = 3,
     value_range: tuple[float, float] | None = None,
 ) -> ImageSource:
-    """Open a folder (`disk`), an `lmdb` or `pixels`.
+    """Open a folder of image files, an LMDB, or a folder of decoded pixels.
 
     Args:
-        root: the folder or LMDB.
-        kind: a key of KINDS.
-        meta_info_file: selects and orders the images.
-        channels, value_range: see ImageSource. Pixel files hold 8-bit RGB.
+        root: path of the folder or LMDB.
+        kind: `disk`, `lmdb` or `pixels`, the type of an `io_backend` block.
+        meta_info_file: lists the images to use, in order. None uses all images.
+        channels, value_range: see ImageSource. `pixels` supports only 8-bit RGB.
 
     Raises:
-        LIIFError: the source does not exist, is empty or corrupt, lacks an image of the meta file, or holds 8-bit RGB
-            although something else is expected.
+        LIIFError: the source does not exist, is empty or corrupt, or lacks an image of the meta file. Or `kind` is
+            `pixels`, and `channels` or `value_range` do not match 8-bit RGB.
     """
     if kind == "pixels" and (channels != 3 or value_range not in (None, ANY_RANGE)):
         option = f"channels is {channels}" if channels != 3 else "value_range is set"
-        raise LIIFError(f"{root} holds 8-bit RGB, but {option}; use a folder or an LMDB")
+        raise LIIFError(f"{root} contains 8-bit RGB, but {option}; use a folder of images or an LMDB")
     if not osp.isdir(root):
         raise LIIFError(f"{root} does not exist; {download_hint(root)}")
     source = KINDS[kind](root)
@@ -276,11 +283,11 @@ def read_meta(
 
     Args:
         path: the meta file, UTF-8 with or without a byte order mark.
-        suffix: keep the suffix of names; keys of an LMDB lack it.
+        suffix: whether names keep their suffix. The keys of an LMDB have no suffix.
         known: names of the images in the source.
 
     Returns:
-        The names, and (H, W) of the images whose line has it.
+        The names in order, and (H, W) by name for the images whose line contains their size.
 
     Raises:
         LIIFError: the file cannot be read.
@@ -289,7 +296,7 @@ def read_meta(
         with open(path, encoding="utf-8-sig") as file:
             lines = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
-        raise LIIFError(f"{path} cannot be read ({error}); an LMDB by {PREPARE} folder has one") from None
+        raise LIIFError(f"{path} cannot be read ({error}); `{PREPARE} folder` makes an LMDB with such a file") from None
     names, sizes, known = [], {}, frozenset(known)
     for match in (META_LINE.fullmatch(line) for line in lines if line and not line.startswith("# ")):
         assert match is not None  # any line matches
@@ -304,9 +311,9 @@ def read_meta(
 
 @cache
 def _client(kind: str, root: str | None = None) -> Any:
-    """BasicSR's file client, one per process because an LMDB cannot be opened twice.
+    """Return BasicSR's file client, one per process because a process cannot open an LMDB twice.
 
-    A forked worker may keep using the inherited client, which is read-only and takes no lock.
+    A forked worker can use the client of its parent process, because the client is read-only and takes no lock.
     """
     try:
         return FileClient(kind) if root is None else FileClient(kind, db_paths=root)
@@ -321,15 +328,15 @@ def _pixels(root: str) -> np.ndarray:
 
 @cache
 def _lmdb_keys(root: str) -> frozenset[str]:
-    """All keys of an LMDB. Its length is checked first, because reading beyond its end kills the process."""
+    """Return all keys of an LMDB. Check the file's length first: reading beyond its end would kill the process."""
     data = osp.join(root, "data.mdb")
     if not osp.isfile(data):
-        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; make one with {PREPARE} folder")
+        raise LIIFError(f"{root} is not an LMDB: it has no data.mdb; make an LMDB with `{PREPARE} folder`")
     try:
         with lmdb.open(root, readonly=True, lock=False) as env:
             if osp.getsize(data) < (env.info()["last_pgno"] + 1) * env.stat()["psize"]:
-                raise LIIFError(f"{data} is cut short; make it again")
+                raise LIIFError(f"{data} is cut short; make the LMDB again")
             with env.begin() as transaction:
                 return frozenset(key.decode() for key in transaction.cursor().iternext(values=False))
     except (lmdb.Error, UnicodeDecodeError) as error:
-        raise LIIFError(f"{data} is damaged ({error}); make it again") from None
+        raise LIIFError(f"{data} is damaged ({error}); make the LMDB again") from None

@@ -1,4 +1,4 @@
-"""Numeric images that Pillow does not read: TIFF of any depth and number of bands, NumPy arrays, OpenEXR."""
+"""Read numeric images that Pillow does not support: TIFF of any depth and number of bands, NumPy arrays, OpenEXR."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, decode_page, open_page
 class ValueFile(NamedTuple):
     """An opened numeric image.
 
-    shape: (H, W, C), with every channel that the file holds.
-    dtype: an integer or float type, in the byte order of the machine.
-    read: decodes the pixels to an array of that shape and type.
-    alpha: whether the last channel is opacity.
-    premultiplied: whether the colors are multiplied by it.
+    shape: (H, W, C), where C counts every channel of the file.
+    dtype: an integer or float type, in the machine's byte order.
+    read: function that decodes the pixels to an array of this shape and type.
+    alpha: whether the last channel is alpha (opacity).
+    premultiplied: whether the colors are multiplied by alpha.
     """
 
     shape: tuple[int, int, int]
@@ -30,10 +30,15 @@ class ValueFile(NamedTuple):
 
 
 def open_values(file: IO[bytes]) -> ValueFile | None:
-    """Read the header of a file; return None if it is damaged, or if Pillow reads the file without loss.
+    """Read the header of a numeric image.
+
+    Returns:
+        None for a file to be opened with Pillow: it has another format or a damaged header, or Pillow reads it without
+        loss.
 
     Raises:
-        LIIFError: its values or its layout are not supported. The message starts with a verb.
+        LIIFError: the file's values or layout are not supported. The message starts with a verb, because the caller
+            puts the file's name in front.
     """
     head = file.read(8)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Datasets of any number of channels and any depth."""
+"""Datasets whose images have any number of channels and any depth."""
 from __future__ import annotations
 
 from functools import partial
@@ -34,7 +34,7 @@ def write(path: Path, values: np.ndarray) -> Path:
 
 
 def bands(height: int, width: int, channels: int = 4, dtype: str = "float32") -> np.ndarray:
-    """Return random values: floats within RANGE, integers so that no result of a filter exceeds the type."""
+    """Return random values: floats within RANGE, or integers with margins for the overshoot of bicubic filters."""
     rng = np.random.default_rng(channels)
     if dtype == "float32":
         return rng.uniform(*RANGE, (height, width, channels)).astype(dtype)
@@ -43,7 +43,7 @@ def bands(height: int, width: int, channels: int = 4, dtype: str = "float32") ->
 
 
 def bicubic(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Downsample (H, W, C) in float64 with the weights of Pillow's bicubic, without rounding."""
+    """Downsample an image (H, W, C) in float64 with the weights of Pillow's bicubic filter, without rounding."""
     for axis, n in enumerate(size):
         m = image.shape[axis]
         centers = (np.arange(n)[:, None] + 0.5) * m / n - np.arange(m) - 0.5
@@ -62,7 +62,7 @@ def test_floats_are_downsampled_with_the_kernel_of_8_bit_images(channels: int) -
     exact = bicubic(image / 255, size)
     unrounded = downsample((image / 255).astype(np.float32), size)
     assert unrounded.dtype == np.float32 and np.abs(unrounded - exact).max() < 1e-6
-    assert np.abs(downsample(image, size) - 255 * exact).max() < 1.01  # each of the two passes rounds
+    assert np.abs(downsample(image, size) - 255 * exact).max() < 1.01  # both passes, along y and x, round
     part = downsample(bands(48, 60, channels), (8, 12), (8, 12), (16, 24))
     assert np.abs(part - downsample(bands(48, 60, channels), (24, 30))[4:12, 6:18]).max() < 1e-6
 
@@ -165,20 +165,20 @@ def spoiled(value: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("values", "changes", "parts"), [
-    (bands(60, 70), {"value_range": None}, ("a.npy has float32 values, whose range is unknown; write value_range",)),
+    (bands(60, 70), {"value_range": None}, ("a.npy has float32 values, whose range is unknown; set value_range",)),
     (bands(60, 70, dtype="int16"), {"value_range": None}, ("has int16 values, whose range is unknown",)),
-    (spoiled(np.nan), {}, ("a.npy holds nan at row 7, column 9; fill missing values",)),
-    (spoiled(np.inf), {}, ("a.npy holds inf at row 7",)),
-    (spoiled(21), {}, ("a.npy has values from -5 to 21, outside of value_range: [-5, 20]; widen it",)),
+    (spoiled(np.nan), {}, ("a.npy contains nan at row 7, column 9; fill missing values",)),
+    (spoiled(np.inf), {}, ("a.npy contains inf at row 7",)),
+    (spoiled(21), {}, ("a.npy has values from -5 to 21, outside value_range: [-5, 20]; widen value_range",)),
     (spoiled(-6), {"on_corrupt": "skip"}, ("has values from -6 to",)),
-    (bands(60, 70), {"channels": 3}, ("a.npy has 4 channels, but channels is 3; write channels: 4",)),
+    (bands(60, 70), {"channels": 3}, ("a.npy has 4 channels, but channels is 3; set channels: 4",)),
     (bands(60, 70), {"channels": 3, "on_corrupt": "skip"}, ("has 4 channels, but channels is 3",)),
     (bands(60, 70), {"channels": 0}, ("channels", "from 1 to 10000", "got 0")),
     (bands(60, 70), {"value_range": [1, 1]}, ("value_range: expected a pair [low, high] of numbers", "got [1, 1]")),
     (bands(60, 70), {"value_range": 5}, ("value_range: expected a pair",)),
     (bands(60, 70), {"value_range": [0, float("inf")]}, ("value_range: expected a pair",)),
     (bands(60, 70), {"degradation": "jpeg:50"}, ("degradation: needs channels: 3",)),
-    (bands(60, 70), {"io_backend": {"type": "pixels"}}, ("holds 8-bit RGB, but channels is 4",)),
+    (bands(60, 70), {"io_backend": {"type": "pixels"}}, ("contains 8-bit RGB, but channels is 4",)),
 ])  # fmt: skip
 @pytest.mark.parametrize("phase", ["train", "val"])
 def test_bad_input_is_reported_before_training(tmp_path, values, changes, parts, phase) -> None:
@@ -211,7 +211,7 @@ def test_files_beyond_the_checked_bytes_are_reported_when_they_are_read(tmp_path
     options = {"channels": 4, "value_range": list(RANGE)}
     dataset = build(train_block(tmp_path, **options))
     dataset[0]
-    refused(lambda: dataset[1], "b.npy holds nan at row 7")
+    refused(lambda: dataset[1], "b.npy contains nan at row 7")
     skipping = build(train_block(tmp_path, on_corrupt="skip", **options))
     assert skipping[1]["gt_path"].endswith("a.npy") and skipping.skipped >= 1
 
@@ -219,4 +219,4 @@ def test_files_beyond_the_checked_bytes_are_reported_when_they_are_read(tmp_path
 def test_pixels_hold_only_pictures_of_8_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write(tmp_path / "b" / "a.png", noise_image(60, 70).astype(np.uint16)).parent
     assert main(["prepare", "folder", str(root / "b"), str(root / "set"), "--pixels", "--processes", "1"]) == 2
-    assert "a.png has 3 channels of uint16, but --pixels holds 8-bit RGB" in capsys.readouterr().err
+    assert "a.png has 3 channels of uint16, but --pixels supports only 8-bit RGB" in capsys.readouterr().err

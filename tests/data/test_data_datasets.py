@@ -37,7 +37,7 @@ def folder(tmp_path: Path, images: dict[str, np.ndarray]) -> Path:
 
 
 def loader_of(dataset: ArbitraryScaleImageDataset, workers: int, ratio: int = 4) -> tuple[DataLoader, EnlargedSampler]:
-    """The loader that BasicSR's train.py builds."""
+    """Return the loader that BasicSR's train.py builds."""
     sampler = EnlargedSampler(dataset, 1, 0, ratio)
     opt = {**dataset.opt, "num_worker_per_gpu": workers}
     return build_dataloader(dataset, opt, num_gpu=0, dist=False, sampler=sampler, seed=0), sampler
@@ -183,7 +183,7 @@ def test_seed_repeats_and_epochs_differ(lmdb_set: ArbitraryScaleImageDataset, wo
     again = two_epochs()
     assert torch.equal(first, again[0]) and torch.equal(second, again[1])
     samples = {sample.numpy().tobytes() for sample in torch.cat((first, second))}
-    assert len(samples) == 32  # all differ, although BasicSR seeds numpy and random alike for both epochs
+    assert len(samples) == 32  # although BasicSR seeds numpy and random alike in both epochs
 
 
 def test_global_generators_stay_unchanged(lmdb_set: ArbitraryScaleImageDataset) -> None:

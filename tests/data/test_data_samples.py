@@ -1,4 +1,4 @@
-"""Training samples equal the official procedure, reimplemented here with Pillow and NumPy."""
+"""Training samples equal the official ones, computed here with Pillow and NumPy."""
 from __future__ import annotations
 
 from itertools import product
@@ -27,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def plain_coord(n: int) -> np.ndarray:
-    """Centers of n pixels, in the official order of float32 operations."""
+    """Return the centers of n pixels, computed with the official order of float32 operations."""
     return np.float32(-1 + 1 / n) + np.float32(2 / n) * np.arange(n, dtype=np.float32)
 
 
@@ -38,15 +38,15 @@ def orient(image: np.ndarray, horizontal: bool, vertical: bool, transpose: bool)
 
 
 def find_crop(item: dict, image: np.ndarray) -> tuple[np.ndarray, tuple[bool, bool, bool], tuple[int, int]]:
-    """Find the crop that a sample of a position image was drawn from, its orientation and its corner."""
+    """Return the crop of `position_image` that a sample was drawn from, its orientation and its corner."""
     height, width = (round(2 / cell) for cell in item["cell"][0].tolist())
     index = np.stack([((item["coord"][:, k].double().numpy() + 1) * n - 1) / 2 for k, n in enumerate((height, width))])
     i, j = np.rint(index).astype(int)
-    place = np.rint(item["gt"].numpy() * 255).astype(int)[:, :2]
+    position = np.rint(item["gt"].numpy() * 255).astype(int)[:, :2]
     for transform in product((False, True), repeat=3):
         shape = (width, height) if transform[2] else (height, width)
         inside = orient(position_image(*shape), *transform)[i, j, :2].astype(int)
-        corner = place - inside
+        corner = position - inside
         if (corner == corner[0]).all():
             top, left = corner[0]
             return image[top : top + shape[0], left : left + shape[1]], transform, (top, left)
@@ -76,7 +76,7 @@ def test_sample_equals_the_official_procedure(photos: Path, seed: int) -> None:
 
 def test_single_pixel_input(photos: Path) -> None:
     dataset = ArbitraryScaleImageDataset(train_block(photos, lq_size=1, sample_q=1))
-    for _ in range(20):  # flipped or not
+    for _ in range(20):  # with and without flips
         assert dataset[0]["lq"].shape == (3, 1, 1)
 
 
@@ -104,7 +104,8 @@ def test_square_window_of_a_rectangular_patch(photos: Path) -> None:
     assert width > height and (y.diff(dim=1) == 0).all() and (x.diff(dim=0) == 0).all()
     assert y.diff(dim=0).numpy() == pytest.approx(2 / height, abs=1e-6)
     assert x.diff(dim=1).numpy() == pytest.approx(2 / width, abs=1e-6)
-    refused(lambda: build(block | {"sample_q": 81}), "sample_q is 81", "a square of 64 pixels")
+    message = "the largest square in the smallest crop has 64 pixels"
+    refused(lambda: build(block | {"sample_q": 81}), "sample_q is 81", message)
 
 
 def test_all_orientations_scales_and_corners_are_drawn(photos: Path) -> None:

@@ -46,8 +46,8 @@ def chunk(kind: bytes, content: bytes, crc_error: int = 0) -> bytes:
 def test_damaged_png_metadata_is_ignored(tmp_path: Path, kind: bytes, content: bytes, crc_error: int) -> None:
     image = noise_image(20, 24)
     whole, extra = png(image), chunk(kind, content, crc_error)
-    for place in (33, len(whole) - 12):  # after the header, and before the end
-        damaged = whole[:place] + extra + whole[place:]
+    for offset in (33, len(whole) - 12):  # after the header, and before the end
+        damaged = whole[:offset] + extra + whole[offset:]
         assert np.array_equal(decode(damaged, "a.png"), image)
         (tmp_path / "a.png").write_bytes(damaged)
         assert size_of(tmp_path / "a.png") == (20, 24)
@@ -80,7 +80,7 @@ def encoded(write: Callable[..., object], *args: Any, **options: Any) -> bytes:
 
 
 def numbers(dtype: str, channels: int) -> np.ndarray:
-    """Random values (20, 24, channels), of both signs if the type has one."""
+    """Return random values (20, 24, channels). Signed types have negative and positive values."""
     rng = np.random.default_rng(0)
     if np.dtype(dtype).kind == "f":
         return rng.normal(0, 100, (20, 24, channels)).astype(dtype)
@@ -190,8 +190,8 @@ def test_unsupported_exr(tmp_path: Path, count: int, dtype: type, message: str) 
 def test_subsampled_exr(tmp_path: Path) -> None:
     library = pytest.importorskip("OpenEXR")
     library.File({}, {"Z": np.zeros((4, 6), np.float32)}).write(str(tmp_path / "a.exr"))
-    # Some versions of OpenEXR cannot write it: patch the header's xSampling and ySampling, which follow the name, the
-    # pixel type and four more bytes.
+    # Some versions of OpenEXR cannot write subsampled channels: patch the header's xSampling and ySampling, which
+    # follow the name, the pixel type and four more bytes.
     before, after = (tmp_path / "a.exr").read_bytes().split(b"Z\0", 1)
     assert after[8:16] == struct.pack("<ii", 1, 1)
     content = before + b"Z\0" + after[:8] + struct.pack("<ii", 2, 2) + after[16:]
@@ -203,9 +203,9 @@ def test_subsampled_exr(tmp_path: Path) -> None:
 def test_different_numbers_of_channels_are_refused() -> None:
     bands = numbers("uint16", 4)
     for array, channels, part in (
-        (bands, 3, "a has 4 channels, but channels is 3; write channels: 4, or convert the file"),
-        (bands[..., :1].astype(np.float32), 3, "a has 1 channel, but channels is 3; write channels: 1"),
-        (bands.transpose(2, 0, 1), 4, "a has 24 channels, but channels is 4; arrays are (H, W, C)"),
+        (bands, 3, "a has 4 channels, but channels is 3; set channels: 4, or convert the file"),
+        (bands[..., :1].astype(np.float32), 3, "a has 1 channel, but channels is 3; set channels: 1"),
+        (bands.transpose(2, 0, 1), 4, "a has 24 channels, but channels is 4; save arrays as (H, W, C)"),
     ):
         content = encoded(np.save, array)
         refused(partial(decode, content, "a", channels), part)
@@ -231,7 +231,7 @@ def test_truncated_values_are_refused(length: int) -> None:
     for write in (np.save, partial(tifffile.imwrite, photometric="minisblack", planarconfig="contig")):
         content = encoded(write, values)[:length]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow about the directory
+            warnings.simplefilter("ignore")  # Pillow's warnings about the directory
             refused(partial(decode, content, "a", 4), "a ")
 
 
@@ -244,7 +244,7 @@ def test_several_pages_are_refused() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 def test_orientation_of_a_tiff_is_ignored(orientation: int, dtype: str, byteorder: str) -> None:
-    """Pillow turns the pixels of a TIFF when it decodes them, but of no other format."""
+    """TIFF is the only format whose orientation Pillow applies when it decodes an image."""
     samples = noise_image(20, 24).astype(dtype)
     tag = [(274, 3, 1, orientation, True)]
     content = encoded(tifffile.imwrite, samples, photometric="rgb", byteorder=byteorder, extratags=tag)

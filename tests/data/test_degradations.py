@@ -1,4 +1,4 @@
-"""Degradations equal BasicSR's, depend on their seed alone, and refuse invalid options."""
+"""Degradations equal BasicSR's, depend only on their seed, and refuse invalid options."""
 from __future__ import annotations
 
 import random
@@ -98,11 +98,11 @@ def test_photo_equals_basicsrs_functions():
     s = degradation.settings
     ours = degradation(image, (45, 30), 7)
     with seeded(7):
-        np.random.uniform()  # blurred or not
+        np.random.uniform()  # draws whether to blur
         kernel = kernel_of_basicsr(s, "")
         small = downsample(image, (45, 30)) / np.float32(255)
         blurred = torch.from_numpy(cv2.filter2D(small, -1, kernel.astype(np.float32))).permute(2, 0, 1)[None]
-        np.random.uniform()  # which noise
+        np.random.uniform()  # draws the type of noise
         noisy = theirs.random_add_gaussian_noise_pt(blurred, s["noise_range"], s["gray_noise_prob"])
     expected = (noisy[0] * 255).round().byte().permute(1, 2, 0).numpy()
     # Two implementations of the convolution may round differently.

@@ -1,4 +1,4 @@
-"""Distillation pairs: independent of interruptions, and checked against the options of a dataset."""
+"""Distillation pairs do not depend on interruptions, and are checked against the options of a dataset."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -52,7 +52,7 @@ def pairs_of(photos: Path, teacher: Any = None, **changes: Any) -> DistillationP
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """All entries and meta files of a folder of pairs."""
+    """Return all entries and meta files of a folder of pairs."""
     found: dict[str, Any] = {"record": read_record(folder)}
     for kind in KINDS:
         with lmdb.open(str(folder / f"{kind}.lmdb"), readonly=True, lock=False) as env, env.begin() as transaction:
@@ -71,7 +71,7 @@ def test_contents_of_pairs(tmp_path, photos):
         assert lq.read(index).shape == (8, 8, 3) and gt.read(index).shape == (16, 16, 3)
         assert np.array_equal(taught.read(index), lq.read(index).repeat(2, 0).repeat(2, 1))
         assert any(holds(original, gt.read(index)) for original in originals)
-        assert np.array_equal(made_with.degradation(gt.read(index), (8, 8), 0), lq.read(index))  # of jpeg:50, any seed
+        assert np.array_equal(made_with.degradation(gt.read(index), (8, 8), 0), lq.read(index))  # it needs no seed
 
 
 def test_clean_inputs_have_original_targets(tmp_path, photos):
@@ -86,14 +86,14 @@ def test_clean_inputs_have_original_targets(tmp_path, photos):
 
 
 def test_plain_images_bypass_the_teacher(tmp_path, photos):
-    """The other pairs stay the same."""
+    """Pairs that are not plain still use the teacher."""
     make_pairs(pairs_of(photos, plain=0.4, lq_size=12), tmp_path / "pairs", 60, processes=1)
     lq, taught, gt = (open_source(str(tmp_path / "pairs" / f"{kind}.lmdb"), "lmdb") for kind in KINDS)
     flat = gradient = 0
     for index in range(60):
         image = gt.read(index).astype(float)
-        bends = max(np.abs(np.diff(image, 2, axis)).max() for axis in (0, 1))
-        if bends > 30:  # noise
+        curvature = max(np.abs(np.diff(image, 2, axis)).max() for axis in (0, 1))
+        if curvature > 30:  # a crop of a noise image, not a plain one
             assert np.array_equal(taught.read(index), lq.read(index).repeat(2, 0).repeat(2, 1))
             continue
         assert np.array_equal(taught.read(index), gt.read(index))
@@ -107,7 +107,7 @@ def test_targets_have_the_inputs_colors_and_the_teachers_details():
     lq = np.uint8(rng.integers(60, 180, (40, 50, 3)))
     made = lq.repeat(4, 0).repeat(4, 1)
     made[::2, ::2] += 9
-    made[1::2, 1::2] -= 9  # details that vanish in the mean over an input pixel
+    made[1::2, 1::2] -= 9  # details whose mean over an input pixel is zero
     assert np.array_equal(with_colors_of(lq, made), made)
     y, _ = np.indices(made.shape[:2])
     drifted = np.uint8(np.rint(made + np.stack([y / 40, 5 + 0 * y, -7 + 0 * y], axis=-1)))
@@ -135,7 +135,7 @@ def test_basicsr_reads_the_pairs(tmp_path, photos):
 
 @pytest.mark.parametrize(("processes", "batch"), [(1, None), (2, None), (1, 2), (2, 3)])
 def test_interrupted_run_continues_with_the_same_pairs(tmp_path, photos, processes, batch):
-    """Also if the teacher upscales several crops at a time, as on a GPU, or fewer because some targets are known."""
+    """This includes teachers that upscale batches, as on a GPU, and pairs that do not need the teacher."""
     own = {"degradation": Degradation({"type": "jpeg", "clean_prob": 0.3}), "plain": 0.2}
     make_pairs(pairs_of(photos, **own), tmp_path / "whole", 16, processes=1)
     interrupted = Doubler(stop_at=4 if batch is None else 2)
@@ -162,7 +162,7 @@ def test_teacher_upscales_batches(tmp_path):
 def test_half_written_pair_is_written_again(tmp_path, photos):
     make_pairs(pairs_of(photos), tmp_path / "pairs", 5, processes=1)
     make_pairs(pairs_of(photos), tmp_path / "whole", 6, processes=1)
-    for kind in ("gt", "teacher"):  # killed before the input was written
+    for kind in ("gt", "teacher"):  # the run was killed before the input was written
         with lmdb.open(str(tmp_path / "pairs" / f"{kind}.lmdb")) as env, env.begin(write=True) as transaction:
             transaction.put(b"0000005", b"half")
     assert make_pairs(pairs_of(photos), tmp_path / "pairs", 6, processes=1) == 1
@@ -179,11 +179,11 @@ def test_seed(tmp_path, photos):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"teacher": Doubler(name="other")}, "teacher is 'doubler' in the pairs, not 'other'"),
-        ({"degradation": Degradation("photo")}, "degradation is 'jpeg' in the pairs, not 'photo'"),
-        ({"degradation": Degradation("jpeg:60")}, "degradation: jpeg_range is [50, 50] in the pairs, not [60, 60]"),
-        ({"lq_size": 9}, "lq_size is 8 in the pairs, not 9"),
-        ({"seed": 2}, "seed is 0 in the pairs, not 2"),
+        ({"teacher": Doubler(name="other")}, "teacher is 'doubler' in the pairs, but 'other' in the options"),
+        ({"degradation": Degradation("photo")}, "degradation is 'jpeg' in the pairs, but 'photo' in"),
+        ({"degradation": Degradation("jpeg:60")}, "degradation: jpeg_range is [50, 50] in the pairs, but [60, 60] in"),
+        ({"lq_size": 9}, "lq_size is 8 in the pairs, but 9 in the options"),
+        ({"seed": 2}, "seed is 0 in the pairs, but 2 in the options"),
     ],
 )
 def test_continuing_with_other_settings(tmp_path, photos, changes, part):
@@ -222,7 +222,7 @@ def test_corrupt_photograph_is_named_and_earlier_pairs_stay(tmp_path, photos):
 
 
 def test_missing_settings_in_the_record():
-    with pytest.raises(LIIFError, match="pairs: scale is None in the pairs, not 4"):
+    with pytest.raises(LIIFError, match="pairs: scale is None in the pairs, but 4 in the options"):
         check_record({"teacher": "x"}, {"teacher": "x", "scale": 4}, "pairs")
 
 
@@ -251,7 +251,7 @@ def test_scale_range_downsamples_the_teachers_output(tmp_path, photos):
 
 
 def parts_of(image: np.ndarray, side: int) -> list[np.ndarray]:
-    """All target crops for 6x6 inputs of a 16x16 image, downsampled to `side`."""
+    """Return the target crops of all 6x6 inputs from a 16x16 target image, downsampled to `side`."""
     corners = [(top, left) for top in (0, 2, 4) for left in (0, 2, 4)]
     return [downsample(image, (side, side), corner, (12, 12)) for corner in corners]
 
@@ -273,14 +273,14 @@ def test_matching_pairs_are_accepted(tmp_path, photos):
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"teacher": {"path": "other"}}, ["teacher: teacher is 'doubler' in the pairs, not 'other'"]),
-        ({"teacher": {"path": "doubler", "scale": 4}}, ["teacher: scale is 2 in the pairs, not 4"]),
-        ({"teacher": {"path": "doubler", "degradation": "photo"}}, ["degradation is 'jpeg' in the pairs, not 'photo'"]),
+        ({"teacher": {"path": "other"}}, ["teacher: teacher is 'doubler' in the pairs, but 'other' in"]),
+        ({"teacher": {"path": "doubler", "scale": 4}}, ["teacher: scale is 2 in the pairs, but 4 in"]),
+        ({"teacher": {"path": "doubler", "degradation": "photo"}}, ["degradation is 'jpeg' in the pairs, but 'photo'"]),
         ({"teacher": {"path": "doubler", "degradation": "foto"}}, ["teacher: degradation: type: ", "'photo'"]),
         ({"teacher": {"scale": 2}}, ["teacher", "'path' is missing"]),
         ({"teacher": "doubler"}, ["teacher: expected a block"]),
         ({"scales": [3]}, ["scales: the pairs in", "scale 2", "[2]"]),
-        ({"scale_range": [1, 3]}, ["scale_range: goes up to 3", "scale 2"]),
+        ({"scale_range": [1, 3]}, ["scale_range: ends at 3", "scale 2"]),
         ({"scale_range": [2, 1]}, ["scale_range", "[lowest, highest]"]),
         ({"sample_q": 49}, ["sample_q is 49", "36"]),
     ],

@@ -35,7 +35,7 @@ def _restored_excepthook():
 
 
 def drawn(dataset: Any, ratio: float, epochs: int, replicas: int = 1) -> list[Counter]:
-    """Count the images that each epoch of BasicSR's sampler draws, over all processes."""
+    """Count how often each epoch of BasicSR's sampler draws each image, summed over all processes."""
     counts = [Counter() for _ in range(epochs)]
     for rank in range(replicas):
         sampler = EnlargedSampler(dataset, replicas, rank, ratio)
@@ -54,7 +54,7 @@ def test_every_image_is_drawn_equally_often(photos: Path, ratio: float) -> None:
     assert set(total) == set(range(8))
     per_epoch = np.ceil(8 * ratio) / 8
     assert all(abs(total[k] / 2000 - per_epoch) < 0.06 for k in range(8)), total
-    assert len({tuple(sorted(count.elements())) for count in epochs}) > 2  # epochs take different parts
+    assert len({tuple(sorted(count.elements())) for count in epochs}) > 2  # epochs use different images
 
 
 @pytest.mark.parametrize("ratio", [1, 3])
@@ -104,7 +104,7 @@ def test_corrupt_image_ends_a_prefetching_run(photos: Path, workers: int) -> Non
     sampler = EnlargedSampler(dataset, 1, 0, 1)
     prefetcher = CPUPrefetcher(build_dataloader(dataset, opt, num_gpu=0, sampler=sampler, seed=0))
     with pytest.raises(LIIFError, match=r"3\.png is corrupt"):
-        for _ in range(5):  # as BasicSR's train.py and a model's feed_data
+        for _ in range(5):  # as in BasicSR's train.py and in feed_data of a model
             prefetcher.next()["lq"]
 
 

@@ -72,7 +72,7 @@ def test_another_suffix_is_suggested(tmp_path: Path) -> None:
     roots = make_jpeg_pairs(tmp_path)
     refused(
         lambda: build(paired_block(*roots, scales=[2], filename_tmpl="{}x{scale}")),
-        str(roots[1]), "has no 0x2.png, which belongs to 0.png", "write filename_tmpl: '{}x2.jpg'",
+        str(roots[1]), "has no 0x2.png, the low-resolution file of 0.png", "set filename_tmpl: '{}x2.jpg'",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""parallel_map returns results in order, and its workers end with their parent, for every start method."""
+"""parallel_map returns results in order, and its workers exit with their parent, for every start method."""
 from __future__ import annotations
 
 import multiprocessing
@@ -15,7 +15,7 @@ from liif_basicsr.data.prepare.parallel import parallel_map
 from liif_basicsr.errors import LIIFError
 
 METHODS = [method for method in ("fork", "spawn", "forkserver") if method in multiprocessing.get_all_start_methods()]
-# Prints the ids of the workers and takes only the first result, so they wait at a full pipe.
+# A program whose workers print their process ids. It reads only the first result, so they wait at a full pipe.
 PROGRAM = """
 import multiprocessing, os, sys, time
 from liif_basicsr.data.prepare.parallel import parallel_map
@@ -65,4 +65,4 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, method: str) ->
             workers.add(line.strip())
         time.sleep(0.2)
         process.kill()
-        process.communicate(timeout=60)  # returns when all that hold its output have ended
+        process.communicate(timeout=60)  # returns when all processes that inherited its output have exited

@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr prepare`, also interrupted and killed."""
+"""`python -m liif_basicsr prepare`, including interrupted and killed runs."""
 from __future__ import annotations
 
 import os
@@ -40,7 +40,7 @@ def prepare(folder: Path, *args: object, status: int = 0) -> subprocess.Complete
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """All entries of an LMDB, with its meta file."""
+    """Return all entries of an LMDB, and its meta file."""
     with lmdb.open(str(root), readonly=True, lock=False) as env, env.begin() as transaction:
         entries = {bytes(key).decode(): bytes(value) for key, value in transaction.cursor()}
     return {**entries, "meta_info.txt": (root / "meta_info.txt").read_bytes()}
@@ -127,7 +127,7 @@ def test_killed_run_can_be_repeated(many_photos: Path) -> None:
     process = start_and_wait(many_photos)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
-    process.communicate(timeout=60)  # returns when the workers, which hold the other end of the pipe, have ended
+    process.communicate(timeout=60)  # returns when the workers, which inherited the pipe, have exited
     assert not (many_photos / "set.lmdb").exists()
     assert "stored 180 sub-images of 30 images" in prepare(many_photos, "folder", "photos", "set").stdout
     store(open_any(many_photos / "photos"), many_photos / "whole.lmdb", Settings())

@@ -49,7 +49,7 @@ def resize(image: Image.Image, size: int) -> Image.Image:
 
 
 def official(folder: Path, index: int, flip: bool, gt_size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Low resolution and ground truth of an item, by the official formula."""
+    """Return the low-resolution image and the ground truth of an item, computed by the official formula."""
     size = round(8 + (32 - 8) * (index / (COUNT - 1)))
     lq, gt = (Image.open(folder / side / FACES[index]) for side in ("8", "32"))
     gt = resize(gt, size)
@@ -73,9 +73,9 @@ def test_items_equal_the_official_formula(data: Path, gt_size: int | None) -> No
         flips.update(flip)
         gt = both[flip[0]][1]
         assert torch.equal(item["cell"], torch.tensor([[2 / gt.shape[0], 2 / gt.shape[1]]]))
-        places = (item["coord"][:, None] == make_coord(gt.shape[:2])).all(-1)
-        assert places.sum(1).tolist() == [1] * 40 and places.sum(0).max() == 1  # distinct pixels
-        assert torch.equal(item["gt"], torch.from_numpy(gt.reshape(-1, 3))[places.int().argmax(1)])
+        matches = (item["coord"][:, None] == make_coord(gt.shape[:2])).all(-1)
+        assert matches.sum(1).tolist() == [1] * 40 and matches.sum(0).max() == 1  # distinct pixels
+        assert torch.equal(item["gt"], torch.from_numpy(gt.reshape(-1, 3))[matches.int().argmax(1)])
         assert item["gt_path"].endswith(FACES[index])
     assert flips == {0, 1}
 
@@ -92,7 +92,7 @@ def test_validation_uses_whole_images(data: Path) -> None:
 @pytest.mark.parametrize(("changes", "parts"), [
     ({"split_key": "trian"}, ("no list 'trian'", "did you mean 'train'")),
     ({"split_file": "nothing.json"}, ("nothing.json cannot be read",)),
-    ({"size_min": 33}, ("size_min 33", "size_max 32")),
+    ({"size_min": 33}, ("size_min is 33", "size_max is 32")),
     ({"size_max": 33}, ("at most 32",)),
     ({"sample_q": 65}, ("sample_q is 65", "64 pixels")),
     ({"gt_size": 6}, ("sample_q is 40", "36 pixels")),
@@ -106,7 +106,7 @@ def test_invalid_options(data: Path, changes: dict[str, object], parts: tuple[st
 
 @pytest.mark.parametrize(("text", "part"), [
     ("{", "is not JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a list of file names"),
-    ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "names p9.png"),
+    ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "requires p9.png"),
 ])  # fmt: skip
 def test_invalid_split(data: Path, tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "s.json").write_text(text)

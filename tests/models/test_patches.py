@@ -57,12 +57,12 @@ def test_patches_must_be_square_and_fit_the_crop(tmp_path: Path) -> None:
     save(tmp_path / "gt" / "a.png", noise_image(60, 60))
     save(tmp_path / "lq" / "a.png", noise_image(20, 20))
     patch = train_block(tmp_path / "gt", sample="patch", scale_range=[1, 2])
-    refused(lambda: build({**patch, "sample_q": 80}), "sample_q: must be a square number", "not 80")
-    refused(lambda: build({**patch, "sample_q": 169}), "sample_q is 169", "a square of 144 pixels")
+    refused(lambda: build({**patch, "sample_q": 80}), "sample_q: expected a square number", "got 80")
+    refused(lambda: build({**patch, "sample_q": 169}), "sample_q is 169", "square in the smallest crop has 144 pixels")
     refused(lambda: build({**patch, "sample": "patches"}), "sample: expected one of pixels, patch")
     save(tmp_path / "wide" / "a.png", noise_image(20, 60))
     paired = paired_train_block(tmp_path / "wide", tmp_path / "lq", sample="patch", sample_q=289, scales=[[1, 3]])
-    refused(lambda: build(paired), "sample_q is 289", "a square of 144 pixels")
+    refused(lambda: build(paired), "sample_q is 289", "square in the smallest crop has 144 pixels")
 
 
 # A perceptual loss ------------------------------------------------------------------------------------------

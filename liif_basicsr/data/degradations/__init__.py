@@ -1,4 +1,4 @@
-"""Degradations: turn a photograph into a small, blurred, noisy or compressed one.
+"""Degradations, which turn a photograph into a small, blurred, noisy or compressed one.
 
 To add one, put a file into this folder with a class like
 
@@ -8,7 +8,8 @@ To add one, put a file into this folder with a class like
         def __init__(self, settings, where): ...     # checked options; `where` names the block in messages
         def __call__(self, image, size): ...         # uint8 (H, W, 3) RGB to uint8 (h, w, 3); size is (h, w)
 
-It may draw from the generators of `random`, NumPy and torch, as BasicSR's functions do; `Degradation` seeds them.
+The class may draw random numbers from `random`, NumPy and torch, as BasicSR's functions do. `Degradation` seeds all
+three generators.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs at high sensitivity: dim scenes, noise correlated by demosaicing, and light JPEG compression."""
+"""Degradation of photographs taken at high ISO: dim scenes, demosaiced noise, and light JPEG compression."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from liif_basicsr.data.sampling import downsample
 class Camera:
     """Downsample with Pillow's bicubic, darken, add blurred noise, and compress as JPEG.
 
-    The noise is partly shared between channels and blurred with a Gaussian, as demosaicing blurs it.
+    A random part of the noise is the same in all channels. The noise is blurred with a Gaussian to imitate demosaicing.
     """
 
     class Options(options.DegradationOptions):
@@ -27,13 +27,13 @@ class Camera:
 
         dark_prob: Probability = Field(0.35, description="share of darkened images")
         exposure_range: Annotated[list[float], number_range(0.01, 1)] = Field(
-            [0.15, 0.7], description="factor of the darkening"
+            [0.15, 0.7], description="factor by which darkened images are multiplied"
         )
         noise_range: Annotated[list[float], number_range(0, 255)] = Field(
-            [5, 20], description="standard deviation of the noise before its blur, of 255"
+            [5, 20], description="standard deviation of the noise before it is blurred, for pixels from 0 to 255"
         )
         noise_blur: Annotated[list[float], number_range(0.01, 10)] = Field(
-            [0.4, 1.0], description="standard deviation of the blur, in low-resolution pixels"
+            [0.4, 1.0], description="standard deviation of the Gaussian that blurs the noise, in low-resolution pixels"
         )
         jpeg_range: options.JPEGQuality = [75, 95]
 
@@ -41,7 +41,7 @@ class Camera:
         self.settings = settings
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size` (h, w)."""
+        """Return the degraded image of `size` (h, w)."""
         s = self.settings
         out = downsample(image, size).astype(np.float32)
         if np.random.uniform() < s["dark_prob"]:

@@ -1,4 +1,4 @@
-"""The block `degradation` of a dataset, and the registry of its types."""
+"""`Degradation`, which applies the block `degradation` of a dataset, and the registry of degradation types."""
 from __future__ import annotations
 
 import random
@@ -18,7 +18,7 @@ from liif_basicsr.errors import LIIFError, suggest
 
 
 class DegradationType(Protocol):
-    """A class in the registry; see `liif_basicsr.data.degradations`."""
+    """Interface of the classes in the registry; see `liif_basicsr.data.degradations`."""
 
     Options: type[DegradationOptions]
 
@@ -31,7 +31,7 @@ DEGRADATIONS: dict[str, type[DegradationType]] = {}
 
 
 def register(name: str) -> Callable[[type], type]:
-    """Register a class as the degradation `type: name`."""
+    """Register a class as the degradation that options select with `type: NAME`."""
 
     def add(cls: type) -> type:
         DEGRADATIONS[name] = cls
@@ -44,14 +44,16 @@ class Degradation:
     """A degradation with its options.
 
     Attributes:
-        settings: the type and all options, as plain data. Equal settings and seeds make equal images.
+        settings: the type and all options, including defaults, as plain data. The same settings and seed always make
+            the same image.
 
     Args:
-        block: {type: photo, clean_prob: 0.1, ...}; a type alone, `photo`; `jpeg:60` or `jpeg:30-90`.
+        block: a block such as {type: photo, clean_prob: 0.1}, or a short form. The short form is a type, such as
+            `photo`, or `jpeg:` with a quality or a range of qualities, such as `jpeg:60` or `jpeg:30-90`.
         where: name of the block in messages.
 
     Raises:
-        LIIFError: unknown type or option, or an invalid value.
+        LIIFError: the type or an option is unknown, or a value is invalid.
     """
 
     def __init__(self, block: Mapping[str, Any] | str, where: str = "degradation") -> None:
@@ -70,10 +72,11 @@ class Degradation:
         Args:
             image: uint8 (H, W, 3), RGB, contiguous.
             size: (h, w) of the result, not larger than the image.
-            seed: determines every random choice; the generators of the process keep their state.
+            seed: determines every random choice. The state of the global generators is restored afterwards.
 
         Returns:
-            uint8 (h, w, 3); with probability `clean_prob` the image is only downsampled with Pillow's bicubic.
+            The degraded image, uint8 (h, w, 3). With probability `clean_prob`, it is only downsampled with Pillow's
+            bicubic.
         """
         if self.is_clean(seed):
             return downsample(image, size)
@@ -81,12 +84,12 @@ class Degradation:
             return self._degrade(image, size)
 
     def is_clean(self, seed: int) -> bool:
-        """Whether an image with this seed is only downsampled."""
+        """Return whether an image with this seed is only downsampled."""
         return bool(np.random.default_rng(seed).random() < self.settings["clean_prob"])
 
 
 def options_of(name: str) -> type[DegradationOptions]:
-    """Return the model of a registered type's options."""
+    """Return the pydantic model of the options of a registered degradation."""
     return DEGRADATIONS[name].Options
 
 
@@ -96,7 +99,7 @@ def seeded(seed: int) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)  # of the CPU alone: a worker must not touch a GPU
+    torch.default_generator.manual_seed(seed)  # only on the CPU: a data worker must not use a GPU
     try:
         yield
     finally:
@@ -106,12 +109,12 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seed_of(path: str) -> int:
-    """Return the seed of a validation image, a hash of its file name without folder and suffix."""
+    """Return the seed for a validation image: a hash of its file name without folder and suffix."""
     return zlib.crc32(osp.splitext(osp.basename(path))[0].encode())
 
 
 def from_text(text: str, where: str) -> dict[str, Any]:
-    """Expand a short form to a block.
+    """Expand a short form, such as `jpeg:60`, to a block.
 
     Raises:
         LIIFError: the part after the colon is not a JPEG quality or a range of qualities.

@@ -27,19 +27,20 @@ class JPEG:
         self.range = settings["jpeg_range"]
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size` (h, w)."""
+        """Return the degraded image of `size` (h, w)."""
         return compress_jpeg(downsample(image, size), draw_quality(self.range))
 
 
 def draw_quality(quality_range: list[float]) -> int:
-    """Draw an integer quality from the range, or the nearest one to it."""
+    """Draw a quality uniformly from the range, rounded to an integer."""
     return round(random.uniform(*quality_range))
 
 
 def compress_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """Compress uint8 (H, W, 3) RGB as JPEG and decode it again.
+    """Compress an RGB image, uint8 (H, W, 3), as JPEG and decode it again.
 
-    Chroma has half the resolution, as in most JPEG files. Equal to BasicSR's `add_jpg_compression`, which takes BGR.
+    Chroma is stored at half the resolution, as in most JPEG files. The result equals BasicSR's `add_jpg_compression`,
+    which works on BGR images.
     """
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)

@@ -23,13 +23,13 @@ class Mix:
         """Options of the degradation."""
 
         parts: list[Any] = Field(description="degradations; one is drawn for each image")
-        part_prob: Annotated[list[float], probabilities()] = Field(description="how often each part is drawn")
+        part_prob: Annotated[list[float], probabilities()] = Field(description="relative frequency of each part")
 
         @model_validator(mode="after")
         def _check_lengths(self) -> Any:
             if len(self.parts) != len(self.part_prob):
-                counts = f"{len(self.parts)} degradations, part_prob has {len(self.part_prob)} numbers"
-                raise ValueError(f"parts: has {counts}; write one number for each")
+                counts = f"{len(self.parts)} degradations, but part_prob has {len(self.part_prob)} numbers"
+                raise ValueError(f"parts: has {counts}; write one number for each degradation")
             return self
 
     def __init__(self, settings: dict[str, Any], where: str) -> None:
@@ -38,6 +38,6 @@ class Mix:
         settings["parts"] = [part.settings for part in self.parts]
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size` (h, w)."""
+        """Return the degraded image of `size` (h, w)."""
         part = random.choices(self.parts, self.prob)[0]
         return part(image, size, random.getrandbits(32))

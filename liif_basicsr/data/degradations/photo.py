@@ -20,8 +20,8 @@ from liif_basicsr.data.sampling import downsample
 class Photo:
     """Downsample with Pillow's bicubic, blur slightly, add sensor noise, and compress as JPEG.
 
-    Blur and noise are in low-resolution pixels, so they are the same at all scales. Options are named as
-    in the first round of `RealESRGAN`, with milder defaults; `blur_prob` is the share of blurred images.
+    Blur and noise are applied to the downsampled image, so they are the same at all scales. Except for `blur_prob`, the
+    options are named as in the first round of `RealESRGAN`. Their defaults are milder.
     """
 
     class Options(options.DegradationOptions):
@@ -32,7 +32,9 @@ class Photo:
         kernel_list: options.KernelNames = list(options.KERNELS)
         kernel_prob: options.KernelProbabilities = options.DEFAULT_KERNEL_PROB
         sinc_prob: options.SincProbability = 0.05
-        blur_sigma: options.Sigma = Field([0.2, 1.0], description="standard deviation, in low-resolution pixels")
+        blur_sigma: options.Sigma = Field(
+            [0.2, 1.0], description="standard deviation of a blur kernel, in low-resolution pixels"
+        )
         betag_range: options.GeneralizedShape = [0.5, 4]
         betap_range: options.PlateauShape = [1, 2]
         gaussian_noise_prob: options.GaussianProbability = 0.5
@@ -47,7 +49,7 @@ class Photo:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size` (h, w)."""
+        """Return the degraded image of `size` (h, w)."""
         s = self.settings
         out = steps.to_float(downsample(image, size))
         if np.random.uniform() < s["blur_prob"]:

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's degradation: blur, resizing, noise and JPEG, twice, and a sinc filter."""
+"""Real-ESRGAN's degradation: two rounds of blur, resizing, noise and JPEG, and a sinc filter."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,8 +19,9 @@ from liif_basicsr.data.degradations.degradation import register
 class RealESRGAN:
     """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's x4plus.
 
-    The result equals BasicSR's RealESRGANDataset and RealESRGANModel, with two differences: the last resizing goes to
-    `size`, for any scale, and the one before is relative to it; the ground truth is not sharpened first.
+    The result equals the output of BasicSR's RealESRGANDataset and RealESRGANModel, with two differences. The last
+    resizing produces `size`, so any scale is possible, and the factor of the second round's resizing is relative to
+    `size`. The ground truth is not sharpened first.
 
     Source: Wang et al., Real-ESRGAN (ICCVW 2021), section 3; options/train/RealESRGAN of BasicSR.
     """
@@ -42,7 +43,7 @@ class RealESRGAN:
         poisson_scale_range: options.PoissonScale = [0.05, 3]
         gray_noise_prob: options.GrayProbability = 0.4
         jpeg_range: options.JPEGQuality = [30, 95]
-        second_blur_prob: Probability = Field(0.8, description="how often the second round blurs")
+        second_blur_prob: Probability = Field(0.8, description="probability that the second round blurs")
         blur_kernel_size2: options.KernelSize = 21
         kernel_list2: options.KernelNames = list(options.KERNELS)
         kernel_prob2: options.KernelProbabilities = options.DEFAULT_KERNEL_PROB
@@ -51,13 +52,17 @@ class RealESRGAN:
         betag_range2: options.GeneralizedShape = [0.5, 4]
         betap_range2: options.PlateauShape = [1, 2]
         resize_prob2: options.ResizeProbabilities = [0.3, 0.4, 0.3]
-        resize_range2: options.ResizeRange = Field([0.3, 1.2], description="factor of the low-resolution size")
+        resize_range2: options.ResizeRange = Field(
+            [0.3, 1.2], description="factor of the second resizing, relative to the low-resolution size"
+        )
         gaussian_noise_prob2: options.GaussianProbability = 0.5
         noise_range2: options.NoiseRange = [1, 25]
         poisson_scale_range2: options.PoissonScale = [0.05, 2.5]
         gray_noise_prob2: options.GrayProbability = 0.4
         jpeg_range2: options.JPEGQuality = [30, 95]
-        final_sinc_prob: Probability = Field(0.8, description="how often a sinc filter is the last step")
+        final_sinc_prob: Probability = Field(
+            0.8, description="probability of a final sinc filter, before or after the last compression"
+        )
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
         for end in ("", "2"):
@@ -66,7 +71,7 @@ class RealESRGAN:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Degrade an image to `size` (h, w)."""
+        """Return the degraded image of `size` (h, w)."""
         s = self.settings
         kernels = [steps.draw_kernel(s, end) for end in ("", "2")]
         sinc = steps.draw_sinc(s["final_sinc_prob"])

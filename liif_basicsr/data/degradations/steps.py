@@ -1,7 +1,8 @@
-"""The steps of a degradation, on BasicSR's own functions: blur, resizing, noise, JPEG.
+"""The steps of a degradation, based on BasicSR's functions: blur, resizing, noise and JPEG.
 
 Images are (1, 3, H, W) float32, RGB in [0, 1]. Random numbers are drawn in the same order as in BasicSR's
-RealESRGANDataset and RealESRGANModel. `end` is the ending of a round's option names, '' or '2'.
+RealESRGANDataset and RealESRGANModel. `end` selects the round: it is the suffix of the round's option names, '' for the
+first round and '2' for the second.
 """
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.errors import LIIFError
 
 MODES = ["area", "bilinear", "bicubic"]
-# Smaller kernels cannot represent a sinc filter of the lowest frequencies.
+# Smaller kernels cannot represent a sinc filter with the lowest cutoff frequencies.
 LARGE_KERNEL = 13
 
 
@@ -36,11 +37,12 @@ def check_kernels(settings: Mapping[str, Any], end: str, where: str) -> None:
     """Raise unless a round has one probability per kernel."""
     names, probs = len(settings[f"kernel_list{end}"]), len(settings[f"kernel_prob{end}"])
     if names != probs:
-        raise LIIFError(f"{where}: kernel_prob{end}: has {probs} numbers, kernel_list{end} has {names} kernels")
+        raise LIIFError(f"{where}: kernel_prob{end}: has {probs} numbers, but kernel_list{end} has {names} kernels; "
+                        "write one number for each kernel")  # fmt: skip
 
 
 def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
-    """Draw the blur kernel of a round: (1, k, k)."""
+    """Draw the blur kernel (1, k, k) of a round."""
     largest = settings[f"blur_kernel_size{end}"]
     size = random.choice(range(SMALLEST_KERNEL, largest + 1, 2))
     if np.random.uniform() < settings[f"sinc_prob{end}"]:
@@ -55,7 +57,7 @@ def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
 
 
 def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
-    """Draw the final sinc filter (1, k, k); None with probability 1 - `prob`."""
+    """Draw the final sinc filter (1, k, k), or return None with probability 1 - `prob`."""
     if np.random.uniform() >= prob:
         return None
     size = random.choice(range(SMALLEST_KERNEL, largest + 1, 2))
@@ -64,9 +66,10 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """Filter as BasicSR's `filter2D` does; an image too small to be mirrored is extended by its border pixels.
+    """Filter an image like BasicSR's `filter2D`, but repeat the border pixels of an image that is too small to mirror.
 
-    Faster, because it omits the zeros around a kernel and convolves all channels at once, as groups.
+    This is faster than `filter2D`, because it omits the zeros around a kernel and convolves all channels at once, in
+    groups.
     """
     channels, size = image.shape[1], kernel.shape[-1]
     used = kernel[0].nonzero()
@@ -77,20 +80,20 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def draw_scale(settings: Mapping[str, Any], end: str) -> float:
-    """Draw the factor of a round's resizing."""
+    """Draw the resizing factor of a round."""
     low, high = settings[f"resize_range{end}"]
     kind = random.choices(["up", "down", "keep"], settings[f"resize_prob{end}"])[0]
     return np.random.uniform(1, high) if kind == "up" else np.random.uniform(low, 1) if kind == "down" else 1
 
 
 def resize(image: Tensor, scale: float) -> Tensor:
-    """Resize by a factor with a random interpolation, to at least one pixel."""
+    """Resize by a factor with a random interpolation. The result has at least one pixel."""
     scale = max(scale, 1 / min(image.shape[-2:]))
     return F.interpolate(image, scale_factor=scale, mode=random.choice(MODES))
 
 
 def resize_to(image: Tensor, size: tuple[float, float]) -> Tensor:
-    """Resize to (h, w) with a random interpolation, to at least one pixel."""
+    """Resize to `size` (h, w), rounded down to integers of at least 1, with a random interpolation."""
     height, width = (max(1, int(n)) for n in size)
     return F.interpolate(image, size=(height, width), mode=random.choice(MODES))
 
@@ -104,7 +107,7 @@ def add_noise(image: Tensor, settings: Mapping[str, Any], end: str) -> Tensor:
 
 
 def compress(image: Tensor, quality_range: list[float]) -> Tensor:
-    """Compress with BasicSR's differentiable JPEG at a random quality."""
+    """Compress with BasicSR's DiffJPEG at a random quality."""
     quality = image.new_zeros(len(image)).uniform_(*quality_range)
     return _jpeger()(torch.clamp(image, 0, 1), quality=quality)
 

@@ -1,1 +1,1 @@
-"""Make data sets on disk: the work of `python -m liif_basicsr prepare`."""
+"""Functions that make data sets on disk, for `python -m liif_basicsr prepare`."""

@@ -1,4 +1,4 @@
-"""CelebA-HQ, laid out for the paper's task of ground truth that varies in size."""
+"""Prepare CelebA-HQ for the paper's task with ground truth of varying size; see SizeVariedPairedDataset."""
 from __future__ import annotations
 
 import json
@@ -16,23 +16,23 @@ from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import write
 
-# The first size is made from the images, the others from the first.
+# The first size is made from the original images, and the other sizes from the first one.
 SIZES = (256, 128, 64, 32)
 # The paper trains on 25 000 of the 30 000 images.
 TRAINING = 5 / 6
 
 
 def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
-    """Make `target`/256, 128, 64 and 32 from square images, and `target`/split.json, which lists the training images.
+    """Make the folders 256, 128, 64 and 32 in `target` from square images, and `target`/split.json.
 
-    Existing files stay, such as the paper's own split.json. A new split.json takes the first 5/6 of the names for
-    training.
+    split.json lists the images for training and those for validation. Existing folders and files are kept, such as the
+    paper's own split.json. A new split.json uses the first 5/6 of the names for training.
 
     Returns:
         The new folders and files.
 
     Raises:
-        LIIFError: there are no images, one is corrupt, not square or too small, or the target cannot be written.
+        LIIFError: there are no images, an image is corrupt, not square or too small, or `target` cannot be written.
     """
     if not folder.is_dir():
         raise LIIFError(f"{folder} does not exist; {CELEBA_HQ}")

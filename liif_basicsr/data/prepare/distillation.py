@@ -1,7 +1,7 @@
-"""Make distillation pairs: degraded crops of photographs, a teacher's output for them, and the originals.
+"""Make distillation pairs: degraded crops of photographs, the teacher's outputs for them, and the original crops.
 
-Each pair follows from its number alone, so a stopped run can continue; see `data.distillation_pairs` for the contents
-of the folder.
+With the same settings, a pair depends only on its number, so an interrupted run can continue. For the contents of the
+folder, see `data.distillation_pairs`.
 """
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ STEP = 50
 class Teacher(Protocol):
     """A network to distill; it must be picklable.
 
-    scale: integer upscaling factor; record: plain data that identifies the network.
+    scale: integer upscaling factor.
+    record: plain data that identifies the network.
     """
 
     scale: int
@@ -49,9 +50,11 @@ class Teacher(Protocol):
 
 
 class Crop(NamedTuple):
-    """A pair without the teacher's output: uint8, RGB.
+    """The images of a pair before the teacher is applied, uint8 RGB.
 
-    lq: the degraded input; gt: the original; needs_teacher: False if the original is the target.
+    lq: the degraded input.
+    gt: the original.
+    needs_teacher: False if the original is also the target.
     """
 
     lq: np.ndarray
@@ -59,16 +62,24 @@ class Crop(NamedTuple):
     needs_teacher: bool
 
     def encode(self, output: np.ndarray | None) -> list[bytes]:
-        """Return the pair as PNG files in the order of KINDS; `output` is the teacher's, if the crop needs one."""
+        """Encode the pair as PNG files in the order of KINDS.
+
+        Args:
+            output: the teacher's output for `lq`, or None if the pair does not need the teacher.
+        """
         target = self.gt if output is None else with_colors_of(self.lq, output)
         return [encode_png(image, PNG_LEVEL) for image in (self.lq, target, self.gt)]
 
 
 class DistillationPairs(NamedTuple):
-    """All pairs that can be made from photographs, by number.
+    """The numbered pairs that can be made from photographs.
 
-    lq_size: side of the inputs; seed: another seed makes other pairs from the same photographs;
-    plain: the share of pairs of a single color or gradient, see `plain_image`, which bypass the teacher.
+    photos: the photographs.
+    teacher: the network to distill.
+    degradation: turns an original crop into an input.
+    lq_size: side of the inputs.
+    seed: random seed. Different seeds make different pairs from the same photographs.
+    plain: share of pairs that show a single color or a gradient, see `plain_image`. They bypass the teacher.
     """
 
     photos: ImageSource
@@ -80,7 +91,7 @@ class DistillationPairs(NamedTuple):
 
     @property
     def record(self) -> dict[str, Any]:
-        """The settings that determine the pairs, as plain data."""
+        """The settings that the pairs depend on, as plain data."""
         own = {"degradation": self.degradation.settings, "lq_size": self.lq_size, "seed": self.seed}
         targets = {"colours": "input", "clean": "original", "plain": self.plain}
         return {**self.teacher.record, "scale": self.teacher.scale, **own, **targets}
@@ -91,7 +102,7 @@ class DistillationPairs(NamedTuple):
         return self.lq_size * self.teacher.scale
 
     def pixels(self) -> np.ndarray:
-        """Number of pixels of each photograph; 0 if it is smaller than a crop.
+        """Return the number of pixels of each photograph, or 0 if it is smaller than a crop.
 
         Raises:
             LIIFError: all photographs are too small.
@@ -99,7 +110,8 @@ class DistillationPairs(NamedTuple):
         sizes = [self.photos.size(index) for index in range(len(self.photos))]
         counts = np.array([h * w if min(h, w) >= self.gt_size else 0 for h, w in sizes])
         if not counts.any():
-            raise LIIFError(f"{self.photos.root}: no photograph has at least {self.gt_size}x{self.gt_size} pixels")
+            needed = f"at least {self.gt_size}x{self.gt_size} pixels, lq_size times the teacher's scale"
+            raise LIIFError(f"{self.photos.root}: no photograph has {needed}; lower lq_size")
         return counts
 
     def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
@@ -108,9 +120,10 @@ class DistillationPairs(NamedTuple):
         return crop.encode(self.teacher(crop.lq[None])[0] if crop.needs_teacher else None)
 
     def crop(self, number: int, pixels: np.ndarray) -> Crop:
-        """Make the crop of pair `number`, uniformly over all pixels of the photographs.
+        """Draw the crop of pair `number`.
 
-        The target of a clean input is the original, because the teacher would alter it without need.
+        Photographs are drawn in proportion to their number of `pixels`. If the input is clean (only downsampled), the
+        target is the original, because the teacher would alter it without need.
         """
         rng = np.random.default_rng((self.seed, number))
         plain = self.plain > 0 and rng.random() < self.plain
@@ -127,17 +140,21 @@ class DistillationPairs(NamedTuple):
 
 
 def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: int, batch: int | None = None) -> int:
-    """Make pairs until a folder holds `count` of them. A stopped run keeps its pairs.
+    """Make pairs until a folder contains `count` of them. The pairs of an interrupted run are kept.
 
     Args:
+        pairs: the pairs to make.
+        target: the folder.
+        count: total number of pairs in the folder.
         processes: number of worker processes.
-        batch: number of crops that the teacher upscales at a time, in this process. None: each worker upscales its own.
+        batch: number of crops that the teacher upscales at a time in this process. With None, each worker runs the
+            teacher on its own crops.
 
     Returns:
         The number of new pairs.
 
     Raises:
-        LIIFError: the folder holds pairs made with other settings, a photograph is corrupt, or the folder cannot be
+        LIIFError: the folder contains pairs made with other settings, a photograph is corrupt, or the folder cannot be
             written.
     """
     pixels = pairs.pixels()
@@ -148,7 +165,7 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
             try:
                 new = _new_pairs(pairs, pixels, range(done, count), processes, batch)
                 for number, pair in enumerate(new, start=done):
-                    for kind in reversed(KINDS):  # the input last: once it is there, the pair is complete
+                    for kind in reversed(KINDS):  # write the input last: it marks the pair as complete
                         files[kind].write(_key(number), pair[KINDS.index(kind)])
                     if (number + 1) % STEP == 0:
                         _write_meta(target, pairs, number + 1)
@@ -161,7 +178,7 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
 
 
 def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Remove the color drift of a teacher's output, uint8 (H, W, 3): take the low frequencies from its input."""
+    """Remove the color drift of a teacher's output, uint8 (H, W, 3): replace its low frequencies by the input's."""
     small = cv2.resize(output.astype(np.float32), lq.shape[1::-1], interpolation=cv2.INTER_AREA)
     drift = cv2.GaussianBlur(lq - small, (0, 0), COLOR_SIGMA, borderType=cv2.BORDER_REFLECT)
     corrected = output + cv2.resize(drift, output.shape[1::-1], interpolation=cv2.INTER_LINEAR)
@@ -169,9 +186,9 @@ def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
 
 
 def plain_image(side: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw an image of a single color (a third of them) or of a gradient between two: uint8 (side, side, 3).
+    """Draw a plain image, uint8 (side, side, 3): with probability 1/3 a single color, otherwise a gradient.
 
-    A gradient has any direction, and may reach its two colors inside the image.
+    The gradient has a random direction between two random colors. It may reach these colors inside the image.
     """
     first, last = rng.integers(0, 256, (2, 3))
     if rng.random() < 1 / 3:
@@ -184,7 +201,7 @@ def plain_image(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class _Numbered:
-    """The pairs of a range of numbers, as a source for `parallel_map`."""
+    """A source for `parallel_map` that contains the pairs with these numbers."""
 
     def __init__(self, pairs: DistillationPairs, pixels: np.ndarray, numbers: range) -> None:
         self.pairs, self.pixels, self.numbers = pairs, pixels, numbers
@@ -202,7 +219,7 @@ class _Numbered:
 def _new_pairs(
     pairs: DistillationPairs, pixels: np.ndarray, numbers: range, processes: int, batch: int | None
 ) -> Iterator[list[bytes]]:
-    """Yield the pairs of a range of numbers; see `make_pairs`."""
+    """Yield the pairs with these numbers; see `make_pairs` for the arguments."""
     if not numbers:
         return
     work = _Numbered.pair if batch is None else _Numbered.crop
@@ -215,7 +232,7 @@ def _new_pairs(
 
 
 def _until_error(results: Iterator[Any], errors: list[LIIFError]) -> Iterator[Any]:
-    """Yield results up to the first error, and append it to `errors`, so that earlier results are not lost."""
+    """Yield results until the first error and append the error to `errors`, so that earlier results are not lost."""
     for result in results:
         if isinstance(result, LIIFError):
             errors.append(result)
@@ -224,7 +241,7 @@ def _until_error(results: Iterator[Any], errors: list[LIIFError]) -> Iterator[An
 
 
 def _with_outputs(crops: Iterator[Crop], teacher: Teacher, batch: int, threads: int) -> Iterator[list[bytes]]:
-    """Yield the pairs of crops. The teacher upscales a batch while threads encode the batch before."""
+    """Yield the encoded pairs of crops. While the teacher upscales a batch, threads encode the previous one."""
     with ThreadPoolExecutor(threads) as pool:
         encoded: list[Future[list[bytes]]] = []
         while group := list(islice(crops, batch)):
@@ -236,7 +253,7 @@ def _with_outputs(crops: Iterator[Crop], teacher: Teacher, batch: int, threads: 
 
 
 def _begin(target: Path, record: dict[str, Any]) -> None:
-    """Make the folder, or check that its pairs have the same settings."""
+    """Create the folder, or check that its existing pairs were made with the same settings."""
     if (target / RECORD).exists() or (target.is_dir() and any(target.iterdir())):
         check_record(read_record(target), record, str(target))
         return
@@ -246,13 +263,13 @@ def _begin(target: Path, record: dict[str, Any]) -> None:
 
 @contextmanager
 def _open(target: Path) -> Iterator[dict[str, LmdbFile]]:
-    """Open the LMDBs of a folder, by kind."""
+    """Yield the opened LMDBs of a folder by name (see KINDS)."""
     with ExitStack() as stack:
         yield {kind: stack.enter_context(closing(LmdbFile(target / f"{kind}.lmdb"))) for kind in KINDS}
 
 
 def _write_meta(target: Path, pairs: DistillationPairs, count: int) -> None:
-    """Write the meta_info.txt of each LMDB; BasicSR and the datasets read the names there."""
+    """Write the meta_info.txt of each LMDB. BasicSR and the datasets read the names from this file."""
     for kind in KINDS:
         side = pairs.lq_size if kind == "lq" else pairs.gt_size
         lines = [f"{_key(number)}.png ({side},{side},3) {PNG_LEVEL}\n" for number in range(count)]

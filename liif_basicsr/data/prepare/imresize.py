@@ -9,8 +9,8 @@ from liif_basicsr.rendering.cubic import cubic
 def imresize(image: np.ndarray, scale: int) -> np.ndarray:
     """Downsample an image by an integer scale.
 
-    The output equals the usual files of Set5 and Set14 bit for bit: first along y, then along x, each rounded to
-    8 bits, with the border pixels repeated (newer versions of MATLAB mirror them).
+    The image is downsampled along y and then along x. Each pass repeats the border pixels (newer versions of MATLAB
+    mirror them) and rounds to 8 bits. The output equals the usual files of Set5 and Set14 bit for bit.
 
     Args:
         image: uint8 (H, W, 3); H and W are multiples of `scale`.
@@ -27,8 +27,8 @@ def imresize(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _weights(n: int, scale: int) -> np.ndarray:
-    """(n / scale, n + 4 scale) weights of the padded pixels of an axis, for each output pixel."""
+    """Return the weights of the padded pixels of an axis for each output pixel: (n / scale, n + 4 * scale)."""
     centers = (np.arange(n // scale) + 0.5) * scale - 0.5
-    # The kernel is stretched by the scale against aliasing.
+    # Stretch the kernel by the scale to avoid aliasing.
     weights = cubic((centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale)
     return weights / weights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Apply a function to all images of a source in several processes, with the results in order."""
+"""Apply a function to all images of a source in several processes, and return the results in order."""
 from __future__ import annotations
 
 import os
@@ -19,11 +19,11 @@ Function = Callable[[Any, int], Any]
 def parallel_map(function: Function, source: Sized, processes: int, title: str) -> Generator[Any, None, None]:
     """Yield `function(source, index)` for each index in order, or the LIIFError that it raised.
 
-    The work is done by torch's DataLoader, whose workers read ahead a little.
+    The work is done by torch's DataLoader, whose workers compute a few results in advance.
 
     Args:
-        function, source: must be picklable.
-        processes: 1 runs in this process.
+        function, source: the function and its first argument. Both must be picklable.
+        processes: number of worker processes; 1 runs the function in this process.
         title: label of the progress bar.
     """
     workers = min(processes, len(source)) if processes > 1 else 0
@@ -53,9 +53,10 @@ def _identity(result: Any) -> Any:
 
 
 def _end_with_parent(worker: int) -> None:
-    """End a worker when its parent is killed; torch's own check never runs in a worker that waits at a full pipe.
+    """Exit a worker when its parent is killed. Torch's own check does not run while the worker waits at a full pipe.
 
-    The system closes the parent's sentinel with any start method, while `os.getppid` may be the fork server.
+    `join` waits for the parent's sentinel, which the system closes for every start method. `os.getppid` cannot be used:
+    it may return the fork server.
     """
     parent = parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""The usual data sets, laid out as the options files expect them."""
+"""Prepare the usual data sets in the layout that the options files expect."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ def open_div2k(folder: Path) -> ImageSource:
 
 
 def benchmark(root: Path, target: Path) -> list[Path]:
-    """Lay out each benchmark set in `root` as `target`/SET/GT_x2, LR_bicubic_x2, and the same for x3 and x4.
+    """Make the folders GT_x2 and LR_bicubic_x2, and the same for x3 and x4, of each benchmark set in `root`.
 
-    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or a folder of images only. These
-    are cropped to a multiple of the scale and downsampled in the same way as the usual files.
+    A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or a folder that contains only
+    images. Such images are cropped to a multiple of the scale and downsampled by `imresize`, like the usual files.
 
     Returns:
-        The new folders; existing ones stay.
+        The new folders `target`/SET/GT_x2 and so on. Existing folders are kept.
     """
     folders = [path for path in sorted(root.iterdir()) if path.is_dir()] if root.is_dir() else []
     sets = [path for path in folders if path.name[0] != "." and path.name != "__MACOSX"]
@@ -69,7 +69,7 @@ def quickstart(target: Path) -> None:
 
 
 def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
-    """Write a folder of PNG files named as `images`, with the output of `pixels(index)`."""
+    """Write a folder of PNG files: `pixels(index)` under the name of image `index`."""
     stems: dict[str, str] = {}
     for name in images.names:
         same = stems.setdefault(osp.splitext(name)[0], name)
@@ -82,12 +82,12 @@ def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray
 
 
 def _write_benchmark(target: Path, which: int, images: ImageSource, lr_folder: Path, scale: int) -> None:
-    """Write one folder of a set: low resolution (`which` = 0) or ground truth (1) at a scale."""
+    """Write the low-resolution images (`which` is 0) or the ground truth (`which` is 1) of a set at a scale."""
     _write(target, images, lambda index: _pair(images, index, lr_folder, scale)[which])
 
 
 def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read or make low resolution, and crop the ground truth to a multiple of it."""
+    """Return the low-resolution image, read or made, and the ground truth cropped to `scale` times its size."""
     image, stem = to_uint8(images.read(index)), osp.splitext(images.names[index])[0]
     if lr_folder.is_dir():
         low = _read(lr_folder / f"X{scale}" / f"{stem}x{scale}.png")
@@ -96,7 +96,8 @@ def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple
         low = imresize(image[:height, :width], scale)
     height, width = low.shape[0] * scale, low.shape[1] * scale
     if image.shape[0] < height or image.shape[1] < width:
-        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its low-resolution image in {lr_folder}")
+        raise LIIFError(f"{images.path(index)} is smaller than {scale} times its low-resolution image in {lr_folder}; "
+                        "replace one of them")  # fmt: skip
     return low, image[:height, :width]
 
 

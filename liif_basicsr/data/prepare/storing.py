@@ -1,6 +1,6 @@
-"""Store images as sub-images in an LMDB or as decoded pixels, and find corrupt ones.
+"""Store images as sub-images in an LMDB or as decoded pixels, and find corrupt images.
 
-A store appears under its name only when it is complete.
+A folder is written under a temporary name and renamed when it is complete.
 """
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ Piece = tuple[tuple[int, int], bytes]  # (H, W) and the bytes to store
 
 
 class Settings(NamedTuple):
-    """How to store images: as PNG sub-images of `crop` pixels, one every `step`; or whole, as decoded `pixels`."""
+    """How to store images.
+
+    crop: side of the square sub-images.
+    step: distance from the start of one sub-image to the next.
+    level: PNG compression level.
+    pixels: store whole images as decoded pixels instead of sub-images.
+    processes: number of worker processes.
+    """
 
     crop: int = 480
     step: int = 240
@@ -44,7 +51,7 @@ def open_any(path: Path, channels: int = 3, value_range: tuple[float, float] | N
 
 
 def store(source: ImageSource, target: Path, settings: Settings) -> int:
-    """Store all images of a source as `target`.
+    """Store all images of a source in the new folder `target`.
 
     Returns:
         The number of images or sub-images stored.
@@ -53,14 +60,15 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
         LIIFError: an image is corrupt, or the target cannot be written.
     """
     if settings.step > settings.crop:
-        raise LIIFError(f"step {settings.step} is larger than crop {settings.crop}: pixels between would be lost")
+        steps = f"step {settings.step} is larger than crop {settings.crop}, so pixels between crops would be lost"
+        raise LIIFError(f"{steps}; lower step")
     names, lines = keys(source.names), []
     results = closing(parallel_map(_work(settings), source, settings.processes, target.name))
     with atomic_folder(target) as folder:
         with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
             for name, pieces in zip(names, all_pieces, strict=True):
                 if isinstance(pieces, LIIFError):
-                    raise LIIFError(f"{pieces}; --check lists all corrupt images")
+                    raise LIIFError(f"{pieces} (`--check` lists all corrupt images)")
                 for number, ((height, width), content) in enumerate(pieces, start=1):
                     key = name if settings.pixels else f"{name}_s{number:03d}"
                     file.write(key, content)
@@ -70,12 +78,12 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
 
 
 def corrupt(source: ImageSource, processes: int) -> list[str]:
-    """Return the error of each unreadable image of a source."""
+    """Return the error messages of all images that cannot be read."""
     return [str(error) for error in parallel_map(_check, source, processes, "checking") if error is not None]
 
 
 def keys(names: Sequence[str]) -> list[str]:
-    """Turn file names into keys that BasicSR can read: ASCII, without dots, each unique."""
+    """Convert file names to unique keys that BasicSR can read: ASCII characters without dots."""
     taken: dict[str, None] = {}
     for name in names:
         stem = re.sub(r"[^0-9A-Za-z_-]", "_", osp.splitext(name)[0])[:200]
@@ -85,13 +93,13 @@ def keys(names: Sequence[str]) -> list[str]:
 
 
 def starts(n: int, crop: int, step: int) -> list[int]:
-    """Return the starts of crops that together cover an axis of `n` pixels."""
+    """Return the start positions of crops that together cover an axis of `n` pixels."""
     inside = list(range(0, max(n - crop, 0) + 1, step))
     return inside if inside[-1] + crop >= n else [*inside, n - crop]
 
 
 def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> list[Piece]:
-    """Cut an image into sub-images, row by row. An axis shorter than `crop` stays whole."""
+    """Cut an image into sub-images, row by row. An axis shorter than `crop` is not cut."""
     image = source.read(index)
     windows = [
         image[top : top + crop, left : left + crop]
@@ -103,9 +111,9 @@ def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> li
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Provide a folder TARGET.partial to fill; rename it to `target` if the context ends without an error.
+    """Yield a folder TARGET.partial to fill, and rename it to `target` if the context ends without an error.
 
-    After an error it is removed. A partial folder left by a killed run is removed at the start.
+    After an error, the partial folder is removed. The partial folder of a killed run is removed at the start.
 
     Raises:
         LIIFError: the disk is full, or the target cannot be written.
@@ -124,7 +132,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 class LmdbFile:
-    """A new LMDB in a folder; it grows as needed."""
+    """An LMDB in a folder, new or existing, to add entries to. Its size limit grows as needed."""
 
     def __init__(self, folder: Path) -> None:
         self.env = lmdb.open(str(folder), map_size=2**28, sync=False)
@@ -145,7 +153,7 @@ class LmdbFile:
 
 
 class PixelFile:
-    """A new pixels.bin in a folder: the bytes of all images, one after another."""
+    """A new file pixels.bin in a folder, which stores the bytes of all images one after another."""
 
     def __init__(self, folder: Path) -> None:
         self.file = open(folder / "pixels.bin", "wb")
@@ -171,7 +179,7 @@ def _pixels(source: ImageSource, index: int) -> list[Piece]:
     image = source.read(index)
     if image.dtype != np.uint8 or image.shape[2] != 3:
         found = f"has {image.shape[2]} channels of {image.dtype}"
-        raise LIIFError(f"{source.path(index)} {found}, but --pixels holds 8-bit RGB; leave out --pixels")
+        raise LIIFError(f"{source.path(index)} {found}, but --pixels supports only 8-bit RGB; leave out --pixels")
     return [(image.shape[:2], image.tobytes())]
 
 
