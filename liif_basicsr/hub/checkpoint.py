@@ -1,8 +1,12 @@
-"""Checkpoints: read without running code, written completely or not at all, self-describing.
+"""Read checkpoints without running code, and write them completely or not at all.
 
-Our checkpoints are dicts of `params`, `params_ema` (optional), `network_g`, the options of the network, and
-`value_range` (optional), the values (low, high) of the training data that became 0 and 1. BasicSR ignores the latter
-two. A `.safetensors` file holds one set of parameters, and the rest as JSON in its metadata. Pickled code is never run.
+Our checkpoints describe their network. They are dicts with these entries:
+- `params` and, optionally, `params_ema`: the parameters and their moving average;
+- `network_g`: the options of the network;
+- `value_range` (optional): the values (low, high) of the training data that became 0 and 1.
+
+BasicSR ignores `network_g` and `value_range`. A `.safetensors` file contains one set of parameters; the other entries
+are JSON in its metadata.
 """
 from __future__ import annotations
 
@@ -29,9 +33,9 @@ from liif_basicsr.hub import find
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# Largest network that a file may describe: as many numbers as the file has bytes, plus ROOM, because BasicSRArch builds
-# a whole architecture before it drops a part. A parameter counts PARAMETER_COST more, because creating its module takes
-# time.
+# A file may describe a network of at most as many numbers as the file has bytes, plus ROOM. ROOM is needed because
+# BasicSRArch builds a whole architecture before it drops a part. Each parameter tensor counts as PARAMETER_COST further
+# numbers, because creating its module takes time.
 ROOM = 50_000_000
 PARAMETER_COST = 1000
 
@@ -48,15 +52,15 @@ def load(
         name_or_path: the name of a known model (see `liif_basicsr.list_models`), or a file: our `.pth` or
             `.safetensors`, an official checkpoint as downloaded, or the checkpoint of a fixed-scale BasicSR network.
         param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
-        scale: scale of a fixed-scale network; measured by default.
+        scale: scale of a fixed-scale network. By default, it is measured.
         network_g: the network's options, if the file does not contain them.
 
     Returns:
-        The network on the CPU, in evaluation mode and trainable; a BasicSR network as a `FixedScaleSR`.
+        The network on the CPU, in evaluation mode and trainable. A BasicSR network is wrapped in a `FixedScaleSR`.
 
     Raises:
-        LIIFError: the file or name does not exist, the file is not a checkpoint, or it does not contain `network_g`,
-            or contains one that differs from the argument.
+        LIIFError: the file or name does not exist, the file is not a checkpoint, it does not contain `network_g` and
+            the argument is missing, or its `network_g` differs from the argument.
     """
     path = find(name_or_path)
     return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)
@@ -71,17 +75,17 @@ def network_of(
     Args:
         data: the content of our checkpoint or of an official one; with `network_g`, a state dict is enough.
         path: name of the file in messages.
-        size: bytes of the file.
+        size: size of the file in bytes.
         param_key, scale, network_g: see `load`.
     """
     checkpoint = _convert(data, path, size, allow_state_dict=network_g is not None)
     block, stored = network_g or checkpoint.get("network_g"), checkpoint.get("network_g")
     if network_g is not None and stored is not None and plain(network_g) != plain(stored):
-        raise LIIFError(f"{path}: network_g: the file has its own, {stored}; leave the argument out")
+        raise LIIFError(f"{path}: network_g: the file contains another one, {stored}; omit the argument")
     if block is None:
         raise LIIFError(
-            f"{path}: does not contain the options of its network (network_g); train with model_type LIIFModel, pass "
-            "network_g to load, or load it in an options file with pretrain_network_g"
+            f"{path}: does not contain the options of its network (network_g); pass network_g to load, set the file as "
+            "pretrain_network_g in an options file, or train with model_type: LIIFModel"
         )
     with _limit_network(size, path):
         wrapped = fixed_scale_block(block, scale)
@@ -97,7 +101,10 @@ def network_of(
 
 @contextmanager
 def _limit_network(size: int, path: str | Path) -> Iterator[None]:
-    """Refuse to build a network much larger than its file of `size` bytes; errors start with the path."""
+    """Raise LIIFError when a network is built that is much larger than its file of `size` bytes.
+
+    This and other LIIFErrors start with the path.
+    """
     thread = threading.get_ident()  # the hook is called for modules of all threads
     room = size + ROOM
 
@@ -119,10 +126,10 @@ def _limit_network(size: int, path: str | Path) -> Iterator[None]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU without running code from it. An official one is converted to ours.
+    """Read a checkpoint onto the CPU without running code from it. Official checkpoints are converted to our format.
 
     Raises:
-        LIIFError: it cannot be read, is damaged, or is not the checkpoint of a network.
+        LIIFError: the file cannot be read, is damaged, or is not the checkpoint of a network.
     """
     return _convert(read_tensors(path), path, Path(path).stat().st_size)
 
@@ -134,7 +141,7 @@ def is_official(data: Any) -> bool:
 
 
 def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = False) -> dict[str, Any]:
-    """Check a checkpoint and return it as ours; an official one, or a state dict if that is allowed, is converted."""
+    """Check a checkpoint and convert it to our format. A state dict is accepted if `allow_state_dict` is set."""
     if is_official(data):
         from liif_basicsr.hub.official import from_official
 
@@ -154,7 +161,7 @@ def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = Fa
 
 
 def _check_params(params: Any, key: str, path: str | Path) -> None:
-    """Raise LIIFError unless parameters are a dict of tensors."""
+    """Raise LIIFError unless `params`, the entry `key` of a checkpoint, is a dict of tensors."""
     if not isinstance(params, Mapping):
         raise LIIFError(f"{path}: damaged checkpoint, its {key} is not a dict")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in params.items()):
@@ -164,10 +171,10 @@ def _check_params(params: Any, key: str, path: str | Path) -> None:
 def read_tensors(path: str | Path) -> Any:
     """Read a file written by `torch.save` that contains only tensors and plain data, or a `.safetensors` file.
 
-    A `.pkl` file is an official checkpoint of Thera, which is converted.
+    A `.pkl` file is read as an official Thera checkpoint and converted.
 
     Raises:
-        LIIFError: it cannot be read, is damaged, or contains code.
+        LIIFError: the file cannot be read, is damaged, or contains code.
     """
     try:
         file = open(path, "rb")
@@ -189,7 +196,7 @@ def read_tensors(path: str | Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             if zipfile.is_zipfile(path):
-                refusal = f"refused, it contains more than tensors and plain data ({summarize(error)})"
+                refusal = f"refused, because it contains more than tensors and plain data ({summarize(error)})"
                 raise LIIFError(f"{path}: {refusal}") from None
             raise LIIFError(f"{path}: not a checkpoint, or damaged") from None
         except Exception as error:  # torch reports damage as RuntimeError, EOFError, KeyError, ...
@@ -197,10 +204,10 @@ def read_tensors(path: str | Path) -> Any:
 
 
 def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
-    """Parse a `.safetensors` file as one of our checkpoints; metadata becomes entries."""
+    """Parse the content of a `.safetensors` file as one of our checkpoints. Metadata become its entries."""
     try:
         tensors = safetensors.torch.load(content)
-        # safetensors' own reader of metadata needs a path: 8 bytes of length, then JSON.
+        # safetensors reads metadata only from a path, so parse the header: 8 bytes with its length, then JSON.
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except Exception as error:  # SafetensorError, and others for damaged headers
         raise LIIFError(f"{path}: not a safetensors file, or damaged ({summarize(error)})") from None
@@ -213,12 +220,12 @@ def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
             checkpoint[key] = json.loads(text)
         except ValueError:
             remedy = "pass network_g to load" if key == "network_g" else "save it again"
-            raise LIIFError(f"{path}: its metadata {key} is not JSON; {remedy}") from None
+            raise LIIFError(f"{path}: {key} in its metadata is not JSON; {remedy}") from None
     return checkpoint
 
 
 def _check_zip(file: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError for wrong checksums and parts larger than the file, which torch does not check."""
+    """Raise ValueError if a checksum is wrong or the parts are larger than the file. torch checks neither."""
     if sum(part.file_size for part in file.infolist()) > size:
         raise ValueError("decompresses to more than its file size")
     if file.testzip():
@@ -236,11 +243,12 @@ def load_params(
     """Load a checkpoint's parameters into a network.
 
     Args:
-        checkpoint: from `read`.
+        net: the network.
+        checkpoint: a checkpoint in our format, see `read`.
         path: name of the file in messages.
-        param_key: see `load`; if the checkpoint lacks that key, the other one is used.
-        strict: names and shapes must match `net`. Otherwise parameters that differ are left out.
-        prefix: prefix of the names in `net`.
+        param_key: see `load`. If the checkpoint lacks this key, the other one is used.
+        strict: all names and shapes must match the network's. Otherwise, parameters that differ are left out.
+        prefix: prefix that names in the network have, but names in the checkpoint do not.
 
     Returns:
         The key that was used, and the names of the parameters that do not fit.
@@ -258,19 +266,19 @@ def load_params(
         raise LIIFError(
             f"{path}: contains a different network from network_g: {len(wrong)} parameters differ in name or shape, "
             f"such as {wrong[0]}"
-            + (f"; it was made with {checkpoint['network_g']}" if "network_g" in checkpoint else "")
+            + (f"; the file's network_g is {checkpoint['network_g']}" if "network_g" in checkpoint else "")
         )
     if not params:
         raise LIIFError(f"{path}: contains a different network from network_g: no parameter fits in name and shape")
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
-        raise LIIFError(f"{path}: contains numbers that are not finite, in {broken[0]}")
+        raise LIIFError(f"{path}: contains numbers that are not finite, in {broken[0]}; use another checkpoint")
     net.load_state_dict(params, strict=strict)
     return used, wrong
 
 
 def _choose_params(checkpoint: Mapping[str, Any], param_key: str | None = None) -> tuple[str, Mapping[str, Any]]:
-    """Return a key and its parameters: `param_key`, by default the EMA; the other key if that one is missing."""
+    """Return a key and its parameters: `param_key` (default: `params_ema`) or, if it is missing, the other key."""
     for key in (param_key or "params_ema", "params", "params_ema"):
         if key in checkpoint:
             return key, checkpoint[key]
@@ -278,18 +286,18 @@ def _choose_params(checkpoint: Mapping[str, Any], param_key: str | None = None) 
 
 
 def _fits(value: Tensor, own: Tensor) -> bool:
-    """Return whether a file's tensor fits a parameter. Precision may differ."""
+    """Return whether a file's tensor fits a parameter. The precision may differ."""
     same_kind = value.is_floating_point() == own.is_floating_point() and value.is_complex() == own.is_complex()
     return value.shape == own.shape and same_kind and value.layout == own.layout and not value.is_quantized
 
 
 def save(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically: readers find the old file or the new one.
+    """Write a checkpoint atomically: readers find either the old file or the complete new one.
 
-    A `.safetensors` file gets one set of parameters, the EMA if there is one. Everything else becomes metadata.
+    A `.safetensors` file contains one set of parameters, the EMA if there is one. Everything else becomes metadata.
 
     Raises:
-        LIIFError: it cannot be written. An existing file is left unchanged.
+        LIIFError: the file cannot be written. An existing file is left unchanged.
     """
     try:
         with atomic_write(Path(path)) as file:
@@ -298,7 +306,7 @@ def save(path: str | Path, data: Mapping[str, Any]) -> None:
             else:
                 torch.save(dict(data), file)
     except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt at the file's end too
+        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt while it completes the file
             raise error.__context__ from None
         reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {summarize(error)}"
         raise LIIFError(f"{path}: {reason}; an existing file is unchanged") from error

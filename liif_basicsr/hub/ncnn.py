@@ -22,7 +22,15 @@ SINGLE = 0  # tag of weights in single precision
 
 
 class Convolution(NamedTuple):
-    """A layer of a .param file: output channels, kernel size and number of weights."""
+    """A convolution in a .param file.
+
+    Attributes:
+        name: name of the layer.
+        channels: number of output channels.
+        kernel: height and width of the kernel.
+        weights: number of weights.
+        bias: whether the layer has a bias.
+    """
 
     name: str
     channels: int
@@ -32,10 +40,10 @@ class Convolution(NamedTuple):
 
 
 def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
-    """Return our checkpoint, which BasicSR reads too, of the parameters of an ncnn network.
+    """Convert an ncnn network to one of our checkpoints, and return the bytes of the `.pth` file.
 
     Args:
-        param, content: the .param and the .bin file.
+        param, content: bytes of the .param and the .bin file.
         network_g: options of a BasicSR architecture with the same convolutions in the same order.
 
     Raises:
@@ -48,7 +56,7 @@ def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
 
 
 def made_from(path: Path) -> str | None:
-    """Return the sha256 of the .bin file of a converted checkpoint, or None for other and damaged files."""
+    """Return the sha256 of the .bin file from which a checkpoint was converted, or None for any other file."""
     try:
         checkpoint = read_tensors(path)
     except LIIFError:
@@ -57,14 +65,14 @@ def made_from(path: Path) -> str | None:
 
 
 def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters of `net`, whose `Conv2d` modules are the convolutions of an ncnn network, in order.
+    """Convert the parameters of an ncnn network to a state dict of `net`.
 
     Args:
-        param: the .param file.
-        content: the .bin file, without surplus bytes.
+        param, content: bytes of the .param and the .bin file.
+        net: a network whose `Conv2d` modules are the convolutions of the ncnn network, in the same order.
 
     Returns:
-        A state_dict: weights in the precision of the file (float16 as ncnn stores them), biases float32.
+        A state dict. Weights have the precision of the file (float16 or float32), biases are float32.
 
     Raises:
         LIIFError: the files are damaged, or belong to another network.
@@ -72,7 +80,7 @@ def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]
     layers = list(_convolutions(param))
     modules = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
     if len(layers) != len(modules):
-        raise LIIFError(f"the ncnn network has {len(layers)} convolutions, {type(net).__name__} has {len(modules)}")
+        raise LIIFError(f"the ncnn network has {len(layers)} convolutions, but {type(net).__name__} has {len(modules)}")
     state: dict[str, Tensor] = {}
     position = 0
     for layer, (name, module) in zip(layers, modules, strict=True):
@@ -82,15 +90,15 @@ def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]
         state[f"{name}.weight"] = weight.view(module.weight.shape)
         state[f"{name}.bias"] = bias
     if position != len(content):
-        raise LIIFError(f"the ncnn weights have {len(content) - position} bytes more than the network")
+        raise LIIFError(f"the .bin file of ncnn has {len(content) - position} bytes more than the network needs")
     return state
 
 
 def _convolutions(param: bytes) -> Iterator[Convolution]:
-    """Yield the convolutions of a .param file. Other layers of such networks have no weights."""
+    """Yield the convolutions in a .param file. The other layers of the networks that we convert have no weights."""
     lines = param.decode("utf-8", "replace").splitlines()
     if lines[:1] != [MAGIC]:
-        raise LIIFError("not a .param file of ncnn")
+        raise LIIFError("not a .param file of ncnn: the first line differs")
     try:
         for line in lines[2:]:
             kind, name, inputs, outputs, *rest = line.split()

@@ -1,4 +1,4 @@
-"""Conversion of official checkpoints to ours and back.
+"""Convert official checkpoints to ours and back.
 
 LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF; SRNO:
 github.com/2y7c3/Super-Resolution-Neural-Operator. They share a format, `{'model': {'name', 'args', 'sd'}}`, and their
@@ -18,27 +18,34 @@ from liif_basicsr.errors import LIIFError, suggest
 # Official name -> ours.
 NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF", "sronet": "SRNO"}
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
-# Official LTE, LM-LIIF and SRNO clip cells in tests to this scale, the largest in training.
+# In tests, the official LTE, LM-LIIF and SRNO clip cells to this scale, the largest in training.
 MAX_SCALE = 4
-# Official name of a part of a decoder, where it differs from ours.
+# Our name of a part of a decoder -> the official name.
 PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
-# The same for SRNO, whose official layers are 1x1 convolutions and whose normalizations have an axis of size 1.
+# The same for SRNO. Its official layers are 1x1 convolutions, and its normalizations have an additional axis of size 1.
 LAYERS = {"qkv": "qkv_proj", "norm_k": "kln", "norm_v": "vln", "fc1": "o_proj1", "fc2": "o_proj2"}
 SRNO_PARTS = {
     **{"lift": "conv00", "project.0": "fc1", "project.1": "fc2"},
     **{f"attention.{k}.{ours}": f"conv{k}.{official}" for k in (0, 1) for ours, official in LAYERS.items()},
 }
-# Official SRNO has this width before its last layer.
+# Width of the official SRNO before its last layer.
 SRNO_HIDDEN_DIM = 256
 
 
 class Official(NamedTuple):
-    """An official encoder: its name here, and its arguments as {official name: (our name, official default)}."""
+    """How an official encoder corresponds to ours.
+
+    Attributes:
+        type: our name of the encoder.
+        args: official name of an argument -> (our name, official default).
+        configs: for RDN, value of the official argument `RDNconfig` -> our arguments. The last one is the default.
+        mean_shift: whether the official encoder has `sub_mean` and `add_mean`. It never uses them.
+    """
 
     type: str
     args: dict[str, tuple[str, Any]]
-    configs: dict[str, dict[str, int]] = {}  # RDN: the values of `RDNconfig`, the last one the default
-    mean_shift: bool = False  # has `sub_mean` and `add_mean`, which are never used
+    configs: dict[str, dict[str, int]] = {}
+    mean_shift: bool = False
 
 
 ENCODERS = {
@@ -72,7 +79,7 @@ ENCODERS = {
     ),
 }
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-# Without effect if nothing is upsampled, or with a single possible value.
+# Official arguments that have no effect without upsampling, have only one possible value, or are handled separately.
 IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range", "RDNkSize", "RDNconfig", "res_scale"}
 
 
@@ -83,16 +90,16 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
         {'params', 'network_g'}, see `liif_basicsr.hub.checkpoint`.
 
     Raises:
-        LIIFError: the plugin does not have this network, or the parameters do not belong to it.
+        LIIFError: the plugin does not have this network, or the parameters do not fit the network.
     """
     model = data["model"]
     if model["name"] not in NETWORKS:
         known = " or ".join(map(repr, NETWORKS))
-        raise LIIFError(f"{path}: official checkpoint of {model['name']!r}, expected {known}")
+        raise LIIFError(f"{path}: unsupported official network: expected {known}, got {model['name']!r}")
     try:
         network = _network_from_official(NETWORKS[model["name"]], model["args"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise LIIFError(f"{path}: official checkpoint with unreadable arguments ({error!r})") from None
+        raise LIIFError(f"{path}: official checkpoint whose arguments cannot be read ({error!r})") from None
     net = build_network(network)
     names = {key: official_key(net, key) for key in net.state_dict()}
     missing = [name for name in names.values() if name not in model["sd"]]
@@ -158,30 +165,33 @@ def official_key(net: nn.Module, key: str) -> str:
     part, *index, kind = rest.split(".")
     if not index:
         return rest
-    return f"{PARTS[part]}.{2 * int(index[0])}.{kind}"  # official layers alternate with activations
+    return f"{PARTS[part]}.{2 * int(index[0])}.{kind}"  # every second official layer is an activation
 
 
 def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Convert our checkpoint (see `liif_basicsr.hub.checkpoint.read`) to one that the official code loads.
+    """Convert our checkpoint (see `liif_basicsr.hub.checkpoint.read`) to one that the official code can load.
 
     Raises:
-        LIIFError: the official code does not have this network.
+        LIIFError: the official code does not have such a network.
     """
     network = checkpoint["network_g"]
     net: Any = build_network(network)
     if (net.num_in_ch, net.num_out_ch) != (3, 3):
-        raise LIIFError(f"{path}: the official code takes 3 channels and returns 3, this network takes "
+        raise LIIFError(f"{path}: official networks take and return 3 channels, but this network takes "
                         f"{net.num_in_ch} and returns {net.num_out_ch}")  # fmt: skip
     names = {ours: name for name, ours in NETWORKS.items()}
     if network["type"] not in names:
-        raise LIIFError(f"{path}: the official code has no {network['type']}")
-    if net.input_skip != ("bilinear" if network["type"] in ("LTE", "SRNO") else None):
-        raise LIIFError(f"{path}: the official code has no {network['type']} with input_skip {net.input_skip}")
+        raise LIIFError(f"{path}: {network['type']} has no official format; only {', '.join(names)} can be converted")
+    input_skip = "bilinear" if network["type"] in ("LTE", "SRNO") else None
+    if net.input_skip != input_skip:
+        raise LIIFError(f"{path}: the official {network['type']} requires input_skip: {input_skip or '~'}, but this "
+                        f"network has {net.input_skip or '~'}")  # fmt: skip
     args = {"encoder_spec": _official_encoder(network["encoder"], path), **_official_decoder(net)}
     params = checkpoint.get("params_ema", checkpoint.get("params", {}))
     if network["type"] == "SRNO":
         if net.decoder.project[0].out_features != SRNO_HIDDEN_DIM:
-            raise LIIFError(f"{path}: the official code has no SRNO with a hidden_dim other than {SRNO_HIDDEN_DIM}")
+            raise LIIFError(f"{path}: the official SRNO requires hidden_dim: {SRNO_HIDDEN_DIM}, but this network has "
+                            f"{net.decoder.project[0].out_features}")  # fmt: skip
         params = {key: _official_srno_shape(key, value) for key, value in params.items()}
     sd = {official_key(net, key): value for key, value in params.items()}
     if ENCODERS[args["encoder_spec"]["name"]].mean_shift:
@@ -227,7 +237,7 @@ def _official_srno_shape(key: str, value: Tensor) -> Tensor:
 
 
 def _mean_shifts() -> dict[str, Tensor]:
-    """Return parameters that the official code requires and does not use."""
+    """Return parameters that the official code requires but never uses."""
     shift = {"weight": torch.eye(3)[:, :, None, None], "bias": torch.tensor(DIV2K_MEAN)}
     add = {f"encoder.add_mean.{key}": value for key, value in shift.items()}
     sub = {"encoder.sub_mean.weight": shift["weight"], "encoder.sub_mean.bias": -shift["bias"]}
@@ -243,4 +253,4 @@ def _official_encoder(encoder: Mapping[str, Any], path: str) -> dict[str, Any]:
                 args["RDNconfig"], rest = config, rest - set(values)
         if official.type == encoder["type"] and not rest:
             return {"name": name, "args": {"no_upsampling": True, **args}}
-    raise LIIFError(f"{path}: the official code has no such encoder ({dict(encoder)})")
+    raise LIIFError(f"{path}: the official code does not have this encoder: {dict(encoder)}")

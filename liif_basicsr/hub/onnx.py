@@ -26,20 +26,20 @@ Size = tuple[int, int]
 
 # Input size and output size for tracing. All sizes and ratios differ, so that the exporter does not unify them.
 TRACED = ((20, 24), (33, 50))
-# Sizes at which the graph must equal the network.
+# Input and output sizes at which the outputs of graph and network must be equal.
 CHECKED = (TRACED, ((9, 7), (9, 7)), ((13, 31), (40, 47)))
-# Largest difference between the outputs of graph and network.
+# Largest allowed difference between the outputs of graph and network.
 TOLERANCE = 1e-4
 
 
 class Graph(nn.Module):
-    """A network as a function that can be exported.
+    """Wraps a network in a function that can be exported.
 
     Args:
         net: the network, in evaluation mode.
     """
 
-    # Axes of inputs and outputs with a name, instead of the exporter's number.
+    # Input or output -> axis of variable size -> name of the axis. The exporter would only number these axes.
     axes: Mapping[str, Mapping[int, str]]
 
     def __init__(self, net: ContinuousNetwork) -> None:
@@ -47,7 +47,7 @@ class Graph(nn.Module):
         self.net = net
 
     def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
-        """Return random arguments of `forward` for an output of `size`."""
+        """Return random arguments of `forward`, for an input of `in_size` and an output of `size`."""
         raise NotImplementedError
 
     def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -63,7 +63,7 @@ class ImageGraph(Graph):
     })  # fmt: skip
 
     def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
-        """Return random arguments of `forward` for an output of `size`."""
+        """Return random arguments of `forward`, for an input of `in_size` and an output of `size`."""
         return {"lq": torch.rand(1, self.net.num_in_ch, *in_size), "size": torch.tensor(size)}
 
     def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -72,7 +72,15 @@ class ImageGraph(Graph):
         return self.net.render(inputs["lq"], (height, width)).clamp(0, 1)
 
     def forward(self, lq: Tensor, size: Tensor) -> Tensor:
-        """Upscale `lq` (1, C, height, width) in [0, 1] to `size`, int64 (2,), (H, W): (1, D, H, W) in [0, 1]."""
+        """Upscale an image.
+
+        Args:
+            lq: the image (1, C, h, w) in [0, 1].
+            size: the two integers (H, W), int64.
+
+        Returns:
+            The output (1, D, H, W) in [0, 1].
+        """
         height, width = size.tolist()
         torch._check(height > 0)
         torch._check(width > 0)
@@ -102,14 +110,20 @@ class QueryGraph(Graph):
             return self.net(**inputs).clamp(0, 1)
 
     def forward(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-        """Return the values of `lq` (1, C, height, width) at `coord`, with `cell`, both (1, Q, 2): (1, Q, D)."""
+        """Return the output (1, Q, D) in [0, 1] at query coordinates.
+
+        Args:
+            lq: the image (1, C, h, w) in [0, 1].
+            coord, cell: coordinates and pixel sizes of the queries, (1, Q, 2) each.
+        """
         return self.net.query(lq, coord, cell).clamp(0, 1)
 
 
 def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> None:
-    """Write a network as an ONNX file: inputs `lq` and `size`, or `lq`, `coord` and `cell`, and output `output`.
+    """Write a network as an ONNX file.
 
-    The graph decodes all pixels at once. A pixel takes about 12 kB of memory if the hidden layers are 256 wide.
+    The graph's inputs are `lq` and `size` or, with `queries`, `lq`, `coord` and `cell`. Its output is `output`. It
+    decodes all pixels at once, and each pixel needs about 12 kB of memory if the hidden layers are 256 wide.
 
     Args:
         net: the network, on the CPU and in evaluation mode.
@@ -124,10 +138,10 @@ def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> 
         raise LIIFError(f"{path}: expected a file name that ends in .onnx")
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise LIIFError(f"export needs {', '.join(missing)}: pip install 'liif_basicsr[onnx]'")
+        raise LIIFError(f"export needs {', '.join(missing)}; run `pip install 'liif_basicsr[onnx]'`")
     graph = (QueryGraph if queries else ImageGraph)(net).eval()
     try:
-        # In a temporary folder next to it, so that nothing remains if it fails.
+        # Write into a temporary folder next to the file, so that nothing remains if the export fails.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             partial = Path(folder, "graph.onnx")
             _trace(graph).save(partial)
@@ -156,8 +170,9 @@ def _trace(graph: Graph) -> Any:
                 optimize=False,
                 verbose=False,
             )
-    except Exception as error:  # torch's exporter lets all kinds of errors through
-        reason = re.sub(r"\x1b\[\d+m", "", summarize(error)).partition(" This is step")[0]  # torch's colors and advice
+    except Exception as error:  # torch's exporter raises all kinds of errors
+        # Remove torch's terminal colors and advice.
+        reason = re.sub(r"\x1b\[\d+m", "", summarize(error)).partition(" This is step")[0]
         raise LIIFError(f"{_name(graph.net)} cannot be exported: {reason}") from None
 
 
@@ -191,7 +206,7 @@ def _check(path: Path, graph: Graph) -> None:
         inputs = graph.inputs(*sizes)
         try:
             (output,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        except (state.Fail, state.RuntimeException):  # which of them depends on the version
+        except (state.Fail, state.RuntimeException):  # the type depends on onnxruntime's version
             output = None
         if output is None or not np.allclose(output, graph.expected(inputs), rtol=0, atol=TOLERANCE):
             raise LIIFError(

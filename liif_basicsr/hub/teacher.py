@@ -1,4 +1,4 @@
-"""A network that others are distilled from."""
+"""A network from which other networks are distilled."""
 from __future__ import annotations
 
 import hashlib
@@ -17,20 +17,22 @@ CPU = torch.device("cpu")
 
 
 class Teacher:
-    """Upscales 8-bit images by its own scale. It can be pickled: each process loads the network on first use.
+    """A network that upscales 8-bit RGB images by its own scale.
+
+    A Teacher can be pickled: each process loads the network on first use.
 
     Attributes:
-        scale: an integer.
-        record: identifies the teacher: its name or file, the sha256 of its parameters, and the precision.
+        scale: the upscaling factor, an integer.
+        record: identifies the teacher by its name or file, the sha256 of its parameters, and the precision.
 
     Args:
         name: a name or file that `load` accepts.
-        precision: see `liif_basicsr.devices`.
-        device: where to compute.
+        precision: precision of the network, see `liif_basicsr.devices`.
+        device: device of the network.
 
     Raises:
-        LIIFError: the network does not exist, is not for RGB, its scale is not an integer, or the device does not
-            support the precision.
+        LIIFError: the network does not exist or is not for RGB images, its scale is not an integer, or the device does
+            not support the precision.
     """
 
     def __init__(self, name: str, precision: str = "float32", device: torch.device = CPU) -> None:
@@ -40,7 +42,8 @@ class Teacher:
         if net.scale != int(net.scale):
             raise LIIFError(f"teacher {name}: expected a network with an integer scale, got {net.scale}")
         if (net.num_in_ch, net.num_out_ch) != (3, 3):
-            raise LIIFError(f"teacher {name}: takes {net.num_in_ch} channels; teachers upscale RGB images with 8 bits")
+            raise LIIFError(f"teacher {name}: expected a network for RGB images, but it takes {net.num_in_ch} channels "
+                            f"and returns {net.num_out_ch}; use another network")  # fmt: skip
         self.scale = int(net.scale)
         digest = hashlib.sha256()
         for param in net.state_dict().values():

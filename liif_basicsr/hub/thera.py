@@ -1,7 +1,8 @@
-"""Conversion of official Thera checkpoints (github.com/prs-eth/thera), without running code from them.
+"""Convert official Thera checkpoints (github.com/prs-eth/thera) to ours, without running code from them.
 
-They are pickles of a Flax parameter tree: `{'model': {'params': ...}, 'backbone': 'edsr-baseline' | 'rdn', 'size':
-'air' | 'plus' | 'pro'}`. Those written during training lack the last two and contain the optimizer's state.
+They are pickles that contain a Flax parameter tree: `{'model': {'params': ...}, 'backbone': 'edsr-baseline' | 'rdn',
+'size': 'air' | 'plus' | 'pro'}`. Checkpoints that were written during training do not contain `backbone` and `size`,
+but the optimizer's state.
 """
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 MEAN = [0.4488, 0.4371, 0.4040]
 
-# Parts of Flax names -> ours, applied in order.
+# Pattern in Flax names -> our name. All are applied in this order.
 NAMES = (
     (r"^encoder\.head\.layers_0", "encoder.conv_first"),
     (r"^encoder\.body\.layers_(\d+)\.body\.layers_0", r"encoder.body.\1.conv1"),
@@ -61,7 +62,7 @@ NAMES = (
     (r"\.(kernel|scale)$", ".weight"),
 )
 
-# Functions that rebuild arrays and numbers. NumPy's versions name their modules differently.
+# NumPy's functions that rebuild pickled arrays and numbers. Their modules have other names in other versions of NumPy.
 NUMPY_FUNCTIONS = {"_reconstruct": np.zeros(1).__reduce__()[0], "scalar": np.float32(0).__reduce__()[0]}
 
 
@@ -69,13 +70,13 @@ def read_thera(file: IO[bytes], path: str) -> dict[str, Any]:
     """Read an official checkpoint of Thera and convert it to ours: {'params', 'network_g'}.
 
     Raises:
-        LIIFError: it contains more than numbers, or is not such a checkpoint.
+        LIIFError: the file contains more than numbers, or is not a Thera checkpoint.
     """
     try:
         data = Unpickler(file).load()
     except LIIFError as error:
         raise LIIFError(f"{path}: {error}") from None
-    except Exception as error:  # damage raises anything
+    except Exception as error:  # a damaged file can raise any exception
         raise LIIFError(f"{path}: not a checkpoint of Thera, or damaged ({type(error).__name__})") from None
     model = data.get("model") if isinstance(data, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("params"), dict):
@@ -87,7 +88,7 @@ class Unpickler(pickle.Unpickler):
     """Reads dicts and NumPy arrays. Other classes are refused, except the optimizer's states, which are dropped."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the function or class of a global name in the file; none of them runs code from it."""
+        """Return the function or class for a global name in the file. Only names that cannot run code are allowed."""
         top = module.partition(".")[0]
         if top == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
@@ -97,21 +98,23 @@ class Unpickler(pickle.Unpickler):
             return dict
         if top == "optax":
             return Dropped
-        raise LIIFError(f"refused, it contains more than numbers ({module}.{name})")
+        raise LIIFError(f"refused, because it contains more than numbers ({module}.{name})")
 
 
 class Dropped(tuple):
-    """An optimizer's state."""
+    """Replaces an optimizer's state, and ignores its content."""
 
     def __new__(cls, *args: Any) -> Dropped:
         return super().__new__(cls)
 
 
 def from_flax(params: Mapping[str, Any], path: str = "checkpoint") -> dict[str, Any]:
-    """Convert a tree of official parameters to our checkpoint. The encoder and the size follow from the names.
+    """Convert a tree of official parameters to our checkpoint.
+
+    The encoder and the size ('air', 'plus', 'pro') are inferred from the parameters' names.
 
     Raises:
-        LIIFError: these are not the parameters of a Thera network.
+        LIIFError: the parameters do not fit a Thera network.
     """
     arrays = {name: np.asarray(value) for name, value in _flatten(params)}
     kind = "plus" if any("residual" in name for name in arrays) else "pro" if "refine" in params else "air"
@@ -122,10 +125,10 @@ def from_flax(params: Mapping[str, Any], path: str = "checkpoint") -> dict[str, 
     for name, array in arrays.items():
         try:
             key, value = _convert(name, array, own, network["num_freq"])
-        except (RuntimeError, TypeError, ValueError):  # of another shape, or no numbers
+        except (RuntimeError, TypeError, ValueError):  # the shape is wrong, or the values are not numbers
             key, value = name, torch.empty(0)
         if key not in own or value.shape != own[key].shape:
-            raise LIIFError(f"{path}: not the parameters of Thera {kind} with {encoder}, for example {name}")
+            raise LIIFError(f"{path}: not the parameters of Thera {kind} with {encoder}; {name} does not fit")
         ours[key] = value
     missing = own.keys() - ours.keys()
     if missing:
@@ -142,7 +145,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _convert(name: str, array: np.ndarray, own: Mapping[str, Tensor], num_freq: int) -> tuple[str, Tensor]:
-    """Return our name of a parameter, and its values in our layout."""
+    """Return our name for an official parameter, and its values in our layout."""
     value = torch.from_numpy(np.array(array, np.float32))
     if name in ("components", "k"):
         return {"components": "decoder.freq", "k": "decoder.kappa"}[name], value

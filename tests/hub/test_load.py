@@ -39,7 +39,7 @@ def query_alone():
 
 def test_argument_must_not_contradict_the_file(path):
     liif_basicsr.load(path, network_g=NETWORK)
-    with pytest.raises(LIIFError, match=r"net_g_1.pth: network_g: the file has its own, .*; leave the argument out"):
+    with pytest.raises(LIIFError, match=r"_1.pth: network_g: the file contains another one, .*; omit the argument"):
         liif_basicsr.load(path, network_g={**NETWORK, "input_skip": None})
 
 

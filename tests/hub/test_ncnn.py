@@ -96,7 +96,7 @@ def test_damaged_files_are_refused_in_one_line(says: str):
 
 
 def test_another_network_is_refused():
-    with pytest.raises(LIIFError, match="convolutions, RRDBNet has"):
+    with pytest.raises(LIIFError, match="convolutions, but RRDBNet has"):
         from_ncnn(*to_ncnn(network()), net=RRDBNet(**{**SIZES, "num_block": 1}))
     with pytest.raises(LIIFError, match="does not fit conv_first"):
         from_ncnn(*to_ncnn(network()), net=RRDBNet(**{**SIZES, "num_feat": 8}))

@@ -86,7 +86,8 @@ def test_flipped_header_bits_are_one_line(path):
 
 
 @pytest.mark.parametrize("network_g, says", [
-    ({**NETWORK, "hidden_dims": [9]}, "a different network"), ("{", "not JSON"), (3, "network_g is not a dict"),
+    ({**NETWORK, "hidden_dims": [9]}, "a different network"),
+    ("{", "network_g in its metadata is not JSON; pass"), (3, "network_g is not a dict"),
     ({"type": "LIFF"}, "did you mean 'LIIF'"), ({**NETWORK, "hidden_dims": [9000, 9000]}, "much larger than the file"),
 ], ids=str)  # fmt: skip
 def test_invalid_metadata(tmp_path, net, network_g, says):

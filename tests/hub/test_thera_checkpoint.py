@@ -136,11 +136,11 @@ class Code:
 
 
 @pytest.mark.parametrize("data, message", [
-    ({"model": Code()}, f"refused, it contains more than numbers ({os.system.__module__}.system)"),
+    ({"model": Code()}, f"refused, because it contains more than numbers ({os.system.__module__}.system)"),
     ([1, 2], "not a checkpoint of Thera; it does not contain model: params"),
     ({"model": {"params": {"k": np.ones(())}}}, "not the parameters of Thera air with EDSR; decoder."),
-    ({"model": {"params": {"other": np.ones(3)}}}, "not the parameters of Thera air with EDSR, for example other"),
-    ({"model": {"params": {"k": "text"}}}, "not the parameters of Thera air with EDSR, for example k"),
+    ({"model": {"params": {"other": np.ones(3)}}}, "not the parameters of Thera air with EDSR; other does not fit"),
+    ({"model": {"params": {"k": "text"}}}, "not the parameters of Thera air with EDSR; k does not fit"),
 ], ids=["code", "list", "incomplete", "another", "text"])  # fmt: skip
 def test_other_pickles_are_refused(
     data: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
