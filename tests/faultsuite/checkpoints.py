@@ -135,7 +135,7 @@ def probe(net: Any) -> list[float]:
 
 def resume_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     """Mutate the state or the network of the newest of two checkpoints, and resume."""
-    part = Part("a training resumes from a corrupt or inconsistent checkpoint")
+    part = Part("training resumes from a corrupt or inconsistent checkpoint")
     folder.mkdir()
     opt = train_options(make_images(folder / "images", 3), total_iter=4, save_every=2)
     assert training(folder / "begun", opt).status == 0

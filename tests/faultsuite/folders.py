@@ -47,7 +47,7 @@ def upscale_twice(
         conditions[f"exit status 0 ({ended.said[-300:]})"] = ended.status == 0 and why_not_clean(ended) is None
         names = {path.name for path in (at / out).iterdir()}
         conditions[f"each photograph and nothing else, not {sorted(names ^ set(photos))}"] = names == set(photos)
-        conditions["other files are counted"] = not others or f"skipped {len(others)} that are not" in ended.said
+        conditions["other files are counted"] = not others or f"skipped {len(others)} files or folders" in ended.said
     conditions["the input has no new files"] = before == {path.name for path in (at / "in").iterdir()}
     for name in photos:
         made = at / out / name

@@ -40,7 +40,7 @@ def hangs(folder: Path, count: int, seed: int) -> Iterator[Part]:
 
 def truncated_images(folder: Path, images: Path, count: int, rng: random.Random) -> Part:
     """Truncate an image of the training or the validation set, with each way of loading."""
-    part = Part("a training reads a truncated image, with or without workers and prefetching")
+    part = Part("training reads a truncated image, with or without workers and prefetching")
     ways = product(["train", "val"], ["cpu", None], [0, 1])
     for number, (phase, mode, workers) in enumerate(tqdm(islice(cycle(ways), count), desc=part.name, total=count)):
         at = folder / f"truncated{number}"
@@ -100,7 +100,7 @@ def train_with_dying_workers(fatal: signal.Signals, *args: str) -> int:
 
 def refused_chmod(folder: Path, images: Path) -> Part:
     """Train on a file system that refuses chmod."""
-    part, at = Part("a training runs on a file system that refuses chmod"), folder / "chmod"
+    part, at = Part("training runs on a file system that refuses chmod"), folder / "chmod"
     at.mkdir()
     path = write_options(at / "options.yml", train_options(images, total_iter=2))
     ended = Running(train_without_chmod, "-opt", str(path), folder=at).wait(SECONDS)

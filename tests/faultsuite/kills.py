@@ -27,7 +27,7 @@ MOMENTS = {
 
 def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """SIGKILL at random moments of a training that saves every third iteration and prunes."""
-    part, rng = Part("a training is killed (SIGKILL) at a random moment and resumed"), random.Random(seed)
+    part, rng = Part("training is killed (SIGKILL) at a random moment and resumed"), random.Random(seed)
     opt = train_options(make_images(folder / "images", 5), total_iter=30 * count, save_every=3)
     opt["logger"].update(print_freq=10**6, keep_checkpoints=KEEP)
     process = start(folder / "whole", opt)
@@ -40,7 +40,7 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     for number in tqdm(range(count), desc=part.name):
         _kill_once(killed, opt, rng, window, f"kill {number}", part)
     yield part
-    end = Part("the killed training runs to its end")
+    end = Part("the killed run is resumed until its end")
     last = training(killed, opt)
     same = last.status == 0 and same_weights(folder / "whole", killed)
     conditions = {"exit status 0": last.status == 0, "bitwise the weights of an uninterrupted run": same}

@@ -25,7 +25,7 @@ VALUES: list[Any] = [
 
 def options(folder: Path, count: int, seed: int) -> Iterator[Part]:
     """Mutated options files, each run by its own training."""
-    part, rng = Part("a training starts with a mistake in the options"), random.Random(seed)
+    part, rng = Part("training starts with a mistake in the options"), random.Random(seed)
     images = make_images(folder / "images", 3)
     opt = train_options(images, total_iter=2)
     opt["datasets"]["val_1"] = val_set("A", images, [2])

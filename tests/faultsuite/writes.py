@@ -34,7 +34,7 @@ def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
     opt["train"]["total_iter"] = 8
     assert training(folder / "whole", opt).status == 0
     for name, obstacle in OBSTACLES.items():
-        part, rng = Part(f"a training {name}"), random.Random(seed)
+        part, rng = Part(f"training {name}"), random.Random(seed)
         for number in tqdm(range(count), desc=part.name):
             _once(folder, f"{obstacle.__name__}{number}", opt, obstacle, rng, part)
         yield part
