@@ -223,7 +223,7 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
         None, description="[lowest, highest]: reduce the ground truth to any scale up to the only one in `scales`"
     )
     teacher: ExpectedPairs | None = Field(
-        None, description="which [pairs from a teacher](data.md#pairs-from-a-teacher) are expected, see [teacher](#pairs)"
+        None, description="which [pairs from a teacher](data.md#pairs-from-a-teacher) are expected, see [Pairs](#pairs)"
     )
 
 
