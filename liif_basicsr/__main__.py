@@ -41,9 +41,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     names = list_commands()
-    command = argv[0].replace("-", "_") if argv and not argv[0].startswith("-") else None
-    if command is not None and command not in names:
-        raise LIIFError(f"unknown command {argv[0]!r}{suggest(argv[0], [name.replace('_', '-') for name in names])}")
+    modules = {name.replace("_", "-"): name for name in names}
+    if argv and not argv[0].startswith("-") and argv[0] not in modules:
+        raise LIIFError(f"unknown command {argv[0]!r}{suggest(argv[0], modules)}")
+    command = modules.get(argv[0]) if argv else None
     loaded = {command: import_module(f"{cli.__name__}.{command}")} if command else {}
     if command and hasattr(loaded[command], "launch"):
         return loaded[command].launch(argv)
@@ -55,7 +56,7 @@ def _run(argv: list[str]) -> int:
     if unknown:
         see = f"see `liif-basicsr {args.command} --help`"
         raise LIIFError(f"{args.command}: unexpected argument {unknown[0]!r}; {see}")
-    status = loaded[args.command.replace("-", "_")].run(args)
+    status = loaded[modules[args.command]].run(args)
     sys.stdout.flush()  # a broken pipe must raise here, not when Python exits
     return status
 

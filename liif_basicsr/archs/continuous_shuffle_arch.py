@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering import memory
-from liif_basicsr.rendering.bands import Bands, with_border
 from liif_basicsr.rendering.fused_mlp import can_fuse, fused_linear
 from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.separable import Bands, with_border
 
 
 @register_arch

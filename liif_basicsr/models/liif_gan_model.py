@@ -12,10 +12,10 @@ from torch import Tensor
 from liif_basicsr.config import training
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, errors_in
+from liif_basicsr.models.checks import check_network_block
 from liif_basicsr.models.liif_model import LIIFModel
 from liif_basicsr.models.losses import as_images, samples_windows
 from liif_basicsr.models.optimization import set_fused
-from liif_basicsr.models.options import check_network_block
 from liif_basicsr.registration import register_in
 
 

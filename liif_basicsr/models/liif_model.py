@@ -30,7 +30,7 @@ from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation import validation as val
 from liif_basicsr.files import write
 from liif_basicsr.hub import checkpoint, find
-from liif_basicsr.models import checkpoints, options, pipeline
+from liif_basicsr.models import checkpoints, checks, pipeline
 from liif_basicsr.models.losses import as_images, build_losses, check_losses, loss_options, samples_windows
 from liif_basicsr.models.optimization import (
     StepCheck,
@@ -81,8 +81,8 @@ class LIIFModel(SRModel):
             The blocks `train` (empty when testing) and `val`, including the defaults of omitted options.
         """
         check_top_level(opt)
-        options.check_network_block(opt.get("network_g"))
-        options.check_channels(opt)
+        checks.check_network_block(opt.get("network_g"))
+        checks.check_channels(opt)
         validate(cls.path_options, opt["path"], "path")
         val.check_labels(opt.get("datasets") or {})
         train: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class LIIFModel(SRModel):
             train = with_defaults(cls.train_options, opt["train"], "train")
             if train["teacher"] is not None:
                 train["teacher"] = cls._check_teacher(train["teacher"], opt)
-            options.check_logger(opt, cls.logger_options)
+            checks.check_logger(opt, cls.logger_options)
             check_losses(loss_options(opt["train"], cls.train_options.model_fields), opt)
         # BasicSR validates during training only if there is a `val` block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
@@ -100,7 +100,7 @@ class LIIFModel(SRModel):
                             "validation")  # fmt: skip
         if validation["metrics"]:
             channels = opt["network_g"].get("num_out_ch", 3)
-            options.check_metrics(validation["metrics"], opt["is_train"], channels)
+            checks.check_metrics(validation["metrics"], opt["is_train"], channels)
             # BasicSR also reads the metrics, from `opt`.
             opt["val"]["metrics"] = validation["metrics"] = val.per_band(validation["metrics"], channels)
         return train, validation
@@ -134,8 +134,8 @@ class LIIFModel(SRModel):
                 f"network_g: {kind} cannot be queried at coordinates, as LIIFModel requires; use a network of this "
                 "plugin, or model_type: SRModel"
             )
-        self.precision = options.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
-        self.val_precision = options.precision_of(self.val_opt["amp"], self.device, "val: amp")
+        self.precision = checks.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
+        self.val_precision = checks.precision_of(self.val_opt["amp"], self.device, "val: amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
@@ -455,7 +455,7 @@ class LIIFModel(SRModel):
         except LIIFError as error:
             raise LIIFError(f"path: pretrain_{block}: {error}") from None
         checkpoints.check_block(data.get(block), self.opt[block], block, load_path, strict)
-        options.check_value_range(data.get("value_range"), self.opt, load_path)
+        checks.check_value_range(data.get("value_range"), self.opt, load_path)
         bare, logger = self.get_bare_model(net), get_root_logger()
         used, left_out = checkpoint.load_params(bare, data, load_path, param_key, strict)
         if used != param_key:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from liif_basicsr.devices import exact_float32, gpu_memory_errors, never_compiled
 from liif_basicsr.rendering import memory
-from liif_basicsr.rendering.bands import bilinear
 from liif_basicsr.rendering.coordinates import Window, check_window
 from liif_basicsr.rendering.features import CachedFeatures, Features, Region, autocast_dtype, open_features
 from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.separable import bilinear
 
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork

@@ -194,7 +194,7 @@ def test_prefetching_to_a_gpu_needs_one(tmp_path, opt, monkeypatch):
     ],
 )
 def test_loggers_that_are_not_installed(tmp_path, opt, monkeypatch, missing, logger, message):
-    monkeypatch.setattr("liif_basicsr.models.options.find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr("liif_basicsr.models.checks.find_spec", lambda name: None if name == missing else name)
     opt["logger"].update(logger)
     with pytest.raises(LIIFError, match=f"logger: {message}"):
         check(tmp_path, opt)

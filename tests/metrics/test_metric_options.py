@@ -12,7 +12,7 @@ from liif_basicsr.config.training import Val
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.validation import measure, per_band
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
-from liif_basicsr.models.options import check_metrics
+from liif_basicsr.models.checks import check_metrics
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from liif_basicsr.archs.ensemble import ensemble_mean
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.teacher import Teacher
 from liif_basicsr.images import engine
+from liif_basicsr.models.checks import precision_of
 from liif_basicsr.models.optimization import set_fused
-from liif_basicsr.models.options import precision_of
 from liif_basicsr.rendering import gpu_kernels
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation

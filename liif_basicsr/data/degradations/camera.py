@@ -10,12 +10,12 @@ from pydantic import Field
 
 from liif_basicsr.config import degradations as options
 from liif_basicsr.config.base import Probability, number_range
-from liif_basicsr.data.degradations.degradation import register
+from liif_basicsr.data.degradations.degradation import register_degradation
 from liif_basicsr.data.degradations.jpeg import compress_jpeg, draw_quality
 from liif_basicsr.data.sampling import downsample
 
 
-@register("camera")
+@register_degradation("camera")
 class Camera:
     """Downsample with Pillow's bicubic, darken, add blurred noise, and compress as JPEG.
 

@@ -30,7 +30,7 @@ class DegradationType(Protocol):
 DEGRADATIONS: dict[str, type[DegradationType]] = {}
 
 
-def register(name: str) -> Callable[[type], type]:
+def register_degradation(name: str) -> Callable[[type], type]:
     """Register a class as the degradation that options select with `type: NAME`."""
 
     def add(cls: type) -> type:

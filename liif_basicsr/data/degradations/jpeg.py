@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from liif_basicsr.config.degradations import DegradationOptions, JPEGQuality
-from liif_basicsr.data.degradations.degradation import register
+from liif_basicsr.data.degradations.degradation import register_degradation
 from liif_basicsr.data.sampling import downsample
 
 
-@register("jpeg")
+@register_degradation("jpeg")
 class JPEG:
     """Downsample with Pillow's bicubic, then compress at an integer quality from `jpeg_range`."""
 

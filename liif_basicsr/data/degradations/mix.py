@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from liif_basicsr.config.base import probabilities
 from liif_basicsr.config.degradations import DegradationOptions
-from liif_basicsr.data.degradations.degradation import Degradation, register
+from liif_basicsr.data.degradations.degradation import Degradation, register_degradation
 
 
-@register("mix")
+@register_degradation("mix")
 class Mix:
     """Apply one of `parts`, drawn with the probabilities `part_prob`.
 

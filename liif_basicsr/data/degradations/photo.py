@@ -11,12 +11,12 @@ from pydantic import Field
 from liif_basicsr.config import degradations as options
 from liif_basicsr.config.base import Probability
 from liif_basicsr.data.degradations import steps
-from liif_basicsr.data.degradations.degradation import register
+from liif_basicsr.data.degradations.degradation import register_degradation
 from liif_basicsr.data.degradations.jpeg import compress_jpeg, draw_quality
 from liif_basicsr.data.sampling import downsample
 
 
-@register("photo")
+@register_degradation("photo")
 class Photo:
     """Downsample with Pillow's bicubic, blur slightly, add sensor noise, and compress as JPEG.
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from liif_basicsr.config import degradations as options
 from liif_basicsr.config.base import Probability
 from liif_basicsr.data.degradations import steps
-from liif_basicsr.data.degradations.degradation import register
+from liif_basicsr.data.degradations.degradation import register_degradation
 
 
-@register("realesrgan")
+@register_degradation("realesrgan")
 class RealESRGAN:
     """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's x4plus.
 
