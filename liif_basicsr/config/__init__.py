@@ -1,1 +1,1 @@
-"""Typed options."""
+"""Pydantic models of the options."""

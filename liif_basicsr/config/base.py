@@ -1,7 +1,8 @@
-"""Strict pydantic models for blocks of options, and their errors in one line.
+"""Strict pydantic models for blocks of options, and one-line messages about their errors.
 
-A block is a subclass of `Block`, or of `OpenBlock` if it shares its keys with BasicSR. Networks, losses and metrics
-need no model: `arguments_model` derives one from a constructor's signature and docstring.
+The model of a block is a subclass of `Block`, or of `OpenBlock` if the block may also contain options of BasicSR.
+Networks, encoders and losses need no handwritten model: `arguments_model` derives one from a constructor's signature
+and docstring.
 """
 from __future__ import annotations
 
@@ -41,11 +42,11 @@ NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """Validate a field with a function instead of its type.
+    """Annotation that validates a field with a function instead of its type.
 
     Args:
-        check: return the value to use, or raise ValueError.
-        expected: accepted values, for error messages and docs/options.md.
+        check: function that returns the value to use, or raises ValueError.
+        expected: description of the accepted values, for error messages and docs/options.md.
         schema: JSON schema of the accepted values.
     """
 
@@ -67,16 +68,15 @@ class Checked:
 
 
 def number_range(lowest: float, highest: float, *, strict: bool = False, around: float | None = None) -> Checked:
-    """Check a pair [low, high] of numbers from `lowest` to `highest`.
+    """Return an annotation for a pair [low, high] of numbers from `lowest` to `highest`.
 
     Args:
-        strict: low must be below high instead of at most equal to it.
-        around: a number that must lie within the range.
+        strict: whether low must be below high. Otherwise they may be equal.
+        around: a number that must be in the range [low, high].
     """
     item = {"type": "number", "minimum": lowest, "maximum": highest}
-    expected = f"a pair [lowest, highest] of numbers from {lowest:g} to {highest:g} in this order"
-    if strict:
-        expected += ", one below the other"
+    numbers = "different numbers" if strict else "numbers"
+    expected = f"a pair [lowest, highest] of {numbers} from {lowest:g} to {highest:g}, in ascending order"
     if around is not None:
         expected += f", with {around:g} between them"
 
@@ -91,7 +91,7 @@ def number_range(lowest: float, highest: float, *, strict: bool = False, around:
 
 
 def probabilities(count: int | None = None) -> Checked:
-    """Check a list of relative frequencies: numbers of at least 0 with a positive sum."""
+    """Return an annotation for a list of relative frequencies: numbers of at least 0 with a positive sum."""
 
     def check(value: Any) -> list[float]:
         numbers = _numbers(value, count)
@@ -132,7 +132,7 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-# BasicSR takes iteration counts as float, too: `!!float 1e4`. Fractions would never equal an iteration.
+# BasicSR also accepts float iteration counts, such as `!!float 1e4`. A fraction would never equal an iteration.
 Iterations = Annotated[float, Field(ge=1, multiple_of=1)]
 Milestone = Annotated[float, Field(ge=0, multiple_of=1)]
 Scale = Annotated[tuple[float, float], Checked(partial(scale_pair, minimum=1), expected_scale(1), _SCALES_SCHEMA)]
@@ -153,18 +153,18 @@ ScaleRange = Annotated[list[float], number_range(1, LARGEST_SCALE)]
 class Block(BaseModel):
     """A block of options.
 
-    Unknown options are errors. Types are strict: neither text nor booleans pass for numbers.
+    Unknown options are errors. Types are strict: text and booleans are not accepted as numbers.
     """
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
-    # Model of the options that are not fields, if they have one.
+    # Model that validates the values of options that are not fields.
     extra_model: ClassVar[type[BaseModel] | None] = None
 
 
 class PartialBlock(Block):
-    """The part of a block that the plugin reads. Other options pass, unless they are numbers as text."""
+    """The options of a block that the plugin reads. Other options are accepted, except numbers written as text."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -175,7 +175,10 @@ class PartialBlock(Block):
 
 
 class OpenBlock(PartialBlock):
-    """A block with further options of BasicSR or another project. Near misses of known options are errors."""
+    """A block that may contain further options of BasicSR or another project.
+
+    An unknown option whose name resembles a known one is an error.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -192,7 +195,7 @@ def validate(model: type[Model], block: Any, where: str = "") -> Model:
     """Validate a block of options and fill in its defaults.
 
     Args:
-        model: model of the block.
+        model: pydantic model of the block.
         block: the block as read from YAML.
         where: name of the block in messages, such as `datasets: train`.
 
@@ -209,12 +212,12 @@ def validate(model: type[Model], block: Any, where: str = "") -> Model:
 
 
 def with_defaults(model: type[BaseModel], block: Any, where: str) -> dict[str, Any]:
-    """Validate a block; return it unchanged except that defaults are filled in."""
+    """Validate a block. Return its options as written, with defaults for the missing ones."""
     return {**dict(validate(model, block, where)), **block}
 
 
 def refuse_near_misses(block: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise ValueError for the first key that resembles a known option without being one."""
+    """Raise ValueError for the first key that is not a known option but resembles one."""
     known = list(known)
     for key in block:
         if key not in known and (name := _near_miss(str(key), known)):
@@ -222,14 +225,14 @@ def refuse_near_misses(block: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def refuse_text_numbers(value: Any, where: str = "") -> None:
-    """Raise ValueError for the first number that YAML reads as text, at any depth."""
+    """Raise ValueError for the first number, at any depth, that YAML reads as text, such as 1e-4."""
     for at, leaf in _leaves(value, where):
         if isinstance(leaf, str) and NUMBER_TEXT.fullmatch(leaf.strip()):
             raise ValueError(f"{at}expected a number, got {leaf!r}{_text_hint(leaf)}")
 
 
 def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values in nested mappings and lists, each with the start of a message that names its keys."""
+    """Yield (prefix, value) for each value in nested mappings and lists. The prefix names its keys: 'key: key: '."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{where}{key}: ")
@@ -255,11 +258,11 @@ def _without_text_numbers(value: Any) -> Any:
     return value
 
 
-# A block that another part checks.
+# A block that is validated elsewhere.
 OpenDict = Annotated[dict[str, Any], AfterValidator(_without_text_numbers)]
 
 
-# --- models of signatures
+# --- models derived from signatures
 
 
 def check_arguments(cls: Callable[..., Any], given: Mapping[str, Any], where: str) -> None:
@@ -269,11 +272,12 @@ def check_arguments(cls: Callable[..., Any], given: Mapping[str, Any], where: st
 
 @cache
 def arguments_model(cls: Callable[..., Any]) -> type[Block]:
-    """Derive the model of a constructor's (or function's) arguments from its signature and docstring.
+    """Derive a model of the arguments of a constructor or function from its signature and docstring.
 
-    `Annotated[int, Field(ge=0)]` sets a range. Plain integers are at least 1, plain numbers at least 0, both at most
-    10 000. Descriptions come from the `Args:` section. Arguments without annotation may be anything but numbers as
-    text.
+    Annotations such as `Annotated[int, Field(ge=0)]` set the range of an argument. Otherwise, integers must be at least
+    1 and floats at least 0. The upper limit is 10 000 unless the annotation sets another one. Arguments without
+    annotation may have any value, except numbers written as text or above 10 000. Descriptions come from the `Args:`
+    section of the docstring.
     """
     hints = get_type_hints(cls.__init__ if isinstance(cls, type) else cls, include_extras=True)  # type: ignore[misc]
     parameters = inspect.signature(cls).parameters.values()
@@ -290,7 +294,7 @@ def arguments_model(cls: Callable[..., Any]) -> type[Block]:
 
 
 def argument_descriptions(doc: str) -> dict[str, str]:
-    """Parse the `Args:` section of a docstring: `{name: description}`."""
+    """Parse the `Args:` section of a docstring and return `{name: description}`."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", doc, re.MULTILINE)
     found: dict[str, str] = {}
     for entry in re.split(r"\n(?=    \S)", section[1].rstrip() if section else ""):
@@ -303,7 +307,7 @@ def argument_descriptions(doc: str) -> dict[str, str]:
 
 
 def _argument_hint(hint: Any) -> Any:
-    """A strict hint with the limits of `arguments_model`."""
+    """Return the type hint of an argument, made strict and with the limits that `arguments_model` describes."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
         bounded = any(isinstance(bound, (Le, Lt)) for extra in parts[1:] for bound in (extra, *_metadata_of(extra)))
@@ -334,7 +338,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _limited(value: Any) -> Any:
-    """Return `value`; raise ValueError for numbers in it that are text, above 10 000 or not finite."""
+    """Return `value`. Raise ValueError if it contains a number written as text, above 10 000 or not finite."""
     refuse_text_numbers(value)
     for where, leaf in _leaves(value):
         if isinstance(leaf, (int, float)) and not abs(leaf) <= LARGEST_ARGUMENT:
@@ -346,7 +350,7 @@ def _limited(value: Any) -> Any:
 
 
 def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: str) -> str:
-    """Format a pydantic error in one line: the option, the problem, the remedy."""
+    """Format a pydantic error as one line that contains the option, the problem and the remedy."""
     owner, field, value, path = _locate(model, block, problem)
     prefix = "".join(f"{part}: " for part in (where, *path) if part)
     kind, name = problem["type"], str(problem["loc"][-1]) if problem["loc"] else ""
@@ -377,7 +381,11 @@ def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: s
 def _locate(
     model: type[BaseModel], block: Any, problem: ErrorDetails
 ) -> tuple[type[BaseModel], Any, Any, list[str]]:
-    """Find the innermost named option of an error: its model, its annotation, its value and its path."""
+    """Find the innermost named option that an error is about.
+
+    Returns:
+        The model that contains the option, and the option's annotation, value, and path of keys.
+    """
     annotation: Any = None
     value, path = block, []
     loc = problem["loc"][:-1] if problem["type"] in ("missing", "extra_forbidden") else problem["loc"]
@@ -400,35 +408,35 @@ def _locate(
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Models in an annotation such as `dict[str, Model] | None`."""
+    """Return the models in an annotation such as `dict[str, Model] | None`."""
     if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """Values of `type` that select a model of a union."""
+    """Return the values of the option `type` that select this model in a union."""
     field = model.model_fields.get("type")
     return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
 
 
 def similar(name: str, given: Iterable[Any]) -> str:
-    """End a message about a missing option with the given one that resembles it."""
+    """Return the end of a message about a missing option: the given option that resembles it, if there is one."""
     close = difflib.get_close_matches(name, map(str, given), n=1)
-    return f"; is {close[0]!r} meant for it?" if close else ""
+    return f"; did you misspell it as {close[0]!r}?" if close else ""
 
 
 def _text_hint(value: Any) -> str:
-    """End a message about a value that is, or holds, a number as text."""
+    """Return the end of a message about a value that is, or contains, a number written as text."""
     if isinstance(value, str) and NUMBER_TEXT.fullmatch(value.strip()):
         remedy = "remove the quotes" if value.strip().isdecimal() else f"write !!float {value.strip()}"
-        return f"; YAML reads this as text, {remedy}"
+        return f"; YAML reads {value!r} as text, so {remedy}"
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
     return next((hint for part in parts if (hint := _text_hint(part))), "")
 
 
 def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, plural: bool = False) -> str:
-    """Describe the values that a JSON schema accepts, in words: 'an integer of at least 1'."""
+    """Describe in words the values that a JSON schema accepts, such as 'an integer of at least 1'."""
     if "expected" in schema:
         return schema["expected"]
     if "$ref" in schema:
@@ -447,8 +455,8 @@ def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, p
         return noun + _bounds(schema)
     if kind == "array":
         return ("lists of " if plural else "a list of ") + describe(schema.get("items", {}), defs, plural=True)
-    singular = {"boolean": "true or false", "string": "a text", "object": "a block of options", "null": "~"}
-    several = {"string": "texts", "object": "blocks of options"}
+    singular = {"boolean": "true or false", "string": "a string", "object": "a block of options", "null": "~"}
+    several = {"string": "strings", "object": "blocks of options"}
     return (several if plural and kind in several else singular).get(str(kind), "values" if plural else "a value")
 
 

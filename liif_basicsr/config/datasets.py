@@ -1,4 +1,4 @@
-"""Blocks of `datasets`, one model per dataset and phase."""
+"""Models of the blocks in `datasets`, one per dataset class and phase."""
 from __future__ import annotations
 
 import math
@@ -39,7 +39,7 @@ PatchSize = Annotated[
     tuple[int, int],
     Checked(
         _patch_size,
-        "an integer of at least 1, or a pair of them [height, width]",
+        "an integer of at least 1, or a pair [height, width] of such integers",
         {"anyOf": [_SIDE_SCHEMA, {"type": "array", "items": _SIDE_SCHEMA, "minItems": 2, "maxItems": 2}]},
     ),
 ]
@@ -47,7 +47,7 @@ ValueRange = Annotated[
     tuple[float, float],
     Checked(
         _value_range,
-        "a pair [low, high] of numbers, low below high",
+        "a pair [low, high] of numbers, with low below high",
         {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
     ),
 ]
@@ -55,42 +55,58 @@ NameTemplate = Annotated[
     str,
     Field(
         pattern=r"\{\}",
-        description="name of the low-resolution image; `{}` is the ground truth's name without suffix",
-        json_schema_extra={"expected": "a text with {}, the ground truth's name without suffix"},
+        description="name of the low-resolution file; `{}` is replaced by the ground truth's name without suffix",
+        json_schema_extra={
+            "expected": "a string that contains {}, to be replaced by the ground truth's name without suffix"
+        },
     ),
 ]
-GroundTruth = Annotated[Text, Field(description="ground truth: a folder, an LMDB or a pixel file")]
-LowResolution = Annotated[Text, Field(description="low resolution: a folder, an LMDB or a pixel file")]
-SetName = Annotated[Text, Field(description="name in the log, in folders and in tables")]
+GroundTruth = Annotated[
+    Text, Field(description="ground truth: a folder of images, an LMDB, or a folder of decoded pixels")
+]
+LowResolution = Annotated[
+    Text, Field(description="low-resolution images: a folder of images, an LMDB, or a folder of decoded pixels")
+]
+SetName = Annotated[Text, Field(description="name of the data set in the log, folders and tables")]
 # `liif_basicsr.data.degradations` checks the block, or a short form such as `photo` or `jpeg:30-90`.
-DegradationBlock = Annotated[Any, Field(json_schema_extra={"expected": "a block of options or a text"})]
+DegradationBlock = Annotated[Any, Field(json_schema_extra={"expected": "a block of options or a string"})]
 DegradationOption = Annotated[
     DegradationBlock,
-    Field(description="makes the low-resolution image, see [degradation](#degradation); `~` is Pillow's bicubic"),
+    Field(
+        description="how low-resolution images are made, see [degradation](#degradation); `~` is Pillow's bicubic alone"
+    ),
 ]
-PrefetchMode = Annotated[Literal["cpu", "cuda"] | None, Field(description="BasicSR's prefetching")]
+PrefetchMode = Annotated[
+    Literal["cpu", "cuda"] | None,
+    Field(description="BasicSR's prefetching: in a thread (`cpu`), or to the GPU (`cuda`)"),
+]
 
 
 class LoaderOptions(BaseModel):
     """Options of BasicSR's training loader."""
 
-    batch_size_per_gpu: PositiveInt = Field(description="samples per batch and GPU")
-    num_worker_per_gpu: int = Field(ge=0, le=256, description="processes that load data; 0 loads in the main process")
-    dataset_enlarge_ratio: float = Field(1, ge=1e-3, description="passes over the images that count as one epoch")
+    batch_size_per_gpu: PositiveInt = Field(description="number of samples in a batch on each GPU")
+    num_worker_per_gpu: int = Field(
+        ge=0, le=256, description="number of processes that load data for each GPU; 0 loads in the main process"
+    )
+    dataset_enlarge_ratio: float = Field(
+        1, ge=1e-3, description="number of passes over the images that count as one epoch"
+    )
     prefetch_mode: PrefetchMode = None
     pin_memory: bool | None = Field(
-        None, description="pin batches in memory, so that copies to a GPU do not wait; `~`: if there is one"
+        None, description="pin batches in memory, so that copies to a GPU do not wait; `~` pins them if there is a GPU"
     )
     persistent_workers: bool | None = Field(
-        None, description="keep the workers from one epoch to the next; `~`: if there is a GPU"
+        None, description="keep the workers from one epoch to the next; `~` keeps them if there is a GPU"
     )
 
     @model_validator(mode="after")
     def _check_combinations(self) -> LoaderOptions:
         if self.persistent_workers and self.num_worker_per_gpu == 0:
-            raise ValueError("persistent_workers: needs num_worker_per_gpu of at least 1, got 0")
+            found = "needs num_worker_per_gpu of at least 1, got 0"
+            raise ValueError(f"persistent_workers: {found}; raise it, or remove persistent_workers")
         if self.persistent_workers and self.prefetch_mode == "cpu":
-            raise ValueError("persistent_workers: BasicSR hangs with prefetch_mode: cpu; remove one of them")
+            raise ValueError("persistent_workers: BasicSR hangs with prefetch_mode: cpu; remove one of the two options")
         if self.prefetch_mode == "cuda" and self.pin_memory is False:
             raise ValueError("prefetch_mode: cuda needs pinned memory; set pin_memory: true")
         return self
@@ -112,7 +128,9 @@ class PipelineTrainingSet(LoaderOptions, PipelineDataset):
 class IOBackend(Block):
     """How images are stored."""
 
-    type: Literal["disk", "lmdb", "pixels"] = Field(description="`pixels`: made by `prepare folder --pixels`")
+    type: Literal["disk", "lmdb", "pixels"] = Field(
+        description="storage: image files (`disk`), an LMDB (`lmdb`), or decoded pixels (`pixels`)"
+    )
 
 
 class Dataset(Block):
@@ -126,18 +144,20 @@ class Dataset(Block):
         description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` as made by `prepare folder --pixels`"
     )
     channels: Annotated[int, Field(ge=1, le=LARGEST_ARGUMENT)] = Field(
-        3, description="number of channels of every image; 3 also takes gray pictures, and drops alpha"
+        3, description="number of channels of every image; 3 also accepts gray pictures, and drops alpha"
     )
     value_range: ValueRange | None = Field(
         None,
-        description="[low, high]: the values that become 0 and 1; `~` is the whole range of 8- or 16-bit pictures, and "
-        "an error for other data",
+        description="[low, high], the values that become 0 and 1; `~` uses the whole range of 8- or 16-bit pictures, "
+        "and is an error for other data",
     )
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
     scale: Any = Field(
-        None, description="set by BasicSR from the top level", json_schema_extra={"expected": "a scale"}
+        None, description="set by BasicSR to the `scale` at the top level", json_schema_extra={"expected": "a scale"}
     )
-    num_prefetch_queue: PositiveInt = Field(1, description="batches that `prefetch_mode: cpu` loads ahead")
+    num_prefetch_queue: PositiveInt = Field(
+        1, description="number of batches that `prefetch_mode: cpu` loads in advance"
+    )
 
 
 class TrainingSet(LoaderOptions, Dataset):
@@ -146,14 +166,16 @@ class TrainingSet(LoaderOptions, Dataset):
     model_config = ConfigDict(extra="forbid")
 
     use_shuffle: Literal[True] = Field(True, description="no effect: BasicSR's sampler always shuffles")
-    sample_q: PositiveInt = Field(description="query pixels per crop")
+    sample_q: PositiveInt = Field(description="number of query pixels per crop")
     sample: Literal["pixels", "patch"] = Field(
         "pixels",
-        description="`pixels`: single pixels of the whole crop; `patch`: a square window of `sample_q` pixels, which "
-        "losses on images need",
+        description="`pixels` draws single pixels from the whole crop; `patch` draws a square window of `sample_q` "
+        "pixels, as perceptual, texture and GAN losses require",
     )
-    use_hflip: bool = Field(False, description="flip along x at random")
-    use_rot: bool = Field(False, description="flip along y and transpose at random; only square inputs are transposed")
+    use_hflip: bool = Field(False, description="flip horizontally at random")
+    use_rot: bool = Field(
+        False, description="flip vertically and transpose at random; only square inputs are transposed"
+    )
     on_corrupt: Literal["raise", "skip"] = Field(
         "raise", description="`raise` an error for a corrupt image, or `skip` and count it"
     )
@@ -169,14 +191,15 @@ class ValidationSet(Dataset):
     persistent_workers: Literal[False] = Field(False, description="no effect: validation does not use workers")
     protocol: Literal["benchmark", "div2k"] | None = Field(
         None,
-        description="color and border of `calculate_psnr_liif`: `benchmark` (luma, s) or `div2k` (RGB, s + 6)",
+        description="protocol of `calculate_psnr_liif` at scale s: `benchmark` compares luma without a border of s "
+        "pixels, `div2k` compares RGB without a border of s + 6 pixels",
     )
 
 
 class ScaledTrainingSet(TrainingSet):
-    """Options of training sets with inputs of one size."""
+    """Options of training sets whose low-resolution inputs all have the same size."""
 
-    lq_size: PatchSize = Field(description="side of the input, or its [height, width]")
+    lq_size: PatchSize = Field(description="side of the low-resolution input in pixels, or its [height, width]")
 
 
 class ScaledValidationSet(ValidationSet):
@@ -190,7 +213,7 @@ class ScaledValidationSet(ValidationSet):
 class ImageTrainingSet(ScaledTrainingSet):
     """Training options of ArbitraryScaleImageDataset."""
 
-    scale_range: ScaleRange = Field(description="[lowest, highest]; scales are drawn uniformly")
+    scale_range: ScaleRange = Field(description="[lowest, highest]; scales are drawn uniformly from this range")
     degradation: DegradationOption = None
 
 
@@ -201,11 +224,13 @@ class ImageValidationSet(ScaledValidationSet):
 
 
 class ExpectedPairs(Block):
-    """Which pairs of a teacher a folder must hold."""
+    """Which teacher and degradation the pairs in a folder must have been made with."""
 
-    path: Text = Field(description="the teacher, by name or file")
-    scale: PositiveInt | None = Field(None, description="its scale; `~` accepts any")
-    degradation: DegradationBlock = Field(None, description="its [degradation](#degradation); `~` accepts any")
+    path: Text = Field(description="name or file of the teacher")
+    scale: PositiveInt | None = Field(None, description="scale of the teacher; `~` accepts any")
+    degradation: DegradationBlock = Field(
+        None, description="[degradation](#degradation) of the inputs; `~` accepts any"
+    )
 
 
 class _Pairs(BaseModel):
@@ -218,12 +243,18 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
 
     model_config = ConfigDict(extra="forbid")
 
-    scales: Scales | None = Field(None, description="whole numbers; one is drawn per sample; `~` uses `scale`")
+    scales: Scales | None = Field(
+        None, description="scales of the pairs, whole numbers; each sample draws one of them; `~` uses `scale`"
+    )
     scale_range: ScaleRange | None = Field(
-        None, description="[lowest, highest]: reduce the ground truth to any scale up to the only one in `scales`"
+        None,
+        description="[lowest, highest]: draw a scale from this range and downsample the ground truth to it; `scales` "
+        "must contain a single scale, not below the highest",
     )
     teacher: ExpectedPairs | None = Field(
-        None, description="which [pairs from a teacher](data.md#pairs-from-a-teacher) are expected, see [Pairs](#pairs)"
+        None,
+        description="teacher and degradation that the [pairs](data.md#pairs-from-a-teacher) must have been made with, see "
+        "[Pairs](#pairs)",
     )
 
 
@@ -236,7 +267,7 @@ class PairedValidationSet(_Pairs, ScaledValidationSet):
 class _Split(BaseModel):
     dataroot_lq: LowResolution
     split_file: Text = Field(description="JSON file with lists of file names")
-    split_key: Text = Field(description="the list to use")
+    split_key: Text = Field(description="key of the list to use")
     first_k: PositiveInt | None = Field(None, description="number of images to use, from the start of the list")
 
 
@@ -247,7 +278,9 @@ class SizeVariedTrainingSet(_Split, TrainingSet):
 
     size_min: PositiveInt = Field(description="side of the first image's ground truth")
     size_max: PositiveInt = Field(description="side of the last image's ground truth")
-    gt_size: PositiveInt | None = Field(None, description="resize once more to this side, for fixed-scale networks")
+    gt_size: PositiveInt | None = Field(
+        None, description="resize the ground truth once more, to this side, for fixed-scale networks"
+    )
 
 
 class SizeVariedValidationSet(_Split, ValidationSet):

@@ -1,4 +1,4 @@
-"""The top level of an options file."""
+"""Models of the top level of an options file."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from liif_basicsr.errors import LIIFError
 LARGEST_SEED = 2**31 - 1
 # Set by BasicSR's `parse_options`.
 RUNTIME_OPTIONS = ("dist", "rank", "world_size", "auto_resume", "is_train", "root_path")
-# BasicSR's, and read by models of the plugin or of BasicSR.
+# Further options that BasicSR, its models or the plugin's models read.
 OTHER_OPTIONS = ("network_d", "scale", "dist_params", "find_unused_parameters")
-# Options that are text, even if it looks like a number.
+# Options whose value is text even if it looks like a number.
 TEXT_OPTIONS = frozenset({
     "name", "suffix", "dataroot_gt", "dataroot_lq", "meta_info_file", "filename_tmpl", "split_file", "split_key",
     "project", "resume_id", "tap", "pretrain_network_g", "pretrain_network_d", "resume_state", "freeze",
@@ -32,14 +32,14 @@ NumGPU = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | Literal["auto"]
 class OptionsFile(PartialBlock):
     """Options of training and testing."""
 
-    name: Text = Field(description="name of the run, and of its folder in `experiments/` or `results/`")
+    name: Text = Field(description="name of the run and of its folder in `experiments/` or `results/`")
     model_type: Text = Field(description="`LIIFModel`, `LIIFGANModel`, or another model that BasicSR knows")
-    num_gpu: NumGPU = Field(description="`auto`, or a number of GPUs; 0 is the CPU")
+    num_gpu: NumGPU = Field(description="number of GPUs, or `auto`; 0 uses the CPU")
     manual_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="random seed")
     datasets: dict[str, Any] = Field(
-        description="`train` and `val`, `val_1`, ... in training; `test`, `test_1`, `val`, ... in testing"
+        description="the datasets: `train` and `val`, `val_1`, ... in training; `test`, `test_1`, `val`, ... in testing"
     )
-    network_g: dict[str, Any] = Field(description="the network")
+    network_g: dict[str, Any] = Field(description="the network: its `type` and arguments")
     path: dict[str, Any] = Field(description="checkpoints to load")
 
 
@@ -47,7 +47,7 @@ class TrainingFile(OptionsFile):
     """Options of `train.py`."""
 
     train: PipelineTrain = Field(description="losses, optimizer, schedule")
-    val: PipelineTrainVal | None = Field(None, description="validation; `~` trains without it")
+    val: PipelineTrainVal | None = Field(None, description="validation; `~` trains without validation")
     logger: PipelineLogger = Field(description="logging and checkpoints")
 
 
@@ -58,10 +58,10 @@ class TestFile(OptionsFile):
 
 
 def check_top_level(opt: Mapping[str, Any]) -> None:
-    """Raise LIIFError for a misspelled block or option, and for numbers as text anywhere in the options."""
+    """Raise LIIFError for a misspelled block or option, and for a number written as text anywhere in the options."""
     names = [*TrainingFile.model_fields, *RUNTIME_OPTIONS, *OTHER_OPTIONS]
     try:
-        # Models of other projects have networks of their own, such as `network_f`.
+        # Models of other projects may have further networks, such as `network_f`.
         refuse_near_misses({key: None for key in opt if not str(key).startswith("network_")}, names)
         refuse_text_numbers(_without_texts(opt))
     except ValueError as error:
@@ -69,7 +69,7 @@ def check_top_level(opt: Mapping[str, Any]) -> None:
 
 
 def _without_texts(value: Any) -> Any:
-    """Return a copy of options without `TEXT_OPTIONS`, at any depth."""
+    """Return a copy of options without `TEXT_OPTIONS`. Nested blocks are included."""
     if isinstance(value, Mapping):
         return {key: _without_texts(item) for key, item in value.items() if key not in TEXT_OPTIONS}
     return value

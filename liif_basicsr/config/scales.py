@@ -1,4 +1,4 @@
-"""Scale factors, which are a number or a pair along y and x."""
+"""Functions for scales. A scale is a number, or a pair (along y, along x)."""
 from __future__ import annotations
 
 from numbers import Real
@@ -11,8 +11,8 @@ def scale_pair(value: Any, minimum: float = 0) -> tuple[float, float]:
     """Return a scale as a pair (along y, along x).
 
     Args:
-        value: a number, or two of them.
-        minimum: lowest scale; 0 itself is never allowed.
+        value: a number, or a list or tuple of two numbers.
+        minimum: lowest scale allowed. With 0, scales must be above 0.
 
     Raises:
         ValueError: `value` is not a scale within these limits.
@@ -26,11 +26,11 @@ def scale_pair(value: Any, minimum: float = 0) -> tuple[float, float]:
 def expected_scale(minimum: float = 0) -> str:
     """Describe the values that `scale_pair` accepts."""
     lowest = f"of at least {minimum:g}" if minimum else "above 0"
-    return f"a scale {lowest} and below {LARGEST_SCALE}, or a pair of them [along y, along x]"
+    return f"a scale {lowest} and below {LARGEST_SCALE}, or a pair [along y, along x] of such scales"
 
 
 def scale_text(pair: tuple[float, float]) -> str:
-    """Format a pair of scales for folders, tables and `{scale}`: '2', '2.5', '2x3.5'."""
+    """Format a pair of scales for folder names, tables and `{scale}`, such as '2', '2.5' or '2x3.5'."""
     sy, sx = (f"{s:g}" for s in pair)
     return sy if sy == sx else f"{sy}x{sx}"
 

@@ -1,4 +1,4 @@
-"""Blocks of LIIFModel and LIIFGANModel: `train`, `val`, `path` and `logger`."""
+"""Models of the blocks `train`, `val`, `path` and `logger` of LIIFModel and LIIFGANModel."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -23,9 +23,11 @@ from liif_basicsr.config.base import (
 )
 from liif_basicsr.errors import suggest
 
-ParamKey = Annotated[Literal["params", "params_ema"] | None, Field(description="`params` or `params_ema`")]
+ParamKey = Annotated[
+    Literal["params", "params_ema"] | None, Field(description="which parameters to load: `params` or `params_ema`")
+]
 Precision = Literal["auto", "tf32", "bfloat16", "float16"]
-# Options of SRGANModel and others that LIIFModel cannot use.
+# Losses of SRGANModel and other models, which LIIFModel cannot use.
 LOSSES_OF_OTHER_MODELS = ("gan_opt", "ldl_opt")
 
 
@@ -33,15 +35,19 @@ LOSSES_OF_OTHER_MODELS = ("gan_opt", "ldl_opt")
 
 
 class Path(Block):
-    """Checkpoints to load. Other options are errors, because BasicSR would create a folder for each."""
+    """Checkpoints to load. Unknown options are errors, because BasicSR would create a folder for each one."""
 
     pretrain_network_g: Text | None = Field(
-        None, description="a checkpoint, ours or official, or a model by name, such as `liif-fast`"
+        None, description="a checkpoint of the plugin or the official code, or the name of a model, such as `liif-fast`"
     )
     param_key_g: ParamKey = "params"
     strict_load_g: bool = Field(True, description="fail unless checkpoint and network have the same parameters")
-    resume_state: Text | None = Field(None, description="a training state; `--auto_resume` finds the newest")
-    ignore_resume_networks: list[Text] | Text | None = Field(None, description="BasicSR's")
+    resume_state: Text | None = Field(
+        None, description="training state to continue from; `--auto_resume` finds the newest one"
+    )
+    ignore_resume_networks: list[Text] | Text | None = Field(
+        None, description="networks whose checkpoint is not loaded when training resumes"
+    )
     experiments_root: Text | None = Field(None, description="set by BasicSR")
     results_root: Text | None = Field(None, description="set by BasicSR")
     models: Text | None = Field(None, description="set by BasicSR")
@@ -62,31 +68,33 @@ class GANPath(Path):
 
 
 class Optimizer(OpenBlock):
-    """A torch optimizer that BasicSR knows, with its arguments."""
+    """A torch optimizer that BasicSR supports, with its arguments."""
 
-    type: Text = Field(description="an optimizer of BasicSR, such as `Adam`")
+    type: Text = Field(description="an optimizer that BasicSR supports, such as `Adam`")
     lr: Annotated[float, Field(gt=0)] = Field(description="learning rate")
     weight_decay: NonNegativeFloat = Field(0, description="weight decay")
     betas: Annotated[list[Probability], Field(min_length=2, max_length=2)] = Field(
-        [0.9, 0.999], description="decay of the running means of gradients and squares"
+        [0.9, 0.999], description="decay rates of the running means of the gradients and of their squares"
     )
-    eps: NonNegativeFloat = Field(1e-8, description="added to the denominator")
+    eps: NonNegativeFloat = Field(1e-8, description="number added to the denominator for stability")
 
 
 class GeneratorOptimizer(Optimizer):
     """The optimizer of `network_g`."""
 
-    encoder_lr_mul: NonNegativeFloat = Field(1, description="multiplies the encoder's learning rate")
+    encoder_lr_mul: NonNegativeFloat = Field(1, description="factor of the encoder's learning rate")
 
 
 class MultiStepLR(Block):
     """Multiply the learning rate at milestones."""
 
-    type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(description="the two are the same")
+    type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(description="both names select the same scheduler")
     milestones: list[Milestone] = Field(description="iterations at which the learning rate changes")
-    gamma: NonNegativeFloat = Field(0.1, description="factor")
-    restarts: list[Milestone] = Field([0], description="iterations at which it starts again")
-    restart_weights: list[NonNegativeFloat] = Field([1], description="factor after each restart")
+    gamma: NonNegativeFloat = Field(0.1, description="factor of the learning rate at each milestone")
+    restarts: list[Milestone] = Field([0], description="iterations at which the learning rate restarts")
+    restart_weights: list[NonNegativeFloat] = Field(
+        [1], description="factor of the initial learning rate at each restart"
+    )
 
     @model_validator(mode="after")
     def _check_lengths(self) -> MultiStepLR:
@@ -97,11 +105,13 @@ class MultiStepLR(Block):
 
 
 class CosineAnnealingRestartLR(Block):
-    """Lower the learning rate along cosines."""
+    """Lower the learning rate along one or more cosine curves."""
 
     type: Literal["CosineAnnealingRestartLR"] = Field(description="the scheduler")
-    periods: list[Iterations] = Field(min_length=1, description="iterations of each cosine")
-    restart_weights: list[NonNegativeFloat] = Field([1], description="factor of each cosine")
+    periods: list[Iterations] = Field(min_length=1, description="length of each cosine in iterations")
+    restart_weights: list[NonNegativeFloat] = Field(
+        [1], description="factor of the initial learning rate for each cosine"
+    )
     eta_min: NonNegativeFloat = Field(0, description="lowest learning rate")
 
     @model_validator(mode="after")
@@ -113,27 +123,27 @@ class CosineAnnealingRestartLR(Block):
 
 
 class Loss(OpenBlock):
-    """A loss of BasicSR's registry, with its arguments."""
+    """A loss in BasicSR's registry, with its arguments."""
 
-    type: Text = Field(description="the loss, such as `L1Loss`")
+    type: Text = Field(description="name of the loss, such as `L1Loss`")
     loss_weight: NonNegativeFloat = Field(1, description="factor of the loss")
     reduction: Literal["mean", "sum"] = Field("mean", description="`mean` or `sum` over pixels and channels")
 
 
 class PerceptualLoss(OpenBlock):
-    """BasicSR's PerceptualLoss, or another one on images."""
+    """BasicSR's PerceptualLoss, or another loss on whole images."""
 
-    type: Text = Field(description="the loss, `PerceptualLoss`")
+    type: Text = Field(description="name of the loss, such as `PerceptualLoss`")
     layer_weights: dict[str, NonNegativeFloat] = Field({}, description="weight of each VGG layer")
-    perceptual_weight: NonNegativeFloat = Field(1, description="factor of the difference of features")
-    style_weight: NonNegativeFloat = Field(0, description="factor of the difference of Gram matrices")
+    perceptual_weight: NonNegativeFloat = Field(1, description="factor of the loss on features")
+    style_weight: NonNegativeFloat = Field(0, description="factor of the loss on Gram matrices")
 
 
 class GANLoss(OpenBlock):
     """A GAN loss of BasicSR."""
 
-    type: Text = Field(description="the loss, such as `GANLoss`")
-    gan_type: Text | None = Field(None, description="such as `vanilla`, `lsgan` or `hinge`")
+    type: Text = Field(description="name of the loss, such as `GANLoss`")
+    gan_type: Text | None = Field(None, description="type of the GAN loss, such as `vanilla`, `lsgan` or `hinge`")
     loss_weight: NonNegativeFloat = Field(1, description="factor of the generator's loss")
     real_label_val: float = Field(1, description="label of real images")
     fake_label_val: float = Field(0, description="label of the network's images")
@@ -145,10 +155,11 @@ class Teacher(Block):
     `pixel_opt` may then be `~`.
     """
 
-    path: Text = Field(description="a checkpoint, or a model by name")
+    path: Text = Field(description="a checkpoint, or the name of a model")
     weight: NonNegativeFloat = Field(1.0, description="weight of the loss")
     self_ensemble: Annotated[int, Field(ge=1, le=8)] = Field(
-        1, description="flips and transpositions of the input to average over, drawn for each batch"
+        1,
+        description="number of orientations of the input to average the teacher over, drawn at random for each batch",
     )
 
 
@@ -177,27 +188,29 @@ class Train(Block):
     scheduler: Annotated[MultiStepLR | CosineAnnealingRestartLR, Field(discriminator="type")] = Field(
         description="`type` and arguments of one of BasicSR's schedulers"
     )
-    total_iter: PositiveInt = Field(description="iterations")
-    warmup_iter: int = Field(-1, ge=-1, description="iterations over which the learning rate rises; -1 disables it")
-    pixel_opt: Loss | None = Field(None, description="loss on the sampled pixels, such as `L1Loss`")
-    perceptual_opt: PerceptualLoss | None = Field(
-        None, description="BasicSR's perceptual loss; needs `sample: patch`"
+    total_iter: PositiveInt = Field(description="number of training iterations")
+    warmup_iter: int = Field(
+        -1, ge=-1, description="iterations over which the learning rate rises; -1 disables the warm-up"
     )
+    pixel_opt: Loss | None = Field(None, description="loss on the sampled pixels, such as `L1Loss`")
+    perceptual_opt: PerceptualLoss | None = Field(None, description="BasicSR's perceptual loss; needs `sample: patch`")
     teacher: Teacher | None = Field(None, description="a network to imitate, see [teacher](#teacher)")
     freeze: list[Text] = Field([], description="parts of the network that are not trained, such as `[encoder]`")
-    ema_decay: float = Field(0, ge=0, lt=1, description="decay of the parameters' moving average; 0 disables it")
+    ema_decay: float = Field(
+        0, ge=0, lt=1, description="decay of the parameters' moving average; 0 disables the average"
+    )
     amp: Precision | None = Field(
         None,
-        description="autocast to `bfloat16` or `float16`; `auto` is bfloat16 if the processor has instructions for it; "
-        "`tf32` is float32 with faster, less exact products on GPUs; `~` is float32",
+        description="precision: `bfloat16` or `float16` autocast; `auto` uses bfloat16 if the processor has "
+        "instructions for it; `tf32` is float32 with faster, less exact products on GPUs; `~` uses float32",
     )
     compile: bool = Field(
         False,
-        description="compile network and losses with torch.compile, which takes a minute at the start; for GPUs, where "
-        "it merges small kernels",
+        description="compile network and losses with torch.compile; this merges small GPU kernels, and takes a minute "
+        "at the start",
     )
     skip_nonfinite: NonNegativeInt = Field(
-        0, description="how many steps with a loss or gradient that is not finite are skipped; one more ends the run"
+        0, description="number of steps with a non-finite loss or gradient to skip; one more such step ends the run"
     )
 
     @model_validator(mode="before")
@@ -227,18 +240,20 @@ class Train(Block):
     def _check_schedule(self) -> Train:
         periods = getattr(self.scheduler, "periods", None)
         if periods is not None and sum(periods) < self.total_iter - 1:
-            end = f"end after {sum(periods):g} iterations, before total_iter {self.total_iter}"
-            raise ValueError(f"scheduler: periods: {end}; extend them")
+            end = f"their sum is {sum(periods):g} iterations, but total_iter is {self.total_iter}"
+            raise ValueError(f"scheduler: periods: {end}; extend the periods")
         return self
 
 
 class GANTrain(Train):
-    """Options of LIIFGANModel, whose samples must be windows (`sample: patch`)."""
+    """Options of LIIFGANModel, which needs datasets with `sample: patch`."""
 
     gan_opt: GANLoss = Field(description="a GAN loss of BasicSR")
     optim_d: Optimizer = Field(description="the discriminator's optimizer")
-    net_d_iters: PositiveInt = Field(1, description="iterations per step of the generator")
-    net_d_init_iters: NonNegativeInt = Field(0, description="first iterations, which train the discriminator alone")
+    net_d_iters: PositiveInt = Field(1, description="number of iterations per step of the generator")
+    net_d_init_iters: NonNegativeInt = Field(
+        0, description="number of iterations at the start that train only the discriminator"
+    )
 
     @model_validator(mode="after")
     def _check_iterations(self) -> GANTrain:
@@ -246,7 +261,7 @@ class GANTrain(Train):
         if first > self.total_iter:
             name = "net_d_init_iters" if self.net_d_init_iters else "net_d_iters"
             step = f"the generator's first step would be iteration {first}"
-            raise ValueError(f"{name}: {step}, after total_iter {self.total_iter}; lower it")
+            raise ValueError(f"{name}: {step}, after total_iter {self.total_iter}; lower {name}")
         return self
 
 
@@ -254,17 +269,19 @@ class GANTrain(Train):
 
 
 class Metric(OpenBlock):
-    """A metric of BasicSR's registry, with its arguments."""
+    """A metric in BasicSR's registry, with its arguments."""
 
-    type: Text = Field(description="the metric, such as `calculate_psnr_liif`")
+    type: Text = Field(description="name of the metric, such as `calculate_psnr_liif`")
     better: Literal["higher", "lower"] = Field("higher", description="whether `higher` or `lower` values are better")
-    crop_border: NonNegativeInt | None = Field(None, description="border to leave out, in pixels")
+    crop_border: NonNegativeInt | None = Field(None, description="width of the border to leave out, in pixels")
     test_y_channel: bool | None = Field(None, description="compare luma only")
     data_range: PositiveFloat | None = Field(
-        None, description="for `calculate_psnr_liif`: peak value in the data's unit; `~` derives it from `value_range`"
+        None,
+        description="for `calculate_psnr_liif`: peak value in the unit of the data; `~` derives it from `value_range`",
     )
     band: PositiveInt | Literal["mean"] | None = Field(
-        None, description="for `calculate_psnr_liif`: compare this band, from 1, or `mean`: average the bands' PSNR"
+        None,
+        description="for `calculate_psnr_liif`: the only band to compare, from 1; `mean` averages the bands' PSNR",
     )
     per_band: bool = Field(
         False, description="for `calculate_psnr_liif`: also report `<name>_band1`, ... and their mean, `<name>_mean`"
@@ -289,11 +306,11 @@ class Val(Block):
     val_freq: Iterations | None = Field(None, description="iterations from one validation to the next")
     save_img: bool = Field(description="whether to save the images")
     pbar: bool = Field(False, description="show a progress bar")
-    suffix: Text | None = Field(None, description="suffix of saved images; `~` is `name`")
+    suffix: Text | None = Field(None, description="suffix of the names of saved images; `~` uses `name`")
     metrics: dict[str, Metric] | None = Field(
-        None, description="metrics by name, each with the `type` of a metric: `calculate_psnr_liif`, or BasicSR's"
+        None, description="metrics by name; the `type` of each is `calculate_psnr_liif` or a metric of BasicSR"
     )
-    amp: Precision | None = Field(None, description="as in `train`")
+    amp: Precision | None = Field(None, description="precision, as `amp` in `train`")
 
 
 class TrainVal(Val):
@@ -306,7 +323,7 @@ class TrainVal(Val):
 
 
 class WandB(OpenBlock):
-    """Weights & Biases."""
+    """Options of Weights & Biases."""
 
     project: Text | None = None
     resume_id: Text | None = None
@@ -326,7 +343,9 @@ class Logger(PipelineLogger):
 
     model_config = ConfigDict(extra="forbid")
 
-    keep_checkpoints: PositiveInt | None = Field(None, description="newest checkpoints to keep; `~` keeps all")
+    keep_checkpoints: PositiveInt | None = Field(
+        None, description="number of newest checkpoints to keep; `~` keeps all"
+    )
     keep_checkpoint_freq: Iterations | None = Field(
         None, description="also keep the checkpoints at multiples of this iteration"
     )

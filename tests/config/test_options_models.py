@@ -1,4 +1,4 @@
-"""Models of options: messages of one line, strict types, near misses, and models derived from signatures."""
+"""Models of options: one-line messages, strict types, near misses, and models derived from signatures."""
 from __future__ import annotations
 
 import subprocess
@@ -79,7 +79,8 @@ def refused(call: Callable[[], Any], message: str) -> None:
         ({}, "option 'size' is missing"),
         ({"sise": 3}, "unknown option 'sise'; did you mean 'size'?"),
         ({"size": "x"}, "size: expected an integer of at least 1, got 'x'"),
-        ({"size": "3"}, "size: expected an integer of at least 1, got '3'; YAML reads this as text, remove the quotes"),
+        ({"size": "3"}, "size: expected an integer of at least 1, got '3'; YAML reads '3' as text, so remove the "
+         "quotes"),
         ({"size": True}, "size: expected an integer of at least 1, got True"),
         ({"size": 3.0}, "size: expected an integer of at least 1, got 3.0"),
         ({"size": 1, "kind": "z"}, "kind: expected one of x, y, got 'z'"),
@@ -89,7 +90,7 @@ def refused(call: Callable[[], Any], message: str) -> None:
         ({"size": 1, "part": {"type": "B"}}, "part: type: expected 'A', got 'B'"),
         ({"size": 1, "part": {"type": "A", "rate": [1]}}, "part: unknown option 'rate'; did you mean 'rates'?"),
         ({"size": 1, "part": {"type": "A", "rates": ["2e5"]}}, "part: rates: expected a list of numbers, got ['2e5']; "
-         "YAML reads this as text, write !!float 2e5"),
+         "YAML reads '2e5' as text, so write !!float 2e5"),
         ({"size": 1, "part": {"type": "A", "other": {"eps": "1e-4"}}}, "part: other: eps: expected a number, got"),
         ({"size": 1, "parts": {"b": {"type": "A", "rates": 3}}}, "parts: b: rates: expected a list of numbers, got 3"),
         ({"size": 1, "parts": {"b": 3}}, "parts: b: expected a block of options, got 3"),

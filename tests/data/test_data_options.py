@@ -22,7 +22,7 @@ def photos(tmp_path: Path) -> Path:
         ({"scales": [2]}, ("scales", "did you mean 'scale'")),
         ({"lq_size": "12"}, ("lq_size", "'12'")),
         ({"lq_size": 0}, ("lq_size",)),
-        ({"lq_size": [12]}, ("lq_size", "a pair of them [height, width]", "[12]")),
+        ({"lq_size": [12]}, ("lq_size", "a pair [height, width] of such integers", "[12]")),
         ({"lq_size": [12, 1.5]}, ("lq_size", "[12, 1.5]")),
         ({"lq_size": [True, 12]}, ("lq_size", "[True, 12]")),
         ({"lq_size": [12, 90]}, ("smaller than", "lq_size")),

@@ -141,7 +141,7 @@ def test_good_options_pass(tmp_path, images, opt):
     ("key", "value", "message"),
     [
         ("name", None, "option 'name' is missing"),
-        ("name", 3, "name: expected a text, got 3"),
+        ("name", 3, "name: expected a string, got 3"),
         ("model_type", "LIFModel", "model_type: unknown model 'LIFModel'; did you mean 'LIIFModel'"),
         ("num_gpu", "all", "num_gpu: expected an integer of at least 0 or 'auto', got 'all'"),
         ("num_gpu", None, "option 'num_gpu' is missing"),
@@ -158,7 +158,7 @@ def test_good_options_pass(tmp_path, images, opt):
         ("path", None, "option 'path' is missing"),
         ("path:pretrain_networks_g", "x", "path: unknown option .*mean 'pretrain_network_g'"),
         ("train:total_iter", None, "train: option 'total_iter' is missing"),
-        ("train:scheduler", {**COSINE, "periods": [2, 2]}, "train: scheduler: periods: end after 4 iter"),
+        ("train:scheduler", {**COSINE, "periods": [2, 2]}, "train: scheduler: periods: their sum is 4 iter"),
         ("train:scheduler", {**COSINE, "periods": 6}, "train: scheduler: periods: expected a list of whole"),
         ("train:optim_g:lr", "1e-4", "train: optim_g: lr: expected a number, got '1e-4'; YAML reads"),
         ("train:ema", 0.9, "train: unknown option 'ema'"),
@@ -169,7 +169,7 @@ def test_good_options_pass(tmp_path, images, opt):
         ("dist_params", {"port": "29500"}, "dist_params: port: expected a number, got '29500'"),
         ("train:optim_g:betas", [0.9, "0.99"], "train: optim_g: betas: expected a "),
         ("val", {"save_img": True}, "val: option 'val_freq' is missing"),
-        ("val", {"val_frq": 3, "save_img": True}, "val: option 'val_freq' is missing; is 'val_frq' meant for it"),
+        ("val", {"val_frq": 3, "save_img": True}, "val: option 'val_freq' is missing; did you misspell it as 'val_f"),
     ],
     ids=str,
 )
