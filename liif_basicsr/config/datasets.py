@@ -253,8 +253,8 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
     )
     teacher: ExpectedPairs | None = Field(
         None,
-        description="teacher and degradation that the [pairs](data.md#pairs-from-a-teacher) must have been made with, see "
-        "[Pairs](#pairs)",
+        description="teacher and degradation that the [pairs](data.md#pairs-from-a-teacher) must have been made with, "
+        "see [Pairs](#pairs)",
     )
 
 
