@@ -43,27 +43,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub = command(folder)
     sub.add_argument("folder", type=Path, help="folder of images, an LMDB, or a data set made with --pixels")
     sub.add_argument("out", type=Path, nargs="?", help="data set to write; the suffix .lmdb or .pixels is added")
-    sub.add_argument("--channels", type=_positive, default=3, help="number of channels of each image (%(default)s)")
+    sub.add_argument("--channels", type=_positive, default=3,
+                     help="number of channels of each image (default: %(default)s)")
     sub.add_argument("--value_range", type=float, nargs=2, metavar=("LOW", "HIGH"),
                      help="raise an error for values outside of this range")
     _add_store_options(sub)
     sub = command(div2k)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/DIV2K/DIV2K_train_HR"),
-                     help="folder of the 800 images (%(default)s)")
+                     help="folder of the 800 images (default: %(default)s)")
     _add_store_options(sub)
     sub = command(benchmark)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"),
-                     help="folder of the unpacked benchmark.tar (%(default)s)")
+                     help="folder of the unpacked benchmark.tar (default: %(default)s)")
     sub.add_argument("--out", type=Path, default=Path("datasets"),
-                     help="folder in which to make SET/GT_x2 and so on (%(default)s)")
+                     help="folder in which to make SET/GT_x2 and so on (default: %(default)s)")
     sub = command(celeba_hq)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"),
-                     help="folder of square images (%(default)s)")
+                     help="folder of square images (default: %(default)s)")
     sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"),
-                     help="folder in which to make 256 and so on (%(default)s)")
+                     help="folder in which to make 256 and so on (default: %(default)s)")
     _add_processes(sub)
     sub = command(quickstart)
-    sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"), help="folder to write (%(default)s)")
+    sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"),
+                     help="folder to write (default: %(default)s)")
     _add_teach_options(command(teach))
 
 
@@ -187,35 +189,42 @@ def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) ->
 def _add_teach_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("folder", type=Path, help="folder of photographs, an LMDB, or a data set made with --pixels")
     sub.add_argument("out", type=Path, help="folder to write; if it exists, pairs are added to it")
-    sub.add_argument("--teacher", default="realesrgan-x4plus", help="name or file of the teacher (%(default)s)")
+    sub.add_argument("--teacher", default="realesrgan-x4plus",
+                     help="name or file of the teacher (default: %(default)s)")
     sub.add_argument("--degradation", default="photo",
-                     help="type, or block of options such as '{type: photo, clean_prob: 0.1}' (%(default)s)")
-    sub.add_argument("--count", type=_positive, default=1000, help="total number of pairs (%(default)s)")
+                     help="type, or block of options such as '{type: photo, clean_prob: 0.1}' (default: %(default)s)")
+    sub.add_argument("--count", type=_positive, default=1000, help="total number of pairs (default: %(default)s)")
     sub.add_argument("--lq_size", type=_positive, default=64,
-                     help="side length of the degraded crops in pixels (%(default)s)")
+                     help="side length of the degraded crops in pixels (default: %(default)s)")
     sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
-                     help="share of pairs that show a single color or a gradient and bypass the teacher (%(default)s)")
-    sub.add_argument("--seed", type=int, default=0, help="seed of the random crops and degradations (%(default)s)")
+                     help="share of pairs of a single color or a gradient, which bypass the teacher "
+                     "(default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0,
+                     help="seed of the random crops and degradations (default: %(default)s)")
     sub.add_argument("--precision", choices=PRECISIONS,
-                     help="precision of the teacher (the fastest that is exact enough on its device)")
-    sub.add_argument("--device", help="device of the teacher, such as cpu or cuda:0 (the GPU if there is one)")
-    sub.add_argument("--batch", type=_positive, help=f"number of crops that a GPU upscales at a time ({TEACHER_BATCH})")
+                     help="precision of the teacher (default: the fastest that is exact enough on its device)")
+    sub.add_argument("--device", help="device of the teacher, such as cpu or cuda:0 (default: the GPU if there is one)")
+    sub.add_argument("--batch", type=_positive,
+                     help=f"number of crops that a GPU upscales at a time (default: {TEACHER_BATCH})")
     _add_processes(sub)
 
 
 def _add_store_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--crop", type=_positive, default=480, help="side length of a sub-image in pixels (%(default)s)")
+    sub.add_argument("--crop", type=_positive, default=480,
+                     help="side length of a sub-image in pixels (default: %(default)s)")
     sub.add_argument("--step", type=_positive, default=240,
-                     help="distance between neighboring sub-images in pixels (%(default)s)")
+                     help="distance between neighboring sub-images in pixels (default: %(default)s)")
     sub.add_argument("--level", type=int, choices=range(10), default=1, metavar="0-9",
-                     help="compression level of the PNGs (%(default)s); 0 is the fastest to read, but twice as large")
+                     help="compression level of the PNGs (default: %(default)s); 0 is the fastest to read, but takes "
+                     "twice the space")
     sub.add_argument("--pixels", action="store_true", help="store whole images as decoded pixels for memory-mapping")
     sub.add_argument("--check", action="store_true", help="list corrupt images and write nothing")
     _add_processes(sub)
 
 
 def _add_processes(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--processes", type=_positive, default=CORES, help="number of worker processes (%(default)s)")
+    sub.add_argument("--processes", type=_positive, default=CORES,
+                     help="number of worker processes (default: %(default)s)")
 
 
 def _share(value: str) -> float:

@@ -1,4 +1,4 @@
-"""A network prepared for images: on a device, in a precision, fed with pixels."""
+"""Engine: applies a network to images, on a device and in a precision."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,12 +26,13 @@ from liif_basicsr.images.values import (
 
 
 class Engine:
-    """A network on a device, in a precision.
+    """A network that processes images, on a device and in a precision.
 
     Args:
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        device: such as `cuda` or `cpu`. The default is the network's own, or the GPU if `model` is a name or file.
-        precision: one of PRECISIONS. By default `best_precision` of the image.
+        device: name of the device, such as `cuda` or `cpu`. The default is the device of the network. If `model` is a
+            name or file, it is the GPU if there is one.
+        precision: one of PRECISIONS. By default `best_precision` chooses one for each image.
         value_range: see `liif_basicsr.upscale`.
 
     Raises:
@@ -65,34 +66,37 @@ class Engine:
             check_precision(precision, self.device, f"precision {precision}")
 
     def precision_for(self, pixels: np.ndarray) -> str:
-        """Return the name of the precision for these pixels."""
+        """Return the name of the precision in which these pixels are processed."""
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def range_of(self, image: LoadedImage) -> Range:
-        """Return the range of the image's values: `value_range`, else the network's own, else the image's.
+        """Return the values (low, high) of the image that the network sees as 0 and 1.
+
+        They are `value_range` if it is set, else the network's own range, else the image's.
 
         Raises:
-            LIIFError: it is not known.
+            LIIFError: none of these ranges is known.
         """
         found = self.value_range or self.net.value_range or known_range(image)
         if found is None:
             valid = image.pixels[np.isfinite(image.pixels)]
-            here = f", which includes this image's {valid.min():g} to {valid.max():g}" if valid.size else ""
+            here = f"; it must include this image's {valid.min():g} to {valid.max():g}" if valid.size else ""
             raise PixelError(f"has {image.dtype} values, whose range is not known; pass the range of the training data "
-                            f"as --value-range LOW HIGH, in Python value_range=(low, high){here}")  # fmt: skip
+                            f"with --value-range LOW HIGH, in Python value_range=(low, high){here}")  # fmt: skip
         return found
 
     def takes_alpha(self, image: LoadedImage) -> bool:
-        """Return whether the last band is opacity, apart from the bands that the network takes.
+        """Return whether the image has an opacity band in addition to the bands that the network takes.
 
         Raises:
-            LIIFError: the network takes another number of bands.
+            LIIFError: the network takes a different number of bands.
         """
         count, wanted = image.shape[2], self.net.num_in_ch
         if count == wanted:
             return False
         alpha = image.has_alpha
-        if count - alpha == wanted or (count - alpha == 1 and wanted == self.net.num_out_ch == 3):  # gray, as RGB
+        gray_as_rgb = count - alpha == 1 and wanted == self.net.num_out_ch == 3
+        if count - alpha == wanted or gray_as_rgb:
             return alpha
         found = f"has {describe_bands(image)}, but the model takes {wanted}"
         if image.shape[0] == wanted < count:
@@ -102,26 +106,33 @@ class Engine:
         if count < wanted:
             raise PixelError(f"{found}; {train}")
         first = range(1, wanted + 1)
-        raise PixelError(f"{found}; choose them with --bands {','.join(map(str, first))}, in Python "
+        raise PixelError(f"{found}; choose bands with --bands {','.join(map(str, first))}, in Python "
                         f"image[..., {[band - 1 for band in first]}], or {train}")  # fmt: skip
 
     def out_channels(self, image: LoadedImage) -> int:
-        """Return the number of bands of the output, including opacity; see `takes_alpha` for errors."""
+        """Return the number of bands of the output, including opacity.
+
+        Raises:
+            LIIFError: see `takes_alpha`.
+        """
         alpha = self.takes_alpha(image)
         return (1 if self._is_gray(image.shape[2] - alpha) else self.net.num_out_ch) + alpha
 
     def output_like(self, image: LoadedImage) -> LoadedImage:
-        """Return the image with the metadata of its output; the pixels stay the input's."""
+        """Return the image with the metadata that its output has. The pixels are still the input's."""
         channels = self.out_channels(image)
         if channels == image.shape[2]:
             return image
         return image._replace(icc=None, names=(), rgb=channels == 3, alpha=self.takes_alpha(image))
 
     def split(self, image: LoadedImage, tile_wrap: str = "") -> tuple[Planes, Range]:
-        """Return the planes of an image, and the range of its colors.
+        """Split an image into color and opacity, and return these planes with the range of the colors.
+
+        Args:
+            tile_wrap: axes along which the image repeats.
 
         Raises:
-            LIIFError: the network takes other bands, or the range is unknown or exceeded.
+            LIIFError: the bands do not fit the network, or the range is unknown or exceeded.
         """
         planes = split_planes(image, self.takes_alpha(image), tile_wrap)
         value_range = self.range_of(image)
@@ -129,34 +140,37 @@ class Engine:
         return planes, value_range
 
     def to_input(self, plane: np.ndarray, value_range: Range) -> Tensor:
-        """Convert pixels (h, w, C) to an input of the network: (1, C, h, w) in [0, 1], on its device.
+        """Convert pixels (h, w, C) to an input of the network: (1, C, h, w) in [0, 1], on the network's device.
 
         Raises:
-            LIIFError: the plane is opacity, and the network takes other than one or three channels.
+            LIIFError: the plane is opacity, and the network takes neither one nor three channels.
         """
         channels = self.net.num_in_ch
         if plane.shape[2] not in (1, channels) or (plane.shape[2] == 1 and channels not in (1, 3)):
-            raise PixelError(f"has a varying opacity, which a model of {channels} bands cannot upscale; remove it with "
-                            "--bands")  # fmt: skip
+            raise PixelError(f"has an opacity band that varies, which a model for {channels} bands cannot process; "
+                             "leave it out with --bands")  # fmt: skip
         scaled = torch.from_numpy(to_unit(plane, value_range))
         return scaled.permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
     def as_gray(self, values: Tensor, plane: np.ndarray) -> Tensor:
-        """Return the mean (1, H, W) of the bands if the plane (h, w, C) is gray and the network is for RGB."""
+        """Return the mean (1, H, W) of the output's bands if the input plane (h, w, C) is gray and was fed as RGB.
+
+        Otherwise return `values` unchanged.
+        """
         return values.mean(0, keepdim=True) if self._is_gray(plane.shape[2]) else values
 
     def _is_gray(self, count: int) -> bool:
         return count == 1 and self.net.num_in_ch != 1
 
     def to_pixels(self, values: Tensor, like: np.ndarray, value_range: Range) -> np.ndarray:
-        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) in a range, clipped to it, in the dtype of `like`.
+        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) of the dtype of `like`, clipped to `value_range`.
 
         Raises:
-            LIIFError: the output has infinities or NaN.
+            LIIFError: the output contains infinities or NaN.
         """
         if not torch.isfinite(values).all():
             precision = self.precision_for(like)
-            remedy = "its weights are damaged or untrained: use another model"
+            remedy = "use another model, because the weights of this one are damaged or untrained"
             remedy = remedy if precision == "float32" else "choose precision float32"
             raise LIIFError(f"the network's output is not finite in {precision}; {remedy}")
         low, high = value_range
@@ -166,10 +180,10 @@ class Engine:
         if like.dtype.kind in "ui":
             values = values.round()
         if like.dtype == np.uint8:
-            values = values.byte()  # a quarter of the bytes to copy from a GPU
+            values = values.byte()  # so that only a quarter of the bytes is copied from a GPU
         return values.permute(1, 2, 0).cpu().numpy().astype(like.dtype)
 
 
 def includes(requested: torch.device, own: torch.device) -> bool:
-    """Return whether a network on `own` is on the requested device: `cuda` means any GPU, `cuda:1` that one."""
+    """Return whether the device `own` of a network is the requested one. `cuda` means any GPU, `cuda:1` only GPU 1."""
     return requested.type == own.type and requested.index in (None, own.index or 0)

@@ -1,4 +1,4 @@
-"""OpenEXR: float images with any named channels. Needs the package OpenEXR."""
+"""Read and write OpenEXR files: float images whose channels have names. This needs the package OpenEXR."""
 from __future__ import annotations
 
 import shutil
@@ -16,20 +16,20 @@ from liif_basicsr.images.formats import check_pixel_count
 from liif_basicsr.images.loaded import LoadedImage
 
 MAGIC = b"\x76\x2f\x31\x01"
-# Attributes that describe how the pixels are stored.
+# Attributes that describe how the pixels are stored. They are not copied to an output.
 STRUCTURE = (
     "channels", "compression", "dataWindow", "displayWindow", "lineOrder", "pixelAspectRatio", "screenWindowCenter",
     "screenWindowWidth", "tiles", "type", "name", "version", "chunkCount", "dwaCompressionLevel", "zipCompressionLevel",
 )  # fmt: skip
-UNSUPPORTED = "has deep, integer or subsampled channels, which are not supported; save it with floats only"
+UNSUPPORTED = "has deep, integer or subsampled channels, which are not supported; save it with ordinary float channels"
 
 
 class ExrHeader(NamedTuple):
     """Header of an EXR file.
 
     size: (H, W).
-    names: names of the channels: R, G and B first, A last, the others as in the file, which is alphabetical.
-    attributes: metadata that does not describe how the pixels are stored.
+    names: names of the channels. R, G and B are first and A is last; the others keep the file's alphabetical order.
+    attributes: metadata, without the attributes that describe how the pixels are stored.
     """
 
     size: tuple[int, int]
@@ -48,10 +48,12 @@ class ExrHeader(NamedTuple):
 
 
 def read_exr(file: IO[bytes]) -> LoadedImage:
-    """Read an EXR file: float16 if all channels are half floats, else float32. `ExrHeader` has the order of the bands.
+    """Read an EXR file as float16 if all channels are half floats, else as float32.
+
+    `ExrHeader` describes the order of the bands.
 
     Raises:
-        LIIFError: see `read_exr_header`; the pixels are corrupt, deep or integers.
+        LIIFError: see `read_exr_header`, or the pixels are corrupt, deep or integers.
     """
     with _on_disk(file) as path:
         header = _read_header(path)
@@ -84,7 +86,7 @@ def _read_header(path: Path) -> ExrHeader:
         (left, top), (right, bottom) = header["dataWindow"]
         channels = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
     if parts > 1:
-        raise LIIFError(f"has {parts} parts; save each one as a file of its own")
+        raise LIIFError(f"has {parts} parts; save each part as a separate file")
     if not channels or any(sampling != (1, 1) for sampling in channels.values()):
         raise LIIFError(UNSUPPORTED)
     size = int(bottom - top + 1), int(right - left + 1)
@@ -96,7 +98,7 @@ def _read_header(path: Path) -> ExrHeader:
 
 @contextmanager
 def _on_disk(file: IO[bytes]) -> Iterator[Path]:
-    """Copy a file to a folder, because OpenEXR reads streams only from version 3.5 on."""
+    """Copy a file to a temporary folder, because OpenEXR cannot read streams before version 3.5."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image.exr")
         with path.open("wb") as copy:
@@ -139,4 +141,4 @@ def _library() -> Any:
     try:
         return import_module("OpenEXR")
     except ModuleNotFoundError:
-        raise LIIFError("needs OpenEXR; pip install 'liif_basicsr[exr]'") from None
+        raise LIIFError("needs the package OpenEXR; run pip install 'liif_basicsr[exr]'") from None

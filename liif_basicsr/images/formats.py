@@ -1,4 +1,4 @@
-"""Image formats that are read, and errors and warnings of their readers as single lines."""
+"""Open the supported image formats, and turn their readers' errors and warnings into single lines."""
 from __future__ import annotations
 
 import logging
@@ -17,13 +17,14 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin,
 
 from liif_basicsr.errors import LIIFError
 
-# tifffile logs several lines about a damaged file, which without a handler go to stderr. Here it is one error.
+# tifffile logs several lines about a damaged file. Without a handler they appear on stderr, next to our one-line error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# With the two plugins above, this registers the readers of FORMATS. Image.open would otherwise load all of Pillow's.
+# Register the readers of FORMATS, together with the two plugins imported above. Otherwise Image.open would import all
+# of Pillow's readers.
 Image.preinit()
 
-# Only these are opened, regardless of the file name: some of Pillow's readers start programs.
+# Only these formats are opened, regardless of the file name, because some of Pillow's readers start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -33,15 +34,15 @@ UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-
 
 @contextmanager
 def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = False) -> Iterator[Image.Image]:
-    """Open an image with Pillow. Every error within the context becomes one line.
+    """Open an image with Pillow. Every error in the context becomes a one-line LIIFError.
 
     Args:
-        remedy: what to do about a file that is corrupt or not an image; the end of the message.
+        remedy: end of the message about a file that is corrupt or not an image; says what to do.
         read_only: also open AVIF, GIF and HEIC.
 
     Raises:
-        LIIFError: the file is corrupt, not an image of these formats, or has more than twice Pillow's
-            MAX_IMAGE_PIXELS. The message starts with a verb: the caller puts the file's name before it.
+        LIIFError: the file is corrupt, is not an image of these formats, or has more than twice Pillow's
+            MAX_IMAGE_PIXELS. The message starts with a verb, so that the caller can put the file's name before it.
     """
     try:
         with Image.open(file, formats=_readable_formats(file) if read_only else FORMATS) as image:
@@ -59,13 +60,13 @@ def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = Fals
 
 
 def check_pixel_count(count: int) -> None:
-    """Raise LIIFError for more than twice Pillow's MAX_IMAGE_PIXELS, as `open_image` does."""
+    """Raise LIIFError if `count` pixels exceed twice Pillow's MAX_IMAGE_PIXELS, the limit of `open_image`."""
     if Image.MAX_IMAGE_PIXELS and count > 2 * Image.MAX_IMAGE_PIXELS:
         raise _bomb()
 
 
 def check_depth(image: Any) -> None:
-    """Raise LIIFError for a PPM of colors with more than 8 bits, which Pillow would round.
+    """Raise LIIFError for a color PPM with more than 8 bits per channel, which Pillow would round to 8 bits.
 
     Args:
         image: an opened Pillow image, before it is loaded.
@@ -79,16 +80,18 @@ def check_depth(image: Any) -> None:
 def _bomb() -> LIIFError:
     most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels"
     return LIIFError(
-        f"is too large, with more than {most}, which may be an attack; if you trust it, pass --yes, or in Python "
-        "set PIL.Image.MAX_IMAGE_PIXELS = None"
+        f"is too large: more than {most}, which may be an attack; if you trust the file, pass --yes, or in Python set "
+        "PIL.Image.MAX_IMAGE_PIXELS = None"
     )
 
 
 def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
-    """Remove the ancillary chunks of a PNG; Pillow refuses a file if one is damaged. Return other files unchanged.
+    """Remove the ancillary chunks of a PNG, because Pillow refuses a file if one is damaged.
+
+    Other files are returned unchanged.
 
     Args:
-        damaged_only: keep the transparency, and all chunks whose checksum is right.
+        damaged_only: remove only chunks whose checksum is wrong, and always keep the transparency (tRNS).
     """
     if not content.startswith(PNG_SIGNATURE):
         return content
@@ -104,15 +107,23 @@ def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
 
 
 def _is_intact(chunk: bytes) -> bool:
-    """Return whether the checksum of a PNG's chunk is right."""
+    """Return whether the checksum of a PNG chunk is right."""
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16") -> np.ndarray:
-    """Decode a file of 16-bit or float pixels with OpenCV: (H, W, C), gray or RGB, with alpha if the file has it.
+    """Decode a file with 16-bit or float pixels by OpenCV.
+
+    Args:
+        content: the bytes of the file.
+        size: (H, W) that the header states.
+        dtype: type of the pixels that the header states.
+
+    Returns:
+        (H, W, C): gray or RGB, with alpha if the file has it.
 
     Raises:
-        LIIFError: OpenCV does not support it.
+        LIIFError: OpenCV cannot decode the file, or decodes it to another size or type.
     """
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype.name != np.dtype(dtype).name or pixels.shape[:2] != size:  # type: ignore[call-overload]
@@ -126,7 +137,7 @@ def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16")
 
 @contextmanager
 def collect_notes() -> Iterator[list[str]]:
-    """Yield a list. When the context ends without an error, its distinct warnings are added to the list."""
+    """Yield a list. When the context ends without an error, the distinct warnings in it are added to the list."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -136,7 +147,7 @@ def collect_notes() -> Iterator[list[str]]:
 
 
 def _readable_formats(file: str | Path | IO[bytes]) -> tuple[str, ...]:
-    """Return the formats that a file may have, after registering the reader of a HEIC file.
+    """Return the formats that a file may have. For a HEIC file, also register its reader.
 
     Raises:
         LIIFError: the reader of a HEIC or AVIF file is not installed.
@@ -151,10 +162,10 @@ def _readable_formats(file: str | Path | IO[bytes]) -> tuple[str, ...]:
         return (*FORMATS, "GIF")
     if head[8:12] in (b"avif", b"avis"):
         if not features.check("avif"):
-            raise LIIFError("is an AVIF image, which this Pillow cannot read; pip install 'pillow>=11.3'")
+            raise LIIFError("is an AVIF image, which the installed Pillow cannot read; run pip install 'pillow>=11.3'")
         return ("AVIF",)
     try:
         import_module("pillow_heif").register_heif_opener()
     except ModuleNotFoundError:
-        raise LIIFError("is a HEIC image, which needs pillow-heif; pip install 'liif_basicsr[heic]'") from None
+        raise LIIFError("is a HEIC image, which needs pillow-heif; run pip install 'liif_basicsr[heic]'") from None
     return ("HEIF",)

@@ -1,4 +1,4 @@
-"""GeoTIFF tags, which place an image on a map, adapted to the size of an output."""
+"""Adapt GeoTIFF tags, which place an image on a map, to the size of an output."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 def nodata_of(tags: Mapping[Any, Any]) -> float | None:
-    """Return the value that means missing, from GDAL's tag; None without one."""
+    """Return the value of missing pixels from GDAL's tag, or None if the tag is absent, not a number, or NaN."""
     try:
         value = float(str(tags.get(GDAL_NODATA)).strip("\0 "))
     except ValueError:
@@ -23,18 +23,18 @@ def nodata_of(tags: Mapping[Any, Any]) -> float | None:
 
 
 def unplaced_tags(tags: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the tags without those that place the image on a map."""
+    """Return the tags except the ones that place the image on a map."""
     return {tag: tags[tag] for tag in tags if tag not in GEO_TAGS or tag in (GDAL_METADATA, GDAL_NODATA)}
 
 
 def scaled_tags(tags: Mapping[Any, Any], in_size: Size, size: Size) -> dict[int, Any]:
-    """Return the tags of a GeoTIFF of `in_size` (h, w) for an output of `size` (H, W) that covers the same area.
+    """Adapt the tags of a GeoTIFF of `in_size` (h, w) to an output of `size` (H, W) that covers the same area.
 
     Source: OGC GeoTIFF standard 1.1, section 7.1, and annex B.6 for the raster types.
     """
     found = {tag: tags[tag] for tag in GEO_TAGS if tag in tags}
     fy, fx = size[0] / in_size[0], size[1] / in_size[1]
-    # Coordinates of the raster count from the corner of the first pixel, or from its center.
+    # The raster type says whether coordinates are 0 at the corner of the first pixel or at its center.
     keys = found.get(KEYS, ())
     entries = [tuple(keys[k : k + 4]) for k in range(4, len(keys), 4)]
     offset = 0.5 if (RASTER_TYPE, 0, 1, PIXEL_IS_POINT) in entries else 0.0

@@ -1,4 +1,4 @@
-"""The kinds of image that users pass: files, Pillow images, arrays and tensors. The result is of the same kind."""
+"""Process the types of image that users pass (files, Pillow images, arrays, tensors), and return the same type."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from liif_basicsr.images.values import PixelError, describe_bands
 AnyImage: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 SameKind = TypeVar("SameKind", Image.Image, np.ndarray, Tensor)
 P = ParamSpec("P")
-# Pixel types other than uint8, and numbers of bands, of Pillow images.
+# Pixel types other than uint8 that Pillow images support, with the number of bands.
 DEEP_MODES = (("uint16", 1), ("float32", 1))
 Work = Callable[[LoadedImage], np.ndarray]
 
 
 class ImageFunction(Protocol[P]):
-    """The type of a function of an image that returns the same kind of image, and a Pillow image for a path."""
+    """Type of a function that takes an image and returns one of the same type. For a path it returns a Pillow image."""
 
     @overload
     def __call__(self, image: str | Path, *args: P.args, **kwargs: P.kwargs) -> Image.Image: ...
@@ -33,30 +33,31 @@ class ImageFunction(Protocol[P]):
 
 
 def returns_same_kind(function: Callable[Concatenate[AnyImage, P], AnyImage]) -> ImageFunction[P]:
-    """Declare, for type checkers and editors, that a function returns the kind of image it is called with."""
+    """Declare to type checkers and editors that a function returns the type of image that it takes."""
     return cast(ImageFunction[P], function)
 
 
 def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
-    """Apply a function to an image, and return the result as the same kind of image.
+    """Apply a function to an image, and return the result as the same type of image.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        work: maps an image to pixels (H, W, C) of the same dtype.
-        bgr: colors of an array or tensor are in OpenCV's order.
+        work: function that takes the image and returns pixels (H, W, C) of the same dtype.
+        bgr: whether the colors of an array or tensor are in OpenCV's order: blue, green, red.
 
     Raises:
-        LIIFError: the image is of an unsupported kind, or not readable.
+        LIIFError: the type of the image is not supported, or its file cannot be read.
     """
     if isinstance(image, (str, Path, Image.Image)):
         if bgr:
-            raise LIIFError("bgr: applies to arrays and tensors; the colors of files and Pillow images are known")
+            raise LIIFError("bgr: applies only to arrays and tensors, because the color order of files and Pillow "
+                            "images is known; remove it")  # fmt: skip
         source = from_image(image) if isinstance(image, Image.Image) else read_named(image)
         if not source.is_photo or source.dtype != np.uint8 and (source.dtype.name, source.shape[2]) not in DEEP_MODES:
             bits = 8 * source.dtype.itemsize
-            what = f"several channels of {bits} bits" if source.is_photo else describe_bands(source)
-            raise LIIFError(f"{image}: has {what}, which Pillow images cannot hold; use the command line, or pass an "
-                            "array")  # fmt: skip
+            what = f"several {bits}-bit channels" if source.is_photo else describe_bands(source)
+            raise LIIFError(f"{image}: has {what}, which Pillow images do not support; use the command line, or pass "
+                            "an array")  # fmt: skip
         try:
             return _to_pillow(work(source), source)
         except PixelError as error:
@@ -74,13 +75,13 @@ def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
 
 
 def _map_array(pixels: np.ndarray, what: str, work: Work, bgr: bool) -> np.ndarray:
-    """Check pixels (h, w, C) and apply `work`."""
+    """Check pixels (h, w, C) and apply `work`. `what` describes the image in messages."""
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise LIIFError(f"image: expected (H, W) or (H, W, C), got {what}")
     if pixels.dtype.name not in DTYPES:
         raise LIIFError(f"image: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {what}; convert it")
     if bgr and pixels.shape[2] > 4:
-        raise LIIFError(f"bgr: applies to three colors, with or without alpha, got {what}")
+        raise LIIFError(f"bgr: applies only to three colors, with or without alpha, got {what}; remove bgr")
     order = [2, 1, 0, 3][: pixels.shape[2]] if bgr and pixels.shape[2] >= 3 else slice(None)
     native = np.ascontiguousarray(pixels[..., order], pixels.dtype.newbyteorder("="))
     unit = (0.0, 1.0) if pixels.dtype.kind == "f" else None

@@ -10,7 +10,7 @@ from PIL import Image
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 PIXEL_X, PIXEL_Y = 0xA002, 0xA003
-# Kinds of pixels that are read, processed and written.
+# Pixel types that are read, processed and written.
 DTYPES = ("uint8", "uint16", "int16", "float16", "float32", "float64")
 
 
@@ -19,17 +19,18 @@ class LoadedImage(NamedTuple):
 
     pixels: (H, W, C) of a type in DTYPES.
     icc: color profile, if it fits the channels.
-    exif: EXIF tags that an output keeps, with subdirectories as dicts; the orientation is already applied.
+    exif: EXIF tags that an output keeps, with subdirectories as dicts. The orientation is already applied.
     notes: harmless faults of the file, one line each.
     dpi: resolution along x and y in pixels per inch.
     xmp: XMP packet.
-    rgb: whether the first three bands are red, green and blue. None: three or four bands are.
-    alpha: whether the last band is opacity. None: the last one of two or four bands is.
+    rgb: whether the first three bands are red, green and blue. None means yes for three and four bands.
+    alpha: whether the last band is opacity. None means yes for two and four bands.
     premultiplied: whether the colors are multiplied by the opacity.
-    nodata: the value of missing pixels; NaN always means missing.
-    tags: metadata that only the input's format holds: tags of a GeoTIFF by number, attributes of an EXR by name.
-    names: names of the bands, or none.
-    value_range: lowest and highest possible value. None: the limits of unsigned integers; unknown for other types.
+    nodata: the value of missing pixels. NaN always marks a missing pixel, too.
+    tags: metadata that only the input's format supports: GeoTIFF tags by number, EXR attributes by name.
+    names: names of the bands; empty if they have none.
+    value_range: lowest and highest possible value. None means the limits of the type for unsigned integers, and
+        unknown for other types.
     """
 
     pixels: np.ndarray
@@ -73,11 +74,11 @@ class LoadedImage(NamedTuple):
 
     @property
     def is_photo(self) -> bool:
-        """Whether the bands are gray or RGB, with or without opacity, as in every image program."""
+        """Whether the bands are gray or RGB, with or without opacity."""
         return self.pixels.shape[2] == (3 if self.has_rgb else 1) + self.has_alpha
 
     def select(self, bands: tuple[int, ...]) -> LoadedImage:
-        """Return only some bands, by index from 0, in this order. Three bands are taken for red, green and blue."""
+        """Return an image with only these bands (indices from 0), in this order. Three bands are assumed to be RGB."""
         names = tuple(self.names[band] for band in bands) if self.names else ()
         pixels = np.ascontiguousarray(self.pixels[..., list(bands)])
         icc = self.icc if bands == (0, 1, 2) and self.has_rgb else None
@@ -86,7 +87,7 @@ class LoadedImage(NamedTuple):
         )
 
     def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
-        """Return EXIF for an output of `size` (H, W). Pixel dimensions are updated where the input has them."""
+        """Return the EXIF of an output of `size` (H, W). If the input's EXIF states a size, the size is updated."""
         exif = {tag: _exact_text(value) for tag, value in self.exif.items()}
         for tag in (EXIF_IFD, GPS_IFD):
             if tag in exif:
@@ -97,10 +98,10 @@ class LoadedImage(NamedTuple):
         return exif
 
     def exif_bytes(self, size: tuple[int, int]) -> bytes:
-        """Return `exif_for` as an EXIF block, or empty bytes without EXIF.
+        """Return the tags of `exif_for` as an EXIF block, or empty bytes if the input has no EXIF.
 
         Warns:
-            UserWarning: the EXIF cannot be written. It never prevents the image from being written.
+            UserWarning: the EXIF cannot be encoded. The image can still be written, without EXIF.
         """
         if not self.exif:
             return b""
@@ -109,12 +110,12 @@ class LoadedImage(NamedTuple):
         try:
             return exif.tobytes()
         except Exception as error:  # Pillow raises struct.error, TypeError and others for odd values
-            warnings.warn(f"EXIF is not kept, it cannot be written: {error}", stacklevel=2)
+            warnings.warn(f"EXIF is not kept, because it cannot be written: {error}", stacklevel=2)
             return b""
 
 
 class ExactText(str):
-    """EXIF text that Pillow writes as the bytes that it was read from, instead of replacing non-ASCII characters."""
+    """EXIF text for which Pillow writes the original bytes, instead of replacing non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""

@@ -1,4 +1,4 @@
-"""NumPy's .npy files: arrays (H, W) or (H, W, C)."""
+"""Read and write NumPy's .npy files, with arrays (H, W) or (H, W, C)."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ class NpyHeader(NamedTuple):
 
     shape: (H, W, C).
     dtype: type of the stored values, in their byte order.
-    order: order of the stored values, C or F.
-    start: offset of the values in the file.
+    order: memory order of the stored values, C or F as in NumPy.
+    start: offset of the values in the file, in bytes.
     """
 
     shape: tuple[int, int, int]
@@ -29,7 +29,7 @@ class NpyHeader(NamedTuple):
 
 
 def read_npy(file: IO[bytes]) -> LoadedImage:
-    """Read an array. Three bands are taken for red, green and blue; no band is opacity.
+    """Read an array as an image. Three bands are assumed to be red, green and blue. No band is opacity.
 
     Raises:
         LIIFError: see `read_npy_header`, or the type is not in DTYPES.
@@ -66,7 +66,7 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
 
 
 def read_npy_values(file: IO[bytes], header: NpyHeader) -> np.ndarray:
-    """Read the values of an array: (H, W, C), in the machine's byte order."""
+    """Read the values of an array as (H, W, C), in the machine's byte order."""
     file.seek(header.start)
     values = np.frombuffer(file.read(), header.dtype).reshape(header.shape, order=header.order)
     return np.ascontiguousarray(values, header.dtype.newbyteorder("="))
@@ -74,7 +74,7 @@ def read_npy_values(file: IO[bytes], header: NpyHeader) -> np.ndarray:
 
 def _unsupported(dtype: np.dtype) -> LIIFError:
     found, known = dtype.newbyteorder("="), ", ".join(DTYPES[:5])
-    return LIIFError(f"has {found} values, which are not supported; convert it to {known}")
+    return LIIFError(f"has {found} values, which are not supported; convert them to one of {known}")
 
 
 def write_npy(

@@ -19,17 +19,18 @@ from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
 from liif_basicsr.images.loaded import EXIF_IFD, GPS_IFD, LoadedImage
 from liif_basicsr.images.suffixes import check_not_raw
 from liif_basicsr.images.tiff import XMP_TAG, Tiff, read_tiff
+from liif_basicsr.images.values import describe_bands
 
 ORIENTATION, INTEROP_IFD, ICC_TAG, DESCRIPTION = 0x0112, 0xA005, 34675, 0x010E
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PER_CENTIMETER = 282, 283, 296, 3
-RPC_TAG = 50844  # a satellite's rational polynomial camera
-# Tags of the first directory that describe the image. In a TIFF, others describe how its pixels are stored.
+RPC_TAG = 50844  # rational polynomial camera model of a satellite image
+# Tags of the first directory that describe the image. The other tags of a TIFF describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
-# Texts of a PNG, the comment of a JPEG or GIF, and the resource of Photoshop with keywords and copyright
+# Texts of a PNG, and the comment of a JPEG or GIF. IPTC is Photoshop's resource with keywords and copyright.
 TEXTS = ("Title", "Author", "Description", "Copyright", "Disclaimer", "Warning", "Source", "Comment", "comment")
 IPTC = 0x0404
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
-# EXIF orientation -> transpose first, then flip rows, then flip columns
+# EXIF orientation -> whether to transpose first, then to flip the rows, then to flip the columns.
 ORIENTATIONS = {
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False),
     6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
@@ -37,10 +38,10 @@ ORIENTATIONS = {
 
 
 def read(path: Path) -> LoadedImage:
-    """Read an image file. Its content decides the format, not its name.
+    """Read an image file. Its content, not its name, decides the format.
 
     Raises:
-        LIIFError: it cannot be read, is corrupt, too large, not an image, or has an unsupported kind of pixel.
+        LIIFError: the file cannot be read, is corrupt or too large, is not an image, or has an unsupported pixel type.
     """
     check_not_raw(path)
     try:
@@ -54,7 +55,7 @@ def read(path: Path) -> LoadedImage:
 
 
 def read_file(file: IO[bytes]) -> LoadedImage:
-    """Read an open image file, see `read`. Faults that do not prevent this are warnings."""
+    """Read an open image file, see `read`. Faults that do not prevent reading become warnings."""
     head = file.read(len(npy.MAGIC))
     file.seek(0)
     if head.startswith(npy.MAGIC):
@@ -73,12 +74,12 @@ def read_file(file: IO[bytes]) -> LoadedImage:
         intact = without_metadata(content, damaged_only=True)
         if intact == content:
             raise
-    warnings.warn("its damaged metadata is not used", stacklevel=2)
+    warnings.warn("the damaged metadata is not used", stacklevel=2)
     return read_file(BytesIO(intact))
 
 
 def read_srgb(path: str | Path) -> Image.Image:
-    """Read an image file for the screen, see `to_srgb`.
+    """Read an image file as 8-bit sRGB for display, see `to_srgb`.
 
     Warns:
         UserWarning: the file has a harmless fault.
@@ -94,7 +95,7 @@ def read_srgb(path: str | Path) -> Image.Image:
 
 
 def read_named(path: str | Path) -> LoadedImage:
-    """Read an image file; error messages start with its path.
+    """Read an image file. Error messages start with the file's path.
 
     Warns:
         UserWarning: the file has a harmless fault.
@@ -112,18 +113,18 @@ def read_named(path: str | Path) -> LoadedImage:
 
 
 def to_srgb(loaded: LoadedImage) -> Image.Image:
-    """Return an 8-bit sRGB image for the screen, with transparent parts on white.
+    """Convert an image to 8-bit sRGB for display, with transparent parts on white.
 
     Warns:
         UserWarning: the color profile is damaged.
 
     Raises:
-        LIIFError: the image has other bands than gray or RGB, or other pixels than unsigned integers.
+        LIIFError: the image is neither gray nor RGB, or its pixels are not unsigned integers.
     """
     pixels = loaded.pixels
     if not loaded.is_photo or pixels.dtype not in (np.uint8, np.uint16):
-        raise LIIFError(f"has {pixels.shape[2]} bands of {pixels.dtype}, which the screen cannot show; convert it to "
-                        "8 bits, gray or RGB")  # fmt: skip
+        raise LIIFError(f"has {describe_bands(loaded)} of {pixels.dtype}, which cannot be displayed; convert it to "
+                        "8-bit gray or RGB")  # fmt: skip
     if pixels.dtype == np.uint16:
         pixels = (pixels / 257).round().astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
@@ -137,20 +138,20 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
     """Convert a Pillow image.
 
     Args:
-        file: the file of the image, for 16-bit colors, which Pillow does not support.
+        file: the open file of the image. 16-bit colors are decoded from it, because Pillow does not support them.
 
     Warns:
-        UserWarning: metadata is not kept.
+        UserWarning: some metadata is damaged or not kept.
 
     Raises:
-        LIIFError: the image has several frames, or a kind of pixel whose range is unknown.
+        LIIFError: the image has several frames or an unsupported pixel type.
     """
     frames = getattr(image, "n_frames", 1)
     if image.format == "HEIF" and frames > 1:
         warnings.warn(f"has {frames} images, and only the primary one is used", stacklevel=2)
-    elif image.format != "MPO" and frames > 1:  # further images of an MPO are previews
-        what = "pages" if image.format == "TIFF" else "frames of an animation"
-        raise LIIFError(f"has {frames} {what}; save each one as a file of its own and upscale those")
+    elif image.format != "MPO" and frames > 1:  # the further images of an MPO are previews
+        what, one = ("pages", "page") if image.format == "TIFF" else ("frames of an animation", "frame")
+        raise LIIFError(f"has {frames} {what}; save each {one} as a separate file and upscale these files")
     check_depth(image)
     image.load()
     pixels = _deep_colors(image, file) if file is not None else None
@@ -160,8 +161,8 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
         exif = image.getexif()
         wanted = (ORIENTATION, *KEPT_TAGS, *(GEO_TAGS if image.format == "TIFF" else ()))
         tags = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in wanted if tag in exif}
-    except Exception:  # Pillow raises SyntaxError, struct.error and others. It never prevents reading the image.
-        warnings.warn("its EXIF is damaged and not used", stacklevel=2)
+    except Exception:  # Pillow raises SyntaxError, struct.error and others. The image is read without EXIF.
+        warnings.warn("the EXIF is damaged and not used", stacklevel=2)
         tags = {}
     icc = image.info.get("icc_profile")
     loaded = _with_metadata(pixels, tags, icc, image.info.get("dpi", ()), _xmp(image))
@@ -170,44 +171,44 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
 
 
 def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profile: bool) -> None:
-    """Warn of color information and texts that no output keeps.
+    """Warn about color information and texts that no output keeps.
 
     Args:
-        has_profile: the image has a color profile, which overrides other color information except cICP.
+        has_profile: whether the image has a color profile, which overrides other color information except cICP.
     """
     lost, gamma, primaries = [], image.info.get("gamma"), image.info.get("chromaticity")
     if gamma and not has_profile and abs(gamma - 1 / 2.2) > 0.02:
-        lost.append(f"its gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB")
+        lost.append(f"the gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB")
     if primaries and not has_profile and np.abs(np.subtract(primaries, SRGB_PRIMARIES)).max() > 0.01:
-        lost.append("its primaries (cHRM) are not kept; the output is shown as sRGB")
+        lost.append("the primaries (cHRM) are not kept; the output is shown as sRGB")
     if image.format == "PNG" and file is not None:
         file.seek(0)
         if b"cICP" in file.read(1 << 16).partition(b"IDAT")[0]:
-            lost.append("its color space (cICP) is not kept; the output is shown as sRGB")
+            lost.append("the color space (cICP) is not kept; the output is shown as sRGB")
     texts = [key for key in TEXTS if key in image.info]
     texts += ["IPTC"] if IPTC in (image.info.get("photoshop") or {}) else []
     if texts:
-        lost.append(f"its {', '.join(texts)} is not kept")
+        lost.append(f"the metadata {', '.join(texts)} is not kept")
     for line in lost:
         warnings.warn(line, stacklevel=2)
 
 
 def _from_tiff(tiff: Tiff) -> LoadedImage:
-    """Return pixels and metadata of a TIFF that Pillow does not read.
+    """Convert a TIFF that `read_tiff` has read because Pillow cannot.
 
     Warns:
-        UserWarning: metadata is not kept.
+        UserWarning: some metadata is not kept.
     """
     tags = tiff.tags
     description = str(tags.get(DESCRIPTION, "")).lstrip()
     for program, start in (("ImageJ", "ImageJ="), ("OME", "<?xml"), ("", '{"shape":')):
         if description.startswith(start) and (program != "OME" or "<OME" in description):
-            # It states the size of the input, and the programs would misread the output.
+            # The description states the input's size, so these programs would misread the output.
             del tags[DESCRIPTION]
             if program:
-                warnings.warn(f"its {program} metadata is not kept", stacklevel=2)
+                warnings.warn(f"the {program} metadata is not kept", stacklevel=2)
     if RPC_TAG in tags:
-        warnings.warn("its RPC camera model (tag 50844) is not kept", stacklevel=2)
+        warnings.warn("the RPC camera model (tag 50844) is not kept", stacklevel=2)
     per_inch = 2.54 if tags.get(RESOLUTION_UNIT) == PER_CENTIMETER else 1
     try:
         dpi = tuple(float(tags[tag]) * per_inch for tag in (X_RESOLUTION, Y_RESOLUTION))
@@ -220,17 +221,18 @@ def _from_tiff(tiff: Tiff) -> LoadedImage:
 def _with_metadata(
     pixels: np.ndarray, tags: dict[int, Any], icc: object, dpi: Any, xmp: bytes | None, rgb: bool | None = None
 ) -> LoadedImage:
-    """Return an upright image.
+    """Return an image with its metadata, and with the orientation applied.
 
     Args:
         tags: EXIF or TIFF tags, with subdirectories as dicts.
-        dpi: resolution along x and y of the pixels as stored.
+        icc: color profile; dropped if it does not fit the channels.
+        dpi: resolution along x and y, before the orientation is applied.
         rgb: see `LoadedImage`.
     """
     orientation = tags.get(ORIENTATION)
     exif = {tag: tags[tag] for tag in KEPT_TAGS if tag in tags}
     if EXIF_IFD in exif:
-        # The pointer would lead nowhere, and maker notes parsed by Pillow (dicts) cannot be written back.
+        # The interoperability pointer would be invalid in an output. Pillow cannot write maker notes that it parsed.
         exif[EXIF_IFD] = {
             tag: value for tag, value in exif[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
         }
@@ -242,7 +244,7 @@ def _with_metadata(
 
 
 def _dpi(dpi: Any, orientation: object) -> tuple[float, float] | None:
-    """Return the resolution along x and y of the upright image, if the file states a sensible one."""
+    """Return the resolution along x and y of the upright image, or None unless the file states a plausible one."""
     try:
         x, y = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -258,7 +260,7 @@ def _xmp(image: Image.Image) -> bytes | None:
 
 
 def _upright_xmp(xmp: object) -> bytes | None:
-    """Return an XMP packet with the orientation reset, because it is applied to the pixels."""
+    """Return an XMP packet with the orientation reset, because the pixels are stored upright."""
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8")
     if not isinstance(xmp, bytes) or not xmp.strip(b"\0"):
@@ -267,13 +269,13 @@ def _upright_xmp(xmp: object) -> bytes | None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """Return the pixels that Pillow decoded, (H, W, C)."""
+    """Return the pixels (H, W, C) that Pillow decoded."""
     if image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I"):
         return np.asarray(image).astype(np.uint16)[..., None]
     if image.mode == "F":
         return np.asarray(image)[..., None]
     if image.mode in ("I", "LAB", "HSV"):
-        raise LIIFError(f"has {image.mode} pixels, which are not supported; save it with 8 or 16 bits")
+        raise LIIFError(f"has {image.mode} pixels, which are not supported; save it as 8-bit or 16-bit gray or RGB")
     if image.mode == "CMYK":
         return np.asarray(_to_srgb(image, image.info.get("icc_profile")))
     gray = image.mode in ("1", "L", "LA", "La")
@@ -282,18 +284,18 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to sRGB by the color profile, or without one if it is missing or damaged."""
+    """Convert to sRGB by a color profile. If the profile is missing or damaged, convert without one."""
     if profile:
         try:
             source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
             return cast(Image.Image, ImageCms.profileToProfile(image, source, target, outputMode="RGB"))
         except (ImageCms.PyCMSError, OSError) as error:
-            warnings.warn(f"its color profile is damaged and not used: {error}", stacklevel=2)
+            warnings.warn(f"the color profile is damaged and not used: {error}", stacklevel=2)
     return image.convert("RGB")
 
 
 def _deep_colors(image: Image.Image, file: IO[bytes]) -> np.ndarray | None:
-    """Return the pixels of a PNG with several channels of 16 bits, uint16 (H, W, C), or None for other images."""
+    """Return the pixels of a PNG with several 16-bit channels as uint16 (H, W, C), or None for other images."""
     if image.format != "PNG":
         return None
     file.seek(0)

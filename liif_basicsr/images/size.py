@@ -1,4 +1,4 @@
-"""Output sizes, chosen bands and the strength of a model.
+"""Check and parse output sizes, band numbers and the strength of a model.
 
 This module imports neither NumPy nor PyTorch, so that the command line reports typos at once.
 """
@@ -13,14 +13,14 @@ from liif_basicsr.config.scales import LARGEST_SCALE, scale_pair, scale_text
 from liif_basicsr.errors import LIIFError
 
 Size = tuple[int, int]
-# Types of arguments. They include NumPy's and torch's numbers and arrays.
+# Types of arguments. They include numbers and arrays of NumPy and torch.
 AnyScale: TypeAlias = SupportsFloat | Iterable[SupportsFloat]
 AnySize: TypeAlias = Iterable[SupportsIndex]
 DEFAULT_SCALE = 2
 
 
 class OutputSize(NamedTuple):
-    """The requested output size: a scale, a height, a width, both, or the length of the longer edge.
+    """The requested output size: a scale, a height, a width, a height and a width, or the length of the longer edge.
 
     scale: (along y, along x).
     """
@@ -35,7 +35,7 @@ class OutputSize(NamedTuple):
         """Check the arguments of `upscale`: a scale or pair of scales, or a size (H, W). The default is a scale of 2.
 
         Raises:
-            LIIFError: both are given, or the value is invalid.
+            LIIFError: both are passed, or a value is invalid.
         """
         if scale is not None and size is not None:
             raise LIIFError("scale and size: pass only one of them")
@@ -56,10 +56,15 @@ class OutputSize(NamedTuple):
         height: str | None = None,
         long_edge: str | None = None,
     ) -> OutputSize:
-        """Parse the command line's options: `--scale 2` (or `x2`, `2x`, or `2x3.5` along y and x), `--size WxH`.
+        """Parse the command line's options for the size.
+
+        Args:
+            scale: such as `2`, `x2`, `2x`, or `2x3.5` (along y, along x).
+            size: `WxH`.
+            width, height, long_edge: a number of pixels.
 
         Raises:
-            LIIFError: options that exclude each other, or an invalid value.
+            LIIFError: the options exclude each other, or a value is invalid.
         """
         options = {"--size": size, "--width": width, "--height": height, "--scale": scale, "--long-edge": long_edge}
         given = [option for option, text in options.items() if text is not None]
@@ -81,7 +86,7 @@ class OutputSize(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The size in a default file name: `x2`, `x2x3.5`, `1920x1080`, `w1920`, `h1080`, or `1600` (longer edge)."""
+        """The size as part of a file name: `x2`, `x2x3.5`, `1920x1080`, `w1920`, `h1080`, or `1600` (longer edge)."""
         if self.scale:
             return f"x{scale_text(self.scale)}"
         if self.long_edge:
@@ -109,8 +114,8 @@ class OutputSize(NamedTuple):
         size = max(1, size[0]), max(1, size[1])
         if size[0] < h or size[1] < w:
             kind = LargerInput if self.long_edge else LIIFError
-            raise kind(f"the output {show_size(size)} would be smaller than the image, {show_size(in_size)}; "
-                       "ask for a larger one")  # fmt: skip
+            raise kind(f"the output of {show_size(size)} pixels would be smaller than the image of "
+                       f"{show_size(in_size)}; choose a larger size")  # fmt: skip
         return size
 
 
@@ -119,10 +124,10 @@ class LargerInput(LIIFError):
 
 
 def check_scale(scale: Any) -> tuple[float, float]:
-    """Return a scale, or a pair of scales along y and x, as a pair. Numbers and pairs of NumPy and torch are accepted.
+    """Check a scale, or a pair of scales (along y, along x), and return a pair. NumPy's and torch's types are accepted.
 
     Raises:
-        LIIFError: it is not a scale, see `scale_pair`.
+        LIIFError: the scale is invalid, see `scale_pair`.
     """
     try:
         y, x = scale_pair(_plain(scale))
@@ -135,31 +140,36 @@ def parse_scale(text: str) -> tuple[float, float]:
     """Parse a scale of the command line: `2`, `x2`, `2x`, or `2x3.5` along y and x.
 
     Raises:
-        LIIFError: it is not a number above 0 and below LARGEST_SCALE, or two with an x between them.
+        LIIFError: the text is neither a number above 0 and below LARGEST_SCALE, nor two with an x between them.
     """
     found = re.fullmatch("([^xX×]*)[xX×]?([^xX×]*)", text)
     y, x = found.groups() if found else ("", "")
     try:
         return check_scale((float(y or x), float(x or y)))
     except ValueError:
-        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two with an x "
-                        "between them (along y, along x)") from None  # fmt: skip
+        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two numbers (along "
+                        "y, along x) with an x between them, such as 2x3.5") from None  # fmt: skip
 
 
 def parse_bands(text: str | None) -> tuple[int, ...]:
-    """Parse `--bands`: numbers from 1, separated by commas. Return them from 0.
+    """Parse `--bands`, numbers from 1 separated by commas, and return indices from 0.
 
     Raises:
-        LIIFError: the text is something else, or a number occurs twice.
+        LIIFError: the text has another form, or a number occurs twice.
     """
     words = text.split(",") if text else []
     if not all(word.isdecimal() and int(word) for word in words) or len({*words}) < len(words):
-        raise LIIFError(f"--bands {text}: expected different numbers from 1, separated by commas, such as 1,2,3")
+        raise LIIFError(f"--bands {text}: expected distinct numbers, counted from 1 and separated by commas, such as "
+                        "1,2,3")  # fmt: skip
     return tuple(int(word) - 1 for word in words)
 
 
 def check_strength(strength: Any) -> float:
-    """Return the strength of a model; LIIFError unless it is a number from 0 to 1."""
+    """Return the strength of a model as a float.
+
+    Raises:
+        LIIFError: it is not a number from 0 to 1.
+    """
     number = _plain(strength)
     if not (isinstance(number, (int, float)) and 0 <= number <= 1):
         raise LIIFError(f"strength: expected a number from 0 to 1, got {strength!r}")
@@ -167,13 +177,13 @@ def check_strength(strength: Any) -> float:
 
 
 def is_transposed(size: Size, in_size: Size) -> bool:
-    """Return whether a size has the aspect ratio of the transposed image and not of the image itself."""
+    """Return whether a size has the aspect ratio of the transposed image, but not of the image itself."""
     (height, width), (h, w) = size, in_size
     return abs(height - width * w / h) < 1 <= abs(height - width * h / w)
 
 
 def changes_aspect(size: Size, in_size: Size) -> bool:
-    """Return whether a size stretches the image by more than rounding."""
+    """Return whether a size changes the image's aspect ratio by more than rounding does."""
     (height, width), (h, w) = size, in_size
     return abs(height - width * h / w) >= 1 and abs(width - height * w / h) >= 1
 
@@ -190,7 +200,7 @@ def _check_length(name: str, value: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Convert numbers and arrays of NumPy and torch, or a pair of numbers, to Python's numbers and lists."""
+    """Convert numbers, arrays and pairs of numbers, also NumPy's and torch's, to Python's numbers and lists."""
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value

@@ -1,4 +1,4 @@
-"""TIFF: pixel layouts that Pillow misreads, and tiled output, as BigTIFF where the file may exceed 4 GiB."""
+"""Read TIFF layouts that Pillow misreads, and write tiled TIFF files, as BigTIFF if a file may exceed 4 GiB."""
 from __future__ import annotations
 
 import struct
@@ -22,9 +22,9 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # PhotometricInterpretation
 SEPARATE = 2  # PlanarConfiguration
 ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
 REDUCED, MASK = 1, 4  # NewSubfileType
-DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # numbers of bands, by type
+DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # pixel type -> numbers of bands
 TILE = STRIP_ROWS
-BIG = 1 << 31  # bytes of pixels; compression rarely makes them larger, and never twice as large
+BIG = 1 << 31  # bytes of pixels that need BigTIFF; compression rarely enlarges them, and never to twice the size
 UNSUPPORTED = "which are not supported; save it with 8 or 16 bits or as float32"
 TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
 
@@ -33,11 +33,11 @@ class TiffPage(NamedTuple):
     """Layout of the first page of a TIFF file.
 
     Attributes:
-        page: tifffile's page.
+        page: the page in tifffile's representation.
         dtype: type of the pixels, in the machine's byte order.
-        colors: 3 for RGB, 1 for gray and for bands without colors.
+        colors: number of color bands: 3 for RGB, 1 for gray and for bands that are not colors.
         alpha: ASSOCIATED or UNASSOCIATED if the last band is opacity, else None.
-        plain: whether it is gray or RGB of 8 bits, interleaved, as Pillow reads it.
+        plain: whether the page is interleaved 8-bit gray or RGB, which Pillow reads correctly.
         alone: whether the file has no other pages, such as overviews.
     """
 
@@ -50,9 +50,9 @@ class TiffPage(NamedTuple):
 
 
 class Tiff(NamedTuple):
-    """Content of a TIFF file: pixels, meaning of the bands (see `LoadedImage`), and all tags by number.
+    """Content of a TIFF file. `LoadedImage` describes the fields.
 
-    tags: the EXIF subdirectories are dicts.
+    tags: all tags by number, with the EXIF subdirectories as dicts.
     """
 
     pixels: np.ndarray
@@ -63,15 +63,15 @@ class Tiff(NamedTuple):
 
 
 def open_page(file: IO[bytes]) -> TiffPage | None:
-    """Return the layout of a file that starts with one of MAGICS, without decoding it.
+    """Return the layout of a file that starts with one of MAGICS, without decoding its pixels.
 
     Overviews and masks of the image are ignored.
 
     Returns:
-        None if Pillow reads the file without loss or reports its damage better.
+        The layout, or None if Pillow reads the file without loss or reports its damage better.
 
     Raises:
-        LIIFError: the file has several pages, or pixels of an unsupported kind.
+        LIIFError: the file has several pages, or an unsupported pixel type.
     """
     try:
         with tifffile.TiffFile(file) as tiff:
@@ -85,7 +85,7 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
         file.seek(0)
     pages = 1 + sum(not kind & (REDUCED | MASK) for kind in kinds)
     if pages > 1:
-        raise LIIFError(f"has {pages} pages; save each one as a file of its own, or as one page with several bands")
+        raise LIIFError(f"has {pages} pages; save each page as a separate file, or all of them as bands of one page")
     if isinstance(bits, tuple):
         raise LIIFError(f"has bands of {', '.join(map(str, bits))} bits, {UNSUPPORTED}")
     known = photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB)
@@ -95,7 +95,8 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
         raise LIIFError(f"has {dtype or f'{bits}-bit'} pixels, {UNSUPPORTED}")
     if not known:
         space = getattr(photometric, "name", photometric)
-        raise LIIFError(f"has {dtype} pixels in the colors {space}; save it as RGB or as bands")
+        raise LIIFError(f"has {dtype} pixels in the color space {space}, which is not supported; save it as RGB or as "
+                        "plain bands")  # fmt: skip
     colors = 3 if photometric == RGB else 1
     alpha = next((kind for kind in extra[-1:] if kind in (ASSOCIATED, UNASSOCIATED)), None) if bands > colors else None
     plain = dtype == np.uint8 and not is_planar(page) and bands == colors + (alpha is not None)
@@ -103,13 +104,13 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
 
 
 def read_tiff(file: IO[bytes]) -> Tiff | None:
-    """Read the pixels and tags of a TIFF file that Pillow does not read, see `open_page`.
+    """Read the pixels and tags of a TIFF file that Pillow does not read correctly, see `open_page`.
 
     Returns:
-        None if the file is not a TIFF, or if Pillow reads it correctly or reports the damage better.
+        The content, or None if the file is not a TIFF, or if Pillow reads it correctly or reports its damage better.
 
     Raises:
-        LIIFError: the pixels are damaged, or stored in an unsupported way; the file has several pages.
+        LIIFError: the pixels are damaged or stored in an unsupported way, or the file has several pages.
     """
     head = file.read(4)
     file.seek(0)
@@ -142,10 +143,12 @@ def is_planar(page: Any) -> bool:
 
 
 def decode_page(file: IO[bytes], page: Any) -> np.ndarray:
-    """Decode a page of tifffile: (H, W, C) in the machine's byte order. White is the largest unsigned integer.
+    """Decode a page to pixels (H, W, C) in the machine's byte order.
+
+    Unsigned gray is inverted if the file stores white as 0.
 
     Raises:
-        LIIFError: its compression is not supported.
+        LIIFError: the compression is not supported without imagecodecs.
         Exception: the page is damaged.
     """
     try:
@@ -157,7 +160,7 @@ def decode_page(file: IO[bytes], page: Any) -> np.ndarray:
             raise
         if is_planar(page) or page.samplesperpixel not in DECODED_BY_OPENCV.get(page.dtype.name, ()):
             compression = getattr(page.compression, "name", page.compression)
-            raise LIIFError(f"is compressed by {compression}, in a layout that needs imagecodecs; "
+            raise LIIFError(f"is compressed by {compression} in a layout that needs imagecodecs; run "
                             "pip install imagecodecs, or save it without compression") from None  # fmt: skip
         file.seek(0)
         pixels = decode_deep(file.read(), (page.imagelength, page.imagewidth), page.dtype)
@@ -167,7 +170,7 @@ def decode_page(file: IO[bytes], page: Any) -> np.ndarray:
 
 
 def unassociate(pixels: np.ndarray) -> np.ndarray:
-    """Divide colors by alpha."""
+    """Divide premultiplied colors by alpha, the last band of `pixels` (H, W, C)."""
     most, alpha = np.iinfo(pixels.dtype).max, pixels[..., -1:].astype(np.float64)
     colors = pixels[..., :-1] * (most / np.maximum(alpha, 1))
     return np.concatenate([colors.round().clip(0, most).astype(pixels.dtype), pixels[..., -1:]], axis=-1)
@@ -181,7 +184,7 @@ def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
 
     def read(offset: Any) -> dict[int, Any]:
         directory = ImageFileDirectory_v2(magic[:2] + (b"*\0" if order == "<" else b"\0*") + bytes(4))
-        directory._bigtiff = big  # Pillow recognizes little-endian files only
+        directory._bigtiff = big  # Pillow recognizes only little-endian BigTIFF files
         found = {}
         with suppress(Exception):  # Pillow raises several types for damaged directories
             file.seek(offset)
@@ -198,21 +201,23 @@ def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
 def write_tiff(
     file: IO[bytes], strips: Iterator[np.ndarray], shape: tuple[int, int, int], source: LoadedImage
 ) -> None:
-    """Write an image of `shape` (H, W, C) from its strips (TILE rows or fewer in the last, W, C), one at a time.
+    """Write an image of `shape` (H, W, C) strip by strip.
 
     Args:
-        source: pixel type, meaning of the bands, and metadata.
+        strips: (TILE, W, C); the last one may have fewer rows.
+        source: image with the output's pixel type, meaning of the bands, and metadata.
     """
     exif, channels, dtype = source.exif_for(shape[:2]), shape[2], source.dtype
     big = shape[0] * shape[1] * channels * dtype.itemsize > BIG
-    # As bytes, because tifffile refuses text that is not ASCII. Exporters write UTF-8 there.
+    # Text is passed as bytes, because tifffile refuses text that is not ASCII. Many programs write UTF-8 here.
     tags: list[tuple] = [
         (tag, TYPE_ASCII, 0, text.encode(), True) for tag, text in exif.items() if isinstance(text, str)
     ]
     tags += [(XMP_TAG, TYPE_BYTE, len(source.xmp), source.xmp, True)] if source.xmp else []
     tags += _geo_entries(source, shape[:2])
     pointers = [tag for tag in (EXIF_IFD, GPS_IFD) if tag in exif]
-    # tifffile cannot write pointers to subdirectories: placeholders with the tag number below are patched afterwards.
+    # tifffile cannot write pointers to subdirectories. It writes placeholders, whose tag numbers are lower by one, and
+    # `_append_directories` turns them into pointers.
     tags += [(tag - 1, TYPE_LONG8 if big else TYPE_LONG, 1, 0, True) for tag in pointers]
     colors = 3 if source.has_rgb and channels >= 3 else 1
     last = ("assocalpha" if source.premultiplied else "unassalpha") if source.has_alpha else "unspecified"
@@ -241,7 +246,7 @@ def write_tiff(
 
 
 def _geo_entries(source: LoadedImage, size: tuple[int, int]) -> list[tuple]:
-    """Return the tags of a GeoTIFF for an output of `size` (H, W), as tifffile takes them."""
+    """Return the tags of a GeoTIFF for an output of `size` (H, W), in the form that tifffile takes."""
     entries: list[tuple] = []
     for tag, value in scaled_tags(source.tags, source.size, size).items():
         if isinstance(value, str):
@@ -269,13 +274,13 @@ def _append_directories(file: IO[bytes], directories: dict[int, dict], big: bool
         directory = ImageFileDirectory_v2(head)
         for key, value in values.items():
             directory[key] = value
-        place = file.seek(0, 2)
-        place += file.write(b"\0" * (place % 2))
-        file.write(directory.tobytes(place))
+        offset = file.seek(0, 2)
+        offset += file.write(b"\0" * (offset % 2))
+        file.write(directory.tobytes(offset))
         file.seek(0)
         with tifffile.TiffFile(file) as tiff:
-            held = tiff.pages.first.tags[tag - 1]
-        file.seek(held.offset)
+            placeholder = tiff.pages.first.tags[tag - 1]
+        file.seek(placeholder.offset)
         file.write(struct.pack("<H", tag))
-        file.seek(held.valueoffset)
-        file.write(struct.pack("<Q" if big else "<I", place))
+        file.seek(placeholder.valueoffset)
+        file.write(struct.pack("<Q" if big else "<I", offset))

@@ -33,7 +33,7 @@ from liif_basicsr.rendering.memory import CACHE_BYTES, QUEUED_STRIPS, STRIP_COLS
 from liif_basicsr.rendering.orientation import ORIENTATIONS, Orientation
 from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 
-# Classical methods, for pixel art and comparisons.
+# Interpolation without a network, for pixel art and comparisons.
 METHODS = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 
 Size = tuple[int, int]
@@ -59,35 +59,39 @@ def upscale(
     """Upscale an image.
 
     Args:
-        image: a path, a Pillow image, an array or a tensor. Arrays are uint8, uint16, int16 or floats: (H, W), or
-            (H, W, C) with as many bands as the model takes. A model for RGB also takes gray (1), gray and alpha (2) and
-            RGBA (4). Tensors are (C, H, W) or (B, C, H, W). NaN means missing: output pixels whose center lies in a
-            missing pixel are missing, and the others see the nearest valid value instead.
+        image: a path, a Pillow image, an array or a tensor. Arrays have the shape (H, W) or (H, W, C) and the type
+            uint8, uint16, int16 or float. Tensors have the shape (C, H, W) or (B, C, H, W). C is the number of bands
+            that the model takes. A model for RGB also takes gray (1), gray and alpha (2) and RGBA (4). NaN marks
+            missing pixels. Output pixels whose center lies in a missing pixel are missing, too. For all other output
+            pixels, each missing pixel is replaced by the nearest valid one.
         scale: a factor of at least 1, or a pair of factors (along y, along x). The default is 2.
         size: (H, W) of the output, instead of a scale.
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        method: `nearest` or `bicubic`, instead of a model.
-        device: such as `cuda` or `cpu`. The default is the network's own, or the GPU if `model` is a name or file.
+        method: `nearest` or `bicubic`, to interpolate instead of using a model.
+        device: name of the device, such as `cuda` or `cpu`. The default is the device of the network. If `model` is a
+            name or file, it is the GPU if there is one.
         precision: float32, tf32, bfloat16 or float16. The default is the fastest that is exact enough, see
-            `liif_basicsr.devices`.
-        self_ensemble: average over the eight flips and transposes of the image: slightly better, eight times as slow.
-        strength: weight of the model, from 0 to 1. The rest is the output of `liif-fast`: a lower strength of
-            `liif-photo` keeps more of the grain, and of the damage.
-        tile_wrap: `x`, `y` or `xy`: the image repeats along these axes, as a seamless texture (xy) or a panorama of 360
-            degrees (x) does. Opposite edges of the output fit together.
-        value_range: (low, high) that the model sees as 0 and 1; values outside are an error. The default is the
-            range that the model was trained with (`value_range` in its checkpoint), else [0, 1] for floats of arrays
-            and tensors, and the whole range of uint8 and uint16. Other pixels need it.
-        bgr: colors of the array or tensor are blue, green, red, as `cv2.imread` returns them.
+            `liif_basicsr.devices.best_precision`.
+        self_ensemble: whether to average over the image's eight flips and transposes. This is slightly better, but
+            takes eight times as long.
+        strength: weight of the model in a mix with `liif-fast`, from 0 to 1 (only the model). With `liif-photo`, a
+            lower strength keeps more of the grain and of the defects.
+        tile_wrap: `x`, `y` or `xy`, the axes along which the image repeats. A seamless texture repeats along xy, a
+            360-degree panorama along x. Opposite edges of the output fit together.
+        value_range: the values (low, high) that the model sees as 0 and 1. Values outside are an error. The default is
+            the range that the model was trained with (`value_range` in its checkpoint). If it has none, the default is
+            [0, 1] for float arrays and tensors, and the full range for uint8 and uint16. Other images need this
+            argument.
+        bgr: whether the colors of an array or tensor are in the order blue, green, red, as `cv2.imread` returns them.
 
     Returns:
-        The same kind of image, and a Pillow image for a path. Arrays and tensors keep dtype, number of dimensions and
-        device. Images keep mode, color profile, resolution, EXIF and XMP; palettes and CMYK become RGB, and the EXIF
-        orientation is applied.
+        An image of the same type; for a path, a Pillow image. Arrays and tensors keep their dtype, number of dimensions
+        and device. Images keep their mode, color profile, resolution, EXIF and XMP. Palettes and CMYK become RGB, and
+        the EXIF orientation is applied.
 
     Raises:
-        LIIFError: an argument is invalid, the output does not fit into memory, or `size` has the aspect ratio of the
-            transposed image, because (W, H) was passed.
+        LIIFError: an argument is invalid, the output does not fit into memory, or `size` seems to be (W, H), because it
+            has the aspect ratio of the transposed image.
     """
     requested = OutputSize.of(scale, size)
     upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength, tile_wrap, value_range)
@@ -96,9 +100,9 @@ def upscale(
         out_size = requested.size_of(image.size)
         if size is not None and is_transposed(out_size, image.size):
             h, w = out_size
-            raise LIIFError(f"size {out_size}: has the aspect ratio of the transposed image; use (height, width): "
-                            f"({w}, {h}), or scale if you want this shape")  # fmt: skip
-        check_memory("image", upscaler.bytes_needed(image, out_size, whole=True), "have the command write a file")
+            raise LIIFError(f"size {out_size}: has the aspect ratio of the transposed image; pass (height, width), "
+                            f"here ({w}, {h}), or pass scale if you want this shape")  # fmt: skip
+        check_memory("image", upscaler.bytes_needed(image, out_size, whole=True), "write a file with the command line")
         return np.concatenate(list(upscaler.strips(image, out_size)))
 
     return map_image(image, work, bgr)
@@ -114,7 +118,7 @@ def open_upscaler(
     tile_wrap: str | None = None,
     value_range: Range | None = None,
 ) -> Upscaler | Resampler:
-    """Return an upscaler by a network, or by a classical method; see `upscale`."""
+    """Return an `Upscaler`, or a `Resampler` if `method` is set; see `upscale` for the arguments."""
     if method is not None:
         return Resampler(method, tile_wrap, value_range)
     return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
@@ -142,7 +146,8 @@ class Upscaler(Engine):
         self_ensemble, strength, tile_wrap: see `upscale`.
 
     Raises:
-        LIIFError: see `Engine`; the strength is not in [0, 1]; `tile_wrap` is unknown.
+        LIIFError: see `Engine`; or `tile_wrap` is unknown, the strength is not in [0, 1], or it is below 1 for a model
+            that does not map 3 channels to 3.
     """
 
     def __init__(
@@ -162,15 +167,15 @@ class Upscaler(Engine):
         self.weights = [(self.net, strength)] if strength > 0 else []
         if strength < 1:
             if (self.net.num_in_ch, self.net.num_out_ch) != (3, 3):
-                raise LIIFError(f"strength: mixes with {CLEAN}, which takes 3 channels; this model takes "
-                                f"{self.net.num_in_ch}, so remove strength")  # fmt: skip
+                raise LIIFError(f"strength: mixes the model with {CLEAN}, which maps 3 channels to 3, but this model "
+                                f"maps {self.net.num_in_ch} to {self.net.num_out_ch}; remove strength")  # fmt: skip
             self.weights.append((cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device)), 1 - strength))
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
-        """Estimate the memory for an output of `size` (H, W).
+        """Estimate the memory in bytes for an output of `size` (H, W).
 
         Args:
-            whole: the output is kept in memory, and copied when it is encoded.
+            whole: whether the whole output is kept in memory, where it is also copied when it is encoded.
         """
         rows = 4 * size[0] if whole else min(size[0], (3 + QUEUED_STRIPS) * STRIP_ROWS)
         views = len(self.orientations) * len(self.weights) * (2 if image.has_alpha else 1)
@@ -181,7 +186,7 @@ class Upscaler(Engine):
         return rows * size[1] * bands * image.dtype.itemsize + encoded * 4 * max(3, self.net.num_in_ch) * views
 
     def _margins(self, in_size: Size, size: Size) -> Size:
-        """Return how far to repeat an image along y and x for an output of `size`."""
+        """Return by how many pixels, along y and x, to extend an image that repeats, for an output of `size`."""
         radii = [net.receptive_radius for net, _ in self.weights]
         bounded = [radius for radius in radii if radius is not None]
         halo = max(net.decoder.halo(in_size, size) for net, _ in self.weights)
@@ -209,7 +214,7 @@ class Upscaler(Engine):
         out_top, out_left = output_margins(margins, image.size, size)
         size = height + 2 * out_top, width + 2 * out_left
         color_views = self._encode(repeat(colors, margins), value_range)
-        # Constant alpha, usually opaque, is not rendered.
+        # A constant alpha band is not rendered. Most are opaque.
         varying = alpha is not None and alpha.min() < alpha.max()
         alpha_views = self._encode(repeat(alpha, margins), opacity_range) if alpha is not None and varying else []
         for top in range(0, height, STRIP_ROWS):
@@ -221,11 +226,11 @@ class Upscaler(Engine):
                 window = Window(out_top + top, out_left + left, rows, min(STRIP_COLS, width - left))
                 cols = slice(left, left + window.width)
                 with torch.inference_mode(), autocast(self.device, precision):
-                    seen = self.as_gray(_render(color_views, size, window), colors)
-                    strip[:, cols, :bands] = self.to_pixels(seen, pixels, value_range)
+                    rendered = self.as_gray(_render(color_views, size, window), colors)
+                    strip[:, cols, :bands] = self.to_pixels(rendered, pixels, value_range)
                     if alpha is not None and alpha_views:
-                        seen = self.as_gray(_render(alpha_views, size, window), alpha)
-                        strip[:, cols, -1:] = self.to_pixels(seen, pixels, opacity_range)
+                        rendered = self.as_gray(_render(alpha_views, size, window), alpha)
+                        strip[:, cols, -1:] = self.to_pixels(rendered, pixels, opacity_range)
                 if progress is not None:
                     progress(rows * window.width)
             if missing is not None:
@@ -245,7 +250,7 @@ class Upscaler(Engine):
 
 
 def _render(views: list[View], size: Size, window: Window) -> Tensor:
-    """Return the sum of the views of a window, (D, height, width)."""
+    """Render a window of each view, and return the sum (D, height, width)."""
     values = views[0].render(size, window)
     for view in views[1:]:
         values = values + view.render(size, window)
@@ -253,7 +258,7 @@ def _render(views: list[View], size: Size, window: Window) -> Tensor:
 
 
 def _mark_strip(strip: np.ndarray, missing: np.ndarray, image: LoadedImage, top: int, height: int) -> None:
-    """Mark the missing pixels of a strip (rows, W, D) of an output of `height` rows."""
+    """Mark the missing pixels of a strip (rows, W, D), which starts at row `top` of an output with `height` rows."""
     rows = nearest_inputs(image.size[0], height, top, strip.shape[0])
     cols = nearest_inputs(image.size[1], strip.shape[1], 0, strip.shape[1])
     mark_missing(strip, missing[np.ix_(rows, cols)], image)
@@ -280,7 +285,7 @@ class Resampler:
         self.value_range = check_value_range(value_range)
 
     def output_like(self, image: LoadedImage) -> LoadedImage:
-        """Return the image itself: the output has its bands and metadata."""
+        """Return the image itself, because the output has the same bands and metadata."""
         return image
 
     def out_channels(self, image: LoadedImage) -> int:
@@ -288,7 +293,7 @@ class Resampler:
         return image.shape[2]
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
-        """Estimate the memory for an output of `size` (H, W), which is always in memory as a whole."""
+        """Estimate the memory in bytes for an output of `size` (H, W), all of which is always kept in memory."""
         return size[0] * size[1] * image.shape[2] * (4 + image.dtype.itemsize * (4 if whole else 1))
 
     def strips(self, image: LoadedImage, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Values of pixels: their range, and pixels that are missing or invisible."""
+"""Pixel values: their range, and the filling of missing and invisible pixels."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,20 +13,23 @@ from liif_basicsr.images.wrapping import aligned_margins, repeat
 
 Range = tuple[float, float]
 Size = tuple[int, int]
-# Values may exceed a range by this fraction of it, because numbers are rounded.
+# Values may exceed a range by this fraction of its width, because of rounding.
 SLACK = 1e-6
 
 
 class PixelError(LIIFError):
-    """The pixels do not fit the request. The message starts with a verb: the caller puts the image's name before it."""
+    """The pixels do not fit the request.
+
+    The message starts with a verb, so that the caller can put the image's name before it.
+    """
 
 
 class Planes(NamedTuple):
-    """Pixels without missing and invisible values.
+    """Colors and opacity of an image, with missing and invisible pixels filled.
 
-    colors: (h, w, C) in the image's unit; missing and fully transparent pixels have the nearest valid value.
-    alpha: (h, w, 1), or None.
-    missing: (h, w, C) bool, or None if nothing is missing.
+    colors: (h, w, C) in the image's unit. Missing and fully transparent pixels contain the nearest valid value.
+    alpha: opacity (h, w, 1), or None if the image has none.
+    missing: whether each value is missing, (h, w, C) bool; None if none is.
     """
 
     colors: np.ndarray
@@ -35,12 +38,12 @@ class Planes(NamedTuple):
 
 
 def full_scale(dtype: np.dtype) -> int:
-    """Return the value of white or full opacity: the largest integer, or 1 for floats."""
+    """Return the value of white and of full opacity: the largest integer of the type, or 1 for floats."""
     return np.iinfo(dtype).max if dtype.kind in "ui" else 1
 
 
 def known_range(image: LoadedImage) -> Range | None:
-    """Return the range that the image declares, or the limits of unsigned integers; None for other pixels."""
+    """Return the range that the image declares, else the limits of an unsigned type, else None."""
     if image.value_range is None and image.dtype.kind == "u":
         return 0, full_scale(image.dtype)
     return image.value_range
@@ -49,8 +52,8 @@ def known_range(image: LoadedImage) -> Range | None:
 def is_within(values: np.ndarray, value_range: Range) -> bool:
     """Return whether all values are finite and within a range.
 
-    The ends of the range may be rounded to the type of the values, or to float32, the type of a network's output: in
-    float32, 250.3 is larger.
+    The ends of the range may have been rounded to the values' own type, or to float32, the type of a network's output.
+    For example, 250.3 becomes larger in float32. Such values are within the range.
     """
     ends, least, most = np.array(value_range, np.float64), float(values.min()), float(values.max())
     types = (np.float32, values.dtype) if values.dtype.kind == "f" else ()
@@ -62,19 +65,19 @@ def is_within(values: np.ndarray, value_range: Range) -> bool:
 
 
 def check_values(planes: Planes, value_range: Range) -> None:
-    """Raise LIIFError if valid pixels exceed the range."""
+    """Raise PixelError if values that are not missing lie outside the range."""
     valid = planes.colors if planes.missing is None else planes.colors[~planes.missing]
     if valid.size == 0 or (valid.dtype.kind == "u" and value_range == (0, full_scale(valid.dtype))):
         return
     if not is_within(valid, value_range):
         low, high = value_range
         raise PixelError(f"expected values in [{low:g}, {high:g}], got values from {valid.min():g} to {valid.max():g}; "
-                         "pass the range as --value-range LOW HIGH, in Python value_range=(low, high), or clip "
-                         "it")  # fmt: skip
+                         "pass the range with --value-range LOW HIGH, in Python value_range=(low, high), or clip the "
+                         "values")  # fmt: skip
 
 
 def to_unit(values: np.ndarray, value_range: Range) -> np.ndarray:
-    """Map a range to [0, 1], float32."""
+    """Map values from a range to [0, 1], as float32."""
     low, high = value_range
     if values.dtype == np.float64:
         return ((values - low) / (high - low)).astype(np.float32)
@@ -86,7 +89,7 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
     """Separate colors and opacity, and fill missing and invisible pixels.
 
     Args:
-        alpha: whether to take the last band for opacity.
+        alpha: whether the last band is opacity.
         tile_wrap: axes along which the image repeats.
     """
     colors = image.pixels[..., : image.shape[2] - alpha]
@@ -100,9 +103,9 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
         return Planes(colors, None, missing)
     opacity = image.pixels[..., -1:]
     if opacity.dtype.kind == "f" and np.isnan(opacity).any():
-        raise PixelError("has NaN in its opacity, the last band; fill it, or choose other bands")
+        raise PixelError("has NaN in its opacity, the last band; replace the NaN values, or choose other bands")
     if not image.premultiplied:
-        # The hidden color, which is often black, would show as a fringe.
+        # Otherwise the color of invisible pixels, which is often black, would show as a fringe.
         colors = _fill(colors, opacity[..., 0] == 0, tile_wrap)
     return Planes(colors, opacity, missing)
 
@@ -117,12 +120,12 @@ def _missing(colors: np.ndarray, nodata: float | None) -> np.ndarray | None:
 
 
 def _fill(values: np.ndarray, hidden: np.ndarray, tile_wrap: str) -> np.ndarray:
-    """Set the hidden pixels of `values` (h, w, C) to the nearest visible pixel, if any is visible."""
+    """Return `values` (h, w, C) with each hidden pixel replaced by the nearest visible one, if any is visible."""
     if hidden.all() or not hidden.any():
         return values
     h, w = hidden.shape
     hidden = hidden.astype(np.uint8)
-    # The nearest copy of a pixel is at most half an image away.
+    # In a repeating image, the nearest copy of a pixel is at most half an image away along each axis.
     margins = top, left = aligned_margins(tile_wrap, (h, w), (h, w), max(h, w) // 2 + 1)
     index = repeat(np.arange(h * w).reshape(h, w), margins)
     hidden = repeat(hidden, margins)
@@ -133,15 +136,21 @@ def _fill(values: np.ndarray, hidden: np.ndarray, tile_wrap: str) -> np.ndarray:
 
 
 def nearest_inputs(in_length: int, length: int, start: int, count: int) -> np.ndarray:
-    """Return which of `in_length` input pixels contain the centers of `count` of `length` output pixels."""
+    """Return the indices of the input pixels that contain the centers of output pixels, along one axis.
+
+    Args:
+        in_length, length: numbers of input and output pixels along the axis.
+        start, count: first output pixel, and number of output pixels.
+    """
     return ((np.arange(start, start + count) + 0.5) * in_length / length).astype(np.int64)
 
 
 def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) -> None:
-    """Mark missing pixels of an output (..., D) in place, by the image's `nodata` or NaN.
+    """Set missing pixels of an output (..., D) in place to the image's `nodata`, or to NaN if it has none.
 
     Args:
-        missing: (..., C) bool, for each output pixel. If D is not C, a pixel is missing if one of its bands is.
+        missing: whether each value is missing, (..., C) bool. If D is not C, all bands of an output pixel are missing
+            if one of the C bands is.
     """
     if missing.shape[-1] != output.shape[-1]:
         missing = np.broadcast_to(missing.any(-1, keepdims=True), output.shape)
@@ -149,18 +158,18 @@ def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) ->
 
 
 def select_bands(image: LoadedImage, bands: Sequence[int]) -> LoadedImage:
-    """Return only some bands of an image, by index from 0.
+    """Return an image with only some of its bands (indices from 0).
 
     Raises:
         LIIFError: a band does not exist.
     """
     if max(bands) >= image.shape[2]:
-        raise PixelError(f"has {describe_bands(image)}, --bands asks for number {max(bands) + 1}; use lower numbers")
+        raise PixelError(f"has {describe_bands(image)}, but --bands asks for band {max(bands) + 1}; use lower numbers")
     return image.select(tuple(bands))
 
 
 def describe_bands(image: LoadedImage) -> str:
-    """Return the number of bands, and their names if known."""
+    """Return the number of bands as text, such as `2 bands (B04, B08)`; with the names if they are known."""
     count = image.shape[2]
     names = f" ({', '.join(image.names[:12])}{', ...' * (count > 12)})" if image.names else ""
     return f"{count} band{'s' * (count > 1)}{names}"

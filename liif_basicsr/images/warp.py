@@ -1,4 +1,7 @@
-"""Warp images by a homography, a map or a rotation: the network predicts the color where each output pixel lies."""
+"""Warp images by a homography, a map or a rotation.
+
+The network predicts the color at the position of each output pixel in the input.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,21 +48,21 @@ def warp(
 ) -> AnyImage:
     """Warp an image by a homography or an affine map, like cv2.warpPerspective and cv2.warpAffine, but sharper.
 
-    Where the map shrinks, the output is antialiased: a pixel is the mean of one query for each input pixel that it
-    covers, up to 64 along each of its axes.
+    Where the warp shrinks the image, the output is antialiased. An output pixel that covers several input pixels is the
+    mean of one query for each of them, up to 64 along each axis of the output pixel.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        matrix: (3, 3) or (2, 3), maps input pixels (x, y) to output pixels, with pixel centers at integers. OpenCV's
-            matrix, without cv2.WARP_INVERSE_MAP.
+        matrix: (3, 3) or (2, 3) matrix that maps input pixels (x, y) to output pixels. Pixel centers are at integers.
+            OpenCV takes the same matrix without cv2.WARP_INVERSE_MAP.
         size: (H, W) of the output; OpenCV's `dsize` is (W, H).
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        fill: value outside the image, in the image's unit (0 to 255, 65535 or 1): a number, or one per channel. NaN
-            marks the outside as missing.
+        fill: value of output pixels outside the image: a number, or one per channel, in the image's unit (0 to 255,
+            65535 or 1). NaN marks these pixels as missing.
         device, precision, value_range, bgr: see `liif_basicsr.upscale`.
 
     Returns:
-        The same kind of image, see `liif_basicsr.upscale`.
+        An image of the same type, see `liif_basicsr.upscale`.
 
     Raises:
         LIIFError: an argument is invalid, the matrix is singular, its horizon (w = 0) crosses the output, or the
@@ -82,20 +85,22 @@ def remap(
     value_range: Range | None = None,
     bgr: bool = False,
 ) -> AnyImage:
-    """Warp an image by a map of each output pixel, like cv2.remap; antialiased like `warp`.
+    """Warp an image by a map with the input position of each output pixel, like cv2.remap.
+
+    The output is antialiased as in `warp`.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        map_x, map_y: (H, W), the position of each output pixel in the input, in pixels with centers at integers. The
-            size of a pixel in the input follows from its neighbors in the map, except across a seam, for
-            example in a panorama.
+        map_x, map_y: (H, W), x and y of each output pixel in the input, in pixels. Pixel centers are at integers. The
+            area that an output pixel covers in the input follows from its neighbors in the maps, except across a seam,
+            for example in a panorama.
         model, fill, device, precision, value_range, bgr: see `warp`.
 
     Returns:
-        The same kind of image (H, W), see `liif_basicsr.upscale`.
+        An image of the same type and the size (H, W), see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: the maps differ in shape, or have NaN or infinities; else see `warp`.
+        LIIFError: the maps differ in shape, or contain NaN or infinities. For other errors see `warp`.
     """
     pixel_map = PixelMap(map_x, map_y)
     return _warp(image, lambda in_size: pixel_map, model, fill, device, precision, value_range, bgr)
@@ -120,16 +125,16 @@ def rotate(
     Args:
         image: see `liif_basicsr.upscale`.
         degrees: any angle; negative angles rotate clockwise.
-        expand: make the output large enough for the whole rotated image. Otherwise it has the size of the image. Both
-            are multiplied by `scale`.
-        scale: a factor, or two along y and x.
+        expand: whether to make the output large enough for the whole rotated image. Otherwise the output has the size
+            of the image. Either size is multiplied by `scale`.
+        scale: a factor, or a pair of factors (along y, along x).
         model, fill, device, precision, value_range, bgr: see `warp`.
 
     Returns:
-        The same kind of image, see `liif_basicsr.upscale`.
+        An image of the same type, see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: the angle or the scale is not a finite number; else see `warp`.
+        LIIFError: the angle is not a finite number, or the scale is invalid. For other errors see `warp`.
     """
     factors = check_scale(scale)
     if isinstance(degrees, bool) or not isinstance(degrees, Real) or not np.isfinite(degrees):
@@ -145,7 +150,7 @@ def _warp(
     image: AnyImage, warp_for: Callable[[Size], Warp], model: Model, fill: Fill, device: str | None,
     precision: str | None, value_range: Range | None, bgr: bool,
 ) -> AnyImage:  # fmt: skip
-    """Warp an image; `warp_for` maps its size (h, w) to the warp."""
+    """Warp an image. `warp_for` returns the warp for an image of size (h, w)."""
     warper = Warper(model, device, precision, value_range)
 
     def work(image: LoadedImage) -> np.ndarray:
@@ -158,19 +163,19 @@ class Warper(Engine):
     """A network that warps images, see `Engine`."""
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
-        """Estimate the memory for an output of `size` (H, W).
+        """Estimate the memory in bytes for an output of `size` (H, W).
 
         Args:
-            whole: the output is kept in memory, and copied when it is encoded.
+            whole: whether the whole output is kept in memory, where it is also copied when it is encoded.
         """
         layers, bands = 2 if image.has_alpha else 1, max(image.shape[2], self.net.num_out_ch, 3)
         rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])
-        held = (4 * size[0] if whole else 2 * rows) * size[1] * bands * image.dtype.itemsize
-        return held + (rows * cols * 20 + image.size[0] * image.size[1] * 4) * bands * layers
+        output = (4 * size[0] if whole else 2 * rows) * size[1] * bands * image.dtype.itemsize
+        return output + (rows * cols * 20 + image.size[0] * image.size[1] * 4) * bands * layers
 
     def whole(self, image: LoadedImage, warp: Warp, fill: Fill) -> np.ndarray:
-        """Return all strips as one array."""
-        check_memory("image", self.bytes_needed(image, warp.size, whole=True), "have the command write a file")
+        """Warp an image, and return the whole output as one array (H, W, `out_channels`)."""
+        check_memory("image", self.bytes_needed(image, warp.size, whole=True), "write a file with the command line")
         return np.concatenate(list(self.strips(image, warp, fill)))
 
     def strips(
@@ -179,7 +184,7 @@ class Warper(Engine):
         """Warp an image strip by strip, from the output's top to its bottom.
 
         Args:
-            warp: position of each output pixel in the input.
+            warp: maps output pixels to their positions in the input.
             fill: see `liif_basicsr.warp`.
             progress: called with the number of newly rendered output pixels.
 
@@ -187,15 +192,16 @@ class Warper(Engine):
             Strips (up to STRIP_ROWS, W, `out_channels`) of the image's dtype.
 
         Raises:
-            LIIFError: the fill is invalid; on iteration, see `split`, or the network's output is not finite.
+            LIIFError: the fill is invalid. During iteration: see `split`, or the network's output is not finite.
         """
         return self._strips(image, warp, self.check_fill(fill, image), progress)
 
     def check_fill(self, fill: object, image: LoadedImage) -> Tensor | None:
-        """Return a fill as (C,) in [0, 1], or None if it means missing.
+        """Convert a fill value to (C,) in [0, 1], or to None if it marks pixels as missing.
 
         Raises:
-            LIIFError: it is not a number in the range of the pixels, or one per channel, or NaN or `nodata`.
+            LIIFError: the fill is neither a number in the range of the pixels, nor one such number per channel, nor
+                NaN, nor `nodata`.
         """
         channels, alpha = self.out_channels(image), self.takes_alpha(image)
         low, high = self.range_of(image)
@@ -209,8 +215,8 @@ class Warper(Engine):
         limits = np.array([[low, high]] * (channels - alpha) + [[0, full_scale(image.dtype)]] * alpha)
         wrong = values.dtype.kind != "f" or values.shape not in ((), (1,), (channels,))
         if wrong or not ((values >= limits[:, 0]) & (values <= limits[:, 1])).all():
-            several = "" if channels == 1 else f", or {channels} of them"
-            missing = ", or nan for missing" if image.dtype.kind == "f" and not alpha else ""
+            several = "" if channels == 1 else f", or {channels} such numbers"
+            missing = ", or nan for missing pixels" if image.dtype.kind == "f" and not alpha else ""
             raise LIIFError(f"fill: expected a number from {low:g} to {high:g}{several}{missing}, got {fill!r}")
         spread = limits[:, 1] - limits[:, 0]
         return torch.from_numpy(((np.broadcast_to(values, (channels,)) - limits[:, 0]) / spread).astype(np.float32))
@@ -224,7 +230,7 @@ class Warper(Engine):
         channels = self.out_channels(image)
         bands = channels - (alpha is not None)
         encoded = self._encode(colors, value_range)
-        # Constant alpha, usually opaque, is not rendered.
+        # A constant alpha band is not rendered. Most are opaque.
         opacity_source: EncodedImage | float | None = None
         if alpha is not None:
             constant = alpha.min() == alpha.max()
@@ -239,13 +245,13 @@ class Warper(Engine):
                 target = band[:, left : left + window.width]
                 with torch.inference_mode(), autocast(self.device, precision):
                     part = render_warped(encoded, warp, window, progress)
-                    seen, inside = self.as_gray(part[:-1], colors), part[-1]
+                    rendered, inside = self.as_gray(part[:-1], colors), part[-1]
                     opacity = None
                     if isinstance(opacity_source, EncodedImage):
                         opacity = inside * render_warped(opacity_source, warp, window)[:-1].mean(0)
                     elif opacity_source is not None:
                         opacity = inside * opacity_source
-                    filled = seen if fill is None else _blend_fill(seen, inside, opacity, fill)
+                    filled = rendered if fill is None else _blend_fill(rendered, inside, opacity, fill)
                     target[..., :bands] = self.to_pixels(filled[:bands], pixels, value_range)
                     if alpha is not None:
                         target[..., bands:] = self.to_pixels(filled[bands:], pixels, opacity_range)
@@ -256,12 +262,12 @@ class Warper(Engine):
             yield from (band[row : row + STRIP_ROWS] for row in range(0, len(band), STRIP_ROWS))
 
     def _encode(self, plane: np.ndarray, value_range: Range) -> EncodedImage:
-        # A tile is needed once for a band: nothing is cached.
+        # Nothing is cached, because each band of the output needs a tile only once.
         return self.net.encode_image(self.to_input(plane, value_range), 0, self.net.tiling.tile)
 
 
 def _missing_at(missing: np.ndarray, warp: Warp, window: Window) -> np.ndarray:
-    """Return (height, width, C): whether the input pixel at the center of each pixel of a window is missing."""
+    """Return, for each pixel of a window, whether the input at its center is missing: bool (height, width, C)."""
     h, w, bands = missing.shape
     found = np.zeros((window.height * window.width, bands), bool)
     pixels = warp.pixel_positions(window)
@@ -272,16 +278,16 @@ def _missing_at(missing: np.ndarray, warp: Warp, window: Window) -> np.ndarray:
 
 
 def _blend_fill(colors: Tensor, inside: Tensor, opacity: Tensor | None, fill: Tensor) -> Tensor:
-    """Put the fill behind colors.
+    """Blend the fill behind the rendered colors.
 
     Args:
         colors: (C, H, W).
-        inside: (H, W), the fraction of a pixel that lies in the image.
+        inside: (H, W), the fraction of each pixel that lies in the image.
         opacity: (H, W), alpha times `inside`; None if the image has no alpha.
         fill: (C,) or, with alpha, (C + 1,).
 
     Returns:
-        (C, H, W) or (C + 1, H, W).
+        The blended colors (C, H, W); with alpha, colors and opacity (C + 1, H, W).
     """
     outside = (1 - inside).clamp(0, 1)
     if opacity is None:
@@ -293,6 +299,6 @@ def _blend_fill(colors: Tensor, inside: Tensor, opacity: Tensor | None, fill: Te
 
 
 def _band(size: Size) -> Size:
-    """Return the rows and columns that are rendered at a time for an output of `size` (H, W)."""
+    """Return how many rows and columns of an output of `size` (H, W) are rendered at a time."""
     rows = max(1, WARP_BAND // size[1] // STRIP_ROWS) * STRIP_ROWS
     return rows, max(1, WARP_BAND // rows)

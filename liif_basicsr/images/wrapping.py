@@ -11,10 +11,10 @@ Size = tuple[int, int]
 
 
 def check_axes(axes: str | None) -> str:
-    """Return the axes of the option `tile_wrap`, an empty text for None.
+    """Check the option `tile_wrap` and return its axes; None becomes "".
 
     Raises:
-        LIIFError: it is not x, y or xy.
+        LIIFError: the option is not x, y, xy or None.
     """
     if axes not in (None, "x", "y", "xy"):
         raise LIIFError(f"tile_wrap: expected x, y or xy, got {axes!r}")
@@ -22,21 +22,21 @@ def check_axes(axes: str | None) -> str:
 
 
 def repeat(pixels: np.ndarray, margins: Size) -> np.ndarray:
-    """Continue an image (h, w, ...) periodically by `margins` (along y, along x) on each side."""
+    """Continue an image (h, w, ...) periodically on each side, by `margins` pixels (along y, along x)."""
     rows, cols = (np.arange(-margin, n + margin) % n for margin, n in zip(margins, pixels.shape, strict=False))
     return pixels[np.ix_(rows, cols)] if any(margins) else pixels
 
 
 def aligned_margins(axes: str, in_size: Size, size: Size, least: int | None) -> Size:
-    """Return margins for `repeat`, along y and x, that are a whole number of output pixels wide.
+    """Return margins for `repeat`, along y and x, whose width is a whole number of output pixels.
 
-    The output pixels of the image are then pixels of the repeated image's output, too.
+    The output of the repeated image then contains exactly the output pixels of the image.
 
     Args:
         axes: axes along which the image repeats.
         in_size: (h, w) of the image.
         size: (H, W) of its output.
-        least: lower limit of the margins in input pixels; None for a whole copy of the image on each side.
+        least: smallest allowed margin in input pixels; None for a whole copy of the image on each side.
     """
     margins = [0, 0]
     for k, axis in enumerate("yx"):
@@ -47,5 +47,5 @@ def aligned_margins(axes: str, in_size: Size, size: Size, least: int | None) -> 
 
 
 def output_margins(margins: Size, in_size: Size, size: Size) -> Size:
-    """Return aligned margins in output pixels."""
+    """Convert aligned margins from input pixels to output pixels."""
     return margins[0] * size[0] // in_size[0], margins[1] * size[1] // in_size[1]

@@ -11,14 +11,15 @@ import numpy as np
 
 from liif_basicsr.rendering.memory import QUEUED_STRIPS
 
-# Seconds after which either side checks whether the other one has failed.
+# Interval in seconds at which each thread checks whether the other one has failed.
 POLL = 0.1
 
 
 def write_in_thread(write: Callable[[Iterator[np.ndarray]], None], strips: Iterator[np.ndarray]) -> None:
-    """Call `write` in a thread, with strips that this thread computes. At most QUEUED_STRIPS wait to be written.
+    """Call `write` in a second thread, while the calling thread computes the strips.
 
-    An error of either side ends both, and is raised here.
+    At most QUEUED_STRIPS strips wait to be written. An error in either thread ends both, and is raised in the calling
+    thread.
     """
     queue: Queue[np.ndarray | None] = Queue(QUEUED_STRIPS)
     failed = Event()
@@ -36,7 +37,7 @@ def write_in_thread(write: Callable[[Iterator[np.ndarray]], None], strips: Itera
 
 
 def _put(queue: Queue[np.ndarray | None], strip: np.ndarray | None, writer: Future[None]) -> None:
-    """Put a strip into the queue, unless the writer ends before there is room."""
+    """Put a strip into the queue as soon as there is room, unless the writer ends first."""
     while not writer.done():
         try:
             queue.put(strip, timeout=POLL)
@@ -46,7 +47,11 @@ def _put(queue: Queue[np.ndarray | None], strip: np.ndarray | None, writer: Futu
 
 
 def _received(queue: Queue[np.ndarray | None], failed: Event) -> Iterator[np.ndarray]:
-    """Yield the strips of a queue up to None; RuntimeError once `failed` is set."""
+    """Yield the strips from a queue, until it contains None.
+
+    Raises:
+        RuntimeError: `failed` was set.
+    """
     while not failed.is_set():
         try:
             strip = queue.get(timeout=POLL)
@@ -55,4 +60,4 @@ def _received(queue: Queue[np.ndarray | None], failed: Event) -> Iterator[np.nda
         if strip is None:
             return
         yield strip
-    raise RuntimeError("the strips cannot be computed")  # ends the writer; the caller raises the error itself
+    raise RuntimeError("the strips cannot be computed")  # ends the writer; the calling thread raises the actual error

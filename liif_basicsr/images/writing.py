@@ -29,22 +29,22 @@ PHOTO_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
 GEO, ATTRIBUTES, NAMES = "GeoTIFF tags", "EXR attributes", "names of bands"
 
 PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
-PNG_FILTER_UP = 2  # each byte minus the one above: compresses photographs well, at the cost of one subtraction
-PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # iTXt: keyword, not compressed, no language
-JPEG_SEGMENT = 65533  # bytes of the largest content of a segment
+PNG_FILTER_UP = 2  # subtracts the byte above from each byte: cheap, and compresses photographs well
+PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # header of an iTXt chunk: keyword, not compressed, no language
+JPEG_SEGMENT = 65533  # largest content of a segment in bytes
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 class Format(NamedTuple):
     """A file format: its limits and its writer.
 
-    write: called with file, strips, shape (H, W, C) of the output, and the input.
+    write: function that writes the file. It takes the file, the strips, the output's shape (H, W, C), and the input.
     max_edge: largest number of pixels along an edge.
-    dtypes: the types of pixels that it holds.
-    alpha: holds an alpha channel.
-    bands: holds any number of bands, not only gray and RGB.
-    streamed: written strip by strip, so that the output is never in memory as a whole.
-    metadata: the kinds of metadata that it holds.
+    dtypes: pixel types that the format supports.
+    alpha: whether the format supports an alpha channel.
+    bands: whether the format supports any number of bands, not only gray and RGB.
+    streamed: whether the file is written strip by strip, so that memory never contains the whole output.
+    metadata: kinds of metadata that the format can store.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Format(NamedTuple):
     metadata: tuple[str, ...] = PHOTO_METADATA
 
     def lost_metadata(self, source: LoadedImage) -> list[str]:
-        """Return the kinds of metadata that the input has and the format cannot hold."""
+        """Return the kinds of metadata that the input has, but the format cannot store."""
         present = {
             PROFILE: source.icc,
             EXIF: source.exif,
@@ -71,7 +71,7 @@ class Format(NamedTuple):
 
 
 def _write_png(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
-    """Write a PNG strip by strip. Pillow cannot, and it cannot write several channels of 16 bits.
+    """Write a PNG strip by strip. Pillow can write neither strips nor several 16-bit channels.
 
     Source: PNG specification, third edition, sections 5, 9 and 11.
     """
@@ -108,10 +108,12 @@ def _write_png_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
 
 
 def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any]], **options: Any) -> Write:
-    """Return a writer for a format that Pillow writes, which needs the whole output in memory.
+    """Return a writer that uses Pillow, and therefore collects the whole output in memory.
 
     Args:
-        metadata: called with the input and its EXIF block; returns arguments of `Image.save`.
+        name: Pillow's name of the format.
+        metadata: function that takes the input and its EXIF block, and returns arguments for `Image.save`.
+        options: further arguments for `Image.save`.
     """
 
     def write(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
@@ -121,12 +123,12 @@ def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any
             pixels[top : top + len(strip)] = strip
             top += len(strip)
         image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
-        encoded = BytesIO()  # not `file` itself, because Pillow does not notice when a full disk takes only a part
+        encoded = BytesIO()  # not `file` itself, because Pillow does not notice if a full disk stores only a part
         try:
             image.save(encoded, name, **options, **metadata(source, source.exif_bytes(shape[:2])))
         except ValueError as error:
             raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
-        with encoded.getbuffer() as content:  # released on errors too; otherwise Python 3.13 complains
+        with encoded.getbuffer() as content:  # must be released after errors, too; otherwise Python 3.13 complains
             file.write(content)
 
     return write
@@ -135,14 +137,14 @@ def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any
 def _jpeg_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {"icc_profile": source.icc}
     if len(exif) > JPEG_SEGMENT:
-        warnings.warn(f"EXIF is not kept, JPEG holds at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
+        warnings.warn(f"EXIF is not kept, because JPEG stores at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
     elif exif:
         found["exif"] = exif
     if source.dpi:
         found["dpi"] = tuple(map(round, source.dpi))
     if source.xmp and len(JPEG_XMP + source.xmp) > JPEG_SEGMENT:
-        warnings.warn(f"XMP is not kept, JPEG holds at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
-    elif source.xmp:  # by hand, because Pillow writes it from version 11 on
+        warnings.warn(f"XMP is not kept, because JPEG stores at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
+    elif source.xmp:  # encoded here, because Pillow cannot write XMP before version 11
         content = JPEG_XMP + source.xmp
         found["extra"] = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
     return found
@@ -176,12 +178,16 @@ BY_SUFFIX = {
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file's suffix; LIIFError if it cannot be written."""
+    """Return the format that a file's suffix names.
+
+    Raises:
+        LIIFError: the format cannot be written.
+    """
     return BY_SUFFIX[check_writable(path)]
 
 
 def drop_opaque_alpha(path: Path, source: LoadedImage) -> LoadedImage:
-    """Drop an alpha channel that is opaque everywhere if the format of `path` holds none."""
+    """Drop an alpha channel that is opaque everywhere if the format of `path` does not support alpha."""
     pixels = source.pixels
     if format_of(path).alpha or not source.has_alpha or pixels[..., -1].min() < full_scale(pixels.dtype):
         return source
@@ -189,13 +195,14 @@ def drop_opaque_alpha(path: Path, source: LoadedImage) -> LoadedImage:
 
 
 def check_format(path: Path, source: LoadedImage, shape: tuple[int, int, int]) -> Format:
-    """Return the format of `path`.
+    """Return the format of `path`, after checking that it supports an output.
 
     Args:
-        source: kind of pixels and bands of the output.
+        source: image with the output's pixel type and bands.
+        shape: (H, W, C) of the output.
 
     Raises:
-        LIIFError: it cannot hold an output of `shape` (H, W, C), or the pixels or bands.
+        LIIFError: the format does not support the output's size, pixel type or bands.
     """
     kind = format_of(path)
     height, width, channels = shape
@@ -203,16 +210,15 @@ def check_format(path: Path, source: LoadedImage, shape: tuple[int, int, int]) -
         raise LIIFError(f"{show_size((height, width))} is too large for {kind.name}, whose edges have at most "
                         f"{kind.max_edge} pixels; write a .png or .tif")  # fmt: skip
     if kind.name == "BMP" and height * width * channels >= 2**31:
-        raise LIIFError(f"{show_size((height, width))} is too large for BMP, which holds at most 2 GiB; write a .png "
-                        "or .tif")  # fmt: skip
+        raise LIIFError(f"{show_size((height, width))} is too large for BMP, whose files have at most 2 GiB; write a "
+                        ".png or .tif")  # fmt: skip
     if source.dtype.name not in kind.dtypes:
-        has = "16 bits" if source.dtype == np.uint16 else f"{source.dtype} values"
-        holds = {1: "8", 2: "8 or 16"}[len(kind.dtypes)] if "uint8" in kind.dtypes else " and ".join(kind.dtypes)
         others = ".png or .tif" if source.dtype == np.uint16 else ".tif or .npy"
-        raise LIIFError(f"has {has}, but {kind.name} holds {holds}; write a {others}")
+        raise LIIFError(f"has {source.dtype} pixels, but {kind.name} supports only {' and '.join(kind.dtypes)}; write "
+                        f"a {others}")  # fmt: skip
     if channels != (3 if source.has_rgb else 1) + source.has_alpha and not kind.bands:
-        raise LIIFError(f"has {describe_bands(source)}, but {kind.name} holds gray and RGB; write a .tif or .npy, or "
-                        "choose bands with --bands")  # fmt: skip
+        raise LIIFError(f"has {describe_bands(source)}, but {kind.name} supports only gray and RGB; write a .tif or "
+                        ".npy, or choose bands with --bands")  # fmt: skip
     if source.has_alpha and not kind.alpha:
-        raise LIIFError(f"is transparent in places, which {kind.name} cannot hold; write a .png, .tif or .webp")
+        raise LIIFError(f"has transparent pixels, which {kind.name} does not support; write a .png, .tif or .webp")
     return kind

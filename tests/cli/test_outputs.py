@@ -123,7 +123,7 @@ def test_larger_images_are_skipped_by_long_edge(upscale, capsys):
     assert upscale("in", "out", "--long-edge", "50") == 0
     assert os.listdir("out") == ["small.png"] and size("out/small.png") == (50, 35)
     err = capsys.readouterr().err
-    assert "in/large.png: skipped, the output 50x33 would be smaller than the image, 90x60" in err
+    assert "in/large.png: skipped, the output of 50x33 pixels would be smaller than the image of 90x60" in err
     assert "1 of 2 images skipped: they are already larger than requested" in err
     assert upscale("in/large.png", "out/large.png", "--long-edge", "50") == 1
 
@@ -176,7 +176,7 @@ def test_animation_is_refused_by_name(upscale, capsys):
     frames = [image("L", 5, 5), image("L", 5, 5).rotate(90)]
     frames[0].save("a.gif", save_all=True, append_images=frames[1:])
     assert upscale("a.gif") == 1
-    assert "a.gif: has 2 frames of an animation; save each one" in capsys.readouterr().err
+    assert "a.gif: has 2 frames of an animation; save each frame as a separate file" in capsys.readouterr().err
 
 
 def test_further_images_of_a_heic_file_are_reported(upscale, capsys):
@@ -201,7 +201,7 @@ def test_heic_without_its_reader(upscale, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     Path("a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     assert upscale("a.heic") == 1
-    says = "a.heic: is a HEIC image, which needs pillow-heif; pip install 'liif_basicsr[heic]'"
+    says = "a.heic: is a HEIC image, which needs pillow-heif; run pip install 'liif_basicsr[heic]'"
     assert says in capsys.readouterr().err
 
 

@@ -119,7 +119,7 @@ def test_opaque_alpha_is_dropped_for_formats_without_alpha(upscale, capsys):
     assert upscale("opaque.png", "out.png", "--scale", "2") == 0
     with Image.open("out.png") as made:
         assert made.mode == "RGBA"
-    assert upscale("clear.png", "other.jpg", "--scale", "2") == 1 and "is transparent" in capsys.readouterr().err
+    assert upscale("clear.png", "other.jpg", "--scale", "2") == 1 and "has transparent" in capsys.readouterr().err
 
 
 def test_slow_precision_is_reported(upscale, monkeypatch, capsys):
@@ -197,7 +197,7 @@ def test_corrupt_image_leaves_the_older_output(upscale):
     (["none.png", "out.png", "--scale", "2"], "none.png: no such file"),
     (["*.gif", "out", "--scale", "2"], "*.gif: contains no images"),
     (["empty", "out", "--scale", "2"], "empty: contains no images"),
-    (["in.png", "out.gif", "--scale", "2"], "out.gif: cannot be written, its suffix"),
+    (["in.png", "out.gif", "--scale", "2"], "out.gif: has the suffix '.gif', which cannot be written; use one of"),
     (["in.png", "in2.png", "file.txt", "--scale", "2"], "file.txt: is a file"),
     (["in.png", "file.txt/out.png", "--scale", "2"], "file.txt: cannot be created"),
     (["in.png", "twin/in.png", "out", "--scale", "2"], "would have the same output"),

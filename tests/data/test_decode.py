@@ -176,7 +176,7 @@ def test_training_and_upscaling_read_the_same_exr_bands(tmp_path: Path, names: s
 
 
 @pytest.mark.parametrize(("count", "dtype", "message"), [
-    (2, np.float32, "has 2 parts; save each one as a file of its own"),
+    (2, np.float32, "has 2 parts; save each part as a separate file"),
     (1, np.uint32, "has deep, integer or subsampled channels, which are not supported"),
 ])  # fmt: skip
 def test_unsupported_exr(tmp_path: Path, count: int, dtype: type, message: str) -> None:
@@ -237,7 +237,7 @@ def test_truncated_values_are_refused(length: int) -> None:
 
 def test_several_pages_are_refused() -> None:
     content = encoded(tifffile.imwrite, numbers("float32", 4).transpose(2, 0, 1), photometric="minisblack")
-    refused(lambda: decode(content, "a", 4), "a has 4 pages", "one page with several bands")
+    refused(lambda: decode(content, "a", 4), "a has 4 pages", "bands of one page")
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])

@@ -128,7 +128,7 @@ def test_overviews_are_not_pages(tmp_path):
 def test_deep_files_in_other_colors_are_refused(tmp_path):
     """Pillow would round them to 8 bits."""
     tifffile.imwrite(tmp_path / "a.tif", values(9, 7, 4, "uint16"), photometric="separated")
-    with pytest.raises(LIIFError, match="has uint16 pixels in the colors SEPARATED; save it as RGB or as bands"):
+    with pytest.raises(LIIFError, match="has uint16 pixels in the color space SEPARATED, which is .*; save it as RGB"):
         read(tmp_path / "a.tif")
 
 
@@ -221,11 +221,11 @@ def test_npy_of_any_byte_order(tmp_path, dtype, order):
 
 
 @pytest.mark.parametrize("suffix, bands, dtype, says", [
-    (".png", 3, "float32", "has float32 values, but PNG holds 8 or 16; write a .tif or .npy"),
-    (".png", 5, "uint8", "has 5 bands, but PNG holds gray and RGB; write a .tif or .npy"),
-    (".jpg", 1, "int16", "has int16 values, but JPEG holds 8;"),
-    (".exr", 3, "uint16", "has 16 bits, but EXR holds float16 and float32; write a .png or .tif"),
-    (".exr", 3, "float64", "has float64 values, but EXR holds float16 and float32; write a .tif or .npy"),
+    (".png", 3, "float32", "has float32 pixels, but PNG supports only uint8 and uint16; write a .tif or .npy"),
+    (".png", 5, "uint8", "has 5 bands, but PNG supports only gray and RGB; write a .tif or .npy"),
+    (".jpg", 1, "int16", "has int16 pixels, but JPEG supports only uint8; write"),
+    (".exr", 3, "uint16", "has uint16 pixels, but EXR supports only float16 and float32; write a .png or .tif"),
+    (".exr", 3, "float64", "has float64 pixels, but EXR supports only float16 and float32; write a .tif or .npy"),
 ])  # fmt: skip
 def test_formats_that_cannot_hold_the_pixels(suffix, bands, dtype, says):
     image = LoadedImage(values(2, 2, bands, dtype))
@@ -234,8 +234,8 @@ def test_formats_that_cannot_hold_the_pixels(suffix, bands, dtype, says):
 
 
 @pytest.mark.parametrize("description, note", [
-    ("ImageJ=1.53\nimages=1", "its ImageJ metadata is not kept"), ('{"shape": [4, 5]}', None),
-    ('<?xml version="1.0"?><OME xmlns="x"/>', "its OME metadata is not kept"), ("<?xml version='1.0'?><mine/>", None),
+    ("ImageJ=1.53\nimages=1", "the ImageJ metadata is not kept"), ('{"shape": [4, 5]}', None),
+    ('<?xml version="1.0"?><OME xmlns="x"/>', "the OME metadata is not kept"), ("<?xml version='1.0'?><mine/>", None),
 ])  # fmt: skip
 def test_descriptions_that_state_the_size_are_not_kept(tmp_path, description, note):
     tifffile.imwrite(tmp_path / "a.tif", values(4, 5, 1, "uint16")[..., 0], description=description, metadata=None)

@@ -143,7 +143,7 @@ def test_unknown_range(files, tmp_path, capsys):
     for words in (["upscale"], ["warp", "--rotate", "5"]):
         assert command(*words, tmp_path / "a.tif", tmp_path / "b.tif", "--model", files(1)) == 1
         err = capsys.readouterr().err
-        assert "a.tif: has float32 values, whose range is not known; pass the range of the training data as " in err
+        assert "a.tif: has float32 values, whose range is not known; pass the range of the training data with " in err
         assert "--value-range LOW HIGH" in err and "3 to 9" in err and err.count("\n") == 1
     assert not (tmp_path / "b.tif").exists()
     assert main(["upscale", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--method", "bicubic"]) == 0
@@ -155,17 +155,17 @@ def test_image_of_more_bands_than_the_model(files, tmp_path, capsys):
     np.save(tmp_path / "a.npy", pixels)
     words = [tmp_path / "a.npy", tmp_path / "b.npy", "--scale", 1, "--model", files(3)]
     assert command("upscale", *words) == 1
-    says = ("has 5 bands, but the model takes 3; choose them with --bands 1,2,3, in Python image[..., [0, 1, 2]], or "
+    says = ("has 5 bands, but the model takes 3; choose bands with --bands 1,2,3, in Python image[..., [0, 1, 2]], or "
             "use a network with num_in_ch: 5\n")  # fmt: skip
     err = capsys.readouterr().err
     assert err.endswith(says) and err.count("\n") == 1
     assert command("upscale", *words, "--bands", "5,2,1") == 0
     assert np.array_equal(read(tmp_path / "b.npy").pixels, pixels[..., [4, 1, 0]])
     assert command("upscale", *words, "--bands", "4,5,6", "--overwrite") == 1
-    assert "has 5 bands, --bands asks for number 6" in capsys.readouterr().err
+    assert "has 5 bands, but --bands asks for band 6" in capsys.readouterr().err
     for text in ("0,1", "1,1", "a", "1,,2", "-1"):
         assert command("upscale", *words, f"--bands={text}") == 2
-        assert f"--bands {text}: expected different numbers from 1" in capsys.readouterr().err
+        assert f"--bands {text}: expected distinct numbers, counted from 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shape, says", [

@@ -116,7 +116,7 @@ def test_unwritable_exif_does_not_lose_the_image(tmp_path, suffix, exif):
 
 def test_xmp_too_long_for_jpeg_is_reported(tmp_path):
     notes = write(tmp_path / "a.jpg", from_image(image("RGB"))._replace(xmp=b"x" * 70_000))
-    assert notes == ["XMP is not kept, JPEG holds at most 65533 bytes of it"]
+    assert notes == ["XMP is not kept, because JPEG stores at most 65533 bytes of it"]
 
 
 def png_with(path, kind: bytes, content: bytes):
@@ -129,11 +129,11 @@ def png_with(path, kind: bytes, content: bytes):
 
 
 @pytest.mark.parametrize("kind, content, says", [
-    (b"cICP", bytes([9, 16, 0, 1]), ["its color space (cICP) is not kept; the output is shown as sRGB"]),
+    (b"cICP", bytes([9, 16, 0, 1]), ["the color space (cICP) is not kept; the output is shown as sRGB"]),
     (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
-     ["its primaries (cHRM) are not kept; the output is shown as sRGB"]),
+     ["the primaries (cHRM) are not kept; the output is shown as sRGB"]),
     (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), []),
-    (b"tEXt", b"Copyright\0me", ["its Copyright is not kept"]),
+    (b"tEXt", b"Copyright\0me", ["the metadata Copyright is not kept"]),
     (b"tEXt", b"Software\0editor", []),
 ], ids=["cICP", "wide cHRM", "cHRM of sRGB", "copyright", "software"])  # fmt: skip
 def test_lost_chunks_of_a_png_are_reported(tmp_path, kind, content, says):
@@ -146,13 +146,13 @@ def test_iptc_of_a_jpeg_is_reported(tmp_path):
     segment = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(record)) + record
     whole = path.read_bytes()
     path.write_bytes(whole[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + whole[2:])
-    assert list(read(path).notes) == ["its IPTC is not kept"]
+    assert list(read(path).notes) == ["the metadata IPTC is not kept"]
 
 
 def test_gamma_of_a_png_is_reported():
     linear, usual = image("RGB"), image("RGB")
     linear.info["gamma"], usual.info["gamma"] = 1.0, 0.45455
-    with pytest.warns(UserWarning, match=r"its gamma of 1 \(gAMA\) is not kept"):
+    with pytest.warns(UserWarning, match=r"the gamma of 1 \(gAMA\) is not kept"):
         from_image(linear)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -203,4 +203,4 @@ def test_short_exif_is_left_out_with_a_note(tmp_path, suffix):
     image("RGB").save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0MM\0")
     loaded = read(tmp_path / f"a.{suffix}")
     assert loaded.pixels.shape == (12, 17, 3) and loaded.exif == {}
-    assert suffix == "jpg" or "its EXIF is damaged and not used" in loaded.notes  # Pillow is silent about JPEG
+    assert suffix == "jpg" or "the EXIF is damaged and not used" in loaded.notes  # Pillow is silent about JPEG

@@ -47,7 +47,7 @@ def test_read_srgb(tmp_path):
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "profile.png", icc_profile=swapped)
     assert read_srgb(tmp_path / "profile.png").getpixel((0, 0)) == (0, 0, 255)
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "damaged.png", icc_profile=profile[:200])
-    with pytest.warns(UserWarning, match="its color profile is damaged"):
+    with pytest.warns(UserWarning, match="the color profile is damaged"):
         assert read_srgb(tmp_path / "damaged.png").getpixel((0, 0)) == (255, 0, 0)
 
     exif = Image.Exif()

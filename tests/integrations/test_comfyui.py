@@ -187,8 +187,8 @@ def test_interrupt_is_noticed_between_layers(comfy):
 
 
 @pytest.mark.parametrize(("inputs", "message"), [
-    ({"width": 8}, "the output 8x6 would be smaller than the image, 16x12; ask for a larger one"),
-    ({"scale": 0.5}, "the output 8x6 would be smaller"),
+    ({"width": 8}, "the output of 8x6 pixels would be smaller than the image of 16x12; choose a larger size"),
+    ({"scale": 0.5}, "the output of 8x6 pixels would be smaller"),
     ({"scale": float("nan")}, "scale nan: expected a scale above 0"),
     ({"strength": 1.5}, "strength: expected a number from 0 to 1, got 1.5"),
 ])  # fmt: skip

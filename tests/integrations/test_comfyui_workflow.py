@@ -135,7 +135,8 @@ def test_batch_of_exact_size(server):
 
 def test_bad_input_is_reported_in_one_line(server):
     images, error = server.run(workflow(width=20))
-    assert not images and error == "the output 20x15 would be smaller than the image, 32x24; ask for a larger one"
+    assert not images
+    assert error == "the output of 20x15 pixels would be smaller than the image of 32x24; choose a larger size"
     images, error = server.run(workflow(model="damaged.safetensors"))
     assert not images and "damaged.safetensors: not a safetensors file, or damaged" in error and "\n" not in error
     refusal = server.post("/prompt", {"prompt": workflow(scale=0.5)})
