@@ -1,4 +1,4 @@
-"""Rectify a quadrilateral of the image: a preview for the page, and the file that it saves."""
+"""Rectify a quadrilateral of the image, for a preview on the page or for a file that the page saves."""
 from __future__ import annotations
 
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.loaded import LoadedImage
-from liif_basicsr.images.size import check_scale
+from liif_basicsr.images.size import check_scale, show_size
 from liif_basicsr.images.warp import Warper
 from liif_basicsr.images.writing import BY_SUFFIX
 from liif_basicsr.rendering.homographies import check_quad, natural_size, rectification, scaled_size, scaling
@@ -19,9 +19,9 @@ from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.warps import Homography
 from liif_basicsr.viewer.tiles import Tiles
 
-# Pixels of the largest preview, seconds of work for a processor, and of the largest file that the page saves.
+# Maximal number of pixels of a preview, which take seconds on a CPU, and of a file that the page saves.
 MAX_PREVIEW, MAX_SAVED = 1 << 17, 1 << 26
-# Pixels around the quadrilateral that are encoded with it for a preview.
+# Margin around the quadrilateral, in pixels of the reduced image, that is encoded with it for a preview.
 MARGIN = 32
 
 Progress = Callable[[int], object]
@@ -44,8 +44,8 @@ class Rectifier:
     """Rectifies regions of an image.
 
     Args:
-        tiles: the image on the screen, the source of previews, and the networks.
-        source: the file's own pixels and metadata, the source of saved files.
+        tiles: the networks, and the displayed image, from which previews are made.
+        source: the file's own pixels and metadata, from which saved files are made.
     """
 
     def __init__(self, tiles: Tiles, source: LoadedImage) -> None:
@@ -56,7 +56,7 @@ class Rectifier:
         """Return the rectangle as a PNG file, reduced to MAX_PREVIEW pixels.
 
         Args:
-            progress: called during the work; an exception that it raises ends the work.
+            progress: function that is called during the work. If it raises an exception, the work ends.
 
         Raises:
             LIIFError: corners, scale or size are invalid.
@@ -64,7 +64,7 @@ class Rectifier:
         corners, size = _check_region(region)
         share = min(1, math.sqrt(MAX_PREVIEW / (size[0] * size[1])))
         size = max(1, int(size[0] * share)), max(1, int(size[1] * share))
-        # Reduce by an integer factor first, so that the network sees fewer pixels.
+        # Reduce the image by an integer factor first, so that the network processes fewer pixels.
         natural = natural_size(corners)
         factor = max(1, min(natural[0] // size[0], natural[1] // size[1]))
         left, top, right, bottom = self._bounding_box(corners, MARGIN * factor)
@@ -83,16 +83,19 @@ class Rectifier:
             progress: see `preview`.
 
         Raises:
-            LIIFError: as `preview`, or the rectangle does not fit into memory.
+            LIIFError: corners, scale or size are invalid, or the rectangle does not fit into memory.
         """
         corners, size = _check_region(region)
         warper, image = self.warpers[region.method], self.source
-        check_memory("rectangle", warper.bytes_needed(image, size, whole=False), "take a smaller region")
+        check_memory("rectangle", warper.bytes_needed(image, size, whole=False), "select a smaller region")
         strips = warper.strips(image, Homography(rectification(corners, size), size), 0, progress)
         BY_SUFFIX[".png"].write(file, strips, (*size, image.shape[2]), image)
 
     def _bounding_box(self, corners: np.ndarray, margin: int) -> tuple[int, int, int, int]:
-        """Return (left, top, right, bottom) of the corners and a margin, clipped to the image, at least a pixel."""
+        """Return the box (left, top, right, bottom) around the corners, with a margin and clipped to the image.
+
+        The box is at least one pixel large.
+        """
         size = np.array(self.image.size)
         first = np.clip(np.floor(corners.min(axis=0)) - margin, 0, size - 1).astype(int)
         last = np.clip(np.ceil(corners.max(axis=0)) + margin, first + 1, size).astype(int)
@@ -105,7 +108,7 @@ def _check_region(region: Region) -> tuple[np.ndarray, tuple[int, int]]:
     size = scaled_size(natural_size(corners), check_scale(region.scale))
     if size[0] * size[1] > MAX_SAVED:
         raise LIIFError(
-            f"{size[0]}x{size[1]} is too large for the page, which saves {MAX_SAVED >> 20} megapixels at most; "
-            "choose a smaller scale, or use the command warp"
+            f"rectangle of {show_size(size)}: is too large for the page, which saves at most {MAX_SAVED >> 20} "
+            "megapixels; choose a smaller scale, or use the command `warp`"
         )
     return corners, size

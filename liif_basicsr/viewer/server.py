@@ -1,7 +1,7 @@
-"""Viewer's server: one image on loopback, as a page and its tiles.
+"""The viewer's server. It serves the page of one image, and the image's tiles, on the loopback interface.
 
-Python's own HTTP server is enough for one user and needs no installation. A request can name only content in memory
-or a tile within bounds; none reaches a file on disk.
+Python's own HTTP server is sufficient for one user and needs no installation. A request can only name content in memory
+or an existing tile. No request can reach a file on disk.
 """
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from liif_basicsr.images.suffixes import check_not_raw
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot
 
-# Simultaneous requests. A browser sends six.
+# Maximal number of simultaneous requests. A browser sends six.
 MAX_REQUESTS = 32
-# Bytes of an image file that the page may open.
+# Maximal size in bytes of an image file that the page opens.
 MAX_UPLOAD = 1 << 30
 # method/strength in percent/level/row,column;row,column
 TILES_PATH = re.compile(
@@ -48,8 +48,8 @@ REGION_PATH = re.compile(
     r"(preview|saved)/([0-9])/((?:-?[0-9]{1,7}(?:\.[0-9]{1,3})?,-?[0-9]{1,7}(?:\.[0-9]{1,3})?/){4})"
     r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\.png"
 )
-# Tiles of a response that are queued ahead of the browser. More of them would delay the other side of the page, whose
-# network shares the thread. (Executor.map has `buffersize` for this from Python 3.14 on.)
+# Number of tiles of a response that are queued for decoding. A longer queue would delay the other side of the page,
+# whose network uses the same thread. (From Python 3.14 on, Executor.map has `buffersize` for this.)
 AHEAD = 4
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
@@ -62,13 +62,13 @@ HEADERS = {
 
 
 class ImagePage:
-    """The page of one image, under a secret path that other users and other pages do not know.
+    """The page of one image. Its path is secret, so that other users and other pages do not know it.
 
     Args:
-        tiles: the image on the screen.
+        tiles: tiles of the displayed image.
         source: the file's own pixels and metadata.
-        path: the image's path in the command that the page shows.
-        models: name in the page -> `--model` argument of that command. Defaults to the name.
+        path: path of the image in the command that the page shows.
+        models: name of a network on the page -> its `--model` argument in that command, by default the same name.
         notes: harmless faults of the file, one line each.
     """
 
@@ -121,7 +121,7 @@ class ImagePage:
 
 
 class Response(NamedTuple):
-    """Content of a response. `cacheable`: it never changes."""
+    """A response. `cacheable` says that its content never changes."""
 
     content_type: str
     content: IO[bytes]
@@ -133,8 +133,8 @@ class Server(ThreadingHTTPServer):
     """Serves the page of one image on 127.0.0.1.
 
     Args:
-        page: the first image. The page can open another one, which takes its place.
-        port: 0 for any free port.
+        page: page of the first image. The user can open another image there, whose page then replaces this one.
+        port: number of the port, or 0 for any free port.
 
     Raises:
         LIIFError: the port cannot be used.
@@ -146,15 +146,17 @@ class Server(ThreadingHTTPServer):
         self.page = page
         self.closed = threading.Event()
         self.slots = threading.BoundedSemaphore(MAX_REQUESTS)
-        # One thread for all networks, because torch itself uses all cores. Bicubic tiles do not wait for it.
+        # All networks share one thread, because torch itself uses all cores. Bicubic tiles have their own thread, so
+        # that they do not wait for the networks.
         *networks, bicubic = page.tiles.methods
         self.workers = [ThreadPoolExecutor(1)] * len(networks) + [ThreadPoolExecutor(1, bicubic)]
-        # A saved region takes minutes, so it has its own thread.
+        # Saving a region takes minutes, so regions have their own thread.
         self.rectifying = ThreadPoolExecutor(1, "rectifying")
         try:
             super().__init__(("127.0.0.1", port), Handler)
         except (OSError, OverflowError) as error:
-            raise LIIFError(f"--port {port}: {getattr(error, 'strerror', None) or error}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise LIIFError(f"--port {port}: {reason}; choose another port, or 0 for any free one") from None
         self.hosts = {f"{host}:{self.server_port}" for host in ("127.0.0.1", "localhost")}
 
     @property
@@ -190,7 +192,10 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves the page's files and tiles to GET, and opens an image by POST. Everything else is refused."""
+    """Answers GET with the page's files, its tiles and rectified regions, and POST by opening an image.
+
+    All other requests are refused.
+    """
 
     server: Server
     timeout = 10  # seconds for a request to arrive
@@ -225,8 +230,8 @@ class Handler(BaseHTTPRequestHandler):
         self._send(Response("text/plain; charset=utf-8", BytesIO(self.server.page.prefix.encode()), cacheable=False))
 
     def _page_and_path(self) -> tuple[ImagePage, str] | None:
-        """Return the page and the path below it. Refuse a foreign host or path, and return None."""
-        # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own name.
+        """Return the page and the path below it. For a foreign host or path, send an error and return None."""
+        # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own host name.
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
@@ -257,7 +262,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY))
 
     def _send_tiles(self, page: ImagePage, method: str, strength: str, level: str, places: str) -> None:
-        """Send many tiles in one response, which costs more time than a tile. Each is sent when it is decoded."""
+        """Send many tiles in one response, because a response takes more time than a tile.
+
+        Each tile is sent as soon as it is decoded.
+        """
         tiles, number = page.tiles, int(method)
         keys = [(int(level), *map(int, place.split(","))) for place in places.split(";")]
         if not (
@@ -272,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
         def decode(key: tuple[int, ...]) -> bytes | None:
-            # The browser no longer needs the tile when the user has moved on.
+            # If the user has moved on, the browser no longer needs the tile.
             return None if self._abandoned() else tiles.rgba(number, int(strength), *key)
 
         worker = self.server.workers[number]
@@ -301,7 +309,7 @@ class Handler(BaseHTTPRequestHandler):
         self._check_wanted(0)
         if kind == "preview":
             return BytesIO(rectifier.preview(region, self._check_wanted))
-        file = tempfile.TemporaryFile()  # nothing is sent before the file is complete, and a region may be large
+        file = tempfile.TemporaryFile()  # on disk, because it is sent only when complete and may be large
         try:
             rectifier.save(region, file, self._check_wanted)
         except BaseException:
@@ -315,7 +323,7 @@ class Handler(BaseHTTPRequestHandler):
             raise ConnectionAbortedError
 
     def _abandoned(self) -> bool:
-        """Whether the browser has closed the connection."""
+        """Return whether the browser has closed the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 
@@ -330,4 +338,4 @@ class Handler(BaseHTTPRequestHandler):
         return "liif_basicsr"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: there would be a line for every tile."""
+        """Log nothing, because there would be a line for every tile."""

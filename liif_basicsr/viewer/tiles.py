@@ -17,7 +17,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.rendering.memory import VIEWER_TILES
 from liif_basicsr.rendering.renderer import EncodedImage
 
-# Device pixels along an edge of a tile.
+# Edge of a tile in device pixels.
 TILE = 256
 # Zoom levels per factor of two. Level 0 is the image itself.
 STEPS = 2
@@ -27,7 +27,7 @@ MAX_LEVEL = 8 * STEPS
 MAX_EDGE = 1 << 23
 # Longest edge of the overview.
 OVERVIEW = 4096
-# `detailed_spot` reduces the longest edge to SEARCHED pixels, and averages over windows of SPOT pixels.
+# `detailed_spot` reduces the image's longest edge to SEARCHED pixels, and averages over windows of SPOT x SPOT pixels.
 SEARCHED, SPOT = 256, 33
 BICUBIC = "bicubic"
 
@@ -39,13 +39,14 @@ class Tiles:
 
     Args:
         image: RGB.
-        networks: name in the page -> `ContinuousNetwork` in evaluation mode. All are on one device.
-        right: method that the page shows on the right at first. On the left it shows the first network.
-        clean: network that is mixed into the others at a strength below 1, as by `upscale`. None: no mixing.
+        networks: name on the page -> `ContinuousNetwork` in evaluation mode. All networks are on the same device.
+        right: name of the method that the page first shows on the right. On the left it first shows the first network.
+        clean: name of the network that is mixed into the others at a strength below 1, as in `upscale`; None for no
+            mixing.
 
     Attributes:
         methods: names of the networks, then `bicubic`. Requests use the index in this list.
-        sides: indices of the methods that the page shows at first, left and right.
+        sides: indices of the methods that the page first shows on the left and on the right.
 
     Raises:
         LIIFError: a network's input or output is not RGB.
@@ -72,16 +73,16 @@ class Tiles:
         self.max_level = min(MAX_LEVEL, math.floor(STEPS * math.log2(MAX_EDGE / edge)))
         # Divide in place: a large image takes gigabytes as floats.
         self._lq = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float().div_(255)
-        # Features can take gigabytes, so only two methods' are kept, one for each side of the page.
+        # Features can take gigabytes, so they are kept only for two methods, one for each side of the page.
         self._encoded = lru_cache(len(self.sides))(self._encode)
         self.rgba = lru_cache(VIEWER_TILES)(self._rgba)
 
     def for_image(self, image: Image.Image) -> Tiles:
-        """Return tiles of another image, by the same methods."""
+        """Return the tiles of another image for the same methods."""
         return Tiles(image, self.networks, self.right, self.clean)
 
     def mixable(self, method: int) -> bool:
-        """Whether a method can be shown at a strength below 1."""
+        """Return whether a method can be shown at a strength below 1."""
         return self.clean is not None and self.methods[method] not in (self.clean, BICUBIC)
 
     def size(self, level: int) -> tuple[int, int]:
@@ -91,14 +92,14 @@ class Tiles:
         return height, width
 
     def has(self, level: int, row: int, col: int) -> bool:
-        """Whether a tile exists."""
+        """Return whether a tile exists."""
         if not self.min_level <= level <= self.max_level:
             return False
         height, width = self.size(level)
         return 0 <= row * TILE < height and 0 <= col * TILE < width
 
     def overview(self) -> bytes:
-        """Encode the whole image, reduced to OVERVIEW, as JPEG. The page shows it until tiles arrive."""
+        """Return the whole image as JPEG, reduced to at most OVERVIEW pixels. The page shows it until tiles arrive."""
         scale = min(1, OVERVIEW / max(self.image.size))
         size = (max(1, round(self.image.width * scale)), max(1, round(self.image.height * scale)))
         file = io.BytesIO()
@@ -106,10 +107,10 @@ class Tiles:
         return file.getvalue()
 
     def _rgba(self, method: int, strength: int, level: int, row: int, col: int) -> bytes:
-        """Return the pixels of a tile as RGBA rows, transparent beyond the right and the lower border of the image.
+        """Return the pixels of a tile as RGBA rows. They are transparent beyond the image's right and lower border.
 
         Args:
-            strength: of the method, in percent.
+            strength: strength of the method, in percent.
         """
         if strength < 100 and level > 0:
             assert self.clean is not None
@@ -128,7 +129,7 @@ class Tiles:
         return part.tobytes()
 
     def _encode(self, method: int) -> EncodedImage:
-        """Encode the image on all threads, even when a single thread decodes it."""
+        """Encode the image on all threads, even if a single thread decodes it."""
         return self.networks[self.methods[method]].encode_image(self._lq, threads=torch.get_num_threads())
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
@@ -155,7 +156,7 @@ def detailed_spot(image: Image.Image) -> tuple[float, float]:
     width, height = (max(1, round(n * scale)) for n in image.size)
     gray = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2).convert("L"), np.float32)
     gradient = np.abs(np.diff(gray, axis=0, append=gray[-1:])) + np.abs(np.diff(gray, axis=1, append=gray[:, -1:]))
-    detail = cv2.blur(gradient, (SPOT, SPOT), borderType=cv2.BORDER_CONSTANT)  # less near the border
+    detail = cv2.blur(gradient, (SPOT, SPOT), borderType=cv2.BORDER_CONSTANT)  # lower near the border
     y, x = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in (height, width))
     row, col = np.unravel_index(np.argmax((detail + 1e-3) * (2 - y[:, None] ** 2 - x**2)), detail.shape)
     return (col + 0.5) / width * image.width, (row + 0.5) / height * image.height

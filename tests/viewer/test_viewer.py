@@ -23,7 +23,7 @@ def make_tiles(height=70, width=100, network=NETWORK):
 
 
 def pixels_of(tiles, *key):
-    """Return a tile, (TILE, TILE, 4) uint8."""
+    """Return one tile, (TILE, TILE, 4) uint8."""
     return np.frombuffer(tiles.rgba(*key), np.uint8).reshape(TILE, TILE, 4)
 
 

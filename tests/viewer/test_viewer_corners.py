@@ -13,7 +13,7 @@ from liif_basicsr.viewer.tiles import Tiles
 
 __all__ = ["chromium", "model", "page"]
 
-# On the screen, in CSS pixels, clockwise from the top left.
+# Points on the screen in CSS pixels, clockwise from the top left.
 PLACES = [(200, 150), (460, 180), (480, 480), (180, 450)]
 
 
@@ -59,7 +59,7 @@ def corners(page):
 
 
 def pixel_at(page, place):
-    """Return the image's (x, y) at a place on the screen, with pixel centers at integers."""
+    """Return the image's (x, y) at a point on the screen, with pixel centers at integers."""
     left, top, scale = page.execute_script("return [...viewer.view.origin, viewer.view.scale]")
     return [(place[0] - left) / scale - 0.5, (place[1] - top) / scale - 0.5]
 
@@ -73,7 +73,7 @@ def save(page, tmp_path):
 
 
 def outlined(page):
-    """Return the number of the outline's points and of handles."""
+    """Return the number of points of the outline and the number of handles."""
     points = page.find_element("css selector", "#outline polygon").get_attribute("points")
     return len(points.split()), len(page.find_elements("class name", "corner"))
 

@@ -1,4 +1,4 @@
-"""The viewer's page in a real browser: pixels on the screen, controls, and no request to any other host."""
+"""The viewer's page in a real browser: the pixels on the screen, the controls, and that no other host is contacted."""
 import json
 import re
 import shlex
@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(folder):
-    """Address of the page, served by the command as a user runs it. Ctrl-C ends it with status 0."""
+    """The address of the page, served by the command as a user runs it. Ctrl-C ends the command with status 0."""
     command = [sys.executable, "-m", "liif_basicsr", "view", folder / NAME, "--model", folder / "net.pth"]
     with subprocess.Popen([*command, "--no-browser"], cwd=ROOT, text=True, stdout=subprocess.PIPE) as process:
         try:
@@ -92,7 +92,7 @@ def large(height=1800, width=2400):
 
 
 def expected(page, folder):
-    """Pixels of the screen according to the network on the left and Pillow on the right."""
+    """Return the expected pixels of the screen: the network's on the left, Pillow's on the right."""
     image = Image.open(folder / NAME)
     net = liif_basicsr.load(folder / "net.pth")
     lq = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
@@ -112,7 +112,7 @@ def expected(page, folder):
 
 
 def assert_same(pixels, others):
-    """Equal, except for rounding."""
+    """Assert that two images are equal except for rounding."""
     difference = np.abs(pixels.astype(int) - others)
     assert (difference > 2).any(2).mean() < 2e-3 and (difference > 12).mean() < 1e-4
 
@@ -127,7 +127,7 @@ def test_pixels_on_the_screen(page, url, folder, density):
     element(page, "zoom-in").click()
     decoded(page)
     assert factor(page) == pytest.approx(2 * first, rel=0.01)
-    assert {width for _, _, width in tiles(page, "left").values()} == {TILE}  # a tile's pixel is a screen pixel
+    assert {width for _, _, width in tiles(page, "left").values()} == {TILE}  # equal to screen pixels
 
     before = tiles(page, "left")
     drag(page, "map", (-90, 60))
@@ -267,11 +267,11 @@ def test_a_large_image_opens_at_its_most_detailed_spot(page):
         press(page, "0")
         decoded(page)
         assert factor(page) < 1 and not element(page, "hint").is_displayed()
-        assert element(page, "left").find_element("class name", "note").text == "the image itself up to ×1"
+        assert element(page, "left").find_element("class name", "note").text == "up to ×1: the image itself"
 
 
 def assert_shown(page, made, side, *layer):
-    """The tiles of a side are on the screen with the pixels of a method at a strength."""
+    """Assert that a side shows tiles with the pixels of a method at a strength."""
     assert tiles(page, side)
     screen = without_overlays(page)
     middle = screen.shape[1] // 2

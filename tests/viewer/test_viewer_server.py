@@ -1,4 +1,4 @@
-"""The viewer's server serves its page and tiles, opens images, and refuses everything else."""
+"""The viewer's server serves its page and its tiles, opens images, and refuses all other requests."""
 import concurrent.futures
 import http.client
 import io
@@ -144,7 +144,7 @@ def test_invalid_images_are_reported_and_not_opened(server, body):
 
 
 def test_raw_files_of_cameras_are_not_opened(server):
-    """They may be TIFF files with a thumbnail."""
+    """Raw photographs may be TIFF files with a thumbnail."""
     response, content = ask(server, "open/photo.NEF", "POST", body=png(30, 20))
     assert response.status == 422 and content.startswith(b"photo.NEF: is a camera's raw file")
 
@@ -282,5 +282,5 @@ def test_each_tile_is_sent_when_it_is_decoded(server):
 
 def test_invalid_ports_are_named(server):
     for port in (server.server_port, 70000):
-        with pytest.raises(LIIFError, match=f"--port {port}: "):
+        with pytest.raises(LIIFError, match=f"--port {port}: .*; choose another port"):
             Server(server.page, port)

@@ -1,4 +1,4 @@
-"""The viewer's page while its server is busy, fails or is gone."""
+"""The viewer's page while its server is busy, fails or no longer runs."""
 import threading
 import time
 from contextlib import contextmanager
@@ -28,11 +28,11 @@ from liif_basicsr.viewer.tiles import Tiles
 
 __all__ = ["chromium", "page"]
 
-GONE = "no answer; is the viewer still running?"
+GONE = "the viewer does not answer; is it still running?"
 
 
 class SlowTiles(Tiles):
-    """Tiles that wait while `open` is not set, and fail as long as `fails(key)` is true; `begun` lists (time, key)."""
+    """Tiles that wait until `open` is set, and fail as long as `fails(key)` is true. `begun` lists (time, key)."""
 
     def __init__(self, height, width):
         torch.manual_seed(0)
@@ -55,7 +55,7 @@ class SlowTiles(Tiles):
 
 @contextmanager
 def serving_slowly(tiles):
-    """As `serving`, but no tile waits at the end."""
+    """Like `serving`, but at the end no tile is left waiting."""
     with serving(tiles) as both:
         try:
             yield both
@@ -74,7 +74,7 @@ def slow(page):
 
 
 def shows_the_image(page):
-    """Whether the middle of the screen has the image's colors: green 200, red increasing from left to right."""
+    """Return whether the middle of the screen has the image's colors: green is 200, red rises from left to right."""
     screen = without_overlays(page).astype(int)
     red, green, _ = screen[screen.shape[0] // 2, screen.shape[1] // 5 : -screen.shape[1] // 5].T
     return np.abs(green - 200).max() < 8 and (np.diff(red[::40]) > 0).all()
@@ -101,7 +101,7 @@ def test_a_failed_tile_is_requested_again_with_growing_pauses_and_delays_no_othe
         failed.append(key)
         return True
 
-    page.execute_script("PAUSE.first = 1000")  # long enough for all others
+    page.execute_script("PAUSE.first = 1000")  # long enough for all other tiles to arrive
     made.fails = fails
     made.open.set()
     decoded(page)
@@ -116,7 +116,7 @@ def test_a_failed_tile_is_requested_again_with_growing_pauses_and_delays_no_othe
 def test_a_late_tile_is_requested_again(slow):
     page, made, _ = slow
     page.execute_script("PATIENCE.first = 200")
-    wheel(page, -400)  # its requests have that patience
+    wheel(page, -400)  # requests for the new tiles use that patience
     asked = "return performance.getEntriesByType('resource').filter(({name}) => name.includes('tiles/')).length"
     held = len(made.begun)
     wait_until(lambda: page.execute_script(asked) > held + 8)
@@ -140,7 +140,7 @@ def test_tiles_that_have_left_the_screen_are_abandoned(page):
     made = SlowTiles(3000, 4000)
     with serving_slowly(made) as (server, _):
         page.get(server.url)
-        wait_until(lambda: len(made.begun) == 2)  # all other tiles wait for these, one of each side
+        wait_until(lambda: len(made.begun) == 2)  # all other tiles wait for these two, one of each side
         wheel(page, -600)
         for _ in range(2):
             drag(page, "map", (-300, -250))

@@ -2,9 +2,12 @@
 
 const CORNERS = ["top left", "top right", "bottom right", "bottom left"];
 
-/** Four corners of a region, picked on the image, which the server rectifies: a preview, and a file in full quality. */
+/**
+ * The four corners of a region, which the user picks on the image. The server rectifies the region, as a preview and as
+ * a file in full quality.
+ */
 class Corners {
-  /** `network`: returns the network to use, { method, model }: its index, and its name in commands. */
+  /** `network`: function that returns the index (method) and the name in commands (model) of the network to use. */
   constructor(view, stem, network) {
     this._view = view;
     this._stem = stem;
@@ -38,7 +41,7 @@ class Corners {
     byId("region").hidden = true;
   }
 
-  /** Pick the next corner. */
+  /** Add the next corner, if corners are being picked. */
   add(point) {
     if (!this.picking) return;
     const corner = { point, handle: document.createElement("button") };
@@ -53,7 +56,7 @@ class Corners {
     this.preview();
   }
 
-  /** Draw the handles and the outline where the view is now. */
+  /** Move the handles and the outline to their positions in the current view. */
   draw() {
     const { ratio } = this._view;
     const places = this._corners.map(({ point }) => this._view.toScreen(point).map((n) => n / ratio));
@@ -102,12 +105,12 @@ class Corners {
     });
   }
 
-  /** The corners as the command `warp` takes them: x,y with pixel centers at integers. */
+  /** The corners as arguments of the command `warp`: x,y with pixel centers at integers. */
   _arguments() {
     return this._corners.map(({ point }) => point.map((n) => Number((n - 0.5).toFixed(2))).join(","));
   }
 
-  /** Update the preview, after a corner, the scale or the network has changed. */
+  /** Update the preview. Call this after a corner, the scale or the network has changed. */
   async preview() {
     if (this._corners.length < CORNERS.length) return;
     byId("save-region").disabled = true;
@@ -119,7 +122,7 @@ class Corners {
     await this._request("saved", "saving…", (blob) => download(blob, `${this._stem}-rectified.png`));
   }
 
-  /** Request the rectangle and use it. An error is shown, and the corners remain. */
+  /** Request the rectangle, and pass it to `use`. After an error, show its message and keep the corners. */
   async _request(kind, progress, use) {
     this._controller?.abort();
     const controller = new AbortController();

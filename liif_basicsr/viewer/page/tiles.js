@@ -1,20 +1,20 @@
 "use strict";
 
-// Milliseconds, doubled with each attempt: the pause after a failure, and how long a tile may take.
+// Milliseconds, doubled with each attempt: how long to pause after a failure, and how long to wait for a tile.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
-// Tiles that the page keeps (256 kB each), and tiles of one request.
+// Maximal number of tiles that the page caches (256 kB each), and of tiles per request.
 const MAX_TILES = 600, MAX_BATCH = 500;
-// Reason to abort a request whose next tile takes too long.
+// The reason for aborting a request whose next tile takes too long.
 const LATE = "late";
-const GONE = "no answer; is the viewer still running?";
+const GONE = "the viewer does not answer; is it still running?";
 const REPLACED = "another image has been opened in this viewer";
 
-/** The value for an attempt, counted from 0. */
+/** The value of PAUSE or PATIENCE for an attempt. Attempts are counted from 0. */
 const growing = ({ first, longest }, attempt) => Math.min(first * 2 ** attempt, longest);
 const pause = (time) => new Promise((done) => setTimeout(done, time));
 
-/** Finds out after a failed request whether the server is gone, by a request that needs no work. */
+/** After a failed request, finds out whether the server is gone. It sends a request that costs the server no time. */
 class Connection {
   constructor(changed) {
     this.problem = "";
@@ -49,7 +49,7 @@ class Connection {
   }
 }
 
-/** Split the bytes of a response into pieces of equal length as they arrive. An incomplete last piece is dropped. */
+/** Split a response into pieces of `length` bytes as they arrive. An incomplete last piece is dropped. */
 async function* pieces(body, length) {
   const reader = body.getReader();
   let piece = new Uint8ClampedArray(length), filled = 0;
@@ -69,7 +69,7 @@ async function* pieces(body, length) {
   }
 }
 
-/** Decoded tiles as bitmaps, by layer and place. The oldest are dropped first. */
+/** Decoded tiles as bitmaps, by layer, row and column. The oldest are dropped first. */
 class TileCache extends Map {
   add(key, pixels, edge) {
     const alpha = pixels.at(-1) === 0; // the tile reaches beyond the image
@@ -87,25 +87,26 @@ class TileCache extends Map {
 /**
  * One side of the screen: requests its tiles until they arrive, and draws them.
  *
- * Tiles are requested in batches, one at a time: visible tiles first, then, when no side waits for visible tiles, those
- * covered by the other side. A batch is aborted when one of its tiles has left the screen; the rest is requested again.
+ * Tiles are requested in batches, one batch at a time. Visible tiles come first. When no side waits for visible tiles
+ * any more, tiles that the other side covers are requested too. A batch is aborted when one of its tiles has left the
+ * screen. Its other missing tiles are then requested again.
  */
 class Side {
   /**
-   * `share`: returns the left and right edge of the visible part. `sides`: all sides, this one included. `changed`:
-   * called when a tile arrives or when waiting begins or ends.
+   * `share`: function that returns the left and right edge of the visible part. `sides`: all sides, including this one.
+   * `changed`: function that is called when a tile arrives, and when waiting for tiles begins or ends.
    */
   constructor({ image, view, overview, cache, connection, method, share, sides, changed }) {
     Object.assign(this, { image, view, overview, cache, connection, method, share, sides, changed });
     this.strength = 100;
     this.loading = false;
     this._batch = null;
-    this._attempts = new Map(); // of tiles that failed or were late
+    this._attempts = new Map(); // number of attempts for tiles that failed or were late
     this._paused = new Set();
-    this._complete = null; // the last layer whose tiles all arrived, drawn below the current one
+    this._complete = null; // the last layer of which all tiles have arrived; it is drawn below the current one
   }
 
-  /** Method, strength and level of the tiles. Up to level 0 all methods show the image itself, and share their tiles. */
+  /** Method, strength and level of the tiles. Up to level 0 all methods show the image itself and share its tiles. */
   get layer() {
     const { level } = this.view;
     const method = level > 0 ? this.method : this.image.methods.length - 1;
@@ -113,7 +114,7 @@ class Side {
     return { level, path: `${method}/${strength}/${level}` };
   }
 
-  /** Request the tiles that are missing. To be called after each change of the view or of the method. */
+  /** Request the missing tiles. Call this after each change of the view or of the method. */
   update() {
     const { layer } = this;
     const places = this._places(layer.level);
@@ -122,7 +123,7 @@ class Side {
     if (!missing.length) this._complete = layer;
     this.loading = missing.length > 0;
     this.changed();
-    if (this._batch?.keys.some((key) => !keys.has(key))) return this._batch.controller.abort(); // then `_end` calls again
+    if (this._batch?.keys.some((key) => !keys.has(key))) return this._batch.controller.abort(); // `_end` calls `update`
     this._start(layer, missing);
   }
 
@@ -163,14 +164,17 @@ class Side {
         this.changed();
       }
     } catch {
-      // Aborted, late or failed, which `_end` distinguishes.
+      // The request was aborted, was late or failed. `_end` distinguishes these cases.
     } finally {
       clearTimeout(timer);
       this._end(batch);
     }
   }
 
-  /** Go on with the next batch. A tile that was late or failed pauses; tiles arrive in order, so it is the first. */
+  /**
+   * Continue with the next batch. A tile that was late or failed is paused: it is the first key that is left, because
+   * tiles arrive in order.
+   */
   _end({ keys: [failed], controller }) {
     const { aborted, reason } = controller.signal, late = reason === LATE;
     if (failed && (late || !aborted)) {
@@ -187,7 +191,7 @@ class Side {
     for (const side of this.sides) side.update();
   }
 
-  /** Tiles of a level on the screen, in the middle first. `visible`: not covered by the other side. */
+  /** The tiles of a level on the screen, from the middle outwards. `visible`: not covered by the other side. */
   _places(level) {
     const { view, image } = this;
     const [from, to] = this.share();
@@ -203,7 +207,7 @@ class Side {
     const places = [];
     for (let row = firstRow; row <= lastRow; row++) {
       for (let col = firstCol; col <= lastCol; col++) {
-        // Rounded, so that stretched tiles leave no seams.
+        // Positions are rounded, so that stretched tiles leave no seams.
         const box = [left + col * edge, top + row * edge, left + (col + 1) * edge, top + (row + 1) * edge].map(Math.round);
         const distance = Math.hypot(box[0] + box[2] - view.width, box[1] + box[3] - view.height);
         places.push({ place: `${row},${col}`, box, distance, visible: box[0] < to && box[2] > from });
@@ -232,7 +236,7 @@ class Side {
     }
   }
 
-  /** Draw the visible part of the image, stretched by the browser. */
+  /** Draw the visible part of the overview, stretched by the browser. */
   _drawOverview(context) {
     const { view, image, overview } = this;
     if (!overview.complete || !overview.naturalWidth) return;

@@ -1,20 +1,20 @@
 "use strict";
 
-// Pixels of wheel movement per zoom level. A notch of a mouse wheel is 100, or 3 lines.
+// Wheel movement per zoom level, in pixels. One notch of a mouse wheel moves by 100 pixels or 3 lines.
 const NOTCH = 100;
 const WHEEL_UNITS = [1, NOTCH / 3, 4 * NOTCH]; // by WheelEvent.deltaMode: pixels, lines, pages
-// A press that moves less, in CSS pixels, is a click.
+// A press that moves by less than this, in CSS pixels, is a click.
 const CLICK = 4;
 
 /**
  * The visible part of the image, and its control by mouse, wheel and touch.
  *
- * Lengths on the screen are device pixels, so that a pixel of a tile is a pixel of the screen. (x, y) is the point of
- * the image at the center of the screen, in pixels from the upper left corner. `zoom` is in levels of the server; it is
- * an integer except during a pinch.
+ * Lengths on the screen are in device pixels, so that a pixel of a tile is a pixel of the screen. (x, y) is the point
+ * of the image at the center of the screen, in pixels from the image's upper left corner. `zoom` is in levels of the
+ * server. It is an integer except during a pinch.
  */
 class View {
-  /** `changed`: called after each change. `clicked`: called with a point of the image. */
+  /** `changed`: function to call after each change. `clicked`: function to call with the point that was clicked. */
   constructor(canvas, image, changed, clicked) {
     this.canvas = canvas;
     this.image = image;
@@ -44,7 +44,7 @@ class View {
     return this._clampLevel(Math.round(this.zoom));
   }
 
-  /** Screen position of the image's upper left corner. Integers, so that tiles are not resampled. */
+  /** Screen position of the image's upper left corner. It is rounded to integers, so that tiles are not resampled. */
   get origin() {
     return [Math.round(this.width / 2 - this.x * this.scale), Math.round(this.height / 2 - this.y * this.scale)];
   }
@@ -69,7 +69,7 @@ class View {
     this._center(this.x + right / this.scale, this.y + down / this.scale);
   }
 
-  /** Zoom by levels about a place on the screen, by default the center. */
+  /** Zoom by a number of levels about a point on the screen, by default the center. */
   zoomBy(levels, place = [this.width / 2, this.height / 2]) {
     this._zoomTo(Math.round(this.zoom) + levels, place);
   }
@@ -113,7 +113,7 @@ class View {
     });
   }
 
-  /** The canvas fills the window, so its edges lie on whole device pixels. */
+  /** Measure the canvas. It fills the window, so its edges lie on whole device pixels. */
   _measure() {
     const { width, height } = this.canvas.getBoundingClientRect();
     this.width = Math.round(width * devicePixelRatio);
@@ -124,7 +124,7 @@ class View {
     return [clientX * this.ratio, clientY * this.ratio];
   }
 
-  /** Center of the pressed pointers, and how far they are apart. */
+  /** The center of all pressed pointers, and the distance of a pointer from it. */
   _gesture() {
     const places = [...this._pointers.values()];
     const mean = (axis) => places.reduce((sum, place) => sum + place[axis], 0) / places.length;
@@ -163,7 +163,7 @@ class View {
 
   _turn(event) {
     event.preventDefault();
-    const pinch = event.ctrlKey ? 10 : 1; // on a touchpad, which moves little
+    const pinch = event.ctrlKey ? 10 : 1; // a pinch on a touchpad, which has small deltas
     const turned = (-event.deltaY * WHEEL_UNITS[event.deltaMode] * pinch) / NOTCH;
     this._wheel = turned * this._wheel < 0 ? turned : this._wheel + turned;
     const levels = Math.trunc(this._wheel);

@@ -2,9 +2,9 @@
 
 const NAMES = ["left", "right"];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-// CSS pixels that an arrow key moves.
+// Distance by which an arrow key moves the image, in CSS pixels.
 const STEP = 80;
-// Level at which an image opens that does not fit the screen at x1: x2, where the methods differ.
+// Level at which the page opens an image that does not fit the screen at x1. It means x2, where the methods differ.
 const OPENING = ({ steps }) => steps;
 
 const byId = (id) => document.getElementById(id);
@@ -20,7 +20,7 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** The server's line about a failed request. */
+/** The server's one-line message for a failed request. */
 async function errorOf(response) {
   return response.status === 422 ? response.text() : `failed: ${response.statusText}`;
 }
@@ -69,7 +69,7 @@ class Viewer {
     return [[0, split], [split, this.view.width]];
   }
 
-  /** Take over a change of the view, of a method or of the divider. */
+  /** Update the page after a change of the view, of a method or of the divider. */
   update() {
     if (!this.corners) return; // not yet constructed
     for (const side of this.sides) side.update();
@@ -107,13 +107,13 @@ class Viewer {
     });
   }
 
-  /** Open at the whole image, or where the methods differ if it does not fit at more than x1. */
+  /** Show the whole image first or, if it does not fit the screen at more than x1, a detailed part of it. */
   _begin() {
     const { image, view } = this;
     const large = view.zoom <= 0;
     if (large) view.show(...image.spot, Math.min(OPENING(image), image.max_level));
     else this.update();
-    const first = large ? "This is a part of the image; Fit (0) shows the whole." : "";
+    const first = large ? "This is only a part of the image; Fit (0) shows all of it." : "";
     this._hint([...image.notes, first, "Drag the white handle to compare; scroll or pinch to zoom; ? lists the keys."]);
   }
 
@@ -124,7 +124,7 @@ class Viewer {
     for (const event of ["pointerdown", "wheel", "keydown"]) window.addEventListener(event, hide, { once: true });
   }
 
-  /** Show what belongs to the current view: scale, sizes, strengths, and how it can be saved. */
+  /** Update the texts and controls for the current view: scale, size, methods, strengths, and ways to save it. */
   _show() {
     const { image, view, sides } = this;
     const factor = view.scale, original = view.level <= 0;
@@ -139,7 +139,7 @@ class Viewer {
       panel.querySelector(".strength").hidden = original || !image.mixable[side.method];
       panel.querySelector(".strength input").value = side.strength;
       panel.querySelector(".strength output").value = `${side.strength}%`;
-      panel.querySelector(".note").textContent = original ? "the image itself up to ×1" : "";
+      panel.querySelector(".note").textContent = original ? "up to ×1: the image itself" : "";
       byId(`save-${NAMES[k]}`).textContent = `Save this view, ${NAMES[k]} side: ${this._label(side)}`;
     });
     byId("command").value = original ? "zoom in beyond ×1 for a command" : this._command();
@@ -158,7 +158,7 @@ class Viewer {
     return this.image.methods[method] + (mixed ? ` ${strength}%` : "");
   }
 
-  /** Index of the left side's network, else the right side's. Bicubic, the last method, is not a network. */
+  /** Index of the network on the left side or, if that shows bicubic, on the right side; 0 if both show bicubic. */
   _networkShown() {
     return this.sides.map(({ method }) => method).find((method) => method < this.image.methods.length - 1) ?? 0;
   }
@@ -248,7 +248,7 @@ class Viewer {
     byId("saving").hidden = !byId("saving").hidden;
   }
 
-  /** Save the visible part of the image as one side or as both show it, the latter with the divider and the names. */
+  /** Save the visible part of the image as one side shows it, or as both do, then with the divider and the names. */
   _save(chosen) {
     const { view, image } = this;
     const [left, top] = view.toScreen([0, 0]).map((n) => Math.max(0, n));
@@ -282,7 +282,7 @@ class Viewer {
     });
   }
 
-  /** Send a file to the server, and go to its page. */
+  /** Send a file to the server, and open its page. */
   async _open(file) {
     this._error = "opening…";
     this.draw();
@@ -296,7 +296,7 @@ class Viewer {
     this.draw();
   }
 
-  /** Write the view to the address, from which a reload restores it. */
+  /** Write the view to the page's address, so that reloading the page restores it. */
   _write() {
     const { view, image, sides } = this;
     const values = { x: view.x.toFixed(2), y: view.y.toFixed(2), zoom: written(view.scale, 6) };
@@ -308,7 +308,7 @@ class Viewer {
     history.replaceState(null, "", `#${new URLSearchParams(values)}`);
   }
 
-  /** Restore the view from the address. Returns whether it contains one; values that are missing or invalid are ignored. */
+  /** Restore the view from the address, and return whether it contains one. Invalid values are ignored. */
   _restore() {
     const { view, image, sides } = this;
     const values = new URLSearchParams(location.hash.slice(1));
