@@ -56,12 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/benchmark"),
                      help="folder of the unpacked benchmark.tar (default: %(default)s)")
     sub.add_argument("--out", type=Path, default=Path("datasets"),
-                     help="folder in which to make SET/GT_x2 and so on (default: %(default)s)")
+                     help="parent folder of the new folders SET/GT_x2 and so on (default: %(default)s)")
     sub = command(celeba_hq)
     sub.add_argument("folder", type=Path, nargs="?", default=Path("datasets/data1024x1024"),
                      help="folder of square images (default: %(default)s)")
     sub.add_argument("--out", type=Path, default=Path("datasets/CelebA-HQ"),
-                     help="folder in which to make 256 and so on (default: %(default)s)")
+                     help="parent folder of the new folders 256 and so on (default: %(default)s)")
     _add_processes(sub)
     sub = command(quickstart)
     sub.add_argument("--out", type=Path, default=Path("datasets/quickstart"),

@@ -115,7 +115,7 @@ class LoadedImage(NamedTuple):
 
 
 class ExactText(str):
-    """EXIF text for which Pillow writes the original bytes, instead of replacing non-ASCII characters."""
+    """EXIF text that Pillow writes as its original bytes, instead of replacing non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""

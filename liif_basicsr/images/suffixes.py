@@ -18,7 +18,7 @@ RAW_SUFFIXES = (
 
 
 def has_image_suffix(path: Path) -> bool:
-    """Return whether a file's name is that of an image. The `._photo.jpg` files of macOS do not count."""
+    """Return whether a file's name ends like an image's. The `._photo.jpg` files of macOS do not count."""
     return path.suffix.lower() in WRITABLE + READ_ONLY_SUFFIXES and not path.name.startswith("._")
 
 

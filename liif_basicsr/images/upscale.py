@@ -186,7 +186,7 @@ class Upscaler(Engine):
         return rows * size[1] * bands * image.dtype.itemsize + encoded * 4 * max(3, self.net.num_in_ch) * views
 
     def _margins(self, in_size: Size, size: Size) -> Size:
-        """Return by how many pixels, along y and x, to extend an image that repeats, for an output of `size`."""
+        """Return by how many pixels, along y and x, to extend a repeating image before it is upscaled to `size`."""
         radii = [net.receptive_radius for net, _ in self.weights]
         bounded = [radius for radius in radii if radius is not None]
         halo = max(net.decoder.halo(in_size, size) for net, _ in self.weights)
@@ -293,7 +293,7 @@ class Resampler:
         return image.shape[2]
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
-        """Estimate the memory in bytes for an output of `size` (H, W), all of which is always kept in memory."""
+        """Estimate the memory in bytes for an output of `size` (H, W). The whole output is always kept in memory."""
         return size[0] * size[1] * image.shape[2] * (4 + image.dtype.itemsize * (4 if whole else 1))
 
     def strips(self, image: LoadedImage, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:

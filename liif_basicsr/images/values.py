@@ -28,7 +28,7 @@ class Planes(NamedTuple):
     """Colors and opacity of an image, with missing and invisible pixels filled.
 
     colors: (h, w, C) in the image's unit. Missing and fully transparent pixels contain the nearest valid value.
-    alpha: opacity (h, w, 1), or None if the image has none.
+    alpha: opacity (h, w, 1), or None.
     missing: whether each value is missing, (h, w, C) bool; None if none is.
     """
 
@@ -146,7 +146,7 @@ def nearest_inputs(in_length: int, length: int, start: int, count: int) -> np.nd
 
 
 def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) -> None:
-    """Set missing pixels of an output (..., D) in place to the image's `nodata`, or to NaN if it has none.
+    """Set missing pixels of an output (..., D) in place to the image's `nodata`, or to NaN if that is None.
 
     Args:
         missing: whether each value is missing, (..., C) bool. If D is not C, all bands of an output pixel are missing

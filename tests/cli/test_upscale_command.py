@@ -171,7 +171,7 @@ def test_only_images_that_do_not_exist_are_made_on_request(upscale, capsys):
     assert Path("out/b.png").read_text() == "mine"
     assert upscale("in", "out", "--scale", "2", "--skip-existing") == 0
     assert capsys.readouterr().out == "3 of 3 images skipped: their outputs already exist\n"
-    assert upscale("in", "in", "--scale", "2", "--skip-existing") == 1  # those are the images themselves
+    assert upscale("in", "in", "--scale", "2", "--skip-existing") == 1  # the outputs would be the inputs themselves
     assert upscale("in", "out", "--scale", "2", "--skip-existing", "--overwrite") == 2
     assert "--overwrite: not allowed with argument --skip-existing" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr upscale` when it is killed, the disk is full, folders are locked or memory is short."""
+"""`python -m liif_basicsr upscale` when it is killed, the disk is full, a folder is locked, or memory is short."""
 from __future__ import annotations
 
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 
 __all__ = ["model"]
 COMMAND = [sys.executable, "-m", "liif_basicsr", "upscale"]
-# Root may read and write everything unless it drops these capabilities.
+# Prefix of a command: root may read and write everything, unless it drops these capabilities.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
 
 
@@ -109,4 +109,4 @@ def test_memory_does_not_grow_with_the_output(model, tmp_path):
         command = [sys.executable, "-c", code, *words, "--model", model, "--device", "cpu"]
         out = subprocess.run(command, check=True, capture_output=True)
         peaks.append(int(out.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 40_000  # KiB; the output has 60 MB more
+    assert peaks[1] - peaks[0] < 40_000  # KiB; the second output is larger by 60 MB

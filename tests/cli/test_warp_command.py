@@ -22,7 +22,7 @@ QUAD = ["2,1", "14,2", "15,10", "1,9"]
 
 @pytest.fixture
 def warp(model, tmp_path, monkeypatch):
-    """Run the command in tmp_path, where in.png is, on the CPU, in float32."""
+    """Run the command on the CPU in float32, in tmp_path, which contains in.png."""
     monkeypatch.chdir(tmp_path)
     image("RGB").save("in.png")
 

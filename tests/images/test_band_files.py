@@ -1,4 +1,4 @@
-"""Files of any number of bands, integers and floats, written by this package and by other programs."""
+"""Files with any number of bands of integers or floats, written by this package and by other programs."""
 from __future__ import annotations
 
 import io
@@ -31,7 +31,7 @@ def values(height: int, width: int, bands: int, dtype: str) -> np.ndarray:
 
 
 def written(image: LoadedImage, suffix: str) -> io.BytesIO:
-    """Write an image; return the file, rewound."""
+    """Write an image, and return the file, rewound to its start."""
     check_format(Path(f"out{suffix}"), image, image.shape)
     file = io.BytesIO()
     BY_SUFFIX[suffix].write(file, iter([image.pixels]), image.shape, image)
@@ -41,7 +41,7 @@ def written(image: LoadedImage, suffix: str) -> io.BytesIO:
 
 @st.composite
 def images(draw):
-    """Images of any type and number of bands, with NaN and infinities, and a meaning of the bands."""
+    """Images of any pixel type and number of bands. Some are RGB or have alpha; floats may be infinite or NaN."""
     suffix = draw(st.sampled_from([".tif", ".npy", ".exr", ".png"]))
     dtype = draw(st.sampled_from(BY_SUFFIX[suffix].dtypes))
     shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 4 if suffix == ".png" else 9)))
@@ -110,7 +110,7 @@ def test_lzw_float_tiff(tmp_path, bands):
 
 @pytest.mark.parametrize("compression", [1, 5], ids=["uncompressed", "LZW"])
 def test_fourth_band_without_a_meaning(tmp_path, compression):
-    """OpenCV writes no tag ExtraSamples."""
+    """OpenCV does not write the tag ExtraSamples."""
     pixels = values(9, 7, 4, "uint16")
     cv2.imwrite(str(tmp_path / "a.tif"), pixels[..., [2, 1, 0, 3]], [cv2.IMWRITE_TIFF_COMPRESSION, compression])
     image = read(tmp_path / "a.tif")
@@ -126,7 +126,7 @@ def test_overviews_are_not_pages(tmp_path):
 
 
 def test_deep_files_in_other_colors_are_refused(tmp_path):
-    """Pillow would round them to 8 bits."""
+    """Pillow would round the pixels to 8 bits."""
     tifffile.imwrite(tmp_path / "a.tif", values(9, 7, 4, "uint16"), photometric="separated")
     with pytest.raises(LIIFError, match="has uint16 pixels in the color space SEPARATED, which is .*; save it as RGB"):
         read(tmp_path / "a.tif")
@@ -147,7 +147,7 @@ def test_map_position_follows_the_scale(tmp_path, pixel_is_point):
     again = read_file(file)
     assert again.nodata == -5 and again.tags[PIXEL_SCALE] == (5, 20 / 3, 0)
     assert {tag: again.tags[tag] for tag in kept} == kept
-    # A pixel's center stays where it is: center of input pixel (row 2, col 1) in both files.
+    # A pixel keeps its position on the map: the center of input pixel (row 2, col 1), computed from both files.
     shift = 0 if pixel_is_point else 0.5
     i, j = (1.5 * 2 - 0.5 + shift, 2.5 * 3 - 0.5 + shift)
     own = (1 + shift, 2 + shift)

@@ -1,4 +1,4 @@
-"""Networks of N bands: ranges of values, missing pixels, and images with other bands than the network."""
+"""Networks for N bands: ranges of values, missing pixels, and images whose bands do not fit the network."""
 from __future__ import annotations
 
 import numpy as np
@@ -21,7 +21,7 @@ from liif_basicsr.images.values import is_within
 
 
 def network(num_in_ch: int, num_out_ch: int | None = None, identity: bool = False):
-    """A tiny network; `identity` returns the input at scale 1."""
+    """A tiny network. With `identity` it returns its input at scale 1."""
     torch.manual_seed(0)
     block = {
         "type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}, "hidden_dims": [8],
@@ -37,7 +37,7 @@ def network(num_in_ch: int, num_out_ch: int | None = None, identity: bool = Fals
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Write the identity network of some bands as a checkpoint."""
+    """Write a checkpoint of the identity network for a number of bands."""
     folder = tmp_path_factory.mktemp("networks")
 
     def save(bands: int, suffix: str = ".pth", **entries: object):

@@ -1,4 +1,4 @@
-"""Hostile and unusual files in one folder: each has its expected outcome, and none affects another."""
+"""Hostile and unusual files in one folder. Each has its expected outcome, and none affects the others."""
 from __future__ import annotations
 
 import os
@@ -25,7 +25,7 @@ LONG = "n" * 251 + ".png"
 
 
 class Made(NamedTuple):
-    """The image is made: its size (W, H), mode and bits, and a word of the note that is printed with it."""
+    """The image is written, with this size (W, H), mode and bits, and with a note that contains this word."""
 
     size: tuple[int, int]
     mode: str = "RGB"
@@ -39,7 +39,7 @@ CORPUS: dict[str, tuple[Write, Made | str]] = {}
 
 
 def add(name: str, outcome: Made | str, write: Write | bytes) -> None:
-    """Add a file to the corpus: how to write it, and its outcome: made, or refused with these words."""
+    """Add a file to the corpus: a function that writes it, and its outcome, `Made` or words of the error."""
     content = write
     CORPUS[name] = ((lambda path: path.write_bytes(content)) if isinstance(content, bytes) else write, outcome)
 
@@ -89,7 +89,7 @@ add("very_high.tif", Made((2, 200_000), "L"), lambda p: image("L", 100_000, 1).s
 add("wide_as_jpeg_goes.jpg", "too large for JPEG", lambda p: image("L", 1, 65000).save(p))
 add("wide_as_webp_goes.webp", "too large for WebP", lambda p: image("RGB", 1, 9000).save(p))
 add("no_width.png", "is not a PNG", png(0, 5, 8, 2, chunk(b"IDAT", b"")))
-# Kinds
+# Modes
 add("bilevel.png", TWICE._replace(mode="L"), lambda p: image("1").save(p))
 add("palette.png", TWICE, lambda p: image("P").save(p))
 add("palette_transparent.png", TWICE._replace(mode="RGBA"), lambda p: image("P").save(p, transparency=b"\0\x80"))
@@ -150,7 +150,7 @@ for suffix, form in {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP", ".tif": "TI
     add(f"head{suffix}", "is ", encoded(NOISE, form)[:20])
 add("one_byte_wrong.png", "is corrupt", PNG[:-30] + bytes([PNG[-30] ^ 1]) + PNG[-29:])
 add("not_deflated.png", "is corrupt", png(9, 9, 8, 2, chunk(b"IDAT", b"rubbish" * 99)))
-# A valid file with fewer rows than its header says: the rest is black, as in other programs.
+# A valid file with fewer rows than its header says. The missing rows are black, as in other programs.
 add("too_few_rows.png", Made((198, 198), "L"), png(99, 99, 8, 0, chunk(b"IDAT", zlib.compress(bytes(500)))))
 add("no_pixels.png", "is corrupt", png(9, 9, 8, 2))
 add("pages_in_a_ring.tif", "is ", tiff((256, 3, 1, 9), (257, 3, 1, 9), following=8))
@@ -176,7 +176,7 @@ add("gray_with_rgb_profile.png", TWICE._replace(mode="L"), encoded(image("L"), "
 
 @pytest.fixture(scope="module")
 def done(model, tmp_path_factory):
-    """Enlarge the whole corpus with one command; the output folder and the finished process."""
+    """Upscale the whole corpus with one command, and return the output folder and the finished process."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "in").mkdir()
     for name, (write, _) in CORPUS.items():

@@ -60,7 +60,7 @@ def test_png_and_tiff_are_lossless_for_all_kinds(tmp_path, suffix, channels, dty
         BY_SUFFIX[suffix].write(file, strips, pixels.shape, LoadedImage(pixels))
     again = tifffile.imread(out).reshape(pixels.shape) if suffix == ".tif" else read(out).pixels
     assert again.dtype == dtype and np.array_equal(again, pixels)
-    if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # Pillow has no mode for it
+    if (suffix, channels, dtype) != (".tif", 2, np.uint16):  # Pillow has no mode for these pixels
         with Image.open(out) as image:
             image.load()
 

@@ -1,4 +1,4 @@
-"""The result has the kind of the argument: Pillow image, array or tensor. A path returns a Pillow image."""
+"""The result has the type of the argument: Pillow image, array or tensor. For a path it is a Pillow image."""
 from __future__ import annotations
 
 import cv2
@@ -123,6 +123,6 @@ def test_classical_methods_equal_pillow(method, resample, mode):
     output = np.asarray(liif_basicsr.upscale(image(mode), 3, method=method))
     source = image(mode)
     expected = np.asarray(source.resize((51, 36), resample))
-    assert np.abs(output.astype(int) - expected).max() <= (6 if mode == "RGBA" else 1)  # Pillow weights by alpha
+    assert np.abs(output.astype(int) - expected).max() <= (6 if mode == "RGBA" else 1)  # Pillow weights colors by alpha
     with pytest.raises(LIIFError, match="did you mean 'nearest'"):
         liif_basicsr.upscale(image(mode), 3, method="nearst")

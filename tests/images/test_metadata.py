@@ -1,4 +1,4 @@
-"""Metadata of files is kept, or its loss is reported; it never prevents an image from being written."""
+"""Metadata of files is kept, or its loss is reported. Metadata never prevents an image from being written."""
 from __future__ import annotations
 
 import struct
@@ -22,7 +22,7 @@ TEXT = "© Jörg"
 
 
 def write(path, loaded: LoadedImage) -> list[str]:
-    """Write the loaded pixels; returns the notes."""
+    """Write the loaded pixels, and return the notes."""
     with collect_notes() as notes, atomic_write(path) as file:
         BY_SUFFIX[path.suffix].write(file, iter([loaded.pixels]), loaded.pixels.shape, loaded)
     return notes
@@ -80,7 +80,8 @@ def test_text_that_is_not_ascii_is_kept_exactly(tmp_path, source_suffix, suffix)
     image("RGB").save(path, exif=exif.tobytes())
     content = path.read_bytes()
     assert content.count(b"#" * 8) == 3
-    path.write_bytes(content.replace(b"#" * 8, TEXT.encode()))  # as cameras write it; the checksum of a PNG is wrong
+    # Cameras write such text. In a PNG, the checksum of the chunk is wrong afterwards.
+    path.write_bytes(content.replace(b"#" * 8, TEXT.encode()))
     if source_suffix == ".png":
         loaded = from_image(image("RGB"))._replace(exif={0x8298: TEXT, 0x010E: TEXT, 0x8769: {0xA433: TEXT}})
     else:

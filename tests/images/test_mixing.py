@@ -49,7 +49,7 @@ def test_strength_weights_the_model_and_the_clean_network(model, strength, self_
 
 
 def test_strength_mixes_before_it_rounds(model):
-    """In 16 bits, where the levels of 8 bits would show."""
+    """16-bit images are used, so that a result with only 8-bit levels would fail."""
     own, clean, mixed = (
         liif_basicsr.upscale(ramp(9, 14, 3, np.uint16), 2, model=net, strength=share, precision="float32").astype(float)
         for net, share in ((model, 1), (CLEAN, 1), (model, 0.5))

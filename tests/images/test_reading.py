@@ -1,4 +1,4 @@
-"""Image files are read as pixels with their full depth, and for the screen as 8-bit sRGB."""
+"""Image files are read as pixels with their full depth, and for display as 8-bit sRGB."""
 import io
 
 import numpy as np
@@ -43,7 +43,8 @@ def test_read_srgb(tmp_path):
     assert read_srgb(tmp_path / "clear.png").getpixel((0, 0)) == (255, 255, 255)
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = profile.replace(b"rXYZ", b"tmp.").replace(b"bXYZ", b"rXYZ").replace(b"tmp.", b"bXYZ")  # its red is blue
+    # Red and blue of the profile are exchanged.
+    swapped = profile.replace(b"rXYZ", b"tmp.").replace(b"bXYZ", b"rXYZ").replace(b"tmp.", b"bXYZ")
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "profile.png", icc_profile=swapped)
     assert read_srgb(tmp_path / "profile.png").getpixel((0, 0)) == (0, 0, 255)
     Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "damaged.png", icc_profile=profile[:200])

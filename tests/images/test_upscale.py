@@ -1,4 +1,4 @@
-"""`upscale` equals the network's `render`, and keeps the kind of image."""
+"""`upscale` equals the network's `render`, and keeps the type of the image."""
 from __future__ import annotations
 
 import warnings
@@ -133,7 +133,7 @@ def test_profile_for_other_channels_is_dropped(mode):
     loaded = image(mode)
     loaded.info["icc_profile"] = SRGB[:16] + b"GRAY" + SRGB[20:]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # for CMYK it is damaged as well, which raises a warning
+        warnings.simplefilter("ignore")  # for CMYK the profile is damaged as well, which raises a warning
         assert from_image(loaded).icc is None
 
 

@@ -1,4 +1,4 @@
-"""warp, remap and rotate: images keep their kind, and OpenCV's conventions hold."""
+"""warp, remap and rotate keep the type of an image, and follow OpenCV's conventions."""
 from __future__ import annotations
 
 import cv2
@@ -51,7 +51,7 @@ def test_scaling_equals_upscale(model, scale):
 
 
 def bilinear(model):
-    """A network whose decoder adds nothing to the bilinearly enlarged input."""
+    """A network whose decoder adds nothing to the bilinearly upsampled input."""
     net = liif_basicsr.load(model)
     torch.nn.init.zeros_(net.decoder.layers[-1].weight)
     torch.nn.init.zeros_(net.decoder.layers[-1].bias)

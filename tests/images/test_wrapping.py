@@ -23,7 +23,7 @@ def texture(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 
 def upscale_copies(image: np.ndarray, axes: str, size: tuple[int, int], copies: int, **options) -> np.ndarray:
-    """Upscale copies of an image side by side; return the output of the one in the middle."""
+    """Upscale copies of an image side by side, and return the output of the middle one."""
     n = copies if "y" in axes else 1, copies if "x" in axes else 1
     many = liif_basicsr.upscale(np.tile(image, (*n, 1)), size=(n[0] * size[0], n[1] * size[1]), **options)
     top, left = n[0] // 2 * size[0], n[1] // 2 * size[1]
@@ -46,7 +46,7 @@ def test_output_equals_a_periodic_repetition(model, axes, size):
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 4])
 def test_every_method_wraps(model, options, channels):
-    if "strength" in options:  # `liif-fast` sees further than 5 copies of a small image
+    if "strength" in options:  # the receptive field of `liif-fast` exceeds 5 copies of a small image
         image, copies = texture(40, 41, channels), 3
     else:
         image, copies = texture(9, 12, channels), 5

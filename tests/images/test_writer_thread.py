@@ -1,4 +1,4 @@
-"""An output is encoded in a thread while the network computes the rest; an error of either side ends both."""
+"""An output is encoded in a second thread while the network computes the rest. An error in either thread ends both."""
 from __future__ import annotations
 
 import _thread
@@ -16,7 +16,7 @@ COUNT = 12
 
 
 class Network:
-    """Yields strips and counts them; `fail_at` is the one that it cannot compute."""
+    """Yields strips and counts them. Computing strip number `fail_at` fails."""
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.made, self.fail_at, self.has_made_two = 0, fail_at, threading.Event()
@@ -43,7 +43,7 @@ def test_writer_and_network_work_at_the_same_time() -> None:
 
     write_in_thread(write, network.strips())
     assert written == list(range(COUNT))
-    assert max(ahead) <= QUEUED_STRIPS + 2  # one is being written, and one waits for room
+    assert max(ahead) <= QUEUED_STRIPS + 2  # one is being written, and one waits for room in the queue
 
 
 def test_error_of_the_writer_ends_the_network() -> None:
