@@ -55,7 +55,7 @@ P
 }
 export -f train
 export WORK DEVICE
-part "a training, validated, and its network" 120 bash -c train
+part "a training run with validation, and its network" 120 bash -c train
 
 short=(--runs 5)
 [ "$DEVICE" = cuda ] || short=(--short)
