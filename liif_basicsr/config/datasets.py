@@ -68,7 +68,7 @@ LowResolution = Annotated[
     Text, Field(description="low-resolution images: a folder of images, an LMDB, or a folder of decoded pixels")
 ]
 SetName = Annotated[Text, Field(description="name of the data set in the log, folders and tables")]
-# `liif_basicsr.data.degradations` checks the block, or a short form such as `photo` or `jpeg:30-90`.
+# A block, or a short form such as `photo` or `jpeg:30-90`. `liif_basicsr.data.degradations` validates it.
 DegradationBlock = Annotated[Any, Field(json_schema_extra={"expected": "a block of options or a string"})]
 DegradationOption = Annotated[
     DegradationBlock,

@@ -49,7 +49,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
             self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return a low-resolution image and the random crop of image `index` it was made from, and the image's path."""
+        """Return a random crop of image `index`: its low-resolution version, the crop itself, and the image's path."""
         size, path = self.settings["lq_size"], self.gt[0].path(index)
         scale = rng.uniform(*self.settings["scale_range"])
         gt_size = scaled_size(size, (scale, scale))

@@ -37,7 +37,7 @@ class ArbitraryScaleDataset(Dataset):
             without replacement. With `sample: patch`, they are the pixels of a random square window, row by row;
         cell: (1, 2) float32, size of one pixel of the crop;
         gt: (Q, C) float32 in [0, 1], the ground truth at `coord`;
-        scale: (2,) float32, size of the crop divided by the size of `lq`;
+        scale: (2,) float32, (along y, along x), size of the crop divided by the size of `lq`;
         gt_path: path of the image.
     Validation uses all images at the first scale, then all images at the second one, and so on. An item is a dict of
         lq: (C, h, w) float32 and gt: (C, H, W) float32, both in [0, 1];
@@ -47,7 +47,7 @@ class ArbitraryScaleDataset(Dataset):
     A corrupt image raises LIIFError. In training with `on_corrupt: skip`, it is logged, counted, and replaced by
     another image. All random numbers follow from torch's generator, so they differ between epochs and workers, and
     `manual_seed` makes them reproducible. If `epoch_size` is not a multiple of the number of images, as with
-    `dataset_enlarge_ratio: 0.5`, every epoch uses other images, so that all are drawn equally often.
+    `dataset_enlarge_ratio: 0.5`, every epoch uses different images, so that all are drawn equally often.
 
     Attributes:
         opt: the dataset's block of options, as BasicSR passes it.
@@ -92,7 +92,7 @@ class ArbitraryScaleDataset(Dataset):
                 raise LIIFError(f"{self.where}: {counts}; provide the same images at all scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return the low-resolution input and the ground truth of one sample of image `index`, and the image's path."""
+        """Return a sample of image `index`: the low-resolution input, the ground truth, and the ground truth's path."""
         raise NotImplementedError
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +104,7 @@ class ArbitraryScaleDataset(Dataset):
         return self.gt[k].path(index)
 
     def dtype(self, k: int, index: int) -> np.dtype:
-        """Return the data type of the ground truth's file."""
+        """Return the data type of a ground-truth file."""
         return self.gt[k].header(index).dtype
 
     def __len__(self) -> int:

@@ -179,7 +179,9 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
-    """Map pixels to [0, 1] as float32. 8-bit pictures with their whole range stay uint8: `to_tensor` divides by 255.
+    """Map pixels to [0, 1] as float32.
+
+    8-bit pictures whose `value_range` is the whole range stay uint8, because `to_tensor` divides them by 255.
 
     Args:
         value_range: the values that become 0 and 1. None means the whole range of uint8 or uint16.

@@ -10,7 +10,8 @@ DIV2K_LR = (
     f"`{PREPARE} folder datasets/DIV2K/DIV2K_train_LR_bicubic/X2 datasets/DIV2K/DIV2K_train_LR_bicubic_X2 --pixels`"
 )
 DIV2K_VALID = (
-    f"unpack DIV2K_valid_HR.zip and DIV2K_valid_LR_bicubic_X2.zip (or X3, X4) from {DIV2K_SITE} in datasets/DIV2K"
+    f"download DIV2K_valid_HR.zip and DIV2K_valid_LR_bicubic_X2.zip (or X3, X4) from {DIV2K_SITE}, and unpack them in "
+    "datasets/DIV2K"
 )
 BENCHMARK = f"unpack https://cv.snu.ac.kr/research/EDSR/benchmark.tar in datasets, then run `{PREPARE} benchmark`"
 CELEBA_HQ = (

@@ -26,7 +26,7 @@ def generator() -> np.random.Generator:
 
 
 def random_corner(size: tuple[int, int], crop: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Return the corner (top, left) of a random crop: an image of `size` (H, W), a crop of `crop` (h, w)."""
+    """Draw the corner (top, left) of a crop of size `crop` (h, w), uniformly in an image of `size` (H, W)."""
     return int(rng.integers(size[0] - crop[0] + 1)), int(rng.integers(size[1] - crop[1] + 1))
 
 

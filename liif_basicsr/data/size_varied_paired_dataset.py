@@ -66,7 +66,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return lq, gt
 
     def _names(self) -> list[str]:
-        """Return the image names of the split. LMDB and pixel sources use names without suffix."""
+        """Return the image names of the split. Names in LMDB and pixel sources have no suffix."""
         path, key = self.settings["split_file"], self.settings["split_key"]
         where = f"{self.where}: split_file: {path}"
         try:

@@ -299,7 +299,7 @@ def read_meta(
         raise LIIFError(f"{path} cannot be read ({error}); `{PREPARE} folder` makes an LMDB with such a file") from None
     names, sizes, known = [], {}, frozenset(known)
     for match in (META_LINE.fullmatch(line) for line in lines if line and not line.startswith("# ")):
-        assert match is not None  # any line matches
+        assert match is not None  # every line matches
         full, first = match["name"], match["name"].split()[0]
         full, first = (full, first) if suffix else (osp.splitext(full)[0], osp.splitext(first)[0])
         name = full if match["h"] or full in known else first

@@ -34,7 +34,7 @@ def open_div2k(folder: Path) -> ImageSource:
 
 
 def benchmark(root: Path, target: Path) -> list[Path]:
-    """Make the folders GT_x2 and LR_bicubic_x2, and the same for x3 and x4, of each benchmark set in `root`.
+    """For each benchmark set in `root`, make the folders GT_x2 and LR_bicubic_x2, and the same for x3 and x4.
 
     A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or a folder that contains only
     images. Such images are cropped to a multiple of the scale and downsampled by `imresize`, like the usual files.
@@ -69,7 +69,7 @@ def quickstart(target: Path) -> None:
 
 
 def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
-    """Write a folder of PNG files: `pixels(index)` under the name of image `index`."""
+    """Write a folder of PNG files. Each one contains `pixels(index)` and is named after image `index`."""
     stems: dict[str, str] = {}
     for name in images.names:
         same = stems.setdefault(osp.splitext(name)[0], name)

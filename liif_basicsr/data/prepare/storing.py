@@ -132,7 +132,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 class LmdbFile:
-    """An LMDB in a folder, new or existing, to add entries to. Its size limit grows as needed."""
+    """Writer for a new or existing LMDB, whose size limit grows as needed."""
 
     def __init__(self, folder: Path) -> None:
         self.env = lmdb.open(str(folder), map_size=2**28, sync=False)
@@ -153,7 +153,7 @@ class LmdbFile:
 
 
 class PixelFile:
-    """A new file pixels.bin in a folder, which stores the bytes of all images one after another."""
+    """Writer for a new pixels.bin, which stores the bytes of all images one after another."""
 
     def __init__(self, folder: Path) -> None:
         self.file = open(folder / "pixels.bin", "wb")
