@@ -96,7 +96,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         """Return `lq` with its images in the order of the ground truth."""
         if self.settings["meta_info_file"] is None and len(lq) > len(gt):
             counts = f"{lq.root} has {len(lq)} images, but {gt.root} has only {len(gt)}"
-            raise LIIFError(f"{self.where}: {counts}; remove the extra images, or list the images to use in meta_info_file")
+            raise LIIFError(f"{self.where}: {counts}; remove the extra images, or list those to use in meta_info_file")
         template = self.settings["filename_tmpl"].replace("{scale}", scale_text(scale))
         return lq.selected([self._lq_name(lq, name, template) for name in gt.names], f"{self.where}: {gt.root}")
 

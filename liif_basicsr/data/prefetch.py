@@ -11,7 +11,7 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_prefetching(mode: str | None, where: str) -> None:
-    """Raise if `prefetch_mode: cuda` has no GPU. For `prefetch_mode: cpu`, raise its thread's errors in the main thread.
+    """Raise if `prefetch_mode: cuda` has no GPU. For `prefetch_mode: cpu`, raise its thread's errors in training.
 
     Args:
         mode: the option `prefetch_mode` of a dataset.
