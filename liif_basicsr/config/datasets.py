@@ -224,7 +224,7 @@ class ImageValidationSet(ScaledValidationSet):
 
 
 class ExpectedPairs(Block):
-    """Which teacher and degradation the pairs in a folder must have been made with."""
+    """Teacher and degradation that the pairs in a folder must have been made with."""
 
     path: Text = Field(description="name or file of the teacher")
     scale: PositiveInt | None = Field(None, description="scale of the teacher; `~` accepts any")

@@ -281,7 +281,7 @@ class Metric(OpenBlock):
     )
     band: PositiveInt | Literal["mean"] | None = Field(
         None,
-        description="for `calculate_psnr_liif`: compare only this band, counted from 1; `mean` averages all bands' PSNR",
+        description="for `calculate_psnr_liif`: compare only this band (from 1), or average the bands' PSNR (`mean`)",
     )
     per_band: bool = Field(
         False, description="for `calculate_psnr_liif`: also report `<name>_band1`, ... and their mean, `<name>_mean`"

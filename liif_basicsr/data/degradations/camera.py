@@ -41,7 +41,7 @@ class Camera:
         self.settings = settings
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the degraded image of `size` (h, w)."""
+        """Return the image, downsampled to `size` (h, w) and degraded."""
         s = self.settings
         out = downsample(image, size).astype(np.float32)
         if np.random.uniform() < s["dark_prob"]:

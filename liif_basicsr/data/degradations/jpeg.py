@@ -27,7 +27,7 @@ class JPEG:
         self.range = settings["jpeg_range"]
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the degraded image of `size` (h, w)."""
+        """Return the image, downsampled to `size` (h, w) and degraded."""
         return compress_jpeg(downsample(image, size), draw_quality(self.range))
 
 

@@ -38,6 +38,6 @@ class Mix:
         settings["parts"] = [part.settings for part in self.parts]
 
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the degraded image of `size` (h, w)."""
+        """Return the image, downsampled to `size` (h, w) and degraded."""
         part = random.choices(self.parts, self.prob)[0]
         return part(image, size, random.getrandbits(32))

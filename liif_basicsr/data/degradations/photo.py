@@ -49,7 +49,7 @@ class Photo:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the degraded image of `size` (h, w)."""
+        """Return the image, downsampled to `size` (h, w) and degraded."""
         s = self.settings
         out = steps.to_float(downsample(image, size))
         if np.random.uniform() < s["blur_prob"]:

@@ -71,7 +71,7 @@ class RealESRGAN:
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the degraded image of `size` (h, w)."""
+        """Return the image, downsampled to `size` (h, w) and degraded."""
         s = self.settings
         kernels = [steps.draw_kernel(s, end) for end in ("", "2")]
         sinc = steps.draw_sinc(s["final_sinc_prob"])
