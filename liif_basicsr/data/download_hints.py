@@ -15,8 +15,8 @@ DIV2K_VALID = (
 )
 BENCHMARK = f"unpack https://cv.snu.ac.kr/research/EDSR/benchmark.tar in datasets, then run `{PREPARE} benchmark`"
 CELEBA_HQ = (
-    "download data1024x1024.zip from https://github.com/suvojit-0x55aa/celebA-HQ-dataset-download, unpack it in datasets, "
-    f"then run `{PREPARE} celeba_hq`"
+    "download data1024x1024.zip from https://github.com/suvojit-0x55aa/celebA-HQ-dataset-download, unpack it in "
+    f"datasets, then run `{PREPARE} celeba_hq`"
 )
 KODAK = "put the 24 PNG files from https://r0k.us/graphics/kodak in this folder"
 QUICKSTART = f"run `{PREPARE} quickstart`"
