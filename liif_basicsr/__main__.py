@@ -62,7 +62,7 @@ def _run(argv: list[str]) -> int:
 
 
 def list_commands() -> dict[str, Path]:
-    """Return {name of a command's module: its file}, for all commands."""
+    """Return {name of a command's module: its file} of all commands."""
     modules = ((name, Path(finder.path, f"{name}.py")) for finder, name, _ in iter_modules(cli.__path__))  # type: ignore
     return {name: path for name, path in modules if not name.startswith("_")}
 

@@ -34,7 +34,7 @@ def unfit_driver() -> str | None:
         return f"torch {torch.__version__} does not support NVIDIA GPUs; install a build that does, see pytorch.org"
     return (
         f"{driver} does not support torch {torch.__version__}, built for CUDA {torch.version.cuda}; "
-        "update the driver, or install a torch built for an older CUDA, see pytorch.org"
+        "update the driver, or install a build of torch for an older CUDA, see pytorch.org"
     )
 
 

@@ -19,11 +19,11 @@ TIMEOUT = timedelta(minutes=30)
 
 
 def init_dist(launcher: str, backend: str = "nccl", **kwargs: Any) -> None:
-    """Initialize torch.distributed like BasicSR's function of this name, but with gloo if there is no GPU.
+    """Initialize torch.distributed like BasicSR's function of this name, but use gloo on machines without a GPU.
 
     Raises:
-        LIIFError: the launcher is slurm, but there is no GPU; torchrun did not start the process; or there are more
-            processes than GPUs.
+        LIIFError: the launcher is slurm on a machine without a GPU; torchrun did not start the process; or there are
+            more processes than GPUs.
     """
     if torch.cuda.is_available():
         check_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", 1)))

@@ -133,7 +133,7 @@ def set_loader_defaults(options: dict[str, Any], gpu: bool) -> None:
 
 
 def resume_position(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
-    """Return the epoch in which to resume, and the number of its iterations that are already done.
+    """Return the epoch to resume, and the number of its iterations that are already done.
 
     If the number of samples has changed, the epoch is recomputed from the iteration. Otherwise the run might end too
     early, because BasicSR limits the number of epochs.

@@ -91,7 +91,7 @@ def has_wheel(distribution: str) -> bool:
 
 
 def build(requirement: str, folder: Path) -> Path:
-    """Build BasicSR's wheel in a folder, in which the build tools are installed too. Return the wheel's path."""
+    """Build BasicSR's wheel in a folder, and return the wheel's path. The folder also receives the build tools."""
     folder.mkdir(exist_ok=True)
     tools, hook, wheels = folder / "tools", folder / "hook", folder / "wheels"
     pip("install", "--quiet", "--target", str(tools), *BUILD_TOOLS)

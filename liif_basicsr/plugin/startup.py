@@ -28,7 +28,7 @@ def install() -> None:
 
 
 def warn(message: str) -> None:
-    """Print a warning on stderr, unless stderr is None."""
+    """Print a warning on stderr, if Python has one."""
     if sys.stderr is not None:
         print(f"liif_basicsr: warning: {message}", file=sys.stderr)
 
@@ -40,7 +40,7 @@ def register_or_warn(host: str) -> None:
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            return  # the module itself is importing the host; whoever imports the module calls the function
+            return  # the module itself is importing the host, and the code that imports the module calls the function
         getattr(import_module(module), function)()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
@@ -128,7 +128,7 @@ class VersionLoader:
         """Return None, so that Python creates the module; see importlib.abc."""
 
     def exec_module(self, module) -> None:
-        """Set the version, or "unknown" if there is no VERSION file."""
+        """Set the version from the clone's VERSION file, or "unknown" if the file does not exist."""
         from pathlib import Path
 
         file = Path(sys.modules["basicsr"].__path__[0]).parent / "VERSION"

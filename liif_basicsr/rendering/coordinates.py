@@ -86,7 +86,7 @@ def make_coord(size: tuple[int, int], device: torch.device | None = None) -> Ten
 
 
 def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Return the height and width of a pixel, (2 / H, 2 / W), for an image of `size` (H, W): Tensor (2,) float32."""
+    """Return the height and width of a pixel of an image of `size` (H, W), as a float32 Tensor (2 / H, 2 / W)."""
     return torch.tensor([2 / size[0], 2 / size[1]], device=device)
 
 

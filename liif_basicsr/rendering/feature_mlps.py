@@ -1,4 +1,4 @@
-"""A small MLP of its own for each feature of an image, evaluated once for all pixels that use the feature."""
+"""Small MLPs, one for each feature of an image. Each is evaluated once for all pixels that use its feature."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def fused_mlp(layers: Sequence[nn.Linear], like: Tensor, relu_first: bool = True) -> Callable[[Tensor], Tensor]:
     """Return a function that applies linear layers with ReLUs between them.
 
-    Its results equal those of the plain layers up to rounding.
+    It computes the same as the plain layers up to rounding.
 
     Args:
         layers: the layers in order.

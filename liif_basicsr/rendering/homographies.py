@@ -64,7 +64,7 @@ def rotation(
         in_size: (h, w).
         degrees: rotation angle, counterclockwise as seen on the screen (y points down).
         expand: choose the output's size so that the whole rotated image fits. Otherwise the input's size is used.
-        scale: factors (y, x) by which the rotated image is scaled.
+        scale: factors (y, x) that scale the rotated image.
 
     Returns:
         The matrix (3, 3) and the output's size (H, W).
@@ -117,9 +117,9 @@ def check_quad(quad: object) -> np.ndarray:
 
 
 def natural_size(corners: np.ndarray) -> tuple[int, int]:
-    """Return the size (H, W) of the rectangle to which four corners are rectified.
+    """Return the size (H, W) of the rectangle that four corners are rectified to.
 
-    Its height and width are those of the longer one of two opposite sides.
+    Of two opposite sides of the quadrilateral, the longer one sets the height or width.
     """
     top, right, bottom, left = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     return round(max(left, right)) + 1, round(max(top, bottom)) + 1

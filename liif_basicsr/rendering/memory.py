@@ -17,7 +17,7 @@ CACHED_TILE = 256
 # Bytes of features that an open image caches.
 CACHE_BYTES = 1 << 30
 # An encoder with an unbounded receptive field encodes images of up to WHOLE_PIXELS pixels as a whole. Larger images are
-# encoded in blended tiles: their edge, and the pixels by which each tile extends into its neighbors.
+# encoded in blended tiles with the edge BLENDED_TILE. Each tile extends BLEND_OVERLAP pixels into its neighbors.
 WHOLE_PIXELS = 1 << 20
 BLENDED_TILE = 512
 BLEND_OVERLAP = 32
@@ -86,7 +86,7 @@ def check_memory(name: str, needed: int, instead: str) -> None:
     """Raise LIIFError if `needed` bytes exceed the available memory.
 
     Args:
-        name: start of the message; names what does not fit.
+        name: start of the message; names the output.
         instead: end of the message; an alternative to a smaller output.
     """
     free = available()

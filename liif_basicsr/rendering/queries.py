@@ -34,7 +34,7 @@ class Axis:
         count: number of features along the axis in the tile.
 
     Attributes:
-        rel_cell: size of a queried pixel in the unit of relative coordinates, in which a feature is 2 wide.
+        rel_cell: size of a queried pixel in the unit of relative coordinates. In this unit a feature is 2 wide.
     """
 
     def __init__(self, coord: Tensor, cell: Tensor | float, n: int, first: int, count: int) -> None:
@@ -82,7 +82,7 @@ class Queries:
         cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel.
         size: (h, w), number of features of the whole image along each axis.
         origin: (top, left), position of the tile's first feature in the whole image.
-        shape: (th, tw), number of features of the tile along each axis; by default that of the whole image.
+        shape: (th, tw), number of features of the tile along each axis; by default the whole image's.
         context: see `Decoder.context`.
     """
 
@@ -105,7 +105,7 @@ class Queries:
         return torch.stack([self.y.rel_cell, self.x.rel_cell], dim=-1)
 
     def flat_index(self, rows: Tensor, cols: Tensor) -> Tensor:
-        """Combine the indices along both axes into one index into the flattened features (B * th * tw).
+        """Combine the indices along both axes into the index of the flattened features (B * th * tw).
 
         Args:
             rows, cols: int64 (..., B, Q), with shapes that broadcast to each other.

@@ -19,7 +19,7 @@ from liif_basicsr.rendering.separable import bilinear
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# Number of features that `sample` adds on every side of a tile, for the queries near its edge.
+# Number of features that `sample` adds on every side of a tile. Queries near its edge depend on them.
 MARGIN = 4
 
 
@@ -64,8 +64,8 @@ class EncodedImage:
         """Render the image, or a window of it, at any size.
 
         The image is encoded in overlapping tiles, and the output pixels of each tile are decoded in blocks. Tiles and
-        blocks change the result only by rounding. There is one exception, with a warning: a large image whose encoder
-        has an unbounded receptive field, see `open_features`.
+        blocks change the result only by rounding. The only exception, with a warning, is a large image and an encoder
+        with an unbounded receptive field, see `open_features`.
 
         Args:
             size: (H, W) of the whole output.

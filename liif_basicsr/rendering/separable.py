@@ -76,7 +76,7 @@ class Bands:
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
     """Upscale an image region (C, th, tw) bilinearly, and yield the output block by block, (C, r, c) each.
 
-    The values equal those of `grid_sample` with border padding up to rounding.
+    The values are equal to `grid_sample`'s with border padding, up to rounding.
     """
     grid = with_border(image.movedim(0, 1)[:, None, :, :, None])
     rows, cols = (axis.cached(("bilinear", grid.dtype), partial(_bilinear_bands, axis, grid.dtype))

@@ -148,8 +148,8 @@ class Canvas:
 def _coordinates(samples: Samples, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Convert positions and extents in pixels to coordinates and cells, (M, 2) float32 each.
 
-    At integer positions the coordinates are bit-identical to those of `make_coord`, because at the image's border the
-    last bit decides which features LIIF's ensemble uses.
+    At integer positions the coordinates are bit-identical to `make_coord`'s, because at the image's border the last bit
+    decides which features LIIF's ensemble uses.
     """
     position, radius = samples.position.astype(np.float32), 1 / size
     coord = ((-1 + radius).astype(np.float32) + (2 * radius).astype(np.float32) * position).clip(-1, 1)

@@ -48,7 +48,7 @@ class PixelPositions(NamedTuple):
         """Return the smallest and the largest (y, x) that each pixel covers in the input, (N, 2) each.
 
         Args:
-            margin: number of output pixels by which each pixel is first enlarged on every side.
+            margin: first enlarge each pixel by this many output pixels on every side.
         """
         half = np.abs(self.jacobian).sum(-1) * (0.5 + margin)
         return self.position - half, self.position + half

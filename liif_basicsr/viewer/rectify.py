@@ -1,4 +1,4 @@
-"""Rectify a quadrilateral of the image, for a preview on the page or for a file that the page saves."""
+"""Rectify a quadrilateral of the image: as a preview on the page, or as a file that the page saves."""
 from __future__ import annotations
 
 import io
@@ -44,8 +44,8 @@ class Rectifier:
     """Rectifies regions of an image.
 
     Args:
-        tiles: the networks, and the displayed image, from which previews are made.
-        source: the file's own pixels and metadata, from which saved files are made.
+        tiles: the networks, and the displayed image. Previews are made from this image.
+        source: the file's own pixels and metadata. Saved files are made from these.
     """
 
     def __init__(self, tiles: Tiles, source: LoadedImage) -> None:

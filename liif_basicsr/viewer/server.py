@@ -67,7 +67,7 @@ class ImagePage:
     Args:
         tiles: tiles of the displayed image.
         source: the file's own pixels and metadata.
-        path: path of the image in the command that the page shows.
+        path: the image's path, for the command that the page shows.
         models: name of a network on the page -> its `--model` argument in that command, by default the same name.
         notes: harmless faults of the file, one line each.
     """
@@ -264,7 +264,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send_tiles(self, page: ImagePage, method: str, strength: str, level: str, places: str) -> None:
         """Send many tiles in one response, because a response takes more time than a tile.
 
-        Each tile is sent as soon as it is decoded.
+        Each tile is sent immediately after it has been decoded.
         """
         tiles, number = page.tiles, int(method)
         keys = [(int(level), *map(int, place.split(","))) for place in places.split(";")]

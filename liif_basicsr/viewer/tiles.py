@@ -1,4 +1,4 @@
-"""Square tiles of an image at any zoom level, by several networks and by bicubic interpolation."""
+"""Square tiles of an image at any zoom level, upscaled by several networks and by bicubic interpolation."""
 from __future__ import annotations
 
 import io

@@ -309,7 +309,7 @@ def test_console_with_a_narrow_code_page(tmp_path, monkeypatch):
 
 
 def test_options_are_utf8_in_every_locale(tmp_path, opt):
-    """ASCII stands for any encoding other than UTF-8, such as GBK."""
+    """The test uses ASCII as an example of encodings other than UTF-8, such as GBK."""
     opt["train"]["total_iter"] = 1
     path = write_options(tmp_path / "options.yml", opt)
     path.write_text("# 训练 Jörg\n" + path.read_text(), encoding="utf-8")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Setuptools is replacing distutil
 
 @pytest.fixture(scope="module")
 def index() -> None:
-    """Skip the test if there is no package index."""
+    """Skip the test if no package index can be reached."""
     if not install_basicsr.has_wheel("setuptools"):
         pytest.skip("pip reaches no package index")
 

@@ -57,7 +57,7 @@ except TypeError:
 
 
 def runs(python: str) -> bool:
-    """Return whether a Python runs. Its file alone is no proof, because pyenv has shims for missing versions too."""
+    """Return whether a Python runs. It may exist and not run, because pyenv has shims for missing versions too."""
     return shutil.which(python) is not None and not subprocess.run([python, "-c", ""], capture_output=True).returncode
 
 

@@ -7,7 +7,7 @@ from liif_basicsr.rendering import memory
 
 
 def container(folder, limit, used, cache):
-    """Write the files of cgroup v2 to `folder`. Return their entry of `memory.CGROUPS`."""
+    """Write the files of cgroup v2 to `folder`, and return the value of `memory.CGROUPS` for them."""
     for name, value in (("max", limit), ("current", used), ("stat", f"anon 5\ninactive_file {cache}\nfile 9")):
         (folder / f"memory.{name}").write_text(f"{value}\n")
     return ((*(str(folder / f"memory.{name}") for name in ("max", "current", "stat")), "inactive_file"),)

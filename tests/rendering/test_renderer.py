@@ -83,7 +83,7 @@ def test_memory_for_features_is_bounded(monkeypatch):
 def test_images_of_one_tile_are_encoded_together(monkeypatch, network, encoder, tile, batches):
     """As many images are encoded at a time as have no more pixels than a tile."""
     net, lq = make(network, encoder, input_skip="bilinear"), torch.rand(5, 3, 8, 9)
-    coord, cell = -torch.rand(5, 7, 2), torch.full((5, 1, 2), 0.1)  # also in the first tile, as the window
+    coord, cell = -torch.rand(5, 7, 2), torch.full((5, 1, 2), 0.1)  # in the first tile, like the window
     net.tiling = Tiling(tile=tile)
     functions = lambda lq, *_: net.render(lq, (20, 17), (3, 2, 15, 9)), net.sample
     alone = [torch.cat([function(*(part[k : k + 1] for part in (lq, coord, cell))) for k in range(5)])

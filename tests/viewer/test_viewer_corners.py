@@ -95,7 +95,7 @@ def test_regions_are_saved_as_by_the_command(photo, model, tmp_path):
     with Image.open(tmp_path / "out.png") as written:
         assert written.size == size
 
-    # dragged, and enlarged
+    # Drag a corner, then change the scale.
     handle = page.find_elements("class name", "corner")[2]
     ActionChains(page, 0).drag_and_drop_by_offset(handle, -70, -40).perform()
     assert rectified(page) != size

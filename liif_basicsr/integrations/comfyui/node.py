@@ -26,7 +26,8 @@ except ImportError as error:
 
 # ComfyUI's folder of checkpoints, below `models`.
 FOLDER = "upscale_models"
-# GPU memory that ComfyUI frees from other models, for the features of an image and the activations of a tile.
+# Bytes of GPU memory that ComfyUI frees from other models, enough for the features of an image and the activations of
+# a tile.
 GPU_BYTES = 3 << 30
 
 
