@@ -40,8 +40,8 @@ CACHED_CONTEXTS = 16
 # Warping: edge of a block of output pixels, and number of queries per chunk.
 WARP_BLOCK = 128
 WARP_QUERIES = 1 << 17
-# Number of output pixels per band when a warped image is written to a file. Each band encodes the input tiles on which
-# it depends once.
+# Number of output pixels per band when a warped image is written to a file. Each input tile is encoded once per band
+# that depends on it.
 WARP_BAND = 1 << 24
 
 # Image files: rows of a strip, which is also the height of a TIFF's tiles, and columns that are rendered at a time.

@@ -175,7 +175,7 @@ def _derivative(positions: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _is_seam(step: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return whether a step (..., 2) crosses a seam, judged by a neighboring step: (..., 1) bool."""
+    """Return whether each step (..., 2) crosses a seam, (..., 1) bool, by comparing it to a neighboring step."""
     length, expected = (np.linalg.norm(values, axis=-1, keepdims=True) for values in (step, other))
     return length > SEAM_RATIO * expected + 1
 

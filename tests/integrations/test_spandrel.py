@@ -111,7 +111,7 @@ def test_tiles_cut_by_the_program(tmp_path: Path) -> None:
 
 
 def test_loading_from_a_state_dict(tmp_path: Path) -> None:
-    """ComfyUI reads the file itself and passes its contents."""
+    """ComfyUI reads the file itself and passes its contents to spandrel."""
     net = save(tmp_path / "net.pth", network(scale=3))
     data = torch.load(tmp_path / "net.pth", weights_only=True)
     found = spandrel.ModelLoader().load_from_state_dict(data)

@@ -198,7 +198,7 @@ def test_loggers_that_are_not_installed(tmp_path, opt, monkeypatch, missing, log
     opt["logger"].update(logger)
     with pytest.raises(LIIFError, match=f"logger: {message}"):
         check(tmp_path, opt)
-    check(tmp_path, {**opt, "name": "debug_tiny", "val": {"val_freq": 8, "save_img": False}})  # BasicSR logs to neither
+    check(tmp_path, {**opt, "name": "debug_tiny", "val": {"val_freq": 8, "save_img": False}})  # then BasicSR uses neither logger
 
 
 def test_debugging_needs_a_val_block(tmp_path, opt):
@@ -299,7 +299,7 @@ def test_every_options_file_of_ours_passes(request):
 
 
 def test_console_with_a_narrow_code_page(tmp_path, monkeypatch):
-    """BasicSR prints the names of folders."""
+    """BasicSR prints folder names, which the console may be unable to encode."""
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "cp1252"))
     monkeypatch.setattr(sys, "argv", ["train", "-opt", str(tmp_path / "训练.yml")])

@@ -127,7 +127,7 @@ def test_pixels_on_the_screen(page, url, folder, density):
     element(page, "zoom-in").click()
     decoded(page)
     assert factor(page) == pytest.approx(2 * first, rel=0.01)
-    assert {width for _, _, width in tiles(page, "left").values()} == {TILE}  # equal to screen pixels
+    assert {width for _, _, width in tiles(page, "left").values()} == {TILE}  # in screen pixels
 
     before = tiles(page, "left")
     drag(page, "map", (-90, 60))
