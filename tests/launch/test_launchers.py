@@ -198,7 +198,8 @@ def test_loggers_that_are_not_installed(tmp_path, opt, monkeypatch, missing, log
     opt["logger"].update(logger)
     with pytest.raises(LIIFError, match=f"logger: {message}"):
         check(tmp_path, opt)
-    check(tmp_path, {**opt, "name": "debug_tiny", "val": {"val_freq": 8, "save_img": False}})  # then BasicSR uses neither logger
+    # When debugging, BasicSR uses neither logger.
+    check(tmp_path, {**opt, "name": "debug_tiny", "val": {"val_freq": 8, "save_img": False}})
 
 
 def test_debugging_needs_a_val_block(tmp_path, opt):
