@@ -99,7 +99,7 @@ def make_file(
     except OSError as error:
         failure = f"{show(source)}: {show(error.filename)}: {error.strerror}"
     except (MemoryError, torch.cuda.OutOfMemoryError):
-        failure = f"{show(source)}: does not fit in memory; ask for a smaller output"
+        failure = f"{show(source)}: the output does not fit in memory; choose a smaller size"
     print_line(failure, file=sys.stderr)
     return failure
 

@@ -30,8 +30,8 @@ class Engine:
 
     Args:
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        device: name of the device, such as `cuda` or `cpu`. The default is the device of the network. If `model` is a
-            name or file, it is the GPU if there is one.
+        device: name of the device, such as `cuda` or `cpu`. The default is the network's own device; for a name or
+            file, the GPU if there is one, else the CPU.
         precision: one of PRECISIONS. By default `best_precision` chooses one for each image.
         value_range: see `liif_basicsr.upscale`.
 
@@ -80,9 +80,9 @@ class Engine:
         found = self.value_range or self.net.value_range or known_range(image)
         if found is None:
             valid = image.pixels[np.isfinite(image.pixels)]
-            here = f"; it must include this image's {valid.min():g} to {valid.max():g}" if valid.size else ""
+            here = f"; it must include this image's values, {valid.min():g} to {valid.max():g}" if valid.size else ""
             raise PixelError(f"has {image.dtype} values, whose range is not known; pass the range of the training data "
-                            f"with --value-range LOW HIGH, in Python value_range=(low, high){here}")  # fmt: skip
+                            f"with --value-range LOW HIGH, or in Python value_range=(low, high){here}")  # fmt: skip
         return found
 
     def takes_alpha(self, image: LoadedImage) -> bool:
@@ -153,7 +153,7 @@ class Engine:
         return scaled.permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
     def as_gray(self, values: Tensor, plane: np.ndarray) -> Tensor:
-        """Return the mean (1, H, W) of the output's bands if the input plane (h, w, C) is gray and was fed as RGB.
+        """Return the mean (1, H, W) of the output's bands if the network took a gray plane (h, w, C) as RGB.
 
         Otherwise return `values` unchanged.
         """

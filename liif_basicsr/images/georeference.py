@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 def nodata_of(tags: Mapping[Any, Any]) -> float | None:
-    """Return the value of missing pixels from GDAL's tag, or None if the tag is absent, not a number, or NaN."""
+    """Return the value that marks missing pixels from GDAL's tag. None if the tag is absent, not a number, or NaN."""
     try:
         value = float(str(tags.get(GDAL_NODATA)).strip("\0 "))
     except ValueError:

@@ -23,10 +23,10 @@ class LoadedImage(NamedTuple):
     notes: harmless faults of the file, one line each.
     dpi: resolution along x and y in pixels per inch.
     xmp: XMP packet.
-    rgb: whether the first three bands are red, green and blue. None means yes for three and four bands.
-    alpha: whether the last band is opacity. None means yes for two and four bands.
+    rgb: whether the first three bands are red, green and blue. None: if there are three or four bands.
+    alpha: whether the last band is opacity. None: if there are two or four bands.
     premultiplied: whether the colors are multiplied by the opacity.
-    nodata: the value of missing pixels. NaN always marks a missing pixel, too.
+    nodata: value that marks missing pixels. NaN always marks them as well.
     tags: metadata that only the input's format supports: GeoTIFF tags by number, EXR attributes by name.
     names: names of the bands; empty if they have none.
     value_range: lowest and highest possible value. None means the limits of the type for unsigned integers, and

@@ -17,7 +17,7 @@ class NpyHeader(NamedTuple):
     """Header of an array (H, W) or (H, W, C).
 
     shape: (H, W, C).
-    dtype: type of the stored values, in their byte order.
+    dtype: type of the stored values, with their byte order.
     order: memory order of the stored values, C or F as in NumPy.
     start: offset of the values in the file, in bytes.
     """

@@ -26,7 +26,8 @@ X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PER_CENTIMETER = 282, 283, 296, 3
 RPC_TAG = 50844  # rational polynomial camera model of a satellite image
 # Tags of the first directory that describe the image. The other tags of a TIFF describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
-# Texts of a PNG, and the comment of a JPEG or GIF. IPTC is Photoshop's resource with keywords and copyright.
+# Metadata that no output keeps: texts of a PNG, the comment of a JPEG or GIF, and IPTC, Photoshop's resource with
+# keywords and copyright.
 TEXTS = ("Title", "Author", "Description", "Copyright", "Disclaimer", "Warning", "Source", "Comment", "comment")
 IPTC = 0x0404
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
@@ -244,7 +245,7 @@ def _with_metadata(
 
 
 def _dpi(dpi: Any, orientation: object) -> tuple[float, float] | None:
-    """Return the resolution along x and y of the upright image, or None unless the file states a plausible one."""
+    """Return the resolution along x and y of the upright image, or None if the file states no plausible one."""
     try:
         x, y = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):

@@ -62,14 +62,14 @@ def upscale(
         image: a path, a Pillow image, an array or a tensor. Arrays have the shape (H, W) or (H, W, C) and the type
             uint8, uint16, int16 or float. Tensors have the shape (C, H, W) or (B, C, H, W). C is the number of bands
             that the model takes. A model for RGB also takes gray (1), gray and alpha (2) and RGBA (4). NaN marks
-            missing pixels. Output pixels whose center lies in a missing pixel are missing, too. For all other output
-            pixels, each missing pixel is replaced by the nearest valid one.
+            missing pixels. Output pixels whose center lies in a missing pixel are missing, too. For the other output
+            pixels, the model sees the nearest valid pixel in place of a missing one.
         scale: a factor of at least 1, or a pair of factors (along y, along x). The default is 2.
         size: (H, W) of the output, instead of a scale.
         model: a network, or a name or file that `liif_basicsr.load` accepts.
         method: `nearest` or `bicubic`, to interpolate instead of using a model.
-        device: name of the device, such as `cuda` or `cpu`. The default is the device of the network. If `model` is a
-            name or file, it is the GPU if there is one.
+        device: name of the device, such as `cuda` or `cpu`. The default is the network's own device; for a name or
+            file, the GPU if there is one, else the CPU.
         precision: float32, tf32, bfloat16 or float16. The default is the fastest that is exact enough, see
             `liif_basicsr.devices.best_precision`.
         self_ensemble: whether to average over the image's eight flips and transposes. This is slightly better, but
@@ -269,7 +269,8 @@ class Resampler:
 
     Args:
         method: a key of METHODS.
-        tile_wrap, value_range: see `upscale`. Without a range, floats and signed integers are not clipped.
+        tile_wrap, value_range: see `upscale`. Without a range, the output is clipped to the image's own range if it is
+            known, and to the limits of an integer type.
 
     Raises:
         LIIFError: the method or `tile_wrap` is unknown, or the range is invalid.

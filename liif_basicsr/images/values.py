@@ -72,8 +72,8 @@ def check_values(planes: Planes, value_range: Range) -> None:
     if not is_within(valid, value_range):
         low, high = value_range
         raise PixelError(f"expected values in [{low:g}, {high:g}], got values from {valid.min():g} to {valid.max():g}; "
-                         "pass the range with --value-range LOW HIGH, in Python value_range=(low, high), or clip the "
-                         "values")  # fmt: skip
+                         "pass the range with --value-range LOW HIGH, or in Python value_range=(low, high), or clip "
+                         "the values")  # fmt: skip
 
 
 def to_unit(values: np.ndarray, value_range: Range) -> np.ndarray:

@@ -47,7 +47,7 @@ def _put(queue: Queue[np.ndarray | None], strip: np.ndarray | None, writer: Futu
 
 
 def _received(queue: Queue[np.ndarray | None], failed: Event) -> Iterator[np.ndarray]:
-    """Yield the strips from a queue, until it contains None.
+    """Yield the strips from a queue up to the first None.
 
     Raises:
         RuntimeError: `failed` was set.
