@@ -30,7 +30,7 @@ def repeat(pixels: np.ndarray, margins: Size) -> np.ndarray:
 def aligned_margins(axes: str, in_size: Size, size: Size, least: int | None) -> Size:
     """Return margins for `repeat`, along y and x, that correspond to a whole number of output pixels.
 
-    The output of the repeated image then contains exactly the output pixels of the image.
+    The output pixels of the image are then also output pixels of the repeated image.
 
     Args:
         axes: axes along which the image repeats.
