@@ -2,11 +2,11 @@
 
     python scripts/band_sets.py datasets/quickstart/train.lmdb datasets/quickstart/val --out datasets
 
-For each source, a folder or an LMDB, two folders of the same name are written:
+A source is a folder or an LMDB. For each source NAME, two folders are written:
 
-- gray16: luminance in linear light, PNG files of 16 bits.
-- bands4: reflectance in percent, TIFF files of four float32 bands: red, green and blue in linear light, and a
-  substitute for near infrared, 1.5 times green minus half of blue, clipped to [0, 100].
+- gray16/NAME: 16-bit PNG files with the luminance in linear light.
+- bands4/NAME: TIFF files with four float32 bands, the reflectance in percent. The bands are red, green and blue in
+  linear light, and a substitute for near infrared: 1.5 times green minus 0.5 times blue, clipped to [0, 100].
 """
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def to_linear(image: np.ndarray) -> np.ndarray:
 
 
 def gray16(linear: np.ndarray) -> np.ndarray:
-    """Return luminance, uint16 (H, W, 1)."""
+    """Convert linear RGB (H, W, 3) in [0, 1] to luminance, uint16 (H, W, 1)."""
     return np.rint(linear @ np.array(LUMINANCE)[:, None] * 65535).astype(np.uint16)
 
 
 def bands4(linear: np.ndarray) -> np.ndarray:
-    """Return reflectance in percent, float32 (H, W, 4)."""
+    """Convert linear RGB (H, W, 3) in [0, 1] to four bands of reflectance in percent, float32 (H, W, 4)."""
     infrared = 1.5 * linear[..., 1:2] - 0.5 * linear[..., 2:3]
     return (100 * np.concatenate([linear, infrared], axis=-1).clip(0, 1)).astype(np.float32)
 

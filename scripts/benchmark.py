@@ -1,12 +1,12 @@
-"""Compare speed and memory with the official code, as ratios measured in one run.
+"""Compare the speed and memory of this package with the official code.
 
     git clone https://github.com/yinboc/liif official
     python scripts/benchmark.py --official official
     python scripts/benchmark.py --networks   # cost of each decoder, as Markdown
 
-Each row is the median over pairs (official, ours, official, ours, ...), with the smallest and largest ratio. Without
-`--official`, only our own times are printed. Close other programs, which disturb the measurement. `--device cuda`
-measures networks on a GPU, and skips samples and validation, which run on the CPU.
+The official code and ours are timed alternately. Each row shows the median of our times, the median of the speedups,
+and the lowest and highest speedup. Without `--official`, only our own times are printed. Close other programs, because
+they disturb the measurement. `--device cuda` measures networks on a GPU. It skips training samples and validation.
 """
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def precisions() -> dict[str, torch.dtype]:
 
 
 def measure_products(runs: int) -> dict[str, float]:
-    """Measure the fastest matrix product of width 256, as linear layer or 1x1 convolution: precision -> GFLOP/s."""
+    """Return the rate of the fastest 256-wide matrix product, linear layer or 1x1 convolution: precision -> GFLOP/s."""
     best = {}
     for precision, dtype in precisions().items():
         rates = []
@@ -62,7 +62,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int, int], runs: int) -> None:
-    """Time whole images, and compare the decoder's rate with the fastest matrix product."""
+    """Print rows with the time to render an image, and with the decoder's rate next to the fastest matrix product's."""
     lq = torch.rand(1, 3, *low)
     base = (lambda: official_render(theirs, lq, high)) if theirs else None
     rates = measure_products(runs)
@@ -82,7 +82,7 @@ def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int,
 
 
 def measure_training(net: Any, theirs: Any, batch: int, runs: int) -> None:
-    """Time one step of Adam on `batch` x 48 x 48 with 2304 queries each, encoder included; on a GPU also compiled."""
+    """Time a training step with Adam on `batch` inputs of 48x48 with 2304 queries each; on a GPU, also if compiled."""
     lq, coord = torch.rand(batch, 3, 48, 48), torch.rand(batch, 2304, 2) * 2 - 1
     cell, gt = torch.full((batch, 1, 2), 2 / 120), torch.rand(batch, 2304, 3)
     on_gpu = torch.get_default_device().type == "cuda"
@@ -136,9 +136,9 @@ def main() -> int:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif")
-    parser.add_argument("--runs", type=int, default=7, help="pairs for each row (default: 7)")
-    parser.add_argument("--short", action="store_true", help="one pair for each row, to check that it runs")
-    parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images (minutes)")
+    parser.add_argument("--runs", type=int, default=7, help="measurements of each row (default: 7)")
+    parser.add_argument("--short", action="store_true", help="measure each row once, to check that the script runs")
+    parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images, in minutes")
     parser.add_argument("--networks", action="store_true", help="print only a table of the decoders' cost")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)
@@ -151,7 +151,7 @@ def measure(args: argparse.Namespace) -> None:
     """Measure and print the table, or the row of `--peak`.
 
     Raises:
-        LIIFError: torch cannot use a GPU, the measurement runs on the CPU only, or rows could not be measured.
+        LIIFError: torch cannot use a GPU, an option runs only on the CPU, or rows could not be measured.
     """
     use_device(args.device)
     if args.peak:

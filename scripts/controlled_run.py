@@ -1,13 +1,14 @@
-"""Compare networks or training settings by short trainings that differ in one setting, and print their table.
+"""Compare networks or training settings by short training runs that differ in one setting, and print a table.
 
     python scripts/controlled_run.py paper
     python scripts/controlled_run.py decoders
     python scripts/controlled_run.py recipe
 
-`paper` repeats comparisons of the LIIF paper: LIIF, its ablations, MetaSR, and LIIF trained at one scale only.
-`decoders` trains every network on one encoder, first for equal iterations, then for the CPU time of LIIF's. `recipe`
-trains one LIIF with different training settings. These two train with several seeds on one core and write their tables
-and figures into `docs/comparison.md`. An interrupted run continues with the first unfinished training.
+`paper` repeats comparisons of the LIIF paper: LIIF, its ablations, MetaSR, and LIIF trained at only one scale.
+`decoders` trains every network with the same encoder, first for equally many iterations, then for as much CPU time as
+LIIF takes. `recipe` trains one LIIF with different training settings. `decoders` and `recipe` train with several seeds
+and write their tables into `docs/comparison.md`; `decoders` also writes the figure. An interrupted comparison continues
+with the first unfinished run.
 """
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ PAPER: dict[str, Changes] = {
     "LIIF-d": {"network_g": {"hidden_dims": [64, 64]}},
 }
 
-# Arguments that make a decoder about 64 wide; a network that is not listed keeps its defaults.
+# Arguments that make a decoder about 64 wide. Networks that are not listed keep their defaults.
 WIDTH_64: dict[str, dict[str, Any]] = {
     "LIIF": {"hidden_dims": [64, 64, 64, 64]},
     "MetaSR": {"hidden_dim": 64},
@@ -70,7 +71,8 @@ OF_ONE_SCALE = {"PixelShuffleSR", "FixedScaleSR"}
 
 _HALVED = {"type": "MultiStepLR", "periods": None, "restart_weights": None, "eta_min": None,
            "milestones": [80, 160, 240, 320], "gamma": 0.5}  # fmt: skip
-# Training settings of LIIF, each with one change; `official` has the settings of its paper.
+# Changes to the training settings of LIIF. Each variant changes one setting, except `official`, which has the settings
+# of the LIIF paper.
 RECIPE: dict[str, Changes] = {
     "LIIF": {},
     "official": {
@@ -89,7 +91,7 @@ RECIPE: dict[str, Changes] = {
 
 
 def decoders() -> dict[str, Changes]:
-    """Return the changes that put each network of any scale on the common encoder."""
+    """Return, for each arbitrary-scale network, the changes that select it with the common encoder."""
     found = {}
     for name in list_archs():
         if name not in OF_ONE_SCALE:
@@ -100,12 +102,12 @@ def decoders() -> dict[str, Changes]:
 
 
 class Comparison(NamedTuple):
-    """Variants of one training, and the test sets that compare them.
+    """Variants of a training run, and the test sets on which they are compared.
 
     Attributes:
-        options: name of the common options in `options/`.
+        options: file with the common options in `options/`.
         variants: label -> changes.
-        seeds: one training each.
+        seeds: random seeds. Each variant is trained once with each seed.
         sets: test set -> scales.
         tables: names of the tables in the page.
     """
@@ -126,7 +128,7 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def with_iterations(options: dict[str, Any], iterations: int) -> dict[str, Any]:
-    """Return options with another number of iterations, to which warm-up and schedule are stretched."""
+    """Return options with another number of iterations. Warm-up and schedule are stretched accordingly."""
     train = options["train"]
     if iterations == train["total_iter"]:
         return options
@@ -145,7 +147,7 @@ def train(variant: str, options: Mapping[str, Any], seed: int) -> Path:
     """Train or resume a variant, unless it is finished, and return its checkpoint.
 
     Raises:
-        LIIFError: the folder was trained with other options, or the training fails.
+        LIIFError: the folder was trained with other options, or training fails.
     """
     name = f"{options['name']}_{re.sub('[^A-Za-z0-9.-]+', '_', variant)}_{seed}"
     own = {**options, "name": name, "manual_seed": seed}
@@ -160,7 +162,7 @@ def train(variant: str, options: Mapping[str, Any], seed: int) -> Path:
         command = [sys.executable, "-m", "liif_basicsr.train", "-opt", str(path), "--auto_resume"]
         status = subprocess.run(command, check=False).returncode
         if status:
-            raise LIIFError(f"{variant}: the training ended with status {status}; see its output above")
+            raise LIIFError(f"{variant}: training ended with exit status {status}; see its output above")
     return trained
 
 
@@ -176,7 +178,7 @@ Trained = dict[str, dict[int, Path]]
 
 
 def print_table(trained: Trained, sets: Mapping[str, Sequence[float]], args: Any) -> None:
-    """Print the table of all variants with tables.py."""
+    """Print the table of all variants by running tables.py."""
     networks = ["bicubic", *(f"{variant}={next(iter(paths.values()))}" for variant, paths in trained.items())]
     command = [sys.executable, str(ROOT / "scripts" / "tables.py"), *networks, "--sets", *sets, "--data", args.data]
     command += ["--scales", *(f"{scale:g}" for scale in next(iter(sets.values())))]
@@ -190,12 +192,12 @@ def open_all(sets: Mapping[str, Sequence[float]], data: str) -> list[EvalSet]:
 
 
 def scales_of_sets(args: argparse.Namespace, comparison: Comparison) -> dict[str, Sequence[float]]:
-    """Return the scales of each set, as the command line says or the comparison does."""
+    """Return the scales of each set: from the command line if they are set there, else from the comparison."""
     return {name: args.scales or comparison.sets.get(name, (2, 4)) for name in args.sets or comparison.sets}
 
 
 def train_all(variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Trained:
-    """Train the missing variants, one seed after the other, so that an interrupted run has compared all of them."""
+    """Train the variants that are not trained yet: all with the first seed, then all with the next one, and so on."""
     paths = {(name, seed): train(name, options, seed) for seed in seeds for name, options in variants.items()}
     return {name: {seed: paths[name, seed] for seed in seeds} for name in variants}
 
@@ -206,8 +208,8 @@ def compare(args: argparse.Namespace, comparison: Comparison, variants: dict[str
     Args:
         args: the command line.
         comparison: the comparison.
-        variants: options of all its variants. The times of their steps are measured together.
-        chosen: names of those to train.
+        variants: options of all variants. The times of their steps are measured together.
+        chosen: names of the variants to train.
     """
     for table in comparison.tables:
         split_page(args.page, table)
@@ -226,7 +228,7 @@ def compare(args: argparse.Namespace, comparison: Comparison, variants: dict[str
     costs = measure_costs(checkpoints, steps, Path(f"{kept}_rendering.json"))
     write_table("decoders", "network", cost_columns([None, *(costs[name] for name in chosen)]), rows, args.page)
     draw(rows, costs, args.figure)
-    # As many iterations as fit into the CPU time of LIIF's.
+    # Train again, each network for as many iterations as fit into the CPU time of LIIF's run.
     total = variants["LIIF"]["train"]["total_iter"]
     counts = {name: max(1, round(total * steps["LIIF"] / steps[name])) for name in chosen}
     trained = train_all({name: with_iterations(variants[name], n) for name, n in counts.items()}, seeds)
@@ -255,24 +257,23 @@ def run(args: argparse.Namespace) -> None:
 def main() -> int:
     """Parse the command line, train and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("comparison", choices=COMPARISONS)
-    parser.add_argument("--options", help="the common options (default: the comparison's own)")
-    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="default: all")
+    parser.add_argument("comparison", choices=COMPARISONS, help="the comparison to run")
+    parser.add_argument("--options", help="file with the common options (default: the comparison's own)")
+    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="variants to train (default: all)")
     parser.add_argument("--iterations", type=int, metavar="N",
-                        help="of each training, with warm-up and schedule stretched to them (default: the options' own)"
-                        )  # fmt: skip
-    parser.add_argument("--seeds", nargs="+", type=int, help="one training each (default: the comparison's own)")
-    parser.add_argument("--sets", nargs="+", help="as in tables.py (default: the comparison's own)")
-    parser.add_argument("--scales", nargs="+", type=float, help="default: the comparison's own")
+                        help="iterations of each run; warm-up and schedule are stretched (default: the options' own)")
+    parser.add_argument("--seeds", nargs="+", type=int, help="seeds, with one run each (default: the comparison's own)")
+    parser.add_argument("--sets", nargs="+", help="test sets, as in tables.py (default: the comparison's own)")
+    parser.add_argument("--scales", nargs="+", type=float, help="test scales (default: the comparison's own)")
     parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results/controlled.json"),
-                        help="keeps each PSNR of decoders and recipe (default: %(default)s)")  # fmt: skip
+                        help="file for each PSNR of decoders and recipe (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("results/controlled.md"),
-                        help="the table of paper (default: %(default)s)")  # fmt: skip
+                        help="file for the table of paper (default: %(default)s)")  # fmt: skip
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "comparison.md",
                         help="page with the tables of decoders and recipe (default: %(default)s)")  # fmt: skip
     parser.add_argument("--figure", type=Path, default=ROOT / "assets" / "decoders.png",
-                        help="the figure of decoders (default: %(default)s)")  # fmt: skip
+                        help="file for the figure of decoders (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     return run_script("controlled_run.py", lambda: run(args), "run it again to continue")
 

@@ -1,12 +1,12 @@
-"""Distill liif-fast from the official network on a GPU, within minutes and with everything in its memory.
+"""Distill liif-fast from the official network on a GPU, within minutes. All data is kept in GPU memory.
 
     python -m liif_basicsr download edsr-baseline-liif
     python scripts/distill_on_gpu.py photographs liif-fast.pth --blocks 26 --minutes 9
     python -m liif_basicsr convert liif-fast.pth liif-fast.safetensors --compact
 
-The student imitates the teacher's self-ensemble of eight orientations, and the original. New pairs are made during the
-whole training. Each step is a CUDA graph. Added blocks do not change the output at first. The learning rate depends on
-the time and not on the number of steps, so two runs give different weights.
+The student learns from the teacher's self-ensemble over eight orientations, and from the original. New pairs are made
+throughout the training. Each step is a CUDA graph. Added blocks do not change the output at first. The learning rate
+depends on the elapsed time, not on the number of steps, so two runs end with different weights.
 """
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from liif_basicsr.hub import checkpoint, find
 # Two of three steps train on the first shape.
 SHAPES = [Shape(64, 64, 1, 4, (2, 2, 3, 4)), Shape(40, 64, 4, 8, (4, 6, 8, 8))]
 CAPACITY = 120_000  # pairs of the first shape, 48 kB each, and half as many of the second
-HELD_OUT = 10  # batches of each shape that only measure the PSNR
-FILL = 0.06  # share of the time in which pairs are made before the first step
-STEPS_PER_ADDED = 15  # steps for each batch of new pairs
+HELD_OUT = 10  # batches of each shape that measure the PSNR and are not used for training
+FILL = 0.06  # share of the total time for making pairs before the first step
+STEPS_PER_ADDED = 15  # steps between two batches of new pairs
 BATCH, GT_WEIGHT, EMA_DECAY, WARMUP = 32, 0.5, 0.999, 300
 # Precision, loss, and the share of the time at which a stage ends.
 STAGES = [("bfloat16", "l1", 0.5), ("tf32", "l1", 0.75), ("tf32", "squared", 1.0)]
@@ -49,17 +49,18 @@ def grown(
     """Add residual blocks and layers to a ContinuousShuffleSR without changing its output.
 
     Args:
-        network_g, params: the network.
-        blocks, layers: of the larger network's encoder and decoder; None keeps their number.
+        network_g, params: options and parameters of the network.
+        blocks: number of residual blocks in the larger network's encoder; None keeps the number.
+        layers: number of layers in the larger network's decoder; None keeps the number.
 
     Returns:
-        network_g and the parameters of the larger network.
+        The options `network_g` and the parameters of the larger network.
 
     Raises:
-        LIIFError: it is another network, or has more blocks or layers than asked for.
+        LIIFError: the network has another type, or has more blocks or layers than the larger network.
     """
     if network_g["type"] != "ContinuousShuffleSR":
-        raise LIIFError(f"--start: is a {network_g['type']}; start from a ContinuousShuffleSR")
+        raise LIIFError(f"--start: the network is a {network_g['type']}; start from a ContinuousShuffleSR")
     block = {**network_g, "encoder": dict(network_g["encoder"])}
     if blocks is not None:
         block["encoder"]["num_block"] = blocks
@@ -68,10 +69,11 @@ def grown(
     torch.manual_seed(0)
     new = build_network(block).state_dict()
     if missing := params.keys() - new.keys():
-        raise LIIFError(f"--start: has more blocks or layers than asked for ({min(missing)}); ask for more")
+        raise LIIFError(f"--start: the network has more blocks or layers ({min(missing)}) than requested; raise "
+                        "--blocks or --layers")  # fmt: skip
     for name, value in new.items():
         if name not in params and (".conv2." in name or name.startswith("decoder.body.")):
-            value.zero_()  # the last layer of a residual block
+            value.zero_()  # last layer of a residual block, so that the block does not change the output
     return block, {**new, **{name: value.float() for name, value in params.items()}}
 
 
@@ -116,7 +118,7 @@ class Training:
                                           capturable=self.on_gpu)  # fmt: skip
 
     def stepper(self, pairs: Pairs, precision: str, kind: str) -> Callable[[], None]:
-        """Return a function that makes one step on a batch of pairs."""
+        """Return a function that trains one step on a random batch of pairs."""
         params, averages = list(self.net.parameters()), list(self.ema.parameters())
 
         def step() -> None:
@@ -149,7 +151,7 @@ class Training:
 
 
 def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dict[str, Any], nn.Module]:
-    """Return network_g and the network that starts from a known model or a file, see `grown`."""
+    """Build the student from a known model or a file, see `grown`. Return its `network_g` and the network."""
     start = checkpoint.read(find(name))
     block, params = grown(start["network_g"], start["params"], blocks, layers)
     net = build_network(block)
@@ -158,19 +160,19 @@ def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dic
 
 
 def fill(pools: Sequence[Pairs], until: float) -> None:
-    """Make pairs until a time, and at least a batch of each shape."""
+    """Add pairs to the pools until a time, and at least one batch of each shape."""
     while pools[0].made < BATCH or time.monotonic() < until:
         for pairs in (pools[0], *pools):
             pairs.add(BATCH)
         if pairs.device.type == "cuda":
-            torch.cuda.synchronize()  # else the loop would run ahead of the device
+            torch.cuda.synchronize()  # otherwise, the loop would run ahead of the device
 
 
 def distill(args: argparse.Namespace) -> None:
     """Train, and save the network after each stage.
 
     Raises:
-        LIIFError: no GPU, an unfit file, or a loss that is not finite.
+        LIIFError: there is no GPU, a file cannot be used, or the loss is not finite.
     """
     check_output(args.out, [".pth"])
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -219,14 +221,14 @@ def main() -> int:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photographs", type=Path, help="folder of images of at least 320x320")
-    parser.add_argument("out", type=Path, help="the checkpoint to write after each stage, .pth")
-    parser.add_argument("--start", default="liif-fast", help="the ContinuousShuffleSR to continue (default: liif-fast)")
+    parser.add_argument("out", type=Path, help="checkpoint (.pth) that is written after each stage")
+    parser.add_argument("--start", default="liif-fast", help="network to start from (default: liif-fast)")
     parser.add_argument("--teacher", default="edsr-baseline-liif", help="name or file (default: edsr-baseline-liif)")
     parser.add_argument("--blocks", type=int, help="blocks of the encoder (default: as many as --start has)")
     parser.add_argument("--layers", type=int, help="layers of the decoder (default: as many as --start has)")
-    parser.add_argument("--minutes", type=float, default=9, help="time for everything (default: 9)")
+    parser.add_argument("--minutes", type=float, default=9, help="total time (default: 9)")
     parser.add_argument("--lr", type=float, default=4e-4, help="highest learning rate (default: 4e-4)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda; cpu is a rehearsal")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal (default: cuda)")
     args = parser.parse_args()
     return run_script("distill_on_gpu.py", lambda: distill(args), "the network of the last stage is saved")
 

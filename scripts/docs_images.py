@@ -1,10 +1,11 @@
-"""Draw the images of README and docs again, with the bundled models.
+"""Redraw the images in the README and the docs, with the bundled models.
 
     python scripts/docs_images.py --data datasets --kodak Kodak24               # all of them, into assets/
     python scripts/docs_images.py --data datasets --kodak Kodak24 photo_face viewer
 
-`--data` contains Set5 as written by `prepare benchmark`, `--kodak` Kodak's images as kodim01.png to kodim24.png. The
-official LIIF and Real-ESRGAN must be downloaded. The viewer's picture needs Chromium.
+`--data` is the folder with Set5, as written by `prepare benchmark`. `--kodak` is the folder of Kodak's images,
+kodim01.png to kodim24.png. `edsr-baseline-liif` and `realesrgan-x4plus` must be downloaded. The image of the viewer
+needs Chromium.
 """
 from __future__ import annotations
 
@@ -32,12 +33,12 @@ SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 OFFICIAL = "EDSR-baseline-LIIF=edsr-baseline-liif"
 
 
-# Pixels around the window of a sheet that are upscaled, too.
+# Margin in pixels around the window of a sheet. It is upscaled, but not shown.
 MARGIN = 48
 
 
 class Sources(NamedTuple):
-    """Folders of the input images; `made` holds those that this script draws."""
+    """Folders of the input images. `made` is for the images that this script draws."""
 
     data: Path
     kodak: Path
@@ -53,7 +54,7 @@ def photo(
 ) -> Callable[[Sources, Path], None]:  # fmt: skip
     """Return a function that draws a sheet for docs/photographs.md: a window of 200x180 pixels.
 
-    Only the surroundings of the window are upscaled.
+    Only the window and a margin around it are upscaled.
     """
 
     def draw(sources: Sources, out: Path) -> None:
@@ -75,10 +76,10 @@ def kodak(number: int) -> FindImage:
 
 
 def script(name: str, *args: object) -> None:
-    """Run a script of this folder.
+    """Run a script in this folder.
 
     Raises:
-        LIIFError: it failed, with its last line.
+        LIIFError: the script failed. The message is the last line that it printed.
     """
     command = [sys.executable, str(ROOT / "scripts" / name), *map(str, args)]
     done = subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False)
@@ -87,7 +88,7 @@ def script(name: str, *args: object) -> None:
 
 
 def draw_before_after(sources: Sources, out: Path) -> None:
-    """Draw bicubic interpolation next to `liif-photo`, as in the README."""
+    """Draw bicubic interpolation next to `liif-photo`, for the README."""
     crop = read_srgb(kodak(5)(sources)).crop((300, 130, 460, 260))
     after = liif_basicsr.upscale(crop, scale=3.5)
     page = Image.new("RGB", (2 * after.width + 8, after.height), "white")
@@ -97,7 +98,7 @@ def draw_before_after(sources: Sources, out: Path) -> None:
 
 
 def draw_cat(sources: Sources, out: Path) -> None:
-    """Upscale the cat of docs/upscaling.md."""
+    """Upscale the cat, for docs/upscaling.md."""
     command = ["upscale", str(ROOT / "assets" / "cat.png"), str(out), "--scale", "3.7", "--model", "liif-fast"]
     if liif_main([*command, "--overwrite"]):
         raise LIIFError(f"{out}: cannot be drawn; see the error above")
@@ -160,14 +161,14 @@ def draw_drawing(sources: Sources) -> Path:
 
 
 def draw_night(sources: Sources) -> Path:
-    """Write one of Kodak's images as dark as a photograph taken at night."""
+    """Write one of Kodak's images, darkened like a photograph taken at night."""
     image = read_srgb(kodak(24)(sources)).point([round(value / 3) for value in range(256)] * 3)
     image.save(sources.made / "night.png")
     return sources.made / "night.png"
 
 
 def draw_viewer(sources: Sources, out: Path) -> None:
-    """Photograph the viewer: `liif-photo` next to bicubic interpolation."""
+    """Take a screenshot of the viewer, with `liif-photo` next to bicubic interpolation."""
     sys.path.insert(0, str(ROOT / "tests"))
     from browser import browser, decoded, resize
     from viewer_drive import viewer

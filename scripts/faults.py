@@ -3,7 +3,7 @@
     python scripts/faults.py            # 30 kills, 200 images, 50 checkpoints, 100 options files; some minutes
     python scripts/faults.py --short    # a short version, which the tests run
 
-The exit status is 1 if any outcome was wrong; each is printed in a line.
+Each wrong outcome is printed in one line. The exit status is 1 if there was one.
 """
 import argparse
 import os
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ["OMP_NUM_THREADS"] = "1"  # the tensors are tiny, and the order of sums stays the same
+os.environ["OMP_NUM_THREADS"] = "1"  # the tensors are tiny, and one thread keeps the order of sums
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
@@ -21,7 +21,7 @@ def main() -> int:
     from faultsuite.suite import PARTS, run_suite
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="few kills and files")
+    parser.add_argument("--short", action="store_true", help="inject fewer faults")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run (default: all)")
     args = parser.parse_args()

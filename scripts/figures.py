@@ -5,8 +5,9 @@
     python scripts/figures.py degradations --image photo.png --scale 4 --out degradations.png
 
 `sheet` downsamples an image and upscales it again. It shows the input, bicubic, each model and the original side by
-side, in one row per `--scale`. `curve` plots PSNR against scale, with the arguments and saved results of `tables.py`,
-which itself plots PSNR against time. `degradations` shows several samples of each degradation.
+side, in one row per `--scale`. `curve` plots PSNR against scale; it takes the arguments of `tables.py` and reads the
+same results file. (`tables.py --figure` plots PSNR against time.) `degradations` shows several samples of each
+degradation.
 """
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def upscale_all(gt: Image.Image, low: Image.Image, scale: float, methods: Sequen
 
 
 def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Image.Image:
-    """Arrange labeled panels, `columns` per row (None: all in one), with pixels repeated `zoom` times."""
+    """Arrange labeled panels in rows of `columns` (None: in one row), enlarged by repeating each pixel `zoom` times."""
     columns = min(columns or len(panels), len(panels))
     width, height = (zoom * n for n in next(iter(panels.values())).size)
     step_x, step_y = width + GAP, height + LABEL_HEIGHT
@@ -157,7 +158,7 @@ def add_sheet_arguments(
         "--scale", type=float, nargs=scales, default=[4], metavar="S", help="downsampling factor (default: 4)",
     )  # fmt: skip
     command.add_argument("--region", type=region_of, help="part to show: top,left,height,width in pixels")
-    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="magnification of pixels (1)")
+    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="repeat pixels N times (1)")
     command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
     command.set_defaults(run=run)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check this plugin on a GPU within 10 minutes: tests, a short training, and a benchmark with the card's name.
+# Check this plugin on a GPU within 10 minutes: tests, a short training run, and a benchmark with the card's name.
 # usage: bash scripts/gpu_check.sh [clone of https://github.com/yinboc/liif]    (DEVICE=cpu rehearses it without a GPU)
 # It uses the active environment, see README.md, and writes only to a temporary folder.
 set -uo pipefail
@@ -55,7 +55,7 @@ P
 }
 export -f train
 export WORK DEVICE
-part "a training run with validation, and its network" 120 bash -c train
+part "training, validation and upscaling" 120 bash -c train
 
 short=(--runs 5)
 [ "$DEVICE" = cuda ] || short=(--short)

@@ -17,7 +17,7 @@ from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.version import Version
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-# Each torchvision requires one version of torch. Other versions of BasicSR have their own test.
+# Not constrained: each torchvision requires one version of torch, and other versions of BasicSR have their own test.
 LEFT_OUT = ("torch", "basicsr")
 
 
@@ -37,7 +37,7 @@ def lowest(requirement: Requirement) -> Version:
     [line] = (line for line in printed.splitlines() if line.startswith("Available versions:"))
     known = (Version(number) for number in line.partition(":")[2].split(","))
     allowed = sorted(number for number in known if number in requirement.specifier)
-    # All versions from some version on have wheels for this Python.
+    # From some version on, all versions have wheels for this Python.
     return allowed[bisect_left(allowed, True, key=lambda number: has_wheel(requirement.name, number))]
 
 
@@ -58,7 +58,8 @@ def installed(name: str) -> str:
 def main() -> None:
     """Parse the command line and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--installed", nargs="+", metavar="NAME")
+    parser.add_argument("--installed", nargs="+", metavar="NAME",
+                        help="print the installed versions of these packages instead, as cells of a table")  # fmt: skip
     args = parser.parse_args()
     if args.installed:
         print(" | ".join(map(installed, args.installed)))

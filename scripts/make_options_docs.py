@@ -1,4 +1,4 @@
-"""Write docs/options.md and options/schema.json from the models of the options.
+"""Write docs/options.md and options/schema.json from the pydantic models of the options.
 
     python scripts/make_options_docs.py
 
@@ -37,22 +37,22 @@ DATASETS: dict[str, tuple[Model, Model]] = {
 EVERY_DATASET = (datasets.TrainingSet, datasets.ValidationSet)
 SCHEDULERS = (training.MultiStepLR, training.CosineAnnealingRestartLR)
 BASICSR_LOSSES = (training.Loss, training.PerceptualLoss, training.GANLoss)
-# Set by BasicSR itself, and in no options file.
+# Options that BasicSR sets itself. Options files do not contain them.
 RUNTIME = {"phase"}
 
 
 def networks() -> dict[str, Model]:
-    """Models of the networks' arguments."""
+    """Return the models of the networks' arguments, by name of the network."""
     return {name: arguments_model(cls) for name, cls in ARCHS.items()}
 
 
 def encoders() -> dict[str, Model]:
-    """Models of the encoders' arguments."""
+    """Return the models of the encoders' arguments, by name of the encoder."""
     return {name: arguments_model(cls) for name, cls in ENCODERS.items()}
 
 
 def losses() -> dict[str, Model]:
-    """Models of the arguments of the plugin's losses."""
+    """Return the models of the arguments of the plugin's losses, by name of the loss."""
     found = sorted((name, entry) for registry, name, entry in entries() if registry == "LOSS_REGISTRY")
     return {name: arguments_model(entry) for name, entry in found}
 
@@ -98,7 +98,8 @@ def _lines() -> Iterator[str]:
     yield from _section("#### Pairs", {"default": datasets.ExpectedPairs})
     yield from ("", "### degradation", "")
     yield _wrapped(
-        "A block, a type alone (`degradation: photo`), or `jpeg:60` and `jpeg:30-90`. [The data page]"
+        "The value is a block, only a type (`degradation: photo`), or JPEG with a quality or a range of qualities "
+        "(`jpeg:60`, `jpeg:30-90`). [The data page]"
         "(data.md#degradations) describes each one. Ranges are [lowest, highest]; names that end in 2 "
         "belong to the second round."
     )
@@ -106,7 +107,10 @@ def _lines() -> Iterator[str]:
     for name in DEGRADATIONS:
         yield from _section(f"#### {name}", {"default": options_of(name)}, intro="", skip=(DegradationOptions,))
     yield from ("", "## network_g", "")
-    yield "`type` and the arguments of a network. Other architectures in BasicSR's registry work if they have `render`."
+    yield _wrapped(
+        "The block contains `type` and the arguments of a network. Other architectures in BasicSR's registry work if "
+        "they have a method `render`."
+    )
     for name, model in networks().items():
         yield from _section(f"### {name}", {"default": model}, intro=_summary(ARCHS[name]))
     yield from ("", "## Encoders")
@@ -136,10 +140,12 @@ def _phases(heading: str, models: Sequence[Model], intro: str = "", skip: Sequen
 def _section(
     heading: str, models: Mapping[str, Model], intro: str | None = None, skip: Sequence[Model] = ()
 ) -> Iterator[str]:
-    """Yield a heading, an introduction (of the first model's docstring, if None) and a table of options.
+    """Yield a heading, an introduction and a table of options.
 
     Args:
+        heading: Markdown heading.
         models: column -> model.
+        intro: the introduction; None takes the docstring of the first model.
         skip: models whose options are in another section.
     """
     yield from ("", heading, "")
@@ -177,7 +183,7 @@ def _default(model: Model, name: str) -> str:
 
 
 def _values(model: Model, name: str) -> str:
-    """Accepted values of an option, in words."""
+    """Return the accepted values of an option, in words."""
     schema = model.model_json_schema()
     accepted = schema["properties"][name]
     alternatives = [accepted] if "expected" in accepted else accepted.get("anyOf", [accepted])
@@ -187,7 +193,7 @@ def _values(model: Model, name: str) -> str:
 
 
 def _summary(entry: object) -> str:
-    """First paragraph of a docstring."""
+    """Return the first paragraph of a docstring, in one line."""
     return " ".join((entry.__doc__ or "").strip().split("\n\n")[0].split())
 
 
@@ -214,7 +220,7 @@ def schema() -> dict[str, Any]:
     refs = {label: found[(model, "validation")] for label, model in parts.items()}
 
     def named(prefix: str) -> dict[str, Any]:
-        """References by name; each definition gets its `type`."""
+        """Return references by name, and add the property `type` to each of their definitions."""
         chosen = {label.removeprefix(f"{prefix} "): ref for label, ref in refs.items() if label.startswith(prefix)}
         for name, ref in chosen.items():
             block = defs[ref["$ref"].rpartition("/")[2]]
@@ -268,9 +274,10 @@ def schema() -> dict[str, Any]:
 
 
 def _choice(refs: Mapping[str, Any], others: bool) -> dict[str, Any]:
-    """Schema of a block whose `type` selects one of `refs`.
+    """Return the schema of a block whose `type` selects one of `refs`.
 
     Args:
+        refs: type -> reference to the schema of its options.
         others: allow further types, whose options are not checked.
     """
     names = {"enum": list(refs)}
@@ -281,7 +288,7 @@ def _choice(refs: Mapping[str, Any], others: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Remove pydantic's titles and the keys that no JSON schema has."""
+    """Remove pydantic's titles, and the keys that are not part of JSON Schema."""
     if isinstance(value, Mapping):
         drop = {"expected", "discriminator"} | ({"title"} if isinstance(value.get("title"), str) else set())
         top = "$schema" in value

@@ -6,8 +6,8 @@ set -euo pipefail
 
 activate_environment
 install_plugin '.[test]'
-# --no-deps: its dependencies are large, concern faces, and the tests need only its upscaler.
-python -m pip install --disable-pip-version-check -qq --no-deps realesrgan || say "realesrgan is missing: its tests skip"
+# --no-deps: realesrgan's dependencies are large and only serve faces. The tests only need its upscaler.
+python -m pip install --disable-pip-version-check -qq --no-deps realesrgan || say "no realesrgan: its tests are skipped"
 link_basicsr
 
 say "Style, types and layers"

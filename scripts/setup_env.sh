@@ -32,13 +32,13 @@ make_environment() {
     }
 }
 
-# install-basicsr reports a Python that is too new, after asking pip.
+# A Python that is too new is reported later, by install-basicsr, which asks pip.
 check_version() {
     local version
     version=$("$1" -c 'import platform; print(platform.python_version())' 2>/dev/null) ||
-        fail "$1: not found, or not a Python; set PYTHON to one of 3.10 or newer: PYTHON=python3.13 bash $0"
+        fail "$1: not found, or not a Python; set PYTHON to Python 3.10 or newer: PYTHON=python3.13 bash $0"
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-        fail "$1: Python $version is too old; set PYTHON to one of 3.10 or newer: PYTHON=python3.13 bash $0"
+        fail "$1: Python $version is too old; set PYTHON to Python 3.10 or newer: PYTHON=python3.13 bash $0"
 }
 
 check_requested_version() {
@@ -58,7 +58,7 @@ install_plugin() {
 # Link the installed BasicSR, so that `python basicsr/train.py` works. Git ignores the link.
 link_basicsr() {
     local installed
-    # -I: otherwise the link itself would be found
+    # -I: otherwise, Python would find the link itself
     installed=$(python -I -c 'import importlib.util as u; print(u.find_spec("basicsr").submodule_search_locations[0])')
     if [ -L basicsr ] || [ ! -e basicsr ]; then
         ln -sfn "$installed" basicsr

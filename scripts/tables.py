@@ -5,9 +5,9 @@
     python scripts/tables.py bicubic liif-photo --sets Kodak24 --scales 4 --degradation jpeg:60 --protocol div2k \
         --metrics psnr niqe --reference realesrgan-x4plus
 
-Sets are written by `prepare benchmark`, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Results are saved
-at once: an interrupted run continues, and only changed checkpoints or images are measured again. The processes of
-torchrun share the images.
+A set is a folder that `prepare benchmark` has written, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each
+result is saved at once, so an interrupted run continues. Only changed checkpoints and sets are measured again. The
+processes of torchrun share the images.
 """
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from liif_basicsr.hub.official import to_official
 
 
 def open_official(folder: Path) -> Render:
-    """Return the official code's EDSR-baseline-LIIF, in float32 on the CPU."""
+    """Return a function that renders with the official EDSR-baseline-LIIF (random weights, float32, CPU)."""
     if torch.cuda.is_available():
         raise LIIFError("--official: runs on the CPU only; set CUDA_VISIBLE_DEVICES to an empty string")
     checkpoint = to_official({"network_g": NETWORK, "params": build_network(NETWORK).state_dict()}, "official")
@@ -46,7 +46,7 @@ def open_official(folder: Path) -> Render:
 def measure_cost(method: Method, scale: Scale, official: Render | None, runs: int, channels: int) -> Values:
     """Measure multiply-adds per pixel, seconds per megapixel of output, and the speedup over the official code.
 
-    Both render alternately an image of LOW, as in benchmark.py.
+    The method and the official code alternately render an image of size LOW, as in benchmark.py.
     """
     lq, size = torch.rand(1, channels, *LOW), (round(LOW[0] * scale[0]), round(LOW[1] * scale[1]))
     base = partial(official, lq, size) if official else None
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> None:
     if args.figure:
         check_figure(args.figure)
         if "psnr" not in args.metrics:
-            raise LIIFError("--figure: plots PSNR; add psnr to --metrics")
+            raise LIIFError("--figure: needs the PSNR; add psnr to --metrics")
     if args.official and args.channels != 3:
-        raise LIIFError(f"--official: takes RGB, and --channels is {args.channels}; remove one of them")
+        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove either")
     official = open_official(args.official) if args.official else None
     found = measured(args, args.metrics, args.reference)
     if found is None:
@@ -97,13 +97,13 @@ def main() -> int:
     parser.add_argument(
         "--metrics", nargs="+", choices=METRICS, default=["psnr", "ssim"], help="default: psnr ssim",
     )  # fmt: skip
-    parser.add_argument("--reference", metavar="NETWORK", help="also print PSNR to its output, last in each cell")
+    parser.add_argument("--reference", metavar="NETWORK", help="also print the PSNR to its output, last in each cell")
     parser.add_argument(
         "--cost", action="store_true", help="also print multiply-adds per pixel and the time per megapixel of output",
     )  # fmt: skip
     parser.add_argument("--figure", type=Path, help="plot PSNR against time: .png, .svg, .pdf")
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif to compare times with")
-    parser.add_argument("--runs", type=int, default=7, help="measurements of each time (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=7, help="measurements for each time (default: %(default)s)")
     parser.add_argument("--out", type=Path, nargs="+", default=[], help="files to write: .md, .csv, .tex")
     args = parser.parse_args()
     return run_script("tables.py", lambda: run(args), "run it again to continue")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the tests on each Python, with the newest and the lowest supported versions of the dependencies. Each cell gets its
-# own environment, which is deleted at its end. All cells take hours, and about 6 GB of disk at a time.
+# own environment, which is deleted at its end. All cells take hours. Each cell needs about 6 GB of disk while it runs.
 #     bash scripts/test_matrix.sh                                 # Python 3.10 to 3.13, newest and lowest
 #     bash scripts/test_matrix.sh 3.10:lowest 3.13 -- -k startup  # these cells; arguments after -- go to pytest
 # The table is results/matrix/table.md; the output of each cell is results/matrix/<python>-<column>.log.

@@ -2,9 +2,9 @@
 
     python scripts/viewer_drive.py --model liif-fast
 
-The script zooms into several places of an image, one notch of the wheel at a time. The first steps at each place
-compute features and are not counted. Later steps need new tiles of known features. A view is sharp when all visible
-tiles of both sides have arrived.
+The script zooms in at several positions of an image, one notch of the wheel at a time. The first steps at each position
+compute features and are not counted. In later steps, the features are known and only new tiles are needed. A view is
+sharp when all visible tiles of both sides have arrived.
 """
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.hub import DEFAULT
 
 ROOT = Path(__file__).parents[1]
-# Steps at a place until all features are known.
+# Steps at a position until all features are known.
 UNCOUNTED = 4
-# Places of the pointer, as fractions of the window's width and height.
+# Positions of the pointer, as fractions of the window's width and height.
 PLACES = [(0.4, 0.45), (0.25, 0.3), (0.7, 0.35), (0.3, 0.7), (0.7, 0.7)]
 # Runs before the page's scripts: record when the stretched image is visible, in milliseconds since the navigation.
 FIRST_SEEN = """
@@ -38,7 +38,7 @@ const look = () => typeof viewer !== "undefined" && viewer?.sides[0].overview.co
     ? requestAnimationFrame((time) => { window.firstSeen = time; }) : requestAnimationFrame(look);
 look();
 """
-# Turn the wheel, and call back with the milliseconds until the visible tiles were drawn.
+# Turn the wheel, and pass the milliseconds until all visible tiles are drawn to the callback.
 TURN = """
 const [x, y, delta, done] = arguments, start = performance.now();
 const shares = viewer.shares();
@@ -66,7 +66,7 @@ def make_image(path: Path, size: tuple[int, int]) -> None:
 
 @contextmanager
 def viewer(image: Path, words: list[str]) -> Iterator[str]:
-    """Run the command and yield the address of its page."""
+    """Run the command `view` and yield the address of its page."""
     command = [sys.executable, "-m", "liif_basicsr", "view", str(image), "--no-browser", *words]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:
         try:
@@ -79,7 +79,7 @@ def viewer(image: Path, words: list[str]) -> Iterator[str]:
 
 
 def drive(page: Any, url: str, place: tuple[float, float], steps: int) -> list[float]:
-    """Zoom in at a place, and return the milliseconds of each counted step."""
+    """Zoom in at a position, and return the milliseconds of each counted step."""
     page.get("about:blank")
     page.get(f"{url}#x=1000&y=750&zoom=0.5")
     wait_for_tiles(page)
@@ -96,7 +96,7 @@ def drive(page: Any, url: str, place: tuple[float, float], steps: int) -> list[f
 
 
 def wait_for_tiles(page: Any) -> None:
-    """Wait until the tiles behind the other side have arrived too, as they have when a user looks at the view."""
+    """Wait until all tiles have arrived, also the hidden ones, as they would have before a user zooms again."""
     while page.execute_script("return typeof viewer === 'undefined' || !viewer || viewer.sides.some((s) => s.loading)"):
         time.sleep(0.1)
 
@@ -129,10 +129,10 @@ def main() -> int:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=DEFAULT, help="as for the command view (default: %(default)s)")
-    parser.add_argument("--image", type=Path, help="(default: a synthetic one of 2000x1500)")
+    parser.add_argument("--image", type=Path, help="image to view (default: a synthetic one of 2000x1500)")
     parser.add_argument("--places", type=int, choices=range(1, len(PLACES) + 1), default=len(PLACES),
-                        help="number of places (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--steps", type=int, default=6, help="counted steps at each place (default: %(default)s)")
+                        help="number of positions (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--steps", type=int, default=6, help="counted steps at each position (default: %(default)s)")
     args = parser.parse_args()
     return run_script("viewer_drive.py", lambda: measure(args), "results are not saved")
 

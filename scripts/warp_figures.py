@@ -1,4 +1,4 @@
-"""Show warped images: cv2 with Lanczos interpolation next to a network.
+"""Draw images that are warped by cv2 with Lanczos interpolation and, next to it, by a network.
 
     python scripts/warp_figures.py page --out page.png
     python scripts/warp_figures.py sheet --image page.png --quad 78,61 417,35 449,499 41,480 --scale 1.5 --out sheet.png
@@ -72,7 +72,7 @@ def run_sheet(args: argparse.Namespace) -> None:
         raise LIIFError(f"{args.image}: {error}") from None
     pixels = loaded.pixels
     if pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise LIIFError(f"{args.image}: must be RGB with 8 bits")
+        raise LIIFError(f"{args.image}: expected an 8-bit RGB image; convert it")
     scale = check_scale(args.scale)
     if args.quad:
         corners = check_quad([text.split(",") for text in args.quad])
@@ -92,14 +92,14 @@ def run_sheet(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Parse the command line and run the command; bad input is one line."""
+    """Parse the command line and run the command; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("page", help="a simulated photograph of a page of text")
     command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
     command.set_defaults(run=run_page)
     command = commands.add_parser("sheet", help="one image, warped by cv2 and by a network")
-    command.add_argument("--image", type=Path, required=True)
+    command.add_argument("--image", type=Path, required=True, help="image to warp")
     how = command.add_mutually_exclusive_group(required=True)
     how.add_argument("--quad", nargs=4, metavar="X,Y", help="as in the command `warp`")
     how.add_argument("--rotate", type=float, metavar="DEGREES", help="counterclockwise")

@@ -1,4 +1,4 @@
-"""Print a table of warped images: PSNR and SSIM of networks and of cv2 with bicubic and Lanczos interpolation.
+"""Print a table of the PSNR and SSIM of images warped by networks, and by cv2 with bicubic and Lanczos interpolation.
 
     python scripts/warp_table.py liif-fast edsr-baseline-liif --sets Kodak24=val/Kodak24 Set14=Set14/GT_x2 --out t.md
 
@@ -121,7 +121,7 @@ def measure(folder: Path, warpings: dict[str, Warping], args: argparse.Namespace
         pixels = read(path).pixels
         pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1].repeat(3, axis=2)
         if pixels.dtype != np.uint8 or min(pixels.shape[:2]) < 8 * BORDER:
-            raise LIIFError(f"{path}: expected 8 bits and edges of at least {8 * BORDER} pixels; remove the image")
+            raise LIIFError(f"{path}: expected 8-bit pixels and edges of at least {8 * BORDER}; remove the image")
         found["rotated x2"].append(rotated_x2(pixels, warpings, degrees))
         found["there and back"].append(there_and_back(pixels, warpings, args.edge))
     return {

@@ -1,3 +1,3 @@
 """Parts of benchmark.py and tables.py."""
-# Before BasicSR, so that it can be imported where the package is not installed and Python ran no start-up hook.
+# Must come before BasicSR. If the package is not installed, no start-up hook has prepared the import of BasicSR.
 import liif_basicsr  # noqa: F401

@@ -1,4 +1,4 @@
-"""Measure training samples and a validation, on large mosaics of scikit-image's photographs."""
+"""Measure the time for training samples, degradations and a validation, on scikit-image's photographs."""
 from __future__ import annotations
 
 import random
@@ -26,15 +26,15 @@ from liif_basicsr.data.source import open_source
 SIZE, COUNT = (1356, 2040), 6  # as in DIV2K
 SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": True, "use_rot": True,
           "num_worker_per_gpu": 0, "batch_size_per_gpu": 16}  # fmt: skip
-# Official cache, our corresponding source, samples per run.
+# The official dataset's `cache`, our corresponding source, and the number of samples in a measurement.
 CASES = [("none", "disk", 8), ("bin", "lmdb", 40), ("in_memory", "pixels", 200)]
 OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decoded pixels, memory-mapped"}
-SEEDS = 40  # of a degradation
+SEEDS = 40  # a measurement applies a degradation with each of these seeds
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
 def make_images(folder: Path) -> None:
-    """Write COUNT mosaics of SIZE, each in a different order."""
+    """Write COUNT mosaics of photographs. Each has the size SIZE and another order."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):
@@ -46,7 +46,7 @@ def make_images(folder: Path) -> None:
 
 
 def open_ours(root: Path, kind: str) -> Any:
-    """Return our dataset with the official settings."""
+    """Return our dataset of type `kind` ('disk', 'lmdb' or 'pixels'), with the official settings."""
     block = {"name": kind, "type": "ArbitraryScaleImageDataset", "phase": "train", "io_backend": {"type": kind}}
     return build_dataset({**block, **SAMPLE, "dataroot_gt": str(root)})
 
@@ -74,7 +74,8 @@ def grown(make: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measure_data(official: Path | None, runs: int) -> None:
-    """Measure samples with the official settings, in processor time on one core, and the memory of the datasets."""
+    """Measure the processor time of a sample on one core, and the memory of the datasets, with the official settings.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -108,7 +109,7 @@ def open_official(official: Path | None, root: Path, cache: str) -> Any:
 
 
 def measure_degradations(runs: int) -> None:
-    """Measure degradations of crops of scikit-image's astronaut, in processor time on one core."""
+    """Measure the processor time of each degradation on one core, for a crop of scikit-image's astronaut."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     image = np.ascontiguousarray(skimage.data.astronaut()[:192, :192])
@@ -124,7 +125,7 @@ def measure_degradations(runs: int) -> None:
 
 
 def measure_validation(network: dict[str, Any]) -> None:
-    """Measure the share of rendering in a validation by LIIFModel."""
+    """Measure a validation by LIIFModel, and the share of its time that rendering takes."""
     with tempfile.TemporaryDirectory() as folder:
         names = Path(folder) / "meta_info.txt"
         names.write_text("\n".join(sets.QUICKSTART_VAL))

@@ -27,14 +27,14 @@ class GivenFeatures(nn.Module):
 
 
 def decoding_alone(net: Any, lq: Tensor) -> Any:
-    """Return the network with its features of one image precomputed, so that `render` only decodes."""
+    """Replace the network's encoder by the precomputed features of `lq`, so that `render` only decodes."""
     with torch.no_grad():
         net.encoder = GivenFeatures(net.encode(lq))
     return net
 
 
 def measure_decoders(runs: int) -> None:
-    """Time decoders in float32, compared with exact LIIF."""
+    """Print rows that compare the time of other decoders with LIIF's, in float32."""
     lq = torch.rand(1, 3, *LOW)
     exact = decoding_alone(build_network(NETWORK).eval(), lq)
     others = {
@@ -49,7 +49,7 @@ def measure_decoders(runs: int) -> None:
 
 
 def measure_fast(theirs: Any, runs: int) -> None:
-    """Time whole images with `liif-fast`, including the encoder."""
+    """Print rows with the time to render an image with `liif-fast`, including the encoder."""
     lq = torch.rand(1, 3, *LOW)
     net = load("liif-fast").to(lq.device)
     for scale in (2, 4):

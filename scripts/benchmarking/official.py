@@ -1,4 +1,4 @@
-"""The official code, from a clone of https://github.com/yinboc/liif."""
+"""Import and run the official code from a clone of https://github.com/yinboc/liif."""
 from __future__ import annotations
 
 import importlib
@@ -10,25 +10,35 @@ from typing import Any
 
 import torch
 
-from liif_basicsr import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
 
 def import_official(folder: Path, name: str) -> Any:
-    """Import a module of the clone, without TensorBoard, and without CUDA on a CPU."""
+    """Import a module of the clone. TensorBoard is not required; CUDA only if it is the default device.
+
+    Raises:
+        LIIFError: the folder is not a complete clone, or a package that it requires is not installed.
+    """
     if not (folder / "models" / "liif.py").is_file():
         raise LIIFError(f"--official {folder}: not a clone of https://github.com/yinboc/liif; clone it there")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     sys.modules.setdefault("tensorboardX", types.SimpleNamespace(SummaryWriter=None))  # type: ignore[arg-type]
-    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # older signature
+    warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # the official code omits `indexing`
     if torch.get_default_device().type != "cuda":
         torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
-    return importlib.import_module(name)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise LIIFError(
+            f"--official {folder}: {name} cannot be imported ({summarize(error)}); clone "
+            "https://github.com/yinboc/liif completely, and install its requirements"
+        ) from None
 
 
 def load_official(folder: Path, checkpoint: dict[str, Any]) -> Any:
-    """Load the official network of an official checkpoint, on the default device."""
+    """Build the official network from an official checkpoint, on the default device."""
     models = import_official(folder, "models")
     with torch.device("cpu"):  # the constructor mixes tensors of the default device and of the CPU
         net = models.make(checkpoint["model"], load_sd=True)

@@ -21,7 +21,7 @@ failed: list[str] = []
 
 
 def use_device(name: str) -> None:
-    """Set the default device, on which tensors and networks are created and calls are timed, in float32 without TF32.
+    """Set the default device of tensors, networks and time measurements, and disable TF32.
 
     Raises:
         LIIFError: the device is not available.
@@ -34,7 +34,7 @@ def use_device(name: str) -> None:
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Time one call in seconds; on a GPU as default device, between two of its events."""
+    """Return the time of one call in seconds. If a GPU is the default device, two of its events measure the time."""
     if torch.get_default_device().type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -50,7 +50,7 @@ def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float
 def pairs(
     theirs: Work | None, ours: Work, runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[tuple[float, float]]:
-    """Yield alternating times of both, after one warm-up call of each."""
+    """Yield pairs (their time, our time) from alternating calls, after one warm-up call of each."""
     for run in range(runs + 1):
         both = (seconds(theirs, clock) if theirs else float("nan"), seconds(ours, clock))
         if run:
@@ -65,13 +65,13 @@ def row(
     clock: Callable[[], float] = time.perf_counter,
     per: int = 1,
 ) -> float:
-    """Measure and print a row, and return the median of our times. Each call does its work `per` times.
+    """Measure and print a row, and return the median of our times. Each call repeats its work `per` times.
 
-    A row that cannot be measured says why, is listed in `failed`, and returns NaN.
+    If the measurement fails, the row shows the reason, its name is added to `failed`, and NaN is returned.
     """
     try:
         times = list(pairs(theirs, ours, runs, clock))
-    except Exception as error:  # the other rows are still of use
+    except Exception as error:  # the other rows are still useful
         failed.append(name)
         print(f"| {name} | failed: {summarize(error)} | | |", flush=True)
         return math.nan

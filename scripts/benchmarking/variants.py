@@ -1,4 +1,4 @@
-"""Measure trained variants: PSNR over several seeds and costs, as tables in a page and as a figure."""
+"""Measure the PSNR (over several seeds) and the costs of trained variants, and write tables and a figure."""
 from __future__ import annotations
 
 import json
@@ -37,11 +37,11 @@ class Cost(NamedTuple):
     """Cost of a network.
 
     Attributes:
-        parameters: their number.
-        adds: multiply-adds per pixel, for rendering at x4.
-        added: growth of the process in bytes, for rendering SIZE.
-        rendering: CPU seconds per megapixel, for rendering SIZE.
-        step: CPU seconds of a training step.
+        parameters: number of parameters.
+        adds: multiply-adds per output pixel at x4.
+        added: bytes by which the process grows when it renders an image of SIZE.
+        rendering: CPU seconds per megapixel when it renders an image of SIZE.
+        step: CPU seconds per training step.
     """
 
     parameters: int
@@ -101,9 +101,9 @@ def rendering(checkpoint: Path) -> Work:
 
 
 def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
-    """Return the median CPU time of each function on one thread, in seconds, from alternating calls.
+    """Call functions alternately on one thread, and return the median CPU time of each in seconds.
 
-    The times are kept in `file`; they are measured again when it lacks one of the functions.
+    The times are saved in `file`. All are measured again if the file does not contain each of the functions.
     """
     kept: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if not works.keys() <= kept.keys():
@@ -117,7 +117,7 @@ def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
 
 
 def network_size(checkpoint: Path) -> tuple[int, float, int]:
-    """Return the first three fields of Cost. Call it in a process of its own, whose peak memory it reads."""
+    """Return the first three fields of Cost. Must run in a process of its own, because it reads the peak memory."""
     import resource  # Unix only
 
     torch.set_num_threads(1)
@@ -133,8 +133,8 @@ def measure_costs(checkpoints: Mapping[str, Path], steps: Mapping[str, float], f
 
     Args:
         checkpoints: one checkpoint of each network.
-        steps: seconds of a training step.
-        file: keeps the times of rendering.
+        steps: CPU seconds per training step of each network.
+        file: JSON file for the rendering times, see `alternate`.
     """
     times = alternate({name: rendering(path) for name, path in checkpoints.items()}, file)
     costs = {}
@@ -153,7 +153,7 @@ def measure_psnr(
     Args:
         trained: checkpoints by variant and seed.
         eval_sets: the sets.
-        results: keeps each PSNR.
+        results: the results file, in which each PSNR is saved.
     """
     methods = {name: [open_method(f"{name} {seed}={path}") for seed, path in paths.items()]
                for name, paths in trained.items()}  # fmt: skip
@@ -170,7 +170,10 @@ def measure_psnr(
 
 
 def split_page(page: Path, name: str) -> tuple[str, str]:
-    """Return the text before and after the page's table `name`, with the lines `<!-- name -->` and `<!-- end -->`.
+    """Split a page at its table `name`, which is between the lines `<!-- name -->` and `<!-- end -->`.
+
+    Returns:
+        The text before the table, up to the first of these lines, and the text after it, from the second line on.
 
     Raises:
         LIIFError: the page cannot be read, or lacks these lines.
@@ -186,7 +189,7 @@ def split_page(page: Path, name: str) -> tuple[str, str]:
 
 
 def cost_columns(costs: Sequence[Cost | None]) -> dict[str, list[str]]:
-    """Return the columns of a table, title -> cells, which are empty for None."""
+    """Return the cost columns of a table: title -> cells. The cells of None are empty."""
     return {title: [format_cost(cost) if cost else "" for cost in costs] for title, format_cost in COLUMNS.items()}
 
 
@@ -198,7 +201,7 @@ def write_table(
     Args:
         name: name of the table in the page, see `split_page`.
         first: title of the first column.
-        columns: title -> cells of columns between the name and the PSNR.
+        columns: columns between the name and the PSNR: title -> cells.
         rows: the variants.
         page: Markdown file.
     """

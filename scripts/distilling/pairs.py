@@ -1,4 +1,4 @@
-"""A pool of training pairs in device memory, to which a teacher adds."""
+"""A pool of training pairs in device memory, which are made with a teacher."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from liif_basicsr.models.self_ensemble import SelfEnsemble
 
 
 class Shape(NamedTuple):
-    """The shape of the pairs of a pool.
+    """Sizes and scales of the pairs in a pool.
 
     lq_size: rows and columns of the low-resolution image.
     window: rows and columns of the part of the high-resolution image that is trained on.
@@ -33,12 +33,12 @@ def coordinates(rows: Tensor, cols: Tensor) -> Tensor:
 
 
 class Batch(NamedTuple):
-    """Pairs: images in [0, 1], and where their windows lie.
+    """A batch of pairs: low-resolution images, and windows of the high-resolution ones. Colors are in [0, 1].
 
-    lq: (B, 3, h, h).
-    rows, cols: (B, P) coordinates of the window's pixels, in [-1, 1].
-    cell: (B, 1), the size of a pixel along both axes.
-    teacher, gt: (B, 3, P, P).
+    lq: low-resolution images (B, 3, h, h).
+    rows, cols: coordinates (B, P) of the rows and columns of the windows, in [-1, 1].
+    cell: size (B, 1) of a high-resolution pixel, along both axes.
+    teacher, gt: windows (B, 3, P, P) of the teacher's output and of the original.
     """
 
     lq: Tensor
@@ -56,8 +56,8 @@ class Pairs:
 
     Args:
         shape: see `Shape`.
-        capacity: pairs to keep.
-        photographs: where crops come from. A crop is reduced by up to 2 before its low-resolution image is made.
+        capacity: number of pairs to keep.
+        photographs: source of the crops. A crop is downsampled by up to 2 before its low-resolution image is made.
         teacher: a network that is called with (lq, coord, cell). Its outputs for the eight orientations are averaged.
     """
 
@@ -78,9 +78,9 @@ class Pairs:
 
     @torch.no_grad()
     def add(self, count: int) -> None:
-        """Draw pairs and let the teacher answer."""
+        """Draw pairs, compute the teacher's output for them, and add them to the pool."""
         lq, gt, corner, size = self._draw(count)
-        rows, cols, cell = self._places(corner, size)
+        rows, cols, cell = self._coordinates(corner, size)
         precision = "float16" if self.device.type == "cuda" else "float32"
         with autocast(self.device, precision):
             output = self.teacher(lq / 255, coordinates(rows, cols), cell[..., None].expand(-1, 1, 2))
@@ -109,8 +109,8 @@ class Pairs:
         gt = image.permute(0, 2, 3, 1)[index, rows[:, :, None], cols[:, None]].permute(0, 3, 1, 2)
         return lq, gt, corner, size
 
-    def _places(self, corner: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the coordinates of a window's rows and columns, (B, P) each, and its cell (B, 1)."""
+    def _coordinates(self, corner: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the coordinates of the windows' rows and columns, (B, P) each, and their cells (B, 1)."""
         cell = 2 / size[:, None]
         i = torch.arange(self.shape.window, device=self.device) + 0.5
         rows, cols = ((corner[:, k, None] + i) * cell - 1 for k in (0, 1))
@@ -133,11 +133,11 @@ class Pairs:
         return Batch(oriented(batch.lq), rows, cols, batch.cell, oriented(batch.teacher), oriented(batch.gt))
 
     def _at(self, index: Tensor) -> Batch:
-        places = self._places(self.corner[index], self.size[index])
-        return Batch(self.lq[index].float() / 255, *places, self.answers[index].float(), self.gt[index].float() / 255)
+        coord = self._coordinates(self.corner[index], self.size[index])
+        return Batch(self.lq[index].float() / 255, *coord, self.answers[index].float(), self.gt[index].float() / 255)
 
     def make(self, batches: int, count: int) -> Batch:
-        """Return new pairs, as batches of `count` in one, that the empty pool does not keep."""
+        """Return `batches` * `count` new pairs in one batch. The pool must be empty before, and is empty afterwards."""
         for _ in range(batches):
             self.add(count)
         made = self._at(torch.arange(self.made, device=self.device))

@@ -1,4 +1,4 @@
-"""Photographs whose pixels lie in device memory, and crops of them."""
+"""Photographs in device memory, and random crops of them."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ class Photographs:
     """8-bit RGB photographs in device memory.
 
     Args:
-        folder: with images that are at least 320 pixels wide and high; smaller ones are left out.
-        device: where the pixels are kept.
+        folder: folder of images. Images less than 320 pixels wide or high are ignored.
+        device: device on which the pixels are kept.
 
     Raises:
-        LIIFError: the folder has no such image, or an image cannot be read.
+        LIIFError: no image is large enough, or an image cannot be read.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -43,10 +43,10 @@ class Photographs:
         return len(self.height)
 
     def crop(self, size: Tensor) -> Tensor:
-        """Draw crops, from larger photographs more often.
+        """Draw random crops. A photograph is drawn in proportion to its number of pixels.
 
         Args:
-            size: (B,) in pixels, at most `CROP`.
+            size: height and width (B,) of each crop in pixels, at most `CROP`.
 
         Returns:
             (B, 3, CROP, CROP) float32 in [0, 255]. Only the first `size` rows and columns are used.
@@ -63,12 +63,14 @@ class Photographs:
 
 
 def reduce(image: Tensor, size: Tensor, new_size: Tensor, length: int) -> Tensor:
-    """Reduce square images of several sizes with Pillow's bicubic filter. Like Pillow, round after each axis to 8 bits.
+    """Downsample square images of different sizes with Pillow's bicubic filter.
+
+    Like Pillow, it rounds to 8 bits after each axis.
 
     Args:
         image: (B, C, N, N) in [0, 255]. Each image is in the first `size` rows and columns.
         size, new_size: (B,) in pixels, with `new_size` at most `size`.
-        length: rows and columns of the output. Each result is in the first `new_size`.
+        length: rows and columns of the output. Each result is in the first `new_size` rows and columns.
 
     Returns:
         (B, C, length, length) float32 in [0, 255], integers.

@@ -1,4 +1,4 @@
-"""ContinuousShuffleSR in square windows, for training: by dense products instead of single queries."""
+"""Decode square windows with ContinuousShuffleSR in training, by dense products instead of single queries."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,14 +11,14 @@ from distilling.pairs import Batch, coordinates
 
 
 def decode_window(net: Any, batch: Batch) -> Tensor:
-    """Return what `net.query` returns for the pixels of a batch's windows, as images (B, 3, P, P) float32.
+    """Decode the windows of a batch, and return images (B, 3, P, P) float32. The colors equal those of `net.query`.
 
-    Each row and column of the window is multiplied with all features, distant ones with 0. In small images that costs
-    less than gathering the coefficients of each pixel.
+    Each row and column of a window is a weighted sum over all features. The weights of distant features are 0. For
+    small images, this costs less than gathering the coefficients of each pixel.
 
     Args:
         net: a ContinuousShuffleSR.
-        batch: the images and places.
+        batch: the images and the coordinates of their windows.
     """
     decoder, features = net.decoder, batch.lq.shape[-1]
     r, d, p = decoder.num_basis, decoder.num_out_ch, batch.rows.shape[1]
@@ -33,7 +33,7 @@ def decode_window(net: Any, batch: Batch) -> Tensor:
 
 
 def axis_weights(basis: nn.Module, coord: Tensor, cell: Tensor, features: int) -> Tensor:
-    """Return the weights (B, P, (features + 2) * R) of a row of features with a border, at coordinates (B, P)."""
+    """Return the weights (B, P, (features + 2) * R) of a row of features and its border, for coordinates (B, P)."""
     position = (coord + 1) * (features / 2) - 0.5
     lower = position.floor()
     weight = basis(position - lower, cell * features)  # (B, P, 2, R)

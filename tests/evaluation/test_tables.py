@@ -303,7 +303,7 @@ def test_psnr_against_time_is_plotted(
         for panel, (name, scale) in enumerate(panels) for label in ("bicubic", "a")
     ]  # fmt: skip
     line = run(*args, "t.png", "--metrics", "ssim", status=1)
-    assert line == "tables.py: error: --figure: plots PSNR; add psnr to --metrics\n"
+    assert line == "tables.py: error: --figure: needs the PSNR; add psnr to --metrics\n"
 
 
 # Bad input --------------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def test_images_of_another_kind_than_the_networks_are_refused(tmp_path: Path, da
     refused(lambda: common_kind(mixed), "--sets", "p1.npy has uint16 pixels, but other images have uint8")
     options = ["bicubic", "--sets", "photos", "--scales", 2]
     assert "NIQE needs RGB" in run(*options, "--channels", 1, "--metrics", "niqe", status=1)
-    assert "--official: takes RGB" in run(*options, "--channels", 1, "--official", data, status=1)
+    assert "--official: the official code takes RGB, " in run(*options, "--channels", 1, "--official", data, status=1)
 
 
 def test_the_command_reports_bad_output_before_it_measures(tmp_path: Path, data: Path, run: Run) -> None:

@@ -16,6 +16,7 @@ from conftest import ROOT
 from experiment import NETWORK, environ
 
 from liif_basicsr.archs import build_network
+from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.cost import multiply_adds
 
 
@@ -121,6 +122,26 @@ def test_a_missing_gpu_is_reported_in_one_line(more: list[str]) -> None:
     done = subprocess.run(command, env=environ(), text=True, capture_output=True, check=False)
     assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1
     assert done.stderr.startswith("benchmark.py: error: --device cuda: ")
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("datasets.image_folder", "datasets.image_folder cannot be imported (No module named 'datasets"),
+    ("models", "models cannot be imported (No module named 'a_missing_package')"),
+])  # fmt: skip
+def test_an_incomplete_clone_is_reported_in_one_line(
+    memory: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, says: str
+) -> None:
+    official = importlib.import_module("benchmarking.official")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "liif.py").touch()
+    (tmp_path / "models" / "__init__.py").write_text("import a_missing_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace())
+    monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.cuda)  # restored afterwards
+    with pytest.raises(LIIFError) as caught:
+        official.import_official(tmp_path, name)
+    assert str(caught.value).startswith(f"--official {tmp_path}: {says}") and "\n" not in str(caught.value)
+    assert str(caught.value).endswith("clone https://github.com/yinboc/liif completely, and install its requirements")
 
 
 def test_the_row_of_peak_memory() -> None:

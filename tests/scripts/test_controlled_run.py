@@ -197,4 +197,4 @@ def test_a_failing_training_ends_the_run(tmp_path: Path, run: Run) -> None:
     write_options(tmp_path / "tiny.yml", bad)
     said = run("paper", "--variants", "LIIF", "LIIF-c", status=1).splitlines()
     assert said[-2].startswith("liif_basicsr: error: datasets: tiny: dataroot_gt:")
-    assert said[-1] == "controlled_run.py: error: LIIF: the training ended with status 2; see its output above"
+    assert said[-1] == "controlled_run.py: error: LIIF: training ended with exit status 2; see its output above"

@@ -48,7 +48,7 @@ def test_an_old_python_is_reported(clone: Path, old: Path, script: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"error: {old}: Python 3.9.18 is too old; "
-        f"set PYTHON to one of 3.10 or newer: PYTHON=python3.13 bash scripts/{script}\n"
+        f"set PYTHON to Python 3.10 or newer: PYTHON=python3.13 bash scripts/{script}\n"
     )
     assert not (clone / ".venv").exists()
 
@@ -56,7 +56,7 @@ def test_an_old_python_is_reported(clone: Path, old: Path, script: str) -> None:
 def test_a_missing_python_is_reported(clone: Path) -> None:
     done = run(clone, "quickstart.sh", PYTHON="python9.9")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: python9.9: not found, or not a Python; set PYTHON to one of 3.10 or newer")
+    assert done.stderr.startswith("error: python9.9: not found, or not a Python; set PYTHON to Python 3.10 or newer")
     assert done.stderr.count("\n") == 1
 
 
