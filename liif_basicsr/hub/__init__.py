@@ -105,7 +105,8 @@ def bundled() -> list[str]:
 def name_of(model: str) -> str:
     """Return a short name for a model: RUN for a checkpoint `RUN/models/net_g_latest.pth`, else the file's stem."""
     path = Path(model)
-    return path.parents[1].name if path.parent.name == "models" else path.stem if path.suffix else model
+    run = Path(os.path.abspath(path)).parents[1].name if path.parent.name == "models" else ""
+    return run or (path.stem if path.suffix else model)
 
 
 def find(name_or_path: str | Path) -> Path:

@@ -10,7 +10,7 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder
 from liif_basicsr.archs.encoders import build_encoder
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.hub import checkpoint
+from liif_basicsr.hub import checkpoint, name_of
 
 
 @pytest.fixture
@@ -78,3 +78,13 @@ def test_modules_built_by_other_threads_do_not_count(path, monkeypatch):
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize(("model", "name"), [
+    ("experiments/run/models/net_g_latest.pth", "run"), ("models/net_g_latest.pth", "folder"),
+    ("../models/net_g_latest.pth", "folder"), ("weights/x.pth", "x"), ("liif-fast", "liif-fast"),
+])  # fmt: skip
+def test_short_name_of_a_model(tmp_path, monkeypatch, model, name):
+    (tmp_path / "folder" / "inside").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "folder" / ("inside" if model.startswith("..") else ""))
+    assert name_of(model) == name
