@@ -21,10 +21,10 @@ def test_liif_costs_its_layers(scale):
 def test_continuous_shuffle_costs_its_layers():
     net = build_network({"type": "ContinuousShuffleSR", "encoder": ENCODER, "num_feat": 16, "num_layer": 2})
     low = ENCODER_COST + 9 * 8 * 16 + 2 * 16 * 16 + 16 * 192
-    # Of the coefficients and of the bilinear input, rows are contracted first, once per column of features, then
-    # columns. A band has about 64 channels and one or two features more. Each of its outputs sums all of them.
+    # The coefficients and the bilinearly upsampled input are contracted along rows first, once per column of features,
+    # then along columns. A band is about 64 wide plus one or two features, and each of its outputs is a sum over all.
     forms = (24 / 4 + 3) * (64 + 1.5 * 8) + (3 / 4 + 3) * (64 + 1.5)
-    functions = 2 * 2 * 256 * (2 * 64 + 64 * 64 + 64 * 8) / 256**2  # of two features, at each row and column
+    functions = 2 * 2 * 256 * (2 * 64 + 64 * 64 + 64 * 8) / 256**2  # for two features, at each row and column
     assert multiply_adds(net, (4, 4)) == pytest.approx(low / 16 + forms + functions, rel=0.03)
 
 

@@ -1,4 +1,4 @@
-"""scripts/tables.py agrees with BasicSR's own test and keeps its results when killed."""
+"""scripts/tables.py agrees with BasicSR's test.py, and saved results survive when the script is killed."""
 from __future__ import annotations
 
 import argparse
@@ -65,14 +65,14 @@ def save_network(path: Path, seed: int = 0, value_range: object = None, **change
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set with low resolution at x2 to x4, a set of images only, and two networks."""
+    """A set with low-resolution images at x2 to x4, a set without them, and two networks."""
     root = tmp_path_factory.mktemp("data")
     make_images(root / "photos", 3, (48, 52))
     gt = make_images(root / "Paired" / "GT_x2", 2, (48, 60), seed=1)
     for scale in (3, 4):
         shutil.copytree(gt, root / "Paired" / f"GT_x{scale}")
     for scale in (2, 3, 4):
-        for path in sorted(gt.iterdir()):  # unlike Pillow's, to see that the supplied files are used
+        for path in sorted(gt.iterdir()):  # differ from Pillow's, to show that the supplied files are used
             pixels = np.asarray(Image.open(path))
             height = len(pixels) // scale * scale
             save(root / "Paired" / f"LR_bicubic_x{scale}" / path.name, pixels[:height:scale, ::scale])
@@ -82,7 +82,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines_of(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
-    """The rows of a CSV table by set, network and scale."""
+    """Return the rows of a CSV table, by set, network and scale."""
     with open(path, newline="") as file:
         return {(row["set"], row["network"], row["scale"]): row for row in csv.DictReader(file)}
 
@@ -118,7 +118,7 @@ def table_of(tmp_path: Path, run: Run) -> Callable[..., dict[tuple[str, str, str
 
 
 def test_the_table_equals_basicsrs_test(tmp_path: Path, data: Path, table_of) -> None:
-    """For the same network and both kinds of low resolution."""
+    """Compare the same network, on supplied and on downsampled low-resolution images."""
     paired = {"type": "ArbitraryScalePairedDataset", "dataroot_lq": f"{data}/Paired/LR_bicubic_x{{scale}}"}
     options = train_options(data)
     options["datasets"] = {
@@ -184,7 +184,7 @@ def test_only_changed_inputs_are_measured_again(tmp_path: Path, data: Path, tabl
     kept = tmp_path / "results" / "tables.json"
 
     def measured_again() -> set[tuple[str, str]]:
-        """Mark the saved results; return (set, network) of the rows without a mark, which were measured again."""
+        """Mark the saved results, and return (set, network) of the rows without a mark: they were measured again."""
         kept.write_text(json.dumps({key: {**row, "psnr": 100} for key, row in json.loads(kept.read_text()).items()}))
         return {key[:2] for key, row in table_of(*args).items() if float(row["psnr"]) != 100}
 
@@ -237,7 +237,7 @@ def test_costs_are_columns_on_request(data: Path, table_of) -> None:
 
 
 def band_error(band: np.ndarray) -> float:
-    """Mean squared error of a band (H, W) that is shrunk by two and enlarged again, without a border of two pixels."""
+    """Return the mean squared error of a band (H, W) after halving and enlarging it, without a border of two pixels."""
     image = Image.fromarray(band)
     for size in (image.width // 2, image.height // 2), image.size:
         image = Image.fromarray(np.asarray(image.resize(size, Image.Resampling.BICUBIC)).clip(0, 1))
@@ -255,7 +255,7 @@ def test_other_channels_and_depths(tmp_path: Path, table_of, run: Run, channels:
     net = save_network(tmp_path / "net.pth", num_in_ch=channels, num_out_ch=channels)
     args = [f"net={net}", "bicubic", "--sets", f"Set5={tmp_path}/bands", "--scales", 2, "--reference", "bicubic"]
     rows = table_of(*args, *options, "--cost", "--runs", 1, "--metrics", "psnr", "psnr_mean", "ssim", "--self-ensemble")
-    assert len(rows) == 3  # no published results of RGB
+    assert len(rows) == 3  # published results, which are for RGB, are left out
     unit = ((gt.astype(np.float64) - value_range[0]) / (value_range[1] - value_range[0])).astype(np.float32)
     squares = np.array([band_error(band) for band in np.moveaxis(unit, -1, 0)])
     row = rows["Set5", "bicubic", "2"]
@@ -264,7 +264,7 @@ def test_other_channels_and_depths(tmp_path: Path, table_of, run: Run, channels:
     assert row["psnr_to"] == "inf" and float(rows["Set5", "net", "2"]["multiply_adds"]) > 0
     low, high = map(int, value_range)
     wider = table_of("bicubic", *args[2:6], "--channels", channels, "--value-range", low, 2 * high - low)
-    assert float(wider["Set5", "bicubic", "2"]["psnr"]) > float(row["psnr"]) + 3  # not the result of the other range
+    assert float(wider["Set5", "bicubic", "2"]["psnr"]) > float(row["psnr"]) + 3  # not the saved result
     line = run(*args, "--channels", channels + 1, *options[2:], status=1)
     assert f"a.npy has {channels} channel" in line and f"but channels is {channels + 1}" in line
 

@@ -1,4 +1,4 @@
-"""Tables on degraded images: degraded as in validation, with BasicSR's NIQE and the PSNR to a reference."""
+"""Tables on degraded images, with NIQE and the PSNR to a reference. Images are degraded as in validation."""
 from __future__ import annotations
 
 import json
@@ -23,7 +23,7 @@ __all__ = ["data", "run", "table_of"]
 
 
 def test_images_are_degraded_as_in_validation(data: Path, table_of) -> None:
-    """A dataset with this option has the same low-resolution images; clean images have separate results."""
+    """A dataset with the same option has the same low-resolution images. Results on clean images are separate."""
     args = ["bicubic", "--sets", "photos", "--scales", 2]
     eval_set = open_sets("photos", data, [(2, 2)], degradation="jpeg:20", protocol="div2k")[0]
     block = {**val_set("photos", data / "photos", [2], protocol="div2k"), "phase": "val", "degradation": "jpeg:20"}

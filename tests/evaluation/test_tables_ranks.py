@@ -28,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def table(data: Path, processes: int, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run tables.py. Each number of processes has its own files of results."""
+    """Run tables.py. Each number of processes has its own results file."""
     run = torchrun(processes) if processes else [sys.executable]
     args = ["net.pth", "bicubic", "--sets", "five", "two", "--scales", "2", "2.5", "--data", ".",
             "--results", f"{processes}.json", "--out", f"{processes}.csv"]  # fmt: skip

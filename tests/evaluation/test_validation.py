@@ -61,13 +61,13 @@ def test_a_line_a_folder_and_values_for_each_scale(validated, lines, tmp_path):
 
 
 def rendered(model, lq, gt):
-    """Return the network's output of the size of `gt`, on the CPU."""
+    """Return the network's output, with the size of `gt`, on the CPU."""
     return model.net_g_ema.render(lq.to(model.device), tuple(gt.shape[-2:])).cpu()
 
 
 @pytest.mark.parametrize("protocol", ["benchmark", "div2k", None])
 def test_values_follow_the_protocol(opt, images, protocol):
-    """Border and color at each scale, computed independently from the data and the network."""
+    """Recompute the metrics at each scale from the data and the network, with the protocol's border and color."""
     opt["val"]["metrics"] = METRICS
     model, board = build_model(opt), Board()
     dataset = loader(images, protocol=protocol)

@@ -9,7 +9,8 @@ from liif_basicsr.hub import BUNDLED
 SCALES = [1.3, 2.7, 4, 7]
 SIDE = 48
 STEP = 1 / 255
-# Range of a flat image in 8-bit steps, with its border: encoders see their zero padding there, most of all in corners.
+# Largest range of the output for a flat image, in 8-bit steps, including its border. Zero padding affects the border,
+# and the corners most of all.
 BORDER_STEPS = {"liif-photo": 10, "liif-fast": 5}
 
 
@@ -29,7 +30,7 @@ def enlarged(net, lq, scale):
 
 
 def inner(scale):
-    """Return the index of the output without a border of six input pixels."""
+    """Return an index that crops a border of six input pixels from the output."""
     border = round(6 * scale)
     return ..., slice(border, -border), slice(border, -border)
 
@@ -44,13 +45,13 @@ def gradient():
 
 
 def noise():
-    """Return gray with the noise of a sensor at high sensitivity."""
+    """Return a gray image with the noise of a sensor at high sensitivity."""
     generator = torch.Generator().manual_seed(0)
     return (0.5 + 0.04 * torch.randn(1, 3, SIDE, SIDE, generator=generator)).clamp(0, 1)
 
 
 def night():
-    """Return a dark gray with noise in grains of 2x2 pixels, as demosaicing leaves it."""
+    """Return a dark gray image with noise in grains of 2x2 pixels, as demosaicing produces it."""
     generator = torch.Generator().manual_seed(0)
     grains = torch.randn(1, 3, SIDE // 2, SIDE // 2, generator=generator)
     return (0.14 + 0.035 * grains).repeat_interleave(2, 2).repeat_interleave(2, 3).clamp(0, 1)
@@ -81,5 +82,5 @@ def test_gradient_stays_smooth_without_seams(net, scale):
     expected = F.interpolate(lq, size=output.shape[-2:], mode="bilinear", align_corners=False)
     rest = (output - expected)[inner(scale)]
     assert rest.abs().max() <= 3 * STEP
-    # From one pixel to the next: a seam or a checkerboard would be a jump.
+    # Between neighboring pixels, a seam or a checkerboard would appear as a jump.
     assert max((rest.diff(dim=axis)).abs().max() for axis in (2, 3)) <= 1.5 * STEP

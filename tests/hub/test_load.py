@@ -1,4 +1,4 @@
-"""`load`: trainable networks, networks registered in BasicSR, and other threads."""
+"""`load` returns trainable networks, loads networks registered in BasicSR, and does not affect other threads."""
 import threading
 
 import pytest
@@ -50,7 +50,7 @@ def test_loaded_network_is_trainable(path):
 
 
 def test_networks_built_by_basicsr_load(tmp_path, query_alone):
-    """A network that a project registers in BasicSR; only this test does."""
+    """A network that another project could have registered in BasicSR. Only this test registers it."""
     from basicsr.archs import build_network as build_by_basicsr
 
     block = {"type": "QueryAlone", "encoder": NETWORK["encoder"]}

@@ -75,7 +75,7 @@ def test_made_from_is_none_for_other_files(tmp_path):
 
 
 def damaged(param: bytes, content: bytes) -> dict[str, tuple[bytes, bytes]]:
-    """Return damaged and foreign files by their error message."""
+    """Return damaged and unsuitable files: part of the error message -> (.param, .bin)."""
     tag = struct.pack("<I", 0x0D4B38)
     return {
         "cut short in Conv_": (param, content[: len(content) // 2]),

@@ -1,4 +1,4 @@
-"""Official checkpoints: to ours, back again, and the official numbers."""
+"""Official checkpoints are converted to ours and back, and score the official numbers."""
 import pytest
 import torch
 

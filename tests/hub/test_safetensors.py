@@ -1,4 +1,4 @@
-"""`.safetensors`: one set of parameters, self-describing, refused in one line if damaged or foreign."""
+"""`.safetensors` files: one set of parameters with its network's options. Other files are refused in one line."""
 from __future__ import annotations
 
 import json

@@ -68,7 +68,7 @@ def flax_tree(net: Any) -> dict[str, Any]:
     """Return the parameters of a Thera Air or Plus with the names and layout of the official code."""
     n, tree = net.decoder.num_freq, edsr_tree if isinstance(net.encoder, EDSR) else rdn_tree
     weight, bias = net.decoder.hyper.weight.numpy(force=True), net.decoder.hyper.bias.numpy(force=True)
-    # Amplitudes (num_freq, 3) come first there.
+    # In the official layout, the amplitudes (num_freq, 3) come first.
     order = [n + d * n + k for k in range(n) for d in range(3)] + list(range(n))
     return {
         "components": net.decoder.freq.numpy(force=True), "k": net.decoder.kappa.numpy(force=True),
@@ -90,7 +90,7 @@ def thera(encoder: str, **kwargs: Any) -> Any:
 
 @pytest.fixture
 def flax_and_optax(monkeypatch: pytest.MonkeyPatch) -> dict[str, type]:
-    """Classes that pickle as Flax's and Optax's do."""
+    """Classes that are pickled like Flax's and Optax's."""
 
     class FrozenDict(dict[str, Any]):
         def __reduce__(self) -> Any:

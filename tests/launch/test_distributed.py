@@ -96,7 +96,7 @@ def free_port():
 
 
 def test_if_a_process_dies_the_others_end_with_a_message(tmp_path, alone):
-    """The processes are started without torchrun, which would end them itself."""
+    """The processes are started without torchrun, because torchrun would end them itself."""
     opt = {**alone[1], "train": {**alone[1]["train"], "total_iter": 10**6}}
     path = write_options(tmp_path / "options.yml", opt)
     common = {**environ(), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
@@ -121,7 +121,7 @@ def test_if_a_process_dies_the_others_end_with_a_message(tmp_path, alone):
 
 
 def test_after_losing_a_process_the_destructors_of_gloo_are_skipped():
-    """gloo's destructors abort the process only sometimes. Here an exit handler that always aborts it replaces them."""
+    """gloo's destructors abort the process only sometimes. An exit handler that always aborts stands in for them."""
     script = """
 import atexit, os, sys
 from liif_basicsr import launch

@@ -1,4 +1,4 @@
-"""The launcher with and without GPUs: one-line errors for missing or unusable ones, and defaults of data loaders."""
+"""The launcher with and without GPUs: one-line errors for missing or unusable GPUs, and defaults of data loaders."""
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""`python -m liif_basicsr.train` and `.test`: BasicSR's pipelines, whose mistakes are reported before they start."""
+"""`python -m liif_basicsr.train` and `.test` run BasicSR's pipelines, and report mistakes before they start."""
 import copy
 import io
 import os
@@ -36,7 +36,7 @@ def check(tmp_path, opt, *args, is_train=True):
 
 
 def changed(opt, key, value):
-    """Return a copy with one option changed. The option is named as for --force_yml; the value None removes it."""
+    """Return a copy with one option changed. It is named as for --force_yml. The value None removes the option."""
     opt = copy.deepcopy(opt)
     *path, last = key.split(":")
     block = opt
@@ -53,7 +53,7 @@ def changed(opt, key, value):
 
 
 def test_train_then_test(tmp_path, images, opt):
-    """Everything is written under the current folder. The test reports the same values as training did at its end."""
+    """Everything is written under the current folder. Testing reports the same values as the end of training."""
     opt["val"] = {"val_freq": 3, "save_img": False, "metrics": {"psnr": {"type": "calculate_psnr_liif"}}}
     opt["datasets"]["val_1"] = val_set("A", images, [2, 3], protocol="div2k")
     opt["logger"]["use_tb_logger"] = True
@@ -265,7 +265,7 @@ def test_folders_that_basicsr_replaces(tmp_path, opt, key):
 
 
 def test_folders_that_basicsr_reads_pass(tmp_path, opt, monkeypatch):
-    """BasicSR's git master reads the option `experiments_root`, the release does not."""
+    """BasicSR's git master reads the option `experiments_root`, but the release does not."""
 
     def parse_options(opt):
         return opt["path"].get('experiments_root')  # noqa: Q000

@@ -14,8 +14,8 @@ from experiment import environ, torchrun
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch.ranks import Ranks
 
-# Item 0 waits until all other items have ended, and those wait until item 0 has started. One process alone would never
-# finish.
+# Item 0 waits until all other items have ended, and the other items wait until item 0 has started. A single process
+# would never finish.
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
@@ -67,7 +67,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment of the second process on a machine with two GPUs."""
+    """Simulate the environment of the second process on a machine with two GPUs."""
     variables = {"TORCHELASTIC_RUN_ID": "x", "RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))

@@ -43,7 +43,7 @@ def whole(tmp_path_factory, images):
 
 
 def test_killed_and_resumed_run_has_the_same_weights(tmp_path, whole):
-    """The run is killed in the middle. Then its newest state is truncated, and two workers load the data."""
+    """The run is killed, and its newest state is truncated. The resumed run loads the data with two workers."""
     folder, opt = whole
     path = write_options(tmp_path / "options.yml", opt)
     states = tmp_path / "experiments" / "tiny" / "training_states"
@@ -175,7 +175,7 @@ def test_epochs_have_the_iterations_that_basicsr_counts():
     assert [len(epoch) for epoch in batches([0], batch_size=32)] == [1]
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers, where there may be one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # there may be only one core for two workers
 def test_samples_do_not_depend_on_workers_and_processes():
     expected = batches([0, 1])
     assert batches([0, 1], workers=2) == expected
@@ -203,7 +203,7 @@ def test_a_resumed_epoch_continues(iteration):
 
 @pytest.mark.parametrize(("epoch", "iteration", "counted"), [(3, 99, 16), (40, 99, 16), (9, 2, 0)])
 def test_with_other_data_the_epoch_starts_again_with_a_warning(capsys, epoch, iteration, counted):
-    """The epoch's number is recomputed for the new data, so that BasicSR reaches the last iteration."""
+    """The number of the epoch is recomputed for the new data, so that BasicSR reaches the last iteration."""
     state = {"epoch": epoch, "iter": iteration}
     assert batches([epoch], state) == batches([epoch])
     assert state["epoch"] == counted

@@ -50,7 +50,7 @@ def test_nonfinite_network_is_not_saved(opt, tmp_path):
 
 
 @pytest.mark.parametrize("amp", [None, "bfloat16", "float16"])
-@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # torch's, where the scaler skips the first
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # the scaler skips the first step
 def test_nonfinite_gradient_ends_the_run(opt, amp):
     """Under float16, this happens once the scaler has reached its lowest scale."""
     opt["train"]["amp"] = amp
@@ -111,7 +111,7 @@ def run(folder, opt, bad_steps, count):
 
 
 def test_a_bad_loss_in_one_process_is_skipped_by_all(tmp_path, plain):
-    """Adds inf to the loss; its gradient stays finite. One process that skips both steps ends with the same weights."""
+    """The loss is inf or NaN in one of two processes. One process that skips these steps ends with the same weights."""
     (alone,) = run(tmp_path / "one", plain, [[0, 3, "inf"], [0, 5, "nan"]], 1)
     ended = run(tmp_path / "two", plain, [[1, 3, "inf"], [0, 5, "nan"]], 2)
     assert [end.status for end in (alone, *ended)] == [0, 0, 0], alone.said + ended[0].said + ended[1].said

@@ -38,7 +38,7 @@ def network(channels: int) -> dict[str, Any]:
 
 
 def values_of(channels: int, rgb: np.ndarray) -> np.ndarray:
-    """Make data from RGB: 16-bit luma, 4 bands of floats within RANGE, or 8 bands of 8 bits."""
+    """Convert RGB to 16-bit luma, 4 float bands within RANGE, or 8 bands with 8 bits."""
     if channels == 1:
         return (rgb @ np.array([0.299, 0.587, 0.114]) * 257).round().astype(np.uint16)
     bands = np.concatenate([rgb, rgb[..., ::-1] // 2, rgb[..., :2] // 3], axis=-1)[..., :channels]
@@ -47,7 +47,7 @@ def values_of(channels: int, rgb: np.ndarray) -> np.ndarray:
 
 
 def make_data(folder: Path, channels: int) -> Path:
-    """Write two images: smooth random ones, or with one channel parts of a photograph."""
+    """Write two images. For one channel, they are parts of a photograph, otherwise smooth random images."""
     photograph = np.asarray(Image.open(ROOT / "assets" / "cat.png"))
     for left, path in zip((20, 70), make_images(folder, 2).iterdir(), strict=True):
         rgb = photograph[30:62, left : left + 32] if channels == 1 else np.asarray(Image.open(path))
@@ -121,7 +121,7 @@ def test_train_resume_validate_and_test(tmp_path, run, lines, channels):
     row = (tmp_path / "results" / "bands" / "results.csv").read_text().splitlines()[1].split(",")[1:]
     basicsr, psnr, _ = found = [float(value) for value in row]
     assert found == pytest.approx(np.mean(scores, axis=0).tolist(), abs=1e-4)
-    assert (abs(basicsr - psnr) < 1e-6) == (channels != 8)  # only data of 8 bits is rounded to 8 bits
+    assert (abs(basicsr - psnr) < 1e-6) == (channels != 8)  # only 8-bit data is rounded to 8 bits
     low, high = own.get("value_range") or (0, 65535 if channels == 1 else 255)
     expected = low + array(outputs[0][0].permute(1, 2, 0)) * (high - low)
     image = read_image(folder / "visualization" / "bands_x2" / f"p0_4{'.png' if channels == 1 else '.tif'}")
@@ -156,7 +156,7 @@ def build_dataset_of(block: dict[str, Any]) -> Any:
 
 
 def equals_oracle(net: Any, lq: torch.Tensor) -> None:
-    """Compare a gray network with the plain form of LIIF at the same weights."""
+    """Compare a gray network with the plain form of LIIF, with the same weights."""
     size = (7, 9)
     coord, cell = make_coord(size).double(), make_cell(size).double()
     with torch.no_grad():

@@ -45,11 +45,11 @@ def test_the_loss_is_l1_to_the_teacher_at_the_same_coordinates(opt, teacher, alo
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_transformed_coordinates_name_the_same_places(orientation):
+def test_transformed_coordinates_are_at_the_same_positions(orientation):
     net = build_network({"type": "ContinuousShuffleSR", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 1}})
     with torch.no_grad():
         net.decoder.conv_last.weight.zero_()
-        net.decoder.conv_last.bias.zero_()  # only the bilinear input is left, the same in all orientations
+        net.decoder.conv_last.bias.zero_()  # the output is the bilinearly upsampled input, in any orientation
     lq, coord, cell = torch.rand(2, 3, 5, 7), torch.rand(2, 30, 2) * 2 - 1, torch.tensor([[[0.1, 0.05]]] * 2)
     torch.testing.assert_close(net(*transform(lq, coord, cell, orientation)), net(lq, coord, cell))
     turned = transform(lq, coord, cell, orientation)[2]

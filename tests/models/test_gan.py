@@ -25,7 +25,7 @@ TRAIN = {
 
 
 def as_gan(opt):
-    """Options of a training, with a discriminator."""
+    """Options of a training run with a discriminator."""
     opt = copy.deepcopy(opt)
     opt.update(model_type="LIIFGANModel", network_d=copy.deepcopy(DISCRIMINATOR))
     opt["train"].update(copy.deepcopy(TRAIN))
@@ -53,7 +53,7 @@ def step(model, iteration=1, seed=0):
 
 
 def test_a_step_equals_srganmodels(gan):
-    """Compares losses and gradients of both networks with BasicSR's step, written out."""
+    """Compare the losses and gradients of both networks with BasicSR's step, which is written out here."""
     model, data = build_model(gan), windows()
     net_g, net_d = copy.deepcopy(model.net_g), copy.deepcopy(model.net_d)
     log = step(model)

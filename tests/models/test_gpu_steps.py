@@ -1,4 +1,4 @@
-"""Training steps on a GPU: kernels, precision, the late report of bad numbers, memory, and compiled networks."""
+"""Training steps on a GPU: kernels, precision, late reports of non-finite numbers, memory, and compiled networks."""
 from __future__ import annotations
 
 import math
@@ -28,8 +28,8 @@ from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography
 
 EDSR_LIIF = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 16}, "hidden_dims": [8] * 4}
-# Kernels before Adam, the check of gradients, the moving average and the decoder took one or few: 950 in a step,
-# 1027 in a render of 27 blocks.
+# Before Adam, the check of gradients, the moving average and the decoder needed only few kernels each, a step took 950
+# kernels, and a render of 27 blocks took 1027.
 MOST_IN_A_STEP, MOST_IN_A_RENDER = 400, 1027 // 2
 
 on_simulated_gpu = pytest.mark.skipif(DEVICE != "fakegpu", reason="LIIF_TEST_DEVICE=fakegpu counts kernels")
@@ -92,7 +92,7 @@ def test_kernels_of_a_render(monkeypatch):
     {"type": "SRNO", "width": 8, "num_heads": 2, "hidden_dim": 8}, {"type": "ContinuousShuffleSR", "num_feat": 8},
 ], ids=lambda block: block["type"])  # fmt: skip
 def test_rendering_does_not_wait_for_the_device(block):
-    """Except for the largest cell of queries in a network of one scale, which determines the size of a filter."""
+    """PixelShuffleSR may wait once, for the largest cell, because it determines the size of a filter."""
     from fakegpu import Launches
 
     net = build_network({**block, "encoder": NETWORK["encoder"]}).eval()
@@ -126,7 +126,7 @@ def test_bad_step_is_skipped_at_once_and_reported_after_the_next(opt):
         model.save(0, 3)
 
 
-# inductor needs a C++ compiler and a minute.
+# inductor needs a C++ compiler, and takes a minute.
 @pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # in torch's compiler
 @pytest.mark.parametrize("backend", ["aot_eager", *(["inductor"] if os.environ.get("LIIF_TEST_INDUCTOR") else [])])
@@ -192,7 +192,7 @@ def test_fused_optimizers(kind, given, device, fused):
 
 @pytest.mark.cpu
 def test_gpu_without_bfloat16(monkeypatch):
-    """One line that names the option, the card, and precisions that it has."""
+    """The error is one line that names the option, the GPU, and precisions that it supports."""
     card = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")

@@ -50,7 +50,7 @@ def test_amp_depends_on_the_processor(
 
 
 def test_a_step_is_adam_on_the_official_loss(opt):
-    """Compares 20 steps with plain torch: L1 on the normalized range, Adam's defaults."""
+    """Compare 20 steps with plain torch, which uses L1 on the normalized range and Adam's defaults."""
     opt["train"]["scheduler"]["milestones"] = []
     model = build_model(opt)
     net = copy.deepcopy(model.net_g)
@@ -81,7 +81,7 @@ def test_the_moving_average_is_validated(opt, images):
 
 @pytest.mark.parametrize("kind", ["training", "validation"])
 def test_a_batch_is_copied_to_the_device_once_and_without_waiting(opt, kind):
-    """`meta` represents a GPU. Copies to it from pinned memory do not wait."""
+    """The device `meta` stands in for a GPU. Copies from pinned memory must not block."""
     model, copies = build_model(opt), []
 
     class Copies(TorchDispatchMode):

@@ -1,4 +1,4 @@
-"""The list of losses: built from any `<name>_opt` in the options' order, each tried before training."""
+"""Losses are built from the options `<name>_opt` in their order, and each is called once before training."""
 import pytest
 import torch
 from basicsr.losses import build_loss

@@ -70,7 +70,7 @@ def test_patches_must_be_square_and_fit_the_crop(tmp_path: Path) -> None:
 
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return the options of a training on patches with a perceptual loss. The VGG weights do not exist yet."""
+    """Return the options of a run on patches with a perceptual loss. The weights of VGG do not exist yet."""
     monkeypatch.chdir(tmp_path)
     opt = model_options(tmp_path, make_images(tmp_path / "images", 2, (40, 40)))
     opt["datasets"]["train"] |= {"sample": "patch", "phase": "train", "lq_size": 8, "sample_q": 64}
@@ -122,7 +122,7 @@ def test_a_perceptual_loss_on_single_pixels_or_without_weights_is_reported(optio
 
 @pytest.fixture
 def textured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Options of a training on windows of 22x22 from inputs of 11x11, with both losses."""
+    """Options of a run with both losses on 22x22 windows, from 11x11 inputs."""
     monkeypatch.chdir(tmp_path)
     opt = model_options(tmp_path, make_images(tmp_path / "images", 2, (60, 60)))
     opt["datasets"]["train"] |= {"sample": "patch", "phase": "train", "lq_size": 11, "sample_q": 484}
@@ -140,7 +140,7 @@ def test_texture_and_grid_of_windows_are_among_the_losses(textured: dict[str, An
     model.feed_data({key: torch.stack([item[key] for item in items]) for key in ("lq", "coord", "cell", "gt")})
     model.optimize_parameters(1)
     images, log = [as_images(each.detach()) for each in (model.output, model.gt)], model.get_current_log()
-    # A cell is 2 / H high, and an image of height H is one of 11 pixels, enlarged.
+    # A cell is 2 / H high, where H is the height of the upscaled image. The input is 11 pixels high.
     pitch = 2 / torch.stack([item["cell"].view(-1, 2)[0] for item in items]) / 11
     assert log["l_texture"] == pytest.approx(TextureLoss(3.0)(*images).item(), rel=1e-5)
     assert log["l_grid"] == pytest.approx(5 * GridLoss().compare(*images, pitch).item(), rel=1e-3)

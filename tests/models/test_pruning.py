@@ -11,7 +11,7 @@ from liif_basicsr.hub import checkpoint
 
 @pytest.fixture
 def make(tmp_path, images):
-    """Build a model with these options of the logger."""
+    """Return a function that builds a model with the given options in `logger`."""
 
     def make(**logger):
         opt = model_options(tmp_path, images)
@@ -54,7 +54,7 @@ def test_milestones_and_the_best_are_kept(make, tmp_path):
 
 
 def test_incomplete_foreign_and_later_files_are_kept(make, tmp_path):
-    """A run resumed at 3 that has later checkpoints, networks without a state, and other files."""
+    """A run resumes at iteration 3, next to later checkpoints, networks without a state, and other files."""
     model = make()
     for k in (1, 2, 3, 20, 30):
         model.save(0, k)
@@ -79,7 +79,7 @@ def test_all_networks_of_an_iteration_go_with_its_state(make, tmp_path):
 def test_old_checkpoints_are_removed_after_the_new_one_is_written(make, tmp_path):
     model = make(keep_checkpoints=1)
     model.save(0, 1)
-    os.mkdir(tmp_path / "training_states" / "2.state")  # which no file can replace
+    os.mkdir(tmp_path / "training_states" / "2.state")  # a file cannot replace this folder
     with pytest.raises(LIIFError, match="2.state: cannot be written"):
         model.save(0, 2)
     assert set(files(1)) <= set(names(tmp_path))

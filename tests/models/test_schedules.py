@@ -13,7 +13,7 @@ COSINE = {"type": "CosineAnnealingRestartLR", "periods": [6], "restart_weights":
 
 
 def rates(model, first, last):
-    """Learning rates of iterations `first` to `last`."""
+    """Return the learning rates of iterations `first` to `last`."""
     found = []
     for k in range(first, last + 1):
         model.update_learning_rate(k)
@@ -89,7 +89,7 @@ def test_an_end_before_total_iter_is_an_error(opt, tmp_path):
 
 
 def train_pipeline(model, train_loader, total_iters, resume_state=None):
-    """Build a model where BasicSR does, with the names of its variables."""
+    """Build a model like BasicSR's function of this name, with the same names of variables."""
     total_epochs = -(-total_iters // -(-len(train_loader.sampler) // train_loader.batch_size))
     return model(), total_epochs
 

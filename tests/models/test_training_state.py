@@ -72,7 +72,7 @@ def test_invalid_states(saved, state, message, change):
 
 
 def test_a_valid_state_is_loaded(saved, state):
-    """It may lack the plugin's own entries, and contain entries of another version of torch."""
+    """The state may lack the plugin's own entries, and contain entries of another version of torch."""
     for key in ("scaler", "best_metric_results", "skipped_steps"):
         del state[key]
     group(state).pop("amsgrad")

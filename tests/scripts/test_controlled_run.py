@@ -1,4 +1,4 @@
-"""scripts/controlled_run.py trains each variant once per seed and writes their table."""
+"""scripts/controlled_run.py trains each variant once per seed and writes a table of all variants."""
 from __future__ import annotations
 
 import importlib

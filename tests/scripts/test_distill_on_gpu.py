@@ -1,4 +1,4 @@
-"""scripts/distill_on_gpu.py: pairs in memory, windows, growing, and a training of a few steps."""
+"""scripts/distill_on_gpu.py: pairs in memory, windows, larger networks, and a run of a few steps."""
 from __future__ import annotations
 
 import importlib
@@ -118,7 +118,7 @@ def test_added_blocks_do_not_change_the_output(script: ModuleType) -> None:
         script.grown({**STUDENT, "type": "LIIF"}, params, 2, 5)
 
 
-@pytest.mark.parametrize("minutes", ["0.02", "0"])  # with 0 the time is spent before the first step
+@pytest.mark.parametrize("minutes", ["0.02", "0"])  # with 0, the time is over before the first step
 def test_training_goes_through_its_stages_and_saves_the_network(
     script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture, minutes: str,

@@ -9,7 +9,7 @@ from conftest import ROOT
 from pages import PAGES
 from PIL import Image
 
-# An input, the figures of tables.py and controlled_run.py, and ComfyUI's page with the workflow of docs/comfyui.md.
+# Not drawn by this script: an input, the figures of tables.py and controlled_run.py, and the screenshot of ComfyUI.
 OTHER = {"cat.png", "psnr_time.png", "decoders.png", "comfyui.png"}
 
 

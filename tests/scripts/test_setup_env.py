@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Copy the scripts only; the tests do not get further."""
+    """Copy only the scripts. They end before they need other files."""
     shutil.copytree(ROOT / "scripts", tmp_path / "clone" / "scripts")
     return tmp_path / "clone"
 
