@@ -62,7 +62,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int, int], runs: int) -> None:
-    """Print rows with the time to render an image, and with the decoder's rate next to the fastest matrix product's."""
+    """Print the time to render an image, and the decoder's rate as a share of the fastest matrix product's rate."""
     lq = torch.rand(1, 3, *low)
     base = (lambda: official_render(theirs, lq, high)) if theirs else None
     rates = measure_products(runs)

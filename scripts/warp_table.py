@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("models", nargs="+", metavar="NETWORK", help="a known name or a .pth file; any number")
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="full-size images")
     parser.add_argument("--images", type=int, metavar="N", help="only the first N of each folder")
-    parser.add_argument("--edge", type=int, default=256, help="side of the square rotated there and back (%(default)s)")
+    parser.add_argument("--edge", type=int, default=256, help="side of the square for there and back (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the angles (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="also write a .md file")

@@ -25,15 +25,15 @@ METRICS = {
     "ssim": {"type": "calculate_ssim"},
     "niqe": {"type": "calculate_niqe"},  # needs no ground truth; lower is better
 }
-# Name of the PSNR between a method's outputs and the reference's outputs, in tables.
+# Name, in tables, of the PSNR between a method's outputs and the reference's outputs.
 TO_REFERENCE = "psnr_to"
 Values = dict[str, float]
 
 
 class Reference:
-    """A method whose outputs the outputs of other methods are compared with.
+    """The reference method. The outputs of all other methods are compared with its outputs.
 
-    Its outputs are rendered once and kept. For 8-bit sets they are rounded to 8 bits.
+    Its outputs are rendered once and kept. For 8-bit sets, they are rounded to 8 bits.
     """
 
     def __init__(self, method: Method) -> None:

@@ -73,7 +73,7 @@ def measure(
     """Measure one image.
 
     Args:
-        output, gt: images (1, C, H, W) in [0, 1]. Luma is compared only if C is 3; otherwise, all channels are.
+        output, gt: images (1, C, H, W) in [0, 1]. If C is not 3, `test_y_channel` has no effect.
         metrics: the `val: metrics` block; its options override the protocol's.
         protocol: see `protocol_options`.
         rounded: round the images to 8 bits for BasicSR's metrics, as BasicSR does; otherwise pass them as floats.

@@ -124,5 +124,5 @@ def _read(content: bytes, position: int, layer: Convolution) -> tuple[Tensor, Te
     except (struct.error, ValueError) as error:
         if isinstance(error, LIIFError):
             raise
-        raise LIIFError(f"ncnn weights are cut short in {layer.name}") from None
+        raise LIIFError(f"the .bin file of ncnn is truncated: it ends in the weights of {layer.name}") from None
     return torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy()), position + 4 * count

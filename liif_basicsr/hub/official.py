@@ -33,7 +33,7 @@ SRNO_HIDDEN_DIM = 256
 
 
 class Official(NamedTuple):
-    """How an official encoder corresponds to ours.
+    """An official encoder, and how it corresponds to ours.
 
     Attributes:
         type: our name of the encoder.

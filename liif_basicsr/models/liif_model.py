@@ -177,7 +177,7 @@ class LIIFModel(SRModel):
 
     def compile_networks(self) -> None:
         """Compile the networks and losses of a step (`train: compile`)."""
-        # torch advises to enable TF32, which `amp: tf32` does.
+        # torch advises enabling TF32, which `amp: tf32` does.
         warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
         self.forward_g = torch.compile(self.net_g)
         self.losses = [loss._replace(module=torch.compile(loss.module)) for loss in self.losses]
@@ -553,7 +553,7 @@ class LIIFModel(SRModel):
             states = zip(resume_state["optimizers"], resume_state["schedulers"], strict=True)
             for optimizer, scheduler, both in zip(self.optimizers, self.schedulers, states, strict=True):
                 for change in load_optimizer(optimizer, scheduler, *both):
-                    get_root_logger().info(f"Resuming with {change} (in the training state).")
+                    get_root_logger().info(f"Resuming with {change}, the value in the training state.")
             if resume_state.get("scaler") and self.scaler.is_enabled():
                 self.scaler.load_state_dict(resume_state["scaler"])
         if self.opt["rank"] == 0:

@@ -40,7 +40,7 @@ def split_encoder(optimizer: Optimizer, net: nn.Module, factor: float) -> None:
     """Move the encoder's parameters to a parameter group whose learning rate is multiplied by `factor`.
 
     Raises:
-        LIIFError: no parameter of an encoder is trained, or only parameters of the encoder are.
+        LIIFError: the encoder has no trained parameters, or the rest of the network has none.
     """
     encoder = {id(param) for param in net.encoder.parameters()} if hasattr(net, "encoder") else set()
     group = optimizer.param_groups[0]

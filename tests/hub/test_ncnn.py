@@ -78,7 +78,7 @@ def damaged(param: bytes, content: bytes) -> dict[str, tuple[bytes, bytes]]:
     """Return damaged and unsuitable files: part of the error message -> (.param, .bin)."""
     tag = struct.pack("<I", 0x0D4B38)
     return {
-        "cut short in Conv_": (param, content[: len(content) // 2]),
+        "is truncated: it ends in the weights of Conv_": (param, content[: len(content) // 2]),
         "4 bytes more": (param, content + b"more"),
         "unknown tag": (param, tag + content[4:]),
         "not a .param file": (b"\x89PNG" + param, content),
