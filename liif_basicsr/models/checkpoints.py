@@ -36,7 +36,7 @@ def check_block(saved: Any, own: Mapping[str, Any], key: str, path: str, strict:
     `FREE_ARGUMENTS`. All other differences are logged as warnings.
 
     Args:
-        saved: the block in the checkpoint; not checked unless it is a mapping.
+        saved: the block in the checkpoint, or anything else, which is ignored.
         own: the block in the options.
         key: name of the block, such as `network_g`.
         path: name of the checkpoint in messages.

@@ -1,4 +1,4 @@
-"""Checks of a model's options that the types in `liif_basicsr.config` cannot express."""
+"""Check a model's options for errors that the types in `liif_basicsr.config` cannot detect."""
 from __future__ import annotations
 
 import difflib
