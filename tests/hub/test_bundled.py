@@ -12,8 +12,8 @@ from liif_basicsr.hub import BUNDLED, WEIGHTS, checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
-    "liif-photo": "1fe0622e1a031cf44f05470158154d3ecfcb6d8f8db175e1d017f21bf68c88c1",
-    "liif-fast": "3c954468bff5fa209063f2d6ead647508c448bf45d85610ec6b9087dce9d5633",
+    "liif-photo": "e4cb2b6dcb78f029c0954143591d9856c7b6595069687f34684dc2574ab14be4",
+    "liif-fast": "0edfc1f2113de12e152c9a6d78f66b0775b0ff2d0683fe86d5eb5c23e73bc3db",
 }
 
 
