@@ -43,7 +43,7 @@ def precisions() -> dict[str, torch.dtype]:
 
 
 def measure_products(runs: int) -> dict[str, float]:
-    """Return the rate of the fastest 256-wide matrix product, linear layer or 1x1 convolution: precision -> GFLOP/s."""
+    """Return the highest rate of a 256-wide matrix product, as a layer or 1x1 convolution: precision -> GFLOP/s."""
     best = {}
     for precision, dtype in precisions().items():
         rates = []
@@ -62,7 +62,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int, int], runs: int) -> None:
-    """Print the time to render an image, and the decoder's rate as a share of the fastest matrix product's rate."""
+    """Print the time to render an image, and the decoder's GFLOP/s as a share of the rate of `measure_products`."""
     lq = torch.rand(1, 3, *low)
     base = (lambda: official_render(theirs, lq, high)) if theirs else None
     rates = measure_products(runs)
@@ -82,7 +82,7 @@ def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int,
 
 
 def measure_training(net: Any, theirs: Any, batch: int, runs: int) -> None:
-    """Time a training step with Adam on `batch` inputs of 48x48 with 2304 queries each; on a GPU, also if compiled."""
+    """Time a training step with Adam on `batch` inputs of 48x48 with 2304 queries each. On a GPU, also compiled."""
     lq, coord = torch.rand(batch, 3, 48, 48), torch.rand(batch, 2304, 2) * 2 - 1
     cell, gt = torch.full((batch, 1, 2), 2 / 120), torch.rand(batch, 2304, 3)
     on_gpu = torch.get_default_device().type == "cuda"
@@ -138,7 +138,9 @@ def main() -> int:
     parser.add_argument("--official", type=Path, help="a clone of https://github.com/yinboc/liif")
     parser.add_argument("--runs", type=int, default=7, help="measurements of each row (default: 7)")
     parser.add_argument("--short", action="store_true", help="measure each row once, to check that the script runs")
-    parser.add_argument("--memory", action="store_true", help="also measure peak memory on large images, in minutes")
+    parser.add_argument(
+        "--memory", action="store_true", help="also measure peak memory on large images, which takes minutes"
+    )
     parser.add_argument("--networks", action="store_true", help="print only a table of the decoders' cost")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--peak", type=int, nargs=4, help=argparse.SUPPRESS)

@@ -71,7 +71,7 @@ OF_ONE_SCALE = {"PixelShuffleSR", "FixedScaleSR"}
 
 _HALVED = {"type": "MultiStepLR", "periods": None, "restart_weights": None, "eta_min": None,
            "milestones": [80, 160, 240, 320], "gamma": 0.5}  # fmt: skip
-# Changes to the training settings of LIIF. Each variant changes one setting, except `official`, which has the settings
+# Changes to the training settings of LIIF. Each variant changes one of them, except `official`, which uses all settings
 # of the LIIF paper.
 RECIPE: dict[str, Changes] = {
     "LIIF": {},
@@ -105,11 +105,11 @@ class Comparison(NamedTuple):
     """Variants of a training run, and the test sets on which they are compared.
 
     Attributes:
-        options: file with the common options in `options/`.
+        options: name of the file in `options/` that contains the common options.
         variants: label -> changes.
-        seeds: random seeds. Each variant is trained once with each seed.
+        seeds: random seeds. Each variant is trained once per seed.
         sets: test set -> scales.
-        tables: names of the tables in the page.
+        tables: names of the tables on the page.
     """
 
     options: str
@@ -208,7 +208,7 @@ def compare(args: argparse.Namespace, comparison: Comparison, variants: dict[str
     Args:
         args: the command line.
         comparison: the comparison.
-        variants: options of all variants. The times of their steps are measured together.
+        variants: variant -> options. The step times of all variants are measured together.
         chosen: names of the variants to train.
     """
     for table in comparison.tables:
@@ -267,7 +267,7 @@ def main() -> int:
     parser.add_argument("--scales", nargs="+", type=float, help="test scales (default: the comparison's own)")
     parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results/controlled.json"),
-                        help="file for each PSNR of decoders and recipe (default: %(default)s)")  # fmt: skip
+                        help="file for the PSNR results of decoders and recipe (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("results/controlled.md"),
                         help="file for the table of paper (default: %(default)s)")  # fmt: skip
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "comparison.md",

@@ -4,9 +4,9 @@
     python scripts/distill_on_gpu.py photographs liif-fast.pth --blocks 26 --minutes 9
     python -m liif_basicsr convert liif-fast.pth liif-fast.safetensors --compact
 
-The student learns from the teacher's self-ensemble over eight orientations, and from the original. New pairs are made
-throughout the training. Each step is a CUDA graph. Added blocks do not change the output at first. The learning rate
-depends on the elapsed time, not on the number of steps, so two runs end with different weights.
+The student learns from the original images and from the teacher's self-ensemble over eight orientations. New pairs are
+made throughout the training. Each step is a CUDA graph. Blocks that `--blocks` adds do not change the output at first.
+The learning rate depends on the elapsed time, not on the number of steps, so two runs end with different weights.
 """
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from liif_basicsr.hub import checkpoint, find
 
 # Two of three steps train on the first shape.
 SHAPES = [Shape(64, 64, 1, 4, (2, 2, 3, 4)), Shape(40, 64, 4, 8, (4, 6, 8, 8))]
-CAPACITY = 120_000  # pairs of the first shape, 48 kB each, and half as many of the second
-HELD_OUT = 10  # batches of each shape that measure the PSNR and are not used for training
+CAPACITY = 120_000  # number of pairs of the first shape, 48 kB each; the second shape has half as many
+HELD_OUT = 10  # number of batches of each shape that are used to measure the PSNR, not for training
 FILL = 0.06  # share of the total time for making pairs before the first step
 STEPS_PER_ADDED = 15  # steps between two batches of new pairs
 BATCH, GT_WEIGHT, EMA_DECAY, WARMUP = 32, 0.5, 0.999, 300
@@ -86,7 +86,7 @@ def loss_of(batch: Batch, output: Tensor, kind: str) -> Tensor:
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Record a step as a CUDA graph, after three steps that warm it up."""
+    """Record a step as a CUDA graph after three warm-up steps, and return a function that replays it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -118,7 +118,7 @@ class Training:
                                           capturable=self.on_gpu)  # fmt: skip
 
     def stepper(self, pairs: Pairs, precision: str, kind: str) -> Callable[[], None]:
-        """Return a function that trains one step on a random batch of pairs."""
+        """Return a function that does one training step on a random batch of the pairs."""
         params, averages = list(self.net.parameters()), list(self.ema.parameters())
 
         def step() -> None:
@@ -135,13 +135,13 @@ class Training:
         return captured(step) if self.on_gpu else step
 
     def set_progress(self, steps: int, share: float) -> None:
-        """Set the learning rate: linear warm-up, then a cosine over the whole time."""
+        """Set the learning rate: linear warm-up over WARMUP steps, then a cosine over the `share` of the time."""
         cosine = (1 + math.cos(math.pi * min(share, 1))) / 2
         self.lr.fill_(max(1e-6, self.peak * min(1, (steps + 1) / WARMUP) * cosine))
 
     @torch.no_grad()
     def psnr(self, held: Batch) -> str:
-        """Return the moving average's PSNR to teacher and original on pairs that are not used for training."""
+        """Return the PSNR of the averaged network to the teacher and to the original, on pairs held out of training."""
         outputs = []
         for part in zip(*(tensor.split(BATCH) for tensor in held), strict=True):
             outputs.append(decode_window(self.ema, Batch(*part)).clamp(0, 1))
@@ -160,12 +160,12 @@ def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dic
 
 
 def fill(pools: Sequence[Pairs], until: float) -> None:
-    """Add pairs to the pools until a time, and at least one batch of each shape."""
+    """Add pairs to the pools until the time `until`, but at least one batch of each shape."""
     while pools[0].made < BATCH or time.monotonic() < until:
         for pairs in (pools[0], *pools):
             pairs.add(BATCH)
         if pairs.device.type == "cuda":
-            torch.cuda.synchronize()  # otherwise, the loop would run ahead of the device
+            torch.cuda.synchronize()  # otherwise, the loop would queue work faster than the GPU does it
 
 
 def distill(args: argparse.Namespace) -> None:
@@ -199,7 +199,7 @@ def distill(args: argparse.Namespace) -> None:
     fill(pools, begun + FILL * (end - begun))
     report([pairs.made for pairs in pools], "pairs")
     first_step, steps = time.monotonic(), 0
-    duration = max(end - first_step, 1e-3)  # a rehearsal may have spent its time before the first step
+    duration = max(end - first_step, 1e-3)  # on a CPU, the time may be over before the first step
     for precision, kind, share in STAGES:
         steppers = [training.stepper(pairs, precision, kind) for pairs in pools]
         while (done := (time.monotonic() - first_step) / duration) < share:

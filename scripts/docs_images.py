@@ -38,7 +38,7 @@ MARGIN = 48
 
 
 class Sources(NamedTuple):
-    """Folders of the input images. `made` is for the images that this script draws."""
+    """Folders of the input images. `made` is the folder for inputs that this script draws itself."""
 
     data: Path
     kodak: Path
@@ -88,7 +88,7 @@ def script(name: str, *args: object) -> None:
 
 
 def draw_before_after(sources: Sources, out: Path) -> None:
-    """Draw bicubic interpolation next to `liif-photo`, for the README."""
+    """Draw a crop upscaled by bicubic interpolation, and next to it by `liif-photo`, for the README."""
     crop = read_srgb(kodak(5)(sources)).crop((300, 130, 460, 260))
     after = liif_basicsr.upscale(crop, scale=3.5)
     page = Image.new("RGB", (2 * after.width + 8, after.height), "white")
@@ -113,7 +113,7 @@ def draw_curve(sources: Sources, out: Path) -> None:
 
 
 def draw_sheet(sources: Sources, out: Path) -> None:
-    """Draw a crop of Set5 with each network for clean images."""
+    """Draw a crop of an image of Set5, upscaled by each network for clean images."""
     script(
         "figures.py", "sheet", "--image", sources.data / "Set5/GT_x4/img_003.png", "--scale", 4,
         "--model", "liif-fast", "--model", OFFICIAL, "--region", "20,20,130,110", "--zoom", 2, "--out", out,
@@ -132,13 +132,13 @@ def warped(image: FindImage, *args: object) -> Callable[[Sources, Path], None]:
 
 
 def draw_page(sources: Sources) -> Path:
-    """Write the page of text for docs/warp.md."""
+    """Write the page of text for docs/warp.md, and return its path."""
     script("warp_figures.py", "page", "--out", sources.made / "page.png")
     return sources.made / "page.png"
 
 
 def draw_drawing(sources: Sources) -> Path:
-    """Write a line drawing of a house with a tree, hatched and labeled."""
+    """Write a line drawing of a house and a tree, and return its path."""
     page = Image.new("RGB", (2560, 1920), "white")
     draw = ImageDraw.Draw(page)
     for k in range(60):  # a lawn of strokes
@@ -161,7 +161,7 @@ def draw_drawing(sources: Sources) -> Path:
 
 
 def draw_night(sources: Sources) -> Path:
-    """Write one of Kodak's images, darkened like a photograph taken at night."""
+    """Write one of Kodak's images, darkened like a photograph taken at night, and return its path."""
     image = read_srgb(kodak(24)(sources)).point([round(value / 3) for value in range(256)] * 3)
     image.save(sources.made / "night.png")
     return sources.made / "night.png"

@@ -41,7 +41,7 @@ SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
 def downscaled(gt: Image.Image, scale: float, degradation: Degradation | None, seed: int = 0) -> Image.Image:
-    """Downsample an image with Pillow's bicubic filter, or degrade it."""
+    """Downsample an image with a degradation, or with Pillow's bicubic filter if there is none."""
     size = max(1, round(gt.height / scale)), max(1, round(gt.width / scale))
     pixels = np.array(gt)
     return Image.fromarray(downsample(pixels, size) if degradation is None else degradation(pixels, size, seed))
@@ -60,7 +60,7 @@ def upscale_all(gt: Image.Image, low: Image.Image, scale: float, methods: Sequen
 
 
 def sheet(panels: dict[str, Image.Image], zoom: int, columns: int | None) -> Image.Image:
-    """Arrange labeled panels in rows of `columns` (None: in one row), enlarged by repeating each pixel `zoom` times."""
+    """Arrange labeled panels in rows of `columns` panels (None: in one row). Repeat each pixel `zoom` times."""
     columns = min(columns or len(panels), len(panels))
     width, height = (zoom * n for n in next(iter(panels.values())).size)
     step_x, step_y = width + GAP, height + LABEL_HEIGHT
@@ -133,7 +133,7 @@ def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """Write a PNG or a small JPEG, by the suffix of `path`, atomically."""
+    """Write a PNG or a small JPEG atomically. The suffix of `path` decides the format."""
     content = BytesIO()
     image.save(content, SHEETS[path.suffix], quality=75, optimize=True, progressive=True)
     write(path, content.getvalue())
@@ -153,7 +153,7 @@ def add_sheet_arguments(
     command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], scales: int | str
 ) -> None:
     """Add the arguments of sheets; `scales` is the `nargs` of --scale."""
-    command.add_argument("--image", required=True, help="image in full resolution")
+    command.add_argument("--image", required=True, help="image at full resolution")
     command.add_argument(
         "--scale", type=float, nargs=scales, default=[4], metavar="S", help="downsampling factor (default: 4)",
     )  # fmt: skip
@@ -179,7 +179,7 @@ def main() -> int:
         "degradation", nargs="*", default=["photo", "jpeg", "realesrgan"],
         help="for example photo or jpeg:60 (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="samples of each (4)")
+    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="samples per degradation (4)")
     command = commands.add_parser("curve", help="PSNR against scale")
     add_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="output figure: .png, .svg, .pdf")

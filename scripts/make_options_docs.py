@@ -144,9 +144,9 @@ def _section(
 
     Args:
         heading: Markdown heading.
-        models: column -> model.
+        models: title of a column of default values -> model of the options.
         intro: the introduction; None takes the docstring of the first model.
-        skip: models whose options are in another section.
+        skip: models whose options are left out, because another section lists them.
     """
     yield from ("", heading, "")
     first = next(iter(models.values()))

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         if "psnr" not in args.metrics:
             raise LIIFError("--figure: needs the PSNR; add psnr to --metrics")
     if args.official and args.channels != 3:
-        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove either")
+        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove one")
     official = open_official(args.official) if args.official else None
     found = measured(args, args.metrics, args.reference)
     if found is None:
@@ -97,7 +97,9 @@ def main() -> int:
     parser.add_argument(
         "--metrics", nargs="+", choices=METRICS, default=["psnr", "ssim"], help="default: psnr ssim",
     )  # fmt: skip
-    parser.add_argument("--reference", metavar="NETWORK", help="also print the PSNR to its output, last in each cell")
+    parser.add_argument(
+        "--reference", metavar="NETWORK", help="also print the PSNR to this network's output, last in each cell",
+    )
     parser.add_argument(
         "--cost", action="store_true", help="also print multiply-adds per pixel and the time per megapixel of output",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Measure the viewer in Chromium: time until the image is visible, and from a turn of the wheel to sharp tiles.
+"""Measure two times of the viewer in Chromium: until the image is visible, and from a wheel turn to sharp tiles.
 
     python scripts/viewer_drive.py --model liif-fast
 
@@ -28,17 +28,17 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.hub import DEFAULT
 
 ROOT = Path(__file__).parents[1]
-# Steps at a position until all features are known.
+# Number of first steps at each position that are not counted, because they compute features.
 UNCOUNTED = 4
 # Positions of the pointer, as fractions of the window's width and height.
 PLACES = [(0.4, 0.45), (0.25, 0.3), (0.7, 0.35), (0.3, 0.7), (0.7, 0.7)]
-# Runs before the page's scripts: record when the stretched image is visible, in milliseconds since the navigation.
+# Runs before the page's scripts. Records when the stretched overview is visible, in milliseconds since the page load.
 FIRST_SEEN = """
 const look = () => typeof viewer !== "undefined" && viewer?.sides[0].overview.complete
     ? requestAnimationFrame((time) => { window.firstSeen = time; }) : requestAnimationFrame(look);
 look();
 """
-# Turn the wheel, and pass the milliseconds until all visible tiles are drawn to the callback.
+# Turn the wheel, wait until all visible tiles are drawn, and call `done` with the elapsed milliseconds.
 TURN = """
 const [x, y, delta, done] = arguments, start = performance.now();
 const shares = viewer.shares();

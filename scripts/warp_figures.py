@@ -1,4 +1,4 @@
-"""Draw images that are warped by cv2 with Lanczos interpolation and, next to it, by a network.
+"""Draw an image warped by cv2 with Lanczos interpolation next to the same image warped by a network.
 
     python scripts/warp_figures.py page --out page.png
     python scripts/warp_figures.py sheet --image page.png --quad 78,61 417,35 449,499 41,480 --scale 1.5 --out sheet.png
@@ -33,7 +33,7 @@ from liif_basicsr.rendering.homographies import (
 from liif_basicsr.rendering.warps import Homography
 
 TEXT = Path(__file__).parents[1] / "LICENSE"
-PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # sizes (H, W), and oversampling of the photograph
+PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # sizes (H, W), and the factor by which the photograph is oversampled
 CORNERS = [(78.0, 61.0), (417.0, 35.0), (449.0, 499.0), (41.0, 480.0)]
 
 
@@ -57,7 +57,7 @@ def photographed(page: Image.Image) -> Image.Image:
 
 
 def run_page(args: argparse.Namespace) -> None:
-    """Write the page."""
+    """Write the photograph of the page, and print its corners."""
     check_output(args.out, SHEETS)
     save(photographed(draw_page()), args.out)
     print(f"{args.out}: --quad", *(f"{x:g},{y:g}" for x, y in CORNERS))

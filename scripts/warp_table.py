@@ -5,12 +5,12 @@
 Two tasks are measured on every image:
 
 - rotated x2: the image is downsampled by 2 (Pillow, bicubic), then rotated by a random angle and upscaled by 2 in one
-  step. The ground truth is the full-size image rotated by cv2 with Lanczos interpolation to four times the size, then
-  downsampled with Pillow's Lanczos filter.
+  step. For the ground truth, cv2 rotates the full-size image and enlarges it by four with Lanczos interpolation. Then
+  Pillow's Lanczos filter downsamples the result by four.
 - there and back: the center of the image is rotated by 30 degrees and back, at x1. The ground truth is the image.
 
-PSNR and SSIM are means over a set, of the luma (weights 65.738, 129.057, 25.064 over 256) of 8-bit outputs. Pixels
-within BORDER of the image's edge are ignored.
+PSNR and SSIM are computed on the luma (weights 65.738, 129.057, 25.064 over 256) of 8-bit outputs, and averaged over a
+set. Pixels within BORDER pixels of the image's edge are ignored.
 """
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def rotated_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndar
 
 
 def rotated_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float) -> dict[str, Scores]:
-    """Score an image downsampled by 2, then rotated and upscaled by 2."""
+    """Score an image that is downsampled by 2, then rotated and upscaled by 2 in one step."""
     h, w = (n // 2 * 2 for n in pixels.shape[:2])
     pixels = np.ascontiguousarray(pixels[:h, :w])
     low = np.asarray(Image.fromarray(pixels).resize((w // 2, h // 2), Image.Resampling.BICUBIC))
@@ -97,7 +97,7 @@ def rotated_x2(pixels: np.ndarray, warpings: dict[str, Warping], degrees: float)
 
 
 def there_and_back(pixels: np.ndarray, warpings: dict[str, Warping], edge: int) -> dict[str, Scores]:
-    """Score an image rotated by 30 degrees and back."""
+    """Score the center of an image (`edge` pixels square), rotated by 30 degrees and back."""
     top, left = (max(0, n - edge) // 2 for n in pixels.shape[:2])
     pixels = np.ascontiguousarray(pixels[top : top + edge, left : left + edge])
     own = (pixels.shape[0], pixels.shape[1])

@@ -41,8 +41,8 @@ class Output(NamedTuple):
     shape: (H, W, C) of the output.
     bytes_needed: function that estimates the memory in bytes. Its argument says whether the whole output is kept in
         memory.
-    strips: function that renders the output from top to bottom. Its argument is a function, which it calls with the
-        number of newly rendered pixels.
+    strips: function that yields the rendered strips of the output, from top to bottom. Its argument is a progress
+        callback, which is called with the number of newly rendered pixels.
     note: line to print about the output, or "".
     """
 
@@ -54,7 +54,7 @@ class Output(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """The user's choices about reading and writing files.
+    """Options for reading and writing files.
 
     overwrite: replace existing outputs.
     allow_huge: write outputs of more than MAX_PIXELS.
@@ -80,7 +80,7 @@ def make_file(
 
     Args:
         count: text before the file name in the progress bar, such as `1/3`; None disables the bar.
-        method: name of the model or the interpolation, see `describe_method`.
+        method: description of the model or the interpolation, see `describe_method`.
         plan: function that returns the planned output for the image that was read.
 
     Returns:
@@ -99,7 +99,7 @@ def make_file(
     except OSError as error:
         failure = f"{show(source)}: {show(error.filename)}: {error.strerror}"
     except (MemoryError, torch.cuda.OutOfMemoryError):
-        failure = f"{show(source)}: the output does not fit in memory; choose a smaller size"
+        failure = f"{show(source)}: the output does not fit into memory; choose a smaller output size"
     print_line(failure, file=sys.stderr)
     return failure
 
@@ -162,7 +162,7 @@ def show_time(seconds: float) -> str:
 
 
 def print_line(line: str, file: TextIO | None = None) -> None:
-    """Print a line above the progress bar. A single write, because processes of torchrun print at the same time."""
+    """Print a line above the progress bar, in a single write because processes of torchrun print at the same time."""
     tqdm.write(f"{line}\n", file=file, end="")
 
 
@@ -188,7 +188,7 @@ def make_folders(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
-    """In this context, SIGTERM ends the process like Ctrl-C, so that unfinished files are removed."""
+    """Let SIGTERM end the process like Ctrl-C in this context, so that unfinished files are removed."""
 
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt

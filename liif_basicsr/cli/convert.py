@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compact", action="store_true",
         help="keep only one set of parameters (the EMA if there is one), in half precision",
     )  # fmt: skip
-    parser.add_argument("--card", type=Path, help="text file on the model's purpose and data, to store in the output")
+    parser.add_argument(
+        "--card", type=Path, help="text file that describes the model's purpose and data, to store in the output"
+    )
     parser.add_argument("--license", help="license to store in the output, such as Apache-2.0")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     add_import_argument(parser)

@@ -38,7 +38,7 @@ STARTUP_FILES = ("liif_basicsr-startup.pth", "liif_basicsr-startup.start")  # fo
 
 
 class Report:
-    """Prints each finding at once, and collects the problems, which are printed at the end."""
+    """Prints each finding at once, and collects the problems for a list at the end."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -104,7 +104,7 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
 
 
 def with_tested(distribution: str, number: str) -> str:
-    """Return a version, followed by the tested range."""
+    """Return a version, followed by the range of versions that are tested."""
     tested = versions.tested(distribution)
     return f"{number} (tested: {tested})" if tested else number
 
@@ -130,7 +130,7 @@ def _hook(report: Report) -> None:
     report.say("start-up file", file or "not installed")
     if file is None:
         report.problem("the start-up file is not installed, so BasicSR does not find the plugin by itself",
-                       "install the plugin with pip, or `import liif_basicsr` before basicsr")
+                       "install the plugin with pip, or import liif_basicsr before basicsr")
     switched_off = os.environ.get("LIIF_BASICSR_DISABLE", "0") not in ("", "0")
     report.say("LIIF_BASICSR_DISABLE", os.environ.get("LIIF_BASICSR_DISABLE", "not set"))
     if switched_off:

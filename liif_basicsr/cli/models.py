@@ -1,4 +1,4 @@
-"""List the known models: size, license, whether they are on this machine, and purpose."""
+"""List the known models, with size, license, availability on this machine, and purpose."""
 from __future__ import annotations
 
 import argparse

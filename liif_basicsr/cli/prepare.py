@@ -25,7 +25,7 @@ EXAMPLES = """
 A command can be interrupted and run again: a data set appears under its name only when it is complete, and `teach`
 keeps the pairs that it has made. With `folder` and `div2k`, --check lists corrupt images and writes nothing."""
 TEACHER_BATCH = 32
-# Number of cores that this process may use, or of all cores if the system does not say.
+# Number of cores that this process may use or, if that is unknown, of all cores.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def folder(args: argparse.Namespace) -> int:
-    """Store images of any size in an LMDB as sub-images, or as decoded pixels."""
+    """Store images of any size: cut into sub-images in an LMDB, or whole as decoded pixels."""
     from liif_basicsr.data.prepare import storing
     from liif_basicsr.data.source import ANY_RANGE
 
@@ -197,7 +197,7 @@ def _add_teach_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--lq_size", type=_positive, default=64,
                      help="side length of the degraded crops in pixels (default: %(default)s)")
     sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
-                     help="share of pairs of a single color or a gradient, which bypass the teacher "
+                     help="share of pairs that show a single color or a gradient; the teacher does not process them "
                      "(default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0,
                      help="seed of the random crops and degradations (default: %(default)s)")

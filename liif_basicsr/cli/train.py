@@ -1,4 +1,4 @@
-"""Train as BasicSR does, after checking the options; also resumes without a GPU, and supports gloo."""
+"""Train as BasicSR does, after checking the options. Resuming works without a GPU, too, and gloo is supported."""
 from __future__ import annotations
 
 import runpy

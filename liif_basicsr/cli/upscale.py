@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     apply_engine_arguments(args)
     ranks = Ranks()
     ranks.take_gpu(args.device)
-    # Only the first process lists the images, because later ones could mistake new outputs for inputs.
+    # Only the first process lists the images. The others could mistake its first outputs for inputs.
     jobs = ranks.from_first(lambda: _list_jobs(inputs, output, args.skip_existing, requested))
     upscaler = open_upscaler(
         args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap,
@@ -214,7 +214,7 @@ def _default_output(text: str, requested: OutputSize) -> Path:
 
 
 def _exists(source: Path, target: Path) -> bool:
-    """Return whether an output exists, and is not the image itself."""
+    """Return whether an output exists and is a different file than the input."""
     return target.exists() and not (source.exists() and target.samefile(source))
 
 
@@ -253,7 +253,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
 
 
 def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
-    """Return the images that an input names, with their outputs' paths in the output folder, and the skipped files."""
+    """Return the images of an input (a file, folder or pattern), each with its output path, and the skipped files."""
     path = Path(text)
     if path.is_dir():
         folder = path

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models(model: str, compared: list[str]) -> list[str]:
-    """Return the models for the page's lists, each once. When the page opens, the first one is on the left."""
+    """Return the models for the page's lists, without duplicates. The page first shows the first one on the left."""
     models = dict.fromkeys([model, *compared, *bundled()])
     return [name for name in models if name != BICUBIC]
 

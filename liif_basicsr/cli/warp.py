@@ -50,12 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cv2.warpPerspective",
     )  # fmt: skip
     parser.add_argument(
-        "-s", "--scale", metavar="S", help="also scale: by one factor, or by two, along y and along x, such as 2x3.5"
+        "-s", "--scale", metavar="S", help="also scale, by one factor or by two (along y, along x) such as 2x3.5"
     )
     parser.add_argument(
         "--size", metavar="WxH",
-        help="output size. With --quad, the quadrilateral is stretched to this size (default: the lengths of its "
-        "longer sides). With --matrix, the output is cropped to this size (default: the input's size)",
+        help="output size. With --quad, the quadrilateral is stretched to this size (default: the longer one of its "
+        "opposite sides sets the width or height). With --matrix, the output is cropped to this size (default: the "
+        "input's size)",
     )  # fmt: skip
     parser.add_argument(
         "--no-expand", action="store_true", help="with --rotate: keep the input's size and cut off the corners"

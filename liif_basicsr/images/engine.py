@@ -1,4 +1,4 @@
-"""Engine: applies a network to images, on a device and in a precision."""
+"""Engine: applies a network to images on a given device, in a given precision."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -26,7 +26,7 @@ from liif_basicsr.images.values import (
 
 
 class Engine:
-    """A network that processes images, on a device and in a precision.
+    """A network that processes images on a given device, in a given precision.
 
     Args:
         model: a network, or a name or file that `liif_basicsr.load` accepts.
@@ -66,11 +66,11 @@ class Engine:
             check_precision(precision, self.device, f"precision {precision}")
 
     def precision_for(self, pixels: np.ndarray) -> str:
-        """Return the name of the precision for processing these pixels."""
+        """Return the name of the precision in which to process these pixels."""
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def range_of(self, image: LoadedImage) -> Range:
-        """Return the values (low, high) of the image that the network sees as 0 and 1.
+        """Return the pixel values (low, high) that the network sees as 0 and 1.
 
         They are `value_range` if it is set, else the network's own range, else the image's.
 
@@ -119,20 +119,20 @@ class Engine:
         return (1 if self._is_gray(image.shape[2] - alpha) else self.net.num_out_ch) + alpha
 
     def output_like(self, image: LoadedImage) -> LoadedImage:
-        """Return the image with the metadata that its output has. The pixels are still the input's."""
+        """Return the image with the same pixels, but with the metadata of its output."""
         channels = self.out_channels(image)
         if channels == image.shape[2]:
             return image
         return image._replace(icc=None, names=(), rgb=channels == 3, alpha=self.takes_alpha(image))
 
     def split(self, image: LoadedImage, tile_wrap: str = "") -> tuple[Planes, Range]:
-        """Split an image into color and opacity, and return these planes with the range of the colors.
+        """Split an image into color and opacity, and return both, with the range of the color values.
 
         Args:
             tile_wrap: axes along which the image repeats.
 
         Raises:
-            LIIFError: the bands do not fit the network, or the range is unknown or exceeded.
+            LIIFError: the bands do not fit the network, the range is unknown, or a value is outside the range.
         """
         planes = split_planes(image, self.takes_alpha(image), tile_wrap)
         value_range = self.range_of(image)
@@ -153,9 +153,14 @@ class Engine:
         return scaled.permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
     def as_gray(self, values: Tensor, plane: np.ndarray) -> Tensor:
-        """Return the mean (1, H, W) of the output's bands if the network took a gray plane (h, w, C) as RGB.
+        """Average the bands of the output if the network processed a gray plane (h, w, 1) as RGB.
 
-        Otherwise return `values` unchanged.
+        Args:
+            values: the output (D, H, W).
+            plane: the plane (h, w, C) that was processed.
+
+        Returns:
+            The mean (1, H, W), or `values` unchanged if the plane is not gray or the network takes gray.
         """
         return values.mean(0, keepdim=True) if self._is_gray(plane.shape[2]) else values
 
@@ -180,10 +185,10 @@ class Engine:
         if like.dtype.kind in "ui":
             values = values.round()
         if like.dtype == np.uint8:
-            values = values.byte()  # so that only a quarter of the bytes is copied from a GPU
+            values = values.byte()  # so that only a quarter of the bytes must be copied from a GPU
         return values.permute(1, 2, 0).cpu().numpy().astype(like.dtype)
 
 
 def includes(requested: torch.device, own: torch.device) -> bool:
-    """Return whether the device `own` of a network is the requested one. `cuda` means any GPU, `cuda:1` only GPU 1."""
+    """Return whether a network on device `own` is on the requested one. `cuda` means any GPU, `cuda:1` only GPU 1."""
     return requested.type == own.type and requested.index in (None, own.index or 0)

@@ -53,7 +53,7 @@ def read_exr(file: IO[bytes]) -> LoadedImage:
     `ExrHeader` describes the order of the bands.
 
     Raises:
-        LIIFError: see `read_exr_header`, or the pixels are corrupt, deep or integers.
+        LIIFError: see `read_exr_header`, or the pixels are corrupt, deep data or integers.
     """
     with _on_disk(file) as path:
         header = _read_header(path)
@@ -98,7 +98,7 @@ def _read_header(path: Path) -> ExrHeader:
 
 @contextmanager
 def _on_disk(file: IO[bytes]) -> Iterator[Path]:
-    """Copy a file to a temporary folder, because OpenEXR cannot read streams before version 3.5."""
+    """Yield the path of a temporary copy of the file, because OpenEXR cannot read streams before version 3.5."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image.exr")
         with path.open("wb") as copy:

@@ -86,9 +86,9 @@ def _bomb() -> LIIFError:
 
 
 def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
-    """Remove the ancillary chunks of a PNG, because Pillow refuses a file if one is damaged.
+    """Return the content of a PNG file without its ancillary chunks. Pillow refuses a file if one of them is damaged.
 
-    Other files are returned unchanged.
+    The content of other files is returned unchanged.
 
     Args:
         damaged_only: remove only chunks whose checksum is wrong, and always keep the transparency (tRNS).
@@ -99,7 +99,7 @@ def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
     while start + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, start)
         end = start + 12 + length
-        critical = not kind[0] & 0x20  # an upper-case letter
+        critical = not kind[0] & 0x20  # the name of a critical chunk starts with an upper-case letter
         if critical or damaged_only and (kind == b"tRNS" or _is_intact(content[start:end])):
             kept.append(content[start:end])
         start = end
@@ -112,7 +112,7 @@ def _is_intact(chunk: bytes) -> bool:
 
 
 def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16") -> np.ndarray:
-    """Decode a file with 16-bit or float pixels by OpenCV.
+    """Decode a file with 16-bit or float pixels, using OpenCV.
 
     Args:
         content: the bytes of the file.
@@ -130,14 +130,15 @@ def decode_deep(content: bytes, size: tuple[int, int], dtype: object = "uint16")
         raise LIIFError(UNREADABLE_DEPTH)
     if pixels.ndim == 2:
         return pixels[..., None]
-    if content.startswith(PNG_SIGNATURE) and content[25] in GRAY_PNG:  # OpenCV repeats gray before alpha
+    # OpenCV decodes gray with alpha to three equal bands and alpha.
+    if content.startswith(PNG_SIGNATURE) and content[25] in GRAY_PNG:
         return pixels[..., [0, 3] if pixels.shape[2] == 4 else [0]]
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 @contextmanager
 def collect_notes() -> Iterator[list[str]]:
-    """Yield a list. When the context ends without an error, the distinct warnings in it are added to the list."""
+    """Yield a list. If the context ends without an error, the distinct warnings raised in it are added to the list."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -147,7 +148,7 @@ def collect_notes() -> Iterator[list[str]]:
 
 
 def _readable_formats(file: str | Path | IO[bytes]) -> tuple[str, ...]:
-    """Return the formats that a file may have. For a HEIC file, also register its reader.
+    """Return Pillow's names of the formats to try for a file. For a HEIC file, also register its reader.
 
     Raises:
         LIIFError: the reader of a HEIC or AVIF file is not installed.

@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 def nodata_of(tags: Mapping[Any, Any]) -> float | None:
-    """Return the value that marks missing pixels from GDAL's tag. None if the tag is absent, not a number, or NaN."""
+    """Return the value in GDAL's tag for missing pixels, or None if the tag is absent, not a number, or NaN."""
     try:
         value = float(str(tags.get(GDAL_NODATA)).strip("\0 "))
     except ValueError:
@@ -23,7 +23,7 @@ def nodata_of(tags: Mapping[Any, Any]) -> float | None:
 
 
 def unplaced_tags(tags: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the tags except the ones that place the image on a map."""
+    """Return the tags without those that place the image on a map."""
     return {tag: tags[tag] for tag in tags if tag not in GEO_TAGS or tag in (GDAL_METADATA, GDAL_NODATA)}
 
 

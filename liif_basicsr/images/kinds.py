@@ -18,7 +18,7 @@ from liif_basicsr.images.values import PixelError, describe_bands
 AnyImage: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 SameKind = TypeVar("SameKind", Image.Image, np.ndarray, Tensor)
 P = ParamSpec("P")
-# Pixel types other than uint8 that Pillow images support, with the number of bands.
+# Pixel types other than uint8 that Pillow images support, and the number of bands that they may have.
 DEEP_MODES = (("uint16", 1), ("float32", 1))
 Work = Callable[[LoadedImage], np.ndarray]
 
@@ -38,11 +38,11 @@ def returns_same_kind(function: Callable[Concatenate[AnyImage, P], AnyImage]) ->
 
 
 def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
-    """Apply a function to an image, and return the result as the same type of image.
+    """Apply a function to an image, and return the result as an image of the same type.
 
     Args:
         image: see `liif_basicsr.upscale`.
-        work: function that takes the image and returns pixels (H, W, C) of the same dtype.
+        work: function that takes a `LoadedImage` and returns pixels (H, W, C) of the same dtype.
         bgr: whether the colors of an array or tensor are in OpenCV's order: blue, green, red.
 
     Raises:

@@ -23,8 +23,8 @@ class LoadedImage(NamedTuple):
     notes: harmless faults of the file, one line each.
     dpi: resolution along x and y in pixels per inch.
     xmp: XMP packet.
-    rgb: whether the first three bands are red, green and blue. None: if there are three or four bands.
-    alpha: whether the last band is opacity. None: if there are two or four bands.
+    rgb: whether the first three bands are red, green and blue. None means yes if there are three or four bands.
+    alpha: whether the last band is opacity. None means yes if there are two or four bands.
     premultiplied: whether the colors are multiplied by the opacity.
     nodata: value that marks missing pixels. NaN always marks them as well.
     tags: metadata that only the input's format supports: GeoTIFF tags by number, EXR attributes by name.
@@ -115,7 +115,7 @@ class LoadedImage(NamedTuple):
 
 
 class ExactText(str):
-    """EXIF text that Pillow writes as its original bytes, instead of replacing non-ASCII characters."""
+    """EXIF text that Pillow writes as its original bytes. In other text, Pillow replaces non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""

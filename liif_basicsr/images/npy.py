@@ -44,13 +44,13 @@ def read_npy_header(file: IO[bytes]) -> NpyHeader:
     """Read the header of an array of integers or floats.
 
     Raises:
-        LIIFError: the file is corrupt, cut short or too large, or the array has another shape or type.
+        LIIFError: the file is corrupt, cut short or too large, or the shape or type of the array is not supported.
     """
     try:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, columns_first, dtype = read_header[version](file)
-    except Exception as error:  # NumPy evaluates the header's text
+    except Exception as error:  # NumPy parses the header as Python source, so any error may occur
         raise LIIFError(f"is corrupt ({summarize(error)}); get another copy") from None
     if dtype.kind not in "uif":
         raise _unsupported(dtype)

@@ -23,11 +23,11 @@ from liif_basicsr.images.values import describe_bands
 
 ORIENTATION, INTEROP_IFD, ICC_TAG, DESCRIPTION = 0x0112, 0xA005, 34675, 0x010E
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PER_CENTIMETER = 282, 283, 296, 3
-RPC_TAG = 50844  # rational polynomial camera model of a satellite image
+RPC_TAG = 50844  # camera model of a satellite image: rational polynomial coefficients
 # Tags of the first directory that describe the image. The other tags of a TIFF describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
-# Metadata that no output keeps: texts of a PNG, the comment of a JPEG or GIF, and IPTC, Photoshop's resource with
-# keywords and copyright.
+# Metadata that no output keeps: the texts of a PNG, the comment of a JPEG or GIF, and IPTC. IPTC is a resource of
+# Photoshop with keywords and copyright.
 TEXTS = ("Title", "Author", "Description", "Copyright", "Disclaimer", "Warning", "Source", "Comment", "comment")
 IPTC = 0x0404
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
@@ -150,7 +150,7 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
     frames = getattr(image, "n_frames", 1)
     if image.format == "HEIF" and frames > 1:
         warnings.warn(f"has {frames} images, and only the primary one is used", stacklevel=2)
-    elif image.format != "MPO" and frames > 1:  # the further images of an MPO are previews
+    elif image.format != "MPO" and frames > 1:  # the other images of an MPO are previews
         what, one = ("pages", "page") if image.format == "TIFF" else ("frames of an animation", "frame")
         raise LIIFError(f"has {frames} {what}; save each {one} as a separate file and upscale these files")
     check_depth(image)
@@ -195,7 +195,7 @@ def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profi
 
 
 def _from_tiff(tiff: Tiff) -> LoadedImage:
-    """Convert a TIFF that `read_tiff` has read because Pillow cannot.
+    """Convert the content of a TIFF that `read_tiff` has read.
 
     Warns:
         UserWarning: some metadata is not kept.
@@ -222,7 +222,7 @@ def _from_tiff(tiff: Tiff) -> LoadedImage:
 def _with_metadata(
     pixels: np.ndarray, tags: dict[int, Any], icc: object, dpi: Any, xmp: bytes | None, rgb: bool | None = None
 ) -> LoadedImage:
-    """Return an image with its metadata, and with the orientation applied.
+    """Return the pixels as an image with its metadata, and with the orientation applied.
 
     Args:
         tags: EXIF or TIFF tags, with subdirectories as dicts.
@@ -285,7 +285,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to sRGB by a color profile. If the profile is missing or damaged, convert without one."""
+    """Convert an image from its color profile to sRGB. If the profile is missing or damaged, convert without it."""
     if profile:
         try:
             source, target = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")

@@ -20,7 +20,7 @@ DEFAULT_SCALE = 2
 
 
 class OutputSize(NamedTuple):
-    """The requested output size: a scale, a height, a width, a height and a width, or the length of the longer edge.
+    """The requested output size: a scale; a height, a width or both; or the length of the longer edge.
 
     scale: (along y, along x).
     """

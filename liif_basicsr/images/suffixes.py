@@ -6,10 +6,10 @@ from pathlib import Path
 from liif_basicsr.errors import LIIFError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".pgm")
-# Formats for arrays and renderings, with floats and any number of bands.
+# Formats for arrays and renderings. They support floats and any number of bands.
 VALUE_SUFFIXES = (".npy", ".exr")
 WRITABLE = SUFFIXES + VALUE_SUFFIXES
-# Formats that can be upscaled and warped, but not written, and that are not used for training.
+# Formats that can be read for upscaling and warping, but not written. They are not used for training.
 READ_ONLY_SUFFIXES = (".avif", ".gif", ".heic", ".heif")
 # Raw formats of cameras. Many are TIFF files whose first image is a thumbnail, not the photograph.
 RAW_SUFFIXES = (
@@ -18,7 +18,7 @@ RAW_SUFFIXES = (
 
 
 def has_image_suffix(path: Path) -> bool:
-    """Return whether a file's name ends like an image's. The `._photo.jpg` files of macOS do not count."""
+    """Return whether a file has the suffix of an image and is not a `._photo.jpg` file, where macOS keeps metadata."""
     return path.suffix.lower() in WRITABLE + READ_ONLY_SUFFIXES and not path.name.startswith("._")
 
 

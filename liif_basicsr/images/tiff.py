@@ -22,9 +22,10 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB = 0, 1, 2  # PhotometricInterpretation
 SEPARATE = 2  # PlanarConfiguration
 ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
 REDUCED, MASK = 1, 4  # NewSubfileType
-DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # pixel type -> numbers of bands
+DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # pixel type -> supported numbers of bands
 TILE = STRIP_ROWS
-BIG = 1 << 31  # bytes of pixels that need BigTIFF; compression rarely enlarges them, and never to twice the size
+# Images with more bytes of pixels are written as BigTIFF. Compression never doubles the size.
+BIG = 1 << 31
 UNSUPPORTED = "which are not supported; save it with 8 or 16 bits or as float32"
 TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
 
@@ -37,7 +38,7 @@ class TiffPage(NamedTuple):
         dtype: type of the pixels, in the machine's byte order.
         colors: number of color bands: 3 for RGB, 1 for gray and for bands that are not colors.
         alpha: ASSOCIATED or UNASSOCIATED if the last band is opacity, else None.
-        plain: whether the page is interleaved 8-bit gray or RGB, which Pillow reads correctly.
+        plain: whether the page contains interleaved 8-bit gray or RGB pixels, which Pillow reads correctly.
         alone: whether the file has no other pages, such as overviews.
     """
 
@@ -205,7 +206,7 @@ def write_tiff(
 
     Args:
         strips: (TILE, W, C); the last one may have fewer rows.
-        source: image with the output's pixel type, meaning of the bands, and metadata.
+        source: image with the pixel type, the meaning of the bands, and the metadata of the output.
     """
     exif, channels, dtype = source.exif_for(shape[:2]), shape[2], source.dtype
     big = shape[0] * shape[1] * channels * dtype.itemsize > BIG
@@ -234,7 +235,7 @@ def write_tiff(
         planarconfig="contig" if channels > 1 else None,
         extrasamples=extra or None,
         compression="zlib",
-        predictor=dtype.kind in "ui",  # the predictor of floats needs imagecodecs
+        predictor=dtype.kind in "ui",  # the predictor for floats needs imagecodecs
         iccprofile=source.icc,
         resolution=source.dpi,
         resolutionunit="inch" if source.dpi else None,

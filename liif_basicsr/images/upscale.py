@@ -86,8 +86,8 @@ def upscale(
 
     Returns:
         An image of the same type; for a path, a Pillow image. Arrays and tensors keep their dtype, number of dimensions
-        and device. Images keep their mode, color profile, resolution, EXIF and XMP. Palettes and CMYK become RGB, and
-        the EXIF orientation is applied.
+        and device. Pillow images keep their mode, color profile, resolution, EXIF and XMP. Palettes and CMYK become
+        RGB, and the EXIF orientation is applied.
 
     Raises:
         LIIFError: an argument is invalid, the output does not fit into memory, or `size` seems to be (W, H), because it
@@ -175,7 +175,7 @@ class Upscaler(Engine):
         """Estimate the memory in bytes for an output of `size` (H, W).
 
         Args:
-            whole: whether the whole output is kept in memory, where it is also copied when it is encoded.
+            whole: whether the whole output is kept in memory. Encoding it then needs memory for copies, too.
         """
         rows = 4 * size[0] if whole else min(size[0], (3 + QUEUED_STRIPS) * STRIP_ROWS)
         views = len(self.orientations) * len(self.weights) * (2 if image.has_alpha else 1)
@@ -204,7 +204,7 @@ class Upscaler(Engine):
             Strips (up to STRIP_ROWS, W, `out_channels`) of the image's dtype.
 
         Raises:
-            LIIFError: see `split`; the network's output is not finite.
+            LIIFError: see `split`, or the network's output is not finite.
         """
         (height, width), precision, pixels = size, self.precision_for(image.pixels), image.pixels
         (colors, alpha, missing), value_range = self.split(image, self.tile_wrap)
@@ -250,7 +250,7 @@ class Upscaler(Engine):
 
 
 def _render(views: list[View], size: Size, window: Window) -> Tensor:
-    """Render a window of each view, and return the sum (D, height, width)."""
+    """Render a window of each view, and return the sum of the values (D, height, width)."""
     values = views[0].render(size, window)
     for view in views[1:]:
         values = values + view.render(size, window)
@@ -269,8 +269,8 @@ class Resampler:
 
     Args:
         method: a key of METHODS.
-        tile_wrap, value_range: see `upscale`. Without a range, the output is clipped to the image's own range if it is
-            known, and to the limits of an integer type.
+        tile_wrap, value_range: see `upscale`. Without a `value_range`, the output is clipped to the image's own range.
+            If that is unknown, integers are clipped to the limits of their type, and floats are not clipped.
 
     Raises:
         LIIFError: the method or `tile_wrap` is unknown, or the range is invalid.
@@ -290,7 +290,7 @@ class Resampler:
         return image
 
     def out_channels(self, image: LoadedImage) -> int:
-        """Return the number of bands."""
+        """Return the number of bands of the output, including opacity."""
         return image.shape[2]
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:

@@ -18,7 +18,7 @@ SLACK = 1e-6
 
 
 class PixelError(LIIFError):
-    """The pixels do not fit the request.
+    """An error in the pixels or bands of an input image.
 
     The message starts with a verb, so that the caller can put the image's name before it.
     """
@@ -29,7 +29,7 @@ class Planes(NamedTuple):
 
     colors: (h, w, C) in the image's unit. Missing and fully transparent pixels contain the nearest valid value.
     alpha: opacity (h, w, 1), or None.
-    missing: whether each value is missing, (h, w, C) bool; None if none is.
+    missing: whether each value is missing, (h, w, C) bool; None if no value is missing.
     """
 
     colors: np.ndarray
@@ -38,7 +38,7 @@ class Planes(NamedTuple):
 
 
 def full_scale(dtype: np.dtype) -> int:
-    """Return the value of white and of full opacity: the largest integer of the type, or 1 for floats."""
+    """Return the value that means white and full opacity: the largest integer of the type, or 1 for floats."""
     return np.iinfo(dtype).max if dtype.kind in "ui" else 1
 
 
@@ -57,7 +57,7 @@ def is_within(values: np.ndarray, value_range: Range) -> bool:
     """
     ends, least, most = np.array(value_range, np.float64), float(values.min()), float(values.max())
     types = (np.float32, values.dtype) if values.dtype.kind == "f" else ()
-    with np.errstate(over="ignore"):  # 1e5 is infinite in float16
+    with np.errstate(over="ignore"):  # in float16, 1e5 becomes infinite
         rounded = np.stack([ends, *(ends.astype(dtype) for dtype in types)])
     slack = SLACK * (ends[1] - ends[0])
     within = rounded.min() - slack <= least and most <= rounded.max() + slack
@@ -111,7 +111,10 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
 
 
 def _missing(colors: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """Return which pixels (h, w, C) are missing: NaN, or `nodata` in all bands."""
+    """Return a bool array (h, w, C) that marks missing values, or None if there are none.
+
+    A value is missing if it is NaN, or if all bands of its pixel equal `nodata`.
+    """
     missing = np.isnan(colors) if colors.dtype.kind == "f" else np.zeros(colors.shape, bool)
     if nodata is not None:
         with np.errstate(over="ignore"):
@@ -140,7 +143,7 @@ def nearest_inputs(in_length: int, length: int, start: int, count: int) -> np.nd
 
     Args:
         in_length, length: numbers of input and output pixels along the axis.
-        start, count: first output pixel, and number of output pixels.
+        start, count: index of the first output pixel to look up, and number of pixels to look up.
     """
     return ((np.arange(start, start + count) + 0.5) * in_length / length).astype(np.int64)
 

@@ -48,8 +48,9 @@ def warp(
 ) -> AnyImage:
     """Warp an image by a homography or an affine map, like cv2.warpPerspective and cv2.warpAffine, but sharper.
 
-    Where the warp shrinks the image, the output is antialiased. An output pixel that covers several input pixels is the
-    mean of one query for each of them, up to 64 along each axis of the output pixel.
+    Where the warp shrinks the image, the output is antialiased: if an output pixel covers several input pixels, the
+    network is queried once for each of them, up to 64 times along each axis of the output pixel. The results are
+    averaged.
 
     Args:
         image: see `liif_basicsr.upscale`.
@@ -57,15 +58,15 @@ def warp(
             OpenCV takes the same matrix without cv2.WARP_INVERSE_MAP.
         size: (H, W) of the output; OpenCV's `dsize` is (W, H).
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        fill: value of output pixels outside the image: a number, or one per channel, in the image's unit (0 to 255,
-            65535 or 1). NaN marks these pixels as missing.
+        fill: value of output pixels outside the image: a number or one number per channel, in the image's unit (such as
+            0 to 255 for uint8). NaN marks these pixels as missing.
         device, precision, value_range, bgr: see `liif_basicsr.upscale`.
 
     Returns:
         An image of the same type, see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: an argument is invalid, the matrix is singular, its horizon (w = 0) crosses the output, or the
+        LIIFError: an argument is invalid, the matrix is singular, its horizon (where w = 0) crosses the output, or the
             output does not fit into memory.
     """
     homography = Homography(matrix, size)
@@ -166,7 +167,7 @@ class Warper(Engine):
         """Estimate the memory in bytes for an output of `size` (H, W).
 
         Args:
-            whole: whether the whole output is kept in memory, where it is also copied when it is encoded.
+            whole: whether the whole output is kept in memory. Encoding it then needs memory for copies, too.
         """
         layers, bands = 2 if image.has_alpha else 1, max(image.shape[2], self.net.num_out_ch, 3)
         rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])
@@ -262,12 +263,12 @@ class Warper(Engine):
             yield from (band[row : row + STRIP_ROWS] for row in range(0, len(band), STRIP_ROWS))
 
     def _encode(self, plane: np.ndarray, value_range: Range) -> EncodedImage:
-        # Nothing is cached, because each band of the output needs a tile only once.
+        # Features are not cached, because each band of rows of the output needs a tile only once.
         return self.net.encode_image(self.to_input(plane, value_range), 0, self.net.tiling.tile)
 
 
 def _missing_at(missing: np.ndarray, warp: Warp, window: Window) -> np.ndarray:
-    """Return, for each pixel of a window, whether the input at its center is missing: bool (height, width, C)."""
+    """Return whether the input is missing at the center of each pixel of a window: bool (height, width, C)."""
     h, w, bands = missing.shape
     found = np.zeros((window.height * window.width, bands), bool)
     pixels = warp.pixel_positions(window)

@@ -28,9 +28,9 @@ def repeat(pixels: np.ndarray, margins: Size) -> np.ndarray:
 
 
 def aligned_margins(axes: str, in_size: Size, size: Size, least: int | None) -> Size:
-    """Return margins for `repeat`, along y and x, that correspond to a whole number of output pixels.
+    """Return margins for `repeat`, along y and x, each as wide as a whole number of output pixels.
 
-    The output pixels of the image are then also output pixels of the repeated image.
+    Then each output pixel of the image coincides with an output pixel of the repeated image.
 
     Args:
         axes: axes along which the image repeats.

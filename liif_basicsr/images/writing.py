@@ -28,7 +28,7 @@ PROFILE, EXIF, XMP, RESOLUTION = "color profile", "EXIF", "XMP", "resolution"
 PHOTO_METADATA = (PROFILE, EXIF, XMP, RESOLUTION)
 GEO, ATTRIBUTES, NAMES = "GeoTIFF tags", "EXR attributes", "names of bands"
 
-PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by number of channels
+PNG_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # number of channels -> color type
 PNG_FILTER_UP = 2  # subtracts the byte above from each byte: cheap, and compresses photographs well
 PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # header of an iTXt chunk: keyword, not compressed, no language
 JPEG_SEGMENT = 65533  # largest content of a segment in bytes
@@ -123,12 +123,12 @@ def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any
             pixels[top : top + len(strip)] = strip
             top += len(strip)
         image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
-        encoded = BytesIO()  # not `file` itself, because Pillow does not notice if a full disk stores only a part
+        encoded = BytesIO()  # Pillow does not notice if a full disk stores only a part
         try:
             image.save(encoded, name, **options, **metadata(source, source.exif_bytes(shape[:2])))
         except ValueError as error:
             raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
-        with encoded.getbuffer() as content:  # must be released after errors, too; otherwise Python 3.13 complains
+        with encoded.getbuffer() as content:  # Python 3.13 complains about an unreleased buffer, also after errors
             file.write(content)
 
     return write

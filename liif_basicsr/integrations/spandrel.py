@@ -33,7 +33,7 @@ _scale: int | None = None
 
 
 class DescribedStateDict(dict):
-    """Parameters with the `network_g` block of their checkpoint."""
+    """Parameters, and the `network_g` block of their checkpoint as an attribute."""
 
     network_g: Mapping[str, Any]
 

@@ -19,9 +19,9 @@ from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.warps import Homography
 from liif_basicsr.viewer.tiles import Tiles
 
-# Maximal number of pixels of a preview, which take seconds on a CPU, and of a file that the page saves.
+# Maximal number of pixels of a preview (which takes seconds on a CPU), and of a file that the page saves.
 MAX_PREVIEW, MAX_SAVED = 1 << 17, 1 << 26
-# Margin around the quadrilateral, in pixels of the reduced image, that is encoded with it for a preview.
+# For a preview, this margin around the quadrilateral is encoded, too. In pixels of the reduced image.
 MARGIN = 32
 
 Progress = Callable[[int], object]
@@ -32,7 +32,7 @@ class Region(NamedTuple):
 
     method: index of a network in `Tiles.methods`.
     corners: four (x, y), as for the command `warp --quad`.
-    scale: upscaling factor of the rectangle.
+    scale: factor by which the rectangle is upscaled.
     """
 
     method: int
@@ -94,7 +94,7 @@ class Rectifier:
     def _bounding_box(self, corners: np.ndarray, margin: int) -> tuple[int, int, int, int]:
         """Return the box (left, top, right, bottom) around the corners, with a margin and clipped to the image.
 
-        The box is at least one pixel large.
+        The box is at least one pixel wide and high.
         """
         size = np.array(self.image.size)
         first = np.clip(np.floor(corners.min(axis=0)) - margin, 0, size - 1).astype(int)
@@ -103,7 +103,7 @@ class Rectifier:
 
 
 def _check_region(region: Region) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return a region's corners and the size (H, W) of its rectangle, or raise LIIFError."""
+    """Return a region's corners and the size (H, W) of its rectangle. Raise LIIFError if the region is invalid."""
     corners = check_quad(region.corners)
     size = scaled_size(natural_size(corners), check_scale(region.scale))
     if size[0] * size[1] > MAX_SAVED:

@@ -1,7 +1,7 @@
-"""The viewer's server. It serves the page of one image, and the image's tiles, on the loopback interface.
+"""The viewer's server. It serves the page of one image and the tiles of that image, on the loopback interface.
 
 Python's own HTTP server is sufficient for one user and needs no installation. A request can only name content in memory
-or an existing tile. No request can reach a file on disk.
+or an existing tile, so it cannot reach files on disk.
 """
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot
 MAX_REQUESTS = 32
 # Maximal size in bytes of an image file that the page opens.
 MAX_UPLOAD = 1 << 30
-# method/strength in percent/level/row,column;row,column
+# The path is tiles/METHOD/STRENGTH/LEVEL/ROW,COLUMN;ROW,COLUMN;... with the strength in percent.
 TILES_PATH = re.compile(
     r"tiles/([0-9])/([0-9]{1,3})/(-?[0-9]{1,3})/([0-9]{1,6},[0-9]{1,6}(?:;[0-9]{1,6},[0-9]{1,6}){0,999})"
 )
-# preview or saved/method/four corners x,y/scale
+# The path is preview/METHOD/X,Y/X,Y/X,Y/X,Y/SCALE.png with the four corners, or starts with saved/ instead.
 REGION_PATH = re.compile(
     r"(preview|saved)/([0-9])/((?:-?[0-9]{1,7}(?:\.[0-9]{1,3})?,-?[0-9]{1,7}(?:\.[0-9]{1,3})?/){4})"
     r"([0-9]{1,3}(?:\.[0-9]{1,3})?)\.png"
 )
-# Number of tiles of a response that are queued for decoding. A longer queue would delay the other side of the page,
-# whose network uses the same thread. (From Python 3.14 on, Executor.map has `buffersize` for this.)
+# Number of tiles that a response queues for decoding. A longer queue would delay the other side of the page, because
+# both networks use the same thread. (From Python 3.14 on, Executor.map has the argument `buffersize` for this.)
 AHEAD = 4
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css"}
 HEADERS = {
@@ -62,13 +62,13 @@ HEADERS = {
 
 
 class ImagePage:
-    """The page of one image. Its path is secret, so that other users and other pages do not know it.
+    """The page of one image. Its URL is secret, so that other users and other web pages cannot request it.
 
     Args:
         tiles: tiles of the displayed image.
         source: the file's own pixels and metadata.
-        path: the image's path, for the command that the page shows.
-        models: name of a network on the page -> its `--model` argument in that command, by default the same name.
+        path: path of the image file, for the command that the page shows.
+        models: name of a network on the page -> its `--model` argument in that command. The default is the same name.
         notes: harmless faults of the file, one line each.
     """
 
@@ -100,7 +100,7 @@ class ImagePage:
         self.files["image.jpg"] = ("image/jpeg", tiles.overview())
 
     def for_file(self, file: BufferedIOBase, size: int, name: str) -> ImagePage:
-        """Return the page of another image, read from the next `size` bytes of a file.
+        """Read another image from the next `size` bytes of a file, and return its page.
 
         Raises:
             LIIFError: the image cannot be read.
@@ -121,7 +121,7 @@ class ImagePage:
 
 
 class Response(NamedTuple):
-    """A response. `cacheable` says that its content never changes."""
+    """A response. It is `cacheable` if its content never changes."""
 
     content_type: str
     content: IO[bytes]
@@ -133,7 +133,7 @@ class Server(ThreadingHTTPServer):
     """Serves the page of one image on 127.0.0.1.
 
     Args:
-        page: page of the first image. The user can open another image there, whose page then replaces this one.
+        page: page of the first image. If the user opens another image, the page of that image replaces it.
         port: number of the port, or 0 for any free port.
 
     Raises:
@@ -165,14 +165,14 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}{self.page.prefix}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a request in a thread, or close it when too many are being served."""
+        """Serve a request in a thread. If MAX_REQUESTS are being served already, close the connection."""
         if self.slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a request, then free its slot."""
+        """Serve a request, then make room for another one."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -184,7 +184,7 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:
-        """Stop, cancel queued tiles and abort a region that is being rectified."""
+        """Close the server, cancel the queued tiles, and stop rectifying."""
         super().server_close()
         self.closed.set()
         for worker in (*self.workers, self.rectifying):
@@ -192,13 +192,13 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET with the page's files, its tiles and rectified regions, and POST by opening an image.
+    """Answers requests. GET returns a file of the page, tiles or a rectified region. POST opens an image.
 
     All other requests are refused.
     """
 
     server: Server
-    timeout = 10  # seconds for a request to arrive
+    timeout = 10  # seconds within which a request must arrive
 
     def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
         if (found := self._page_and_path()) is None:
@@ -230,8 +230,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send(Response("text/plain; charset=utf-8", BytesIO(self.server.page.prefix.encode()), cacheable=False))
 
     def _page_and_path(self) -> tuple[ImagePage, str] | None:
-        """Return the page and the path below it. For a foreign host or path, send an error and return None."""
-        # A foreign page whose host name resolves to this machine (DNS rebinding) sends its own host name.
+        """Return the page and the request's path relative to it. For a wrong host or path, send an error, return None."""
+        # The host name of a foreign page may resolve to this machine (DNS rebinding). The page's requests contain that
+        # name.
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
@@ -262,9 +263,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send(Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY))
 
     def _send_tiles(self, page: ImagePage, method: str, strength: str, level: str, places: str) -> None:
-        """Send many tiles in one response, because a response takes more time than a tile.
+        """Send several tiles in one response, because one response per tile would be slower.
 
-        Each tile is sent immediately after it has been decoded.
+        Each tile is sent as soon as it is decoded.
         """
         tiles, number = page.tiles, int(method)
         keys = [(int(level), *map(int, place.split(","))) for place in places.split(";")]
@@ -280,7 +281,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
         def decode(key: tuple[int, ...]) -> bytes | None:
-            # If the user has moved on, the browser no longer needs the tile.
+            # The browser abandons a request when the user moves to another part of the image.
             return None if self._abandoned() else tiles.rgba(number, int(strength), *key)
 
         worker = self.server.workers[number]
@@ -309,7 +310,7 @@ class Handler(BaseHTTPRequestHandler):
         self._check_wanted(0)
         if kind == "preview":
             return BytesIO(rectifier.preview(region, self._check_wanted))
-        file = tempfile.TemporaryFile()  # on disk, because it is sent only when complete and may be large
+        file = tempfile.TemporaryFile()  # on disk, because the file may be large and is sent only when it is complete
         try:
             rectifier.save(region, file, self._check_wanted)
         except BaseException:
@@ -318,12 +319,12 @@ class Handler(BaseHTTPRequestHandler):
         return file
 
     def _check_wanted(self, pixels: int) -> None:
-        """Raise ConnectionAbortedError if the browser has abandoned its request, or the server is closed."""
+        """Raise ConnectionAbortedError if the request is abandoned or the server is closed. A progress callback."""
         if self.server.closed.is_set() or self._abandoned():
             raise ConnectionAbortedError
 
     def _abandoned(self) -> bool:
-        """Return whether the browser has closed the connection."""
+        """Return whether the browser has abandoned its request by closing the connection."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
 

@@ -23,7 +23,7 @@ TILE = 256
 STEPS = 2
 # At the last level one pixel of the image fills a tile.
 MAX_LEVEL = 8 * STEPS
-# Longest edge of the upscaled image. Beyond it, float32 coordinates no longer distinguish neighboring pixels.
+# Longest edge of the upscaled image. If it were longer, float32 coordinates could not tell neighboring pixels apart.
 MAX_EDGE = 1 << 23
 # Longest edge of the overview.
 OVERVIEW = 4096
@@ -40,12 +40,12 @@ class Tiles:
     Args:
         image: RGB.
         networks: name on the page -> `ContinuousNetwork` in evaluation mode. All networks are on the same device.
-        right: name of the method that the page first shows on the right. On the left it first shows the first network.
+        right: name of the method that the page first shows on the right. On the left, it first shows the first network.
         clean: name of the network that is mixed into the others at a strength below 1, as in `upscale`; None for no
             mixing.
 
     Attributes:
-        methods: names of the networks, then `bicubic`. Requests use the index in this list.
+        methods: names of the networks, then `bicubic`. Requests contain the index in this list.
         sides: indices of the methods that the page first shows on the left and on the right.
 
     Raises:
@@ -107,7 +107,7 @@ class Tiles:
         return file.getvalue()
 
     def _rgba(self, method: int, strength: int, level: int, row: int, col: int) -> bytes:
-        """Return the pixels of a tile as RGBA rows. They are transparent beyond the image's right and lower border.
+        """Return a tile as bytes: RGBA pixels, row by row. Pixels beyond the right and lower border are transparent.
 
         Args:
             strength: strength of the method, in percent.
@@ -129,12 +129,12 @@ class Tiles:
         return part.tobytes()
 
     def _encode(self, method: int) -> EncodedImage:
-        """Encode the image on all threads, even if a single thread decodes it."""
+        """Encode the image on all threads, even if only one thread decodes it later."""
         return self.networks[self.methods[method]].encode_image(self._lq, threads=torch.get_num_threads())
 
     def _render(self, method: int, size: tuple[int, int], window: tuple[int, int, int, int]) -> Image.Image:
         encoded = self._encoded(method)
-        # Where decoding gains nothing from threads, leave the other cores to the browser.
+        # If decoding is not faster on several threads, leave the other cores to the browser.
         uses_threads = self.networks[self.methods[method]].decoder.uses_threads
         with autocast(self.device, self.precision), on_threads(torch.get_num_threads() if uses_threads else 1):
             colors = encoded.render(size, window)[0].float()

@@ -1,3 +1,3 @@
 """Parts of benchmark.py and tables.py."""
-# Must come before BasicSR. If the package is not installed, no start-up hook has prepared the import of BasicSR.
+# This import must come before that of BasicSR. Without an installed package, no start-up hook prepares the latter.
 import liif_basicsr  # noqa: F401

@@ -29,12 +29,12 @@ SAMPLE = {"lq_size": 48, "scale_range": [1, 4], "sample_q": 2304, "use_hflip": T
 # The official dataset's `cache`, our corresponding source, and the number of samples in a measurement.
 CASES = [("none", "disk", 8), ("bin", "lmdb", 40), ("in_memory", "pixels", 200)]
 OURS = {"disk": "PNG files", "lmdb": "LMDB of PNG sub-images", "pixels": "decoded pixels, memory-mapped"}
-SEEDS = 40  # a measurement applies a degradation with each of these seeds
+SEEDS = 40  # number of seeds; a measurement applies a degradation once with each
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
 def make_images(folder: Path) -> None:
-    """Write COUNT mosaics of photographs. Each has the size SIZE and another order."""
+    """Write COUNT mosaics of photographs, each of the size SIZE and with the photographs in a different order."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):

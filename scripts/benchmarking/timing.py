@@ -30,11 +30,11 @@ def use_device(name: str) -> None:
         raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
     torch.set_default_device(name)
     torch.backends.cudnn.allow_tf32 = False
-    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # torch.compile's advice
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # torch.compile advises to enable TF32
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return the time of one call in seconds. If a GPU is the default device, two of its events measure the time."""
+    """Return the time of one call in seconds. On a GPU (the default device), CUDA events measure the time."""
     if torch.get_default_device().type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -50,7 +50,7 @@ def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float
 def pairs(
     theirs: Work | None, ours: Work, runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[tuple[float, float]]:
-    """Yield pairs (their time, our time) from alternating calls, after one warm-up call of each."""
+    """Yield pairs (their time, our time) in seconds from alternating calls, after one warm-up call of each."""
     for run in range(runs + 1):
         both = (seconds(theirs, clock) if theirs else float("nan"), seconds(ours, clock))
         if run:
@@ -65,7 +65,8 @@ def row(
     clock: Callable[[], float] = time.perf_counter,
     per: int = 1,
 ) -> float:
-    """Measure and print a row, and return the median of our times. Each call repeats its work `per` times.
+    """Measure and print a row, and return the median of our times in seconds. Each call does its work `per` times, and
+    the times are per repetition.
 
     If the measurement fails, the row shows the reason, its name is added to `failed`, and NaN is returned.
     """

@@ -39,7 +39,7 @@ class Cost(NamedTuple):
     Attributes:
         parameters: number of parameters.
         adds: multiply-adds per output pixel at x4.
-        added: bytes by which the process grows when it renders an image of SIZE.
+        added: bytes of peak memory that rendering an image of SIZE adds to the process.
         rendering: CPU seconds per megapixel when it renders an image of SIZE.
         step: CPU seconds per training step.
     """
@@ -77,7 +77,7 @@ class Row(NamedTuple):
 
 
 def training_step(options: Mapping[str, Any]) -> Work:
-    """Return a function that does one step of Adam with random data of the options' shapes."""
+    """Return a function that does one step of Adam with random data, in the shapes that the options set."""
     data = options["datasets"]["train"]
     batch, side, queries = (data[key] for key in ("batch_size_per_gpu", "lq_size", "sample_q"))
     net = build_network(options["network_g"]).train()
@@ -103,7 +103,7 @@ def rendering(checkpoint: Path) -> Work:
 def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
     """Call functions alternately on one thread, and return the median CPU time of each in seconds.
 
-    The times are saved in `file`. All are measured again if the file does not contain each of the functions.
+    The times are saved in `file`. If the file lacks the time of one of the functions, all are measured again.
     """
     kept: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     if not works.keys() <= kept.keys():
@@ -117,7 +117,7 @@ def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
 
 
 def network_size(checkpoint: Path) -> tuple[int, float, int]:
-    """Return the first three fields of Cost. Must run in a process of its own, because it reads the peak memory."""
+    """Return the first three fields of `Cost`. It reads the peak memory, so it must run in a process of its own."""
     import resource  # Unix only
 
     torch.set_num_threads(1)
@@ -199,9 +199,9 @@ def write_table(
     """Print a table and put it into the page.
 
     Args:
-        name: name of the table in the page, see `split_page`.
-        first: title of the first column.
-        columns: columns between the name and the PSNR: title -> cells.
+        name: name of the table on the page, see `split_page`.
+        first: title of the first column, which contains the variants' names.
+        columns: further columns before the PSNR: title -> cells.
         rows: the variants.
         page: Markdown file.
     """

@@ -1,4 +1,4 @@
-"""A pool of training pairs in device memory, which are made with a teacher."""
+"""A pool of training pairs that are made with a teacher, in device memory."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Shape(NamedTuple):
     """Sizes and scales of the pairs in a pool.
 
     lq_size: rows and columns of the low-resolution image.
-    window: rows and columns of the part of the high-resolution image that is trained on.
+    window: rows and columns of the window of the high-resolution image that is used for training.
     low, high: the range of scales. `lq_size` * `high` must not exceed `CROP`.
     marks: scales that are drawn more often.
     """
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
 
 def coordinates(rows: Tensor, cols: Tensor) -> Tensor:
-    """Return the coordinates (B, P * P, 2) of windows with rows and columns at (B, P)."""
+    """Return the coordinates (B, P * P, 2) of the pixels of windows, from those of the rows and columns (B, P)."""
     return torch.stack(torch.broadcast_tensors(rows[:, :, None], cols[:, None]), dim=-1).flatten(1, 2)
 
 
@@ -93,7 +93,7 @@ class Pairs:
         self.filled.fill_(min(self.made, self.capacity))
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return low-resolution images, windows, their upper left corners, and the sizes of the whole images."""
+        """Return low-resolution images, windows of the originals, the windows' corners, and the originals' sizes."""
         lq_size, window, low, high, marks = self.shape
         largest = round(high * lq_size)
         size = (draw_scales(count, low, high, marks, self.device) * lq_size).round().clamp(window, largest)
@@ -137,7 +137,7 @@ class Pairs:
         return Batch(self.lq[index].float() / 255, *coord, self.answers[index].float(), self.gt[index].float() / 255)
 
     def make(self, batches: int, count: int) -> Batch:
-        """Return `batches` * `count` new pairs in one batch. The pool must be empty before, and is empty afterwards."""
+        """Return `batches` * `count` new pairs in one batch. The pool must be empty, and is empty again afterwards."""
         for _ in range(batches):
             self.add(count)
         made = self._at(torch.arange(self.made, device=self.device))

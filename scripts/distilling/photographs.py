@@ -14,7 +14,7 @@ from liif_basicsr.images.reading import read_srgb
 from liif_basicsr.images.suffixes import SUFFIXES
 from liif_basicsr.rendering.cubic import cubic
 
-CROP = 320  # pixels; the photographs of BSDS are 321 high
+CROP = 320  # in pixels; the shorter edge of the photographs of BSDS has 321
 
 
 class Photographs:
@@ -43,13 +43,13 @@ class Photographs:
         return len(self.height)
 
     def crop(self, size: Tensor) -> Tensor:
-        """Draw random crops. A photograph is drawn in proportion to its number of pixels.
+        """Draw random crops. The probability of a photograph is proportional to its number of pixels.
 
         Args:
             size: height and width (B,) of each crop in pixels, at most `CROP`.
 
         Returns:
-            (B, 3, CROP, CROP) float32 in [0, 255]. Only the first `size` rows and columns are used.
+            (B, 3, CROP, CROP) float32 in [0, 255]. Each crop is in the first `size` rows and columns.
         """
         chance = torch.rand(2, len(size), device=size.device)
         k = torch.multinomial((self.height * self.width).float(), len(size), replacement=True)
@@ -69,11 +69,11 @@ def reduce(image: Tensor, size: Tensor, new_size: Tensor, length: int) -> Tensor
 
     Args:
         image: (B, C, N, N) in [0, 255]. Each image is in the first `size` rows and columns.
-        size, new_size: (B,) in pixels, with `new_size` at most `size`.
+        size, new_size: side lengths (B,) of the inputs and results in pixels. `new_size` is at most `size`.
         length: rows and columns of the output. Each result is in the first `new_size` rows and columns.
 
     Returns:
-        (B, C, length, length) float32 in [0, 255], integers.
+        (B, C, length, length) float32 with integers from 0 to 255.
     """
     stretch = (size / new_size)[:, None]
     center = (torch.arange(length, device=image.device) + 0.5) * stretch - 0.5

@@ -24,10 +24,10 @@ try:
 except ImportError as error:
     raise LIIFError(f"ComfyUI cannot be imported ({error}); link this folder into ComfyUI's custom_nodes") from error
 
-# ComfyUI's folder of checkpoints, below `models`.
+# Folder of the checkpoints, below ComfyUI's folder `models`.
 FOLDER = "upscale_models"
-# Bytes of GPU memory that ComfyUI frees from other models, enough for the features of an image and the activations of
-# a tile.
+# Bytes of GPU memory that ComfyUI frees by unloading other models. They suffice for the features of an image and the
+# activations of a tile.
 GPU_BYTES = 3 << 30
 
 
@@ -41,7 +41,7 @@ class LIIFUpscale:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        """Describe the inputs, with the known models and the available files."""
+        """Return a description of the inputs, with the known models and the available files."""
         length = {"default": 0, "min": 0, "max": MAX_RESOLUTION}
         return {"required": {
             "image": ("IMAGE",),
@@ -129,5 +129,5 @@ def _check_interrupt(*_: Any) -> None:
 
 
 def _frame(image: Tensor) -> LoadedImage:
-    """Return an image (h, w, C) of a batch."""
+    """Convert an image (h, w, C) of a batch to a `LoadedImage`."""
     return LoadedImage(image.float().clamp(0, 1).cpu().numpy(), value_range=(0, 1))

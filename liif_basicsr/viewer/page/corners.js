@@ -7,7 +7,7 @@ const CORNERS = ["top left", "top right", "bottom right", "bottom left"];
  * a file in full quality.
  */
 class Corners {
-  /** `network`: function that returns the index (method) and the name in commands (model) of the network to use. */
+  /** `network`: function that returns the network to use: its index (method) and its name in commands (model). */
   constructor(view, stem, network) {
     this._view = view;
     this._stem = stem;

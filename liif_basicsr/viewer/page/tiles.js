@@ -1,9 +1,9 @@
 "use strict";
 
-// Milliseconds, doubled with each attempt: how long to pause after a failure, and how long to wait for a tile.
+// Milliseconds to pause after a failure, and to wait for a tile. They double with each attempt.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
-// Maximal number of tiles that the page caches (256 kB each), and of tiles per request.
+// Maximal number of tiles that the page caches (256 kB each), and that it requests at once.
 const MAX_TILES = 600, MAX_BATCH = 500;
 // The reason for aborting a request whose next tile takes too long.
 const LATE = "late";
@@ -14,7 +14,7 @@ const REPLACED = "another image has been opened in this viewer";
 const growing = ({ first, longest }, attempt) => Math.min(first * 2 ** attempt, longest);
 const pause = (time) => new Promise((done) => setTimeout(done, time));
 
-/** After a failed request, finds out whether the server is gone. It sends a request that costs the server no time. */
+/** Finds out, after a failed request, whether the server is still running, by a request that takes it no time. */
 class Connection {
   constructor(changed) {
     this.problem = "";
@@ -87,9 +87,9 @@ class TileCache extends Map {
 /**
  * One side of the screen: requests its tiles until they arrive, and draws them.
  *
- * Tiles are requested in batches, one batch at a time. Visible tiles come first. When no side waits for visible tiles
- * any more, tiles that the other side covers are requested too. A batch is aborted when one of its tiles has left the
- * screen. Its other missing tiles are then requested again.
+ * Tiles are requested in batches, one batch at a time. Visible tiles come first. When no side is waiting
+ * for visible tiles, tiles that the other side covers are requested, too. A batch is aborted when one of its tiles has
+ * left the screen. Its other missing tiles are then requested again.
  */
 class Side {
   /**
@@ -103,7 +103,7 @@ class Side {
     this._batch = null;
     this._attempts = new Map(); // number of attempts for tiles that failed or were late
     this._paused = new Set();
-    this._complete = null; // the last layer of which all tiles have arrived; it is drawn below the current one
+    this._complete = null; // the last layer whose tiles have all arrived; it is drawn below the current one
   }
 
   /** Method, strength and level of the tiles. Up to level 0 all methods show the image itself and share its tiles. */
@@ -172,8 +172,8 @@ class Side {
   }
 
   /**
-   * Continue with the next batch. A tile that was late or failed is paused: it is the first key that is left, because
-   * tiles arrive in order.
+   * Continue with the next batch. If a tile was late or failed, do not request it again before a pause. Tiles arrive in
+   * order, so it is the first of the remaining keys.
    */
   _end({ keys: [failed], controller }) {
     const { aborted, reason } = controller.signal, late = reason === LATE;

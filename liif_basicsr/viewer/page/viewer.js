@@ -4,7 +4,7 @@ const NAMES = ["left", "right"];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 // Distance by which an arrow key moves the image, in CSS pixels.
 const STEP = 80;
-// Level at which the page opens an image that does not fit the screen at x1. It means x2, where the methods differ.
+// Level at which the page opens an image that does not fit the screen at x1: that of x2, where the methods differ.
 const OPENING = ({ steps }) => steps;
 
 const byId = (id) => document.getElementById(id);
@@ -107,7 +107,7 @@ class Viewer {
     });
   }
 
-  /** Show the whole image first or, if it does not fit the screen at more than x1, a detailed part of it. */
+  /** Open the view: the whole image if it fits the screen at more than x1, else a detailed part of it. */
   _begin() {
     const { image, view } = this;
     const large = view.zoom <= 0;
@@ -158,12 +158,12 @@ class Viewer {
     return this.image.methods[method] + (mixed ? ` ${strength}%` : "");
   }
 
-  /** Index of the network on the left side or, if that shows bicubic, on the right side; 0 if both show bicubic. */
+  /** Index of the network on the left side. If the left side shows bicubic, that on the right; if both do, 0. */
   _networkShown() {
     return this.sides.map(({ method }) => method).find((method) => method < this.image.methods.length - 1) ?? 0;
   }
 
-  /** The command that upscales the whole image as the left side shows it, or the right side if that is bicubic. */
+  /** The command that upscales the whole image with the network of `_networkShown`. */
   _command() {
     const { image, sides, stem } = this;
     const method = this._networkShown();
@@ -248,7 +248,7 @@ class Viewer {
     byId("saving").hidden = !byId("saving").hidden;
   }
 
-  /** Save the visible part of the image as one side shows it, or as both do, then with the divider and the names. */
+  /** Save the visible part of the image as the chosen side shows it. For both sides, add the divider and names. */
   _save(chosen) {
     const { view, image } = this;
     const [left, top] = view.toScreen([0, 0]).map((n) => Math.max(0, n));
@@ -296,7 +296,7 @@ class Viewer {
     this.draw();
   }
 
-  /** Write the view to the page's address, so that reloading the page restores it. */
+  /** Write the view into the page's address, so that reloading the page restores the view. */
   _write() {
     const { view, image, sides } = this;
     const values = { x: view.x.toFixed(2), y: view.y.toFixed(2), zoom: written(view.scale, 6) };
