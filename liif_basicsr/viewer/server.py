@@ -230,7 +230,10 @@ class Handler(BaseHTTPRequestHandler):
         self._send(Response("text/plain; charset=utf-8", BytesIO(self.server.page.prefix.encode()), cacheable=False))
 
     def _page_and_path(self) -> tuple[ImagePage, str] | None:
-        """Return the page and the request's path relative to it. For a wrong host or path, send an error, return None."""
+        """Return the page and the request's path relative to it.
+
+        If the request names another host or page, send an error and return None.
+        """
         # The host name of a foreign page may resolve to this machine (DNS rebinding). The page's requests contain that
         # name.
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
