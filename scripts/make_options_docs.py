@@ -76,20 +76,21 @@ def _lines() -> Iterator[str]:
     )
     yield ""
     yield _wrapped(
-        "Everything that an options file may contain. Options without a default are required, \"–\" marks an option "
-        "that does not exist in that phase, and `~` is YAML's null. Unknown options are errors. Numbers such as `1e-4` "
-        "are text to YAML: write `!!float 1e-4`."
+        "This page lists all options that an options file may contain. `required` marks options without a default, "
+        "\"–\" marks options that do not exist in that phase, and `~` is YAML's null. Unknown options are errors. "
+        "YAML reads numbers such as `1e-4` as text: write `!!float 1e-4`."
     )
     yield ""
     yield _wrapped(
-        "Editors complete and check options files with [options/schema.json](../options/schema.json): start a file "
+        "Editors can complete and check options files with [options/schema.json](../options/schema.json): start a file "
         "with `# yaml-language-server: $schema=` and the schema's path or URL."
     )
-    yield from _section("## Top level", {"training": TrainingFile, "testing": TestFile})
+    intro = "Options of `train.py` (training) and `test.py` (testing)."
+    yield from _section("## Top level", {"training": TrainingFile, "testing": TestFile}, intro)
     yield ""
     yield _wrapped(
-        "BasicSR copies a `scale` at this level to every dataset, where it replaces missing `scales`. `network_d` "
-        "belongs to LIIFGANModel, `dist_params` and `find_unused_parameters` to BasicSR."
+        "Four more options may be set at this level. `scale` is used by each dataset that has no `scales`. `network_d` "
+        "is the block of LIIFGANModel's discriminator. `dist_params` and `find_unused_parameters` are BasicSR's."
     )
     yield from ("", "## datasets")
     yield from _phases("### Every dataset", EVERY_DATASET)
@@ -98,10 +99,9 @@ def _lines() -> Iterator[str]:
     yield from _section("#### Pairs", {"default": datasets.ExpectedPairs})
     yield from ("", "### degradation", "")
     yield _wrapped(
-        "The value is a block, only a type (`degradation: photo`), or JPEG with a quality or a range of qualities "
-        "(`jpeg:60`, `jpeg:30-90`). [The data page]"
-        "(data.md#degradations) describes each one. Ranges are [lowest, highest]; names that end in 2 "
-        "belong to the second round."
+        "The value is a block, a type alone (`degradation: photo`), or JPEG with a quality or a range of qualities "
+        "(`jpeg:60`, `jpeg:30-90`). [The data page](data.md#degradations) describes each degradation. Ranges are "
+        "[lowest, highest]. In `realesrgan`, options whose name ends in 2 set the second round."
     )
     yield from _section("#### Every degradation", {"default": DegradationOptions}, intro="")
     for name in DEGRADATIONS:

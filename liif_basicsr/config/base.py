@@ -91,7 +91,11 @@ def number_range(lowest: float, highest: float, *, strict: bool = False, around:
 
 
 def probabilities(count: int | None = None) -> Checked:
-    """Return an annotation for a list of relative frequencies: numbers of at least 0 with a positive sum."""
+    """Return an annotation for relative frequencies: a list of numbers of at least 0 with a positive sum.
+
+    Args:
+        count: required length of the list; None allows any length.
+    """
 
     def check(value: Any) -> list[float]:
         numbers = _numbers(value, count)
@@ -159,12 +163,12 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
-    # Model that validates the values of options that are not fields.
+    # Model that validates the values of options that are not declared as fields.
     extra_model: ClassVar[type[BaseModel] | None] = None
 
 
 class PartialBlock(Block):
-    """The options of a block that the plugin reads. Other options are accepted, except numbers written as text."""
+    """The part of a block that the plugin reads. Other options are accepted, except numbers written as text."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -421,7 +425,7 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def similar(name: str, given: Iterable[Any]) -> str:
-    """Return the end of a message about a missing option: the given option that resembles it, if there is one."""
+    """Return the end of a message about a missing option: a hint at a given option that resembles it, or ''."""
     close = difflib.get_close_matches(name, map(str, given), n=1)
     return f"; did you misspell it as {close[0]!r}?" if close else ""
 

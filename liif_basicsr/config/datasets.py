@@ -73,12 +73,12 @@ DegradationBlock = Annotated[Any, Field(json_schema_extra={"expected": "a block 
 DegradationOption = Annotated[
     DegradationBlock,
     Field(
-        description="how low-resolution images are made, see [degradation](#degradation); `~` is Pillow's bicubic alone"
+        description="how low-resolution images are made, see [degradation](#degradation); `~` is Pillow's bicubic only"
     ),
 ]
 PrefetchMode = Annotated[
     Literal["cpu", "cuda"] | None,
-    Field(description="BasicSR's prefetching: in a thread (`cpu`), or to the GPU (`cuda`)"),
+    Field(description="BasicSR's prefetching: in a thread (`cpu`), or to the GPU (`cuda`); `~` disables it"),
 ]
 
 
@@ -106,7 +106,7 @@ class LoaderOptions(BaseModel):
             found = "needs num_worker_per_gpu of at least 1, got 0"
             raise ValueError(f"persistent_workers: {found}; raise it, or remove persistent_workers")
         if self.persistent_workers and self.prefetch_mode == "cpu":
-            raise ValueError("persistent_workers: BasicSR hangs with prefetch_mode: cpu; remove one of the two options")
+            raise ValueError("persistent_workers: BasicSR hangs if prefetch_mode is cpu; remove one of the two options")
         if self.prefetch_mode == "cuda" and self.pin_memory is False:
             raise ValueError("prefetch_mode: cuda needs pinned memory; set pin_memory: true")
         return self
@@ -137,11 +137,11 @@ class Dataset(Block):
     """Options of all datasets."""
 
     name: SetName
-    type: Text = Field(description="one of the datasets below")
+    type: Text = Field(description="name of a dataset class")
     phase: Literal["train", "val", "test"] = Field(description="set by BasicSR")
     dataroot_gt: GroundTruth
     io_backend: IOBackend = Field(
-        description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` as made by `prepare folder --pixels`"
+        description="`{type: disk}`, `{type: lmdb}`, or `{type: pixels}` for a folder made by `prepare folder --pixels`"
     )
     channels: Annotated[int, Field(ge=1, le=LARGEST_ARGUMENT)] = Field(
         3, description="number of channels of every image; 3 also accepts gray pictures, and drops alpha"
@@ -153,7 +153,9 @@ class Dataset(Block):
     )
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
     scale: Any = Field(
-        None, description="set by BasicSR to the `scale` at the top level", json_schema_extra={"expected": "a scale"}
+        None,
+        description="set by BasicSR to the `scale` at the top level; used if `scales` is missing",
+        json_schema_extra={"expected": "a scale"},
     )
     num_prefetch_queue: PositiveInt = Field(
         1, description="number of batches that `prefetch_mode: cpu` loads in advance"
@@ -248,8 +250,8 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
     )
     scale_range: ScaleRange | None = Field(
         None,
-        description="[lowest, highest]: draw a scale from this range and downsample the ground truth to it; `scales` "
-        "must contain a single scale, not below the highest",
+        description="[lowest, highest]: each sample draws a scale from this range, and its ground truth is downsampled "
+        "to match; `scales` must contain a single scale, at least as high as `highest`",
     )
     teacher: ExpectedPairs | None = Field(
         None,
@@ -276,8 +278,10 @@ class SizeVariedTrainingSet(_Split, TrainingSet):
 
     model_config = ConfigDict(extra="forbid")
 
-    size_min: PositiveInt = Field(description="side of the first image's ground truth")
-    size_max: PositiveInt = Field(description="side of the last image's ground truth")
+    size_min: PositiveInt = Field(
+        description="side to which the first image's ground truth is resized; sides grow linearly up to `size_max`"
+    )
+    size_max: PositiveInt = Field(description="side to which the last image's ground truth is resized")
     gt_size: PositiveInt | None = Field(
         None, description="resize the ground truth once more, to this side, for fixed-scale networks"
     )

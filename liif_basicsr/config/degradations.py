@@ -9,7 +9,7 @@ from liif_basicsr.config.base import Block, Checked, Probability, Text, number_r
 
 Kernel = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 KERNELS = get_args(Kernel)
-# Sides of the smallest blur kernel that is drawn and of the largest one that options allow.
+# Side of the smallest blur kernel that is drawn, and of the largest one that options allow.
 SMALLEST_KERNEL, LARGEST_KERNEL = 7, 51
 
 
@@ -27,7 +27,7 @@ KernelSize = Annotated[
         f"an odd integer from {SMALLEST_KERNEL} to {LARGEST_KERNEL}",
         {"enum": list(range(SMALLEST_KERNEL, LARGEST_KERNEL + 1, 2))},
     ),
-    Field(description="largest side of a blur kernel; odd sides from 7 to this one are drawn"),
+    Field(description="largest side of a blur kernel; each side is drawn from the odd numbers from 7 to this one"),
 ]
 KernelNames = Annotated[list[Kernel], Field(min_length=1, description="types of blur kernels")]
 KernelProbabilities = Annotated[
@@ -74,5 +74,5 @@ DEFAULT_KERNEL_PROB = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
 class DegradationOptions(Block):
     """Options that every degradation has. Ranges are [lowest, highest]."""
 
-    type: Text = Field(description="one of the degradations below")
+    type: Text = Field(description="name of a degradation")
     clean_prob: Probability = Field(0.0, description="share of images that are only downsampled with Pillow's bicubic")

@@ -35,7 +35,7 @@ LOSSES_OF_OTHER_MODELS = ("gan_opt", "ldl_opt")
 
 
 class Path(Block):
-    """Checkpoints to load. Unknown options are errors, because BasicSR would create a folder for each one."""
+    """Checkpoints to load. Unknown options are errors, because BasicSR would create a folder for each of them."""
 
     pretrain_network_g: Text | None = Field(
         None, description="a checkpoint of the plugin or the official code, or the name of a model, such as `liif-fast`"
@@ -82,18 +82,24 @@ class Optimizer(OpenBlock):
 class GeneratorOptimizer(Optimizer):
     """The optimizer of `network_g`."""
 
-    encoder_lr_mul: NonNegativeFloat = Field(1, description="factor of the encoder's learning rate")
+    encoder_lr_mul: NonNegativeFloat = Field(1, description="factor by which the encoder's learning rate is multiplied")
 
 
 class MultiStepLR(Block):
-    """Multiply the learning rate at milestones."""
+    """Multiplies the learning rate by `gamma` at each milestone."""
 
-    type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(description="both names select the same scheduler")
+    type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(
+        description="the scheduler; both names select the same one"
+    )
     milestones: list[Milestone] = Field(description="iterations at which the learning rate changes")
-    gamma: NonNegativeFloat = Field(0.1, description="factor of the learning rate at each milestone")
-    restarts: list[Milestone] = Field([0], description="iterations at which the learning rate restarts")
+    gamma: NonNegativeFloat = Field(
+        0.1, description="factor by which the learning rate is multiplied at each milestone"
+    )
+    restarts: list[Milestone] = Field(
+        [0], description="iterations at which the learning rate restarts from the initial one"
+    )
     restart_weights: list[NonNegativeFloat] = Field(
-        [1], description="factor of the initial learning rate at each restart"
+        [1], description="factor by which the initial learning rate is multiplied, for each restart"
     )
 
     @model_validator(mode="after")
@@ -105,12 +111,12 @@ class MultiStepLR(Block):
 
 
 class CosineAnnealingRestartLR(Block):
-    """Lower the learning rate along one or more cosine curves."""
+    """Lowers the learning rate along one or more cosine curves."""
 
     type: Literal["CosineAnnealingRestartLR"] = Field(description="the scheduler")
-    periods: list[Iterations] = Field(min_length=1, description="length of each cosine in iterations")
+    periods: list[Iterations] = Field(min_length=1, description="length of each cosine curve in iterations")
     restart_weights: list[NonNegativeFloat] = Field(
-        [1], description="factor of the initial learning rate for each cosine"
+        [1], description="factor by which the initial learning rate is multiplied, for each curve"
     )
     eta_min: NonNegativeFloat = Field(0, description="lowest learning rate")
 
@@ -126,17 +132,17 @@ class Loss(OpenBlock):
     """A loss in BasicSR's registry, with its arguments."""
 
     type: Text = Field(description="name of the loss, such as `L1Loss`")
-    loss_weight: NonNegativeFloat = Field(1, description="factor of the loss")
+    loss_weight: NonNegativeFloat = Field(1, description="weight of the loss")
     reduction: Literal["mean", "sum"] = Field("mean", description="`mean` or `sum` over pixels and channels")
 
 
 class PerceptualLoss(OpenBlock):
-    """BasicSR's PerceptualLoss, or another loss on whole images."""
+    """BasicSR's PerceptualLoss, or another loss that compares images instead of single pixels."""
 
     type: Text = Field(description="name of the loss, such as `PerceptualLoss`")
     layer_weights: dict[str, NonNegativeFloat] = Field({}, description="weight of each VGG layer")
-    perceptual_weight: NonNegativeFloat = Field(1, description="factor of the loss on features")
-    style_weight: NonNegativeFloat = Field(0, description="factor of the loss on Gram matrices")
+    perceptual_weight: NonNegativeFloat = Field(1, description="weight of the loss on features")
+    style_weight: NonNegativeFloat = Field(0, description="weight of the loss on the features' Gram matrices")
 
 
 class GANLoss(OpenBlock):
@@ -144,13 +150,13 @@ class GANLoss(OpenBlock):
 
     type: Text = Field(description="name of the loss, such as `GANLoss`")
     gan_type: Text | None = Field(None, description="type of the GAN loss, such as `vanilla`, `lsgan` or `hinge`")
-    loss_weight: NonNegativeFloat = Field(1, description="factor of the generator's loss")
-    real_label_val: float = Field(1, description="label of real images")
-    fake_label_val: float = Field(0, description="label of the network's images")
+    loss_weight: NonNegativeFloat = Field(1, description="weight of the generator's loss")
+    real_label_val: float = Field(1, description="target value of the discriminator for real images")
+    fake_label_val: float = Field(0, description="target value of the discriminator for generated images")
 
 
 class Teacher(Block):
-    """Adds an L1 loss between the network's output and a teacher's at the same coordinates.
+    """Adds an L1 loss between the outputs of the network and of a teacher at the same coordinates.
 
     `pixel_opt` may then be `~`.
     """
@@ -159,7 +165,8 @@ class Teacher(Block):
     weight: NonNegativeFloat = Field(1.0, description="weight of the loss")
     self_ensemble: Annotated[int, Field(ge=1, le=8)] = Field(
         1,
-        description="number of orientations of the input to average the teacher over, drawn at random for each batch",
+        description="number of orientations (flips and transpositions) of the input over which the teacher's output is "
+        "averaged; they are drawn at random for each batch",
     )
 
 
@@ -174,7 +181,7 @@ class PipelineTrain(PartialBlock):
 class Train(Block):
     """Losses, optimizer and schedule.
 
-    Every other option whose name ends in `_opt` is a loss too, such as `texture_opt: {type: TextureLoss}`.
+    Any further option whose name ends in `_opt` is a loss, too, such as `texture_opt: {type: TextureLoss}`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -202,7 +209,7 @@ class Train(Block):
     amp: Precision | None = Field(
         None,
         description="precision: `bfloat16` or `float16` autocast; `auto` uses bfloat16 if the processor has "
-        "instructions for it; `tf32` is float32 with faster, less exact products on GPUs; `~` uses float32",
+        "instructions for it; `tf32` is float32 with faster, less exact matrix products on GPUs; `~` uses float32",
     )
     compile: bool = Field(
         False,
@@ -210,7 +217,9 @@ class Train(Block):
         "at the start",
     )
     skip_nonfinite: NonNegativeInt = Field(
-        0, description="number of steps with a non-finite loss or gradient to skip; one more such step ends the run"
+        0,
+        description="number of steps that may be skipped because a loss or gradient is not finite; one more such step "
+        "ends the run",
     )
 
     @model_validator(mode="before")
@@ -281,7 +290,8 @@ class Metric(OpenBlock):
     )
     band: PositiveInt | Literal["mean"] | None = Field(
         None,
-        description="for `calculate_psnr_liif`: compare only this band (from 1), or average the bands' PSNR (`mean`)",
+        description="for `calculate_psnr_liif`: compare only this band (counted from 1), or average the PSNR of all "
+        "bands (`mean`)",
     )
     per_band: bool = Field(
         False, description="for `calculate_psnr_liif`: also report `<name>_band1`, ... and their mean, `<name>_mean`"
@@ -306,7 +316,7 @@ class Val(Block):
     val_freq: Iterations | None = Field(None, description="iterations from one validation to the next")
     save_img: bool = Field(description="whether to save the images")
     pbar: bool = Field(False, description="show a progress bar")
-    suffix: Text | None = Field(None, description="suffix of the names of saved images; `~` uses `name`")
+    suffix: Text | None = Field(None, description="suffix of the names of saved images; `~` uses the run's `name`")
     metrics: dict[str, Metric] | None = Field(
         None, description="metrics by name; the `type` of each is `calculate_psnr_liif` or a metric of BasicSR"
     )
@@ -347,7 +357,7 @@ class Logger(PipelineLogger):
         None, description="number of newest checkpoints to keep; `~` keeps all"
     )
     keep_checkpoint_freq: Iterations | None = Field(
-        None, description="also keep the checkpoints at multiples of this iteration"
+        None, description="also keep each checkpoint whose iteration is a multiple of this number"
     )
 
     @model_validator(mode="after")

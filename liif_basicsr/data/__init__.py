@@ -1,4 +1,4 @@
-"""Datasets, the images they read and the samples they draw."""
+"""Datasets, and the modules that read images, degrade them and draw training samples for them."""
 from liif_basicsr.optional import import_basicsr
 
 import_basicsr()

@@ -19,17 +19,17 @@ from liif_basicsr.registration import register_in
 class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     """Ground-truth images only; the low-resolution images are made on the fly.
 
-    In training, each sample draws a scale uniformly from `scale_range`, and downsamples a crop with sides of
-    round(lq_size * scale) pixels to `lq_size`. In validation, each image is cropped to a multiple of the scale and
-    downsampled, for each of `scales`. The filter is Pillow's bicubic.
+    In training, each sample uses a scale drawn uniformly from `scale_range`: a crop with sides of
+    round(lq_size * scale) pixels is downsampled to `lq_size`. In validation, for each scale in `scales`, each image is
+    cropped to a multiple of the scale and then downsampled. The filter is Pillow's bicubic.
 
     The option `degradation` replaces this downsampling by an 8-bit degradation, see `liif_basicsr.data.degradations`.
-    Its random choices follow from torch's generator in training, and from the file name in validation.
+    Its random choices are seeded from torch's generator in training, and from the file name in validation.
 
     See ArbitraryScaleDataset for items and options.
 
-    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, which returns the same items if crop,
-    scale, flips and pixels are the same.
+    Source: paper, section 4.1; `sr-implicit-downsampled` of the official code, which returns the same items for
+    the same crop, scale, flips and pixels.
     """
 
     train_options, val_options = ImageTrainingSet, ImageValidationSet
@@ -49,7 +49,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
             self.check_sizes(self.gt[k], (ceil(scale[0]), ceil(scale[1])), "scales")
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return a random crop of image `index`: its low-resolution version, the crop itself, and the image's path."""
+        """Draw a random crop of image `index`. Return the downsampled crop, the crop itself, and the image's path."""
         size, path = self.settings["lq_size"], self.gt[0].path(index)
         scale = rng.uniform(*self.settings["scale_range"])
         gt_size = scaled_size(size, (scale, scale))
@@ -60,7 +60,7 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
         return self.degradation(to_uint8(gt), size, int(rng.integers(2**62))), gt, path
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the low-resolution image and the cropped ground truth of image `index` at scale number `k`."""
+        """Return the low-resolution image and the cropped ground truth of image `index` at `scales[k]`."""
         image = self.gt[k].read(index)
         size = floor_size(image.shape[:2], self.scales[k])
         gt = self.gt[k].to_unit(crop(image, (0, 0), scaled_size(size, self.scales[k])))

@@ -25,12 +25,13 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     suffix. If the template has no suffix, the ground truth's suffix is used. In the template and in both dataroots,
     '{scale}' is replaced by the scale.
 
-    The ground truth is cropped to the low-resolution size times the scale. Each training sample draws one of `scales`,
-    which must be whole numbers in training. With `scale_range`, each training sample draws a scale from this range
-    instead, and the ground truth is downsampled to it with Pillow's bicubic; `scales` must then contain one scale.
+    The ground truth is cropped to the low-resolution size times the scale. Each training sample uses one of `scales`,
+    drawn at random; in training, they must be whole numbers. With `scale_range`, `scales` must contain a single scale.
+    Each training sample then draws a scale from this range, and the ground truth is downsampled to the low-resolution
+    size times the drawn scale, with Pillow's bicubic.
 
-    For pairs made by `prepare teach`, the option `teacher` {path, scale, degradation} says which teacher and
-    degradation they must have been made with.
+    The option `teacher` {path, scale, degradation} is for pairs made by `prepare teach`. It is an error if the pairs
+    were made with another teacher, scale or degradation.
 
     See ArbitraryScaleDataset for items and options.
 
@@ -61,7 +62,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         return self.lq[k].path(index)
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return a random crop of pair `index`: low resolution, ground truth, and the ground truth's path."""
+        """Draw a random crop of pair `index`. Return the low-resolution crop, the ground truth and its path."""
         k, size = int(rng.integers(len(self.scales))), self.settings["lq_size"]
         lq, gt, scale = self.lq[k].read(index), self.gt[k].read(index), self.scales[k]
         corner = random_corner(lq.shape[:2], size, rng)
@@ -74,7 +75,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         return self.lq[k].to_unit(crop(lq, corner, size)), target, self.gt[k].path(index)
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the low-resolution image and the cropped ground truth of pair `index` at scale number `k`."""
+        """Return the low-resolution image and the cropped ground truth of pair `index` at `scales[k]`."""
         lq, gt = self.lq[k].read(index), self.gt[k].read(index)
         gt = crop(gt, (0, 0), scaled_size(lq.shape[:2], self.scales[k]))
         return self.lq[k].to_unit(lq), self.gt[k].to_unit(gt)
@@ -96,15 +97,16 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         """Return `lq` with its images in the order of the ground truth."""
         if self.settings["meta_info_file"] is None and len(lq) > len(gt):
             counts = f"{lq.root} has {len(lq)} images, but {gt.root} has only {len(gt)}"
-            raise LIIFError(f"{self.where}: {counts}; remove the extra images, or list those to use in meta_info_file")
+            remedy = "remove the extra images, or set meta_info_file to a list of the images to use"
+            raise LIIFError(f"{self.where}: {counts}; {remedy}")
         template = self.settings["filename_tmpl"].replace("{scale}", scale_text(scale))
         return lq.selected([self._lq_name(lq, name, template) for name in gt.names], f"{self.where}: {gt.root}")
 
     def _lq_name(self, lq: ImageSource, name: str, template: str) -> str:
         """Return the name of the low-resolution file of the ground truth `name`.
 
-        If `name` is in a subfolder, the file is searched for in the same subfolder first, and then, as in BasicSR,
-        directly in the folder.
+        If `name` is in a subfolder, the file is searched for in the same subfolder first. It is then searched for
+        directly in the low-resolution folder, as in BasicSR.
         """
         folder, file = osp.split(name)
         if self.settings["io_backend"] != "disk":  # names are keys, without a suffix

@@ -35,7 +35,7 @@ class ArbitraryScaleDataset(Dataset):
         lq: (C, h, w) float32 in [0, 1]; C is the option `channels`, 3 (RGB) by default;
         coord: (Q, 2) float32, the (y, x) centers of the sampled pixels in [-1, 1]. They are drawn from the crop
             without replacement. With `sample: patch`, they are the pixels of a random square window, row by row;
-        cell: (1, 2) float32, size of one pixel of the crop;
+        cell: (1, 2) float32, size of one pixel of the crop in the same coordinates;
         gt: (Q, C) float32 in [0, 1], the ground truth at `coord`;
         scale: (2,) float32, (along y, along x), size of the crop divided by the size of `lq`;
         gt_path: path of the image.
@@ -45,7 +45,7 @@ class ArbitraryScaleDataset(Dataset):
         lq_path, gt_path: paths of the two images.
 
     A corrupt image raises LIIFError. In training with `on_corrupt: skip`, it is logged, counted, and replaced by
-    another image. All random numbers follow from torch's generator, so they differ between epochs and workers, and
+    another image. All random numbers are derived from torch's generator, so they differ between epochs and workers, and
     `manual_seed` makes them reproducible. If `epoch_size` is not a multiple of the number of images, as with
     `dataset_enlarge_ratio: 0.5`, every epoch uses different images, so that all are drawn equally often.
 
@@ -96,15 +96,15 @@ class ArbitraryScaleDataset(Dataset):
         raise NotImplementedError
 
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the low-resolution image and the ground truth of image `index` at scale number `k`."""
+        """Return the low-resolution image and the ground truth of image `index` at `scales[k]`."""
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
-        """Return the path of the low-resolution image, or of the image that it is made from."""
+        """Return the path of low-resolution image `index` at `scales[k]`, or of the image that it is made from."""
         return self.gt[k].path(index)
 
     def dtype(self, k: int, index: int) -> np.dtype:
-        """Return the data type of a ground-truth file."""
+        """Return the data type of the ground-truth file of image `index` at `scales[k]`."""
         return self.gt[k].header(index).dtype
 
     def __len__(self) -> int:
@@ -205,11 +205,12 @@ class ArbitraryScaleDataset(Dataset):
                 return self._training_item(candidate)
             except LIIFError as error:
                 self.skipped += 1
-                logger.warning(f"{self.where}: skipped an image, number {self.skipped} in this process: {error}")
+                found = f"skipped a corrupt image ({self.skipped} so far in this process)"
+                logger.warning(f"{self.where}: {found}: {error}")
         raise LIIFError(f"{self.where}: all images are corrupt; `{PREPARE} folder FOLDER --check` lists the errors")
 
     def _scales(self) -> list[tuple[float, float]]:
-        """Return the option `scales`. If it is not set, use BasicSR's option `scale`."""
+        """Return the option `scales`, or a list of BasicSR's option `scale` if `scales` is not set."""
         if self.settings["scales"] is not None:
             return self.settings["scales"]
         if self.settings["scale"] is None:
@@ -241,7 +242,7 @@ class ArbitraryScaleDataset(Dataset):
             raise LIIFError(f"{self.where}: {error}") from None
 
     def check_sizes(self, source: ImageSource, smallest: tuple[int, int], options: str) -> None:
-        """Raise for the first image that is smaller than `smallest` (H, W), the minimum for these `options`."""
+        """Raise for the first image smaller than `smallest` (H, W), the size required by the named `options`."""
         for index in range(len(source)):
             size = self.size(source, index)
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):

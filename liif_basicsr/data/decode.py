@@ -1,4 +1,4 @@
-"""Decode image files to arrays with the file's depth, and convert arrays to tensors."""
+"""Decode image files without changing their bit depth, and convert arrays to tensors."""
 from __future__ import annotations
 
 import struct
@@ -152,14 +152,14 @@ def _check_values(values: ValueFile, channels: int) -> int:
 
 
 def _check_channels(stored: int, colors: int, channels: int, picture: bool = True, hint: str = "") -> None:
-    """Raise unless a file can be read as `channels`.
+    """Raise unless a file can be read with `channels` channels.
 
     Args:
         stored: number of channels in the file.
         colors: number of channels without alpha.
         channels: expected number of channels.
         picture: whether gray may be converted to RGB.
-        hint: end of the error message, instead of the usual one.
+        hint: replaces the usual remedy at the end of the error message.
     """
     if channels not in (stored, colors) and not (picture and channels == 3 and colors == 1):
         count = f"{stored} channel{'s' * (stored > 1)}{' with alpha' * (stored > colors)}"
@@ -181,7 +181,7 @@ def _naming(name: str) -> Iterator[None]:
 def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
     """Map pixels to [0, 1] as float32.
 
-    8-bit pictures whose `value_range` is the whole range stay uint8, because `to_tensor` divides them by 255.
+    An 8-bit picture stays uint8 if `value_range` is the whole range, because `to_tensor` then divides it by 255.
 
     Args:
         value_range: the values that become 0 and 1. None means the whole range of uint8 or uint16.
@@ -195,7 +195,8 @@ def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.nd
 def from_unit(image: np.ndarray, dtype: np.dtype, value_range: tuple[float, float] | None) -> np.ndarray:
     """Map values in [0, 1] back to the range and type of the data.
 
-    Values are clamped, and rounded for integer types. Any float type becomes float32.
+    Values are clamped to [0, 1] first. They are rounded if `dtype` is an integer type. If it is a float type, the
+    result is always float32.
     """
     unit = image.clip(0, 1)
     if value_range is None:
@@ -225,5 +226,5 @@ def to_image_tensor(image: np.ndarray) -> Tensor:
 
 
 def to_pixels(image: Tensor) -> np.ndarray:
-    """Convert a CPU tensor (C, H, W) to a uint8 array (H, W, C), clamped to [0, 1] and rounded."""
+    """Clamp a CPU tensor (C, H, W) to [0, 1], and convert it with rounding to a uint8 array (H, W, C)."""
     return image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()

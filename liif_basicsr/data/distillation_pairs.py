@@ -1,7 +1,7 @@
 """Check which teacher and degradation a folder of distillation pairs was made with.
 
-`prepare teach` makes such a folder. It contains lq.lmdb, teacher.lmdb and gt.lmdb, which have the same keys, and
-teach.json, the record of the settings that the pairs were made with.
+`prepare teach` makes such a folder. It contains lq.lmdb, teacher.lmdb and gt.lmdb, which have the same keys. It
+also contains teach.json, the record of the settings that the pairs were made with.
 """
 from __future__ import annotations
 

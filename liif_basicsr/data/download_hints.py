@@ -36,5 +36,5 @@ HINTS = {
 
 
 def download_hint(path: str) -> str:
-    """Return how to get the data set that a missing path belongs to, or how to make one."""
+    """Return a hint on how to get the data set expected at a missing path, or on how to make one."""
     return next((hint for part, hint in HINTS.items() if part in path), OTHER)

@@ -1,4 +1,4 @@
-"""Errors of BasicSR's prefetching: a missing GPU, and failures in its thread, which would make training hang."""
+"""Report errors of BasicSR's prefetching: a missing GPU, or an error in its thread, which would make training hang."""
 from __future__ import annotations
 
 import threading
@@ -11,14 +11,15 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_prefetching(mode: str | None, where: str) -> None:
-    """Raise if `prefetch_mode: cuda` has no GPU. For `prefetch_mode: cpu`, raise its thread's errors in training.
+    """Raise if `mode` is cuda and there is no GPU. If it is cpu, make errors of its thread end training.
 
     Args:
         mode: the option `prefetch_mode` of a dataset.
         where: name of the dataset in messages.
     """
     if mode == "cuda" and not torch.cuda.is_available():
-        raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; remove it or set it to cpu")
+        remedy = "remove prefetch_mode, or set it to cpu"
+        raise LIIFError(f"{where}: prefetch_mode: cuda needs a GPU that torch can use; {remedy}")
     if mode == "cpu":
         _raise_in_main_thread()
 

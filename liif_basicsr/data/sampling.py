@@ -1,6 +1,6 @@
 """Functions that turn an image into a training sample: crop, downsample, flip, and draw pixels or a patch.
 
-All random numbers follow from torch's generator, through `generator()`. BasicSR seeds NumPy's and Python's generators
+All random numbers are derived from torch's generator, by `generator()`. BasicSR seeds NumPy's and Python's generators
 with the same value in every epoch, so their numbers would repeat. Torch's seed differs between epochs and workers, and
 the option `manual_seed` makes it reproducible.
 """

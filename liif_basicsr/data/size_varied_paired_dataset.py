@@ -52,7 +52,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return self.lq[k].path(index)
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return the low-resolution image, the resized ground truth, and the ground truth's path of image `index`."""
+        """Return the low-resolution image, the resized ground truth, and the latter's path, for image `index`."""
         low, high, final = (self.settings[key] for key in ("size_min", "size_max", "gt_size"))
         size = round(low + (high - low) * (index / max(self.num_images - 1, 1)))
         gt = downsample(self.gt[0].to_unit(self.gt[0].read(index)), (size, size))
@@ -80,7 +80,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
             raise LIIFError(f"{where}: has no list {key!r}{suggest(key, split if isinstance(split, dict) else ())}")
         names = split[key]
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise LIIFError(f"{where}: {key!r} must be a list of file names that is not empty")
+            raise LIIFError(f"{where}: {key!r} must be a non-empty list of file names")
         names = names[: self.settings["first_k"]]
         return names if self.settings["io_backend"] == "disk" else [osp.splitext(name)[0] for name in names]
 

@@ -31,7 +31,7 @@ DATA_SUFFIXES = (*SUFFIXES, *VALUE_SUFFIXES)
 # A `value_range` that accepts any finite numbers.
 ANY_RANGE = (-np.inf, np.inf)
 
-# Suffixes of photographs that `upscale` reads but the datasets do not.
+# File suffixes of photographs that `upscale` reads but the datasets do not.
 UNREAD_PHOTOS = (".avif", ".heic", ".heif")
 # A line of a meta file as BasicSR writes it: 'name.png (480,480,3) 1'. Everything after the name is optional.
 META_LINE = re.compile(r"(?P<name>.+?)(?:\s+\((?P<h>\d+),\s*(?P<w>\d+)(?:,\s*\d+)?\).*)?")
@@ -98,7 +98,7 @@ class ImageSource:
 
         Raises:
             LIIFError: the image is missing or corrupt, its number of channels is not `channels`, it contains NaN or
-                values outside `value_range`, or its size differs from the meta file.
+                values outside `value_range`, or its size differs from the one in the meta file.
         """
         image = decode(self.content(index), self.path(index), self.channels)
         expected = self.sizes.get(self.names[index])
@@ -256,8 +256,8 @@ def open_source(
         channels, value_range: see ImageSource. `pixels` supports only 8-bit RGB.
 
     Raises:
-        LIIFError: the source does not exist, is empty or corrupt, or lacks an image of the meta file. Or `kind` is
-            `pixels`, and `channels` or `value_range` do not match 8-bit RGB.
+        LIIFError: the source does not exist, is empty or corrupt, or lacks an image that the meta file lists; or
+            `kind` is `pixels`, and `channels` or `value_range` do not match 8-bit RGB.
     """
     if kind == "pixels" and (channels != 3 or value_range not in (None, ANY_RANGE)):
         option = f"channels is {channels}" if channels != 3 else "value_range is set"

@@ -33,8 +33,8 @@ def open_values(file: IO[bytes]) -> ValueFile | None:
     """Read the header of a numeric image.
 
     Returns:
-        None for a file to be opened with Pillow: it has another format or a damaged header, or Pillow reads it without
-        loss.
+        The opened image, or None if Pillow should open the file instead: it has another format or a damaged header, or
+        Pillow reads it without loss.
 
     Raises:
         LIIFError: the file's values or layout are not supported. The message starts with a verb, because the caller

@@ -1,1 +1,1 @@
-"""Measure networks on test sets, and write tables and curves of the results next to the paper's numbers."""
+"""Measure networks on test sets, plot the results, and write tables that also list published results."""

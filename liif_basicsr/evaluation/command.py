@@ -1,4 +1,4 @@
-"""Command-line arguments that tables.py and figures.py share, and the measurements that they request."""
+"""Command-line arguments that tables.py and figures.py share, and the function that makes the measurements."""
 from __future__ import annotations
 
 import argparse
@@ -18,28 +18,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments to a parser."""
     parser.add_argument(
         "methods", nargs="+", metavar="NETWORK",
-        help="a checkpoint, a known name, bicubic, lanczos, or a comma-separated group of fixed-scale networks: "
-             "the one with the nearest scale is used; LABEL=NETWORK sets the label in the table",
+        help="a checkpoint, the name of a known model, bicubic, lanczos, or a comma-separated group of fixed-scale "
+             "networks, of which the one with the nearest scale is used; LABEL=NETWORK sets the label in the table",
     )  # fmt: skip
-    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="folder in --data, or NAME=FOLDER")
-    parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
+    parser.add_argument(
+        "--sets", nargs="+", required=True, metavar="SET", help="test set: a folder in --data, or NAME=FOLDER"
+    )
+    parser.add_argument("--data", default="datasets", help="folder that contains the sets (default: %(default)s)")
     parser.add_argument(
         "--scales", nargs="+", type=scales, required=True, metavar="SCALE",
         help="for example 2 2.5, 2x3.5 (y, x), or 2:8:0.25 (from, to, step)",
     )  # fmt: skip
     parser.add_argument(
         "--degradation", metavar="TYPE",
-        help="degradation of the low-resolution images: jpeg:60, photo, realesrgan (default: none)",
+        help="degradation of the low-resolution images, such as jpeg:60, photo or realesrgan (default: none)",
     )  # fmt: skip
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="border and color (default: the set's own)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="ignored border and color space (default: the set's own)")
     parser.add_argument(
-        "--channels", type=int, default=3, metavar="N", help="channels of the images (default: %(default)s)",
+        "--channels", type=int, default=3, metavar="N", help="number of channels of the images (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--value-range", type=float, nargs=2, metavar=("LOW", "HIGH"),
         help="pixel values that become 0 and 1 for the networks (default: the whole range of uint8 or uint16)",
     )  # fmt: skip
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="float32", help="precision of the networks (default: %(default)s)"
+    )
     parser.add_argument("--self-ensemble", action="store_true", help="also evaluate the self-ensemble of each network")
     parser.add_argument(
         "--results", type=Path, default=Path("results/tables.json"),
@@ -55,7 +59,7 @@ def measured(
     Args:
         args: the parsed arguments of `add_arguments`.
         metrics: names in METRICS.
-        reference: network whose outputs the other outputs are also compared with.
+        reference: a network; the outputs of the other methods are also compared with its outputs.
 
     Returns:
         The methods, sets, results and opened reference. All processes of torchrun except the first return None.

@@ -35,7 +35,7 @@ def check_curve(path: Path, scales: Sequence[Scale]) -> None:
 def draw_curve(path: Path, methods: Sequence[Method], eval_sets: Sequence[EvalSet], results: Results) -> None:
     """Plot PSNR against scale, one panel per set, in the format of the file's suffix.
 
-    Infinite values, such as a filter's at x1, are omitted.
+    Infinite values, such as the PSNR of a filter at scale 1, are omitted.
 
     Args:
         results: results of every method on every set.

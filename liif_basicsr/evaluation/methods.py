@@ -117,7 +117,7 @@ def ensemble_of(method: Method) -> Method:
 
 
 def nearest(nets: Sequence[Any], scale: float) -> Any:
-    """Return the network whose own `scale` is nearest to `scale`, by their ratio."""
+    """Return the network whose own scale is nearest to `scale`, measured by the ratio of the two."""
     return min(nets, key=lambda net: abs(math.log(net.scale / scale)))
 
 

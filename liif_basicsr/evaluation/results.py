@@ -42,7 +42,7 @@ class Reference:
 
     @property
     def metric(self) -> str:
-        """Name, in the results file, of the PSNR to this method's outputs."""
+        """Name, in the results file, of the PSNR between another method's outputs and the reference's outputs."""
         return f"{TO_REFERENCE} {self.method.key}"
 
     def output(self, eval_set: EvalSet, index: int, lq: Tensor, size: tuple[int, int]) -> Tensor:
@@ -56,7 +56,7 @@ class Reference:
 
 
 class Results:
-    """Mean values over a set, by method and set. Each result is saved as soon as it is measured.
+    """Mean metric values over a set, by method and set. Each result is saved as soon as it is measured.
 
     Keys contain hashes of the checkpoint and of the set's images. If a checkpoint or an image changes, only the results
     that depend on it are measured again.
@@ -113,7 +113,7 @@ def measure_all(
 
     Args:
         metrics: names in METRICS.
-        reference: also measure the PSNR to this method's outputs.
+        reference: also measure the PSNR between each method's outputs and the reference's outputs.
     """
     wanted = {*metrics, *([reference.metric] if reference else [])}
     pairs = [(method, eval_set) for eval_set in eval_sets for method in methods]
@@ -142,7 +142,7 @@ def measure_all(
 def _measured(
     method: Method, eval_set: EvalSet, index: int, names: set[str], reference: Reference | None
 ) -> Values:
-    """Measure a method on one image."""
+    """Return the metrics `names` of a method on one image."""
     item = eval_set.pair(index)
     lq, gt = item["lq"][None], item["gt"][None]
     size = gt.shape[-2], gt.shape[-1]

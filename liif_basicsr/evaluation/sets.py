@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     """Subfolders and protocol of a set.
 
     Attributes:
-        gt_of_supplied: folder of the ground truth that belongs to the supplied low-resolution images.
+        gt_of_supplied: folder of the ground truth for the supplied low-resolution images.
         lq: folder of the supplied low-resolution images, or None.
         filename_tmpl: names of the supplied low-resolution images, as in BasicSR.
         gt: folder of the ground truth for all other scales.
@@ -98,7 +98,7 @@ class EvalSet(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Identifies the set in the results file: a hash of images and degradation, the protocol and the scale."""
+        """Key of the set in the results file: a hash of images and degradation, followed by protocol and scale."""
         sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
         made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
         channels, value_range = self.dataset.settings["channels"], self.dataset.settings["value_range"]
@@ -139,7 +139,7 @@ def open_sets(
         One entry per scale, in the order of `scales`.
 
     Raises:
-        LIIFError: unknown set or degradation, or an image is missing, corrupt or too small for a scale.
+        LIIFError: the set or degradation is unknown, or an image is missing, corrupt or too small for a scale.
     """
     name, folder = _find(text, Path(root))
     layout = next(layout for member, layout in LAYOUTS.items() if (folder / member).is_dir())

@@ -12,7 +12,7 @@ from liif_basicsr.evaluation.results import TO_REFERENCE, Reference, Results, Va
 from liif_basicsr.evaluation.sets import EvalSet
 
 PUBLISHED_BY = " (published)"
-# Cost, which depends on the scale but not on the set -> heading in the table.
+# Name of a cost -> its heading in the table. A cost depends on the scale, but not on the set.
 COSTS = {
     "multiply_adds": "thousand multiply-adds / pixel",
     "seconds": "s / megapixel",
@@ -52,7 +52,7 @@ def make_rows(
         methods, eval_sets: the methods and sets to include.
         results: results of every method on every set.
         costs: costs by label and scale, with the keys of COSTS.
-        reference: include the PSNR to this method's outputs, as TO_REFERENCE.
+        reference: include the PSNR between each method's outputs and the reference's, as TO_REFERENCE.
     """
     rows = []
     for name in dict.fromkeys(eval_set.name for eval_set in eval_sets):

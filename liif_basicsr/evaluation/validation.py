@@ -1,4 +1,4 @@
-"""Measure images by a protocol, sum results over ranks, and write the table of a validation."""
+"""Measure images according to a protocol, sum results over ranks, and write the table of a test run."""
 from __future__ import annotations
 
 import inspect
@@ -30,7 +30,7 @@ def set_label(name: str, scale: tuple[float, float] | None) -> str:
 
 
 def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise LIIFError if two validation sets have the same name and scale, so that their results have the same name.
+    """Raise LIIFError if two sets have the same name and scale, because their results would overwrite each other.
 
     Args:
         datasets: the `datasets` block of the options, with parsed scales.
@@ -54,7 +54,7 @@ def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
 def protocol_options(protocol: str | None, scale: tuple[float, float]) -> dict[str, Any]:
     """Return the border and color space of a protocol as options of a metric.
 
-    Source: `calc_psnr` of the official code. For a fractional scale the border is rounded up.
+    Source: `calc_psnr` of the official code. For a fractional scale, the border is rounded up.
     """
     if protocol is None:
         return {"crop_border": 0, "test_y_channel": False}

@@ -33,9 +33,9 @@ from liif_basicsr.hub import find
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# A file may describe a network of at most as many numbers as the file has bytes, plus ROOM. ROOM is needed because
-# BasicSRArch builds a whole architecture before it drops a part. Each parameter tensor counts as PARAMETER_COST further
-# numbers, because creating its module takes time.
+# The network that a file describes may have at most as many numbers as the file has bytes, plus ROOM. ROOM is needed
+# because BasicSRArch builds a whole architecture before it drops a part. Each parameter tensor counts as PARAMETER_COST
+# additional numbers, because creating its module takes time.
 ROOM = 50_000_000
 PARAMETER_COST = 1000
 
@@ -81,7 +81,7 @@ def network_of(
     checkpoint = _convert(data, path, size, allow_state_dict=network_g is not None)
     block, stored = network_g or checkpoint.get("network_g"), checkpoint.get("network_g")
     if network_g is not None and stored is not None and plain(network_g) != plain(stored):
-        raise LIIFError(f"{path}: network_g: the file contains another one, {stored}; omit the argument")
+        raise LIIFError(f"{path}: network_g: differs from the one in the file, {stored}; omit the argument")
     if block is None:
         raise LIIFError(
             f"{path}: does not contain the options of its network (network_g); pass network_g to load, set the file as "
@@ -103,7 +103,7 @@ def network_of(
 def _limit_network(size: int, path: str | Path) -> Iterator[None]:
     """Raise LIIFError when a network is built that is much larger than its file of `size` bytes.
 
-    This and other LIIFErrors start with the path.
+    The message of this and of any other LIIFError starts with the path.
     """
     thread = threading.get_ident()  # the hook is called for modules of all threads
     room = size + ROOM
@@ -204,7 +204,7 @@ def read_tensors(path: str | Path) -> Any:
 
 
 def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
-    """Parse the content of a `.safetensors` file as one of our checkpoints. Metadata become its entries."""
+    """Parse the content of a `.safetensors` file as one of our checkpoints. The file's metadata become entries."""
     try:
         tensors = safetensors.torch.load(content)
         # safetensors reads metadata only from a path, so parse the header: 8 bytes with its length, then JSON.
@@ -247,7 +247,7 @@ def load_params(
         checkpoint: a checkpoint in our format, see `read`.
         path: name of the file in messages.
         param_key: see `load`. If the checkpoint lacks this key, the other one is used.
-        strict: all names and shapes must match the network's. Otherwise, parameters that differ are left out.
+        strict: whether all names and shapes must match the network's. Otherwise, parameters that differ are left out.
         prefix: prefix that names in the network have, but names in the checkpoint do not.
 
     Returns:

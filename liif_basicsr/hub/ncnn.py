@@ -98,7 +98,7 @@ def _convolutions(param: bytes) -> Iterator[Convolution]:
     """Yield the convolutions in a .param file. The other layers of the networks that we convert have no weights."""
     lines = param.decode("utf-8", "replace").splitlines()
     if lines[:1] != [MAGIC]:
-        raise LIIFError("not a .param file of ncnn: the first line differs")
+        raise LIIFError(f"not a .param file of ncnn: its first line is not {MAGIC}")
     try:
         for line in lines[2:]:
             kind, name, inputs, outputs, *rest = line.split()

@@ -1,8 +1,8 @@
 """Convert official checkpoints to ours and back.
 
 LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF; SRNO:
-github.com/2y7c3/Super-Resolution-Neural-Operator. They share a format, `{'model': {'name', 'args', 'sd'}}`, and their
-encoders.
+github.com/2y7c3/Super-Resolution-Neural-Operator. They have the same format,
+`{'model': {'name', 'args', 'sd'}}`, and the same encoders.
 """
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from liif_basicsr.errors import LIIFError, suggest
 # Official name -> ours.
 NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF", "sronet": "SRNO"}
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
-# In tests, the official LTE, LM-LIIF and SRNO clip cells to this scale, the largest in training.
+# When testing, the official LTE, LM-LIIF and SRNO use the cells of this scale, the largest in training, at all larger
+# scales.
 MAX_SCALE = 4
 # Our name of a part of a decoder -> the official name.
 PARTS = {"layers": "imnet.layers", "latent": "hypernet.layers"}
@@ -114,7 +115,7 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _network_from_official(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `network_g` block of an official network; `name` is ours."""
+    """Return the `network_g` block of an official network; `name` is our name of the network."""
     network: dict[str, Any] = {"type": name, "encoder": _encoder_from_official(args["encoder_spec"])}
     if name == "MetaSR":
         return network

@@ -19,7 +19,7 @@ from liif_basicsr.devices import best_precision, bfloat16_is_fast, check_precisi
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.registration import ENTRIES
 
-# Metrics of BasicSR whose best value is the lowest. BasicSR's default is the highest.
+# Metrics of BasicSR for which lower is better. BasicSR assumes by default that higher is better.
 LOWER_IS_BETTER = {"calculate_niqe"}
 
 
@@ -127,7 +127,7 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
 
 
 def precision_of(amp: str | None, device: torch.device, key: str) -> str:
-    """Return the precision that the option `amp` selects. Log a warning if the processor is slow at it.
+    """Return the precision that the option `amp` selects. Log a warning if the processor is slow in it.
 
     None selects float32. `auto` selects bfloat16 if the processor has instructions for it, else float32.
 

@@ -123,7 +123,7 @@ class LIIFGANModel(LIIFModel):
         return losses
 
     def _judge(self, images: Tensor) -> Tensor:
-        """Run the discriminator in float32. In bfloat16, rounding removes textures, and it hardly learns."""
+        """Run the discriminator in float32. In bfloat16, rounding would remove textures."""
         with autocast(self.device, "float32"):
             return self.net_d(images)
 

@@ -53,12 +53,12 @@ class LIIFModel(SRModel):
       (`train: teacher`); `train: freeze`; `train: amp` and `val: amp` (auto, bfloat16, float16);
     - validation at several scales, distributed over the ranks. Each set and scale has its own line of metrics and its
       own folder of images. Testing also writes a table under `results/`;
-    - checkpoints that are written atomically and contain the options of their network. Old ones are removed if `logger:
-      keep_checkpoints` is set;
+    - checkpoints that are written atomically and contain the options of their network. Old checkpoints are removed if
+      `logger: keep_checkpoints` is set;
     - exact resuming. A training state contains iteration, epoch, optimizers, schedulers, the gradient scaler of float16
-      and the best metrics. Random numbers in a step (SwinIR's drop path) depend only on `manual_seed`, iteration and
-      rank. With `python -m liif_basicsr.train` this is also true of the data, for any number of workers; BasicSR's own
-      train.py restarts the epoch. Resumed runs still differ where GPU kernels are nondeterministic;
+      and the best metrics. Random numbers in a step (as in SwinIR's drop path) depend only on `manual_seed`, iteration
+      and rank. `python -m liif_basicsr.train` also continues with the same training samples, for any number of workers;
+      BasicSR's own train.py restarts the epoch. Resumed runs still differ where GPU kernels are nondeterministic;
     - a loss or gradient that is not finite ends the run, or its step is skipped (`train: skip_nonfinite`).
 
     Raises:
@@ -139,7 +139,7 @@ class LIIFModel(SRModel):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """Move a network to the device and wrap it for DDP, also without a GPU.
+        """Move a network to the device. In distributed training, wrap it for DDP, also without a GPU.
 
         Modules in `train: freeze` are frozen first, because DDP registers the parameters that are trained.
         """
@@ -369,7 +369,7 @@ class LIIFModel(SRModel):
                             "set val: amp to another precision, or load another checkpoint")  # fmt: skip
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Validate with the images shared among the ranks. The results are the same as in one process."""
+        """Validate a share of the images on each rank. The results are the same as in one process."""
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
@@ -547,7 +547,7 @@ class LIIFModel(SRModel):
         return iteration in best or bool(freq) and iteration % freq == 0
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """Continue from a training state of this or of BasicSR's models. Hyperparameters come from the options."""
+        """Continue from a training state of this class or a BasicSR model. Hyperparameters come from the options."""
         with errors_in(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
             checkpoints.check_state(resume_state, self.optimizers, self.schedulers)
             states = zip(resume_state["optimizers"], resume_state["schedulers"], strict=True)

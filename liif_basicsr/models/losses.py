@@ -140,8 +140,8 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
         device: device on which the losses are computed.
 
     Raises:
-        LIIFError: an argument is invalid, a loss fails on samples of this size or does not return a scalar, or no loss
-            is set.
+        LIIFError: an argument is invalid, a loss fails on samples of the configured size or does not return a scalar,
+            or no loss is set.
     """
     losses = []
     for key, block in blocks.items():

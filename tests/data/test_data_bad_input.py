@@ -181,7 +181,7 @@ def test_skipped_images_are_counted_and_logged(photos: Path, lines: list[str]) -
     paths = {dataset[k % 3]["gt_path"] for k in range(12)}
     assert paths == {str(photos / "0.png")}
     assert dataset.skipped == len(lines) >= 8
-    assert re.search(r"number 1 in this process: .*1\.png is corrupt", "\n".join(lines))
+    assert re.search(r"\(1 so far in this process\): .*1\.png is corrupt", "\n".join(lines))
 
 
 def test_skipping_needs_one_intact_image(photos: Path) -> None:

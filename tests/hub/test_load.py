@@ -39,7 +39,7 @@ def query_alone():
 
 def test_argument_must_not_contradict_the_file(path):
     liif_basicsr.load(path, network_g=NETWORK)
-    with pytest.raises(LIIFError, match=r"_1.pth: network_g: the file contains another one, .*; omit the argument"):
+    with pytest.raises(LIIFError, match=r"_1.pth: network_g: differs from the one in the file, .*; omit the argument"):
         liif_basicsr.load(path, network_g={**NETWORK, "input_skip": None})
 
 

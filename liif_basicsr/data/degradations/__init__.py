@@ -1,4 +1,4 @@
-"""Degradations, which turn a photograph into a small, blurred, noisy or compressed one.
+"""Degradations, which downsample a photograph and add blur, noise or compression artifacts.
 
 To add one, put a file into this folder:
 

@@ -1,4 +1,4 @@
-"""Degradation of photographs taken at high ISO: dim scenes, demosaiced noise, and light JPEG compression."""
+"""Degradation as in photographs taken at high ISO: dim scenes, demosaiced noise, and light JPEG compression."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,7 +19,8 @@ from liif_basicsr.data.sampling import downsample
 class Camera:
     """Downsample with Pillow's bicubic, darken, add blurred noise, and compress as JPEG.
 
-    A random part of the noise is the same in all channels. The noise is blurred with a Gaussian to imitate demosaicing.
+    A random share of the noise is the same in all channels. The noise is blurred with a Gaussian to imitate
+    demosaicing.
     """
 
     class Options(options.DegradationOptions):
@@ -27,7 +28,7 @@ class Camera:
 
         dark_prob: Probability = Field(0.35, description="share of darkened images")
         exposure_range: Annotated[list[float], number_range(0.01, 1)] = Field(
-            [0.15, 0.7], description="factor by which darkened images are multiplied"
+            [0.15, 0.7], description="range of the factor by which darkened images are multiplied"
         )
         noise_range: Annotated[list[float], number_range(0, 255)] = Field(
             [5, 20], description="standard deviation of the noise before it is blurred, for pixels from 0 to 255"

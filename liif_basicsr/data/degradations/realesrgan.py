@@ -17,11 +17,12 @@ from liif_basicsr.data.degradations.degradation import register_degradation
 
 @register_degradation("realesrgan")
 class RealESRGAN:
-    """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's x4plus.
+    """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's file for x4plus.
 
-    The result equals the output of BasicSR's RealESRGANDataset and RealESRGANModel, with two differences. The last
-    resizing produces `size`, so any scale is possible, and the factor of the second round's resizing is relative to
-    `size`. The ground truth is not sharpened first.
+    The result equals the output of BasicSR's RealESRGANDataset and RealESRGANModel, with three differences:
+    - The last resizing produces `size`, so any scale is possible.
+    - The factor of the second round's resizing is relative to `size`.
+    - The ground truth is not sharpened first.
 
     Source: Wang et al., Real-ESRGAN (ICCVW 2021), section 3; options/train/RealESRGAN of BasicSR.
     """
@@ -53,7 +54,7 @@ class RealESRGAN:
         betap_range2: options.PlateauShape = [1, 2]
         resize_prob2: options.ResizeProbabilities = [0.3, 0.4, 0.3]
         resize_range2: options.ResizeRange = Field(
-            [0.3, 1.2], description="factor of the second resizing, relative to the low-resolution size"
+            [0.3, 1.2], description="range of the second round's resizing factor, relative to the low-resolution size"
         )
         gaussian_noise_prob2: options.GaussianProbability = 0.5
         noise_range2: options.NoiseRange = [1, 25]

@@ -66,10 +66,10 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """Filter an image like BasicSR's `filter2D`, but repeat the border pixels of an image that is too small to mirror.
+    """Filter an image as BasicSR's `filter2D` does. Repeat its border pixels if it is too small to mirror them.
 
-    This is faster than `filter2D`, because it omits the zeros around a kernel and convolves all channels at once, in
-    groups.
+    This function is faster than `filter2D`, because it omits the zeros around a kernel and convolves all channels at
+    once, in groups.
     """
     channels, size = image.shape[1], kernel.shape[-1]
     used = kernel[0].nonzero()
@@ -118,7 +118,7 @@ def to_float(image: np.ndarray) -> Tensor:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """Convert (1, 3, H, W) in [0, 1] to uint8 (H, W, 3), clamped and rounded."""
+    """Clamp (1, 3, H, W) to [0, 1], and convert it with rounding to uint8 (H, W, 3)."""
     pixels = (image[0] * 255).round().clamp(0, 255).byte()
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 

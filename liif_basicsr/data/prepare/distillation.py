@@ -1,7 +1,7 @@
 """Make distillation pairs: degraded crops of photographs, the teacher's outputs for them, and the original crops.
 
-With the same settings, a pair depends only on its number, so an interrupted run can continue. For the contents of the
-folder, see `data.distillation_pairs`.
+With the same settings, a pair depends only on its number, so an interrupted run can continue.
+`data.distillation_pairs` describes the contents of the folder.
 """
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Crop(NamedTuple):
     """The images of a pair before the teacher is applied, uint8 RGB.
 
     lq: the degraded input.
-    gt: the original.
-    needs_teacher: False if the original is also the target.
+    gt: the original crop.
+    needs_teacher: False if the original crop is also the target.
     """
 
     lq: np.ndarray
@@ -72,14 +72,15 @@ class Crop(NamedTuple):
 
 
 class DistillationPairs(NamedTuple):
-    """The numbered pairs that can be made from photographs.
+    """Makes pairs from photographs; a pair is identified by its number.
 
     photos: the photographs.
     teacher: the network to distill.
-    degradation: turns an original crop into an input.
+    degradation: downsamples and degrades an original crop, which makes an input.
     lq_size: side of the inputs.
     seed: random seed. Different seeds make different pairs from the same photographs.
-    plain: share of pairs that show a single color or a gradient, see `plain_image`. They bypass the teacher.
+    plain: share of pairs that show a single color or a gradient, see `plain_image`. Their target is the original
+        crop, not the teacher's output.
     """
 
     photos: ImageSource
@@ -102,7 +103,7 @@ class DistillationPairs(NamedTuple):
         return self.lq_size * self.teacher.scale
 
     def pixels(self) -> np.ndarray:
-        """Return the number of pixels of each photograph, or 0 if it is smaller than a crop.
+        """Return the number of pixels of each photograph, with 0 for those smaller than a crop.
 
         Raises:
             LIIFError: all photographs are too small.
@@ -122,8 +123,8 @@ class DistillationPairs(NamedTuple):
     def crop(self, number: int, pixels: np.ndarray) -> Crop:
         """Draw the crop of pair `number`.
 
-        Photographs are drawn in proportion to their number of `pixels`. If the input is clean (only downsampled), the
-        target is the original, because the teacher would alter it without need.
+        The probability of a photograph is proportional to its size in `pixels`. If the input is clean (only
+        downsampled), the target is the original crop, because the teacher would alter clean images unnecessarily.
         """
         rng = np.random.default_rng((self.seed, number))
         plain = self.plain > 0 and rng.random() < self.plain
@@ -201,7 +202,7 @@ def plain_image(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class _Numbered:
-    """A source for `parallel_map` that contains the pairs with these numbers."""
+    """The pairs with the given numbers, as a source for `parallel_map`."""
 
     def __init__(self, pairs: DistillationPairs, pixels: np.ndarray, numbers: range) -> None:
         self.pairs, self.pixels, self.numbers = pairs, pixels, numbers

@@ -1,4 +1,4 @@
-"""Bicubic downsampling as in older versions of MATLAB's `imresize`, which made the usual low-resolution files."""
+"""Bicubic downsampling as in older versions of MATLAB's `imresize`, which is used for the benchmark sets' inputs."""
 from __future__ import annotations
 
 import numpy as np
@@ -27,7 +27,7 @@ def imresize(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _weights(n: int, scale: int) -> np.ndarray:
-    """Return the weights of the padded pixels of an axis for each output pixel: (n / scale, n + 4 * scale)."""
+    """Return each output pixel's weights of the padded input pixels along an axis: (n / scale, n + 4 * scale)."""
     centers = (np.arange(n // scale) + 0.5) * scale - 0.5
     # Stretch the kernel by the scale to avoid aliasing.
     weights = cubic((centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale)

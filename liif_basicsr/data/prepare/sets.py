@@ -59,7 +59,7 @@ def benchmark(root: Path, target: Path) -> list[Path]:
 
 
 def quickstart(target: Path) -> None:
-    """Make `target`/train.lmdb from scikit-image's photographs, and `target`/val from two others."""
+    """Make `target`/train.lmdb from scikit-image's photographs, and `target`/val from two other photographs."""
     photographs = open_source(osp.join(osp.dirname(skimage.__file__), "data"), "disk")
     if not (target / "train.lmdb").exists():
         store(photographs.selected(QUICKSTART_TRAIN, "quickstart"), target / "train.lmdb", Settings(crop=240, step=240))
@@ -87,7 +87,7 @@ def _write_benchmark(target: Path, which: int, images: ImageSource, lr_folder: P
 
 
 def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the low-resolution image, read or made, and the ground truth cropped to `scale` times its size."""
+    """Read or make the low-resolution image. Return it and the ground truth, cropped to `scale` times its size."""
     image, stem = to_uint8(images.read(index)), osp.splitext(images.names[index])[0]
     if lr_folder.is_dir():
         low = _read(lr_folder / f"X{scale}" / f"{stem}x{scale}.png")
