@@ -105,8 +105,8 @@ def test_invalid_options(data: Path, changes: dict[str, object], parts: tuple[st
 
 
 @pytest.mark.parametrize(("text", "part"), [
-    ("{", "is not JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a list of file names"),
-    ('{"train": [1]}', "must be a list of file names"), ('{"train": ["p9.png"]}', "requires p9.png"),
+    ("{", "is not JSON"), ("[]", "no list 'train'"), ('{"train": []}', "must be a non-empty list of file names"),
+    ('{"train": [1]}', "must be a non-empty list of file names"), ('{"train": ["p9.png"]}', "requires p9.png"),
 ])  # fmt: skip
 def test_invalid_split(data: Path, tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "s.json").write_text(text)
