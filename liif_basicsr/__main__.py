@@ -68,7 +68,7 @@ def list_commands() -> dict[str, Path]:
 
 
 def build_parser(names: dict[str, Path], loaded: dict[str, ModuleType]) -> argparse.ArgumentParser:
-    """Return a parser that lists all commands, in the order of ORDER in their modules.
+    """Return a parser that lists all commands, sorted by the ORDER in each command's module.
 
     Args:
         names: name of a command's module -> its file.

@@ -41,7 +41,7 @@ def unfit_driver() -> str | None:
 # Name -> dtype for autocast, or None if autocast is not needed. On NVIDIA GPUs with compute capability 8.0 or higher,
 # tf32 means float32 whose products are computed with 10-bit mantissas. On other devices it is the same as float32.
 PRECISIONS = {"float32": None, "tf32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Whether the caller has chosen TF32 with `tf32` or `autocast`.
+# Whether the caller has enabled TF32 with `tf32` or `autocast`.
 _tf32_chosen: ContextVar[bool] = ContextVar("_tf32_chosen", default=False)
 
 
@@ -75,7 +75,7 @@ def tf32(device: torch.device, enabled: bool) -> Iterator[None]:
 
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
-    """Compute float32 products in full float32 on an NVIDIA GPU, unless the caller has chosen TF32.
+    """Compute float32 products in full float32 on an NVIDIA GPU, unless the caller has enabled TF32.
 
     By default torch computes float32 convolutions in TF32, which changes outputs in [0, 1] by about 1e-5.
     """
@@ -97,7 +97,7 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Return whether a device has bfloat16 instructions. Without them, bfloat16 is much slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # Processors with AMX also have AVX-512 BF16. A version of torch that cannot report this counts as False.
+    # Processors with AMX also have AVX-512 BF16. If torch is too old to report this, return False.
     return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
 

@@ -14,7 +14,7 @@ Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 
 def register_in(registry: str) -> Callable[[Entry], Entry]:
-    """Mark a class or function for one of BasicSR's registries, under its own name.
+    """Mark a class or function for registration in one of BasicSR's registries, under its own name.
 
     The decorator itself does not need BasicSR. When BasicSR has been imported, `plugin.registry.register` adds the
     class or function to the registry.

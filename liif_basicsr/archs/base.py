@@ -48,14 +48,16 @@ class Decoder(nn.Module, ABC):
         Args:
             prepared: (B, C, th, tw), the output of `prepare` for a tile.
             queries: Q positions in each of the B images, with the indices and offsets of the features around them. A
-                decoder with `is_global` takes them for the whole output if they have no `context`.
+                decoder with `is_global` treats them as the whole output if they have no `context`.
 
         Returns:
             (B, Q, D) in [-1, 1] (not clamped).
         """
 
     def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
-        """Compute, in bounded memory, the summary of the whole output that `query` receives as `queries.context`.
+        """Return what `query` needs to know about the whole output. It is passed to `query` as `queries.context`.
+
+        Only decoders with `is_global` implement this method. Its memory must not grow with the number of blocks.
 
         Args:
             blocks: function that returns an iterator over the blocks of the whole output. A block is a pair (features,
@@ -79,7 +81,7 @@ class Decoder(nn.Module, ABC):
             yield self.query(prepared, pixels.queries(rows, cols))[0].mT.unflatten(1, (height, width))
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """Return how many features a pixel depends on, on each side, beyond the four around it.
+        """Return how many more features on each side a pixel depends on, besides the four features around it.
 
         Args:
             in_size: (h, w) of the input.
@@ -95,7 +97,7 @@ class Decoder(nn.Module, ABC):
         return self.query(self.prepare(feat), Queries(coord, cell, (feat.shape[-2], feat.shape[-1])))
 
     def image_cell(self, cell: Tensor, in_size: tuple[int, int]) -> Tensor:
-        """Return the cells (..., 2) for decoding a whole image. Cells below the cell at `max_scale` are enlarged to it.
+        """Return the cells (..., 2) with which a whole image is decoded: `cell`, but at least the cell at `max_scale`.
 
         Args:
             cell: (..., 2), size of an output pixel.
@@ -160,7 +162,8 @@ class ContinuousNetwork(nn.Module):
         self.num_out_ch = num_out_ch
         self.input_skip = input_skip
         self.scale = scale
-        self.to(memory_format=torch.channels_last)  # like the inputs, so that gradients have the strides of the weights
+        # The inputs have this format, too. With another one, gradients would not have the strides of the weights.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, lq: Tensor, coord: Tensor | None = None, cell: Tensor | None = None) -> Tensor:
         """Return the values at `coord`. Without `coord`, return the whole image upscaled by `scale`.
@@ -231,7 +234,7 @@ class ContinuousNetwork(nn.Module):
     def render(
         self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
     ) -> Tensor:
-        """Upscale images. Apart from the result, the memory use does not depend on the sizes of input and output.
+        """Upscale images. The memory used in addition to the result does not depend on the sizes of input and output.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
@@ -242,7 +245,7 @@ class ContinuousNetwork(nn.Module):
             (B, D, H, W), or (B, D, height, width) with `window`; in [0, 1], but not clamped.
 
         Raises:
-            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit memory.
+            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit into memory.
         """
         self.check_image(lq)
         images = [image.render(size, window) for image in open_images(self, lq)]
@@ -281,12 +284,12 @@ class ContinuousNetwork(nn.Module):
     def encode_image(
         self, lq: Tensor, max_bytes: int = CACHE_BYTES, tile: int | None = None, threads: int | None = None
     ) -> EncodedImage:
-        """Open one image to render windows of it at any size. Its features are computed on first use and kept.
+        """Open one image to render windows of it at any size. Its features are computed on first use and cached.
 
         Args:
             lq: (1, C, h, w) in [0, 1].
-            max_bytes: limit on the features that are kept, in bytes. Other features are recomputed when they are
-                needed. At least one tile is kept, unless `max_bytes` is 0 and the receptive radius is bounded.
+            max_bytes: maximal size of the cached features in bytes. Other features are recomputed when they are
+                needed. At least one tile is cached, unless `max_bytes` is 0 and the receptive radius is bounded.
             tile: edge of the tiles that are encoded, in input pixels.
             threads: number of torch threads for encoding; None for the current number.
 

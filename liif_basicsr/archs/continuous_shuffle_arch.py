@@ -75,22 +75,21 @@ class AxisBasis(nn.Module):
         nn.init.uniform_(self.layers[0].bias, -1, 1)
 
     def forward(self, above: Tensor, rel_cell: Tensor) -> Tensor:
-        """Evaluate the functions for the two features around each position.
-
-        The values are multiplied by the feature's bilinear weight.
+        """Evaluate the functions for the two features around each position, and multiply by the bilinear weights.
 
         Args:
-            above: (...) in [0, 1], offset of the position from the center of the lower feature, in features.
+            above: (...) in [0, 1], offset of the position from the center of the feature before it, in features.
             rel_cell: size of a queried pixel relative to the features, where a feature is 2 wide; broadcasts to
                 `above`.
 
         Returns:
-            (..., 2, R): values for the lower feature, then for the upper one.
+            (..., 2, R): values for the feature before the position, then for the feature after it.
         """
         share = torch.stack([1 - above, above], dim=-1)
         rel = 2 * torch.stack([above, above - 1], dim=-1)
         x = torch.stack(torch.broadcast_tensors(rel, rel_cell[..., None]), dim=-1)
-        with torch.autocast(x.device.type, enabled=False):  # the MLP is small, and its rounding would affect all pixels
+        # Half precision would save little time in this small MLP, but its rounding would affect all pixels.
+        with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.layers[0].weight.dtype)
             for layer in self.layers[:-1]:
                 x = F.gelu(layer(x))
@@ -200,5 +199,8 @@ def bands(axis: PixelAxis, basis: AxisBasis, dtype: torch.dtype) -> Bands:
 
 
 def conv1x1(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a 1x1 convolution as a matrix product: (..., C) to (..., D). On a CPU this is several times faster."""
+    """Apply a 1x1 convolution as a matrix product: (..., C) to (..., D).
+
+    On a CPU the matrix product is several times faster than the convolution.
+    """
     return F.linear(x, layer.weight.flatten(1), layer.bias)

@@ -48,10 +48,10 @@ def ensemble_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:
     """Return the weights of the corners: each is the diagonally opposite corner's share of the total area.
 
     Args:
-        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), relative coordinates; see `corner_index`.
+        rel_y, rel_x: (S, 1, ...) and (1, S, ...), relative coordinates, see `Queries.corners`.
 
     Returns:
-        (sides * sides, ...).
+        (S * S, ...).
 
     Source: LIIF, equation 4.
     """
@@ -63,9 +63,9 @@ def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
     """Average the predictions of the corners, weighted by `ensemble_weights`.
 
     Args:
-        outputs: (sides, sides, ..., D), the predictions.
-        rel_y, rel_x: (sides, 1, ...) and (1, sides, ...), relative coordinates; see `corner_index`. They broadcast to
-            the shape of `outputs` without D.
+        outputs: (S, S, ..., D), the predictions.
+        rel_y, rel_x: (S, 1, ...) and (1, S, ...), relative coordinates, see `Queries.corners`. They broadcast to the
+            shape of `outputs` without D.
 
     Returns:
         (..., D).

@@ -15,8 +15,8 @@ from liif_basicsr.archs.resample import ResampleDecoder
 from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.rendering.memory import Tiling
 
-# Some architectures accept only inputs whose height and width are multiples of a certain number. These numbers are
-# tried in this order; the unit is the architecture's window size.
+# Some architectures accept only inputs whose height and width are multiples of a certain number. Candidates for this
+# number, in units of the architecture's window size, in the order in which they are tried.
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -24,14 +24,15 @@ MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 class FixedScaleSR(ContinuousNetwork):
     """A fixed-scale architecture of BasicSR. At other scales, its output is resized; see `ResampleDecoder`.
 
-    Large images are computed in tiles that overlap by `halo` pixels. If the architecture's receptive radius is larger
-    than `halo`, the tiles are not exact. For example, Real-ESRGAN's RRDBNet has a receptive radius of 345 pixels. Next
-    to a seam, its error is 0.002 (root mean square, in [0, 1]) with a halo of 48, and 0.02 with a halo of 10.
+    Large images are computed in tiles, each with a margin of `halo` pixels. If the architecture's receptive radius is
+    larger than `halo`, the tiles are not exact. For example, Real-ESRGAN's RRDBNet has a receptive radius of about 350
+    pixels. Next to a seam between tiles, the error is 0.002 (root mean square, in [0, 1]) with a halo of 48, and 0.02
+    with a halo of 10.
 
     Args:
         arch: `network_g` block of an architecture in BasicSR's registry: its `type` and arguments.
         scale: upscaling factor of the architecture. ~ finds it by running the architecture on a small image.
-        halo: number of pixels around each tile that are computed with it and then discarded.
+        halo: width in pixels of the margin that is computed around each tile and then discarded.
         num_in_ch: number of input channels.
         num_out_ch: number of output channels.
 
@@ -76,7 +77,7 @@ class UnshuffledOutput(nn.Module):
         self.where = f"network_g: {arch['type']}"
         self.multiple, self.scale = self._probe(window, num_in_ch, num_out_ch)
         if scale not in (None, self.scale):
-            raise LIIFError(f"{self.where}: scale: the network upscales by {self.scale}, not {scale}; leave it out")
+            raise LIIFError(f"{self.where}: scale: the network upscales by {self.scale}, not {scale}; leave scale out")
         self.out_channels = num_out_ch * self.scale**2
         self.receptive_radius = halo
 

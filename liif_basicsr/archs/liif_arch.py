@@ -141,7 +141,7 @@ class LIIFDecoder(Decoder):
             yield ensemble_mean(outputs, rel_y[:, None, rows, None], rel_x[None, :, None, cols]).permute(2, 0, 1)
 
     def _decode_in_kernels(self, kernels: ModuleType, grid: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode with GPU kernels: one before the remaining layers of the MLP, and one after them."""
+        """Decode with two GPU kernels: one adds the terms of the MLP's first layer, the other averages the outputs."""
         mlp = fused_mlp(list(self.layers)[1:], grid, relu_first=False)
         (index_y, rel_y), (index_x, rel_x) = pixels.y.corners(self.sides), pixels.x.corners(self.sides)
         term_y, term_x = self._terms(rel_y, rel_x, pixels)
@@ -155,7 +155,7 @@ class LIIFDecoder(Decoder):
         """Return what the rows and the columns of pixels contribute to the first layer.
 
         Returns:
-            (sides, R, hidden) and (sides, C, hidden).
+            (S, R, hidden) and (S, C, hidden), where S is the number of sides, see `Queries.corners`.
         """
         weight_y, weight_x, *weight_cell = self.coord_weight.T
         # All pixels have the same cell, so its term can be added to the terms of the rows.

@@ -88,8 +88,8 @@ class LMLIIFDecoder(Decoder):
 
     The first layer of the latent MLP is computed as a 3x3 convolution of the feature grid; the term of the cell is
     added to the result. The first layer of the render MLP is linear, so the terms of the latent and the cell are also
-    computed once per feature. Queries gather these terms. In whole images, the render MLP of a feature processes all
-    pixels that use the feature at once.
+    computed once per feature. Queries gather these terms. In whole images, the render MLP of a feature runs once, on
+    all pixels that use the feature.
 
     Args:
         in_channels: number of channels of the feature grid.
@@ -121,8 +121,8 @@ class LMLIIFDecoder(Decoder):
         self.render_dim, self.render_depth = render_dim, render_depth
         self.cell_decode, self.mod_input, self.mod_scale, self.mod_shift = cell_decode, mod_input, mod_scale, mod_shift
         self.max_scale = max_scale
-        # Inputs of the two MLPs that precede the coordinate and the cell, and scales and shifts. The latent MLP returns
-        # scales and shifts before the latent.
+        # For both MLPs, the number of inputs before the coordinate and the cell. `num_mod` is the number of scales and
+        # shifts, which the latent MLP returns before the latent.
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         self.num_render_in = render_dim if mod_input else in_channels
         self.num_mod = render_dim * render_depth * (mod_scale + mod_shift)
@@ -147,10 +147,10 @@ class LMLIIFDecoder(Decoder):
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         """See `Decoder.query`.
 
-        If all queries of an image have the same cell, the latent MLP runs once per feature; otherwise once for each
-        query and each feature around it. (The official code then uses the cell of just one of the queries for each
-        feature.) On a GPU, cells are not compared, because that would wait for the device: pass a cell that all queries
-        share as (B, 1, 2).
+        If all queries of an image have the same cell, the latent MLP runs once per feature. If the cells differ, it
+        runs for each query and each of the features around the query. (For different cells, the official code still
+        runs it once per feature, with the cell of just one query.) On a GPU, cells are not compared, because that would
+        wait for the device: pass a cell that all queries share as (B, 1, 2).
         """
         index, rel_y, rel_x = queries.corners(self.sides)
         grid, rel_cell = prepared.permute(0, 2, 3, 1), queries.rel_cell
@@ -166,7 +166,7 @@ class LMLIIFDecoder(Decoder):
         return ensemble_mean(hidden, rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks. The render MLP of a feature processes all pixels that use the feature at once."""
+        """Decode in blocks. In each, the render MLP of a feature runs once, on all pixels that use the feature."""
         grid, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.device
         rest = fused_mlp(list(self.latent)[1:], grid)
         # Split the features, because intermediate values take several times the memory of the result.
@@ -232,7 +232,7 @@ class LMLIIFDecoder(Decoder):
 def _all_equal(cell: Tensor) -> bool:
     """Return whether all queries of each image have the same cell.
 
-    Only the CPU checks it. On other devices, and while compiling, the result is False.
+    This is checked only on the CPU. On other devices, and while compiling, the result is False.
     """
     if cell.device.type != "cpu" or torch.compiler.is_compiling():
         return False

@@ -128,14 +128,18 @@ class LTEDecoder(Decoder):
         return ensemble_mean(hidden, rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks. The row's part of an angle is added before the columns are gathered. Layers are fused."""
+        """Decode in blocks.
+
+        The part of an angle that depends on the output row is added before the columns are gathered. Fused kernels run
+        the MLP.
+        """
         n = self.num_freq
         amplitude, freq_y, freq_x = (x.contiguous() for x in prepared[0].permute(1, 2, 0).split([2 * n, n, n], dim=-1))
         index_y, rel_y = pixels.y.corners()
         index_x, rel_x = pixels.x.corners()
         weight_y, weight_x = (self.phase.weight * math.pi).T
         phase = weight_y * pixels.y.rel_cell + weight_x * pixels.x.rel_cell
-        like = self.layers[0](amplitude[0, :1])  # under autocast, its precision may differ from the features'
+        like = self.layers[0](amplitude[0, :1])  # under autocast, its dtype may differ from the features'
         mlp = fused_mlp(list(self.layers), like, relu_first=False)
         for rows, cols in pixels.blocks:
             iy, ix = index_y[:, rows], index_x[:, cols]

@@ -99,7 +99,7 @@ class MetaDecoder(Decoder):
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         (index_y, offset_y), (index_x, offset_x) = queries.y.first_edge(), queries.x.first_edge()
-        # As in the official code, the cell's height is used as its width, too.
+        # As in the official code, the cell's height is also used as its width.
         rel_cell = (queries.y.rel_cell / 2).expand_as(offset_y)  # type: ignore[union-attr]
         inputs = torch.stack([offset_y, offset_x, rel_cell], dim=-1)
         hidden = self.layers[0](inputs.to(self.layers[0].weight.dtype))
@@ -123,7 +123,7 @@ class MetaDecoder(Decoder):
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """See `Decoder.halo`.
 
-        If the output is smaller than the input, the edge of a pixel lies beyond the four features around the pixel.
+        If the output is smaller than the input, the edge of a pixel may lie beyond the four features around the pixel.
         """
         shrink = max(n_in / n_out for n_in, n_out in zip(in_size, size, strict=True))
         return max(0, math.ceil((shrink - 1) / 2))

@@ -26,7 +26,7 @@ ENCODERS: dict[str, type[nn.Module]] = {}
 def register_arch(cls: Class) -> Class:
     """Register a network under its class name, and make its constructor check the arguments.
 
-    The name is then known in `network_g: type`, to `load` and to BasicSR.
+    Options files (`network_g: type`), `load` and BasicSR then find the network by this name.
     """
     return _register(cls, ARCHS, "network_g")
 
@@ -143,7 +143,7 @@ def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3, where: str = "net
         where: name of the block in messages.
 
     Raises:
-        LIIFError: `check_encoder` fails, the block's num_in_ch differs, or the arguments do not fit each other.
+        LIIFError: `check_encoder` fails, the block sets another num_in_ch, or the arguments do not fit each other.
     """
     cls = check_encoder(spec, where)
     kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}

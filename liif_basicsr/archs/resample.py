@@ -31,7 +31,7 @@ class ResampleDecoder(Decoder):
     def __init__(self, scale: int, num_out_ch: int = 3) -> None:
         super().__init__()
         self.scale, self.num_out_ch = scale, num_out_ch
-        # For enlarging. Shrinking takes more memory per pixel, but there are fewer pixels.
+        # Estimated for enlarging. Shrinking takes more memory per pixel, but there are fewer pixels.
         self.floats_per_pixel = 16 * scale
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
@@ -91,9 +91,9 @@ class Taps(NamedTuple):
     weight: Tensor
 
     def within(self, first: int, n: int) -> Taps:
-        """Return taps for a tile of `n` pixels that starts at pixel `first`.
+        """Return the same filters with indices that count from pixel `first`, the start of a tile of `n` pixels.
 
-        Taps outside the tile must have the weight 0. Their indices are clamped.
+        Pixels outside the tile must have the weight 0. Their indices are clamped.
         """
         return Taps((self.index - first).clamp(0, n - 1), self.weight)
 

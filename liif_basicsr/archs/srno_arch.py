@@ -28,7 +28,7 @@ class SRNO(ContinuousNetwork):
     - A whole image, or a window of one, uses all pixels of the whole output, even if it is computed in tiles; see
       `SRNODecoder.context`. The first window of each output size therefore takes two additional passes over the whole
       output.
-    - A call with coordinates, as in training, uses these coordinates; `sample` does, too.
+    - A call with coordinates, as in training, uses only these coordinates; `sample` does, too.
     - A warp uses a regular grid with as many pixels as the output.
 
     Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
@@ -158,9 +158,9 @@ class GalerkinAttention(nn.Module):
 class SRNODecoder(Decoder):
     """SRNO's decoder. Outputs and gradients equal the paper's formula to rounding.
 
-    The input of a position is a vector of the four features around it, their relative coordinates and the relative
-    cell. The features are multiplied by the weights of LIIF's local ensemble. A linear layer, two attention layers and
-    an MLP with one hidden layer follow.
+    For each position, the four features around it, their relative coordinates and the relative cell are concatenated.
+    The features are multiplied by the weights of LIIF's local ensemble. A linear layer, two attention layers and an MLP
+    with one hidden layer follow.
 
     Args:
         in_channels: number of channels of the feature grid.
@@ -215,7 +215,7 @@ class SRNODecoder(Decoder):
         return folded
 
     def attend(self, x: Tensor, folded: list[Linear]) -> Tensor:
-        """Apply the first attention layers, one for each entry of `folded`."""
+        """Apply as many of the attention layers as `folded` has entries, starting with the first."""
         for layer, own in zip(self.attention, folded, strict=False):
             x = layer(x, own)
         return x

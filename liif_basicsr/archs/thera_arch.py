@@ -30,7 +30,7 @@ class Thera(ContinuousNetwork):
     Differs from the official code: `mean` is optional, and output pixels need not be square. Images are rendered in
     less time and in bounded memory; see `TheraDecoder`.
 
-    The sizes of the paper, each with the encoder EDSR or RDN:
+    The paper has models of three sizes, each with the encoder EDSR or RDN:
 
     - Air: no tail, `num_freq: 32`;
     - Plus: `tail: {type: ConvNeXt}`, `num_freq: 512`;
@@ -175,7 +175,7 @@ class TheraDecoder(Decoder):
         return self.mix(feat, angle.sin() * self.decay(rel_cell)) + self.offset
 
     def gradient(self, feat: Tensor, angle: Tensor) -> Tensor:
-        """Return the derivatives (B, Q, D, 2) along y and x per input pixel, for infinitely small pixels.
+        """Return the derivatives (B, Q, D, 2) of the colors along y and x, per input pixel, at time 0.
 
         Args:
             feat, angle: the output of `angles`.
@@ -205,7 +205,7 @@ class TheraDecoder(Decoder):
         return (summed * feat[:, :, None]).sum(-1) + components @ bias.T
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks. The field of a feature is evaluated for all pixels that use the feature at once."""
+        """Decode in blocks. In each, the field of a feature is evaluated once, for all pixels that use the feature."""
         grid, width, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.shape[-1], prepared.device
         decay = self.decay(pixels.rel_cell)
         index_y, rel_y = pixels.y.corners_in_numpy((0,))
@@ -221,7 +221,7 @@ class TheraDecoder(Decoder):
 
         Args:
             grid: (th * tw, C), the features of a tile.
-            y, x: the pixels of each row and of each column of features; see `Slots`.
+            y, x: output rows and columns grouped by feature, see `Slots`.
             width: number of features per row of the tile.
             decay: (num_freq,), the result of `decay`.
 

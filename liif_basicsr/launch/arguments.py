@@ -21,7 +21,7 @@ def parse(argv: list[str], is_train: bool) -> argparse.Namespace:
     parser.add_argument("--auto_resume", action="store_true", help="continue from the newest training state")
     parser.add_argument("--debug", action="store_true", help="log and validate after a few iterations")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none",
-                        help="how several processes were started (default: none)")  # fmt: skip
+                        help="how the processes of a distributed run were started (default: none)")  # fmt: skip
     parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_known_args(argv)[0]
     if not Path(args.opt).exists():

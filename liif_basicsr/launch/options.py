@@ -83,10 +83,10 @@ def read(path: str) -> dict[str, Any]:
 
 
 def check_names(options: Any, path: str) -> None:
-    """Raise LIIFError if the name of an option, at any depth, is not text."""
+    """Raise LIIFError if an option's name, at any depth, is not a string."""
     for key, value in options.items() if isinstance(options, Mapping) else ():
         if not isinstance(key, str):
-            raise LIIFError(f"{path}: expected text as the name of an option, got {key!r}")
+            raise LIIFError(f"{path}: option names must be strings, got {key!r}; quote it or remove it")
         check_names(value, path)
 
 
@@ -100,13 +100,13 @@ def force(opt: dict[str, Any], entry: str) -> None:
         target = target.get(name) if isinstance(target, Mapping) else None
     plain = all(re.fullmatch(r"[\w.-]+", name) for name in (*path, key))
     if not (equals and plain and "=" not in value and isinstance(target, dict)):
-        raise LIIFError(f"--force_yml {entry}: expected block:option=value, with a block of the options file")
+        raise LIIFError(f"--force_yml {entry}: expected block:option=value, where the options file contains the block")
     try:
         if value.startswith("["):
             ast.literal_eval(value)
         target[key] = _postprocess_yml_value(value)
     except (ValueError, SyntaxError):
-        raise LIIFError(f"--force_yml {entry}: expected a number, text, or a list of these as the value") from None
+        raise LIIFError(f"--force_yml {entry}: the value must be a number, text, or a list of these") from None
 
 
 def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> None:
@@ -134,7 +134,7 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
 
 
 def check_folders(path: Mapping[str, Any]) -> None:
-    """Raise LIIFError if a folder is set that BasicSR replaces by its own."""
+    """Raise LIIFError if the options set a folder that BasicSR replaces by its own."""
     ours = {"models", "training_states", "log", "visualization"}
     for root in ("experiments_root", "results_root"):
         if f"get('{root}')" not in inspect.getsource(parse_options):  # only BasicSR's git master reads this option
@@ -149,7 +149,7 @@ def check_num_gpu(count: int | str) -> None:
     """Raise LIIFError if GPUs are requested and torch cannot use any."""
     if isinstance(count, int) and count and not torch.cuda.is_available():
         cause = unfit_driver() or "torch finds no GPU"
-        raise LIIFError(f"num_gpu: expected auto or 0, got {count}, because {cause}")
+        raise LIIFError(f"num_gpu: expected auto or 0, got {count}: {cause}")
 
 
 def check_datasets(datasets: Mapping[str, Any], is_train: bool) -> None:

@@ -1,4 +1,4 @@
-"""Resume a run from its newest readable training state, with the sample that comes after it.
+"""Resume a run from its newest readable training state, at the first sample after that state.
 
 The random numbers of a sample depend on `manual_seed`, the epoch and the sample's position in the epoch, but not on
 earlier samples. So the samples before the checkpoint need not be loaded, and the data is the same for any number of
@@ -91,7 +91,7 @@ class Resume:
         """Return the state for `path: resume_state` or --auto_resume, or None to start from the beginning.
 
         Raises:
-            LIIFError: `resume_state` is unusable, or with --auto_resume every existing state is.
+            LIIFError: `resume_state` is unusable; or, with --auto_resume, there are states, but none is usable.
         """
         if opt["auto_resume"]:
             self.state = newest_state(opt)
@@ -102,7 +102,7 @@ class Resume:
         return self.state
 
     def build_dataloader(self, dataset: Dataset, dataset_opt: dict[str, Any], **kwargs: Any) -> DataLoader:
-        """Build BasicSR's data loader. For training, it seeds each sample and starts after the checkpoint."""
+        """Build BasicSR's data loader. A training loader seeds each sample and starts after the checkpoint."""
         sampler = kwargs.get("sampler")
         if sampler is None:
             return self.original_build(dataset, dataset_opt, **kwargs)
@@ -135,8 +135,8 @@ def set_loader_defaults(options: dict[str, Any], gpu: bool) -> None:
 def resume_position(state: Mapping[str, Any], iterations: int) -> tuple[int, int]:
     """Return the epoch to resume, and the number of its iterations that are already done.
 
-    If the number of samples has changed, the epoch is recomputed from the iteration. Otherwise the run might end too
-    early, because BasicSR limits the number of epochs.
+    If the number of samples has changed, the epoch is recomputed from the iteration. With the state's epoch, the run
+    might end too early, because BasicSR limits the number of epochs.
 
     Args:
         state: the training state.
@@ -150,7 +150,7 @@ def resume_position(state: Mapping[str, Any], iterations: int) -> tuple[int, int
 
 
 def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the newest usable state of the experiment, or None if it has no state. Print a warning for skipped states.
+    """Return the experiment's newest usable state, or None if there are no states. Print a warning for skipped states.
 
     Raises:
         LIIFError: there are states, but none is usable.
@@ -181,7 +181,7 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
         raise LIIFError(f"{path}: not a training state of BasicSR")
     validate(TrainingState, state, f"{path}: damaged training state")
     if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
-        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}, unlike in the file's name")
+        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}, but its file name differs")
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for network in (key for key in opt if key.startswith("network_") and key not in ignored):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"

@@ -44,7 +44,7 @@ class GridLoss(nn.Module):
         self.register_buffer("lags", torch.tensor(LAGS, dtype=torch.float32), persistent=False)
 
     def forward(self, output: Tensor, gt: Tensor, lq: Tensor, cell: Tensor) -> Tensor:
-        """Compare a network's output with gt.
+        """Return the loss of a network's output, compared with gt.
 
         Args:
             output: (B, 3, H, W), in [0, 1].

@@ -42,8 +42,9 @@ class TextureLoss(nn.Module):
 
     If a texture cannot be predicted, a pixel loss is lowest for the mean of all possible textures, which is smooth.
     This loss requires the same amount of detail as in gt, but not at the same positions. It computes Laws' texture
-    energies of the luma in windows, at full and at half resolution. Their differences are averaged over the image and
-    summed over window sizes and resolutions. Images that do not have three channels are compared channel by channel.
+    energies of the luma in windows, at full and at half resolution. The absolute differences between the energies of
+    output and gt are averaged over the image and summed over window sizes and resolutions. Images that do not have
+    three channels are compared channel by channel.
 
     Args:
         loss_weight: factor that multiplies the loss.
@@ -59,7 +60,7 @@ class TextureLoss(nn.Module):
         self.register_buffer("kernels", mask_kernels(FIRST_ORDER + SECOND_ORDER), persistent=False)
 
     def forward(self, output: Tensor, gt: Tensor) -> Tensor:
-        """Compare two batches of images, (B, C, H, W) in [0, 1].
+        """Return the loss for two batches of images, (B, C, H, W) in [0, 1].
 
         Raises:
             ValueError: the images are too small for the largest window at half resolution.

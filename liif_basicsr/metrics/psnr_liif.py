@@ -31,10 +31,10 @@ def calculate_psnr_liif(
     Args:
         img, img2: the two images. Tensors are floats in [0, 1], of shape (1, C, H, W) or (C, H, W). Arrays, which
             BasicSR's own models pass, are uint8: BGR of shape (H, W, 3), or gray of shape (H, W).
-        crop_border: number of pixels to ignore along each edge: the scale in the protocol `benchmark`, the scale + 6 in
-            `div2k`.
-        test_y_channel: compare luma, as in the protocol `benchmark`, instead of RGB, as in `div2k`. Has no effect with
-            `band`, or on images that do not have three channels.
+        crop_border: number of pixels to ignore along each edge. The `benchmark` protocol uses the scale, and the
+            `div2k` protocol the scale + 6.
+        test_y_channel: compare luma, as the `benchmark` protocol does; otherwise RGB, as the `div2k` protocol does. Has
+            no effect with `band`, or on images that do not have three channels.
         data_range: difference between the largest and the smallest possible value. If it is set, images may contain any
             numbers and are not clamped.
         band: number of the band to compare, starting at 1, or `mean` for the mean of the bands' PSNR. By default, the

@@ -1,4 +1,4 @@
-"""Exception hook that prints bad input as one line instead of a traceback, in any script that imports BasicSR."""
+"""Exception hook that prints a LIIFError as one line, without traceback, in any script that imports BasicSR."""
 from __future__ import annotations
 
 import sys

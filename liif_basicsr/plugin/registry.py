@@ -18,7 +18,7 @@ SCANNED = {"data": "_dataset", "models": "_model", "losses": "_loss", "metrics":
 def entries() -> Iterator[tuple[str, str, Callable[..., Any]]]:
     """Yield (registry, name, class or function) for everything that the plugin adds.
 
-    The registry is the name of one in basicsr.utils.registry.
+    `registry` is the name of a registry in `basicsr.utils.registry`.
     """
     for package, suffix in SCANNED.items():
         for module in iter_modules(import_module(f"liif_basicsr.{package}").__path__):

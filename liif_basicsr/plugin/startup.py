@@ -19,7 +19,7 @@ FUNCTIONAL_TENSOR, BASICSR_VERSION = "torchvision.transforms.functional_tensor",
 
 
 def install() -> None:
-    """Install the finder once, and register the plugin in hosts that have already been imported."""
+    """Install the finder once, and register the plugin in those HOSTS that have already been imported."""
     if not any(type(finder).__name__ == Finder.__name__ for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder())
         for host in HOSTS:
@@ -34,13 +34,14 @@ def warn(message: str) -> None:
 
 
 def register_or_warn(host: str) -> None:
-    """Register the plugin in a host. If this fails, print a one-line warning; the host works without the plugin."""
+    """Register the plugin in a host, one of HOSTS. If this fails, print a one-line warning and go on without it."""
     try:
         from importlib import import_module
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            return  # the module itself is importing the host, and the code that imports the module calls the function
+            # The plugin's module imports the host and is not loaded completely yet. Its importer calls the function.
+            return
         getattr(import_module(module), function)()
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())

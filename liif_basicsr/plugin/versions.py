@@ -1,4 +1,4 @@
-"""Lowest and newest versions that the plugin was tested with."""
+"""Lowest and newest versions of Python and of the dependencies that the plugin was tested with."""
 from __future__ import annotations
 
 import re
@@ -23,7 +23,7 @@ def numbers(version: str) -> list[int]:
 
 
 def tested(distribution: str) -> str | None:
-    """Return the tested range as text, or None for an unknown distribution."""
+    """Return the range of tested versions as text, or None for an unknown distribution."""
     return " to ".join(TESTED[distribution]) if distribution in TESTED else None
 
 

@@ -41,7 +41,7 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 def check_window(
     size: tuple[int, int], window: tuple[int, int, int, int] | None
 ) -> tuple[tuple[int, int], Window]:
-    """Check a size (H, W) and a window of it, and return both. For None, the window is the whole image.
+    """Check the size (H, W) of an image and a window of it, and return both. The window None is the whole image.
 
     Raises:
         LIIFError: `size` is not two positive integers, or the window is not four integers, is empty or exceeds the
@@ -111,7 +111,7 @@ def nearest_index(coord: Tensor, n: int) -> Tensor:
 
 
 def corner_index(coord: Tensor, n: int, side: int) -> tuple[Tensor, Tensor]:
-    """Return which feature one side of the local ensemble uses along one axis, and the coordinate relative to it.
+    """Return which feature one side of the local ensemble uses along one axis, and the offset from that feature.
 
     Args:
         coord: float tensor of any shape in [-1, 1], along one axis of `n` features.

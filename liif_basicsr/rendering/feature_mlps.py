@@ -79,13 +79,14 @@ class FeatureMLPs:
 
 
 class Slots(NamedTuple):
-    """Output rows (or columns) grouped by the features that they use, N along this axis.
+    """Output rows (or columns) grouped by the features that they use.
 
-    Each feature has M slots for output rows. M is the largest number of output rows that use the same feature.
+    N is the number of these features along the axis, and S the number of sides, see `Queries.corners`. Each feature has
+    M slots for output rows, where M is the largest number of output rows that use the same feature.
 
     feature: (N,) int64, ascending indices of the features.
     rel: (N, M), coordinate of the row in each slot relative to the feature, see `corner_index`; 0 in an unused slot.
-    slot: (sides, R) int64, for each side and each of R output rows, the index of its slot among all N * M slots.
+    slot: (S, R) int64, for each side and each of R output rows, the index of its slot among all N * M slots.
     """
 
     feature: Tensor
@@ -96,12 +97,12 @@ class Slots(NamedTuple):
 def sort_by_feature(index: np.ndarray, rel: np.ndarray, device: torch.device) -> Slots:
     """Group output rows (or columns) by the features that they use.
 
-    Shapes of tensors depend on the number of rows per feature. It is computed in NumPy, because reading it back from a
-    GPU would wait for the work that is queued there.
+    Shapes of tensors depend on the number of rows per feature. This number is computed in NumPy, because reading it
+    back from a GPU would wait for the work that is queued there.
 
     Args:
-        index: (sides, R) int64, the features that each of R output rows uses.
-        rel: (sides, R) float32, the rows' coordinates relative to these features.
+        index: (S, R) int64, the feature that each of R output rows uses on each of S sides.
+        rel: (S, R) float32, the rows' coordinates relative to these features.
         device: device of the result.
     """
     pairs = index.ravel()
@@ -125,7 +126,7 @@ def from_slots(values: Tensor, y: Slots, x: Slots) -> Tensor:
         y, x: the grouped output rows and columns.
 
     Returns:
-        (sides, sides, R, C, D), a value for each ensemble corner of each output pixel.
+        (S, S, R, C, D), a value for each ensemble corner of each output pixel, see `Queries.corners`.
     """
     ny, nx, my, mx, channels = values.shape
     values = values.transpose(1, 2).reshape(ny * my, nx * mx, channels)

@@ -61,7 +61,7 @@ class CachedFeatures(Features):
     """Encodes the image in the tiles of a fixed grid, and caches the most recently used tiles.
 
     Args:
-        max_bytes: maximal size of the cached features. One tile is always cached.
+        max_bytes: maximal size of the cached features in bytes. One tile is always cached.
         others: see `Features`.
     """
 
@@ -180,7 +180,7 @@ def open_features(
         lq: (1, C, h, w), the image.
         encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels; None if it is unbounded.
-        max_bytes: maximal size of the cached features; with 0 and a bounded radius nothing is cached.
+        max_bytes: maximal size of the cached features in bytes; with 0 and a bounded radius nothing is cached.
         tile: longest edge of a tile if the receptive field is bounded.
         threads: see `Features`.
 

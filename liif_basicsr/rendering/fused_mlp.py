@@ -47,9 +47,9 @@ def relu_(x: Tensor) -> Tensor:
 
 
 def fused_linear(layer: nn.Linear | nn.Conv2d, like: Tensor, relu: bool = False) -> Callable[[Tensor], Tensor]:
-    """Return a function that applies a linear layer or 1x1 convolution, and then a ReLU if `relu`.
+    """Return a function that applies a linear layer or 1x1 convolution, and then a ReLU if `relu` is true.
 
-    The function maps (N, D) to (N, D_out).
+    The function maps (N, D) to (N, D_out). `like` is a tensor with the dtype and device of the inputs.
     """
     weight, bias = layer.weight.detach().flatten(1).to(like.dtype), layer.bias.detach().to(like.dtype)
     if relu and like.device.type not in ("cpu", "mps"):

@@ -100,11 +100,11 @@ def gather_add_relu(grid: Tensor, index_y: Tensor, index_x: Tensor, term_y: Tens
 
     Args:
         grid: (h, w, D), contiguous features.
-        index_y, index_x: int64 (sides, R) and (sides, C), the features that each output row and column uses.
-        term_y, term_x: (sides, R, D) and (sides, C, D), the terms of each output row and column.
+        index_y, index_x: int64 (S, R) and (S, C), the feature that each output row and column uses on each of S sides.
+        term_y, term_x: (S, R, D) and (S, C, D), the terms of each output row and column.
 
     Returns:
-        (sides * sides * R * C, D) in the dtype of `grid`. Sums are computed in float32 and rounded once.
+        (S * S * R * C, D) in the dtype of `grid`. Sums are computed in float32 and rounded once.
     """
     index_y, index_x, term_y, term_x = (each.contiguous() for each in (index_y, index_x, term_y, term_x))
     (sides, height), width, dim = index_y.shape, index_x.shape[1], grid.shape[-1]
@@ -123,9 +123,9 @@ def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor, eps: float) -> 
     See `liif_basicsr.archs.ensemble.ensemble_mean`.
 
     Args:
-        outputs: (sides * sides * R * C, D), the values of the corners.
-        rel_y, rel_x: float32 (sides, R) and (sides, C), relative coordinates of the rows and columns.
-        eps: added to each corner's area.
+        outputs: (S * S * R * C, D), the values of the corners, where S is the number of sides, see `Queries.corners`.
+        rel_y, rel_x: float32 (S, R) and (S, C), relative coordinates of the rows and columns.
+        eps: number that is added to each corner's area.
 
     Returns:
         (D, R, C) float32.

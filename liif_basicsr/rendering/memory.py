@@ -70,7 +70,7 @@ class Tiling(NamedTuple):
     """How an image is divided for rendering.
 
     tile: edge of a tile in input pixels.
-    block_bytes: bytes of activations of the output pixels that are decoded at a time; None depends on the device.
+    block_bytes: bytes of activations of the output pixels that are decoded at a time. None uses the device's default.
     """
 
     tile: int = RENDER_TILE

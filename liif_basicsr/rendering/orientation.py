@@ -10,7 +10,7 @@ from liif_basicsr.rendering.coordinates import Window
 
 
 class Orientation(NamedTuple):
-    """One of the eight orientations of an image. The image is first flipped along y and x, then transposed."""
+    """One of the eight orientations of an image: whether to flip it along y and along x, and then to transpose it."""
 
     flip_y: bool = False
     flip_x: bool = False

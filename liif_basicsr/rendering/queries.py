@@ -1,7 +1,7 @@
 """The features around queries and output pixels, and the offsets from them.
 
 A decoder receives the features of one tile, which may be the whole image. The classes here take coordinates in the
-whole image, and return indices that count from the tile's first feature. So decoders do not have to deal with tiles.
+whole image, and return indices that count from the tile's first feature, so that decoders need not deal with tiles.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from liif_basicsr.devices import upload
 from liif_basicsr.rendering.coordinates import EPS_SHIFT, corner_index, nearest_index, pixel_centers
 
-# The sides, see `corner_index`, of the two neighbors along an axis that the local ensemble uses.
+# The sides (see `corner_index`) of the two features that the local ensemble uses along an axis.
 BOTH_SIDES = (-1, 1)
 
 Block = tuple[slice, slice]
@@ -42,19 +42,23 @@ class Axis:
         self.rel_cell = cell * n
 
     def corners(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[Tensor, Tensor]:
-        """Return the indices of the local ensemble's features and the coordinates relative to them.
+        """Return the indices of the local ensemble's features and the coordinates relative to these features.
+
+        Args:
+            sides: the S sides to use: `BOTH_SIDES`, or (0,) for the nearest feature alone; see `corner_index`.
 
         Returns:
-            index: (sides, ...) int64.
-            rel: (sides, ...) float, see `corner_index`.
+            index: (S, ...) int64.
+            rel: (S, ...) float.
         """
         index, rel = zip(*(corner_index(self.coord, self.n, side) for side in sides), strict=True)
         return torch.stack(index) - self.first, torch.stack(rel)
 
     def neighbors(self) -> tuple[Tensor, Tensor]:
-        """Return the indices of the two features around each position, (..., 2), and the distance to the lower one.
+        """Return the indices (..., 2) of the features before and after each position, and the distance to the first.
 
-        The distance is in [0, 1), in features. Beyond the outermost centers both indices are the border feature's.
+        The distance is in [0, 1), in features. Beyond the outermost centers, both indices are that of the border
+        feature.
         """
         position = (self.coord + 1) * (self.n / 2) - 0.5
         lower = position.floor()
@@ -105,7 +109,7 @@ class Queries:
         return torch.stack([self.y.rel_cell, self.x.rel_cell], dim=-1)
 
     def flat_index(self, rows: Tensor, cols: Tensor) -> Tensor:
-        """Combine the indices along both axes into the index of the flattened features (B * th * tw).
+        """Combine indices along both axes into indices of the features flattened to (B * th * tw, D).
 
         Args:
             rows, cols: int64 (..., B, Q), with shapes that broadcast to each other.
@@ -115,11 +119,15 @@ class Queries:
         return (batch + rows) * tw + cols
 
     def corners(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the local ensemble's features.
+        """Return the indices of the local ensemble's features and the coordinates relative to these features.
+
+        Args:
+            sides: the S sides to use along each axis: `BOTH_SIDES` for the four features around each query, or (0,)
+                for the nearest feature alone; see `corner_index`.
 
         Returns:
-            index: (sides, sides, B, Q) int64, into the flattened features.
-            rel_y, rel_x: (sides, 1, B, Q) and (1, sides, B, Q), see `corner_index`.
+            index: (S, S, B, Q) int64, see `flat_index`.
+            rel_y, rel_x: (S, 1, B, Q) and (1, S, B, Q) float.
         """
         (rows, rel_y), (cols, rel_x) = self.y.corners(sides), self.x.corners(sides)
         return self.flat_index(rows[:, None], cols[None]), rel_y[:, None], rel_x[None]
@@ -164,8 +172,8 @@ class PixelAxis(Axis):
     def lower_neighbor(self) -> tuple[np.ndarray, Tensor]:
         """Return the index of the last feature before each pixel center, and the distance to it in [0, 1), in features.
 
-        The index is not clamped: at the border it may be -1, or the next index may be `count`. It is a NumPy array,
-        because waiting for a GPU would take longer than computing it on the CPU.
+        The index is not clamped: at the border it may be -1, or the next index may be `count`. It is computed in NumPy,
+        which takes less time than waiting for a GPU.
         """
         position = self.position()
         lower = np.floor(position)
@@ -173,9 +181,10 @@ class PixelAxis(Axis):
         return lower.astype(np.int64) - self.first, above
 
     def corners_in_numpy(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same values as `corners`, bit for bit, as NumPy arrays (sides, R), int64 and float32.
+        """Return the same values as `corners`, bit for bit, as NumPy arrays (len(sides), R), int64 and float32.
 
-        Unlike reading them back from a GPU, this does not wait for the work that is queued there.
+        The values are computed in NumPy, because reading them back from a GPU would wait for the work that is queued
+        there.
         """
         one, n, n_out = np.float32, self.n, self.n_out
         coord = one(-1 + 1 / n_out) + one(2 * (1 / n_out)) * np.arange(self.pixels.start, self.pixels.stop, dtype=one)
@@ -219,7 +228,7 @@ class PixelGrid:
 
 
 def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:
-    """Cut a window into blocks of at most `pixels` pixels, as wide as possible; return the slices of each."""
+    """Cut a window into blocks of at most `pixels` pixels, as wide as possible; return (rows, columns) of each."""
     step_x = min(width, pixels)
     step_y = pixels // step_x
     return [

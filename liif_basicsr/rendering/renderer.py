@@ -19,7 +19,7 @@ from liif_basicsr.rendering.separable import bilinear
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# Number of features that `sample` adds on every side of a tile. Queries near its edge depend on them.
+# Number of features that `sample` adds on every side of a tile. Queries near the tile's edge depend on them.
 MARGIN = 4
 
 
@@ -29,7 +29,7 @@ class EncodedImage:
     Args:
         net: the network.
         lq: (1, C, h, w) in [0, 1], the image.
-        max_bytes: maximal size of the cached features; with 0 each tile is encoded when it is needed.
+        max_bytes: maximal size of the cached features in bytes; see `ContinuousNetwork.encode_image`.
         tile: edge of a tile in input pixels; None for the default.
         threads: number of torch threads for encoding; None uses the current number.
         features: the output of `net.encode_and_prepare` for this image, if it has been computed already.
@@ -48,7 +48,7 @@ class EncodedImage:
         features: Tensor | None = None,
     ) -> None:
         self.net, self.lq = net, lq
-        if net.decoder.is_global:  # such a decoder visits every tile several times
+        if net.decoder.is_global:  # computing the context visits every tile several times
             max_bytes = max(max_bytes, memory.CACHE_BYTES)
         if features is not None:
             self.features: Features = CachedFeatures(lq, lambda part: features, 0, max(lq.shape[-2:]), 0)
@@ -205,7 +205,7 @@ class EncodedImage:
 
         Args:
             row, col: position of the tile in the grid of tiles, from (0, 0).
-            cell: (1, Q, 2), the cells of the queries. Without them, no cell may be larger than an input pixel.
+            cell: (1, Q, 2), the cells of the queries. May be None if no cell is larger than an input pixel.
         """
         margin = MARGIN
         if cell is not None and cell.numel():
@@ -244,7 +244,7 @@ class EncodedImage:
 def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
     """Yield an `EncodedImage` for each image of a batch (B, C, h, w).
 
-    Small images are encoded several at a time: as many as have no more pixels than one tile.
+    Small images are encoded together, as many at a time as have at most the pixels of one tile in total.
     """
     tile, (h, w) = net.tiling.tile, lq.shape[-2:]
     for part in lq.split(tile**2 // (h * w) if max(h, w) <= tile else 1):
@@ -258,7 +258,7 @@ def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
 
 
 def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Upscale an image region (C, th, tw) to its nearest pixels, and yield it block by block, (C, r, c) each."""
+    """Upscale an image region (C, th, tw) to `pixels` by nearest-neighbor interpolation, and yield blocks (C, r, c)."""
     rows, cols = pixels.y.corners((0,))[0][0], pixels.x.corners((0,))[0][0]
     for i, j in pixels.blocks:
         yield image.index_select(1, rows[i]).index_select(2, cols[j])
@@ -276,7 +276,7 @@ def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) 
 
     Args:
         n_out, n_in: number of pixels along the axis in the whole output and in the whole input.
-        halo: number of input pixels on which an output pixel depends on each side, beyond the two next to it.
+        halo: number of further input pixels on each side on which an output pixel depends, besides the two next to it.
     """
     count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):

@@ -26,8 +26,8 @@ class Bands:
     gathering two features per output.
 
     Args:
-        lower: (N,) ascending, index of the lower of the two features of each output.
-        weight: (N, 2, R), weights of the lower feature and of the next one.
+        lower: (N,) ascending, index of the first of the two features of each output.
+        weight: (N, 2, R), weights of the first feature and of the second one.
     """
 
     def __init__(self, lower: np.ndarray, weight: Tensor) -> None:
@@ -35,7 +35,7 @@ class Bands:
         density = n / (lower[-1] - lower[0] + 1)  # outputs per feature
         self.length = max(1, int(density * CHANNELS / r))
         self.first = np.repeat(lower[:: self.length], self.length)[:n]  # first feature of each output's band
-        self.offset = lower - self.first  # lower feature of each output, counted from the first of its band
+        self.offset = lower - self.first  # first feature of each output, counted from the first feature of its band
         offset = upload(self.offset, weight.device)[:, None, None]
         self.dense = weight.new_zeros(n, int(self.offset.max()) + 2, r)
         for side in (0, 1):
@@ -74,7 +74,7 @@ class Bands:
 
 
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Upscale an image region (C, th, tw) bilinearly, and yield the output block by block, (C, r, c) each.
+    """Upscale an image region (C, th, tw) bilinearly to `pixels`, and yield blocks (C, r, c).
 
     The values are equal to `grid_sample`'s with border padding, up to rounding.
     """

@@ -90,7 +90,14 @@ class Canvas:
         self.sum = torch.zeros(window.height * window.width, image.net.num_out_ch + 2, device=image.lq.device)
 
     def add(self, region: Region, tile: TileIndex, pixels: PixelPositions, block: Window) -> None:
-        """Sample those positions of a block of output pixels that are in one tile of the image, and add the samples."""
+        """Take the samples of a block of output pixels that lie in one tile of the image, and add them to the canvas.
+
+        Args:
+            region: the tile's features, from `EncodedImage.tile_region`.
+            tile: (row, column) of the tile in the grid of tiles.
+            pixels: positions of the block's pixels in the image.
+            block: the block, a part of the output.
+        """
         size, edge = np.array(self.image.in_size), np.array(self.image.features.tile)
         low, high = np.array(tile) * edge - 0.5, (np.array(tile) + 1) * edge - 0.5
         # Samples outside the image are queried at its border.
@@ -106,7 +113,7 @@ class Canvas:
             values = self.image.query(region, coord[None], cell[None], self.context)[0].float()
             row, col = np.divmod(own.pixel, block.width)
             pixel = np.stack([row + block.top - self.window.top, col + block.left - self.window.left])
-            radius = KERNEL_RADIUS if own.offset.any() else 0  # at a pixel's center, the kernel is 0 for all others
+            radius = KERNEL_RADIUS if own.offset.any() else 0  # at a pixel's center, the other pixels' kernels are 0
             values = torch.cat([values, torch.ones_like(values[:, :1])], 1)
             self._accumulate(values, upload(pixel, self.sum.device), offset, share[:, 0], share[:, 1], radius)
 
@@ -116,7 +123,7 @@ class Canvas:
         """Add each sample to all pixels within the kernel's radius.
 
         Args:
-            values: (M, D + 1), the bands of each sample, and a one.
+            values: (M, D + 1), the bands of each sample, and the number 1, which yields the sum of the weights.
             pixel: (2, M), row and column of the sample's pixel in the window.
             offset: (M, 2), offset of the sample from the center of its pixel.
             share, inside: (M,), the fraction of its pixel that the sample covers, and the part of this fraction that is
@@ -137,7 +144,7 @@ class Canvas:
             self.sum[:, :-1].index_add_(0, index, own * weight[:, None])
 
     def colors(self, window: Window) -> Tensor:
-        """Return a part of the window, (D + 1, height, width): bands, and the fraction of each pixel in the image."""
+        """Return (D + 1, height, width) for a part of the window: the bands, and the fraction inside the image."""
         top, left = window.top - self.window.top, window.left - self.window.left
         part = self.sum.unflatten(0, (self.window.height, self.window.width))
         part = part[top : top + window.height, left : left + window.width].permute(2, 0, 1)
@@ -148,8 +155,8 @@ class Canvas:
 def _coordinates(samples: Samples, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Convert positions and extents in pixels to coordinates and cells, (M, 2) float32 each.
 
-    At integer positions the coordinates are bit-identical to `make_coord`'s, because at the image's border the last bit
-    decides which features LIIF's ensemble uses.
+    At integer positions the coordinates are bit-identical to `make_coord`'s. This matters at the image's border, where
+    the last bit decides which features LIIF's ensemble uses.
     """
     position, radius = samples.position.astype(np.float32), 1 / size
     coord = ((-1 + radius).astype(np.float32) + (2 * radius).astype(np.float32) * position).clip(-1, 1)

@@ -14,8 +14,9 @@ from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window, check_size
 from liif_basicsr.rendering.homographies import check_matrix, scaling
 
-# An output pixel that extends over at most this many input pixels along an axis has one sample there. A larger one has
-# at least two, because networks sharpen detail at the input's own resolution between the centers of input pixels.
+# An output pixel that extends over at most this many input pixels along an axis has one sample along the axis. A larger
+# pixel has at least two, because between the centers of input pixels, networks sharpen detail at the input's own
+# resolution.
 MAX_SINGLE_EXTENT = 0.6
 # A pixel may exceed an integer number of input pixels by this much before it gets another sample.
 EXTENT_TOLERANCE = 0.1
@@ -33,7 +34,8 @@ class PixelPositions(NamedTuple):
 
     pixel: (N,) int64, row-major index in the window.
     position: (N, 2) float64, (y, x) of the center.
-    jacobian: (N, 2, 2) float64, derivatives of the position (y, x) by the output row and column (last axis).
+    jacobian: (N, 2, 2) float64, derivatives of the position (y, x) with respect to the output row and
+        column (last axis).
     """
 
     pixel: np.ndarray
@@ -54,7 +56,7 @@ class PixelPositions(NamedTuple):
         return self.position - half, self.position + half
 
     def overlapping(self, low: np.ndarray, high: np.ndarray, margin: float = 0) -> PixelPositions:
-        """Return the pixels whose bounds overlap the input rectangle from `low` to `high`, (y, x) each."""
+        """Return the pixels whose `bounds` overlap the input rectangle from `low` to `high`, (y, x) each."""
         own_low, own_high = self.bounds(margin)
         return self.select(np.all((own_high > low) & (own_low < high), axis=-1))
 
@@ -62,7 +64,7 @@ class PixelPositions(NamedTuple):
         """Return the pixels whose samples may contribute to a pixel that overlaps an input of `in_size` (h, w).
 
         These are pixels within twice the kernel's radius. The radius alone is not enough, because pixels nearer to the
-        input may be larger. Pixels farther away, such as those marked with -1e6, do not contribute.
+        input may be larger. Pixels farther away do not contribute, such as those that a map places at -1e6.
         """
         return self.overlapping(np.full(2, -0.5), np.array(in_size) - 0.5, 2 * KERNEL_RADIUS)
 
@@ -73,10 +75,13 @@ class Warp(Protocol):
     size: tuple[int, int]
 
     def pixel_positions(self, window: Window) -> PixelPositions:
-        """Return the input positions of a window of the output."""
+        """Return the positions in the input of the output pixels in a window."""
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Return whether the warp only upscales an input of `in_size` to the output's size, as `render` does."""
+        """Return whether the warp does nothing but upscale an input of `in_size` (h, w) to the output's size.
+
+        `EncodedImage.render` then computes the result.
+        """
 
 
 class Homography:
@@ -137,7 +142,7 @@ class PixelMap:
             raise LIIFError(f"map_x and map_y: {expected}, got shapes {map_x.shape} and {map_y.shape}")
         for name, values in (("map_x", map_x), ("map_y", map_y)):
             if not np.isfinite(values).all():
-                remedy = "mark pixels to fill by a position outside the image, such as -1e6"
+                remedy = "for pixels to fill, use a position outside the image, such as -1e6"
                 raise LIIFError(f"{name}: contains NaN or infinity; {remedy}")
         self.size = (map_x.shape[0], map_x.shape[1])
         self.map_y, self.map_x = map_y, map_x
@@ -153,7 +158,7 @@ class PixelMap:
         return PixelPositions(np.arange(height * width), padded[own].reshape(-1, 2), jacobian.reshape(-1, 2, 2))
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Return False, because maps are not checked for this."""
+        """Return False, because maps are always sampled pixel by pixel; see `Warp`."""
         return False
 
 

@@ -111,7 +111,7 @@ def test_tiles_and_windows_are_exact(monkeypatch):
     [
         ({"arch": {**RRDB, "type": "RRDB"}}, ["'RRDB'", "did you mean 'RRDBNet'"]),
         ({"arch": {**RRDB, "num_feats": 3}}, ["RRDBNet", "num_feats"]),
-        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "upscales by 4, not 2; leave it out"]),
+        ({"arch": RRDB, "scale": 2}, ["RRDBNet", "upscales by 4, not 2; leave scale out"]),
         ({"arch": {**RRDB, "num_in_ch": 1}}, ["RRDBNet: num_in_ch: is 1, but network_g takes 3 channels"]),
         ({"arch": {"type": "MSRResNet", "num_feat": 4}, "num_in_ch": 4}, ["MSRResNet: num_in_ch: is 3, but"]),
         ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "3 channels, larger by an integer factor"]),

@@ -27,7 +27,7 @@ def test_unsupported_driver(driver):
     text = devices.unfit_driver()
     start = f"the NVIDIA driver 470.82.01 does not support torch {torch.__version__}, built for CUDA 13.0;"
     assert text.startswith(start)
-    with pytest.raises(LIIFError, match="expected auto or 0, got 1, because the NVIDIA driver 470.82.01 does not"):
+    with pytest.raises(LIIFError, match="expected auto or 0, got 1: the NVIDIA driver 470.82.01 does not"):
         launch_options.check_num_gpu(1)
 
 
@@ -43,7 +43,7 @@ def test_no_driver_or_a_usable_gpu(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     driver.unlink()
     assert devices.unfit_driver() is None
-    with pytest.raises(LIIFError, match="expected auto or 0, got 1, because torch finds no GPU"):
+    with pytest.raises(LIIFError, match="expected auto or 0, got 1: torch finds no GPU"):
         launch_options.check_num_gpu(1)
 
 

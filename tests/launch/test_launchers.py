@@ -219,7 +219,7 @@ def test_debugging_needs_a_val_block(tmp_path, opt):
         (b"a: \xff\xfe", "not an options file, or not a safe one"),
         (b"a: \x00", "not an options file, or not a safe one"),
         (b"a: 2001-99-99", "not an options file, or not a safe one"),
-        (b"a: {3: b}", "expected text as the name of an option, got 3"),
+        (b"a: {3: b}", "option names must be strings, got 3; quote it"),
         (b"a: 1\nb: {c: 1,\n  c: 2}\n", "option 'c' is set in lines 2 and 3; remove one"),
         (b"{a: 1}: 2", "not an options file, or not a safe one"),
         (b"[" * 5000, "not an options file, or not a safe one"),

@@ -102,7 +102,7 @@ DAMAGE = {
     "of another iteration": (STATE, lambda path: shutil.copy(path.with_name("9.state"), path), "its iteration is 9"),
     "with a text as iteration": (STATE, lambda path: rewrite(path, iter="10"), "iter: expected an integer"),
     "with a number as optimizers": (STATE, lambda path: rewrite(path, optimizers=3), "optimizers: expected a list"),
-    "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, it contains more"),
+    "hostile": (STATE, lambda path: torch.save(os.system, path), "10.state: refused, because it contains more"),
     "without network": (NET, os.unlink, "net_g_10.pth: no such file"),
     "with truncated network": (NET, truncate, "net_g_10.pth: not a checkpoint, or damaged"),
 }

@@ -13,7 +13,8 @@ from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.optional import import_basicsr
 
-# Name of an upsampler's first module -> upscaling factor of the module's input. RRDBNet repeats pixels before conv_up1.
+# Name of an upsampler's first module -> how many times larger than the image the module's input is. RRDBNet already
+# doubles the size before conv_up1.
 UPSAMPLERS = {"upsample": 1, "upconv1": 1, "conv_up1": 2, "upsampler": 1}
 
 # (height, width) of a test image, which is encoded to find out the number of feature channels.
@@ -33,7 +34,7 @@ class Tap(nn.Module):
 
 @register_encoder
 class BasicSRArch(nn.Module):
-    """Uses an architecture in BasicSR's registry as an encoder. It may be from BasicSR or another project.
+    """Uses an architecture in BasicSR's registry as an encoder, from BasicSR itself or from another project.
 
     The architecture runs up to its upsampler; later modules are removed. It receives images in [0, 1], as in BasicSR,
     so pretrained weights see the range that they were trained on. For an architecture with windows (`window_size`),
@@ -101,12 +102,12 @@ class BasicSRArch(nn.Module):
         names = [name for name, _ in self.arch.named_modules() if name]
         if self.tap not in names:
             top = [name for name in names if "." not in name]
-            raise LIIFError(f"{self.where}: it has no module {self.tap!r}{suggest(self.tap, top)}")
+            raise LIIFError(f"{self.where}: has no module {self.tap!r}{suggest(self.tap, top)}")
         parent, _, name = self.tap.rpartition(".")
         setattr(self.arch.get_submodule(parent), name, Tap())
 
     def _probe(self) -> int:
-        """Encode a small image, remove modules that the features do not depend on, and return the feature channels."""
+        """Encode a small image, remove modules that do not affect the features, and return the number of channels."""
         self.arch.eval()  # batch normalization must not update its statistics
         try:
             with torch.enable_grad():
@@ -202,7 +203,7 @@ def drop_unused(module: nn.Module, unused: set[nn.Parameter]) -> None:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad images (B, C, h, w) at the bottom and right, so that h and w become multiples of `multiple`.
 
-    Images are padded by reflection, or by replication if they are too small for it.
+    Images are padded by reflection, or by replication if they are too small for reflection.
     """
     for axis in (3, 2):
         size = x.shape[axis]

@@ -1,4 +1,4 @@
-"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling, the tail of Thera Plus."""
+"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling. Thera Plus has them as its tail."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ class ConvNeXt(nn.Module):
     The defaults are the tail of Thera Plus. Between blocks of different widths, a normalization and a linear layer
     change the number of channels.
 
-    Differs from the official code: the input may have another number of channels than the first block; a 3x3
-    convolution then adapts it.
+    Differs from the official code: if the input does not have as many channels as the first block, a 3x3 convolution
+    adapts it.
 
     Args:
         dims: number of channels of each block.

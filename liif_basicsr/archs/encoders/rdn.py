@@ -61,7 +61,8 @@ class RDN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         skip = self.conv_first(x)
         x = self.conv_second(skip)
-        # The 1x1 convolution of all blocks' outputs is summed block by block, so that no output has to be kept.
+        # `global_fusion` is a 1x1 convolution of the concatenated outputs of all blocks. It is computed as a sum over
+        # the blocks, so that their outputs need not be kept in memory.
         fused = self.global_fusion.bias.view(-1, 1, 1)
         for block, weight in zip(self.body, self.global_fusion.weight.chunk(len(self.body), dim=1), strict=True):
             x = block(x)

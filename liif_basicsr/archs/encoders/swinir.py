@@ -19,7 +19,7 @@ class SwinIR(BasicSRArch):
     image, so the receptive field is unbounded. Requires BasicSR.
 
     Args:
-        img_size: side of the training inputs in pixels: a multiple of `window_size`, and at least twice as large. For
+        img_size: side of the training inputs in pixels: a multiple of `window_size`, at least 2 * `window_size`. For
             inputs of other sizes, the attention masks are recomputed.
         embed_dim: number of channels of the attention blocks.
         depths: number of blocks in each group.
@@ -49,8 +49,8 @@ class SwinIR(BasicSRArch):
     ) -> None:
         if img_size % window_size or img_size < 2 * window_size:
             raise LIIFError(
-                f"network_g: encoder: img_size: expected a multiple of window_size ({window_size}), and at least twice "
-                f"as much, got {img_size}"
+                f"network_g: encoder: img_size: expected a multiple of window_size ({window_size}) of at least "
+                f"{2 * window_size}, got {img_size}"
             )
         if len(depths) != len(num_heads):
             raise LIIFError(
