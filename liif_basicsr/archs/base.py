@@ -55,9 +55,10 @@ class Decoder(nn.Module, ABC):
         """
 
     def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
-        """Return what `query` needs to know about the whole output. It is passed to `query` as `queries.context`.
+        """Return what `query` needs to know about the whole output; `query` receives it as `queries.context`.
 
-        Only decoders with `is_global` implement this method. Its memory must not grow with the number of blocks.
+        Only decoders with `is_global` implement this method. The memory that it uses must not grow with the number of
+        blocks.
 
         Args:
             blocks: function that returns an iterator over the blocks of the whole output. A block is a pair (features,

@@ -75,7 +75,7 @@ class AxisBasis(nn.Module):
         nn.init.uniform_(self.layers[0].bias, -1, 1)
 
     def forward(self, above: Tensor, rel_cell: Tensor) -> Tensor:
-        """Evaluate the functions for the two features around each position, and multiply by the bilinear weights.
+        """Return the functions' values for the two features around each position, times the bilinear weights.
 
         Args:
             above: (...) in [0, 1], offset of the position from the center of the feature before it, in features.

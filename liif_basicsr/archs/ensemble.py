@@ -48,7 +48,7 @@ def ensemble_weights(rel_y: Tensor, rel_x: Tensor) -> Tensor:
     """Return the weights of the corners: each is the diagonally opposite corner's share of the total area.
 
     Args:
-        rel_y, rel_x: (S, 1, ...) and (1, S, ...), relative coordinates, see `Queries.corners`.
+        rel_y, rel_x: (S, 1, ...) and (1, S, ...), relative coordinates on each of S sides, see `Queries.corners`.
 
     Returns:
         (S * S, ...).
@@ -64,8 +64,8 @@ def ensemble_mean(outputs: Tensor, rel_y: Tensor, rel_x: Tensor) -> Tensor:
 
     Args:
         outputs: (S, S, ..., D), the predictions.
-        rel_y, rel_x: (S, 1, ...) and (1, S, ...), relative coordinates, see `Queries.corners`. They broadcast to the
-            shape of `outputs` without D.
+        rel_y, rel_x: (S, 1, ...) and (1, S, ...), relative coordinates on each of S sides, see `Queries.corners`. They
+            broadcast to the shape of `outputs` without D.
 
     Returns:
         (..., D).

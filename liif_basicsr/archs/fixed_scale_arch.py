@@ -104,5 +104,5 @@ class UnshuffledOutput(nn.Module):
                 if scale >= 1 and out.shape[2:] == (h * scale, w * scale):
                     self.arch.train(training)
                     return multiple, scale
-            reason = f"expected an output of {num_out_ch} channels, larger by an integer factor"
+            reason = f"expected {num_out_ch} output channels, and an integer multiple of the input's size"
         raise LIIFError(f"{self.where}: fails on an input of {h}x{w}: {reason}") from None

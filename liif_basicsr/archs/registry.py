@@ -114,7 +114,7 @@ def build_network(opt: Mapping[str, Any]) -> nn.Module:
 
 
 def _unknown_network(name: Any, known: Iterable[str]) -> LIIFError:
-    own = "if your project registers it, import that module first (on the command line with `--import MODULE`)"
+    own = "if your project registers it, import its module first (on the command line with `--import MODULE`)"
     return LIIFError(f"network_g: type: unknown network {name!r}; {own}{suggest(name, known)}")
 
 
@@ -143,7 +143,7 @@ def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3, where: str = "net
         where: name of the block in messages.
 
     Raises:
-        LIIFError: `check_encoder` fails, the block sets another num_in_ch, or the arguments do not fit each other.
+        LIIFError: `check_encoder` fails, the block sets a different num_in_ch, or the arguments do not fit each other.
     """
     cls = check_encoder(spec, where)
     kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}

@@ -120,7 +120,7 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
     check_num_gpu(opt["num_gpu"])
     check_folders(opt["path"])
     if is_train and "val" in opt and opt["val"] is None and (debug or "debug" in opt["name"]):
-        expected = "expected a block of options, because BasicSR changes it when debugging"
+        expected = "expected a block of options, because BasicSR's debug mode changes options in it"
         raise LIIFError(f"val: {expected}; remove the line `val: ~`")
     check_datasets(opt["datasets"], is_train)
     name = opt["model_type"]

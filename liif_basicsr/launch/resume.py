@@ -181,7 +181,8 @@ def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
         raise LIIFError(f"{path}: not a training state of BasicSR")
     validate(TrainingState, state, f"{path}: damaged training state")
     if Path(path).stem.isdecimal() and int(Path(path).stem) != state["iter"]:
-        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}, but its file name differs")
+        named = f"the file's name says {Path(path).stem}"
+        raise LIIFError(f"{path}: damaged training state: its iteration is {state['iter']}, but {named}")
     ignored = opt["path"].get("ignore_resume_networks") or ()
     for network in (key for key in opt if key.startswith("network_") and key not in ignored):
         name = f"net_{network.removeprefix('network_')}_{state['iter']}.pth"

@@ -33,8 +33,8 @@ def calculate_psnr_liif(
             BasicSR's own models pass, are uint8: BGR of shape (H, W, 3), or gray of shape (H, W).
         crop_border: number of pixels to ignore along each edge. The `benchmark` protocol uses the scale, and the
             `div2k` protocol the scale + 6.
-        test_y_channel: compare luma, as the `benchmark` protocol does; otherwise RGB, as the `div2k` protocol does. Has
-            no effect with `band`, or on images that do not have three channels.
+        test_y_channel: compare luma, as the `benchmark` protocol does; otherwise compare RGB, as the `div2k` protocol
+            does. Has no effect with `band`, or on images that do not have three channels.
         data_range: difference between the largest and the smallest possible value. If it is set, images may contain any
             numbers and are not clamped.
         band: number of the band to compare, starting at 1, or `mean` for the mean of the bands' PSNR. By default, the

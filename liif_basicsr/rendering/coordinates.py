@@ -41,7 +41,7 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 def check_window(
     size: tuple[int, int], window: tuple[int, int, int, int] | None
 ) -> tuple[tuple[int, int], Window]:
-    """Check the size (H, W) of an image and a window of it, and return both. The window None is the whole image.
+    """Check the size (H, W) of an image and a window of it, and return both. None stands for the whole image.
 
     Raises:
         LIIFError: `size` is not two positive integers, or the window is not four integers, is empty or exceeds the

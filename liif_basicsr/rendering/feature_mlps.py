@@ -126,7 +126,7 @@ def from_slots(values: Tensor, y: Slots, x: Slots) -> Tensor:
         y, x: the grouped output rows and columns.
 
     Returns:
-        (S, S, R, C, D), a value for each ensemble corner of each output pixel, see `Queries.corners`.
+        (S, S, R, C, D), a value for each ensemble corner of each output pixel; S is the number of sides.
     """
     ny, nx, my, mx, channels = values.shape
     values = values.transpose(1, 2).reshape(ny * my, nx * mx, channels)

@@ -244,7 +244,7 @@ class EncodedImage:
 def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
     """Yield an `EncodedImage` for each image of a batch (B, C, h, w).
 
-    Small images are encoded together, as many at a time as have at most the pixels of one tile in total.
+    Small images are encoded together, in groups with at most as many pixels as one tile.
     """
     tile, (h, w) = net.tiling.tile, lq.shape[-2:]
     for part in lq.split(tile**2 // (h * w) if max(h, w) <= tile else 1):
@@ -258,7 +258,7 @@ def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
 
 
 def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Upscale an image region (C, th, tw) to `pixels` by nearest-neighbor interpolation, and yield blocks (C, r, c)."""
+    """Upscale a region (C, th, tw) by nearest-neighbor interpolation; yield one (C, r, c) per block of `pixels`."""
     rows, cols = pixels.y.corners((0,))[0][0], pixels.x.corners((0,))[0][0]
     for i, j in pixels.blocks:
         yield image.index_select(1, rows[i]).index_select(2, cols[j])

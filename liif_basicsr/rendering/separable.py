@@ -74,7 +74,7 @@ class Bands:
 
 
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Upscale an image region (C, th, tw) bilinearly to `pixels`, and yield blocks (C, r, c).
+    """Upscale an image region (C, th, tw) bilinearly; yield one (C, r, c) per block of `pixels`.
 
     The values are equal to `grid_sample`'s with border padding, up to rounding.
     """

@@ -158,7 +158,7 @@ class PixelMap:
         return PixelPositions(np.arange(height * width), padded[own].reshape(-1, 2), jacobian.reshape(-1, 2, 2))
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Return False, because maps are always sampled pixel by pixel; see `Warp`."""
+        """Return False, because maps are always sampled pixel by pixel."""
         return False
 
 

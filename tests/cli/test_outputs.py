@@ -232,7 +232,7 @@ def test_unknown_network_of_a_file_hints_at_import(upscale, capsys):
     assert main(["upscale", "a.png", "--model", "my.pth"]) == 2
     err = capsys.readouterr().err
     assert "my.pth: network_g: type: unknown network 'MyNet'; if your project registers it" in err
-    assert "import that module first (on the command line with `--import MODULE`)" in err and err.count("\n") == 1
+    assert "import its module first (on the command line with `--import MODULE`)" in err and err.count("\n") == 1
 
 
 def test_file_system_that_refuses_chmod(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.optional import import_basicsr
 
-# Name of an upsampler's first module -> how many times larger than the image the module's input is. RRDBNet already
-# doubles the size before conv_up1.
+# Name of an upsampler's first module -> size of the module's input relative to the image. RRDBNet doubles the size
+# before conv_up1.
 UPSAMPLERS = {"upsample": 1, "upconv1": 1, "conv_up1": 2, "upsampler": 1}
 
 # (height, width) of a test image, which is encoded to find out the number of feature channels.

@@ -1,4 +1,4 @@
-"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling. Thera Plus has them as its tail."""
+"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling, which Thera Plus uses as its tail."""
 from __future__ import annotations
 
 from collections.abc import Sequence
