@@ -236,7 +236,7 @@ def refuse_text_numbers(value: Any, where: str = "") -> None:
 
 
 def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (prefix, value) for each value in nested mappings and lists. The prefix names its keys: 'optim_g: lr: '."""
+    """Yield (prefix, value) for each value in nested mappings and lists. The prefix lists the keys: 'optim_g: lr: '."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{where}{key}: ")

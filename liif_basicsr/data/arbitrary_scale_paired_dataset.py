@@ -26,9 +26,9 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     '{scale}' is replaced by the scale.
 
     The ground truth is cropped to the low-resolution size times the scale. Each training sample uses one of `scales`,
-    drawn at random; in training, they must be whole numbers. With `scale_range`, `scales` must contain a single scale.
-    Each training sample then draws a scale from this range, and the ground truth is downsampled to the low-resolution
-    size times the drawn scale, with Pillow's bicubic.
+    drawn at random; in training, all scales must be whole numbers. With `scale_range`, `scales` must contain a single
+    scale. Each training sample then draws a scale from this range, and the ground truth is downsampled to the
+    low-resolution size times the drawn scale, with Pillow's bicubic.
 
     The option `teacher` {path, scale, degradation} is for pairs made by `prepare teach`. It is an error if the pairs
     were made with another teacher, scale or degradation.

@@ -143,7 +143,7 @@ def _check_picture(image: Image.Image, channels: int) -> None:
 
 
 def _check_values(values: ValueFile, channels: int) -> int:
-    """Return the number of color channels (all except alpha). Raise unless they match `channels`."""
+    """Return the number of color channels (all except alpha). Raise unless the file matches `channels`."""
     stored = values.shape[2]
     colors = stored - values.alpha
     hint = "; save arrays as (H, W, C)" if values.shape[0] == channels != stored else ""

@@ -11,7 +11,7 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_prefetching(mode: str | None, where: str) -> None:
-    """Raise if `mode` is cuda and there is no GPU. If it is cpu, make errors of its thread end training.
+    """Raise if `mode` is cuda and there is no GPU. If it is cpu, make errors in the prefetching thread end training.
 
     Args:
         mode: the option `prefetch_mode` of a dataset.

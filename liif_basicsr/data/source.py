@@ -156,7 +156,7 @@ class ImageSource:
 
 
 class DiskSource(ImageSource):
-    """The image files of a folder, sorted. Other files, hidden files and subfolders are ignored.
+    """The image files of a folder, sorted by name. Other files, hidden files and subfolders are ignored.
 
     A meta file or a JSON list may also name files in subfolders.
     """

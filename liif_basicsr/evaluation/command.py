@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--degradation", metavar="TYPE",
         help="degradation of the low-resolution images, such as jpeg:60, photo or realesrgan (default: none)",
     )  # fmt: skip
-    parser.add_argument("--protocol", choices=PROTOCOLS, help="ignored border and color space (default: the set's own)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="color space and ignored border (default: the set's own)")
     parser.add_argument(
         "--channels", type=int, default=3, metavar="N", help="number of channels of the images (default: %(default)s)",
     )  # fmt: skip

@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     Attributes:
         gt_of_supplied: folder of the ground truth for the supplied low-resolution images.
         lq: folder of the supplied low-resolution images, or None.
-        filename_tmpl: names of the supplied low-resolution images, as in BasicSR.
+        filename_tmpl: template for the names of the supplied low-resolution images, as in BasicSR.
         gt: folder of the ground truth for all other scales.
         protocol: the set's protocol, one of PROTOCOLS.
     """

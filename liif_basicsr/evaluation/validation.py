@@ -102,7 +102,7 @@ def measure(
 
 
 def per_band(metrics: Mapping[str, Mapping[str, Any]], channels: int) -> dict[str, dict[str, Any]]:
-    """Add metrics `<name>_band<k>` for each band, and `<name>_mean`, for each metric with the option `per_band`."""
+    """Return `metrics`, with `<name>_band<k>` and `<name>_mean` added for each metric that sets `per_band`."""
     expanded = {}
     for name, opt in metrics.items():
         expanded[name] = {key: value for key, value in opt.items() if key != "per_band"}

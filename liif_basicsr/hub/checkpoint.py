@@ -101,7 +101,7 @@ def network_of(
 
 @contextmanager
 def _limit_network(size: int, path: str | Path) -> Iterator[None]:
-    """Raise LIIFError when a network is built that is much larger than its file of `size` bytes.
+    """In this context, raise LIIFError if a network is built that has many more parameters than `size` bytes allow.
 
     The message of this and of any other LIIFError starts with the path.
     """

@@ -1,8 +1,8 @@
 """Convert official checkpoints to ours and back.
 
 LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF; SRNO:
-github.com/2y7c3/Super-Resolution-Neural-Operator. They have the same format,
-`{'model': {'name', 'args', 'sd'}}`, and the same encoders.
+github.com/2y7c3/Super-Resolution-Neural-Operator. They have the same format, `{'model': {'name', 'args', 'sd'}}`, and
+the same encoders.
 """
 from __future__ import annotations
 

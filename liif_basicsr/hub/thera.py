@@ -1,8 +1,8 @@
 """Convert official Thera checkpoints (github.com/prs-eth/thera) to ours, without running code from them.
 
 They are pickles that contain a Flax parameter tree: `{'model': {'params': ...}, 'backbone': 'edsr-baseline' | 'rdn',
-'size': 'air' | 'plus' | 'pro'}`. Checkpoints that were written during training contain the optimizer's
-state instead of `backbone` and `size`.
+'size': 'air' | 'plus' | 'pro'}`. Checkpoints that were written during training contain the optimizer's state
+instead of `backbone` and `size`.
 """
 from __future__ import annotations
 

@@ -318,7 +318,7 @@ class LIIFModel(SRModel):
                 "train: amp: ~"
             )
         self.skipped_steps += 1
-        get_root_logger().warning(f"{problem}; step skipped, number {self.skipped_steps} of {limit}")
+        get_root_logger().warning(f"{problem}; step skipped ({self.skipped_steps} of at most {limit})")
         return True
 
     def model_ema(self, decay: float = 0.999, skipped: Tensor | None = None) -> None:

@@ -21,7 +21,7 @@ KERNELS = {"fused", "foreach", "capturable"}
 
 
 def freeze(net: nn.Module, names: list[str]) -> None:
-    """Exclude modules of a network, given by name, from training.
+    """Exclude the modules `names` of a network from training.
 
     Raises:
         LIIFError: the network has no such module, or nothing is left to train.

@@ -28,7 +28,7 @@ class RealESRGAN:
     """
 
     class Options(options.DegradationOptions):
-        """Options of the degradation; names that end in 2 belong to the second round."""
+        """Options of the degradation; those whose name ends in 2 are for the second round."""
 
         blur_kernel_size: options.KernelSize = 21
         kernel_list: options.KernelNames = list(options.KERNELS)

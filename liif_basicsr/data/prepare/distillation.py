@@ -76,7 +76,7 @@ class DistillationPairs(NamedTuple):
 
     photos: the photographs.
     teacher: the network to distill.
-    degradation: downsamples and degrades an original crop, which makes an input.
+    degradation: turns an original crop into an input by downsampling and degrading it.
     lq_size: side of the inputs.
     seed: random seed. Different seeds make different pairs from the same photographs.
     plain: share of pairs that show a single color or a gradient, see `plain_image`. Their target is the original
@@ -189,7 +189,8 @@ def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
 def plain_image(side: int, rng: np.random.Generator) -> np.ndarray:
     """Draw a plain image, uint8 (side, side, 3): with probability 1/3 a single color, otherwise a gradient.
 
-    The gradient has a random direction between two random colors. It may reach these colors inside the image.
+    The gradient runs in a random direction from one random color to another. It may reach either color before the
+    border.
     """
     first, last = rng.integers(0, 256, (2, 3))
     if rng.random() < 1 / 3:
@@ -242,7 +243,7 @@ def _until_error(results: Iterator[Any], errors: list[LIIFError]) -> Iterator[An
 
 
 def _with_outputs(crops: Iterator[Crop], teacher: Teacher, batch: int, threads: int) -> Iterator[list[bytes]]:
-    """Yield the encoded pairs of crops. While the teacher upscales a batch, threads encode the previous one."""
+    """Yield the encoded pair of each crop. While the teacher upscales a batch, threads encode the previous one."""
     with ThreadPoolExecutor(threads) as pool:
         encoded: list[Future[list[bytes]]] = []
         while group := list(islice(crops, batch)):

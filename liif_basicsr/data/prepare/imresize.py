@@ -1,4 +1,7 @@
-"""Bicubic downsampling as in older versions of MATLAB's `imresize`, which is used for the benchmark sets' inputs."""
+"""Bicubic downsampling as in older versions of MATLAB's `imresize`.
+
+The usual low-resolution images of the benchmark sets were made with it.
+"""
 from __future__ import annotations
 
 import numpy as np
@@ -27,7 +30,7 @@ def imresize(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _weights(n: int, scale: int) -> np.ndarray:
-    """Return each output pixel's weights of the padded input pixels along an axis: (n / scale, n + 4 * scale)."""
+    """Return, for one axis, the weight of each padded input pixel in each output pixel: (n / scale, n + 4 * scale)."""
     centers = (np.arange(n // scale) + 0.5) * scale - 0.5
     # Stretch the kernel by the scale to avoid aliasing.
     weights = cubic((centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale)

@@ -55,8 +55,8 @@ def _identity(result: Any) -> Any:
 def _end_with_parent(worker: int) -> None:
     """Exit a worker when its parent is killed. Torch's own check does not run while the worker waits at a full pipe.
 
-    `join` waits for the parent's sentinel, which the system closes for every start method. `os.getppid` cannot be used:
-    it may return the fork server.
+    `join` waits until the system closes the parent's sentinel, which happens with every start method. `os.getppid`
+    cannot be used, because it may return the PID of the fork server.
     """
     parent = parent_process()
     assert parent is not None

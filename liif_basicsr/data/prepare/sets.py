@@ -87,7 +87,7 @@ def _write_benchmark(target: Path, which: int, images: ImageSource, lr_folder: P
 
 
 def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read or make the low-resolution image. Return it and the ground truth, cropped to `scale` times its size."""
+    """Return the low-resolution image, which is made if `lr_folder` does not exist, and the cropped ground truth."""
     image, stem = to_uint8(images.read(index)), osp.splitext(images.names[index])[0]
     if lr_folder.is_dir():
         low = _read(lr_folder / f"X{scale}" / f"{stem}x{scale}.png")
