@@ -31,7 +31,7 @@ def add_model_argument(parser: argparse._ActionsContainer, default: str = DEFAUL
     model.complete = COMPLETE_MODELS  # type: ignore[attr-defined]
 
 
-def add_import_argument(parser: argparse.ArgumentParser) -> None:
+def add_import_argument(parser: argparse._ActionsContainer) -> None:
     """Declare `--import`."""
     parser.add_argument(
         "--import", dest="imports", metavar="MODULE", action="append", default=[],
@@ -39,7 +39,7 @@ def add_import_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+def add_engine_arguments(parser: argparse._ActionsContainer) -> None:
     """Declare `--device`, `--precision`, `--import`, `--yes`, `--bands` and `--value-range`."""
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:0 (default: the GPU if there is one)")
     parser.add_argument(

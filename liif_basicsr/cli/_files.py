@@ -57,12 +57,14 @@ class Policy(NamedTuple):
     """Options for reading and writing files.
 
     overwrite: replace existing outputs.
+    hint: text about other choices, added to the error about an existing output.
     allow_huge: write outputs of more than MAX_PIXELS.
     skip_larger: skip images that are already larger than requested, instead of failing.
     bands: indices from 0 of the bands to process; empty for all bands.
     """
 
     overwrite: bool = False
+    hint: str = ""
     allow_huge: bool = False
     skip_larger: bool = False
     bands: tuple[int, ...] = ()
@@ -112,7 +114,7 @@ def _make_file(
     if target.exists() and target.samefile(source):
         raise LIIFError("would be overwritten by its own output; choose another output")
     if target.exists() and not policy.overwrite:
-        raise LIIFError(f"{show(target)} already exists; choose another output (-o of `upscale`), or pass --overwrite")
+        raise LIIFError(f"{show(target)} already exists; choose another output, or pass --overwrite{policy.hint}")
     image = read(source)
     image = drop_opaque_alpha(target, select_bands(image, policy.bands) if policy.bands else image)
     for note in image.notes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,14 @@ from liif_basicsr.cli._arguments import (
 )
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN, find
-from liif_basicsr.images.size import OutputSize, changes_aspect, check_strength, parse_bands, show_size
+from liif_basicsr.images.size import (
+    OutputSize,
+    changes_aspect,
+    check_strength,
+    is_transposed,
+    parse_bands,
+    show_size,
+)
 from liif_basicsr.images.suffixes import READ_ONLY_SUFFIXES, WRITABLE, has_image_suffix, writable
 
 if TYPE_CHECKING:
@@ -47,10 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file to write, or folder for several images (default: next to the input, such as photo_x2.jpg)",
     ).complete = COMPLETE_FILES  # type: ignore[attr-defined]  # fmt: skip
     size = parser.add_argument_group("output size (default: --scale 2)")
-    size.add_argument(
-        "-s", "--scale", metavar="S", help="factor such as 3.7, or two factors, along y and along x, such as 2x3.5"
-    )
-    size.add_argument("--size", metavar="WxH", help="width and height in pixels")
+    size.add_argument("-s", "--scale", metavar="S", help="factor, such as 3.7")
+    size.add_argument("--size", metavar="WxH", help="width and height in pixels, such as 1920x1080")
     size.add_argument("--width", metavar="W", help="width in pixels; the height keeps the aspect ratio")
     size.add_argument("--height", metavar="H", help="height in pixels; the width keeps the aspect ratio")
     size.add_argument("--long-edge", metavar="N", help="length of the longer edge in pixels")
@@ -75,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     existing.add_argument("--skip-existing", action="store_true", help="skip images whose output already exists")
-    add_engine_arguments(parser)
+    add_engine_arguments(parser.add_argument_group("device, precision and data"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,7 +121,10 @@ def run(args: argparse.Namespace) -> int:
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
     ranks.from_first(lambda: make_folders(Path(target).parent for _, target in jobs))
-    policy = Policy(args.overwrite, args.yes, skip_larger=len(jobs) > 1, bands=bands)
+    hint = " or --skip-existing" if len(jobs) > 1 else ""
+    if len(args.input) == 2 and args.output is None:
+        hint += "; to upscale both images, name a folder with -o"
+    policy = Policy(args.overwrite, hint, args.yes, skip_larger=len(jobs) > 1, bands=bands)
     mixed = f"strength {args.strength:g}" if args.method is None and args.strength < 1 else None
     method = describe_method(args.method or args.model, mixed, upscaler.precision)
 
@@ -140,6 +149,11 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     from liif_basicsr.cli._files import Output
 
     size = requested.size_of(image.size)
+    if requested.width and requested.height and is_transposed(size, image.size):
+        y, x = size[0] / image.size[0], size[1] / image.size[1]
+        raise LIIFError(f"width and height of {show_size(size)} are exchanged, because the image has "
+                        f"{show_size(image.size)} pixels; pass --size {show_size(size[::-1])}, or if you want this "
+                        f"shape, --scale {y:.6g}x{x:.6g}")  # fmt: skip
     remedy = "one factor" if requested.scale else "only --width or only --height"
     return Output(
         upscaler.output_like(image),
@@ -213,6 +227,14 @@ def _default_output(text: str, requested: OutputSize) -> Path:
     return path.with_name(f"{path.stem}_{requested.label}{writable(path).suffix}")
 
 
+def _is_earlier_output(path: Path) -> bool:
+    """Return whether an image is named like a default output, such as `photo_x2.jpg`, of an image next to it."""
+    name = re.fullmatch(r"(.+)_(x[\d.]+(x[\d.]+)?|\d+x\d+|[wh]\d+)", path.stem)
+    if name is None:
+        return False
+    return any(path.with_name(name[1] + suffix).is_file() for suffix in (*WRITABLE, *READ_ONLY_SUFFIXES, path.suffix))
+
+
 def _exists(source: Path, target: Path) -> bool:
     """Return whether an output exists and is a different file than the input."""
     return target.exists() and not (source.exists() and target.samefile(source))
@@ -230,7 +252,12 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     found: list[Job] = []
     for text in inputs:
         images, skipped = _find_images(text, output)
-        found += images
+        earlier = [job for job in images if _is_earlier_output(job[0])] if not Path(text).is_file() else []
+        if earlier:
+            names = ", ".join(show(source.name) for source, _ in earlier[:3]) + ", ..." * (len(earlier) > 3)
+            print(f"{show(text)}: skipped {len(earlier)} images that look like earlier outputs: {names}; to upscale "
+                  "one again, name the file itself", file=sys.stderr)  # fmt: skip
+        found += [job for job in images if job not in earlier]
         if skipped:
             skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last
             names = ", ".join(show(path.name) for path in skipped[:3]) + ", ..." * (len(skipped) > 3)

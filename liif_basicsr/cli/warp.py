@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     def homography_for(in_size: Size) -> Homography:
         return _homography(in_size, args.rotate, not args.no_expand, corners, matrix, scale, size)
 
-    policy = Policy(args.overwrite, args.yes, bands=bands)
+    policy = Policy(args.overwrite, allow_huge=args.yes, bands=bands)
     method, plan = describe_method(args.model, warper.precision), partial(_plan, warper, homography_for, fill)
     with interrupt_on_sigterm():
         return 1 if make_file(source, target, policy, "", method, plan) else 0

@@ -78,7 +78,31 @@ def test_two_images_without_output_option_keep_the_second(upscale, capsys):
         image("L").save(name)
     before = Path("b.png").read_bytes()
     assert upscale("a.png", "b.png") == 1
-    assert "(-o of `upscale`)" in capsys.readouterr().err and Path("b.png").read_bytes() == before
+    assert "or pass --overwrite; to upscale both images, name a folder with -o" in capsys.readouterr().err
+    assert Path("b.png").read_bytes() == before
+    assert upscale("a.png", "-o", "b.png") == 1 and "to upscale both" not in capsys.readouterr().err
+
+
+def test_existing_outputs_of_a_folder_can_be_skipped(upscale, capsys):
+    os.makedirs("in")
+    for name in ("in/a.png", "in/b.png"):
+        image("L").save(name)
+    assert upscale("in", "out") == 0 and upscale("in", "out") == 1
+    assert "a.png already exists; choose another output, or pass --overwrite or --skip-ex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/*"])
+def test_earlier_outputs_in_a_folder_are_skipped(upscale, capsys, pattern):
+    os.makedirs("in")
+    outputs = ["a_x2.jpg", "a_x2x3.5.png", "a_1920x1080.png", "a_w50.png", "a_h5.png"]
+    images = ["a.png", "a_2.png", "a_xs.png", "b_x2.png", "ax2.png"]
+    for name in (*outputs, *images):
+        image("L").save(f"in/{name}")
+    assert upscale(pattern, "-o", "out") == 0
+    assert sorted(os.listdir("out")) == sorted(images)
+    assert "skipped 5 images that look like earlier outputs: a_1920x1080.png, a_h5.png, a_w50.png, ...;" \
+        in capsys.readouterr().err  # fmt: skip
+    assert upscale("in/a_x2.jpg", "-o", "again.png") == 0
 
 
 def test_everything_skipped_in_a_folder_is_counted(upscale, capsys):
@@ -138,6 +162,16 @@ def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
         assert upscale("a.png", "b.png", "--overwrite", *flags) == 0
         err = capsys.readouterr().err
         assert err.count("warning: stretched from 40x20 to ") == bool(hint) and hint in err
+
+
+@pytest.mark.parametrize("flags", [["--size", "40x80"], ["--width", "42", "--height", "84"]])
+def test_exchanged_width_and_height(upscale, capsys, flags):
+    image("L", 20, 40).save("a.png")
+    assert upscale("a.png", "b.png", *flags) == 1 and not Path("b.png").exists()
+    err = capsys.readouterr().err
+    assert "are exchanged, because the image has 40x20 pixels; pass --size 8" in err
+    scale = err.split("--scale ")[1].strip()
+    assert upscale("a.png", "b.png", "--scale", scale) == 0 and size("b.png")[0] == int(flags[1].split("x")[0])
 
 
 def test_huge_output_needs_yes(upscale, capsys, monkeypatch):
