@@ -43,7 +43,7 @@ def precisions() -> dict[str, torch.dtype]:
 
 
 def measure_products(runs: int) -> dict[str, float]:
-    """Return the highest rate of a 256-wide matrix product, as a layer or 1x1 convolution: precision -> GFLOP/s."""
+    """Return the highest GFLOP/s of a 256-wide linear layer or 1x1 convolution, by precision."""
     best = {}
     for precision, dtype in precisions().items():
         rates = []
@@ -62,7 +62,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int, int], runs: int) -> None:
-    """Print the time to render an image, and the decoder's GFLOP/s as a share of the rate of `measure_products`."""
+    """Print the time to render an image, and the decoder's GFLOP/s as a share of that of `measure_products`."""
     lq = torch.rand(1, 3, *low)
     base = (lambda: official_render(theirs, lq, high)) if theirs else None
     rates = measure_products(runs)
@@ -121,7 +121,7 @@ def measure_memory() -> None:
 
 
 def print_peak(h: int, w: int, height: int, width: int) -> None:
-    """Render in this process and print its peak memory."""
+    """Render an image of h x w pixels at height x width, and print the peak memory of this process."""
     torch.manual_seed(0)
     net, lq = build_network(NETWORK).eval(), torch.rand(1, 3, h, w)
     precision = best_precision(torch.get_default_device(), 8)

@@ -78,7 +78,7 @@ def grown(
 
 
 def loss_of(batch: Batch, output: Tensor, kind: str) -> Tensor:
-    """Return the loss of a batch."""
+    """Return the loss of the student's `output` for a batch. `kind` is `l1` or `squared`."""
     to_teacher, to_gt = output - batch.teacher, output - batch.gt
     if kind == "squared":
         return 40 * (to_teacher.square().mean() + GT_WEIGHT * to_gt.square().mean())
@@ -100,7 +100,7 @@ def captured(step: Callable[[], None]) -> Callable[[], None]:
 
 
 class Training:
-    """The student, its moving average and the steps that train them.
+    """The student, the moving average of its parameters, and the steps that train them.
 
     Args:
         net: the student, on its device.
@@ -135,7 +135,7 @@ class Training:
         return captured(step) if self.on_gpu else step
 
     def set_progress(self, steps: int, share: float) -> None:
-        """Set the learning rate: linear warm-up over WARMUP steps, then a cosine over the `share` of the time."""
+        """Set the learning rate after `steps` steps and a `share` of the time: linear warm-up, then a cosine."""
         cosine = (1 + math.cos(math.pi * min(share, 1))) / 2
         self.lr.fill_(max(1e-6, self.peak * min(1, (steps + 1) / WARMUP) * cosine))
 

@@ -52,9 +52,10 @@ def photo(
     image: FindImage, top: int, left: int, degradation: str = "jpeg:60",
     models: tuple[str, ...] = ("liif-photo", "Real-ESRGAN=realesrgan-x4plus"),
 ) -> Callable[[Sources, Path], None]:  # fmt: skip
-    """Return a function that draws a sheet for docs/photographs.md: a window of 200x180 pixels.
+    """Return a function that draws a sheet for docs/photographs.md.
 
-    Only the window and a margin around it are upscaled.
+    The sheet shows a window of 200x180 pixels at (`top`, `left`), which is degraded, then upscaled by each model. Only
+    the window and a margin around it are upscaled.
     """
 
     def draw(sources: Sources, out: Path) -> None:
@@ -71,7 +72,7 @@ def photo(
 
 
 def kodak(number: int) -> FindImage:
-    """Return a function that returns the path of one of Kodak's images."""
+    """Return a function that finds one of Kodak's images: sources -> path."""
     return lambda sources: sources.kodak / f"kodim{number:02}.png"
 
 
@@ -88,7 +89,7 @@ def script(name: str, *args: object) -> None:
 
 
 def draw_before_after(sources: Sources, out: Path) -> None:
-    """Draw a crop upscaled by bicubic interpolation, and next to it by `liif-photo`, for the README."""
+    """Upscale a crop by bicubic interpolation and by `liif-photo`, and draw both side by side, for the README."""
     crop = read_srgb(kodak(5)(sources)).crop((300, 130, 460, 260))
     after = liif_basicsr.upscale(crop, scale=3.5)
     page = Image.new("RGB", (2 * after.width + 8, after.height), "white")

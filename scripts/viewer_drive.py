@@ -96,7 +96,7 @@ def drive(page: Any, url: str, place: tuple[float, float], steps: int) -> list[f
 
 
 def wait_for_tiles(page: Any) -> None:
-    """Wait until all tiles have arrived, also the hidden ones, as they would have before a user zooms again."""
+    """Wait until all tiles have arrived, even the hidden ones. They usually arrive before a user zooms again."""
     while page.execute_script("return typeof viewer === 'undefined' || !viewer || viewer.sides.some((s) => s.loading)"):
         time.sleep(0.1)
 

@@ -53,7 +53,7 @@ class Scores(NamedTuple):
 
 
 def scores(output: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> Scores:
-    """Compare pixels (H, W, 3) in [0, 255] where the mask `seen` (H, W) is true."""
+    """Return the scores of pixels (H, W, 3) in [0, 255], where the mask `seen` (H, W) is true."""
     a, b = output.astype(np.float64) @ LUMA, truth.astype(np.float64) @ LUMA
     error = np.mean((a - b)[seen] ** 2)
     _, similar = structural_similarity(
@@ -63,7 +63,7 @@ def scores(output: np.ndarray, truth: np.ndarray, seen: np.ndarray) -> Scores:
 
 
 def interpolated(flag: int) -> Warping:
-    """Return a function that warps with cv2."""
+    """Return a function that warps with cv2. `flag` selects the interpolation, such as cv2.INTER_CUBIC."""
     return lambda pixels, matrix, size: cv2.warpPerspective(pixels, matrix, size[::-1], flags=flag)
 
 
@@ -74,7 +74,7 @@ def by_network(model: str, precision: str) -> Warping:
 
 
 def rotated_truth(pixels: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """Warp a full-size image with antialiasing, as float (H, W, 3)."""
+    """Warp a full-size image with antialiasing, and return it as float (H, W, 3)."""
     fine = cv2.warpPerspective(
         pixels.astype(np.float32), scaling((FINER, FINER)) @ matrix, (FINER * size[1], FINER * size[0]),
         flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE,

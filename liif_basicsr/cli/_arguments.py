@@ -98,7 +98,7 @@ def read_text(path: Path, where: str) -> str:
 
 
 def import_modules(names: list[str]) -> None:
-    """Import the modules that `--import` names. They may also lie in the current folder.
+    """Import the modules that `--import` names. They may also be in the current folder.
 
     Raises:
         LIIFError: a module cannot be imported.

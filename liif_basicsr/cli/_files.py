@@ -78,7 +78,7 @@ def make_file(
     method: str,
     plan: Callable[[LoadedImage], Output],
 ) -> str | None:
-    """Read an image, process it, write the output, and print a line about it. Print an error on stderr.
+    """Read an image, process it, write the output, and print a line about it. An error is printed on stderr.
 
     Args:
         count: text before the file name in the progress bar, such as `1/3`; None disables the bar.

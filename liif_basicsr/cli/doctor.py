@@ -104,7 +104,7 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
 
 
 def with_tested(distribution: str, number: str) -> str:
-    """Return a version, followed by the range of versions that are tested."""
+    """Return a version, followed by the range of tested versions."""
     tested = versions.tested(distribution)
     return f"{number} (tested: {tested})" if tested else number
 

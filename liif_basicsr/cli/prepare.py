@@ -89,7 +89,7 @@ def folder(args: argparse.Namespace) -> int:
 
 
 def div2k(args: argparse.Namespace) -> int:
-    """Store DIV2K's 800 training images as `folder` does."""
+    """Store DIV2K's 800 training images, like `prepare folder`."""
     from liif_basicsr.data.prepare import sets
 
     name = "DIV2K_train_HR" if args.pixels else "DIV2K_train_HR_sub"

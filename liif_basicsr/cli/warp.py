@@ -155,7 +155,7 @@ def _homography(
     in_size: Size, degrees: float | None, expand: bool, corners: np.ndarray | None, matrix: np.ndarray | None,
     scale: tuple[float, float], size: Size | None,
 ) -> Homography:  # fmt: skip
-    """Return the warp for an image of `in_size` (h, w)."""
+    """Return the warp for an image of `in_size` (h, w): by `matrix`, else by `corners`, else by `degrees`."""
     from liif_basicsr.rendering.homographies import natural_size, rectification, rotation, scaled_size, scaling
     from liif_basicsr.rendering.warps import Homography
 

@@ -28,7 +28,7 @@ def unplaced_tags(tags: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def scaled_tags(tags: Mapping[Any, Any], in_size: Size, size: Size) -> dict[int, Any]:
-    """Adapt the tags of a GeoTIFF of `in_size` (h, w) to an output of `size` (H, W) that covers the same area.
+    """Return the tags of a GeoTIFF of `in_size` (h, w), adapted to an output of `size` (H, W) of the same area.
 
     Source: OGC GeoTIFF standard 1.1, section 7.1, and annex B.6 for the raster types.
     """

@@ -115,7 +115,7 @@ class LoadedImage(NamedTuple):
 
 
 class ExactText(str):
-    """EXIF text that Pillow writes as its original bytes. In other text, Pillow replaces non-ASCII characters."""
+    """EXIF text that Pillow writes as its original bytes. In an ordinary str, Pillow replaces non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""

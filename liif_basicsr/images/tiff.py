@@ -24,7 +24,8 @@ ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples
 REDUCED, MASK = 1, 4  # NewSubfileType
 DECODED_BY_OPENCV = {"uint16": (1, 3, 4), "float32": (1, 3)}  # pixel type -> supported numbers of bands
 TILE = STRIP_ROWS
-# Images with more bytes of pixels are written as BigTIFF. Compression never doubles the size.
+# Images with more bytes of pixels are written as BigTIFF, because other TIFF files have at most 4 GiB. Compression may
+# enlarge the pixels, but never to twice the size.
 BIG = 1 << 31
 UNSUPPORTED = "which are not supported; save it with 8 or 16 bits or as float32"
 TYPE_BYTE, TYPE_ASCII, TYPE_SHORT, TYPE_LONG, TYPE_DOUBLE, TYPE_LONG8 = 1, 2, 3, 4, 12, 16
@@ -69,7 +70,7 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     Overviews and masks of the image are ignored.
 
     Returns:
-        The layout, or None if Pillow reads the file without loss or reports its damage better.
+        The layout, or None if Pillow reads the file without loss, or if Pillow's message about its damage is better.
 
     Raises:
         LIIFError: the file has several pages, or an unsupported pixel type.
@@ -108,7 +109,8 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
     """Read the pixels and tags of a TIFF file that Pillow does not read correctly, see `open_page`.
 
     Returns:
-        The content, or None if the file is not a TIFF, or if Pillow reads it correctly or reports its damage better.
+        The content, or None if the file is not a TIFF, Pillow reads it correctly, or Pillow's message about its damage
+        is better.
 
     Raises:
         LIIFError: the pixels are damaged or stored in an unsupported way, or the file has several pages.
@@ -171,14 +173,14 @@ def decode_page(file: IO[bytes], page: Any) -> np.ndarray:
 
 
 def unassociate(pixels: np.ndarray) -> np.ndarray:
-    """Divide premultiplied colors by alpha, the last band of `pixels` (H, W, C)."""
+    """Return pixels (H, W, C) whose premultiplied colors are divided by alpha, the last band."""
     most, alpha = np.iinfo(pixels.dtype).max, pixels[..., -1:].astype(np.float64)
     colors = pixels[..., :-1] * (most / np.maximum(alpha, 1))
     return np.concatenate([colors.round().clip(0, most).astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
 def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
-    """Return the intact tags of the first directory, with the EXIF subdirectories as dicts. Text is Latin-1."""
+    """Return the intact tags of the first directory, with the EXIF subdirectories as dicts. Text is read as Latin-1."""
     order, big = ("<" if magic.startswith(b"II") else ">"), b"+" in magic
     head = file.read(16)
     (first,) = struct.unpack_from(f"{order}Q", head, 8) if big else struct.unpack_from(f"{order}I", head, 4)

@@ -172,7 +172,7 @@ def select_bands(image: LoadedImage, bands: Sequence[int]) -> LoadedImage:
 
 
 def describe_bands(image: LoadedImage) -> str:
-    """Return the number of bands as text, such as `2 bands (B04, B08)`; with the names if they are known."""
+    """Return the number of bands and, if known, their names as text, such as `2 bands (B04, B08)`."""
     count = image.shape[2]
     names = f" ({', '.join(image.names[:12])}{', ...' * (count > 12)})" if image.names else ""
     return f"{count} band{'s' * (count > 1)}{names}"

@@ -92,9 +92,9 @@ def remap(
 
     Args:
         image: see `liif_basicsr.upscale`.
-        map_x, map_y: (H, W), x and y of each output pixel in the input, in pixels. Pixel centers are at integers. The
-            area that an output pixel covers in the input is computed from the distances to its neighbors in the maps.
-            Neighbors across a seam, for example in a panorama, are ignored.
+        map_x, map_y: (H, W), x and y in the input of each output pixel, in input pixels. Pixel centers are at integers.
+            The area that an output pixel covers in the input is computed from the distances to its neighbors in the
+            maps. Neighbors across a seam, for example in a panorama, are ignored.
         model, fill, device, precision, value_range, bgr: see `warp`.
 
     Returns:
@@ -198,7 +198,7 @@ class Warper(Engine):
         return self._strips(image, warp, self.check_fill(fill, image), progress)
 
     def check_fill(self, fill: object, image: LoadedImage) -> Tensor | None:
-        """Convert a fill value to (C,) in [0, 1], or to None if it marks pixels as missing.
+        """Convert a fill value to a tensor (C,) in [0, 1], or to None if it marks pixels as missing.
 
         Raises:
             LIIFError: the fill is neither a number in the range of the pixels, nor one such number per channel, nor

@@ -187,7 +187,7 @@ def format_of(path: Path) -> Format:
 
 
 def drop_opaque_alpha(path: Path, source: LoadedImage) -> LoadedImage:
-    """Drop an alpha channel that is opaque everywhere if the format of `path` does not support alpha."""
+    """Return the image without alpha if alpha is opaque everywhere and the format of `path` does not support it."""
     pixels = source.pixels
     if format_of(path).alpha or not source.has_alpha or pixels[..., -1].min() < full_scale(pixels.dtype):
         return source

@@ -32,7 +32,7 @@ class Region(NamedTuple):
 
     method: index of a network in `Tiles.methods`.
     corners: four (x, y), as for the command `warp --quad`.
-    scale: factor by which the rectangle is upscaled.
+    scale: factor by which the rectified region is upscaled.
     """
 
     method: int
@@ -53,7 +53,7 @@ class Rectifier:
         self.warpers = [Warper(net) for net in tiles.networks.values()]
 
     def preview(self, region: Region, progress: Progress) -> bytes:
-        """Return the rectangle as a PNG file, reduced to MAX_PREVIEW pixels.
+        """Return a rectified region as a PNG file, reduced to at most MAX_PREVIEW pixels.
 
         Args:
             progress: function that is called during the work. If it raises an exception, the work ends.
@@ -77,7 +77,7 @@ class Rectifier:
         return file.getvalue()
 
     def save(self, region: Region, file: IO[bytes], progress: Progress) -> None:
-        """Write the rectangle to a PNG file, as the command `warp --quad` does.
+        """Write a rectified region to a PNG file, as the command `warp --quad` does.
 
         Args:
             progress: see `preview`.
@@ -103,7 +103,7 @@ class Rectifier:
 
 
 def _check_region(region: Region) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return a region's corners and the size (H, W) of its rectangle. Raise LIIFError if the region is invalid."""
+    """Return a region's corners and its size (H, W) when rectified. Raise LIIFError if the region is invalid."""
     corners = check_quad(region.corners)
     size = scaled_size(natural_size(corners), check_scale(region.scale))
     if size[0] * size[1] > MAX_SAVED:

@@ -322,7 +322,10 @@ class Handler(BaseHTTPRequestHandler):
         return file
 
     def _check_wanted(self, pixels: int) -> None:
-        """Raise ConnectionAbortedError if the request is abandoned or the server is closed. A progress callback."""
+        """Raise ConnectionAbortedError if the request is abandoned or the server is closed.
+
+        This is a progress callback, so it takes a number of pixels, but ignores it.
+        """
         if self.server.closed.is_set() or self._abandoned():
             raise ConnectionAbortedError
 

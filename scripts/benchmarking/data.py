@@ -34,7 +34,7 @@ PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
 def make_images(folder: Path) -> None:
-    """Write COUNT mosaics of photographs, each of the size SIZE and with the photographs in a different order."""
+    """Write COUNT mosaics of photographs, each of the size SIZE. The order of the photographs differs."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):

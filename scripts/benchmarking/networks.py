@@ -36,5 +36,5 @@ def measure_networks(runs: int) -> None:
 
 
 def joined(values: Sequence[float], form: str = ".3g") -> str:
-    """Format the numbers of all scales as one cell."""
+    """Format the numbers of all scales as one cell of the table."""
     return " / ".join(format(value, form) for value in values)

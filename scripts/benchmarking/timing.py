@@ -34,7 +34,7 @@ def use_device(name: str) -> None:
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Return the time of one call in seconds. On a GPU (the default device), CUDA events measure the time."""
+    """Return the time of one call in seconds. If the default device is a GPU, CUDA events measure it."""
     if torch.get_default_device().type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -65,8 +65,9 @@ def row(
     clock: Callable[[], float] = time.perf_counter,
     per: int = 1,
 ) -> float:
-    """Measure and print a row, and return the median of our times in seconds. Each call does its work `per` times, and
-    the times are per repetition.
+    """Measure and print a row, and return the median of our times in seconds.
+
+    Each call does its work `per` times. The printed and returned times are for one of them.
 
     If the measurement fails, the row shows the reason, its name is added to `failed`, and NaN is returned.
     """

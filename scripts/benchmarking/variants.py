@@ -40,7 +40,7 @@ class Cost(NamedTuple):
         parameters: number of parameters.
         adds: multiply-adds per output pixel at x4.
         added: bytes of peak memory that rendering an image of SIZE adds to the process.
-        rendering: CPU seconds per megapixel when it renders an image of SIZE.
+        rendering: CPU seconds per megapixel of rendering an image of SIZE.
         step: CPU seconds per training step.
     """
 
@@ -148,11 +148,11 @@ def measure_costs(checkpoints: Mapping[str, Path], steps: Mapping[str, float], f
 def measure_psnr(
     trained: Mapping[str, Mapping[int, Path]], eval_sets: Sequence[EvalSet], results: Results
 ) -> list[Row]:
-    """Measure bicubic interpolation and all variants.
+    """Measure the PSNR of bicubic interpolation and of all variants, and return a row for each.
 
     Args:
         trained: checkpoints by variant and seed.
-        eval_sets: the sets.
+        eval_sets: the sets to measure on, each at one scale.
         results: the results file, in which each PSNR is saved.
     """
     methods = {name: [open_method(f"{name} {seed}={path}") for seed, path in paths.items()]
@@ -173,7 +173,7 @@ def split_page(page: Path, name: str) -> tuple[str, str]:
     """Split a page at its table `name`, which is between the lines `<!-- name -->` and `<!-- end -->`.
 
     Returns:
-        The text before the table, up to the first of these lines, and the text after it, from the second line on.
+        The text up to and including the first of these lines, and the text from the second one on.
 
     Raises:
         LIIFError: the page cannot be read, or lacks these lines.
@@ -196,7 +196,7 @@ def cost_columns(costs: Sequence[Cost | None]) -> dict[str, list[str]]:
 def write_table(
     name: str, first: str, columns: Mapping[str, Sequence[str]], rows: Sequence[Row], page: Path
 ) -> None:
-    """Print a table and put it into the page.
+    """Print a table and write it into a page.
 
     Args:
         name: name of the table on the page, see `split_page`.

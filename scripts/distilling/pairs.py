@@ -15,7 +15,7 @@ class Shape(NamedTuple):
     """Sizes and scales of the pairs in a pool.
 
     lq_size: rows and columns of the low-resolution image.
-    window: rows and columns of the window of the high-resolution image that is used for training.
+    window: rows and columns of the high-resolution window that is used for training.
     low, high: the range of scales. `lq_size` * `high` must not exceed `CROP`.
     marks: scales that are drawn more often.
     """
@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
 
 def coordinates(rows: Tensor, cols: Tensor) -> Tensor:
-    """Return the coordinates (B, P * P, 2) of the pixels of windows, from those of the rows and columns (B, P)."""
+    """Return the coordinates (B, P * P, 2) of all pixels of windows whose rows and columns are at (B, P)."""
     return torch.stack(torch.broadcast_tensors(rows[:, :, None], cols[:, None]), dim=-1).flatten(1, 2)
 
 
@@ -110,7 +110,7 @@ class Pairs:
         return lq, gt, corner, size
 
     def _coordinates(self, corner: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the coordinates of the windows' rows and columns, (B, P) each, and their cells (B, 1)."""
+        """Return the coordinates of the windows' rows and columns, (B, P) each, and their cell sizes (B, 1)."""
         cell = 2 / size[:, None]
         i = torch.arange(self.shape.window, device=self.device) + 0.5
         rows, cols = ((corner[:, k, None] + i) * cell - 1 for k in (0, 1))

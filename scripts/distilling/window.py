@@ -33,7 +33,14 @@ def decode_window(net: Any, batch: Batch) -> Tensor:
 
 
 def axis_weights(basis: nn.Module, coord: Tensor, cell: Tensor, features: int) -> Tensor:
-    """Return the weights (B, P, (features + 2) * R) of a row of features and its border, for coordinates (B, P)."""
+    """Return the weights (B, P, (features + 2) * R) with which pixels at `coord` (B, P) along an axis sum the features.
+
+    Args:
+        basis: the decoder's module with R basis functions along the axis.
+        coord: coordinates of the pixels.
+        cell: (B, 1), size of a pixel.
+        features: number of features along the axis, without the border of one feature on each side.
+    """
     position = (coord + 1) * (features / 2) - 0.5
     lower = position.floor()
     weight = basis(position - lower, cell * features)  # (B, P, 2, R)
