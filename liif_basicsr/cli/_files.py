@@ -132,7 +132,7 @@ def _make_file(
     needed = output.bytes_needed(not kind.streamed)
     check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
     name = f"{count} {show(source.name)}".strip()
-    disable = True if count is None else None  # None shows the bar only on a terminal
+    disable = True if count is None else None  # with None, tqdm shows the bar only on a terminal
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:
         try:
             with collect_notes() as notes, atomic_write(target) as file:

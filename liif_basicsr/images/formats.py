@@ -28,7 +28,7 @@ Image.preinit()
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GRAY_PNG = (0, 4)  # color types without and with alpha
+GRAY_PNG = (0, 4)  # PNG's color types for gray without and with alpha
 UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-bit PNG"
 
 

@@ -34,7 +34,7 @@ def scaled_tags(tags: Mapping[Any, Any], in_size: Size, size: Size) -> dict[int,
     """
     found = {tag: tags[tag] for tag in GEO_TAGS if tag in tags}
     fy, fx = size[0] / in_size[0], size[1] / in_size[1]
-    # The raster type says whether coordinates are 0 at the corner of the first pixel or at its center.
+    # The raster type says whether (0, 0) is the corner of the first pixel or its center.
     keys = found.get(KEYS, ())
     entries = [tuple(keys[k : k + 4]) for k in range(4, len(keys), 4)]
     offset = 0.5 if (RASTER_TYPE, 0, 1, PIXEL_IS_POINT) in entries else 0.0
