@@ -267,13 +267,13 @@ def main() -> int:
     parser.add_argument("--scales", nargs="+", type=float, help="test scales (default: the comparison's own)")
     parser.add_argument("--data", default="datasets", help="folder of the sets (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results/controlled.json"),
-                        help="file for the PSNR results of decoders and recipe (default: %(default)s)")  # fmt: skip
+                        help="file for the PSNR results of `decoders` and `recipe` (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("results/controlled.md"),
-                        help="file for the table of paper (default: %(default)s)")  # fmt: skip
+                        help="file for the table of `paper` (default: %(default)s)")  # fmt: skip
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "comparison.md",
-                        help="page with the tables of decoders and recipe (default: %(default)s)")  # fmt: skip
+                        help="page with the tables of `decoders` and `recipe` (default: %(default)s)")  # fmt: skip
     parser.add_argument("--figure", type=Path, default=ROOT / "assets" / "decoders.png",
-                        help="file for the figure of decoders (default: %(default)s)")  # fmt: skip
+                        help="file for the figure of `decoders` (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     return run_script("controlled_run.py", lambda: run(args), "run it again to continue")
 

@@ -73,7 +73,7 @@ def grown(
                         "--blocks or --layers")  # fmt: skip
     for name, value in new.items():
         if name not in params and (".conv2." in name or name.startswith("decoder.body.")):
-            value.zero_()  # last layer of a residual block, so that the block does not change the output
+            value.zero_()  # the last layer of a new block, which therefore does not change the output
     return block, {**new, **{name: value.float() for name, value in params.items()}}
 
 

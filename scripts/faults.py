@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-os.environ["OMP_NUM_THREADS"] = "1"  # the tensors are tiny, and one thread keeps the order of sums
+os.environ["OMP_NUM_THREADS"] = "1"  # the tensors are tiny, and one thread keeps the order of sums fixed
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 

@@ -68,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
         if "psnr" not in args.metrics:
             raise LIIFError("--figure: needs the PSNR; add psnr to --metrics")
     if args.official and args.channels != 3:
-        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove one")
+        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove one of "
+                        "the options")  # fmt: skip
     official = open_official(args.official) if args.official else None
     found = measured(args, args.metrics, args.reference)
     if found is None:

@@ -21,7 +21,7 @@ from liif_basicsr.viewer.tiles import Tiles
 
 # Maximal number of pixels of a preview (which takes seconds on a CPU), and of a file that the page saves.
 MAX_PREVIEW, MAX_SAVED = 1 << 17, 1 << 26
-# For a preview, this margin around the quadrilateral is encoded, too. In pixels of the reduced image.
+# Margin around the quadrilateral that is also encoded for a preview. It is in pixels of the reduced image.
 MARGIN = 32
 
 Progress = Callable[[int], object]

@@ -14,7 +14,7 @@ from liif_basicsr.images.reading import read_srgb
 from liif_basicsr.images.suffixes import SUFFIXES
 from liif_basicsr.rendering.cubic import cubic
 
-CROP = 320  # in pixels; the shorter edge of the photographs of BSDS has 321
+CROP = 320  # in pixels; the shorter edge of the photographs of BSDS is 321
 
 
 class Photographs:
