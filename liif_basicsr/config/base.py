@@ -68,7 +68,7 @@ class Checked:
 
 
 def number_range(lowest: float, highest: float, *, strict: bool = False, around: float | None = None) -> Checked:
-    """Return an annotation for a pair [low, high] of numbers from `lowest` to `highest`.
+    """Return an annotation that accepts a pair [low, high] of numbers from `lowest` to `highest`.
 
     Args:
         strict: whether low must be below high. Otherwise they may be equal.
@@ -91,7 +91,7 @@ def number_range(lowest: float, highest: float, *, strict: bool = False, around:
 
 
 def probabilities(count: int | None = None) -> Checked:
-    """Return an annotation for relative frequencies: a list of numbers of at least 0 with a positive sum.
+    """Return an annotation that accepts relative frequencies: a list of numbers of at least 0 with a positive sum.
 
     Args:
         count: required length of the list; None allows any length.

@@ -201,7 +201,7 @@ class Train(Block):
     )
     pixel_opt: Loss | None = Field(None, description="loss on the sampled pixels, such as `L1Loss`")
     perceptual_opt: PerceptualLoss | None = Field(None, description="BasicSR's perceptual loss; needs `sample: patch`")
-    teacher: Teacher | None = Field(None, description="a network to imitate, see [teacher](#teacher)")
+    teacher: Teacher | None = Field(None, description="a teacher network to imitate, see [teacher](#teacher)")
     freeze: list[Text] = Field([], description="parts of the network that are not trained, such as `[encoder]`")
     ema_decay: float = Field(
         0, ge=0, lt=1, description="decay of the parameters' moving average; 0 disables the average"
@@ -320,7 +320,7 @@ class Val(Block):
     metrics: dict[str, Metric] | None = Field(
         None, description="metrics by name; the `type` of each is `calculate_psnr_liif` or a metric of BasicSR"
     )
-    amp: Precision | None = Field(None, description="precision, as `amp` in `train`")
+    amp: Precision | None = Field(None, description="precision; takes the same values as `amp` in `train`")
 
 
 class TrainVal(Val):

@@ -211,8 +211,8 @@ class LmdbSource(ImageSource):
 class PixelSource(ImageSource):
     """Decoded images in a memory-mapped file. A crop reads only the parts of the file that it needs.
 
-    The option `--pixels` of `prepare` makes such a folder: pixels.bin stores the pixels of all images as uint8 RGB, and
-    meta_info.txt lists the images' names and sizes.
+    `prepare` with `--pixels` makes a folder with two files: pixels.bin stores the pixels of all images as uint8 RGB,
+    and meta_info.txt lists the images' names and sizes.
     """
 
     def __init__(self, root: str) -> None:

@@ -31,7 +31,7 @@ from liif_basicsr.files import write
 PNG_LEVEL = 3
 # Standard deviation, in input pixels, of the blur that separates color from detail.
 COLOR_SIGMA = 6.0
-# The meta files are updated after this many pairs.
+# The meta files are updated each time this many pairs have been added.
 STEP = 50
 
 
