@@ -104,7 +104,7 @@ class LoaderOptions(BaseModel):
     def _check_combinations(self) -> LoaderOptions:
         if self.persistent_workers and self.num_worker_per_gpu == 0:
             found = "needs num_worker_per_gpu of at least 1, got 0"
-            raise ValueError(f"persistent_workers: {found}; raise it, or remove persistent_workers")
+            raise ValueError(f"persistent_workers: {found}; raise num_worker_per_gpu, or remove persistent_workers")
         if self.persistent_workers and self.prefetch_mode == "cpu":
             raise ValueError("persistent_workers: BasicSR hangs if prefetch_mode is cpu; remove one of the two options")
         if self.prefetch_mode == "cuda" and self.pin_memory is False:

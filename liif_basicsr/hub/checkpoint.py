@@ -306,7 +306,7 @@ def save(path: str | Path, data: Mapping[str, Any]) -> None:
             else:
                 torch.save(dict(data), file)
     except (LIIFError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if isinstance(error.__context__, KeyboardInterrupt):  # and an interrupt while it completes the file
+        if isinstance(error.__context__, KeyboardInterrupt):  # torch does the same for an interrupt
             raise error.__context__ from None
         reason = str(error) if isinstance(error, LIIFError) else f"cannot be written: {summarize(error)}"
         raise LIIFError(f"{path}: {reason}; an existing file is unchanged") from error

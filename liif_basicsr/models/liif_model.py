@@ -177,7 +177,7 @@ class LIIFModel(SRModel):
 
     def compile_networks(self) -> None:
         """Compile the networks and losses of a step (`train: compile`)."""
-        # torch advises enabling TF32, which `amp: tf32` does.
+        # Hide torch's advice to enable TF32; the option `amp: tf32` enables it.
         warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
         self.forward_g = torch.compile(self.net_g)
         self.losses = [loss._replace(module=torch.compile(loss.module)) for loss in self.losses]
