@@ -151,9 +151,9 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     size = requested.size_of(image.size)
     if requested.width and requested.height and is_transposed(size, image.size):
         y, x = size[0] / image.size[0], size[1] / image.size[1]
-        raise LIIFError(f"width and height of {show_size(size)} are exchanged, because the image has "
-                        f"{show_size(image.size)} pixels; pass --size {show_size(size[::-1])}, or if you want this "
-                        f"shape, --scale {y:.6g}x{x:.6g}")  # fmt: skip
+        raise LIIFError(f"width and height of {show_size(size)} seem to be exchanged, because the image has "
+                        f"{show_size(image.size)} pixels; pass --size {show_size(size[::-1])}, or if you want the "
+                        f"shape {show_size(size)}, --scale {y:.6g}x{x:.6g}")  # fmt: skip
     remedy = "one factor" if requested.scale else "only --width or only --height"
     return Output(
         upscaler.output_like(image),

@@ -169,7 +169,7 @@ def test_exchanged_width_and_height(upscale, capsys, flags):
     image("L", 20, 40).save("a.png")
     assert upscale("a.png", "b.png", *flags) == 1 and not Path("b.png").exists()
     err = capsys.readouterr().err
-    assert "are exchanged, because the image has 40x20 pixels; pass --size 8" in err
+    assert "seem to be exchanged, because the image has 40x20 pixels; pass --size 8" in err
     scale = err.split("--scale ")[1].strip()
     assert upscale("a.png", "b.png", "--scale", scale) == 0 and size("b.png")[0] == int(flags[1].split("x")[0])
 
