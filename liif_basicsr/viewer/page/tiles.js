@@ -14,7 +14,7 @@ const REPLACED = "another image has been opened in this viewer";
 const growing = ({ first, longest }, attempt) => Math.min(first * 2 ** attempt, longest);
 const pause = (time) => new Promise((done) => setTimeout(done, time));
 
-/** Finds out, after a failed request, whether the server is still running, by a request that takes it no time. */
+/** Finds out whether the server is still running after a request has failed. The test itself is a cheap request. */
 class Connection {
   constructor(changed) {
     this.problem = "";
@@ -172,8 +172,8 @@ class Side {
   }
 
   /**
-   * Continue with the next batch. If a tile was late or failed, do not request it again before a pause. Tiles arrive in
-   * order, so it is the first of the remaining keys.
+   * Continue with the next batch. Tiles arrive in order, so a tile that was late or failed is the first of the remaining
+   * keys. Request that tile again after a pause.
    */
   _end({ keys: [failed], controller }) {
     const { aborted, reason } = controller.signal, late = reason === LATE;

@@ -14,7 +14,7 @@ const CLICK = 4;
  * server. It is an integer except during a pinch.
  */
 class View {
-  /** `changed`: function to call after each change. `clicked`: function to call with the clicked point (x, y). */
+  /** `changed`: function to call after each change. `clicked`: function to call with the clicked image point. */
   constructor(canvas, image, changed, clicked) {
     this.canvas = canvas;
     this.image = image;

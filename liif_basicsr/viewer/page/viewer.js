@@ -158,7 +158,7 @@ class Viewer {
     return this.image.methods[method] + (mixed ? ` ${strength}%` : "");
   }
 
-  /** Index of the network on the left side. If the left side shows bicubic, that on the right; if both do, 0. */
+  /** Index of the network on the left side, or on the right side if the left shows bicubic; 0 if both show bicubic. */
   _networkShown() {
     return this.sides.map(({ method }) => method).find((method) => method < this.image.methods.length - 1) ?? 0;
   }
