@@ -106,7 +106,7 @@ class LoaderOptions(BaseModel):
             found = "needs num_worker_per_gpu of at least 1, got 0"
             raise ValueError(f"persistent_workers: {found}; raise num_worker_per_gpu, or remove persistent_workers")
         if self.persistent_workers and self.prefetch_mode == "cpu":
-            raise ValueError("persistent_workers: with prefetch_mode: cpu, BasicSR hangs; remove one of the two options")
+            raise ValueError("persistent_workers: with prefetch_mode: cpu, BasicSR hangs; remove one of the two")
         if self.prefetch_mode == "cuda" and self.pin_memory is False:
             raise ValueError("prefetch_mode: cuda needs pinned memory; set pin_memory: true")
         return self

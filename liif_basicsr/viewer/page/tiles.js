@@ -172,8 +172,8 @@ class Side {
   }
 
   /**
-   * Continue with the next batch. Tiles arrive in order, so a tile that was late or failed is the first of the remaining
-   * keys. Request that tile again after a pause.
+   * Continue with the next batch. Tiles arrive in order, so a tile that was late or failed is the first of the
+   * remaining keys. Request that tile again after a pause.
    */
   _end({ keys: [failed], controller }) {
     const { aborted, reason } = controller.signal, late = reason === LATE;
