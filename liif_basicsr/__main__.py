@@ -62,7 +62,7 @@ def _run(argv: list[str]) -> int:
 
 
 def list_commands() -> dict[str, Path]:
-    """Return {name of a command's module: its file} of all commands."""
+    """Return the file of each command's module, by the module's name."""
     modules = ((name, Path(finder.path, f"{name}.py")) for finder, name, _ in iter_modules(cli.__path__))  # type: ignore
     return {name: path for name, path in modules if not name.startswith("_")}
 

@@ -303,7 +303,7 @@ class ContinuousNetwork(nn.Module):
         return EncodedImage(self, lq, max_bytes, tile, threads)
 
     def check_image(self, lq: Tensor) -> None:
-        """Raise LIIFError unless `lq` is a float tensor of shape (B, num_in_ch, h, w) and not empty."""
+        """Raise LIIFError unless `lq` is a non-empty float tensor of shape (B, num_in_ch, h, w)."""
         if lq.ndim != 4 or lq.shape[1] != self.num_in_ch or 0 in lq.shape:
             raise LIIFError(f"lq: expected shape (B, {self.num_in_ch}, h, w), got {tuple(lq.shape)}")
         if not lq.is_floating_point():

@@ -139,7 +139,7 @@ class LMLIIFDecoder(Decoder):
         return self.layers[0].weight[:, self.num_render_in : self.num_render_in + 2]
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Compute the features' term of the latent MLP's first layer. Without `mod_input`, append the features."""
+        """Return the features' term of the latent MLP's first layer. Without `mod_input`, append the features to it."""
         first = self.latent[0]
         hidden = unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
         return hidden if self.mod_input else torch.cat([hidden, feat.to(hidden.dtype)], dim=1)

@@ -54,7 +54,7 @@ class ResampleDecoder(Decoder):
         return total.mT
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks, and filter each along one axis after the other."""
+        """Decode in blocks. Each block is filtered along y, then along x."""
         image = F.pixel_shuffle(prepared, self.scale)[0]
         (_, y), (lowest, x) = (axis.cached("taps", partial(self._taps, axis)) for axis in (pixels.y, pixels.x))
         reach = x.index.shape[-1]

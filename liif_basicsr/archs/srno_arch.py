@@ -137,7 +137,7 @@ class GalerkinAttention(nn.Module):
             return torch.einsum("bqhd,bqhe->bhde", k, v)
 
     def fold(self, mean: Tensor) -> Linear:
-        """Merge the attention and its skip connection with `fc1`.
+        """Merge the attention and its skip connection with the linear layer after them, `fc1`.
 
         Args:
             mean: (B, heads, d, d), mean of k^T v over the positions.

@@ -21,7 +21,7 @@ def main(is_train: bool) -> int:
     """Run BasicSR's training or testing with the arguments in sys.argv.
 
     Returns:
-        Exit status: 0, 2 for bad input or if another process of the run has ended, 130 when interrupted.
+        Exit status: 0 for success, 2 for bad input or if another process of the run has ended, 130 when interrupted.
     """
     escape_unencodable()  # BasicSR prints folder names, which may contain any character
     try:

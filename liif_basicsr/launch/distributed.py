@@ -14,7 +14,7 @@ from basicsr.utils import dist_util
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.launch.ranks import check_gpus, others_ended
 
-# How long a process waits for the others. No image of a validation takes that long.
+# How long a process waits for the others. Validating one image takes less.
 TIMEOUT = timedelta(minutes=30)
 
 

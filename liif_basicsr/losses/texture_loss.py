@@ -27,7 +27,7 @@ def luma(images: Tensor) -> Tensor:
 
 
 def mask_kernels(masks: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Tensor:
-    """Return the kernels (n, 1, 3, 3) of n separable masks, pairs (along y, along x). They are exact in float32."""
+    """Return the kernels (n, 1, 3, 3) of separable masks, each a pair (along y, along x). They are exact in float32."""
     return torch.stack([torch.outer(torch.tensor(y), torch.tensor(x)) for y, x in masks])[:, None]
 
 

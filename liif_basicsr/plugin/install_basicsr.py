@@ -46,11 +46,11 @@ def main() -> int:
 
 
 def install(basicsr: str | None, rest: list[str]) -> None:
-    """Install BasicSR and the requirements in pip's arguments.
+    """Install BasicSR, together with the requirements in `rest`.
 
     Args:
         basicsr: pip requirement of BasicSR; None installs `BASICSR` unless some version of BasicSR is installed.
-        rest: further arguments for `pip install`.
+        rest: arguments for `pip install`, such as further requirements.
 
     Raises:
         LIIFError: pip is missing or fails, or this version of Python is not supported.

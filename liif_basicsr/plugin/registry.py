@@ -32,7 +32,7 @@ def entries() -> Iterator[tuple[str, str, Callable[..., Any]]]:
 
 
 def owner(registry: str, name: str) -> str | None:
-    """Return the module of the entry with a name in one of BasicSR's registries, or None if the name is unknown."""
+    """Return the module that defines the entry `name` of one of BasicSR's registries, or None if there is no entry."""
     known = getattr(import_module("basicsr.utils.registry"), registry)
     return getattr(known.get(name), "__module__", "an unknown module") if name in known else None
 

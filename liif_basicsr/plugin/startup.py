@@ -28,7 +28,7 @@ def install() -> None:
 
 
 def warn(message: str) -> None:
-    """Print a warning on stderr, if Python has one."""
+    """Print a warning on stderr, unless Python runs without it."""
     if sys.stderr is not None:
         print(f"liif_basicsr: warning: {message}", file=sys.stderr)
 
@@ -57,7 +57,7 @@ class Finder:
         self._asked: set[tuple[int, str]] = set()
 
     def find_spec(self, fullname, path=None, target=None):
-        """Return the spec that the other finders find, with a loader that also registers; see importlib.abc."""
+        """Return the spec from the other finders, with a loader that also registers the plugin; see importlib.abc."""
         missing = {FUNCTIONAL_TENSOR: FunctionalTensorLoader, BASICSR_VERSION: VersionLoader}.get(fullname)
         if fullname not in HOSTS and missing is None:
             return None

@@ -5,7 +5,7 @@ import re
 
 from liif_basicsr.errors import LIIFError
 
-# Distribution -> lowest and newest version in `scripts/test_matrix.sh`. setup.cfg requires the lowest ones.
+# Distribution -> lowest and newest version in `scripts/test_matrix.sh`. setup.cfg requires at least the lowest one.
 TESTED = {
     "python": ("3.10", "3.13"),
     "torch": ("2.4", "2.14.1"),

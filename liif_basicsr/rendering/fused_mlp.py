@@ -67,7 +67,7 @@ def fused_linear(layer: nn.Linear | nn.Conv2d, like: Tensor, relu: bool = False)
 def _onednn_supports(like: Tensor) -> bool:
     """Return whether oneDNN can be used for tensors with the dtype and device of `like`.
 
-    The operators are internal to torch.compile and may change, so their existence is checked too.
+    oneDNN's operators are internal to torch.compile and may change, so their existence is checked too.
     """
     ops = torch.ops.mkldnn
     if torch.compiler.is_compiling():

@@ -57,7 +57,7 @@ class Axis:
     def neighbors(self) -> tuple[Tensor, Tensor]:
         """Return the indices (..., 2) of the features before and after each position, and the distance to the first.
 
-        The distance is in [0, 1), in features. Beyond the outermost centers, both indices are that of the border
+        The distance is in [0, 1), in features. Beyond the outermost centers, both indices point to the border
         feature.
         """
         position = (self.coord + 1) * (self.n / 2) - 0.5

@@ -64,8 +64,8 @@ class EncodedImage:
         """Render the image, or a window of it, at any size.
 
         The image is encoded in overlapping tiles, and the output pixels of each tile are decoded in blocks. Tiles and
-        blocks change the result only by rounding. The only exception, with a warning, is a large image and an encoder
-        with an unbounded receptive field, see `open_features`.
+        blocks change the result only by rounding. There is one exception: if the encoder's receptive field is unbounded
+        and the image is large, the result is approximate, and a warning is issued; see `open_features`.
 
         Args:
             size: (H, W) of the whole output.

@@ -144,7 +144,7 @@ class Canvas:
             self.sum[:, :-1].index_add_(0, index, own * weight[:, None])
 
     def colors(self, window: Window) -> Tensor:
-        """Return the bands and each pixel's fraction inside the image, (D + 1, height, width), of a window."""
+        """Return the result for a part of the window, (D + 1, height, width), as `render_warped` does."""
         top, left = window.top - self.window.top, window.left - self.window.left
         part = self.sum.unflatten(0, (self.window.height, self.window.width))
         part = part[top : top + window.height, left : left + window.width].permute(2, 0, 1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from liif_basicsr.archs.registry import register_encoder
 
-# Our module names -> names in the official LIIF code, which also appends `.conv.0` to each dense convolution.
+# Our module names -> names in the official LIIF code. There, `.conv.0` also follows the name of a dense convolution.
 OFFICIAL_NAMES = {
     "conv_first": "SFENet1",
     "conv_second": "SFENet2",
