@@ -12,8 +12,8 @@ from liif_basicsr.hub import BUNDLED, WEIGHTS, checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
-    "liif-photo": "e4cb2b6dcb78f029c0954143591d9856c7b6595069687f34684dc2574ab14be4",
-    "liif-fast": "0edfc1f2113de12e152c9a6d78f66b0775b0ff2d0683fe86d5eb5c23e73bc3db",
+    "liif-photo": "f0714c7c491238794d3a2430bb13cb38140a0ec8e29fb18f08b996f3e4d18697",
+    "liif-fast": "b160226595cc9ca352bfa9735e031d4cb428d43a77394bfb2db539f585542f8b",
 }
 
 
