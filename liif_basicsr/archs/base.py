@@ -22,9 +22,9 @@ class Decoder(nn.Module, ABC):
     """Base class of decoders, which predict values from features at queried positions.
 
     Subclasses implement `query`; the other methods are optional. A decoder that can do part of its work once per image
-    overrides `prepare`. A decoder that has a faster way to compute whole images overrides `decode`; the result must
-    equal `query` to rounding. A decoder whose values depend on all positions of an output sets `is_global` and
-    implements `context`.
+    overrides `prepare`. A decoder that has a faster way to compute whole images overrides `decode`; its result must
+    equal that of `query` up to rounding. A decoder whose values depend on all positions of an output sets `is_global`
+    and implements `context`.
 
     Attributes:
         prepare_halo: receptive radius of `prepare` in features; None if it is unbounded.
@@ -51,7 +51,7 @@ class Decoder(nn.Module, ABC):
                 decoder with `is_global` treats them as the whole output if they have no `context`.
 
         Returns:
-            (B, Q, D) in [-1, 1] (not clamped).
+            (B, Q, D), D output channels, nominally in [-1, 1]; values are not clamped.
         """
 
     def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> Any:
@@ -82,7 +82,7 @@ class Decoder(nn.Module, ABC):
             yield self.query(prepared, pixels.queries(rows, cols))[0].mT.unflatten(1, (height, width))
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """Return how many more features on each side a pixel depends on, besides the four features around it.
+        """Return on how many further features on each side a pixel depends, beyond the four features around it.
 
         Args:
             in_size: (h, w) of the input.
@@ -163,7 +163,7 @@ class ContinuousNetwork(nn.Module):
         self.num_out_ch = num_out_ch
         self.input_skip = input_skip
         self.scale = scale
-        # The inputs have this format, too. With another one, gradients would not have the strides of the weights.
+        # The inputs are channels-last, too. Otherwise gradients would not have the strides of the weights.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, lq: Tensor, coord: Tensor | None = None, cell: Tensor | None = None) -> Tensor:
@@ -175,13 +175,14 @@ class ContinuousNetwork(nn.Module):
         Args:
             lq: (B, C, h, w) in [0, 1].
             coord: (B, Q, 2), positions (y, x) in [-1, 1].
-            cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
+            cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel: (2 / H, 2 / W) for an output of H x W pixels.
 
         Returns:
-            (B, Q, D), or (B, D, H, W) without `coord`; in [0, 1], but not clamped.
+            (B, Q, D), or (B, D, H, W) without `coord`, where D is the number of output channels. Values are nominally
+            in [0, 1] and not clamped.
 
         Raises:
-            LIIFError: a shape or type is wrong, or a coordinate or cell is NaN (not checked on a GPU).
+            LIIFError: an argument has the wrong shape or type; or `coord` or `cell` is on the CPU and contains NaN.
         """
         self.check_image(lq)
         if coord is not None:
@@ -235,7 +236,7 @@ class ContinuousNetwork(nn.Module):
     def render(
         self, lq: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
     ) -> Tensor:
-        """Upscale images. The memory used in addition to the result does not depend on the sizes of input and output.
+        """Upscale images. Apart from the result, memory use does not depend on the sizes of input and output.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
@@ -243,7 +244,7 @@ class ContinuousNetwork(nn.Module):
             window: (top, left, height, width), the part of the output to return; by default the whole output.
 
         Returns:
-            (B, D, H, W), or (B, D, height, width) with `window`; in [0, 1], but not clamped.
+            (B, D, H, W), or (B, D, height, width) with `window`; nominally in [0, 1], not clamped.
 
         Raises:
             LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit into memory.
@@ -259,20 +260,21 @@ class ContinuousNetwork(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Return the values at arbitrary positions, in bounded memory and without gradients.
 
-        Each position may have its own cell. The values equal the result of `forward` to rounding.
+        Each position may have its own cell. The values equal those of `forward` up to rounding.
 
         Args:
             lq: (B, C, h, w) in [0, 1].
             coord: (B, Q, 2), positions (y, x); the image spans [-1, 1].
-            cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel, (2 / H, 2 / W).
+            cell: (B, Q, 2) or (B, 1, 2), size of a queried pixel: (2 / H, 2 / W) for an output of H x W pixels.
             fill: value to return for positions outside the image.
             return_mask: also return which positions lie inside the image.
 
         Returns:
-            (B, Q, D) in [0, 1], but not clamped. With `return_mask` also (B, Q) bool, true inside the image.
+            (B, Q, D), where D is the number of output channels. Values are nominally in [0, 1] and not clamped. With
+            `return_mask` also a mask (B, Q) bool, true inside the image.
 
         Raises:
-            LIIFError: a shape or type is wrong, or a coordinate or cell is NaN (not checked on a GPU).
+            LIIFError: an argument has the wrong shape or type; or `coord` or `cell` is on the CPU and contains NaN.
         """
         self.check_image(lq)
         check_queries(lq, coord, cell)
@@ -285,13 +287,15 @@ class ContinuousNetwork(nn.Module):
     def encode_image(
         self, lq: Tensor, max_bytes: int = CACHE_BYTES, tile: int | None = None, threads: int | None = None
     ) -> EncodedImage:
-        """Open one image to render windows of it at any size. Its features are computed on first use and cached.
+        """Return an `EncodedImage`, which renders windows of one image at any output size.
+
+        The features of the image are computed on first use and cached.
 
         Args:
             lq: (1, C, h, w) in [0, 1].
-            max_bytes: maximal size of the cached features in bytes. Other features are recomputed when they are
+            max_bytes: maximum size of the cached features in bytes. Features that are not cached are recomputed when
                 needed. At least one tile is cached, unless `max_bytes` is 0 and the receptive radius is bounded.
-            tile: edge of the tiles that are encoded, in input pixels.
+            tile: edge length in input pixels of the tiles that are encoded; None for the default.
             threads: number of torch threads for encoding; None for the current number.
 
         Raises:

@@ -10,15 +10,20 @@ EPS_AREA = 1e-9
 
 
 def unfolded_linear(feat: Tensor, weight: Tensor, bias: Tensor, kernel_size: int) -> Tensor:
-    """Apply a linear layer to features unfolded with zero padding: (B, C, h, w) to (B, D, h, w).
+    """Apply a linear layer to the neighborhood of each feature, with zeros outside the grid.
 
-    This is a convolution, so the features need not be unfolded.
+    The result equals `unfold` followed by the linear layer. It is computed as a convolution, which saves memory.
 
     Args:
-        weight: (D, C * kernel_size**2). The inputs have the order of `torch.nn.functional.unfold`, (c, ky, kx).
+        feat: (B, C, h, w).
+        weight: (D, C * kernel_size**2). The columns are in the order of `torch.nn.functional.unfold`: (c, ky, kx).
         bias: (D,).
+        kernel_size: side of the neighborhood in features, an odd number.
+
+    Returns:
+        (B, D, h, w).
     """
-    # A flattened convolution weight has the same order of inputs.
+    # The columns of a flattened convolution weight are in the same order.
     weight = weight.view(len(weight), feat.shape[1], kernel_size, kernel_size)
     weight, feat = (x.contiguous(memory_format=torch.channels_last) for x in (weight, feat))
     return F.conv2d(feat, weight, bias, padding=kernel_size // 2)

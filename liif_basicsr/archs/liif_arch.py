@@ -59,7 +59,7 @@ class LIIF(ContinuousNetwork):
 
 
 class LIIFDecoder(Decoder):
-    """LIIF's decoder. Outputs and gradients equal the paper's formula to rounding.
+    """LIIF's decoder. Outputs and gradients equal those of the paper's formula up to rounding.
 
     In the paper, the MLP receives [unfolded features, relative coordinate, relative cell] of each of the four features
     around a query. The first layer of the MLP is linear, so it is a sum of three terms. The term of the features is a

@@ -25,7 +25,8 @@ class LMLIIF(ContinuousNetwork):
     """A network that upscales an image by any factor, in much less time than LIIF.
 
     Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
-    Whole images are decoded feature by feature; see `LMLIIFDecoder`. Controllable Multi-Scale Rendering is left out.
+    Whole images are decoded feature by feature; see `LMLIIFDecoder`. Controllable Multi-Scale Rendering is not
+    implemented.
 
     Args:
         encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
@@ -35,7 +36,7 @@ class LMLIIF(ContinuousNetwork):
         render_depth: number of hidden layers of the render MLP.
         local_ensemble: average the predictions of the four features around a position. Otherwise, use only the
             prediction of the nearest feature.
-        feat_unfold: feed each feature with its 3x3 neighborhood to the latent MLP.
+        feat_unfold: feed each feature together with its 3x3 neighborhood to the latent MLP.
         cell_decode: feed the size of the queried pixel to both MLPs.
         mod_input: feed a latent of `render_dim` numbers to the render MLP; otherwise, the feature itself.
         mod_scale: let the latent MLP predict a scale for each hidden unit of the render MLP.
@@ -80,7 +81,7 @@ class LMLIIF(ContinuousNetwork):
 
 
 class LMLIIFDecoder(Decoder):
-    """LM-LIIF's decoder. Outputs and gradients equal the paper's formula to rounding.
+    """LM-LIIF's decoder. Outputs and gradients equal those of the paper's formula up to rounding.
 
     There are two MLPs. The latent MLP runs once per feature. It predicts a small latent, and a scale and a shift for
     each hidden unit of the render MLP. The render MLP, modulated by these scales and shifts, runs for each feature
@@ -139,7 +140,7 @@ class LMLIIFDecoder(Decoder):
         return self.layers[0].weight[:, self.num_render_in : self.num_render_in + 2]
 
     def prepare(self, feat: Tensor) -> Tensor:
-        """Return the features' term of the latent MLP's first layer. Without `mod_input`, append the features to it."""
+        """Return the features' term of the latent MLP's first layer. Without `mod_input`, append the features."""
         first = self.latent[0]
         hidden = unfolded_linear(feat, first.weight[:, : self.num_feat_in], first.bias, 2 * self.prepare_halo + 1)
         return hidden if self.mod_input else torch.cat([hidden, feat.to(hidden.dtype)], dim=1)
@@ -166,7 +167,7 @@ class LMLIIFDecoder(Decoder):
         return ensemble_mean(hidden, rel_y, rel_x)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks. In each, the render MLP of a feature runs once, on all pixels that use the feature."""
+        """Decode in blocks. In each block, a feature's render MLP runs once, on all pixels that use the feature."""
         grid, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.device
         rest = fused_mlp(list(self.latent)[1:], grid)
         # Split the features, because intermediate values take several times the memory of the result.
@@ -183,7 +184,7 @@ class LMLIIFDecoder(Decoder):
             yield ensemble_mean(outputs, on_device_y[:, :, rows], on_device_x[..., cols]).movedim(-1, 0)
 
     def rest_of_latent(self, hidden: Tensor) -> Tensor:
-        """Apply the rest of the latent MLP, from the ReLU after its first layer, to the output of that layer."""
+        """Apply the rest of the latent MLP to the output of its first layer, starting with the ReLU."""
         for layer in list(self.latent)[1:]:
             hidden = layer(F.relu(hidden))
         return hidden

@@ -58,7 +58,7 @@ class LTE(ContinuousNetwork):
 
 
 class LTEDecoder(Decoder):
-    """LTE's decoder. Outputs and gradients equal the paper's formula to rounding.
+    """LTE's decoder. Outputs and gradients equal those of the paper's formula up to rounding.
 
     Two 3x3 convolutions estimate the amplitudes and frequencies at each feature; they run once per image. The rest is
     computed for each query: the angles, their cosines and sines, and the MLP. The phase depends only on the cell, so
@@ -139,7 +139,7 @@ class LTEDecoder(Decoder):
         index_x, rel_x = pixels.x.corners()
         weight_y, weight_x = (self.phase.weight * math.pi).T
         phase = weight_y * pixels.y.rel_cell + weight_x * pixels.x.rel_cell
-        like = self.layers[0](amplitude[0, :1])  # under autocast, its dtype may differ from the features'
+        like = self.layers[0](amplitude[0, :1])  # under autocast, the MLP's dtype may differ from the features'
         mlp = fused_mlp(list(self.layers), like, relu_first=False)
         for rows, cols in pixels.blocks:
             iy, ix = index_y[:, rows], index_x[:, cols]

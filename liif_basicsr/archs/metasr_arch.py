@@ -47,7 +47,7 @@ class MetaSR(ContinuousNetwork):
 
 
 class MetaDecoder(Decoder):
-    """Meta-SR's upscale module. Outputs and gradients equal the paper's formula to rounding.
+    """Meta-SR's upscale module. Outputs and gradients equal those of the paper's formula up to rounding.
 
     In the paper, an MLP with one hidden layer predicts a filter for each query from the query's offset in its feature.
     The filter has C * 9 * D weights and is applied to the 3x3 features around the query.
@@ -74,7 +74,7 @@ class MetaDecoder(Decoder):
     def prepare(self, feat: Tensor) -> Tensor:
         """Filter the features with the MLP's last layer: (B, C, h, w) to (B, D * (hidden_dim + 1), h, w).
 
-        The last of the hidden_dim + 1 numbers belongs to the layer's bias.
+        Each output channel has one number per hidden unit, then one for the layer's bias.
         """
         last = self.layers[1]
         # The official order of the outputs is (c, ky, kx, output channel).

@@ -1,4 +1,4 @@
-"""The networks and encoders that options files and `load` know by name.
+"""Registries of networks and encoders, which options files and `load` refer to by class name.
 
 To add a network, write a new file `*_arch.py` with a class decorated with `@register_arch`. To add an encoder, write a
 new file in `encoders/` with a class decorated with `@register_encoder`.

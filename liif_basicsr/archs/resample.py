@@ -47,7 +47,7 @@ class ResampleDecoder(Decoder):
         pixels, width = image.flatten(2), image.shape[3]
         total = image.new_zeros(len(image), self.num_out_ch, rows.index.shape[1])
         reach = cols.index.shape[-1]
-        for k in range(rows.index.shape[-1]):  # one row of the filter at a time bounds memory
+        for k in range(rows.index.shape[-1]):  # one row of the filter at a time, to bound memory
             index = (rows.index[..., k, None] * width + cols.index).flatten(1)
             line = pixels.gather(2, index[:, None].expand(-1, self.num_out_ch, -1)).view(*total.shape, reach)
             total = total + (line * cols.weight[:, None]).sum(-1) * rows.weight[:, None, :, k]
@@ -65,7 +65,10 @@ class ResampleDecoder(Decoder):
             yield _filter(strip, Taps(cols.index - left, cols.weight), 2)
 
     def _taps(self, axis: PixelAxis) -> tuple[np.ndarray, Taps]:
-        """Return, for each output row or column, the first pixel of the tile that its filter reads, and the filter."""
+        """Return the first pixel that the filter of each output row (or column) reads, and the filters.
+
+        Pixels are counted from the first pixel of the tile.
+        """
         n, begin, device = axis.n * self.scale, axis.first * self.scale, axis.coord.device
         center = (axis.position() + 0.5) * self.scale - 0.5
         stretch = max(1.0, n / axis.n_out)

@@ -25,10 +25,10 @@ class SRNO(ContinuousNetwork):
 
     Every output pixel attends to all others, so its color depends on which pixels are computed with it:
 
-    - A whole image, or a window of one, uses all pixels of the whole output, even if it is computed in tiles; see
+    - A whole image, or a window of it, uses all pixels of the whole output, even if it is computed in tiles; see
       `SRNODecoder.context`. The first window of each output size therefore takes two additional passes over the whole
       output.
-    - A call with coordinates, as in training, uses only these coordinates; `sample` does, too.
+    - A call with coordinates, as in training, uses only these coordinates. So does `sample`.
     - A warp uses a regular grid with as many pixels as the output.
 
     Differs from the official code: inputs and outputs are in [0, 1], and the network itself normalizes them to [-1, 1].
@@ -156,7 +156,7 @@ class GalerkinAttention(nn.Module):
 
 
 class SRNODecoder(Decoder):
-    """SRNO's decoder. Outputs and gradients equal the paper's formula to rounding.
+    """SRNO's decoder. Outputs and gradients equal those of the paper's formula up to rounding.
 
     For each position, the four features around it, their relative coordinates and the relative cell are concatenated.
     The features are multiplied by the weights of LIIF's local ensemble. A linear layer, two attention layers and an MLP
@@ -199,7 +199,7 @@ class SRNODecoder(Decoder):
         return self.lift(inputs.to(self.lift.weight.dtype))
 
     def context(self, blocks: Callable[[], Iterable[tuple[Tensor, Queries]]]) -> list[Linear]:
-        """Return the folded attention of both layers, in one pass over the whole output for each layer.
+        """Return the folded attention of both layers. Each layer takes one pass over the whole output.
 
         A layer needs a sum over all positions of the whole output. The sum has a fixed size and is accumulated over
         blocks. Tiles are exact because they use this sum; with a sum of its own, a tile would attend only to itself.
@@ -215,7 +215,7 @@ class SRNODecoder(Decoder):
         return folded
 
     def attend(self, x: Tensor, folded: list[Linear]) -> Tensor:
-        """Apply as many of the attention layers as `folded` has entries, starting with the first."""
+        """Apply the first `len(folded)` attention layers to vectors (B, Q, width)."""
         for layer, own in zip(self.attention, folded, strict=False):
             x = layer(x, own)
         return x

@@ -38,7 +38,7 @@ class Thera(ContinuousNetwork):
 
     Args:
         encoder: the encoder's `type` and arguments; see `liif_basicsr.archs.encoders`.
-        tail: `type` and arguments of a second encoder, which refines the features of the first one. ~ omits it.
+        tail: `type` and arguments of a second encoder, which refines the features of `encoder`. ~ omits the tail.
         num_freq: number of components of a field. Each component has a frequency that all fields share.
         mean: mean color of the training images, a number for each channel. It is subtracted from the input and added to
             the output, as in the official code. ~ subtracts 0.5 from the input and does not change the output.
@@ -205,7 +205,7 @@ class TheraDecoder(Decoder):
         return (summed * feat[:, :, None]).sum(-1) + components @ bias.T
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-        """Decode in blocks. In each, the field of a feature is evaluated once, for all pixels that use the feature."""
+        """Decode in blocks. In each block, a feature's field is evaluated once, for all pixels that use the feature."""
         grid, width, device = prepared[0].permute(1, 2, 0).flatten(0, 1), prepared.shape[-1], prepared.device
         decay = self.decay(pixels.rel_cell)
         index_y, rel_y = pixels.y.corners_in_numpy((0,))

@@ -134,7 +134,7 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
 
 
 def check_folders(path: Mapping[str, Any]) -> None:
-    """Raise LIIFError if the options set a folder that BasicSR replaces by its own."""
+    """Raise LIIFError if the options set a folder that BasicSR replaces with its own."""
     ours = {"models", "training_states", "log", "visualization"}
     for root in ("experiments_root", "results_root"):
         if f"get('{root}')" not in inspect.getsource(parse_options):  # only BasicSR's git master reads this option

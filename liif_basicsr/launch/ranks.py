@@ -24,7 +24,7 @@ class Ranks:
     methods in the same order.
 
     Attributes:
-        rank: number of this process. Process 0 reports the results of all.
+        rank: number of this process. Process 0 reports the results of all processes.
         count: number of processes.
     """
 

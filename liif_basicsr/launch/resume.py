@@ -35,7 +35,7 @@ class TrainingState(Block):
     schedulers: list[dict[str, Any]]
 
 
-# Maximal number of samples in an epoch. BasicSR's sampler makes lists of all samples, about a hundred bytes per sample.
+# Maximum number of samples in an epoch. BasicSR's sampler makes lists of all samples, about a hundred bytes per sample.
 LONGEST_EPOCH = 20_000_000
 
 
@@ -60,7 +60,7 @@ class EpochSampler(EnlargedSampler):
 
 
 class SeededDataset(Dataset):
-    """Wraps a dataset. For the key (index, seed), it seeds all random generators and then loads the sample."""
+    """Wraps a dataset. For the key (index, seed), it seeds all random generators and loads sample `index`."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset

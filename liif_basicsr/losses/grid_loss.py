@@ -10,8 +10,8 @@ from liif_basicsr.registration import register_in
 
 # Side of the correlation windows, and the stride between them, in pixels.
 WINDOW, STRIDE = 19, 4
-# Smallest image that contains such a window, and smallest size of an input pixel in output pixels: below it, repetition
-# cannot be distinguished from smoothness.
+# Smallest image that contains such a window, and smallest size of an input pixel in output pixels. If input pixels are
+# smaller, repetition cannot be distinguished from smoothness.
 SMALLEST, SMALLEST_PITCH = WINDOW + 2, 2
 # Shifts by one and two input pixels, (along y, along x).
 LAGS = ((1, 0), (0, 1), (1, 1), (2, 0), (0, 2))

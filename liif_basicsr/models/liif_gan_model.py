@@ -21,10 +21,11 @@ from liif_basicsr.registration import register_in
 
 @register_in("MODEL_REGISTRY")
 class LIIFGANModel(LIIFModel):
-    """Trains a network and a discriminator, which sees square windows of images at any scale.
+    """Trains a network and a discriminator, which judges square windows of images.
 
-    It has the options of LIIFModel and of SRGANModel: `network_d`, `train: gan_opt, optim_d, net_d_iters,
-    net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows (`datasets: train: sample: patch`).
+    In addition to the options of LIIFModel, it has those of SRGANModel: `network_d`, `train: gan_opt, optim_d,
+    net_d_iters, net_d_init_iters`, `path: pretrain_network_d`. Samples must be windows
+    (`datasets: train: sample: patch`).
 
     Unlike in SRGANModel, both optimizers step at the end of an iteration, and neither steps if a loss or gradient is
     not finite.

@@ -59,7 +59,7 @@ class LIIFModel(SRModel):
       and the best metrics. Random numbers in a step (as in SwinIR's drop path) depend only on `manual_seed`, iteration
       and rank. `python -m liif_basicsr.train` also continues with the same training samples, for any number of workers;
       BasicSR's own train.py restarts the epoch. Resumed runs still differ where GPU kernels are nondeterministic;
-    - a loss or gradient that is not finite ends the run, or its step is skipped (`train: skip_nonfinite`).
+    - if a loss or gradient is not finite, the step is skipped or the run ends (`train: skip_nonfinite`).
 
     Raises:
         LIIFError: an option is unknown or invalid, or a checkpoint is damaged or contains another network.
@@ -204,7 +204,7 @@ class LIIFModel(SRModel):
                 split_encoder(self.optimizer_g, self.get_bare_model(self.net_g), factor)
 
     def setup_schedulers(self) -> None:
-        """Set up the schedulers. Errors start with `train: scheduler`."""
+        """Set up the schedulers. Error messages start with `train: scheduler`."""
         with errors_in("train: scheduler"):
             super().setup_schedulers()
 
@@ -275,8 +275,8 @@ class LIIFModel(SRModel):
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
         """Step the optimizers, unless a loss or a gradient is not finite.
 
-        Fused optimizers on a GPU skip such a step by themselves. The skipped step is reported only after the next one,
-        so that training does not wait for the device.
+        On a GPU, the kernels of fused optimizers read the result of this check. A skipped step is then reported one
+        step later, so that training does not wait for the device.
         """
         self.step_losses = {name: loss.detach() for name, loss in losses.items()}
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -322,7 +322,7 @@ class LIIFModel(SRModel):
         return True
 
     def model_ema(self, decay: float = 0.999, skipped: Tensor | None = None) -> None:
-        """Update the moving average of the parameters. A few kernels update all of them.
+        """Update the moving average of the parameters, all of them in a few kernel launches.
 
         Args:
             decay: weight of the old average.

@@ -164,7 +164,7 @@ def _try(module: nn.Module, inputs: tuple[str, ...], opt: Mapping[str, Any], dev
     """Call a copy of a loss on zeros with the shapes of a training batch, and return how many values it returns.
 
     Raises:
-        ValueError: a value is not a scalar. Errors of the loss itself are passed on.
+        ValueError: a value is not a scalar. Errors raised by the loss itself propagate.
     """
     channels = opt["network_g"].get("num_out_ch", 3)
     samples = (opt.get("datasets") or {}).get("train", {})

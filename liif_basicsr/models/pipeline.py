@@ -8,7 +8,7 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_iterations() -> None:
-    """Raise LIIFError if the `train_pipeline` that builds the model ends before `total_iter`.
+    """Raise LIIFError if the `train_pipeline` that builds the model would end before `total_iter`.
 
     BasicSR counts the last, partial batch of an epoch as an iteration but drops it. It does not pass the loader to the
     model, so this function reads the variables of `train_pipeline` from the call stack. `python -m liif_basicsr.train`

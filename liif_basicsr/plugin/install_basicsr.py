@@ -85,7 +85,7 @@ def check_python() -> None:
 
 
 def has_wheel(distribution: str) -> bool:
-    """Return whether pip finds a wheel for this Python. Takes a second and downloads nothing."""
+    """Return whether pip finds a wheel of a distribution for this Python. Takes a second and downloads nothing."""
     command = [sys.executable, "-m", "pip", "index", "versions", "--only-binary=:all:", distribution]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 

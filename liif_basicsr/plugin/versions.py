@@ -1,11 +1,11 @@
-"""Lowest and newest versions of Python and of the dependencies that the plugin was tested with."""
+"""Oldest and newest tested versions of Python and of the plugin's dependencies."""
 from __future__ import annotations
 
 import re
 
 from liif_basicsr.errors import LIIFError
 
-# Distribution -> lowest and newest version in `scripts/test_matrix.sh`. setup.cfg requires at least the lowest one.
+# Distribution -> oldest and newest version in `scripts/test_matrix.sh`. setup.cfg requires at least the oldest version.
 TESTED = {
     "python": ("3.10", "3.13"),
     "torch": ("2.4", "2.14.1"),
@@ -28,7 +28,7 @@ def tested(distribution: str) -> str | None:
 
 
 def is_too_old(distribution: str, version: str) -> bool:
-    """Return whether a version is below the lowest tested one; False for a version without numbers."""
+    """Return whether a version is older than the oldest tested version; False for a version without numbers."""
     return distribution in TESTED and [] < numbers(version) < numbers(TESTED[distribution][0])
 
 

@@ -28,7 +28,7 @@ class Window(NamedTuple):
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return (H, W) as Python integers; raise LIIFError unless both are positive integers (NumPy's included)."""
+    """Return (H, W) as Python integers; raise LIIFError unless both are positive Python or NumPy integers."""
     try:
         height, width = (as_int(n) for n in size)
         if min(height, width) >= 1 and not any(isinstance(n, bool) for n in size):
@@ -41,7 +41,7 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 def check_window(
     size: tuple[int, int], window: tuple[int, int, int, int] | None
 ) -> tuple[tuple[int, int], Window]:
-    """Check the size (H, W) of an image and a window of it, and return both. None stands for the whole image.
+    """Check the size (H, W) of an image and a window of it, and return both. A window of None is the whole image.
 
     Raises:
         LIIFError: `size` is not two positive integers, or the window is not four integers, is empty or exceeds the

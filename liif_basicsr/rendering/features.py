@@ -61,8 +61,8 @@ class CachedFeatures(Features):
     """Encodes the image in the tiles of a fixed grid, and caches the most recently used tiles.
 
     Args:
-        max_bytes: maximal size of the cached features in bytes. One tile is always cached.
-        others: see `Features`.
+        max_bytes: maximum size of the cached features in bytes. One tile is always cached.
+        lq, encode, radius, tile, threads: see `Features`.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class BlendedFeatures(CachedFeatures):
         return range(max(0, pixels.start - self.radius), min(pixels.stop + self.radius, self.size[axis]))
 
     def _index(self, pixels: range, first: int, length: int) -> Tensor:
-        """Return the index of each pixel in an encoded tile, clamped to its border."""
+        """Return the index of each pixel within an encoded tile, clamped to the tile's border."""
         index = torch.arange(pixels.start, pixels.stop, device=self.lq.device) - first
         return index.clamp(0, length - 1)
 
@@ -171,16 +171,16 @@ def open_features(
     tile: int | None = None,
     threads: int | None = None,
 ) -> Features:
-    """Return the features of an image, which are encoded on request.
+    """Return an object that encodes the features of an image on request.
 
-    They are exact if the encoder's receptive field is bounded or the image is small. Otherwise the image is encoded in
-    blended tiles, which is an approximation.
+    The features are exact if the encoder's receptive field is bounded or the image is small. Otherwise the image is
+    encoded in blended tiles, which is an approximation.
 
     Args:
         lq: (1, C, h, w), the image.
         encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels; None if it is unbounded.
-        max_bytes: maximal size of the cached features in bytes; with 0 and a bounded radius nothing is cached.
+        max_bytes: maximum size of the cached features in bytes; with 0 and a bounded radius nothing is cached.
         tile: longest edge of a tile if the receptive field is bounded.
         threads: see `Features`.
 

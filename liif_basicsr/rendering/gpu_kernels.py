@@ -15,7 +15,7 @@ from liif_basicsr.errors import summarize
 try:
     import triton
     import triton.language as tl
-except ImportError:  # torch without CUDA does not install it
+except ImportError:  # PyTorch without CUDA does not install Triton
     triton = None
 
 # Size of the output that one Triton program computes: rows in `gather_add_relu`, pixels in `ensemble_mean`.

@@ -119,7 +119,7 @@ def check_quad(quad: object) -> np.ndarray:
 def natural_size(corners: np.ndarray) -> tuple[int, int]:
     """Return the size (H, W) of the rectangle that four corners are rectified to.
 
-    Of two opposite sides of the quadrilateral, the longer one sets the height or width.
+    Of each pair of opposite sides of the quadrilateral, the longer one sets the height or width.
     """
     top, right, bottom, left = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     return round(max(left, right)) + 1, round(max(top, bottom)) + 1
@@ -128,7 +128,7 @@ def natural_size(corners: np.ndarray) -> tuple[int, int]:
 def rectification(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) that maps four corners to the corners of an output of `size` (H, W).
 
-    At `natural_size` the corners map to the centers of the output's corner pixels. For any other size, that output is
+    At `natural_size` the corners map to the centers of the output's corner pixels. Any other size is that output
     scaled edge to edge, as in `render`.
     """
     height, width = natural_size(corners)

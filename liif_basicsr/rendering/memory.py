@@ -1,4 +1,4 @@
-"""Memory: all constants that limit its use, and the amount that is available."""
+"""Constants that limit memory use, and the amount of available memory."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,8 +10,8 @@ import torch
 from liif_basicsr.errors import LIIFError
 
 # Encoding: edge of a tile in input pixels. RENDER_TILE is for an image that is rendered once; the features of 512x512
-# pixels take about a gigabyte. CACHED_TILE is for an image that is kept open, as in the viewer; smaller tiles show its
-# first pixels sooner.
+# pixels take about a gigabyte. CACHED_TILE is for an image that is kept open, as in the viewer; with smaller tiles,
+# its first pixels appear sooner.
 RENDER_TILE = 512
 CACHED_TILE = 256
 # Bytes of features that an open image caches.
@@ -44,9 +44,9 @@ WARP_QUERIES = 1 << 17
 # that depends on it.
 WARP_BAND = 1 << 24
 
-# Image files: rows of a strip, which is also the height of a TIFF's tiles, and columns that are rendered at a time.
+# Image files: rows of a strip (also the height of a TIFF's tiles), and number of columns that are rendered at a time.
 STRIP_ROWS, STRIP_COLS = 256, 2048
-# Maximal number of strips that wait to be written while the network computes further ones.
+# Maximum number of strips that wait to be written while the network computes further ones.
 QUEUED_STRIPS = 2
 
 # Number of decoded tiles that the viewer's server caches, 256 kB each.

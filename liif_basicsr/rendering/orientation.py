@@ -31,7 +31,7 @@ class Orientation(NamedTuple):
         return (image.mT if self.transpose else image).flip(self.flipped)
 
     def window(self, window: Window, size: tuple[int, int]) -> Window:
-        """Return the position of a window of an image of `size` (H, W) after `apply`."""
+        """Return where `apply` moves a window of an image of `size` (H, W)."""
         top = size[0] - window.top - window.height if self.flip_y else window.top
         left = size[1] - window.left - window.width if self.flip_x else window.left
         if self.transpose:

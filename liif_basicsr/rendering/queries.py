@@ -1,4 +1,4 @@
-"""The features around queries and output pixels, and the offsets from them.
+"""Indices of the features around queries and output pixels, and offsets from these features.
 
 A decoder receives the features of one tile, which may be the whole image. The classes here take coordinates in the
 whole image, and return indices that count from the tile's first feature, so that decoders need not deal with tiles.
@@ -55,10 +55,10 @@ class Axis:
         return torch.stack(index) - self.first, torch.stack(rel)
 
     def neighbors(self) -> tuple[Tensor, Tensor]:
-        """Return the indices (..., 2) of the features before and after each position, and the distance to the first.
+        """Return the indices (..., 2) of the features before and after each position, and an offset (...).
 
-        The distance is in [0, 1), in features. Beyond the outermost centers, both indices point to the border
-        feature.
+        The offset is the distance from the feature before the position, in [0, 1), in features. Beyond the outermost
+        centers, both indices point to the border feature.
         """
         position = (self.coord + 1) * (self.n / 2) - 0.5
         lower = position.floor()
@@ -201,7 +201,7 @@ class PixelGrid:
 
     Args:
         y, x: rows and columns of the window.
-        block_pixels: maximal number of pixels per block.
+        block_pixels: maximum number of pixels per block.
         context: see `Decoder.context`.
     """
 

@@ -24,13 +24,13 @@ MARGIN = 4
 
 
 class EncodedImage:
-    """An image that a network renders at any size or samples at any positions; see `encode_image`.
+    """An image that a network renders at any output size or samples at any position; see `encode_image`.
 
     Args:
         net: the network.
         lq: (1, C, h, w) in [0, 1], the image.
-        max_bytes: maximal size of the cached features in bytes; see `ContinuousNetwork.encode_image`.
-        tile: edge of a tile in input pixels; None for the default.
+        max_bytes: maximum size of the cached features in bytes; see `ContinuousNetwork.encode_image`.
+        tile: edge length of a tile in input pixels; None for the default.
         threads: number of torch threads for encoding; None uses the current number.
         features: the output of `net.encode_and_prepare` for this image, if it has been computed already.
 
@@ -61,7 +61,7 @@ class EncodedImage:
     @never_compiled
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
-        """Render the image, or a window of it, at any size.
+        """Render the image, or a window of it, at any output size.
 
         The image is encoded in overlapping tiles, and the output pixels of each tile are decoded in blocks. Tiles and
         blocks change the result only by rounding. There is one exception: if the encoder's receptive field is unbounded
@@ -72,7 +72,7 @@ class EncodedImage:
             window: (top, left, height, width), the part to return; the whole output by default.
 
         Returns:
-            (1, D, height, width) in [0, 1] (not clamped).
+            (1, D, height, width), nominally in [0, 1]; values are not clamped.
 
         Raises:
             LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit into memory.
@@ -169,7 +169,7 @@ class EncodedImage:
             fill: value of queries outside the image.
 
         Returns:
-            (1, Q, D) in [0, 1] (not clamped).
+            (1, Q, D), nominally in [0, 1]; values are not clamped.
         """
         with gpu_memory_errors(f"{coord.shape[1]} positions", "sample fewer at a time"), exact_float32(self.lq.device):
             return self._sample(coord, cell, fill)
@@ -258,7 +258,7 @@ def open_images(net: ContinuousNetwork, lq: Tensor) -> Iterator[EncodedImage]:
 
 
 def nearest(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Upscale a region (C, th, tw) by nearest-neighbor interpolation; yield one (C, r, c) per block of `pixels`."""
+    """Upscale a region (C, th, tw) by nearest-neighbor interpolation; yield (C, r, c) for each block of `pixels`."""
     rows, cols = pixels.y.corners((0,))[0][0], pixels.x.corners((0,))[0][0]
     for i, j in pixels.blocks:
         yield image.index_select(1, rows[i]).index_select(2, cols[j])

@@ -74,9 +74,9 @@ class Bands:
 
 
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
-    """Upscale an image region (C, th, tw) bilinearly; yield one (C, r, c) per block of `pixels`.
+    """Upscale an image region (C, th, tw) bilinearly; yield (C, r, c) for each block of `pixels`.
 
-    The values are equal to `grid_sample`'s with border padding, up to rounding.
+    Up to rounding, the values equal those of `grid_sample` with border padding.
     """
     grid = with_border(image.movedim(0, 1)[:, None, :, :, None])
     rows, cols = (axis.cached(("bilinear", grid.dtype), partial(_bilinear_bands, axis, grid.dtype))

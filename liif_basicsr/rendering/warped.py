@@ -39,8 +39,8 @@ def render_warped(
         done: function that is called with the number of pixels completed since the last call.
 
     Returns:
-        (D + 1, height, width) float32: the bands in [0, 1] (not clamped), and the fraction of each pixel that is inside
-        the image.
+        (D + 1, height, width) float32: the bands, nominally in [0, 1] and not clamped, then the fraction of each pixel
+        that is inside the image.
     """
     remedy = "choose a smaller size, or warp one window at a time"
     with gpu_memory_errors(f"size {warp.size}", remedy), exact_float32(image.lq.device):

@@ -20,7 +20,7 @@ from liif_basicsr.rendering.homographies import check_matrix, scaling
 MAX_SINGLE_EXTENT = 0.6
 # A pixel may exceed an integer number of input pixels by this much before it gets another sample.
 EXTENT_TOLERANCE = 0.1
-# Maximal number of samples per pixel along each axis: enough to reduce an image by a factor of 64.
+# Maximum number of samples per pixel along each axis: enough to reduce an image by a factor of 64.
 MAX_SAMPLES = 64
 # Radius of the bicubic reconstruction kernel in output pixels.
 KERNEL_RADIUS = 2

@@ -19,7 +19,7 @@ from liif_basicsr.rendering.memory import check_memory
 from liif_basicsr.rendering.warps import Homography
 from liif_basicsr.viewer.tiles import Tiles
 
-# Maximal number of pixels of a preview (which takes seconds on a CPU), and of a file that the page saves.
+# Maximum number of pixels of a preview (which takes seconds on a CPU), and of a file that the page saves.
 MAX_PREVIEW, MAX_SAVED = 1 << 17, 1 << 26
 # Margin around the quadrilateral that is also encoded for a preview. It is in pixels of the reduced image.
 MARGIN = 32

@@ -35,9 +35,9 @@ from liif_basicsr.images.suffixes import check_not_raw
 from liif_basicsr.viewer.rectify import Rectifier, Region
 from liif_basicsr.viewer.tiles import STEPS, TILE, Tiles, detailed_spot
 
-# Maximal number of simultaneous requests. A browser sends six.
+# Maximum number of simultaneous requests. A browser sends six.
 MAX_REQUESTS = 32
-# Maximal size in bytes of an image file that the page opens.
+# Maximum size in bytes of an image file that the page opens.
 MAX_UPLOAD = 1 << 30
 # The path is tiles/METHOD/STRENGTH/LEVEL/ROW,COLUMN;ROW,COLUMN;... with the strength in percent.
 TILES_PATH = re.compile(
@@ -68,7 +68,7 @@ class ImagePage:
         tiles: tiles of the displayed image.
         source: the file's own pixels and metadata.
         path: path of the image file, for the command that the page shows.
-        models: name of a network on the page -> its `--model` argument in that command. The default is the same name.
+        models: name of a network on the page -> its `--model` argument in that command; by default, the name itself.
         notes: harmless faults of the file, one line each.
     """
 
@@ -234,8 +234,8 @@ class Handler(BaseHTTPRequestHandler):
 
         If the request names another host or page, send an error and return None.
         """
-        # The host name of a foreign page may resolve to this machine (DNS rebinding). The page's requests contain that
-        # name.
+        # The host name of a foreign page may resolve to this machine (DNS rebinding), but requests from that page
+        # still name its host.
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None

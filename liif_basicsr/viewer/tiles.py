@@ -35,18 +35,18 @@ BICUBIC = "bicubic"
 class Tiles:
     """Tiles of one image.
 
-    Up to level 0, every method returns the image itself, reduced by Pillow.
+    At level 0, every method returns the image itself; below level 0, the image reduced by Pillow.
 
     Args:
         image: RGB.
         networks: name on the page -> `ContinuousNetwork` in evaluation mode. All networks are on the same device.
-        right: name of the method that the page first shows on the right. On the left, it first shows the first network.
+        right: name of the method on the right when the page opens. The first network is then on the left.
         clean: name of the network that is mixed into the others at a strength below 1, as in `upscale`; None for no
             mixing.
 
     Attributes:
         methods: names of the networks, then `bicubic`. Requests contain the index in this list.
-        sides: indices of the methods that the page first shows on the left and on the right.
+        sides: indices of the methods on the left and on the right when the page opens.
 
     Raises:
         LIIFError: a network's input or output is not RGB.
@@ -99,7 +99,7 @@ class Tiles:
         return 0 <= row * TILE < height and 0 <= col * TILE < width
 
     def overview(self) -> bytes:
-        """Return the whole image as JPEG, reduced to at most OVERVIEW pixels. The page shows it until tiles arrive."""
+        """Return the whole image as JPEG, at most OVERVIEW pixels long. The page shows it until tiles arrive."""
         scale = min(1, OVERVIEW / max(self.image.size))
         size = (max(1, round(self.image.width * scale)), max(1, round(self.image.height * scale)))
         file = io.BytesIO()

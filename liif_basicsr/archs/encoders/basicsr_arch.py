@@ -34,7 +34,7 @@ class Tap(nn.Module):
 
 @register_encoder
 class BasicSRArch(nn.Module):
-    """Uses an architecture in BasicSR's registry as an encoder, from BasicSR itself or from another project.
+    """Uses an architecture in BasicSR's registry as an encoder: one of BasicSR's own, or one of another project.
 
     The architecture runs up to its upsampler; later modules are removed. It receives images in [0, 1], as in BasicSR,
     so pretrained weights see the range that they were trained on. For an architecture with windows (`window_size`),
@@ -42,8 +42,8 @@ class BasicSRArch(nn.Module):
 
     Args:
         arch: `network_g` block of the architecture: its `type` and arguments.
-        tap: name of the module whose input becomes the features: the first module of the upsampler. ~ finds it by the
-            names that are common in BasicSR.
+        tap: name of the module whose input becomes the features: the first module of the upsampler. ~ looks for
+            a module with one of the names that upsamplers usually have in BasicSR.
         receptive_radius: a feature depends on input pixels up to this distance, in pixels; images are then encoded in
             tiles that overlap accordingly. ~ assumes an unbounded receptive field.
         num_in_ch: number of channels of the input image.

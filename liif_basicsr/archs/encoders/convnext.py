@@ -1,4 +1,4 @@
-"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling, which Thera Plus uses as its tail."""
+"""ConvNeXt blocks (Liu et al., CVPR 2022) without downsampling: the tail of Thera Plus."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ class ConvNeXt(nn.Module):
     The defaults are the tail of Thera Plus. Between blocks of different widths, a normalization and a linear layer
     change the number of channels.
 
-    Differs from the official code: if the input does not have as many channels as the first block, a 3x3 convolution
-    adapts it.
+    Differs from the official code: if the numbers of channels of the input and the first block differ, a 3x3
+    convolution comes first.
 
     Args:
         dims: number of channels of each block.

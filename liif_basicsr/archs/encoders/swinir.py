@@ -26,8 +26,8 @@ class SwinIR(BasicSRArch):
         num_heads: number of attention heads in each group; each number must divide `embed_dim`.
         window_size: side of an attention window in pixels. The input is padded to a multiple.
         mlp_ratio: ratio of the MLP's hidden width to `embed_dim`.
-        drop_path_rate: probability in training that the last block is skipped (stochastic depth). It decreases linearly
-            to 0 for the first block.
+        drop_path_rate: probability of skipping the last block in training (stochastic depth). The probability of
+            earlier blocks decreases linearly to 0 for the first block.
         resi_connection: convolutions at the end of each group, `1conv` or `3conv`.
         num_in_ch: number of channels of the input image.
 
@@ -85,7 +85,7 @@ class SwinIR(BasicSRArch):
 class SwinIRTail(SwinIR):
     """SwinIR without its upsampler, applied to features instead of images: the tail of Thera Pro.
 
-    Differs from `SwinIR`, as in the official code of Thera: the input is not mapped to [0, 1], and GELU is approximated
+    Differs from `SwinIR` to match Thera's official code: the input is not mapped to [0, 1], and GELU is approximated
     with tanh.
 
     Args:

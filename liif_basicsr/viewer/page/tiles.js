@@ -3,7 +3,7 @@
 // Milliseconds to pause after a failure, and to wait for a tile. They double with each attempt.
 const PAUSE = { first: 500, longest: 10000 };
 const PATIENCE = { first: 15000, longest: 240000 };
-// Maximal number of tiles that the page caches (256 kB each), and that it requests at once.
+// Maximum number of tiles that the page caches (256 kB each), and of tiles per request.
 const MAX_TILES = 600, MAX_BATCH = 500;
 // The reason for aborting a request whose next tile takes too long.
 const LATE = "late";
