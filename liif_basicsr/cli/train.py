@@ -1,4 +1,4 @@
-"""Train as BasicSR does, after checking the options. Resuming works without a GPU, too, and gloo is supported."""
+"""Train as BasicSR does, after checking the options. Resuming and several processes also work without a GPU."""
 from __future__ import annotations
 
 import runpy

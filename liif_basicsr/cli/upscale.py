@@ -255,8 +255,8 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         earlier = [job for job in images if _is_earlier_output(job[0])] if not Path(text).is_file() else []
         if earlier:
             names = ", ".join(show(source.name) for source, _ in earlier[:3]) + ", ..." * (len(earlier) > 3)
-            print(f"{show(text)}: skipped {len(earlier)} images that look like earlier outputs: {names}; to upscale "
-                  "one again, name the file itself", file=sys.stderr)  # fmt: skip
+            print(f"{show(text)}: skipped earlier outputs, going by their names: {names}; to upscale one again, name "
+                  "the file itself", file=sys.stderr)  # fmt: skip
         found += [job for job in images if job not in earlier]
         if skipped:
             skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last

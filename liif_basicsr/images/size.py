@@ -147,8 +147,8 @@ def parse_scale(text: str) -> tuple[float, float]:
     try:
         return check_scale((float(y or x), float(x or y)))
     except ValueError:
-        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, or two numbers (along "
-                        "y, along x) with an x between them, such as 2x3.5") from None  # fmt: skip
+        raise LIIFError(f"--scale {text}: expected a number above 0 and below {LARGEST_SCALE}, such as 3.5, or two "
+                        "numbers (along y, along x) with an x between them, such as 2x3.5") from None  # fmt: skip
 
 
 def parse_bands(text: str | None) -> tuple[int, ...]:
