@@ -25,7 +25,7 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def main() -> None:
-    """Make both sets of each source."""
+    """Make both data sets from each source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="+", help="photographs: folders or LMDBs")
     parser.add_argument("--out", type=Path, default=Path("datasets"), help="parent folder of both sets (%(default)s)")

@@ -62,7 +62,7 @@ def measure_products(runs: int) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_render(net: Any, theirs: Any, low: tuple[int, int], high: tuple[int, int], runs: int) -> None:
-    """Print the time to render an image, and the decoder's GFLOP/s as a share of that of `measure_products`."""
+    """Print the time to render an image, and the decoder's GFLOP/s as a share of the result of `measure_products`."""
     lq = torch.rand(1, 3, *low)
     base = (lambda: official_render(theirs, lq, high)) if theirs else None
     rates = measure_products(runs)

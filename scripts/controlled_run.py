@@ -5,10 +5,10 @@
     python scripts/controlled_run.py recipe
 
 `paper` repeats comparisons of the LIIF paper: LIIF, its ablations, MetaSR, and LIIF trained at only one scale.
-`decoders` trains every network with the same encoder, first for equally many iterations, then for as much CPU time as
-LIIF takes. `recipe` trains one LIIF with different training settings. `decoders` and `recipe` train with several seeds
-and write their tables into `docs/comparison.md`; `decoders` also writes the figure. An interrupted comparison continues
-with the first unfinished run.
+`decoders` trains every network with the same encoder, first for the same number of iterations, then for as much CPU
+time as LIIF takes. `recipe` trains one LIIF with different training settings. `decoders` and `recipe` train with
+several seeds and write their tables into `docs/comparison.md`; `decoders` also writes the figure. An interrupted
+comparison continues with the first unfinished run.
 """
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def with_iterations(options: dict[str, Any], iterations: int) -> dict[str, Any]:
-    """Return options with another number of iterations. Warm-up and schedule are stretched accordingly."""
+    """Return options with the number of iterations changed. Warm-up and schedule are stretched accordingly."""
     train = options["train"]
     if iterations == train["total_iter"]:
         return options
@@ -197,7 +197,7 @@ def scales_of_sets(args: argparse.Namespace, comparison: Comparison) -> dict[str
 
 
 def train_all(variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Trained:
-    """Train the variants that are not trained yet: all with the first seed, then all with the next one, and so on."""
+    """Train the variants that are not trained yet: all with the first seed, then all with the second, and so on."""
     paths = {(name, seed): train(name, options, seed) for seed in seeds for name, options in variants.items()}
     return {name: {seed: paths[name, seed] for seed in seeds} for name in variants}
 

@@ -39,7 +39,7 @@ HELD_OUT = 10  # number of batches of each shape that are used to measure the PS
 FILL = 0.06  # share of the total time for making pairs before the first step
 STEPS_PER_ADDED = 15  # steps between two batches of new pairs
 BATCH, GT_WEIGHT, EMA_DECAY, WARMUP = 32, 0.5, 0.999, 300
-# Precision, loss, and the share of the time at which a stage ends.
+# Precision, loss, and the share of the time at which each stage ends.
 STAGES = [("bfloat16", "l1", 0.5), ("tf32", "l1", 0.75), ("tf32", "squared", 1.0)]
 
 
@@ -228,7 +228,8 @@ def main() -> int:
     parser.add_argument("--layers", type=int, help="layers of the decoder (default: as many as --start has)")
     parser.add_argument("--minutes", type=float, default=9, help="total time (default: 9)")
     parser.add_argument("--lr", type=float, default=4e-4, help="highest learning rate (default: 4e-4)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal (default: cuda)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda",
+                        help="cpu: only to test the script (default: cuda)")
     args = parser.parse_args()
     return run_script("distill_on_gpu.py", lambda: distill(args), "the network of the last stage is saved")
 

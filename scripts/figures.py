@@ -140,7 +140,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 
 def run_curve(args: argparse.Namespace) -> None:
-    """Measure missing results and plot PSNR against scale."""
+    """Plot PSNR against scale. Results that are missing from the results file are computed first."""
     check_curve(args.out, scales_of(args))
     found = measured(args)
     if found is None:

@@ -1,4 +1,4 @@
-"""Print a table of networks on sets and scales: PSNR and SSIM by the paper's protocols, cost, and published numbers.
+"""Print a table of results per network, set and scale: PSNR and SSIM by the paper's protocols, cost, published numbers.
 
     python scripts/tables.py bicubic liif-fast mine=net_g_latest.pth --sets Set5 Set14 --scales 2 3 4 6 8 --out t.md
     python scripts/tables.py bicubic liif-fast --sets Set5 --scales 2 4 --self-ensemble --cost --figure times.png
@@ -6,7 +6,7 @@
         --metrics psnr niqe --reference realesrgan-x4plus
 
 A set is a folder that `prepare benchmark` has written, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each
-result is saved at once, so an interrupted run continues. Only changed checkpoints and sets are measured again. The
+result is saved at once, so an interrupted run continues. Only changed checkpoints and sets are evaluated again. The
 processes of torchrun share the images.
 """
 from __future__ import annotations
@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> None:
         if "psnr" not in args.metrics:
             raise LIIFError("--figure: needs the PSNR; add psnr to --metrics")
     if args.official and args.channels != 3:
-        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove one of "
-                        "the options")  # fmt: skip
+        raise LIIFError(f"--official: the official code takes RGB, but --channels is {args.channels}; remove "
+                        "--official or --channels")  # fmt: skip
     official = open_official(args.official) if args.official else None
     found = measured(args, args.metrics, args.reference)
     if found is None:

@@ -28,7 +28,7 @@ from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.hub import DEFAULT
 
 ROOT = Path(__file__).parents[1]
-# Number of first steps at each position that are not counted, because they compute features.
+# Number of steps that are not counted at the start of each position, because they compute features.
 UNCOUNTED = 4
 # Positions of the pointer, as fractions of the window's width and height.
 PLACES = [(0.4, 0.45), (0.25, 0.3), (0.7, 0.35), (0.3, 0.7), (0.7, 0.7)]

@@ -149,8 +149,8 @@ def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3, where: str = "net
     kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}
     if kwargs["num_in_ch"] != num_in_ch:
         raise LIIFError(
-            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but the number of input channels is {num_in_ch}; leave it "
-            "out, and set network_g: num_in_ch to the channels of the image"
+            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but the number of input channels is {num_in_ch}; "
+            "remove num_in_ch from this block, and set network_g: num_in_ch to the number of channels of the images"
         )
     with errors_in(f"{where} {cls.__name__}", RuntimeError):
         return cls(**kwargs)
@@ -172,7 +172,7 @@ def fixed_scale_block(opt: Mapping[str, Any], scale: int | None = None) -> Mappi
     name = opt.get("type")
     if find_arch(name) is not None:
         if scale is not None:
-            raise LIIFError(f"scale: is only for fixed-scale networks, but {name} takes any scale; leave it out")
+            raise LIIFError(f"scale: applies only to fixed-scale networks, but {name} takes any scale; leave scale out")
         return opt
     import basicsr.archs  # noqa: F401  fills the registry
     from basicsr.utils.registry import ARCH_REGISTRY

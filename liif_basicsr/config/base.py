@@ -385,10 +385,10 @@ def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: s
 def _locate(
     model: type[BaseModel], block: Any, problem: ErrorDetails
 ) -> tuple[type[BaseModel], Any, Any, list[str]]:
-    """Find the innermost named option that an error is about.
+    """Find the innermost option that contains an error. An error in a list belongs to the option that is the list.
 
     Returns:
-        The model that contains the option, and the option's annotation, value, and path of keys.
+        The model that declares the option, and the option's annotation, value, and path (a list of keys).
     """
     annotation: Any = None
     value, path = block, []
@@ -440,7 +440,13 @@ def _text_hint(value: Any) -> str:
 
 
 def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, plural: bool = False) -> str:
-    """Describe in words the values that a JSON schema accepts, such as 'an integer of at least 1'."""
+    """Describe in words the values that a JSON schema accepts, such as 'an integer of at least 1'.
+
+    Args:
+        schema: the JSON schema.
+        defs: definitions (`$defs`) that `schema` refers to.
+        plural: use the plural, such as 'integers of at least 1'.
+    """
     if "expected" in schema:
         return schema["expected"]
     if "$ref" in schema:

@@ -33,7 +33,7 @@ class OptionsFile(PartialBlock):
     """Options of training and testing."""
 
     name: Text = Field(description="name of the run and of its folder in `experiments/` or `results/`")
-    model_type: Text = Field(description="`LIIFModel`, `LIIFGANModel`, or another model that BasicSR knows")
+    model_type: Text = Field(description="`LIIFModel`, `LIIFGANModel`, or another model in BasicSR's registry")
     num_gpu: NumGPU = Field(description="number of GPUs, or `auto`; 0 uses the CPU")
     manual_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="random seed")
     datasets: dict[str, Any] = Field(

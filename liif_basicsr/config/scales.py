@@ -30,7 +30,10 @@ def expected_scale(minimum: float = 0) -> str:
 
 
 def scale_text(pair: tuple[float, float]) -> str:
-    """Format a pair of scales for folder names, tables and `{scale}`, such as '2', '2.5' or '2x3.5'."""
+    """Format a scale (along y, along x) as text, such as '2', '2.5' or, if the two differ, '2x3.5' (y first).
+
+    This text is used in folder names and tables, and replaces `{scale}` in paths.
+    """
     sy, sx = (f"{s:g}" for s in pair)
     return sy if sy == sx else f"{sy}x{sx}"
 

@@ -89,7 +89,7 @@ class MultiStepLR(Block):
     """Multiplies the learning rate by `gamma` at each milestone."""
 
     type: Literal["MultiStepLR", "MultiStepRestartLR"] = Field(
-        description="the scheduler; both names select the same one"
+        description="name of the scheduler; both names select the same scheduler"
     )
     milestones: list[Milestone] = Field(description="iterations at which the learning rate changes")
     gamma: NonNegativeFloat = Field(
@@ -99,7 +99,7 @@ class MultiStepLR(Block):
         [0], description="iterations at which the learning rate restarts from the initial one"
     )
     restart_weights: list[NonNegativeFloat] = Field(
-        [1], description="factor by which the initial learning rate is multiplied, for each restart"
+        [1], description="factors by which the initial learning rate is multiplied, one for each restart"
     )
 
     @model_validator(mode="after")
@@ -113,10 +113,10 @@ class MultiStepLR(Block):
 class CosineAnnealingRestartLR(Block):
     """Lowers the learning rate along one or more cosine curves."""
 
-    type: Literal["CosineAnnealingRestartLR"] = Field(description="the scheduler")
+    type: Literal["CosineAnnealingRestartLR"] = Field(description="name of the scheduler")
     periods: list[Iterations] = Field(min_length=1, description="length of each cosine curve in iterations")
     restart_weights: list[NonNegativeFloat] = Field(
-        [1], description="factor by which the initial learning rate is multiplied, for each curve"
+        [1], description="factors by which the initial learning rate is multiplied, one for each curve"
     )
     eta_min: NonNegativeFloat = Field(0, description="lowest learning rate")
 

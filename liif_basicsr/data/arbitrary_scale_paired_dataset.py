@@ -27,7 +27,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
 
     The ground truth is cropped to the low-resolution size times the scale. Each training sample uses one of `scales`,
     drawn at random; in training, all scales must be whole numbers. With `scale_range`, `scales` must contain a single
-    scale. Each training sample then draws a scale from this range, and the ground truth is downsampled to the
+    scale. Each training sample then draws a scale from `scale_range`, and the ground truth is downsampled to the
     low-resolution size times the drawn scale, with Pillow's bicubic.
 
     The option `teacher` {path, scale, degradation} is for pairs made by `prepare teach`. It is an error if the pairs
@@ -44,7 +44,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
         super().__init__(opt)
         if self.training and any(s != int(s) for scale in self.scales for s in scale):
             message = "scales: must be whole numbers in training, because crops of files would not match otherwise"
-            raise LIIFError(f"{self.where}: {message}; remove the others")
+            raise LIIFError(f"{self.where}: {message}; remove fractional scales")
         check_pairs(Path(self.settings["dataroot_lq"]).parent, self.settings.get("teacher"), self.scales, self.where)
         self.lq = self.open_all("dataroot_lq", with_meta=False)
         for k, scale in enumerate(self.scales):
@@ -125,7 +125,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     def _check_pair(self, k: int, index: int) -> None:
         """Raise unless the ground truth is as large as the low-resolution image times the scale.
 
-        It may be larger by less than one low-resolution pixel, as in DIV2K.
+        The ground truth may be larger by less than one low-resolution pixel, as in DIV2K.
         """
         size, lq_size = self.size(self.gt[k], index), self.size(self.lq[k], index)
         if size is None or lq_size is None:

@@ -33,12 +33,12 @@ class ArbitraryScaleDataset(Dataset):
 
     A training item is a dict of
         lq: (C, h, w) float32 in [0, 1]; C is the option `channels`, 3 (RGB) by default;
-        coord: (Q, 2) float32, the (y, x) centers of the sampled pixels in [-1, 1]. They are drawn from the crop
-            without replacement. With `sample: patch`, they are the pixels of a random square window, row by row;
-        cell: (1, 2) float32, size of one pixel of the crop in the same coordinates;
+        coord: (Q, 2) float32, the (y, x) centers of the sampled pixels in [-1, 1]. The pixels are drawn from the
+            crop without replacement. With `sample: patch`, they form a random square window, row by row;
+        cell: (1, 2) float32, height and width of a pixel of the crop in these coordinates;
         gt: (Q, C) float32 in [0, 1], the ground truth at `coord`;
         scale: (2,) float32, (along y, along x), size of the crop divided by the size of `lq`;
-        gt_path: path of the image.
+        gt_path: path of the ground-truth image.
     Validation uses all images at the first scale, then all images at the second one, and so on. An item is a dict of
         lq: (C, h, w) float32 and gt: (C, H, W) float32, both in [0, 1];
         scale: (2,) float32, (along y, along x), as in the options;
@@ -100,7 +100,7 @@ class ArbitraryScaleDataset(Dataset):
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
-        """Return the path of low-resolution image `index` at `scales[k]`, or of the image that it is made from."""
+        """Return the path of low-resolution image `index` at `scales[k]`, or of the image from which it is made."""
         return self.gt[k].path(index)
 
     def dtype(self, k: int, index: int) -> np.dtype:
@@ -210,7 +210,7 @@ class ArbitraryScaleDataset(Dataset):
         raise LIIFError(f"{self.where}: all images are corrupt; `{PREPARE} folder FOLDER --check` lists the errors")
 
     def _scales(self) -> list[tuple[float, float]]:
-        """Return the option `scales`, or a list of BasicSR's option `scale` if `scales` is not set."""
+        """Return the option `scales`, or a list with BasicSR's option `scale` if `scales` is not set."""
         if self.settings["scales"] is not None:
             return self.settings["scales"]
         if self.settings["scale"] is None:

@@ -135,7 +135,7 @@ def _without_orientation(content: bytes) -> bytes:
 
 
 def _check_picture(image: Image.Image, channels: int) -> None:
-    """Raise unless Pillow reads an image without loss, and its channels match `channels`."""
+    """Raise unless Pillow reads the image without loss and the number of channels matches `channels`."""
     if image.mode in ("LAB", "HSV", "F"):
         raise LIIFError(f"has {image.mode} pixels, which are not supported; save the image as RGB")
     check_depth(image)
@@ -195,8 +195,12 @@ def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.nd
 def from_unit(image: np.ndarray, dtype: np.dtype, value_range: tuple[float, float] | None) -> np.ndarray:
     """Map values in [0, 1] back to the range and type of the data.
 
-    Values are clamped to [0, 1] first. They are rounded if `dtype` is an integer type. If it is a float type, the
-    result is always float32.
+    Values are clamped to [0, 1] first.
+
+    Args:
+        image: float values.
+        dtype: data type of the result. Integers are rounded. For any float type, the result is float32.
+        value_range: the values that 0 and 1 become. None means the whole range of uint8 or uint16.
     """
     unit = image.clip(0, 1)
     if value_range is None:
@@ -207,7 +211,11 @@ def from_unit(image: np.ndarray, dtype: np.dtype, value_range: tuple[float, floa
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Convert a picture to uint8 with rounding. It may be uint8 (returned unchanged), uint16, or float32 in [0, 1]."""
+    """Convert a picture to uint8 with rounding.
+
+    Args:
+        image: uint8 (returned unchanged), uint16, or float32 in [0, 1].
+    """
     if image.dtype == np.uint8:
         return image
     return from_unit(image if image.dtype == np.float32 else to_unit(image, None), np.dtype(np.uint8), None)

@@ -36,5 +36,5 @@ HINTS = {
 
 
 def download_hint(path: str) -> str:
-    """Return a hint on how to get the data set expected at a missing path, or on how to make one."""
+    """Return a hint on how to get or make the data set expected at a missing path."""
     return next((hint for part, hint in HINTS.items() if part in path), OTHER)

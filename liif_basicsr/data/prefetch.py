@@ -1,4 +1,4 @@
-"""Report errors of BasicSR's prefetching: a missing GPU, or an error in its thread, which would make training hang."""
+"""Report problems of BasicSR's prefetching: a missing GPU, or an error in its thread that would make training hang."""
 from __future__ import annotations
 
 import threading
@@ -11,7 +11,7 @@ from liif_basicsr.errors import LIIFError
 
 
 def check_prefetching(mode: str | None, where: str) -> None:
-    """Raise if `mode` is cuda and there is no GPU. If it is cpu, make errors in the prefetching thread end training.
+    """Raise if `mode` is cuda and there is no GPU. If `mode` is cpu, let errors in the prefetching thread end training.
 
     Args:
         mode: the option `prefetch_mode` of a dataset.

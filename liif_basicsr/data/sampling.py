@@ -1,6 +1,6 @@
 """Functions that turn an image into a training sample: crop, downsample, flip, and draw pixels or a patch.
 
-All random numbers are derived from torch's generator, by `generator()`. BasicSR seeds NumPy's and Python's generators
+All random numbers are derived from torch's generator, by `generator()`. BasicSR seeds the NumPy and Python generators
 with the same value in every epoch, so their numbers would repeat. Torch's seed differs between epochs and workers, and
 the option `manual_seed` makes it reproducible.
 """
@@ -79,12 +79,12 @@ def resize(
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Divide `size` (H, W) by a scale and round down, as in the official code."""
+    """Divide `size` (H, W) by `scale` (along y, along x) and round down, as in the official code."""
     return math.floor(size[0] / scale[0] + 1e-9), math.floor(size[1] / scale[1] + 1e-9)
 
 
 def scaled_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:
-    """Multiply `size` (h, w) by a scale and round, as in the official code."""
+    """Multiply `size` (h, w) by `scale` (along y, along x) and round, as in the official code."""
     return round(size[0] * scale[0]), round(size[1] * scale[1])
 
 

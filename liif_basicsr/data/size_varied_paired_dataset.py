@@ -22,8 +22,9 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
 
     In training, the ground truth of image `index` (of n images) is resized with Pillow's bicubic to a side of
     round(size_min + (size_max - size_min) * index / (n - 1)), and pixels are drawn from the result. With `gt_size`, the
-    result is first resized again, to the single size that a fixed-scale network needs. The low-resolution image is not
-    cropped. In validation, both images are used unchanged, and the scale is the ratio of their sizes.
+    result is resized once more before pixels are drawn, to the single size that a fixed-scale network needs. The
+    low-resolution image is not cropped. In validation, both images are used unchanged, and the scale is the ratio of
+    their sizes.
 
     `split_file` is a JSON file that contains lists of file names. The dataset uses the list `split_key` in its order,
     or only the first `first_k` entries of the list. See ArbitraryScaleDataset for items.
@@ -52,7 +53,7 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         return self.lq[k].path(index)
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return the low-resolution image, the resized ground truth, and the latter's path, for image `index`."""
+        """Return the low-resolution image, the resized ground truth, and the ground truth's path, for image `index`."""
         low, high, final = (self.settings[key] for key in ("size_min", "size_max", "gt_size"))
         size = round(low + (high - low) * (index / max(self.num_images - 1, 1)))
         gt = downsample(self.gt[0].to_unit(self.gt[0].read(index)), (size, size))

@@ -278,8 +278,8 @@ def read_meta(
 ) -> tuple[list[str], dict[str, tuple[int, int]]]:
     """Read a meta file of BasicSR: one line per image, starting with its name.
 
-    As in BasicSR, the name ends at the first space and the rest is a comment. A name may contain spaces if its size
-    follows or if it is in `known`. Empty lines and lines that start with '# ' are skipped.
+    As in BasicSR, the name ends at the first space and the rest is a comment. A name may contain spaces if the
+    image's size follows or if the name is in `known`. Empty lines and lines that start with '# ' are skipped.
 
     Args:
         path: the meta file, UTF-8 with or without a byte order mark.

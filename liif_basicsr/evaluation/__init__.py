@@ -1,1 +1,1 @@
-"""Measure networks on test sets, plot the results, and write tables that also list published results."""
+"""Evaluate networks on test sets, plot the results, and write tables that also list published results."""

@@ -1,4 +1,4 @@
-"""Command-line arguments that tables.py and figures.py share, and the function that makes the measurements."""
+"""Command-line arguments that tables.py and figures.py share, and the function that evaluates the networks."""
 from __future__ import annotations
 
 import argparse
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measured(
     args: argparse.Namespace, metrics: Sequence[str] = ("psnr", "ssim"), reference: str | None = None
 ) -> tuple[list[Method], list[EvalSet], Results, Reference | None] | None:
-    """Open the networks and sets, and measure the results that are not in the results file yet.
+    """Open the networks and sets, and compute the results that are not in the results file yet.
 
     Args:
         args: the parsed arguments of `add_arguments`.

@@ -33,7 +33,7 @@ def check_curve(path: Path, scales: Sequence[Scale]) -> None:
 
 
 def draw_curve(path: Path, methods: Sequence[Method], eval_sets: Sequence[EvalSet], results: Results) -> None:
-    """Plot PSNR against scale, one panel per set, in the format of the file's suffix.
+    """Plot PSNR against scale, one panel per set. The suffix of `path` selects the file format.
 
     Infinite values, such as the PSNR of a filter at scale 1, are omitted.
 
@@ -65,9 +65,10 @@ def draw_times(
     results: Results,
     costs: Mapping[str, Mapping[str, Values]],
 ) -> None:
-    """Plot PSNR against time: a row of panels per set, a column per scale, in the format of the file's suffix.
+    """Plot PSNR against time: one row of panels per set, one column per scale.
 
     Args:
+        path: the figure; its suffix selects the file format.
         results: results of every method on every set.
         costs: costs by label and scale; `seconds` is the time per megapixel of output.
 

@@ -117,12 +117,12 @@ def ensemble_of(method: Method) -> Method:
 
 
 def nearest(nets: Sequence[Any], scale: float) -> Any:
-    """Return the network whose own scale is nearest to `scale`, measured by the ratio of the two."""
+    """Return the network whose own scale is nearest to `scale`, by the ratio of the two scales."""
     return min(nets, key=lambda net: abs(math.log(net.scale / scale)))
 
 
 def _parse(text: str) -> tuple[str, list[str]]:
-    """Split the argument into its label, which may be empty, and the names of its networks or filter."""
+    """Split `text` into the label (empty if there is none) and the names of the networks or the filter."""
     label, equals, what = text.partition("=")
     if not equals or Path(text).exists():
         label, what = "", text

@@ -1,4 +1,4 @@
-"""Measure methods on sets, and save each result in one file, so that an interrupted run can continue."""
+"""Evaluate methods on sets, and save all results in one file, so that an interrupted run can continue."""
 from __future__ import annotations
 
 import json
@@ -107,13 +107,13 @@ def measure_all(
     metrics: Sequence[str],
     reference: Reference | None = None,
 ) -> None:
-    """Measure the missing results, with a progress bar over images.
+    """Compute the results that are missing, with a progress bar over images.
 
     The processes of torchrun share the images. Only process 0 has the complete results.
 
     Args:
         metrics: names in METRICS.
-        reference: also measure the PSNR between each method's outputs and the reference's outputs.
+        reference: also compute the PSNR between each method's outputs and the reference's outputs.
     """
     wanted = {*metrics, *([reference.metric] if reference else [])}
     pairs = [(method, eval_set) for eval_set in eval_sets for method in methods]

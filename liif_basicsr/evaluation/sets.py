@@ -34,7 +34,7 @@ class Layout(NamedTuple):
         gt_of_supplied: folder of the ground truth for the supplied low-resolution images.
         lq: folder of the supplied low-resolution images, or None.
         filename_tmpl: template for the names of the supplied low-resolution images, as in BasicSR.
-        gt: folder of the ground truth for all other scales.
+        gt: folder of the ground truth at scales without supplied low-resolution images.
         protocol: the set's protocol, one of PROTOCOLS.
     """
 

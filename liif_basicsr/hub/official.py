@@ -1,7 +1,7 @@
 """Convert official checkpoints to ours and back.
 
 LIIF and MetaSR: github.com/yinboc/liif; LTE: github.com/jaewon-lee-b/lte; LM-LIIF: github.com/HeZongyao/LMF; SRNO:
-github.com/2y7c3/Super-Resolution-Neural-Operator. They have the same format, `{'model': {'name', 'args', 'sd'}}`, and
+github.com/2y7c3/Super-Resolution-Neural-Operator. All use the same format, `{'model': {'name', 'args', 'sd'}}`, and
 the same encoders.
 """
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from liif_basicsr.archs import build_network
 from liif_basicsr.errors import LIIFError, suggest
 
-# Official name -> ours.
+# Official name -> our name.
 NETWORKS = {"liif": "LIIF", "metasr": "MetaSR", "lte": "LTE", "lmliif": "LMLIIF", "sronet": "SRNO"}
 SWITCHES = ("local_ensemble", "feat_unfold", "cell_decode")
 # When testing, the official LTE, LM-LIIF and SRNO use the cells of this scale, the largest in training, at all larger
@@ -29,7 +29,7 @@ SRNO_PARTS = {
     **{"lift": "conv00", "project.0": "fc1", "project.1": "fc2"},
     **{f"attention.{k}.{ours}": f"conv{k}.{official}" for k in (0, 1) for ours, official in LAYERS.items()},
 }
-# Width of the official SRNO before its last layer.
+# Number of input features of the official SRNO's last layer.
 SRNO_HIDDEN_DIM = 256
 
 

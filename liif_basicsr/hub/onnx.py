@@ -1,4 +1,4 @@
-"""Write a network as one ONNX graph, for whole images or for query coordinates, at any size."""
+"""Write a network as an ONNX graph with variable sizes. The graph renders images or evaluates query coordinates."""
 from __future__ import annotations
 
 import logging
@@ -56,7 +56,7 @@ class Graph(nn.Module):
 
 
 class ImageGraph(Graph):
-    """Upscales an image to a size; the graph computes the coordinates."""
+    """Upscales an image to a given size. The coordinates are computed in the graph."""
 
     axes = MappingProxyType({
         "lq": {2: "height", 3: "width"}, "size": {}, "output": {2: "out_height", 3: "out_width"},
@@ -79,7 +79,7 @@ class ImageGraph(Graph):
             size: the two integers (H, W), int64.
 
         Returns:
-            The output (1, D, H, W) in [0, 1].
+            The output (1, D, H, W) in [0, 1], where D is the network's `num_out_ch`.
         """
         height, width = size.tolist()
         torch._check(height > 0)
@@ -122,8 +122,8 @@ class QueryGraph(Graph):
 def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> None:
     """Write a network as an ONNX file.
 
-    The graph's inputs are `lq` and `size` or, with `queries`, `lq`, `coord` and `cell`. Its output is `output`. It
-    decodes all pixels at once, and each pixel needs about 12 kB of memory if the hidden layers are 256 wide.
+    The graph's inputs are `lq` and `size` or, with `queries`, `lq`, `coord` and `cell`. Its output is `output`. The
+    graph decodes all pixels at once. Each pixel needs about 12 kB of memory if the hidden layers are 256 wide.
 
     Args:
         net: the network, on the CPU and in evaluation mode.
@@ -195,7 +195,7 @@ def _name_axes(path: Path, graph: Graph) -> None:
 
 
 def _check(path: Path, graph: Graph) -> None:
-    """Raise LIIFError unless the file's output equals the network's, at the traced sizes and at others."""
+    """Raise LIIFError unless the file's output matches the network's, at the traced sizes and at other sizes."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

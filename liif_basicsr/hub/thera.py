@@ -26,7 +26,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 MEAN = [0.4488, 0.4371, 0.4040]
 
-# Pattern in Flax names -> our name. All are applied in this order.
+# Pattern in Flax names -> our name. All patterns are applied, in this order.
 NAMES = (
     (r"^encoder\.head\.layers_0", "encoder.conv_first"),
     (r"^encoder\.body\.layers_(\d+)\.body\.layers_0", r"encoder.body.\1.conv1"),
@@ -62,7 +62,7 @@ NAMES = (
     (r"\.(kernel|scale)$", ".weight"),
 )
 
-# NumPy's functions that rebuild pickled arrays and numbers. Their modules have other names in other versions of NumPy.
+# NumPy functions that rebuild pickled arrays and numbers. Their modules have other names in other versions of NumPy.
 NUMPY_FUNCTIONS = {"_reconstruct": np.zeros(1).__reduce__()[0], "scalar": np.float32(0).__reduce__()[0]}
 
 
@@ -109,7 +109,7 @@ class Dropped(tuple):
 
 
 def from_flax(params: Mapping[str, Any], path: str = "checkpoint") -> dict[str, Any]:
-    """Convert a tree of official parameters to our checkpoint.
+    """Convert a tree of official parameters to a checkpoint in our format.
 
     The encoder and the size ('air', 'plus', 'pro') are inferred from the parameters' names.
 

@@ -1,4 +1,4 @@
-"""Measure the time for training samples, degradations and a validation, on scikit-image's photographs."""
+"""Measure the time to draw training samples, degrade images and validate, on scikit-image's photographs."""
 from __future__ import annotations
 
 import random
@@ -34,7 +34,7 @@ PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 
 
 def make_images(folder: Path) -> None:
-    """Write COUNT mosaics of photographs, each of the size SIZE. The order of the photographs differs."""
+    """Write COUNT mosaics of photographs, each of the size SIZE. Each mosaic has another order of the photographs."""
     source = open_source(str(PHOTOGRAPHS), "disk").selected(sets.QUICKSTART_TRAIN, "benchmark.py")
     parts = [source.read(k) for k in range(len(source))]
     for number in range(COUNT):

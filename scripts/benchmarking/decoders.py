@@ -27,7 +27,7 @@ class GivenFeatures(nn.Module):
 
 
 def decoding_alone(net: Any, lq: Tensor) -> Any:
-    """Replace the network's encoder by the precomputed features of `lq`, so that `render` only decodes. Return it."""
+    """Replace the encoder by the precomputed features of `lq`, so that `render` only decodes. Return the network."""
     with torch.no_grad():
         net.encoder = GivenFeatures(net.encode(lq))
     return net

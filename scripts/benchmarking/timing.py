@@ -30,7 +30,7 @@ def use_device(name: str) -> None:
         raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
     torch.set_default_device(name)
     torch.backends.cudnn.allow_tf32 = False
-    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # torch.compile advises to enable TF32
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)  # torch.compile advises enabling TF32
 
 
 def seconds(work: Work, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -67,9 +67,14 @@ def row(
 ) -> float:
     """Measure and print a row, and return the median of our times in seconds.
 
-    Each call does its work `per` times. The printed and returned times are for one of them.
-
     If the measurement fails, the row shows the reason, its name is added to `failed`, and NaN is returned.
+
+    Args:
+        name: first cell of the row.
+        theirs, ours: functions to time alternately; without `theirs`, only our time is shown.
+        runs: number of measurements.
+        clock: clock in seconds.
+        per: number by which the times are divided, because each call repeats its work this often.
     """
     try:
         times = list(pairs(theirs, ours, runs, clock))

@@ -101,7 +101,7 @@ def rendering(checkpoint: Path) -> Work:
 
 
 def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
-    """Call functions alternately on one thread, and return the median CPU time of each in seconds.
+    """Call functions alternately on one thread, and return the median CPU time of each function in seconds.
 
     The times are saved in `file`. If the file lacks the time of one of the functions, all are measured again.
     """
@@ -117,7 +117,7 @@ def alternate(works: Mapping[str, Work], file: Path) -> dict[str, float]:
 
 
 def network_size(checkpoint: Path) -> tuple[int, float, int]:
-    """Return the first three fields of `Cost`. It reads the peak memory, so it must run in a process of its own."""
+    """Return the first three fields of `Cost`. Must run in a new process, because it reads the peak memory."""
     import resource  # Unix only
 
     torch.set_num_threads(1)
@@ -173,7 +173,7 @@ def split_page(page: Path, name: str) -> tuple[str, str]:
     """Split a page at its table `name`, which is between the lines `<!-- name -->` and `<!-- end -->`.
 
     Returns:
-        The text up to and including the first of these lines, and the text from the second one on.
+        The text up to and including the first of these lines, and the text from the second line on.
 
     Raises:
         LIIFError: the page cannot be read, or lacks these lines.

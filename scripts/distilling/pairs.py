@@ -1,4 +1,4 @@
-"""A pool of training pairs that are made with a teacher, in device memory."""
+"""A pool of training pairs, kept in device memory. Each pair includes a teacher's output."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -50,9 +50,9 @@ class Batch(NamedTuple):
 
 
 class Pairs:
-    """Low-resolution images with a window of the original and of the teacher's output, at arbitrary scales.
+    """Pool of pairs: low-resolution images, and windows of the originals and of the teacher's outputs.
 
-    The newest pairs replace the oldest.
+    Each pair has a random scale. The newest pairs replace the oldest.
 
     Args:
         shape: see `Shape`.
@@ -117,7 +117,7 @@ class Pairs:
         return rows, cols, cell
 
     def sample(self, count: int) -> Batch:
-        """Draw a batch, with random flips and transpositions."""
+        """Draw a batch of `count` pairs from the pool, with random flips and transpositions."""
         batch = self._at((torch.rand(count, device=self.device) * self.filled).long())
         flip_y, flip_x, transpose = torch.rand(3, count, device=self.device) < 0.5
 

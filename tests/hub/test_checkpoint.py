@@ -107,7 +107,10 @@ def test_flipped_bits_never_change_a_number(path, net):
         ({"params": {}}, "does not contain the options"),
         ({"params": {}, "network_g": NETWORK}, "contains a different network"),
         ({"params": 3, "network_g": NETWORK}, "its params is not a dict"),
-        ({"params": {"encoder.conv_first.weight": "x"}, "network_g": NETWORK}, "its params contains more than tensors"),
+        (
+            {"params": {"encoder.conv_first.weight": "x"}, "network_g": NETWORK},
+            "its params contains entries that are not tensors",
+        ),
         ({"params": {}, "network_g": 3}, "its network_g is not a dict"),
         ({"params": {}, "network_g": {"type": "LIFF"}}, "did you mean 'LIIF'"),
     ],
@@ -190,7 +193,7 @@ def test_parameters_of_another_precision(path):
 
 INCONSISTENT = {
     "its sd is not a dict": lambda model: model.update(sd=3),
-    "its sd contains more than tensors": lambda model: model["sd"].update({"imnet.layers.0.bias": "x"}),
+    "its sd contains entries that are not tensors": lambda model: model["sd"].update({"imnet.layers.0.bias": "x"}),
     "network_g: hidden_dims": lambda model: model["args"]["imnet_spec"]["args"].update(hidden_list=["x"]),
     "network_g: describes a network much larger": lambda model: model["args"]["imnet_spec"]["args"].update(
         hidden_list=[9000, 9000]

@@ -65,4 +65,4 @@ def test_contradictions_are_one_line(tmp_path):
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "num_feat": 8}), str(path), "a different network")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "type": "SRVGG"}), str(path), "'SRVGG'")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "feat": 8}), str(path), "'feat'")
-    refused(lambda: liif_basicsr.load("liif-fast", scale=2), "liif-fast", "scale", "leave it out")
+    refused(lambda: liif_basicsr.load("liif-fast", scale=2), "liif-fast", "scale", "leave scale out")

@@ -134,7 +134,7 @@ def test_range_of_the_checkpoint(files, suffix):
 def test_invalid_range(files, tmp_path, wrong):
     with pytest.raises(LIIFError, match="^value_range: expected two numbers"):
         liif_basicsr.upscale(ramp(4, 4), model=files(3), value_range=wrong)
-    with pytest.raises(LIIFError, match="damaged checkpoint, its value_range: expected two numbers"):
+    with pytest.raises(LIIFError, match="damaged checkpoint: value_range: expected two numbers"):
         liif_basicsr.load(files(3, value_range=wrong, number=1))
 
 

@@ -16,7 +16,7 @@ from liif_basicsr.data.sampling import downsample
 
 @register_degradation("jpeg")
 class JPEG:
-    """Downsample with Pillow's bicubic, then compress at an integer quality from `jpeg_range`."""
+    """Downsample with Pillow's bicubic, then compress as JPEG at a random integer quality from `jpeg_range`."""
 
     class Options(DegradationOptions):
         """Options of the degradation."""
@@ -32,7 +32,7 @@ class JPEG:
 
 
 def draw_quality(quality_range: list[float]) -> int:
-    """Draw a quality uniformly from the range, rounded to an integer."""
+    """Draw a JPEG quality uniformly from [lowest, highest], and round it to an integer."""
     return round(random.uniform(*quality_range))
 
 

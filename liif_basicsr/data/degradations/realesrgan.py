@@ -17,10 +17,10 @@ from liif_basicsr.data.degradations.degradation import register_degradation
 
 @register_degradation("realesrgan")
 class RealESRGAN:
-    """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's file for x4plus.
+    """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's options file for x4plus.
 
     The result equals the output of BasicSR's RealESRGANDataset and RealESRGANModel, with three differences:
-    - The last resizing produces `size`, so any scale is possible.
+    - The last step resizes to `size`, so any scale is possible.
     - The factor of the second round's resizing is relative to `size`.
     - The ground truth is not sharpened first.
 

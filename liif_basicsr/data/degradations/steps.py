@@ -66,10 +66,17 @@ def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
-    """Filter an image as BasicSR's `filter2D` does. Repeat its border pixels if it is too small to mirror them.
+    """Filter an image as BasicSR's `filter2D` does, but faster.
 
-    This function is faster than `filter2D`, because it omits the zeros around a kernel and convolves all channels at
-    once, in groups.
+    The zeros around the kernel are cut off, and a single grouped convolution filters all channels. The image is padded
+    by mirroring or, if it is too small for that, by repeating the border pixels.
+
+    Args:
+        image: (1, C, H, W).
+        kernel: (1, k, k) with k odd, applied to every channel.
+
+    Returns:
+        (1, C, H, W).
     """
     channels, size = image.shape[1], kernel.shape[-1]
     used = kernel[0].nonzero()

@@ -16,7 +16,7 @@ from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import write
 
-# The first size is made from the original images, and the other sizes from the first one.
+# Images of the first size are made from the originals, all others from images of the first size.
 SIZES = (256, 128, 64, 32)
 # The paper trains on 25 000 of the 30 000 images.
 TRAINING = 5 / 6
@@ -27,6 +27,11 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
 
     split.json lists the images for training and those for validation. Existing folders and files are kept, such as the
     paper's own split.json. A new split.json uses the first 5/6 of the names for training.
+
+    Args:
+        folder: the original images.
+        target: parent folder of the new folders.
+        processes: number of worker processes.
 
     Returns:
         The new folders and files.

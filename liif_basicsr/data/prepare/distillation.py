@@ -54,7 +54,7 @@ class Crop(NamedTuple):
 
     lq: the degraded input.
     gt: the original crop.
-    needs_teacher: False if the original crop is also the target.
+    needs_teacher: False if the target is the original crop.
     """
 
     lq: np.ndarray
@@ -99,7 +99,7 @@ class DistillationPairs(NamedTuple):
 
     @property
     def gt_size(self) -> int:
-        """Side of the teacher's outputs and of the originals."""
+        """Side of the teacher's outputs and of the original crops."""
         return self.lq_size * self.teacher.scale
 
     def pixels(self) -> np.ndarray:
@@ -116,7 +116,7 @@ class DistillationPairs(NamedTuple):
         return counts
 
     def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
-        """Make pair `number` as PNG files in the order of KINDS."""
+        """Make pair `number` as PNG files in the order of KINDS. `pixels` is the result of `self.pixels()`."""
         crop = self.crop(number, pixels)
         return crop.encode(self.teacher(crop.lq[None])[0] if crop.needs_teacher else None)
 
@@ -179,7 +179,15 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
 
 
 def with_colors_of(lq: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Remove the color drift of a teacher's output, uint8 (H, W, 3): replace its low frequencies by the input's."""
+    """Remove the color drift of a teacher's output: replace its low frequencies by the input's low frequencies.
+
+    Args:
+        lq: the input, uint8 (h, w, 3).
+        output: the output, uint8 (H, W, 3).
+
+    Returns:
+        The corrected output, uint8 (H, W, 3).
+    """
     small = cv2.resize(output.astype(np.float32), lq.shape[1::-1], interpolation=cv2.INTER_AREA)
     drift = cv2.GaussianBlur(lq - small, (0, 0), COLOR_SIGMA, borderType=cv2.BORDER_REFLECT)
     corrected = output + cv2.resize(drift, output.shape[1::-1], interpolation=cv2.INTER_LINEAR)

@@ -30,7 +30,7 @@ def imresize(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _weights(n: int, scale: int) -> np.ndarray:
-    """Return, for one axis, the weight of each padded input pixel in each output pixel: (n / scale, n + 4 * scale)."""
+    """Return the weights (n / scale, n + 4 * scale) of the padded input pixels in each output pixel of one axis."""
     centers = (np.arange(n // scale) + 0.5) * scale - 0.5
     # Stretch the kernel by the scale to avoid aliasing.
     weights = cubic((centers[:, None] - np.arange(-2 * scale, n + 2 * scale)) / scale)

@@ -1,4 +1,4 @@
-"""Store images as sub-images in an LMDB or as decoded pixels, and find corrupt images.
+"""Store images as an LMDB of sub-images or as a folder of decoded pixels, and find corrupt images.
 
 A folder is written under a temporary name and renamed when it is complete.
 """
@@ -32,7 +32,7 @@ class Settings(NamedTuple):
     crop: side of the square sub-images.
     step: distance from the start of one sub-image to the next.
     level: PNG compression level.
-    pixels: store whole images as decoded pixels instead of sub-images.
+    pixels: store decoded pixels of whole images instead of an LMDB of sub-images.
     processes: number of worker processes.
     """
 
@@ -93,7 +93,13 @@ def keys(names: Sequence[str]) -> list[str]:
 
 
 def starts(n: int, crop: int, step: int) -> list[int]:
-    """Return the start positions of crops that together cover an axis of `n` pixels."""
+    """Return the positions at which crops start so that together they cover an axis.
+
+    Args:
+        n: length of the axis in pixels.
+        crop: length of a crop in pixels.
+        step: distance between starts; the last crop may start earlier, to end with the axis.
+    """
     inside = list(range(0, max(n - crop, 0) + 1, step))
     return inside if inside[-1] + crop >= n else [*inside, n - crop]
 
