@@ -129,7 +129,7 @@ def check_precision(precision: str, device: torch.device, where: str, instead: s
 
     Args:
         precision: one of PRECISIONS.
-        device: the device.
+        device: device that would compute in it.
         where: start of the message; names the option.
         instead: end of the message; the precisions or options to use instead.
 

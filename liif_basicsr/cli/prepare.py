@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def folder(args: argparse.Namespace) -> int:
-    """Store images of any size: cut into sub-images in an LMDB, or whole as decoded pixels."""
+    """Store images of any size, as an LMDB of sub-images or as the decoded pixels of whole images."""
     from liif_basicsr.data.prepare import storing
     from liif_basicsr.data.source import ANY_RANGE
 
@@ -202,7 +202,8 @@ def _add_teach_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, default=0,
                      help="seed of the random crops and degradations (default: %(default)s)")
     sub.add_argument("--precision", choices=PRECISIONS,
-                     help="precision of the teacher (default: the fastest that is exact enough on its device)")
+                     help="precision of the teacher (default: bfloat16 if the device has instructions for it, else "
+                     "float32)")
     sub.add_argument("--device", help="device of the teacher, such as cpu or cuda:0 (default: the GPU if there is one)")
     sub.add_argument("--batch", type=_positive,
                      help=f"number of crops that a GPU upscales at a time (default: {TEACHER_BATCH})")

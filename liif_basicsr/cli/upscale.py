@@ -151,9 +151,9 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
     size = requested.size_of(image.size)
     if requested.width and requested.height and is_transposed(size, image.size):
         y, x = size[0] / image.size[0], size[1] / image.size[1]
-        raise LIIFError(f"width and height of {show_size(size)} seem to be exchanged, because the image has "
-                        f"{show_size(image.size)} pixels; pass --size {show_size(size[::-1])}, or if you want the "
-                        f"shape {show_size(size)}, --scale {y:.6g}x{x:.6g}")  # fmt: skip
+        raise LIIFError(f"width and height of {show_size(size)} seem to be swapped, because the image has "
+                        f"{show_size(image.size)} pixels; pass --size {show_size(size[::-1])}, or if you do want "
+                        f"{show_size(size)}, pass --scale {y:.6g}x{x:.6g}")  # fmt: skip
     remedy = "one factor" if requested.scale else "only --width or only --height"
     return Output(
         upscaler.output_like(image),
@@ -168,7 +168,7 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
 def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]:
     """Return the inputs, and the output if `-o` or the last of several words names it.
 
-    The paths are checked here, before PyTorch is imported, which takes seconds.
+    The paths are checked here, before the slow import of PyTorch.
 
     Raises:
         LIIFError: an input does not exist, or the output cannot be written.

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", metavar="MODEL", action="append",
         help=f"model for the right side of the page (default: {BICUBIC}); repeat the option to add models to the "
-        "page's lists, which always contain the bundled ones",
+        "page's lists, which always contain the bundled models",
     )  # fmt: skip
     parser.add_argument("--port", type=int, default=0, help="local port (default: any free port)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address of the page")
@@ -67,7 +67,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models(model: str, compared: list[str]) -> list[str]:
-    """Return the models for the page's lists, without duplicates. The page first shows the first one on the left."""
+    """Return the models for the page's lists, without duplicates. At first, the left side shows the first model.
+
+    Args:
+        model: the model of `--model`.
+        compared: the models of `--compare`.
+
+    Returns:
+        `model`, `compared` and the bundled models, in this order. Bicubic interpolation is left out.
+    """
     models = dict.fromkeys([model, *compared, *bundled()])
     return [name for name in models if name != BICUBIC]
 

@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size", metavar="WxH",
-        help="output size. With --quad, the quadrilateral is stretched to this size (default: the longer one of its "
-        "opposite sides sets the width or height). With --matrix, the output is cropped to this size (default: the "
-        "input's size)",
+        help="output size. With --quad, the quadrilateral is stretched to this size (default: as wide as "
+        "the longer of its top and bottom sides, and as high as the longer of its left and right sides). With "
+        "--matrix, the output is cropped to this size (default: the input's size)",
     )  # fmt: skip
     parser.add_argument(
         "--no-expand", action="store_true", help="with --rotate: keep the input's size and cut off the corners"
@@ -140,7 +140,7 @@ def _check_options(args: argparse.Namespace) -> Size | None:
         LIIFError: the options exclude each other.
     """
     if args.rotate is None and args.no_expand:
-        raise LIIFError("--no-expand: applies only to --rotate; remove it")
+        raise LIIFError("--no-expand: applies only to --rotate; remove --no-expand")
     if args.rotate is not None and args.size:
         raise LIIFError("--size: does not apply to --rotate; use --scale, or --no-expand for the input's size")
     if args.quad and args.size and args.scale:
@@ -155,7 +155,16 @@ def _homography(
     in_size: Size, degrees: float | None, expand: bool, corners: np.ndarray | None, matrix: np.ndarray | None,
     scale: tuple[float, float], size: Size | None,
 ) -> Homography:  # fmt: skip
-    """Return the warp for an image of `in_size` (h, w): by `matrix`, else by `corners`, else by `degrees`."""
+    """Return the homography that the command's options define for an image of `in_size` (h, w).
+
+    Args:
+        degrees: angle of `--rotate`; used if `corners` and `matrix` are None.
+        expand: whether the output contains the whole rotated image.
+        corners: (4, 2), the points (x, y) of `--quad`, or None.
+        matrix: (3, 3), the matrix of `--matrix`, or None.
+        scale: factors (along y, along x).
+        size: (H, W), or None if the option `--size` is not used.
+    """
     from liif_basicsr.rendering.homographies import natural_size, rectification, rotation, scaled_size, scaling
     from liif_basicsr.rendering.warps import Homography
 

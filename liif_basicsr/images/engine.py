@@ -37,7 +37,7 @@ class Engine:
 
     Raises:
         LIIFError: the model, device or precision does not exist, the network is on another device, the device does not
-            support the precision, or the range is invalid.
+            support the precision, or `value_range` is invalid.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Engine:
         return (1 if self._is_gray(image.shape[2] - alpha) else self.net.num_out_ch) + alpha
 
     def output_like(self, image: LoadedImage) -> LoadedImage:
-        """Return the image with the same pixels, but with the metadata of its output."""
+        """Return the image with its own pixels, but with the metadata that the output will have."""
         channels = self.out_channels(image)
         if channels == image.shape[2]:
             return image

@@ -86,9 +86,9 @@ def _bomb() -> LIIFError:
 
 
 def without_metadata(content: bytes, damaged_only: bool = False) -> bytes:
-    """Return the content of a PNG file without its ancillary chunks. Pillow refuses a file if one of them is damaged.
+    """Return the content of a PNG file without its ancillary chunks. The content of other files is unchanged.
 
-    The content of other files is returned unchanged.
+    Pillow refuses a PNG file with a damaged ancillary chunk.
 
     Args:
         damaged_only: remove only chunks whose checksum is wrong, and always keep the transparency (tRNS).

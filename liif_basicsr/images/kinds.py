@@ -51,7 +51,7 @@ def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
     if isinstance(image, (str, Path, Image.Image)):
         if bgr:
             raise LIIFError("bgr: applies only to arrays and tensors, because the color order of files and Pillow "
-                            "images is known; remove it")  # fmt: skip
+                            "images is known; remove bgr")  # fmt: skip
         source = from_image(image) if isinstance(image, Image.Image) else read_named(image)
         if not source.is_photo or source.dtype != np.uint8 and (source.dtype.name, source.shape[2]) not in DEEP_MODES:
             bits = 8 * source.dtype.itemsize

@@ -87,7 +87,7 @@ class LoadedImage(NamedTuple):
         )
 
     def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
-        """Return the EXIF of an output of `size` (H, W). If the input's EXIF states a size, the size is updated."""
+        """Return the EXIF tags for an output of `size` (H, W). Tags that state the input's size are updated."""
         exif = {tag: _exact_text(value) for tag, value in self.exif.items()}
         for tag in (EXIF_IFD, GPS_IFD):
             if tag in exif:
@@ -98,10 +98,10 @@ class LoadedImage(NamedTuple):
         return exif
 
     def exif_bytes(self, size: tuple[int, int]) -> bytes:
-        """Return the tags of `exif_for` as an EXIF block, or empty bytes if the input has no EXIF.
+        """Return the tags of `exif_for` as an EXIF block, or empty bytes if the input has no EXIF data.
 
         Warns:
-            UserWarning: the EXIF cannot be encoded. The image can still be written, without EXIF.
+            UserWarning: the EXIF data cannot be encoded. The image can still be written, without this data.
         """
         if not self.exif:
             return b""

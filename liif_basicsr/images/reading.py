@@ -136,7 +136,7 @@ def to_srgb(loaded: LoadedImage) -> Image.Image:
 
 
 def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage:
-    """Convert a Pillow image.
+    """Convert a Pillow image to a `LoadedImage`.
 
     Args:
         file: the open file of the image. 16-bit colors are decoded from it, because Pillow does not support them.
@@ -162,8 +162,8 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
         exif = image.getexif()
         wanted = (ORIENTATION, *KEPT_TAGS, *(GEO_TAGS if image.format == "TIFF" else ()))
         tags = {tag: exif.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else exif[tag] for tag in wanted if tag in exif}
-    except Exception:  # Pillow raises SyntaxError, struct.error and others. The image is read without EXIF.
-        warnings.warn("the EXIF is damaged and not used", stacklevel=2)
+    except Exception:  # Pillow raises SyntaxError, struct.error and others. The image is read without EXIF data.
+        warnings.warn("the EXIF data is damaged and not used", stacklevel=2)
         tags = {}
     icc = image.info.get("icc_profile")
     loaded = _with_metadata(pixels, tags, icc, image.info.get("dpi", ()), _xmp(image))
@@ -195,7 +195,7 @@ def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profi
 
 
 def _from_tiff(tiff: Tiff) -> LoadedImage:
-    """Convert the content of a TIFF that `read_tiff` has read.
+    """Convert the content of a TIFF, as returned by `read_tiff`, to a `LoadedImage`.
 
     Warns:
         UserWarning: some metadata is not kept.

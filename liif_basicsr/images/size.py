@@ -124,7 +124,7 @@ class LargerInput(LIIFError):
 
 
 def check_scale(scale: Any) -> tuple[float, float]:
-    """Check a scale, or a pair of scales (along y, along x), and return a pair. NumPy's and torch's types are accepted.
+    """Check a scale, or a pair of scales (along y, along x), and return a pair. NumPy and torch types are accepted.
 
     Raises:
         LIIFError: the scale is invalid, see `scale_pair`.
@@ -200,7 +200,7 @@ def _check_length(name: str, value: Any) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Convert numbers, arrays and pairs of numbers, also NumPy's and torch's, to Python's numbers and lists."""
+    """Convert NumPy and torch values, alone or in a list or tuple, to plain Python numbers and lists."""
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value

@@ -52,8 +52,9 @@ class TiffPage(NamedTuple):
 
 
 class Tiff(NamedTuple):
-    """Content of a TIFF file. `LoadedImage` describes the fields.
+    """Content of a TIFF file.
 
+    pixels, rgb, alpha, premultiplied: see the fields of `LoadedImage`.
     tags: all tags by number, with the EXIF subdirectories as dicts.
     """
 
@@ -70,7 +71,8 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     Overviews and masks of the image are ignored.
 
     Returns:
-        The layout, or None if Pillow reads the file without loss, or if Pillow's message about its damage is better.
+        The layout, or None if Pillow reads the file without loss, or if the file is damaged and Pillow's message is
+        better.
 
     Raises:
         LIIFError: the file has several pages, or an unsupported pixel type.
@@ -109,8 +111,8 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
     """Read the pixels and tags of a TIFF file that Pillow does not read correctly, see `open_page`.
 
     Returns:
-        The content, or None if the file is not a TIFF, Pillow reads it correctly, or Pillow's message about its damage
-        is better.
+        The content, or None if the file is not a TIFF, if Pillow reads it correctly, or if it is damaged and Pillow's
+        message is better.
 
     Raises:
         LIIFError: the pixels are damaged or stored in an unsupported way, or the file has several pages.

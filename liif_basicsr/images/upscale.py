@@ -70,24 +70,24 @@ def upscale(
         method: `nearest` or `bicubic`, to interpolate instead of using a model.
         device: name of the device, such as `cuda` or `cpu`. The default is the network's own device; for a name or
             file, the GPU if there is one, else the CPU.
-        precision: float32, tf32, bfloat16 or float16. The default is the fastest that is exact enough, see
-            `liif_basicsr.devices.best_precision`.
+        precision: float32, tf32, bfloat16 or float16. The default is bfloat16 for 8-bit images if the device has
+            instructions for it, else float32.
         self_ensemble: whether to average over the image's eight flips and transposes. This is slightly better, but
             takes eight times as long.
-        strength: weight of the model in a mix with `liif-fast`, from 0 to 1 (only the model). With `liif-photo`, a
-            lower strength keeps more of the grain and of the defects.
+        strength: weight of the model's output in a mix with the output of `liif-fast`. At 0 only `liif-fast` is used,
+            at 1 only the model. With `liif-photo`, a lower strength keeps more of the grain and of the defects.
         tile_wrap: `x`, `y` or `xy`, the axes along which the image repeats. A seamless texture repeats along xy, a
             360-degree panorama along x. Opposite edges of the output fit together.
-        value_range: the values (low, high) that the model sees as 0 and 1. Values outside are an error. The default is
-            the range that the model was trained with (`value_range` in its checkpoint). If it has none, the default is
-            [0, 1] for float arrays and tensors, and the full range for uint8 and uint16. Other images need this
-            argument.
+        value_range: the values (low, high) that the model sees as 0 and 1. Values outside this range are an error. The
+            default is the range that the model was trained with (`value_range` in its checkpoint). If the checkpoint
+            has none, the default is [0, 1] for float arrays and tensors, and the full range of the type for uint8 and
+            uint16. There is no default for int16 and for files with float pixels.
         bgr: whether the colors of an array or tensor are in the order blue, green, red, as `cv2.imread` returns them.
 
     Returns:
         An image of the same type; for a path, a Pillow image. Arrays and tensors keep their dtype, number of dimensions
-        and device. Pillow images keep their mode, color profile, resolution, EXIF and XMP. Palettes and CMYK become
-        RGB, and the EXIF orientation is applied.
+        and device. Pillow images keep their mode, color profile, resolution, EXIF and XMP data. Palette and CMYK images
+        are converted to RGB, and the EXIF orientation is applied.
 
     Raises:
         LIIFError: an argument is invalid, the output does not fit into memory, or `size` seems to be (W, H), because it
@@ -132,7 +132,7 @@ class View(NamedTuple):
     weight: float
 
     def render(self, size: Size, window: Window) -> Tensor:
-        """Return the weighted values (D, height, width) of a window, in the image's own orientation."""
+        """Return the weighted values (D, height, width) of a window, in the orientation of the original image."""
         out_size = size[::-1] if self.orientation.transpose else size
         colors = self.encoded.render(out_size, self.orientation.window(window, size))[0]
         return self.orientation.undo(colors) * self.weight
@@ -146,8 +146,8 @@ class Upscaler(Engine):
         self_ensemble, strength, tile_wrap: see `upscale`.
 
     Raises:
-        LIIFError: see `Engine`; or `tile_wrap` is unknown, the strength is not in [0, 1], or it is below 1 for a model
-            that does not map 3 channels to 3.
+        LIIFError: see `Engine`; or `tile_wrap` is unknown, the strength is not in [0, 1], or the strength is below 1
+            and the model does not map 3 channels to 3.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Upscaler(Engine):
         """Estimate the memory in bytes for an output of `size` (H, W).
 
         Args:
-            whole: whether the whole output is kept in memory. Encoding it then needs memory for copies, too.
+            whole: whether the whole output is kept in memory. Writing it to a file then needs memory for copies, too.
         """
         rows = 4 * size[0] if whole else min(size[0], (3 + QUEUED_STRIPS) * STRIP_ROWS)
         views = len(self.orientations) * len(self.weights) * (2 if image.has_alpha else 1)
@@ -238,7 +238,7 @@ class Upscaler(Engine):
             yield strip
 
     def _encode(self, plane: np.ndarray, value_range: Range) -> list[View]:
-        """Encode pixels (h, w, C) by each network in each orientation."""
+        """Encode pixels (h, w, C) with each network, in each orientation."""
         lq = self.to_input(plane, value_range)
         max_bytes = CACHE_BYTES // (len(self.orientations) * len(self.weights))
         with torch.inference_mode():
@@ -270,7 +270,7 @@ class Resampler:
     Args:
         method: a key of METHODS.
         tile_wrap, value_range: see `upscale`. Without a `value_range`, the output is clipped to the image's own range.
-            If that is unknown, integers are clipped to the limits of their type, and floats are not clipped.
+            If the image has none, integers are clipped to the limits of their type, and floats are not clipped.
 
     Raises:
         LIIFError: the method or `tile_wrap` is unknown, or the range is invalid.

@@ -149,7 +149,7 @@ def nearest_inputs(in_length: int, length: int, start: int, count: int) -> np.nd
 
 
 def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) -> None:
-    """Set missing pixels of an output (..., D) in place to the image's `nodata`, or to NaN if that is None.
+    """Set the missing pixels of an output (..., D), in place, to the image's `nodata`, or to NaN if it has none.
 
     Args:
         missing: whether each value is missing, (..., C) bool. If D is not C, all bands of an output pixel are missing

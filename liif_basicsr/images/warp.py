@@ -167,7 +167,7 @@ class Warper(Engine):
         """Estimate the memory in bytes for an output of `size` (H, W).
 
         Args:
-            whole: whether the whole output is kept in memory. Encoding it then needs memory for copies, too.
+            whole: whether the whole output is kept in memory. Writing it to a file then needs memory for copies, too.
         """
         layers, bands = 2 if image.has_alpha else 1, max(image.shape[2], self.net.num_out_ch, 3)
         rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])

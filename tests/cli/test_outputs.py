@@ -165,11 +165,11 @@ def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
 
 
 @pytest.mark.parametrize("flags", [["--size", "40x80"], ["--width", "42", "--height", "84"]])
-def test_exchanged_width_and_height(upscale, capsys, flags):
+def test_swapped_width_and_height(upscale, capsys, flags):
     image("L", 20, 40).save("a.png")
     assert upscale("a.png", "b.png", *flags) == 1 and not Path("b.png").exists()
     err = capsys.readouterr().err
-    assert "seem to be exchanged, because the image has 40x20 pixels; pass --size 8" in err
+    assert "seem to be swapped, because the image has 40x20 pixels; pass --size 8" in err
     scale = err.split("--scale ")[1].strip()
     assert upscale("a.png", "b.png", "--scale", scale) == 0 and size("b.png")[0] == int(flags[1].split("x")[0])
 

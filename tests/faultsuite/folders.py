@@ -73,7 +73,7 @@ def read_for_training(at: Path, photos: list[str], rng: random.Random, trial: st
             "each of the right size": all(source.read(k).shape == (30, 40, 3) for k in range(len(photos))),
             "the rows of the meta file": open_source(str(at / "in"), "disk", str(meta)).names == chosen,
         }
-        part.require(trial, conditions, "with the photographs, and the rows of a meta file")
+        part.require(trial, conditions, "with exactly the right files")
     except LIIFError as error:
         part.violation(trial, str(error))
 

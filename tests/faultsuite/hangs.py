@@ -60,7 +60,7 @@ def truncated_images(folder: Path, images: Path, count: int, rng: random.Random)
             "the line names the image": whole.name in ended.said.strip().rpartition("\n")[2],
         }
         trial = f"{phase}, prefetch_mode {mode}, {workers} workers"
-        part.require(trial, conditions, "reported in one line with its name")
+        part.require(trial, conditions, "reported in one line with the image's name")
     return part
 
 

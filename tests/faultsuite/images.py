@@ -1,4 +1,7 @@
-"""Corrupt images, upscaled or read in training: each is reported in one line, or decoded as by other programs."""
+"""Corrupt images, upscaled or read in training.
+
+Each is reported in one line, or decoded in agreement with OpenCV or Pillow.
+"""
 from __future__ import annotations
 
 import json
@@ -115,7 +118,7 @@ def upscale_all(files: Path, model: Path, part: Part) -> None:
         if not made.exists():
             part.require(path.name, {"a line says why": reported}, "reported in one line without output")
         elif any(is_enlarged(made, seen) for seen in decoded_elsewhere(path, upright=True)):
-            part.clean("decoded as by other programs")
+            part.clean("decoded in agreement with OpenCV or Pillow")
         else:
             part.violation(path.name, "a wrong image")
 
@@ -178,7 +181,7 @@ def read_all(files: Path, part: Part) -> None:
         pixels = pixels / np.iinfo(pixels.dtype).max
         seen = [other for other in decoded_elsewhere(path, upright=False) if other.shape[:2] == pixels.shape[:2]]
         same = any(np.abs(other - pixels).mean() < 0.004 for other in seen)
-        part.require(path.name, {"the right image": same}, "decoded as by other programs")
+        part.require(path.name, {"the right image": same}, "decoded in agreement with OpenCV or Pillow")
 
 
 def read_folder(folder: str) -> int:

@@ -47,7 +47,7 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     conditions["all files readable"] = not unreadable(killed)
     conditions["no partial files"] = not list(killed.rglob("*.part"))
     conditions["only the newest kept"] = len(list(killed.glob("experiments/tiny/training_states/*"))) == KEEP
-    end.require("the end", conditions, "with bitwise the weights of an uninterrupted run, all files readable")
+    end.require("the end", conditions, "with the same weights as an uninterrupted run, bit by bit; all files readable")
     yield end
 
 

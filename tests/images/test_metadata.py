@@ -204,4 +204,4 @@ def test_short_exif_is_left_out_with_a_note(tmp_path, suffix):
     image("RGB").save(tmp_path / f"a.{suffix}", exif=b"Exif\0\0MM\0")
     loaded = read(tmp_path / f"a.{suffix}")
     assert loaded.pixels.shape == (12, 17, 3) and loaded.exif == {}
-    assert suffix == "jpg" or "the EXIF is damaged and not used" in loaded.notes  # Pillow is silent about JPEG
+    assert suffix == "jpg" or "the EXIF data is damaged and not used" in loaded.notes  # Pillow is silent about JPEG
