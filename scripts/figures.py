@@ -48,7 +48,7 @@ def downscaled(gt: Image.Image, scale: float, degradation: Degradation | None, s
 
 
 def upscale_all(gt: Image.Image, low: Image.Image, scale: float, methods: Sequence[Method]) -> dict[str, Image.Image]:
-    """Upscale a low-resolution image with each method: label -> image of the original's size."""
+    """Return label -> panel, of the original's size: the enlarged input, each method's output, and the original."""
     panels = {f"input, x{scale:g} smaller": low.resize(gt.size, Image.Resampling.NEAREST)}
     lq, target = (to_image_tensor(np.asarray(image))[None] for image in (low, gt))
     protocol = protocol_options("benchmark", (scale, scale) if min(gt.size) > 4 * scale else (0, 0))

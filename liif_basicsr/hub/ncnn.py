@@ -72,7 +72,7 @@ def from_ncnn(param: bytes, content: bytes, net: nn.Module) -> dict[str, Tensor]
         net: a network whose `Conv2d` modules are the convolutions of the ncnn network, in the same order.
 
     Returns:
-        A state dict. Weights have the precision of the file (float16 or float32), biases are float32.
+        A state dict. Weights have the precision of the file (float16 or float32); biases are float32.
 
     Raises:
         LIIFError: the files are damaged, or belong to another network.

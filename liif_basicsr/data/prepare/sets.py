@@ -37,7 +37,8 @@ def benchmark(root: Path, target: Path) -> list[Path]:
     """For each benchmark set in `root`, make the folders GT_x2 and LR_bicubic_x2, and the same for x3 and x4.
 
     A set is a folder with HR/*.png and LR_bicubic/X2/*x2.png, as in EDSR's archive, or a folder that contains only
-    images. Such images are cropped to a multiple of the scale and downsampled by `imresize`, like the usual files.
+    images. In the latter case, the images are cropped to a multiple of the scale and downsampled by `imresize`, like
+    the usual files.
 
     Returns:
         The new folders `target`/SET/GT_x2 and so on. Existing folders are kept.
