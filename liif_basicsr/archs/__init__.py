@@ -1,4 +1,4 @@
-"""Networks that predict an image's values at any coordinate, one per `*_arch.py`."""
+"""Networks that predict an image's values at any coordinate, one per file `*_arch.py`."""
 from importlib import import_module
 from pkgutil import iter_modules
 

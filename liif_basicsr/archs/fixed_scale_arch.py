@@ -89,7 +89,7 @@ class UnshuffledOutput(nn.Module):
 
     @torch.no_grad()
     def _probe(self, window: int, num_in_ch: int, num_out_ch: int) -> tuple[int, int]:
-        """Find out `multiple` and `scale` by running the architecture on small images of odd sizes."""
+        """Determine and return `multiple` and `scale` by running the architecture on small images."""
         training, reason = self.arch.training, "no image"
         self.arch.eval()
         for multiple in (window * n for n in MULTIPLES):

@@ -124,10 +124,15 @@ def taps(center: Tensor, stretch: Tensor | float, n: int, count: int) -> Taps:
 
 
 def locate(coord: Tensor, cell: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the center and the stretch (see `taps`) of output pixels with given coordinates and cells.
+    """Return the center and the stretch (see `taps`) of output pixels along one axis.
 
     Positions closer than a thousandth of a pixel to a pixel center are moved to the center. Otherwise rounding would
     change an image that is not resized.
+
+    Args:
+        coord: (...), coordinates of the pixels. The image spans [-1, 1].
+        cell: size of a pixel in the same unit; broadcasts to `coord`.
+        n: number of pixels of the image along the axis.
     """
     size = snap_to_integer(2 / cell.double())
     pixel = snap_to_integer((coord.double() + 1) * (size / 2) - 0.5)

@@ -44,7 +44,7 @@ class EpochSampler(EnlargedSampler):
 
     Attributes:
         seed: the option `manual_seed`.
-        first: number of the first epoch, and how many of this process's samples to skip in it.
+        first: (epoch, count), the first epoch, and the number of this process's samples to skip in that epoch.
     """
 
     seed = 0

@@ -1,4 +1,4 @@
-"""Losses beyond BasicSR's own, one per `*_loss.py`.
+"""Losses that BasicSR does not have, one per file `*_loss.py`.
 
 A loss is an `nn.Module` with `@register_in("LOSS_REGISTRY")` from `liif_basicsr.registration`. `forward(output, gt)`
 receives values in [0, 1]: colors (B, Q, C) of single pixels, or images (B, C, p, p) if the dataset has `sample: patch`.

@@ -163,7 +163,7 @@ class StepCheck:
             self._event.record()
 
     def reports(self) -> list[str]:
-        """Return one text for each rank that has a loss or gradient that is not finite.
+        """Return one text for each rank with a loss or gradient that is not finite.
 
         A text lists the rank's images, and its losses if one of them is not finite. This method waits for the step's
         backward pass.

@@ -28,19 +28,19 @@ def install() -> None:
 
 
 def warn(message: str) -> None:
-    """Print a warning on stderr, unless Python runs without it."""
+    """Print a warning on stderr, unless Python runs without stderr."""
     if sys.stderr is not None:
         print(f"liif_basicsr: warning: {message}", file=sys.stderr)
 
 
 def register_or_warn(host: str) -> None:
-    """Register the plugin in a host, one of HOSTS. If this fails, print a one-line warning and go on without it."""
+    """Register the plugin in a host, one of HOSTS. If this fails, print a one-line warning and continue."""
     try:
         from importlib import import_module
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            # The plugin's module imports the host and is not loaded completely yet. Its importer calls the function.
+            # The plugin's module imports the host and is still being loaded. Whatever imported it calls the function.
             return
         getattr(import_module(module), function)()
     except Exception as error:
@@ -52,8 +52,8 @@ class Finder:
     """Meta-path finder for HOSTS and for the two modules that may be missing."""
 
     def __init__(self) -> None:
-        # Other hooks of this kind also ask every finder, including this one. To end the recursion, it finds nothing
-        # when the same thread asks for a name that it is already looking for.
+        # Other hooks of this kind also ask every finder, including this one. To end the recursion, this finder finds
+        # nothing when the same thread asks for a name that it is already looking for.
         self._asked: set[tuple[int, str]] = set()
 
     def find_spec(self, fullname, path=None, target=None):

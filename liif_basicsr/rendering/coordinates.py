@@ -91,14 +91,15 @@ def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tens
 
 
 def nearest_index(coord: Tensor, n: int) -> Tensor:
-    """Return the index of the nearest feature for coordinates along one axis of `n` features.
+    """Return the index of the feature nearest to each coordinate along one axis.
 
     A coordinate halfway between two features gets the even index of the two, and one outside the image gets the border
     feature. The official code has the same rules, because it calls `grid_sample` with mode "nearest" and
     align_corners=False.
 
     Args:
-        coord: float tensor of any shape.
+        coord: float tensor of any shape. The image spans [-1, 1].
+        n: number of features along the axis.
 
     Returns:
         int64 Tensor of the same shape, in [0, n - 1].

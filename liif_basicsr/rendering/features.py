@@ -32,7 +32,7 @@ class Features:
         lq: (1, C, h, w), the image.
         encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels.
-        tile: longest edge of a tile. Callers request one tile at a time, with the margin that they need.
+        tile: longest edge of a tile in pixels. Callers request one tile at a time, with the margin that they need.
         threads: number of torch threads for encoding; None uses the current number.
     """
 
@@ -181,7 +181,7 @@ def open_features(
         encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels; None if it is unbounded.
         max_bytes: maximum size of the cached features in bytes; with 0 and a bounded radius nothing is cached.
-        tile: longest edge of a tile if the receptive field is bounded.
+        tile: longest edge of a tile in pixels; None for the default. Ignored if the receptive field is unbounded.
         threads: see `Features`.
 
     Warns:

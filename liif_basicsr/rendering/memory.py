@@ -101,7 +101,7 @@ def available() -> int:
 
 
 def _left_in_container(limit: str, used: str, statistics: str, cache: str) -> int | None:
-    """Return the bytes that are left in the container, or None if it has no limit."""
+    """Return the bytes that are left in the container, or None if it has no limit. The arguments are as in CGROUPS."""
     try:
         texts = [Path(file).read_text(encoding="utf-8") for file in (limit, used, statistics)]
         lines = (line.split() for line in texts[2].splitlines())

@@ -1,4 +1,4 @@
-"""The renderer: computes a network's output for one image, at any size or position, in bounded memory."""
+"""The renderer: computes a network's output for one image, at any output size or position, in bounded memory."""
 from __future__ import annotations
 
 import math

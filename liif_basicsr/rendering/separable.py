@@ -27,7 +27,7 @@ class Bands:
 
     Args:
         lower: (N,) ascending, index of the first of the two features of each output.
-        weight: (N, 2, R), weights of the first feature and of the second one.
+        weight: (N, 2, R), weights of the two features.
     """
 
     def __init__(self, lower: np.ndarray, weight: Tensor) -> None:

@@ -59,7 +59,7 @@ class Rectifier:
             progress: function that is called during the work. If it raises an exception, the work ends.
 
         Raises:
-            LIIFError: corners, scale or size are invalid.
+            LIIFError: the corners, the scale or the size is invalid.
         """
         corners, size = _check_region(region)
         share = min(1, math.sqrt(MAX_PREVIEW / (size[0] * size[1])))
@@ -83,7 +83,7 @@ class Rectifier:
             progress: see `preview`.
 
         Raises:
-            LIIFError: corners, scale or size are invalid, or the rectangle does not fit into memory.
+            LIIFError: the corners, the scale or the size is invalid, or the rectangle does not fit into memory.
         """
         corners, size = _check_region(region)
         warper, image = self.warpers[region.method], self.source

@@ -26,7 +26,7 @@ except ImportError as error:
 
 # Folder of the checkpoints, below ComfyUI's folder `models`.
 FOLDER = "upscale_models"
-# Bytes of GPU memory that ComfyUI frees by unloading other models. They suffice for the features of an image and the
+# Bytes of GPU memory that ComfyUI frees by unloading other models: enough for the features of an image and the
 # activations of a tile.
 GPU_BYTES = 3 << 30
 
