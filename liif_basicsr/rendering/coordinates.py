@@ -93,8 +93,8 @@ def make_cell(size: tuple[int, int], device: torch.device | None = None) -> Tens
 def nearest_index(coord: Tensor, n: int) -> Tensor:
     """Return the index of the feature nearest to each coordinate along one axis.
 
-    A coordinate halfway between two features gets the even index of the two, and one outside the image gets the border
-    feature. The official code has the same rules, because it calls `grid_sample` with mode "nearest" and
+    A coordinate halfway between two features gets the even index of the two. A coordinate outside the image gets the
+    border feature. The official code has the same rules, because it calls `grid_sample` with mode "nearest" and
     align_corners=False.
 
     Args:

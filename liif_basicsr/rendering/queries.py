@@ -172,8 +172,8 @@ class PixelAxis(Axis):
     def lower_neighbor(self) -> tuple[np.ndarray, Tensor]:
         """Return the index of the last feature before each pixel center, and the distance to it in [0, 1), in features.
 
-        The index is not clamped: at the border it may be -1, or the next index may be `count`. It is computed in NumPy,
-        which takes less time than waiting for a GPU.
+        The index is not clamped: at the border it may be -1, or the next index may be `count`. The index is
+        computed in NumPy, which takes less time than waiting for a GPU.
         """
         position = self.position()
         lower = np.floor(position)

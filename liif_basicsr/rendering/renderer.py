@@ -120,7 +120,7 @@ class EncodedImage:
                 yield rows, cols
 
     def _open_tile(self, rows: Span, cols: Span, size: tuple[int, int], context: Any) -> tuple[Tensor, PixelGrid]:
-        """Return the features of one tile and its output pixels."""
+        """Return the features and the output pixels of one tile."""
         features, (top, left) = self.features.region(rows.inputs, cols.inputs)
         th, tw = features.shape[-2:]
         bytes_per_pixel = self.net.decoder.floats_per_pixel * features.element_size()

@@ -1,7 +1,7 @@
 """The viewer's server. It serves the page of one image and the tiles of that image, on the loopback interface.
 
-Python's own HTTP server is sufficient for one user and needs no installation. A request can only name content in memory
-or an existing tile, so it cannot reach files on disk.
+The HTTP server of the standard library is sufficient for one user and needs no installation. A request can
+only name content in memory or an existing tile, so it cannot reach files on disk.
 """
 from __future__ import annotations
 
