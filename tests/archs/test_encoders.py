@@ -224,6 +224,8 @@ def test_any_module_as_tap():
     ({"type": "SwinIR", "num_heads": [6]}, "depths: expected as many"),
     ({"type": "SwinIR", "embed_dim": 64}, "embed_dim: expected a multiple"),
     ({"type": "SwinIR", "resi_connection": "2conv"}, "resi_connection: expected one of 1conv, 3conv"),
+    ({"type": "SwinIR", "drop_path_rate": 1.0}, "drop_path_rate: expected a number of at least 0 and below 1, got 1.0"),
+    ({"type": "SwinIR", "mlp_ratio": 0.0}, "mlp_ratio: expected a number above 0 and of at most 10000, got 0.0"),
     ({"type": "RDN", "num_layers": 3}, "did you mean 'num_layer'"),
     ({"type": "Swin"}, "did you mean 'SwinIR'"),
 ])

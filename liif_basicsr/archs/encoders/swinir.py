@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from liif_basicsr.archs.encoders.basicsr_arch import BasicSRArch
@@ -42,8 +43,8 @@ class SwinIR(BasicSRArch):
         depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
         num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
         window_size: int = 8,
-        mlp_ratio: float = 2.0,
-        drop_path_rate: float = 0.1,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 2.0,
+        drop_path_rate: Annotated[float, Field(ge=0, lt=1)] = 0.1,
         resi_connection: Literal["1conv", "3conv"] = "1conv",
         num_in_ch: int = 3,
     ) -> None:
