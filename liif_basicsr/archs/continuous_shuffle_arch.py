@@ -109,9 +109,9 @@ class ContinuousShuffleDecoder(Decoder):
     A pixel is the average of the predictions of the four features around it, weighted as in LIIF (equation 4). Features
     at the border are repeated.
 
-    Only the functions depend on the cell. The mean of f(y) g(x) over a pixel is the mean of f times the mean of g, so
-    the size of the pixel changes the functions but not the coefficients. An image's coefficients are therefore computed
-    once for all scales.
+    Only the functions depend on the cell. Averaged over a pixel, a product f(y) g(x) of functions along y and x is the
+    mean of f times the mean of g, so the size of the pixel changes the functions but not the coefficients. An image's
+    coefficients are therefore computed once for all scales.
 
     In `decode`, a pixel takes about 50 multiply-adds, not counting multiplications by zero. At an integer scale, the
     decoder equals a convolution followed by a pixel shuffle.

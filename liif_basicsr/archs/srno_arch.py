@@ -215,7 +215,7 @@ class SRNODecoder(Decoder):
         return folded
 
     def attend(self, x: Tensor, folded: list[Linear]) -> Tensor:
-        """Apply the first `len(folded)` attention layers to vectors (B, Q, width)."""
+        """Apply attention layers to vectors (B, Q, width): one layer for each entry of `folded`, from the first on."""
         for layer, own in zip(self.attention, folded, strict=False):
             x = layer(x, own)
         return x

@@ -100,7 +100,10 @@ class ArbitraryScaleDataset(Dataset):
         raise NotImplementedError
 
     def lq_path(self, k: int, index: int) -> str:
-        """Return the path of low-resolution image `index` at `scales[k]`, or of the image from which it is made."""
+        """Return the path of low-resolution image `index` at `scales[k]`.
+
+        If the image is made during training, this is the path of its source image.
+        """
         return self.gt[k].path(index)
 
     def dtype(self, k: int, index: int) -> np.dtype:

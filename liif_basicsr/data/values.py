@@ -13,10 +13,10 @@ from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, decode_page, open_page
 
 
 class ValueFile(NamedTuple):
-    """An opened numeric image.
+    """An opened image file whose pixels are read as raw numbers.
 
-    shape: (H, W, C), where C counts every channel of the file.
-    dtype: an integer or float type, in the machine's byte order.
+    shape: (H, W, C), where C includes the alpha channel.
+    dtype: an integer or float type, in native byte order.
     read: function that decodes the pixels to an array of this shape and type.
     alpha: whether the last channel is alpha (opacity).
     premultiplied: whether the colors are multiplied by alpha.

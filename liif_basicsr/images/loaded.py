@@ -118,7 +118,7 @@ class ExactText(str):
     """EXIF text that Pillow writes as its original bytes. In an ordinary str, Pillow replaces non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return the original bytes. Pillow reads EXIF as Latin-1, where every byte is a character."""
+        """Return the original bytes. Pillow decodes EXIF as Latin-1, in which each character is one byte."""
         try:
             return super().encode("latin-1")
         except UnicodeEncodeError:  # text that did not come from a file

@@ -44,7 +44,7 @@ class EpochSampler(EnlargedSampler):
 
     Attributes:
         seed: the option `manual_seed`.
-        first: (epoch, count), the first epoch, and the number of this process's samples to skip in that epoch.
+        first: tuple (epoch, count): the epoch to start from, and the number of this process's samples to skip in it.
     """
 
     seed = 0

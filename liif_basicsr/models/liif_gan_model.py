@@ -46,7 +46,7 @@ class LIIFGANModel(LIIFModel):
             returned = opt["network_g"].get("num_out_ch", 3)
             judged = opt["network_d"].get("num_in_ch", returned)
             if judged != returned:
-                raise LIIFError(f"network_d: num_in_ch: is {judged}, but network_g returns {returned} channels; "
+                raise LIIFError(f"network_d: num_in_ch is {judged}, but network_g returns {returned} channels; "
                                 f"set num_in_ch: {returned}")  # fmt: skip
             if not samples_windows(opt):
                 raise LIIFError("network_d: needs images, but the samples are single pixels; set datasets: train: "

@@ -1,1 +1,1 @@
-"""Rendering of whole and warped images in bounded memory, for every network."""
+"""Rendering of images and warps in bounded memory, for every network."""

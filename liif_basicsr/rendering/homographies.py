@@ -110,7 +110,7 @@ def check_quad(quad: object) -> np.ndarray:
     if (np.abs(turns) <= 1e-6 * (np.linalg.norm(sides, axis=1).max() ** 2)).any():
         raise LIIFError(f"quad: three corners are on a line, or two are the same; {remedy}")
     if (turns < 0).all():
-        raise LIIFError(f"quad: the corners are counterclockwise, which would mirror the image; {remedy}")
+        raise LIIFError(f"quad: the corners are in counterclockwise order, which would mirror the image; {remedy}")
     if (turns < 0).any():
         raise LIIFError(f"quad: the sides cross, or one corner is inside the triangle of the other three; {remedy}")
     return corners

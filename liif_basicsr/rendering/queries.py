@@ -228,7 +228,7 @@ class PixelGrid:
 
 
 def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:
-    """Cut a window into blocks of at most `pixels` pixels, as wide as possible; return (rows, columns) of each."""
+    """Cut a window into blocks of at most `pixels` pixels, as wide as possible; return slices (rows, columns)."""
     step_x = min(width, pixels)
     step_y = pixels // step_x
     return [

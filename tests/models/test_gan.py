@@ -195,7 +195,7 @@ def test_two_processes_equal_one(tmp_path, photos):
     ({"network_d": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}},
      "network_d: does not accept 16x16 windows, as sample_q sets them"),
     ({"network_d": {**DISCRIMINATOR, "num_in_ch": 4}},
-     "network_d: num_in_ch: is 4, but network_g returns 3 channels; set num_in_ch: 3"),
+     "network_d: num_in_ch is 4, but network_g returns 3 channels; set num_in_ch: 3"),
     ({"datasets": {"sample": "pixels"}}, "set datasets: train: sample: patch"),
     ({"train": {"gan_opt": {"type": "GANLoss", "gan_type": "vanila"}}}, "train: gan_opt: GAN type vanila"),
     ({"train": {"optim_d": {"type": "Adam", "lr": "1e-4"}}}, "train: optim_d: lr: expected a number"),

@@ -99,7 +99,7 @@ class DistillationPairs(NamedTuple):
 
     @property
     def gt_size(self) -> int:
-        """Side of the teacher's outputs and of the original crops."""
+        """Side length of the teacher's outputs and of the original crops, in pixels."""
         return self.lq_size * self.teacher.scale
 
     def pixels(self) -> np.ndarray:
