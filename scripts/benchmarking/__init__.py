@@ -1,4 +1,3 @@
 """Parts of benchmark.py and tables.py."""
-# This import must come before that of BasicSR, because no start-up hook prepares the import of BasicSR if this package
-# is not installed.
+# Import this before BasicSR: if this package is not installed, no start-up hook prepares the import of BasicSR.
 import liif_basicsr  # noqa: F401

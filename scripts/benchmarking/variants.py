@@ -153,7 +153,7 @@ def measure_psnr(
     Args:
         trained: checkpoints by variant and seed.
         eval_sets: the sets to measure on, each at one scale.
-        results: the results file, in which each PSNR is saved.
+        results: the results file, where each PSNR is saved.
     """
     methods = {name: [open_method(f"{name} {seed}={path}") for seed, path in paths.items()]
                for name, paths in trained.items()}  # fmt: skip
