@@ -11,7 +11,7 @@ from distilling.pairs import Batch, coordinates
 
 
 def decode_window(net: Any, batch: Batch) -> Tensor:
-    """Decode the windows of a batch, and return images (B, 3, P, P) float32. The colors are the same as from `net.query`.
+    """Decode the windows of a batch to images (B, 3, P, P) float32, with the same colors as `net.query`.
 
     Each row and column of a window is computed as a weighted sum over all features, where the weights of distant
     features are 0. For small images, this is faster than gathering the coefficients of each pixel.
