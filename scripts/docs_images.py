@@ -96,6 +96,7 @@ def draw_before_after(sources: Sources, out: Path) -> None:
     page.paste(crop.resize(after.size, Image.Resampling.BICUBIC), (0, 0))
     page.paste(after, (after.width + 8, 0))
     save(page, out)
+    print(out)
 
 
 def draw_cat(sources: Sources, out: Path) -> None:
@@ -180,6 +181,7 @@ def draw_viewer(sources: Sources, out: Path) -> None:
         page.get(f"{url}#x=380&y=195&zoom=4")
         decoded(page)
         save(Image.open(BytesIO(page.get_screenshot_as_png())).convert("RGB"), out)
+        print(out)
 
 
 # File in assets/ -> function that draws it. assets/psnr_time.png comes from tables.py, see docs/evaluation.md.

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 ORDER = 1
 
+# Stem of a default output, see `OutputSize.label`. A single number (--long-edge) could be from a camera.
+DEFAULT_NAME = re.compile(r"(.+)_(x[\d.]+(x[\d.]+)?|\d+x\d+|[wh]\d+)")
+
 Job = tuple[Path, Path]
 
 
@@ -227,14 +230,6 @@ def _default_output(text: str, requested: OutputSize) -> Path:
     return path.with_name(f"{path.stem}_{requested.label}{writable(path).suffix}")
 
 
-def _is_earlier_output(path: Path) -> bool:
-    """Return whether an image is named like a default output, such as `photo_x2.jpg`, of an image next to it."""
-    name = re.fullmatch(r"(.+)_(x[\d.]+(x[\d.]+)?|\d+x\d+|[wh]\d+)", path.stem)
-    if name is None:
-        return False
-    return any(path.with_name(name[1] + suffix).is_file() for suffix in (*WRITABLE, *READ_ONLY_SUFFIXES, path.suffix))
-
-
 def _exists(source: Path, target: Path) -> bool:
     """Return whether an output exists and is a different file than the input."""
     return target.exists() and not (source.exists() and target.samefile(source))
@@ -251,17 +246,14 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         return [(Path(inputs[0]), output)]
     found: list[Job] = []
     for text in inputs:
-        images, skipped = _find_images(text, output)
-        earlier = [job for job in images if _is_earlier_output(job[0])] if not Path(text).is_file() else []
+        images, earlier, skipped = _find_images(text, output)
+        found += images
         if earlier:
-            names = ", ".join(show(source.name) for source, _ in earlier[:3]) + ", ..." * (len(earlier) > 3)
-            print(f"{show(text)}: skipped earlier outputs, going by their names: {names}; to upscale one again, name "
-                  "the file itself", file=sys.stderr)  # fmt: skip
-        found += [job for job in images if job not in earlier]
+            print(f"{show(text)}: skipped earlier outputs, going by their names: {_first_names(earlier)}; to upscale "
+                  "one again, name the file itself", file=sys.stderr)  # fmt: skip
         if skipped:
             skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last
-            names = ", ".join(show(path.name) for path in skipped[:3]) + ", ..." * (len(skipped) > 3)
-            print(f"{show(text)}: skipped {len(skipped)} files or folders that are not images: {names}",
+            print(f"{show(text)}: skipped {len(skipped)} files or folders that are not images: {_first_names(skipped)}",
                   file=sys.stderr)  # fmt: skip
     if not found:
         raise LIIFError(f"{show(inputs[0])}: contains no images; their names must end in one of "
@@ -279,8 +271,13 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     return [(source, target) for target, source in sources.items()]
 
 
-def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
-    """Return the images of an input (a file, folder or pattern), each with its output path, and the skipped files."""
+def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path], list[Path]]:
+    """List the files of an input, which is a file, folder or pattern.
+
+    Returns:
+        The images, each with its output path in the output folder; images in a folder that are named like a default
+        output, such as `photo_x2.jpg`, of an image next to them; and files that are not images.
+    """
     path = Path(text)
     if path.is_dir():
         folder = path
@@ -289,7 +286,7 @@ def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
         except OSError as error:
             raise LIIFError(f"{show(path)}: cannot be read: {error.strerror}") from None
     elif os.path.lexists(path):
-        return [(path, Path(path.name))], []
+        return [(path, Path(path.name))], [], []
     elif glob.has_magic(text):
         folder = Path(text)
         while glob.has_magic(str(folder)):
@@ -301,5 +298,12 @@ def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path]]:
     else:
         raise LIIFError(f"{show(path)}: no such file or folder")
     images = [file for file in files if has_image_suffix(file)]
+    originals = {file.with_suffix("") for file in images}
+    earlier = {file for file in images
+               if (name := DEFAULT_NAME.fullmatch(file.stem)) and file.with_name(name[1]) in originals}  # fmt: skip
     skipped = [file for file in files if not has_image_suffix(file) and file.resolve() != output.resolve()]
-    return [(file, file.relative_to(folder)) for file in images], skipped
+    return [(file, file.relative_to(folder)) for file in images if file not in earlier], sorted(earlier), skipped
+
+
+def _first_names(paths: list[Path]) -> str:
+    return ", ".join(show(path.name) for path in paths[:3]) + ", ..." * (len(paths) > 3)

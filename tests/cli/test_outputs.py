@@ -94,8 +94,8 @@ def test_existing_outputs_of_a_folder_can_be_skipped(upscale, capsys):
 @pytest.mark.parametrize("pattern", ["in", "in/*"])
 def test_earlier_outputs_in_a_folder_are_skipped(upscale, capsys, pattern):
     os.makedirs("in")
-    outputs = ["a_x2.jpg", "a_x2x3.5.png", "a_1920x1080.png", "a_w50.png", "a_h5.png"]
-    images = ["a.png", "a_2.png", "a_xs.png", "b_x2.png", "ax2.png"]
+    outputs = ["a_x2.jpg", "a_x2x3.5.png", "a_1920x1080.png", "a_w50.png", "a_h5.png", "c_x2.png"]
+    images = ["a.png", "c.PNG", "a_2.png", "a_xs.png", "b_x2.png", "ax2.png"]
     for name in (*outputs, *images):
         image("L").save(f"in/{name}")
     assert upscale(pattern, "-o", "out") == 0
