@@ -82,7 +82,7 @@ class Optimizer(OpenBlock):
 class GeneratorOptimizer(Optimizer):
     """The optimizer of `network_g`."""
 
-    encoder_lr_mul: NonNegativeFloat = Field(1, description="factor by which the encoder's learning rate is multiplied")
+    encoder_lr_mul: NonNegativeFloat = Field(1, description="factor applied to the encoder's learning rate")
 
 
 class MultiStepLR(Block):
@@ -93,13 +93,13 @@ class MultiStepLR(Block):
     )
     milestones: list[Milestone] = Field(description="iterations at which the learning rate changes")
     gamma: NonNegativeFloat = Field(
-        0.1, description="factor by which the learning rate is multiplied at each milestone"
+        0.1, description="factor applied to the learning rate at each milestone"
     )
     restarts: list[Milestone] = Field(
         [0], description="iterations at which the learning rate restarts from the initial one"
     )
     restart_weights: list[NonNegativeFloat] = Field(
-        [1], description="factors by which the initial learning rate is multiplied, one for each restart"
+        [1], description="factors applied to the initial learning rate, one for each restart"
     )
 
     @model_validator(mode="after")
@@ -116,7 +116,7 @@ class CosineAnnealingRestartLR(Block):
     type: Literal["CosineAnnealingRestartLR"] = Field(description="name of the scheduler")
     periods: list[Iterations] = Field(min_length=1, description="length of each cosine curve in iterations")
     restart_weights: list[NonNegativeFloat] = Field(
-        [1], description="factors by which the initial learning rate is multiplied, one for each curve"
+        [1], description="factors applied to the initial learning rate, one for each curve"
     )
     eta_min: NonNegativeFloat = Field(0, description="lowest learning rate")
 

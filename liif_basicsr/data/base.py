@@ -102,7 +102,7 @@ class ArbitraryScaleDataset(Dataset):
     def lq_path(self, k: int, index: int) -> str:
         """Return the path of low-resolution image `index` at `scales[k]`.
 
-        If the image is made during training, this is the path of its source image.
+        If the dataset makes the image itself, this is the path of the ground-truth image.
         """
         return self.gt[k].path(index)
 

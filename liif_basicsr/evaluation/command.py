@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "methods", nargs="+", metavar="NETWORK",
         help="a checkpoint, the name of a known model, bicubic, lanczos, or a comma-separated group of fixed-scale "
-             "networks, of which the one with the nearest scale is used; LABEL=NETWORK sets the label in the table",
+             "networks (the one with the nearest scale is used); LABEL=NETWORK sets the label in the table",
     )  # fmt: skip
     parser.add_argument(
         "--sets", nargs="+", required=True, metavar="SET", help="test set: a folder in --data, or NAME=FOLDER"

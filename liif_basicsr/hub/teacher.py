@@ -1,4 +1,4 @@
-"""A network from which other networks are distilled."""
+"""The teacher network for distillation."""
 from __future__ import annotations
 
 import hashlib

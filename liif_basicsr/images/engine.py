@@ -66,7 +66,7 @@ class Engine:
             check_precision(precision, self.device, f"precision {precision}")
 
     def precision_for(self, pixels: np.ndarray) -> str:
-        """Return the name of the precision in which to process these pixels."""
+        """Return the name of the precision to use for these pixels."""
         return self.precision or best_precision(self.device, 8 * pixels.itemsize)
 
     def range_of(self, image: LoadedImage) -> Range:

@@ -29,8 +29,8 @@ class LoadedImage(NamedTuple):
     nodata: value that marks missing pixels. NaN always marks them as well.
     tags: metadata that only the input's format supports: GeoTIFF tags by number, EXR attributes by name.
     names: names of the bands; empty if they have none.
-    value_range: lowest and highest possible value. None means the limits of the type for unsigned integers, and
-        unknown for other types.
+    value_range: lowest and highest possible value. None means the limits of the type for unsigned integers.
+        For other types, it means that the range is unknown.
     """
 
     pixels: np.ndarray
@@ -118,7 +118,7 @@ class ExactText(str):
     """EXIF text that Pillow writes as its original bytes. In an ordinary str, Pillow replaces non-ASCII characters."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return the original bytes. Pillow decodes EXIF as Latin-1, in which each character is one byte."""
+        """Return the original bytes. Pillow decodes EXIF as Latin-1, so each character is one byte."""
         try:
             return super().encode("latin-1")
         except UnicodeEncodeError:  # text that did not come from a file

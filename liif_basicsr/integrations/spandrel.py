@@ -3,9 +3,10 @@
 The plugin's checkpoints describe their network in the block `network_g`, which is next to the parameters or in the
 metadata of a `.safetensors` file. But spandrel detects architectures by the names of parameters: its function
 `canonicalize_state_dict` drops everything else. To keep the block, this function and the reader of `.safetensors` files
-are replaced in the modules of spandrel that call them. ComfyUI reads files itself and drops the metadata, so it
-recognizes only the bundled models, by the names and shapes of their parameters. Files of other
-networks are read as before.
+are replaced in the modules of spandrel that call them. Files of other networks are read as before.
+
+ComfyUI reads files itself and drops the metadata of `.safetensors` files. In this format, it recognizes only
+networks whose parameters have the same names and shapes as a bundled model's.
 """
 from __future__ import annotations
 

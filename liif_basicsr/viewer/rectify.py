@@ -32,7 +32,7 @@ class Region(NamedTuple):
 
     method: index of a network in `Tiles.methods`.
     corners: four (x, y), as for the command `warp --quad`.
-    scale: factor by which the rectified region is upscaled.
+    scale: upscaling factor of the rectified region.
     """
 
     method: int

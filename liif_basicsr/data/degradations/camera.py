@@ -28,7 +28,7 @@ class Camera:
 
         dark_prob: Probability = Field(0.35, description="share of darkened images")
         exposure_range: Annotated[list[float], number_range(0.01, 1)] = Field(
-            [0.15, 0.7], description="range of the factor by which darkened images are multiplied"
+            [0.15, 0.7], description="range of the factor applied to the pixels of darkened images"
         )
         noise_range: Annotated[list[float], number_range(0, 255)] = Field(
             [5, 20], description="standard deviation of the noise before it is blurred, for pixels from 0 to 255"

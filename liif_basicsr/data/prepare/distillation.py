@@ -123,8 +123,8 @@ class DistillationPairs(NamedTuple):
     def crop(self, number: int, pixels: np.ndarray) -> Crop:
         """Draw the crop of pair `number`.
 
-        The probability of a photograph is proportional to its size in `pixels`. If the input is clean (only
-        downsampled), the target is the original crop, because the teacher would alter clean images unnecessarily.
+        The probability of a photograph is proportional to its size in `pixels`. For a plain image or a clean input
+        (only downsampled), the target is the original crop, because the teacher would alter it unnecessarily.
         """
         rng = np.random.default_rng((self.seed, number))
         plain = self.plain > 0 and rng.random() < self.plain

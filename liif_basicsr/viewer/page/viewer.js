@@ -4,7 +4,7 @@ const NAMES = ["left", "right"];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 // Distance by which an arrow key moves the image, in CSS pixels.
 const STEP = 80;
-// Level at which the page opens an image that does not fit the screen at x1: that of x2, where the methods differ.
+// An image that does not fit the screen at x1 opens at the level of x2, where the methods differ.
 const OPENING = ({ steps }) => steps;
 
 const byId = (id) => document.getElementById(id);
