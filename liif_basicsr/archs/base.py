@@ -82,7 +82,7 @@ class Decoder(nn.Module, ABC):
             yield self.query(prepared, pixels.queries(rows, cols))[0].mT.unflatten(1, (height, width))
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
-        """Return on how many further features on each side a pixel depends, beyond the four features around it.
+        """Return how many features on each side a pixel depends on, in addition to the four around it.
 
         Args:
             in_size: (h, w) of the input.
@@ -98,7 +98,7 @@ class Decoder(nn.Module, ABC):
         return self.query(self.prepare(feat), Queries(coord, cell, (feat.shape[-2], feat.shape[-1])))
 
     def image_cell(self, cell: Tensor, in_size: tuple[int, int]) -> Tensor:
-        """Return the cells (..., 2) with which a whole image is decoded: `cell`, but at least the cell at `max_scale`.
+        """Return the cells (..., 2) for decoding a whole image: `cell`, but at least the cell at `max_scale`.
 
         Args:
             cell: (..., 2), size of an output pixel.

@@ -178,7 +178,7 @@ class ContinuousShuffleDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks, one axis after the other.
 
-        The sums over y come first, when there are still only as many columns as in the input.
+        The sums over y come first, while there are only as many columns as in the input.
         """
         r, d = self.num_basis, self.num_out_ch
         # (rows, R, D, columns, R), so that the contributions of adjacent features are adjacent in memory.
@@ -192,7 +192,7 @@ class ContinuousShuffleDecoder(Decoder):
 
 
 def bands(axis: PixelAxis, basis: AxisBasis, dtype: torch.dtype) -> Bands:
-    """Return the values of the functions, which are the weights of the features in rows or columns of output pixels."""
+    """Return the features' weights along one axis of output pixels: the output of `basis`."""
     lower, above = axis.lower_neighbor()
     rel_cell = torch.full((), axis.rel_cell, device=above.device)
     return Bands(lower + 1, basis(above, rel_cell).to(dtype))

@@ -152,7 +152,7 @@ class LIIFDecoder(Decoder):
             yield kernels.ensemble_mean(mlp(hidden), rel_y[:, rows], rel_x[:, cols], EPS_AREA)
 
     def _terms(self, rel_y: Tensor, rel_x: Tensor, pixels: PixelGrid) -> tuple[Tensor, Tensor]:
-        """Return what the rows and the columns of pixels contribute to the first layer.
+        """Return the first layer's terms for the rows and for the columns of pixels.
 
         Returns:
             (S, R, hidden) and (S, C, hidden), where S is the number of sides, see `Queries.corners`.

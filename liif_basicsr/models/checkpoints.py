@@ -177,8 +177,8 @@ def _is_moment(value: Any, param: Tensor) -> bool:
 def prune(models: Path, states: Path, current_iter: int, keep: int, is_milestone: Callable[[int], bool]) -> None:
     """Remove complete checkpoints (networks and training state), except the newest ones and the milestones.
 
-    Networks without a training state are kept, because someone may have kept them on purpose. Networks named `latest`
-    and iterations after `current_iter`, which are from another run, are kept, too.
+    Networks without a training state are not removed, because someone may have kept them on purpose. Networks named
+    `latest` and iterations after `current_iter`, which are from another run, are not removed either.
 
     Args:
         models, states: folders of the networks and of the training states.

@@ -24,7 +24,7 @@ LOWER_IS_BETTER = {"calculate_niqe"}
 
 
 def check_network_block(block: Any, where: str = "network_g") -> None:
-    """Raise LIIFError unless BasicSR's registry has a block's `type`, and the plugin's types accept their arguments."""
+    """Raise LIIFError unless a block's `type` is registered in BasicSR. For the plugin's types, check the arguments."""
     if not isinstance(block, Mapping):
         raise LIIFError(f"{where}: expected a block of options, got {block!r}")
     kind = block.get("type")

@@ -74,7 +74,8 @@ class LIIFGANModel(LIIFModel):
         windows = as_images(torch.zeros(2, self.opt["datasets"]["train"]["sample_q"], channels, device=self.device))
         side = windows.shape[-1]
         self.net_d.eval()
-        with errors_in(f"network_d: does not accept {side}x{side} windows, as sample_q sets them", RuntimeError):
+        where = f"network_d: does not accept windows of {side}x{side} pixels (datasets: train: sample_q)"
+        with errors_in(where, RuntimeError):
             with torch.no_grad():
                 self.get_bare_model(self.net_d)(windows)
 
@@ -124,7 +125,7 @@ class LIIFGANModel(LIIFModel):
         return losses
 
     def _judge(self, images: Tensor) -> Tensor:
-        """Run the discriminator in float32. In bfloat16, rounding would remove textures."""
+        """Run the discriminator in float32. In bfloat16, rounding would remove textures, and it would hardly learn."""
         with autocast(self.device, "float32"):
             return self.net_d(images)
 

@@ -275,8 +275,8 @@ class LIIFModel(SRModel):
     def finish_step(self, current_iter: int, losses: dict[str, Tensor], optimizers: list[Optimizer]) -> None:
         """Step the optimizers, unless a loss or a gradient is not finite.
 
-        On a GPU, the kernels of fused optimizers read the result of this check. A skipped step is then reported one
-        step later, so that training does not wait for the device.
+        On a GPU, the kernels of fused optimizers read the result of this check and skip the step themselves. A skipped
+        step is then reported one step later, so that training does not wait for the device.
         """
         self.step_losses = {name: loss.detach() for name, loss in losses.items()}
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -366,7 +366,8 @@ class LIIFModel(SRModel):
         if not torch.isfinite(self.output).all():
             images = list(self.batch.get("lq_path", ()))
             raise LIIFError(f"val: the network's output is not finite in {self.val_precision} on {images}; "
-                            "set val: amp to another precision, or load another checkpoint")  # fmt: skip
+                            "set val: amp to another precision, or load another checkpoint if the weights are "
+                            "damaged")  # fmt: skip
 
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Validate a share of the images on each rank. The results are the same as in one process."""
@@ -448,7 +449,7 @@ class LIIFModel(SRModel):
     # Checkpoints ---------------------------------------------------------------------------------------------
 
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
-        """Load a checkpoint (ours, BasicSR's or an official one) or a known model. Code in the file is never run."""
+        """Load a checkpoint (ours, BasicSR's or an official one) or a model by name. Code in the file is never run."""
         block = "network_d" if net is getattr(self, "net_d", None) else "network_g"
         try:
             data = checkpoint.read(find(load_path))

@@ -40,7 +40,7 @@ def register_or_warn(host: str) -> None:
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            # The plugin's module imports the host and is still being loaded. Whatever imported it calls the function.
+            # The plugin's module imports the host and is still being loaded. Its own importer calls the function.
             return
         getattr(import_module(module), function)()
     except Exception as error:

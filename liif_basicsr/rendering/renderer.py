@@ -19,7 +19,7 @@ from liif_basicsr.rendering.separable import bilinear
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# Number of features that `sample` adds on every side of a tile. Queries near the tile's edge depend on them.
+# Minimum number of features that `sample` adds on every side of a tile. Queries near the tile's edge depend on them.
 MARGIN = 4
 
 
@@ -276,7 +276,7 @@ def spans(n_out: int, n_in: int, start: int, length: int, tile: int, halo: int) 
 
     Args:
         n_out, n_in: number of pixels along the axis in the whole output and in the whole input.
-        halo: number of further input pixels on each side on which an output pixel depends, besides the two next to it.
+        halo: how many input pixels on each side an output pixel depends on, in addition to the two next to it.
     """
     count = min(length, max(1, math.ceil(length * n_in / n_out / tile)))
     for k in range(count):

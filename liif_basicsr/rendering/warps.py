@@ -24,8 +24,8 @@ EXTENT_TOLERANCE = 0.1
 MAX_SAMPLES = 64
 # Radius of the bicubic reconstruction kernel in output pixels.
 KERNEL_RADIUS = 2
-# A map has a seam (a jump) between two pixels if the step between their positions is longer than this factor times the
-# next step, plus one pixel.
+# A map has a seam (a jump) between two pixels if the step between their positions is longer than this factor times a
+# neighboring step, plus one pixel.
 SEAM_RATIO = 4
 
 
@@ -78,7 +78,7 @@ class Warp(Protocol):
         """Return the positions in the input of the output pixels in a window."""
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Return whether the warp does nothing but upscale an input of `in_size` (h, w) to the output's size.
+        """Return whether the warp only upscales an input of `in_size` (h, w) to the output's size.
 
         `EncodedImage.render` then computes the result.
         """

@@ -193,7 +193,7 @@ def test_two_processes_equal_one(tmp_path, photos):
     ({"network_d": None}, "network_d: expected a block of options, got None"),
     ({"network_d": {**DISCRIMINATOR, "num_feats": 3}}, "network_d: "),
     ({"network_d": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}},
-     "network_d: does not accept 16x16 windows, as sample_q sets them"),
+     "network_d: does not accept windows of 16x16 pixels (datasets: train: sample_q)"),
     ({"network_d": {**DISCRIMINATOR, "num_in_ch": 4}},
      "network_d: num_in_ch is 4, but network_g returns 3 channels; set num_in_ch: 3"),
     ({"datasets": {"sample": "pixels"}}, "set datasets: train: sample: patch"),
