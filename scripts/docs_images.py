@@ -89,7 +89,7 @@ def script(name: str, *args: object) -> None:
 
 
 def draw_before_after(sources: Sources, out: Path) -> None:
-    """Upscale a crop by bicubic interpolation and by `liif-photo`, and draw both side by side, for the README."""
+    """Draw the README's comparison: a crop upscaled by bicubic interpolation and by `liif-photo`, side by side."""
     crop = read_srgb(kodak(5)(sources)).crop((300, 130, 460, 260))
     after = liif_basicsr.upscale(crop, scale=3.5)
     page = Image.new("RGB", (2 * after.width + 8, after.height), "white")

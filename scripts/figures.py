@@ -41,7 +41,7 @@ SHEETS = {".png": "PNG", ".jpg": "JPEG"}
 
 
 def downscaled(gt: Image.Image, scale: float, degradation: Degradation | None, seed: int = 0) -> Image.Image:
-    """Downsample an image with a degradation, or with Pillow's bicubic filter if there is none."""
+    """Downsample an image with a degradation, or with Pillow's bicubic filter if `degradation` is None."""
     size = max(1, round(gt.height / scale)), max(1, round(gt.width / scale))
     pixels = np.array(gt)
     return Image.fromarray(downsample(pixels, size) if degradation is None else degradation(pixels, size, seed))

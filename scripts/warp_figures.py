@@ -33,7 +33,7 @@ from liif_basicsr.rendering.homographies import (
 from liif_basicsr.rendering.warps import Homography
 
 TEXT = Path(__file__).parents[1] / "LICENSE"
-PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # sizes (H, W), and the factor by which the photograph is oversampled
+PAGE, PHOTO, FINER = (2000, 1500), (520, 480), 4  # sizes (H, W), and the photograph's oversampling factor
 CORNERS = [(78.0, 61.0), (417.0, 35.0), (449.0, 499.0), (41.0, 480.0)]
 
 

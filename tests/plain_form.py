@@ -1,4 +1,4 @@
-"""Compare a decoder's outputs with a plain NumPy implementation, and its gradients with central differences of it."""
+"""Compare a decoder with a plain NumPy implementation: outputs directly, gradients by central differences."""
 from __future__ import annotations
 
 from collections.abc import Callable

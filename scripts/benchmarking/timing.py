@@ -74,7 +74,7 @@ def row(
         theirs, ours: functions to time alternately; without `theirs`, only our time is shown.
         runs: number of measurements.
         clock: clock in seconds.
-        per: number by which the times are divided, because each call repeats its work this often.
+        per: how often a call repeats its work. The times are divided by it.
     """
     try:
         times = list(pairs(theirs, ours, runs, clock))

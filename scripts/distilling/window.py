@@ -33,7 +33,7 @@ def decode_window(net: Any, batch: Batch) -> Tensor:
 
 
 def axis_weights(basis: nn.Module, coord: Tensor, cell: Tensor, features: int) -> Tensor:
-    """Return the weights (B, P, (features + 2) * R) with which pixels at `coord` (B, P) along an axis sum the features.
+    """Return the weights (B, P, (features + 2) * R) of the features along an axis, for pixels at `coord` (B, P).
 
     Args:
         basis: the decoder's module with R basis functions along the axis.

@@ -1,4 +1,4 @@
-"""An exported ONNX graph equals the network at any size. If it would not, it is not written."""
+"""An exported ONNX graph equals the network at any size. A graph that differs is not written."""
 import numpy as np
 import pytest
 import torch

@@ -250,7 +250,8 @@ LOADER = {"name": "A", "type": "B", "batch_size_per_gpu": 1, "num_worker_per_gpu
     ("changes", "message"),
     [
         ({"num_worker_per_gpu": 0, "persistent_workers": True}, "persistent_workers: needs num_worker_per_gpu"),
-        ({"prefetch_mode": "cpu", "persistent_workers": True}, "persistent_workers: with prefetch_mode: cpu, BasicSR"),
+        ({"prefetch_mode": "cpu", "persistent_workers": True},
+         "persistent_workers: with prefetch_mode: cpu, BasicSR hangs; remove one"),
         ({"prefetch_mode": "cuda", "pin_memory": False}, "prefetch_mode: cuda needs pinned memory"),
         ({"prefetch_mode": "gpu"}, "prefetch_mode: expected one of cpu, cuda, got 'gpu'"),
         ({"gt_size": "128"}, "gt_size: expected a number, got '128'"),

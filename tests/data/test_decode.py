@@ -237,7 +237,7 @@ def test_truncated_values_are_refused(length: int) -> None:
 
 def test_several_pages_are_refused() -> None:
     content = encoded(tifffile.imwrite, numbers("float32", 4).transpose(2, 0, 1), photometric="minisblack")
-    refused(lambda: decode(content, "a", 4), "a has 4 pages", "bands of one page")
+    refused(lambda: decode(content, "a", 4), "a has 4 pages", "or all of them as bands of one page")
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])

@@ -13,7 +13,7 @@ from liif_basicsr.hub import checkpoint
 
 @pytest.mark.parametrize("limit", [0, 2000])
 def test_failed_write_keeps_the_older_file(tmp_path, limit):
-    """A limit on file sizes stands in for a full disk."""
+    """A limit on file sizes simulates a full disk."""
     path = tmp_path / "net_g_1.pth"
     checkpoint.save(path, {"params": {}})
     old, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -35,7 +35,7 @@ def test_missing_folder(tmp_path):
 
 
 class InterruptedFile:
-    """A file that raises KeyboardInterrupt in the write with number `at`."""
+    """A file that raises KeyboardInterrupt on write number `at`."""
 
     def __init__(self, file, at):
         self.file, self.left = file, at

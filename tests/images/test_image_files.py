@@ -97,7 +97,8 @@ def test_large_tiff_is_a_tiled_bigtiff_with_its_metadata(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix, size, dtype, says", [
     (".jpg", (2, 65536), np.uint8, "65535"), (".webp", (16384, 2), np.uint8, "16383"),
     (".bmp", (40000, 30000), np.uint8, "2 GiB"), (".jpg", (9, 9), np.uint16, "uint16 pixels"),
-    (".webp", (9, 9), np.uint16, "uint16"), (".gif", (9, 9), np.uint8, "suffix"), ("", (9, 9), np.uint8, "suffix"),
+    (".webp", (9, 9), np.uint16, "uint16 pixels"), (".gif", (9, 9), np.uint8, "suffix"),
+    ("", (9, 9), np.uint8, "suffix"),
 ])  # fmt: skip
 def test_limits_of_formats(tmp_path, suffix, size, dtype, says):
     with pytest.raises(LIIFError, match=says):

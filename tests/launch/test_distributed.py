@@ -121,7 +121,7 @@ def test_if_a_process_dies_the_others_end_with_a_message(tmp_path, alone):
 
 
 def test_after_losing_a_process_the_destructors_of_gloo_are_skipped():
-    """gloo's destructors abort the process only sometimes. An exit handler that always aborts stands in for them."""
+    """gloo's destructors abort the process only sometimes, so the test uses an exit handler that always aborts."""
     script = """
 import atexit, os, sys
 from liif_basicsr import launch

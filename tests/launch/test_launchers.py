@@ -169,7 +169,8 @@ def test_good_options_pass(tmp_path, images, opt):
         ("dist_params", {"port": "29500"}, "dist_params: port: expected a number, got '29500'"),
         ("train:optim_g:betas", [0.9, "0.99"], "train: optim_g: betas: expected a "),
         ("val", {"save_img": True}, "val: option 'val_freq' is missing"),
-        ("val", {"val_frq": 3, "save_img": True}, "val: option 'val_freq' is missing; did you misspell it as 'val_f"),
+        ("val", {"val_frq": 3, "save_img": True},
+         "val: option 'val_freq' is missing; did you misspell it as 'val_frq'"),
     ],
     ids=str,
 )

@@ -28,7 +28,7 @@ def test_the_loss_is_the_mean_gradient_and_trains_the_field(opt: dict[str, Any])
 def test_other_networks_have_no_gradient(opt: dict[str, Any]) -> None:
     opt["train"]["tv_opt"] = {"type": "TotalVariationLoss"}
     message = "train: tv_opt: TotalVariationLoss needs a network that returns gradients, but network_g "
-    with pytest.raises(LIIFError, match=message + "is LIIF"):
+    with pytest.raises(LIIFError, match=message + "is LIIF; use Thera, or remove"):
         build_model(opt)
 
 

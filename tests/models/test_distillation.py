@@ -138,5 +138,5 @@ def test_invalid_options(opt, train, says):
 def test_a_teacher_needs_a_dataset_with_coordinates(opt):
     opt["train"]["teacher"] = {"path": "liif-fast"}
     opt["datasets"]["train"] = {"name": "pairs", "type": "PairedImageDataset"}
-    with pytest.raises(LIIFError, match="needs coordinates, but a dataset of type PairedImageDataset does not"):
+    with pytest.raises(LIIFError, match="needs coordinates, but a dataset of type PairedImageDataset does not return"):
         build_model(opt)

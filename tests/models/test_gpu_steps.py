@@ -93,7 +93,7 @@ def test_kernels_of_a_render(monkeypatch):
     {"type": "SRNO", "width": 8, "num_heads": 2, "hidden_dim": 8}, {"type": "ContinuousShuffleSR", "num_feat": 8},
 ], ids=lambda block: block["type"])  # fmt: skip
 def test_rendering_does_not_wait_for_the_device(block):
-    """PixelShuffleSR may wait once, for the largest cell, because it determines the size of a filter."""
+    """Only PixelShuffleSR waits: it reads the largest cell, which determines the size of a filter."""
     from fakegpu import Launches
 
     net = build_network({**block, "encoder": NETWORK["encoder"]}).eval()
@@ -164,8 +164,8 @@ def test_kernels_of_a_compiled_step(opt):
     metrics.reset()
     with fresh_cache():  # cached code is not counted
         steps(build_model(opt), 1)
-    # As in `Launches`, a convolution's gradients are counted one by one. The backward call itself is counted, too: it
-    # stands for the bias, which is part of the forward call here.
+    # As in `Launches`, a convolution's gradients are counted one by one. The backward call itself is counted, too, in
+    # place of adding the bias, which is part of the forward call here.
     kernels = metrics.generated_kernel_count + counters["inductor"]["extern_calls"]
     assert 2 * 35 < kernels <= MOST_IN_A_COMPILED_STEP - MOST_IN_FINISH
     torch.compiler.reset()

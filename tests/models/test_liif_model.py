@@ -81,7 +81,7 @@ def test_the_moving_average_is_validated(opt, images):
 
 @pytest.mark.parametrize("kind", ["training", "validation"])
 def test_a_batch_is_copied_to_the_device_once_and_without_waiting(opt, kind):
-    """The device `meta` stands in for a GPU. Copies from pinned memory must not block."""
+    """Copies from pinned memory must not block. The device `meta` simulates a GPU."""
     model, copies = build_model(opt), []
 
     class Copies(TorchDispatchMode):

@@ -28,8 +28,10 @@ def saved(tmp_path):
 CHANGES = [
     ({"input_skip": None}, "network_g: input_skip: .* was trained with None, but the options have 'bilinear'"),
     ({"local_ensemble": False}, "local_ensemble: .* trained with False, but the options have True; set local_ensemble"),
-    ({"encoder": {**NETWORK["encoder"], "res_scale": 0.5}}, "encoder: res_scale: .* 0.5, but the options .* 1.0"),
-    ({"encoder": {**NETWORK["encoder"], "num_feat": 6}}, "network_g: encoder: num_feat: .* 6, but the options have 4"),
+    ({"encoder": {**NETWORK["encoder"], "res_scale": 0.5}},
+     "network_g: encoder: res_scale: .* was trained with 0.5, but the options have 1.0"),
+    ({"encoder": {**NETWORK["encoder"], "num_feat": 6}},
+     "network_g: encoder: num_feat: .* was trained with 6, but the options have 4"),
     ({"hidden_dims": [6]}, r"network_g: hidden_dims: .* was trained with \[6\], but the options have \[8\]"),
     ({"type": "MetaSR", "hidden_dims": None}, "network_g: type: .* trained with 'MetaSR', but the options have 'LIIF'"),
 ]

@@ -1,4 +1,4 @@
-"""The viewer's page in a real browser: the pixels on the screen, the controls, and that no other host is contacted."""
+"""The viewer's page in a real browser: the pixels on the screen, the controls, and no requests to other hosts."""
 import json
 import re
 import shlex
