@@ -68,8 +68,8 @@ class Thera(ContinuousNetwork):
     ) -> None:
         if mean is not None and not len(mean) == num_in_ch == num_out_ch:
             raise LIIFError(
-                f"network_g: mean: expected a number for each channel of the input and the output ({num_in_ch} and "
-                f"{num_out_ch}), got {list(mean)}; set mean: ~"
+                f"network_g: mean: expected one number per channel, with equal numbers of input and output channels "
+                f"(here {num_in_ch} and {num_out_ch}), got {list(mean)}; set mean: ~"
             )
         features = build_encoder(encoder, num_in_ch)
         refine = None if tail is None else build_encoder(tail, features.out_channels, "network_g: tail")

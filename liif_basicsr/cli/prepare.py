@@ -80,7 +80,10 @@ def folder(args: argparse.Namespace) -> int:
     from liif_basicsr.data.source import ANY_RANGE
 
     if args.out is None and not args.check:
-        raise LIIFError("prepare folder: the name of the data set is missing; add one, such as datasets/my_photos")
+        raise LIIFError(
+            f"prepare folder: the data set to write is missing; name it after the folder: prepare folder {args.folder} "
+            "datasets/my_photos"
+        )
     low, high = args.value_range or ANY_RANGE
     if not low < high:
         raise LIIFError(f"--value_range: expected two numbers, the lower one first, got {low:g} {high:g}")

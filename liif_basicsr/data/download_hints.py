@@ -35,6 +35,6 @@ HINTS = {
 }
 
 
-def download_hint(path: str) -> str:
-    """Return a hint on how to get or make the data set expected at a missing path."""
-    return next((hint for part, hint in HINTS.items() if part in path), OTHER)
+def download_hint(path: str, otherwise: str = OTHER) -> str:
+    """Return a hint on how to get or make the data set expected at a missing path; `otherwise` if it is not known."""
+    return next((hint for part, hint in HINTS.items() if part in path), otherwise)

@@ -74,7 +74,8 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
             with open(path, encoding="utf-8-sig") as file:
                 split = json.load(file)
         except OSError as error:
-            raise LIIFError(f"{where} cannot be read: {error.strerror}; {download_hint(path)}") from None
+            remedy = download_hint(path, "correct the path")
+            raise LIIFError(f"{where} cannot be read: {error.strerror}; {remedy}") from None
         except ValueError as error:  # invalid JSON or UTF-8
             raise LIIFError(f"{where} is not JSON: {error}") from None
         if not isinstance(split, dict) or key not in split:

@@ -33,19 +33,19 @@ BICUBIC = "bicubic"
 
 
 class Tiles:
-    """Tiles of one image.
+    """Tiles of one image at every zoom level, upscaled by each network and by bicubic interpolation.
 
-    At level 0, every method returns the image itself; below level 0, the image reduced by Pillow.
+    At level 0, the tiles are cut from the image itself; below level 0, from the image reduced by Pillow.
 
     Args:
         image: RGB.
         networks: name on the page -> `ContinuousNetwork` in evaluation mode. All networks are on the same device.
-        right: name of the method on the right when the page opens. The first network is then on the left.
+        right: name of the network on the right when the page opens, or `bicubic`. The first network is on the left.
         clean: name of the network that is mixed into the others at a strength below 1, as in `upscale`; None for no
             mixing.
 
     Attributes:
-        methods: names of the networks, then `bicubic`. Requests contain the index in this list.
+        methods: names of the upscaling methods: the networks, then `bicubic`. Requests contain the index in this list.
         sides: indices of the methods on the left and on the right when the page opens.
 
     Raises:

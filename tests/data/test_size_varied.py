@@ -91,7 +91,7 @@ def test_validation_uses_whole_images(data: Path) -> None:
 
 @pytest.mark.parametrize(("changes", "parts"), [
     ({"split_key": "trian"}, ("no list 'trian'", "did you mean 'train'")),
-    ({"split_file": "nothing.json"}, ("nothing.json cannot be read",)),
+    ({"split_file": "nothing.json"}, ("nothing.json cannot be read: No such file or directory; correct the path",)),
     ({"size_min": 33}, ("size_min is 33", "size_max is 32")),
     ({"size_max": 33}, ("at most 32",)),
     ({"sample_q": 65}, ("sample_q is 65", "64 pixels")),
