@@ -127,7 +127,7 @@ def _refuse(*args: object, **kwargs: object) -> None:
 
 def batches(folder: Path, count: int, rng: random.Random) -> Part:
     """Upscale folders of images with odd names and metadata."""
-    part = Part("images with odd names and metadata, on a narrow console or without chmod")
+    part = Part("images with odd names and metadata, on a console that lacks characters, or without chmod")
     model = bilinear_network(folder / "bilinear.pth")
     for number, (encoding, refuses) in enumerate(tqdm(islice(cycle(SURROUNDINGS), count), desc=part.name, total=count)):
         at = folder / f"batch{number}"
