@@ -1,5 +1,5 @@
-"""Ships what Python runs at its start beside the package; all else is in setup.cfg."""
-from setuptools import Distribution, setup  # first: it provides distutils where Python no longer does
+"""Install the files that Python runs when it starts, next to the package. Everything else is in setup.cfg."""
+from setuptools import Distribution, setup  # first, because newer Pythons get distutils from it
 
 from distutils.command.install_data import install_data  # isort: skip
 
@@ -7,7 +7,7 @@ from distutils.command.install_data import install_data  # isort: skip
 class InstallBesidePackage(install_data):
     """Installs `data_files` into site-packages itself, where Python reads `.pth` and `.start` files.
 
-    A wheel and an editable wheel both run this command, so both record the files and pip removes them.
+    Normal and editable wheels both run this command. Both therefore list the files, so that pip can uninstall them.
     """
 
     def finalize_options(self):
@@ -16,7 +16,10 @@ class InstallBesidePackage(install_data):
 
 
 class WithData(Distribution):
-    """An editable wheel installs data files where the distribution `has_data`; setuptools never says so."""
+    """Distribution whose editable wheels contain `data_files`.
+
+    setuptools adds them if the distribution has a method `has_data`, but its own class has none.
+    """
 
     def has_data(self):
         return self.has_data_files()

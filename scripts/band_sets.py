@@ -28,7 +28,8 @@ def main() -> None:
     """Make both data sets from each source."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="+", help="photographs: folders or LMDBs")
-    parser.add_argument("--out", type=Path, default=Path("datasets"), help="parent folder of both sets (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("datasets"),
+                        help="parent folder of both sets (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     for source in args.sources:
         make(source, args.out)

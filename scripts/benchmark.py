@@ -6,7 +6,8 @@
 
 The official code and ours are timed alternately. Each row shows the median of our times, the median of the speedups,
 and the lowest and highest speedup. Without `--official`, only our own times are printed. Close other programs, because
-they disturb the measurement. `--device cuda` measures networks on a GPU. It skips training samples and validation.
+they disturb the measurement. `--device cuda` measures networks on a GPU, without the rows on training samples and
+validation.
 """
 from __future__ import annotations
 

@@ -7,8 +7,8 @@
 `paper` repeats comparisons of the LIIF paper: LIIF, its ablations, MetaSR, and LIIF trained at only one scale.
 `decoders` trains every network with the same encoder, first for the same number of iterations, then for as much CPU
 time as LIIF takes. `recipe` trains one LIIF with different training settings. `decoders` and `recipe` train with
-several seeds and write their tables into `docs/comparison.md`; `decoders` also writes the figure. An interrupted
-comparison continues with the first unfinished run.
+several seeds and write their tables into `docs/comparison.md`; `decoders` also draws that page's figure. An
+interrupted comparison continues with the first unfinished run.
 """
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Comparison(NamedTuple):
         variants: label -> changes.
         seeds: random seeds. Each variant is trained once per seed.
         sets: test set -> scales.
-        tables: names of the tables on the page.
+        tables: names of the tables in docs/comparison.md.
     """
 
     options: str
@@ -154,7 +154,7 @@ def train(variant: str, options: Mapping[str, Any], seed: int) -> Path:
     folder, path = Path("experiments", name), Path("experiments", f"{name}.yml")
     text = yaml.safe_dump(own, sort_keys=False)
     if folder.exists() and not (path.exists() and path.read_text(encoding="utf-8") == text):
-        raise LIIFError(f"{folder}: was trained with other options; move it to train again")
+        raise LIIFError(f"{folder}: was trained with other options; move it away to train again")
     trained = folder / "models" / "net_g_latest.pth"
     if not trained.exists():
         check_output(path, [".yml"])

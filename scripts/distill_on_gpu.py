@@ -57,7 +57,7 @@ def grown(
         The options `network_g` and the parameters of the larger network.
 
     Raises:
-        LIIFError: the network has another type, or has more blocks or layers than the larger network.
+        LIIFError: the network is not a ContinuousShuffleSR, or already has more blocks or layers than requested.
     """
     if network_g["type"] != "ContinuousShuffleSR":
         raise LIIFError(f"--start: the network is a {network_g['type']}; start from a ContinuousShuffleSR")
@@ -209,7 +209,7 @@ def distill(args: argparse.Namespace) -> None:
                 steps += 1
             pools[steps // STEPS_PER_ADDED % 3 == 2].add(BATCH)
             if not math.isfinite(training.loss.item()):
-                raise LIIFError(f"--lr {args.lr}: the loss is not finite after {steps} steps; lower it")
+                raise LIIFError(f"--lr {args.lr}: the loss is not finite after {steps} steps; lower --lr")
             if steps % (100 * STEPS_PER_ADDED) == 0:
                 report(f"{steps} steps, {precision}, {kind} {training.loss.item():.4f}")
         report(f"end of stage {precision} {kind}, {steps} steps.", quality())

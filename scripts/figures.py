@@ -87,7 +87,7 @@ def read_image(args: argparse.Namespace) -> Image.Image:
     check_output(args.out, SHEETS)
     for scale in args.scale:
         if not 1 <= scale < 1e4:
-            raise LIIFError(f"--scale: expected a number of at least 1, got {scale:g}")
+            raise LIIFError(f"--scale: expected a number of at least 1 and below 10000, got {scale:g}")
     gt = read_srgb(args.image)
     check_window((gt.height, gt.width), args.region)
     return gt
@@ -158,7 +158,8 @@ def add_sheet_arguments(
         "--scale", type=float, nargs=scales, default=[4], metavar="S", help="downsampling factor (default: 4)",
     )  # fmt: skip
     command.add_argument("--region", type=region_of, help="part to show: top,left,height,width in pixels")
-    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N", help="repeat pixels N times (1)")
+    command.add_argument("--zoom", type=int, choices=SMALL, default=1, metavar="N",
+                         help="repeat pixels N times (default: 1)")  # fmt: skip
     command.add_argument("--out", type=Path, required=True, help="output image: .png, .jpg")
     command.set_defaults(run=run)
 
@@ -179,7 +180,8 @@ def main() -> int:
         "degradation", nargs="*", default=["photo", "jpeg", "realesrgan"],
         help="for example photo or jpeg:60 (default: %(default)s)",
     )  # fmt: skip
-    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N", help="samples per degradation (4)")
+    command.add_argument("--draws", type=int, choices=SMALL, default=4, metavar="N",
+                         help="samples per degradation (default: 4)")  # fmt: skip
     command = commands.add_parser("curve", help="PSNR against scale")
     add_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="output figure: .png, .svg, .pdf")

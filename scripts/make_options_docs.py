@@ -101,7 +101,7 @@ def _lines() -> Iterator[str]:
     yield _wrapped(
         "The value is a block, a type alone (`degradation: photo`), or JPEG with a quality or a range of qualities "
         "(`jpeg:60`, `jpeg:30-90`). [The data page](data.md#degradations) describes each degradation. Ranges are "
-        "[lowest, highest]. In `realesrgan`, options whose name ends in 2 set the second round."
+        "[lowest, highest]. In `realesrgan`, options whose name ends in 2 apply to the second round of degradation."
     )
     yield from _section("#### Every degradation", {"default": DegradationOptions}, intro="")
     for name in DEGRADATIONS:
@@ -128,7 +128,7 @@ def _lines() -> Iterator[str]:
         yield from _section(f"### {loss.__name__}", {"default": loss})
     for name, model in losses().items():
         yield from _section(f"### {name}", {"default": model}, intro=_own_docs(name))
-    yield from _section("## val", {"training": training.TrainVal, "testing": training.Val})
+    yield from _section("## val", {"training": training.TrainVal, "testing": training.Val}, training.Val.__doc__ or "")
     yield from _section("### metrics", {"default": training.Metric})
     yield from _section("## logger", {"default": training.Logger})
 

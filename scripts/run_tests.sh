@@ -6,7 +6,7 @@ set -euo pipefail
 
 activate_environment
 install_plugin '.[test]'
-# --no-deps: realesrgan's dependencies are large and only serve faces. The tests only need its upscaler.
+# --no-deps: realesrgan's dependencies are large and only needed to restore faces. The tests only use its upscaler.
 python -m pip install --disable-pip-version-check -qq --no-deps realesrgan || say "no realesrgan: its tests are skipped"
 link_basicsr
 

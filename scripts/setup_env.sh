@@ -32,7 +32,7 @@ make_environment() {
     }
 }
 
-# A Python that is too new is reported later, by install-basicsr, which asks pip.
+# A Python that is too new is reported later, by install-basicsr: it asks pip whether there is a torch for this Python.
 check_version() {
     local version
     version=$("$1" -c 'import platform; print(platform.python_version())' 2>/dev/null) ||

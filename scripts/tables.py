@@ -6,8 +6,8 @@
         --metrics psnr niqe --reference realesrgan-x4plus
 
 A set is a folder that `prepare benchmark` has written, DIV2K as downloaded, or any folder of images (NAME=FOLDER). Each
-result is saved at once, so an interrupted run continues. Only changed checkpoints and sets are evaluated again. The
-processes of torchrun share the images.
+result is saved at once, so an interrupted run continues. Only changed checkpoints and sets are evaluated again.
+Under torchrun, the processes divide the images among them.
 """
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Two tasks are measured on every image:
 - there and back: the center of the image is rotated by 30 degrees and back, at x1. The ground truth is the image.
 
 PSNR and SSIM are computed on the luma (weights 65.738, 129.057, 25.064 over 256) of 8-bit outputs, and averaged over a
-set. Pixels within BORDER pixels of the image's edge are ignored.
+set. The outermost 8 pixels of the image are ignored.
 """
 from __future__ import annotations
 
@@ -156,10 +156,11 @@ def run(args: argparse.Namespace) -> None:
 def main() -> int:
     """Parse the command line and print the table; bad input is reported in one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", metavar="NETWORK", help="a known name or a .pth file; any number")
+    parser.add_argument("models", nargs="+", metavar="NETWORK", help="known names or .pth files")
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME=FOLDER", help="full-size images")
     parser.add_argument("--images", type=int, metavar="N", help="only the first N of each folder")
-    parser.add_argument("--edge", type=int, default=256, help="side of the square for there and back (%(default)s)")
+    parser.add_argument("--edge", type=int, default=256,
+                        help="side of the square for `there and back`, in pixels (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the angles (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="also write a .md file")

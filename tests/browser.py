@@ -1,4 +1,4 @@
-"""Tests of the viewer's page in a real browser."""
+"""Helpers for tests of the viewer's page in a real browser."""
 import base64
 import io
 import shutil
@@ -88,7 +88,7 @@ def status(page):
 
 
 def method(page, side):
-    """Return the menu of methods of the left or right side."""
+    """Return the menu of upscaling methods on the left or right side."""
     return Select(element(page, side).find_element("tag name", "select"))
 
 

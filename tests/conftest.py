@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(),
                  "fakegpu": True}  # fmt: skip
     if not available.get(DEVICE):
-        problem = "torch cannot use one" if DEVICE in available else f"expected one of {', '.join(available)}"
+        problem = "torch cannot use this device" if DEVICE in available else f"expected one of {', '.join(available)}"
         raise pytest.UsageError(f"LIIF_TEST_DEVICE={DEVICE}: {problem}")
 
 
@@ -144,7 +144,7 @@ class Environment:
         self.outer.write_text("\n".join(outer) + "\n")
 
     def add_package(self) -> None:
-        """Copy the package, so that a test may break it, without the start-up line."""
+        """Copy the package without the start-up files. A test may break the copy."""
         shutil.copytree(ROOT / "liif_basicsr", self.site / "liif_basicsr", ignore=shutil.ignore_patterns("__pycache__"))
 
     def add_plugin(self) -> None:

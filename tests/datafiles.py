@@ -18,7 +18,7 @@ DATASETS = {d.__name__: d for d in (ArbitraryScaleImageDataset, ArbitraryScalePa
 
 
 def position_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Red is the row, green the column (both below 256), and blue noise, so each pixel shows its position."""
+    """Image whose pixels show their position: red is the row, green the column (both below 256), blue is random."""
     blue = np.random.default_rng(seed).integers(256, size=(height, width))
     rows, columns = np.indices((height, width))
     return np.stack((rows, columns, blue), axis=-1).astype(np.uint8)

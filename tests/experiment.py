@@ -101,7 +101,8 @@ def steps(model: Any, count: int, data: dict[str, Any] | None = None) -> list[fl
 def assert_same_training(first: torch.nn.Module, second: torch.nn.Module) -> None:
     """Check that two networks have the same parameters after the same steps.
 
-    A GPU adds up gradients in any order. There they may differ by a tenth of a step, whose size is the learning rate.
+    A GPU sums gradients in varying order. There, parameters may differ by a tenth of the learning rate, which is about
+    the size of a step.
     """
     atol = 1e-3 if torch.get_default_device().type in ("cuda", "mps") else 0
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
@@ -114,7 +115,9 @@ def write_options(path: Path, options: dict[str, Any]) -> Path:
 
 
 def environ(gpu: bool = False) -> dict[str, str]:
-    """Return variables for one thread, which is fastest for small images and keeps the order of sums.
+    """Return environment variables for a command.
+
+    They limit it to one thread, which is fastest for small images and keeps the order of sums.
 
     Args:
         gpu: show GPUs to the command if LIIF_TEST_DEVICE asks for one.

@@ -1,7 +1,8 @@
 """A simulated GPU that computes on the CPU and raises CUDA's errors about devices.
 
-Tensors of two devices in one operator are an error, and so is the conversion of its tensors to NumPy. Autocast follows
-CUDA's lists. `LIIF_TEST_DEVICE=fakegpu` runs the tests on it. Kernels, rounding, streams and memory are not simulated.
+It is an error to mix its tensors with the CPU's in one operator, or to convert them to NumPy. Autocast casts the same
+operators as on CUDA. `LIIF_TEST_DEVICE=fakegpu` runs the tests on it. Kernels, rounding, streams and memory are not
+simulated.
 """
 from __future__ import annotations
 
@@ -221,10 +222,14 @@ _LIBRARIES = _autocast()  # unregistered when they are freed
 
 
 class Launches(TorchDispatchMode):
-    """Count the kernels that operators on the device would launch, as `count`, and list operators that wait for it.
+    """Count the kernels that operators on the device would launch, and list the operators that wait for the device.
 
-    Views, allocations and copies of single values count nothing. A bias and each of a convolution's gradients count as
-    kernels of their own, as in cuDNN.
+    Views, allocations and copies of single values are not counted. A bias and each of a convolution's gradients count
+    as kernels of their own, as in cuDNN.
+
+    Attributes:
+        count: number of kernels.
+        waits: names of the operators that wait.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,10 @@ from liif_basicsr.rendering.memory import Tiling
 
 
 def assert_tiling_is_exact(net: Any, data: st.DataObject, tile: int, block: int) -> None:
-    """Check a random window of a random size, rendered in tiles of `tile` inputs and blocks of `block` outputs."""
+    """Check a random window of an output of random size.
+
+    The window is rendered in tiles with edges of `tile` input pixels, and in blocks of `block` output pixels.
+    """
     h, w = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
     size = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
     top, left = data.draw(st.integers(0, size[0] - 1)), data.draw(st.integers(0, size[1] - 1))

@@ -1,6 +1,6 @@
 """Reference implementation of warped images in float64 NumPy, one pixel and sample at a time, with `oracle`'s decoder.
 
-Homographies are differentiated numerically, maps by central differences.
+Jacobians are central differences: for a homography with a tiny step, for a map between neighboring pixels.
 """
 import math
 

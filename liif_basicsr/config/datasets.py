@@ -246,7 +246,7 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
     model_config = ConfigDict(extra="forbid")
 
     scales: Scales | None = Field(
-        None, description="scales of the pairs, whole numbers; each sample draws one of them; `~` uses `scale`"
+        None, description="scales of the pairs, whole numbers; each training sample draws one of them; `~` uses `scale`"
     )
     scale_range: ScaleRange | None = Field(
         None,

@@ -67,7 +67,7 @@ def test_integer_scales_equal_convolution_and_pixel_shuffle(scale):
     feat = torch.randn(1, 5, 6, 4)
     size = (6 * scale, 4 * scale)
     with torch.no_grad():
-        # Along an axis, a pixel uses two of three features: the feature that contains the pixel, and its two neighbors.
+        # Along an axis, a pixel uses the feature that contains it and one of this feature's two neighbors.
         kernels = []
         for basis in (decoder.basis_y, decoder.basis_x):
             kernel = torch.zeros(scale, 3, r)

@@ -1,4 +1,4 @@
-"""FixedScaleSR equals the architecture at its own scale; at other scales, the output resized with Pillow."""
+"""FixedScaleSR equals the architecture at its own scale. At other scales, it equals that output resized with Pillow."""
 from __future__ import annotations
 
 from typing import Any

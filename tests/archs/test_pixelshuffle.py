@@ -1,4 +1,4 @@
-"""PixelShuffleSR equals BasicSR's EDSR at its own scale; at other scales, the output resized with Pillow."""
+"""PixelShuffleSR equals BasicSR's EDSR at its own scale. At others, it equals that output resized with Pillow."""
 import numpy as np
 import pytest
 import torch

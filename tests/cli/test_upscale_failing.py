@@ -72,7 +72,7 @@ def test_full_disk_leaves_no_file_and_is_reported(model, tmp_path):
         subprocess.run(["umount", out], check=True)
 
 
-@pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="root, and no setpriv to be less")
+@pytest.mark.skipif(bool(UNPRIVILEGED) and not shutil.which("setpriv"), reason="setpriv is needed by root")
 def test_missing_permissions_are_named_in_one_line(model, tmp_path):
     locked, out = tmp_path / "locked", tmp_path / "out"
     for folder in (locked, out):

@@ -27,7 +27,7 @@ liif_basicsr.load("liif-fast").encode_image(torch.zeros(1, 3, 4, 4)).render((8, 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Every Python block of the pages as a file, named by its page and line, and CALLS."""
+    """A folder with CALLS and all Python blocks of the pages. The files of blocks are named after page and line."""
     folder = tmp_path_factory.mktemp("blocks")
     found = blocks("python")
     assert len(found) > 10

@@ -21,8 +21,9 @@ def test_liif_costs_its_layers(scale):
 def test_continuous_shuffle_costs_its_layers():
     net = build_network({"type": "ContinuousShuffleSR", "encoder": ENCODER, "num_feat": 16, "num_layer": 2})
     low = ENCODER_COST + 9 * 8 * 16 + 2 * 16 * 16 + 16 * 192
-    # The coefficients and the bilinearly upsampled input are contracted along rows first, once per column of features,
-    # then along columns. A band is about 64 wide plus one or two features, and each of its outputs is a sum over all.
+    # The coefficients and the bilinearly upsampled input are contracted along y first, once per column of features,
+    # then along x. Each output is a sum over a band of about 64 channels plus one or two features. A feature has 8
+    # channels in the coefficients and 1 in the input.
     forms = (24 / 4 + 3) * (64 + 1.5 * 8) + (3 / 4 + 3) * (64 + 1.5)
     functions = 2 * 2 * 256 * (2 * 64 + 64 * 64 + 64 * 8) / 256**2  # for two features, at each row and column
     assert multiply_adds(net, (4, 4)) == pytest.approx(low / 16 + forms + functions, rel=0.03)

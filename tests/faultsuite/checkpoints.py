@@ -28,7 +28,7 @@ WHERE = Path("experiments", "tiny")
 
 
 def checkpoints(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Mutated networks are loaded, then trainings are resumed from mutated newest checkpoints."""
+    """Load mutated networks, then resume trainings whose newest checkpoint is mutated."""
     yield load_mutated(folder / "load", count, random.Random(seed))
     yield resume_mutated(folder / "resume", count, random.Random(seed))
 

@@ -17,7 +17,7 @@ from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 
 KEEP = 4
-# Phase of the training -> its last message before, and its longest duration in seconds.
+# Phase of the training -> the message printed just before it, and its longest duration in seconds.
 MOMENTS = {
     "at the start": ("", 1.0),
     "during training": ("Start training", 60.0),
@@ -26,7 +26,7 @@ MOMENTS = {
 
 
 def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """SIGKILL at random moments of a training that saves every third iteration and prunes."""
+    """SIGKILL at random moments of a training that saves every third iteration and deletes old checkpoints."""
     part, rng = Part("training is killed (SIGKILL) at a random moment and resumed"), random.Random(seed)
     opt = train_options(make_images(folder / "images", 5), total_iter=30 * count, save_every=3)
     opt["logger"].update(print_freq=10**6, keep_checkpoints=KEEP)
@@ -35,7 +35,7 @@ def kills(folder: Path, count: int, seed: int) -> Iterator[Part]:
     began = time.monotonic()
     ended = process.wait()
     assert ended.status == 0, ended.said
-    window = (time.monotonic() - began) / count  # so that all kills together do not span the training
+    window = (time.monotonic() - began) / count  # so that the training does not end before the last kill
     killed = folder / "killed"
     for number in tqdm(range(count), desc=part.name):
         _kill_once(killed, opt, rng, window, f"kill {number}", part)

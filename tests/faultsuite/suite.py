@@ -14,7 +14,7 @@ from faultsuite.ranks import ranks
 from faultsuite.report import Part
 from faultsuite.writes import writes
 
-# name -> function that makes the parts, trials in full, trials in short
+# name -> function that yields the parts, number of trials in the full suite, number in the short one
 PARTS = {
     "kills": (kills, 30, 3),
     "writes": (writes, 5, 1),

@@ -18,7 +18,7 @@ from faultsuite.processes import Ended
 from faultsuite.report import Part, why_not_clean
 
 WHERE = Path("experiments", "tiny")
-# Its checkpoints are much larger than its log.
+# Network whose checkpoints are much larger than the training's log.
 LARGER = {**NETWORK, "encoder": {"type": "EDSR", "num_feat": 32, "num_block": 2}}
 PLACES = ["models", "training_states", "."]
 PAGE = 4096
@@ -26,7 +26,7 @@ Obstacle = Callable[[Path, dict[str, Any], random.Random], Ended]
 
 
 def writes(folder: Path, count: int, seed: int) -> Iterator[Part]:
-    """Run a training against each obstacle `count` times, at a random size of the file."""
+    """Run a training against each obstacle `count` times, with random size limits and folders."""
     opt = train_options(make_images(folder / "images", 5), total_iter=4, save_every=2, network_g=LARGER)
     opt["train"]["ema_decay"] = 0  # the state is then twice as large as the network
     opt["logger"].update(print_freq=10**6, keep_checkpoints=1)

@@ -121,7 +121,7 @@ def test_train_resume_validate_and_test(tmp_path, run, lines, channels):
     row = (tmp_path / "results" / "bands" / "results.csv").read_text().splitlines()[1].split(",")[1:]
     basicsr, psnr, _ = found = [float(value) for value in row]
     assert found == pytest.approx(np.mean(scores, axis=0).tolist(), abs=1e-4)
-    assert (abs(basicsr - psnr) < 1e-6) == (channels != 8)  # only 8-bit data is rounded to 8 bits
+    assert (abs(basicsr - psnr) < 1e-6) == (channels != 8)  # outputs are rounded for 8-bit data only
     low, high = own.get("value_range") or (0, 65535 if channels == 1 else 255)
     expected = low + array(outputs[0][0].permute(1, 2, 0)) * (high - low)
     image = read_image(folder / "visualization" / "bands_x2" / f"p0_4{'.png' if channels == 1 else '.tif'}")

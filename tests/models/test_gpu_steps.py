@@ -28,10 +28,10 @@ from liif_basicsr.rendering.warped import render_warped
 from liif_basicsr.rendering.warps import Homography
 
 EDSR_LIIF = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 16}, "hidden_dims": [8] * 4}
-# Before Adam, the check of gradients, the moving average and the decoder needed only few kernels each, a step took 950
-# kernels, and a render of 27 blocks took 1027.
+# A step once took 950 kernels, and a render of 27 blocks took 1027. Since then, Adam, the check of gradients, the
+# moving average and the decoder need only few kernels each.
 MOST_IN_A_STEP, MOST_IN_A_COMPILED_STEP, MOST_IN_A_RENDER = 400, 950 // 3, 1027 // 2
-MOST_IN_FINISH = 13  # of a step: the check of gradients, Adam, the moving average
+MOST_IN_FINISH = 13  # at the end of a step, for the check of gradients, Adam and the moving average
 
 on_simulated_gpu = pytest.mark.skipif(DEVICE != "fakegpu", reason="LIIF_TEST_DEVICE=fakegpu counts kernels")
 
@@ -106,7 +106,7 @@ def test_rendering_does_not_wait_for_the_device(block):
     assert set(launches.waits) == ({"_local_scalar_dense"} if block["type"] == "PixelShuffleSR" else set())
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="a CPU is not read late")
+@pytest.mark.skipif(DEVICE == "cpu", reason="numbers on the CPU are read at once")
 def test_bad_step_is_skipped_at_once_and_reported_after_the_next(opt):
     opt["train"]["skip_nonfinite"] = 1
     model, bad = build_model(opt), batch()
@@ -164,8 +164,8 @@ def test_kernels_of_a_compiled_step(opt):
     metrics.reset()
     with fresh_cache():  # cached code is not counted
         steps(build_model(opt), 1)
-    # As in `Launches`, a convolution's gradients are counted one by one. The backward call itself is counted, too, in
-    # place of adding the bias, which is part of the forward call here.
+    # As in `Launches`, each gradient of a convolution counts. The bias does not, because the forward call adds it here.
+    # Instead, the backward call itself counts.
     kernels = metrics.generated_kernel_count + counters["inductor"]["extern_calls"]
     assert 2 * 35 < kernels <= MOST_IN_A_COMPILED_STEP - MOST_IN_FINISH
     torch.compiler.reset()

@@ -87,7 +87,7 @@ def shrink(opt: dict[str, Any]) -> dict[str, Any]:
     """Reduce a training or test to seconds on the CPU."""
     opt["num_gpu"] = 0
     net, weights = opt["network_g"], opt["path"]["pretrain_network_g"]
-    if weights not in BUNDLED:  # of fixed size
+    if weights not in BUNDLED:  # the size of bundled networks is fixed
         for block in (net, net["encoder"]):
             block |= {key: value for key, value in SMALL.items() if key in block}
         if net["type"] in ("LIIF", "LTE"):

@@ -1,4 +1,4 @@
-"""The training script of a project that builds on BasicSR. Only the first import is for the plugin."""
+"""The training script of a project that builds on BasicSR. Only `import liif_basicsr` is for the plugin."""
 from os import path as osp
 
 import liif_basicsr  # noqa: F401 # isort: skip

@@ -58,7 +58,7 @@ CASES = {
 def enlarged(tmp_path_factory):
     """Outputs of RealESRGANer as {case: (output, mode)}, with their sources and the network."""
     if find_spec("realesrgan") is None:
-        pytest.skip("realesrgan is not installed: pip install --no-deps realesrgan (no more is needed for this)")
+        pytest.skip("realesrgan is not installed: pip install --no-deps realesrgan (dependencies are not needed)")
     folder = tmp_path_factory.mktemp("enlarged")
     model = str(folder / "net.pth")
     torch.manual_seed(0)

@@ -81,7 +81,7 @@ def test_memory_for_features_is_bounded(monkeypatch):
     ("LIIF", EDSR, 16, [3, 2]), ("SRNO", EDSR, 16, [3, 2]), ("LIIF", RCAN, 16, [3, 2]), ("LIIF", EDSR, 8, [1] * 5),
 ])  # fmt: skip
 def test_images_of_one_tile_are_encoded_together(monkeypatch, network, encoder, tile, batches):
-    """As many images are encoded at a time as have no more pixels than a tile."""
+    """A batch is encoded in parts. Together, the images of a part have at most as many pixels as a tile."""
     net, lq = make(network, encoder, input_skip="bilinear"), torch.rand(5, 3, 8, 9)
     coord, cell = -torch.rand(5, 7, 2), torch.full((5, 1, 2), 0.1)  # in the first tile, like the window
     net.tiling = Tiling(tile=tile)

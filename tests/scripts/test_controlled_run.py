@@ -188,7 +188,8 @@ def test_unknown_variant(run: Run) -> None:
 def test_a_variant_trained_with_other_options_is_refused(tmp_path: Path, run: Run) -> None:
     (tmp_path / "experiments" / "tiny_LIIF_0").mkdir(parents=True)
     assert run("paper", "--variants", "LIIF", status=1) == (
-        "controlled_run.py: error: experiments/tiny_LIIF_0: was trained with other options; move it to train again\n"
+        "controlled_run.py: error: experiments/tiny_LIIF_0: was trained with other options; move it away to train "
+        "again\n"
     )
 
 

@@ -12,8 +12,8 @@ from conftest import ROOT
 
 @pytest.mark.parametrize(("name", "says"), [
     ("gpu", "expected one of cpu, cuda, mps, fakegpu"),
-    pytest.param("cuda", "torch cannot use one",
-                 marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")),
+    pytest.param("cuda", "torch cannot use this device",
+                 marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")),
 ])  # fmt: skip
 def test_an_unavailable_device_is_reported_in_one_line(name: str, says: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/rendering/test_feature_mlps.py"]

@@ -271,7 +271,7 @@ def test_a_large_image_opens_at_its_most_detailed_spot(page):
 
 
 def assert_shown(page, made, side, *layer):
-    """Assert that a side shows tiles with the pixels of a method at a strength."""
+    """Assert that a side shows tiles with the pixels of an upscaling method at a strength."""
     assert tiles(page, side)
     screen = without_overlays(page)
     middle = screen.shape[1] // 2
