@@ -141,7 +141,7 @@ class Training:
 
     @torch.no_grad()
     def psnr(self, held: Batch) -> str:
-        """Return the PSNR of the averaged network to the teacher and to the original, on pairs held out of training."""
+        """Return the PSNR of the moving average to the teacher and to the original, on pairs held out of training."""
         outputs = []
         for part in zip(*(tensor.split(BATCH) for tensor in held), strict=True):
             outputs.append(decode_window(self.ema, Batch(*part)).clamp(0, 1))

@@ -115,7 +115,7 @@ def draw_curve(sources: Sources, out: Path) -> None:
 
 
 def draw_sheet(sources: Sources, out: Path) -> None:
-    """Draw a crop of an image of Set5, upscaled by each network for clean images."""
+    """Draw a crop of an image of Set5, upscaled by the two networks that expect clean images."""
     script(
         "figures.py", "sheet", "--image", sources.data / "Set5/GT_x4/img_003.png", "--scale", 4,
         "--model", "liif-fast", "--model", OFFICIAL, "--region", "20,20,130,110", "--zoom", 2, "--out", out,

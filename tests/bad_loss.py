@@ -11,7 +11,7 @@ from faultsuite.processes import train
 class BadLoss(torch.nn.Module):
     """BasicSR's L1Loss of weight 2, with nan or inf added at some steps.
 
-    The variable BAD_STEPS lists them as [rank, step, added value]. Gradients stay finite.
+    The environment variable BAD_STEPS lists them as [rank, step, added value]. Gradients stay finite.
     """
 
     def __init__(self) -> None:

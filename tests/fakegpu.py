@@ -16,7 +16,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 NAME = "fakegpu"
 REFUSAL = "can't convert fakegpu:0 device type tensor to numpy. Use Tensor.cpu() to copy it to host memory first."
-# Operators that take tensors of both devices on CUDA too.
+# Operators that accept a mix of CPU and GPU tensors on CUDA, too.
 MIXED = {"copy_", "_to_copy", "_copy_from", "index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index",
          "set_data"}  # fmt: skip
 # Operators that CUDA's autocast runs in its low precision, in float32, or in the widest precision of their inputs.

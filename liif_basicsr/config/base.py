@@ -42,7 +42,7 @@ NUMBER_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """Annotation that validates a field with a function instead of its type.
+    """Annotation that validates a field by a function instead of by its type.
 
     Args:
         check: function that returns the value to use, or raises ValueError.

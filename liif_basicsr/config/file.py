@@ -69,7 +69,7 @@ def check_top_level(opt: Mapping[str, Any]) -> None:
 
 
 def _without_texts(value: Any) -> Any:
-    """Return a copy of options without `TEXT_OPTIONS`. Nested blocks are included."""
+    """Return a copy of options without `TEXT_OPTIONS`, at any depth."""
     if isinstance(value, Mapping):
         return {key: _without_texts(item) for key, item in value.items() if key not in TEXT_OPTIONS}
     return value

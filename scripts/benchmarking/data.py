@@ -74,7 +74,7 @@ def grown(make: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measure_data(official: Path | None, runs: int) -> None:
-    """Print the processor time of a sample on one core and the datasets' memory, with the official settings."""
+    """Print the processor time per sample (on one core) and the memory of each dataset, with the official settings."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -108,7 +108,7 @@ def open_official(official: Path | None, root: Path, cache: str) -> Any:
 
 
 def measure_degradations(runs: int) -> None:
-    """Print the processor time of each degradation of a crop of scikit-image's astronaut, on one core."""
+    """Print the processor time (on one core) that each degradation takes for a crop of scikit-image's astronaut."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     image = np.ascontiguousarray(skimage.data.astronaut()[:192, :192])

@@ -67,14 +67,14 @@ def row(
 ) -> float:
     """Measure and print a row, and return the median of our times in seconds.
 
-    If the measurement fails, the row shows the reason, its name is added to `failed`, and NaN is returned.
+    If the measurement fails, the row shows the reason, the row's name is added to `failed`, and NaN is returned.
 
     Args:
         name: first cell of the row.
         theirs, ours: functions to time alternately; without `theirs`, only our time is shown.
         runs: number of measurements.
         clock: clock in seconds.
-        per: how often a call repeats its work. The times are divided by it.
+        per: number of repetitions of the work in one call. The times are divided by it.
     """
     try:
         times = list(pairs(theirs, ours, runs, clock))

@@ -39,8 +39,8 @@ class Cost(NamedTuple):
     Attributes:
         parameters: number of parameters.
         adds: multiply-adds per output pixel at x4.
-        added: bytes of peak memory that rendering an image of SIZE adds to the process.
-        rendering: CPU seconds per megapixel of rendering an image of SIZE.
+        added: bytes that rendering an output of SIZE adds to the peak memory of the process.
+        rendering: CPU seconds per megapixel when an output of SIZE is rendered.
         step: CPU seconds per training step.
     """
 

@@ -28,7 +28,7 @@ class Shape(NamedTuple):
 
 
 def coordinates(rows: Tensor, cols: Tensor) -> Tensor:
-    """Combine the coordinates (B, P) of windows' rows and of their columns to pixel coordinates (B, P * P, 2)."""
+    """Combine the coordinates (B, P) of windows' rows and of their columns into pixel coordinates (B, P * P, 2)."""
     return torch.stack(torch.broadcast_tensors(rows[:, :, None], cols[:, None]), dim=-1).flatten(1, 2)
 
 

@@ -13,7 +13,7 @@ from liif_basicsr.hub import checkpoint
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'liif_basicsr[onnx]'")
 
-# raised by onnxscript, and by torch about it
+# raised by onnxscript, and by torch about onnxscript
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 # input size, output size: larger, equal, smaller, other shapes, exactly between features

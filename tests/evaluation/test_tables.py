@@ -30,7 +30,7 @@ from liif_basicsr.evaluation.results import Results
 from liif_basicsr.evaluation.sets import PixelKind, common_kind, open_sets
 from liif_basicsr.hub import checkpoint
 
-pytestmark = pytest.mark.cpu  # tables choose their device
+pytestmark = pytest.mark.cpu  # tables.py chooses its device itself
 
 METRICS = {"psnr": {"type": "calculate_psnr_liif"}, "ssim": {"type": "calculate_ssim"}}
 Run = Callable[..., str]

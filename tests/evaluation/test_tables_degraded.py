@@ -17,7 +17,7 @@ from liif_basicsr.evaluation import methods
 from liif_basicsr.evaluation.sets import open_sets
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
-pytestmark = pytest.mark.cpu  # tables choose their device
+pytestmark = pytest.mark.cpu  # tables.py chooses its device itself
 
 __all__ = ["data", "run", "table_of"]
 

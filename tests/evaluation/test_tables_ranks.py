@@ -14,7 +14,7 @@ from experiment import NETWORK, environ, make_images, torchrun
 from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
 
-pytestmark = pytest.mark.cpu  # tables choose their device
+pytestmark = pytest.mark.cpu  # tables.py chooses its device itself
 
 
 @pytest.fixture

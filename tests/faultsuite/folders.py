@@ -61,7 +61,7 @@ def upscale_twice(
 
 
 def read_for_training(at: Path, photos: list[str], rng: random.Random, trial: str, part: Part) -> None:
-    """Read a folder as a dataset does, as a whole and by a meta file in the forms that editors write."""
+    """Read a folder as a dataset does: as a whole, and by a meta file, which may have a BOM, CRLF and remarks."""
     meta, chosen = at / "meta.txt", rng.sample(photos, rng.randint(1, len(photos)))
     first, end = rng.choice(["", "\ufeff"]), rng.choice(["\n", "\r\n"])
     rows = [name + rng.choice(["", " (30,40,3)", " # sharp"]) for name in chosen]

@@ -1,4 +1,4 @@
-"""A training that is killed at random moments and resumed each time ends with the weights of an uninterrupted one."""
+"""A training that is killed at random moments, and always resumed, ends with the weights of an uninterrupted one."""
 from __future__ import annotations
 
 import random

@@ -1,4 +1,4 @@
-"""Official checkpoints are converted to ours and back, and score the official numbers."""
+"""Official checkpoints are converted to ours and back, and reproduce the official PSNR."""
 import pytest
 import torch
 

@@ -1,4 +1,4 @@
-"""TotalVariationLoss in training, and the errors for a network without gradients and data without coordinates."""
+"""TotalVariationLoss in training, and errors for networks without spatial gradients and data without coordinates."""
 from __future__ import annotations
 
 from typing import Any

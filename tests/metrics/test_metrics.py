@@ -25,7 +25,7 @@ def test_hand_computed_values():
     img, img2 = torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.1)
     assert calculate_psnr_liif(img, img2) == pytest.approx(20)
     img2 = torch.zeros(3, 4, 4)
-    img2[1] = 0.5  # only green differs: a third of the squared errors; in luma, its weight
+    img2[1] = 0.5  # only green differs: its error counts a third in RGB, and green's weight in luma
     assert calculate_psnr_liif(img, img2) == pytest.approx(10 * math.log10(12))
     assert calculate_psnr_liif(img, img2, test_y_channel=True) == pytest.approx(-20 * math.log10(0.5 * 129.057 / 256))
 

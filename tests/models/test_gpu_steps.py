@@ -29,7 +29,7 @@ from liif_basicsr.rendering.warps import Homography
 
 EDSR_LIIF = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 4, "num_block": 16}, "hidden_dims": [8] * 4}
 # A step once took 950 kernels, and a render of 27 blocks took 1027. Since then, Adam, the check of gradients, the
-# moving average and the decoder need only few kernels each.
+# moving average and the decoder need only a few kernels each.
 MOST_IN_A_STEP, MOST_IN_A_COMPILED_STEP, MOST_IN_A_RENDER = 400, 950 // 3, 1027 // 2
 MOST_IN_FINISH = 13  # at the end of a step, for the check of gradients, Adam and the moving average
 

@@ -89,7 +89,7 @@ def test_an_end_before_total_iter_is_an_error(opt, tmp_path):
 
 
 def train_pipeline(model, train_loader, total_iters, resume_state=None):
-    """Build a model like BasicSR's function of this name, with the same names of variables."""
+    """Build a model like BasicSR's function of this name, with the same variable names."""
     total_epochs = -(-total_iters // -(-len(train_loader.sampler) // train_loader.batch_size))
     return model(), total_epochs
 

@@ -103,7 +103,7 @@ def test_name_and_command_in_options_file(name):
 
 
 def test_sub_images_hold_the_largest_crop():
-    """The comments' command makes sub-images that are as large as `lq_size` at the largest scale."""
+    """The command in a file's comments makes sub-images large enough for `lq_size` at the largest scale."""
     found = {}
     for name in FILES:
         data = options_of(name).get("datasets", {}).get("train", {})

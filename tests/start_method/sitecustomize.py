@@ -1,4 +1,4 @@
-"""Sets the start method of processes to LIIF_TEST_START_METHOD; on PYTHONPATH of the tests' subprocesses."""
+"""Sets the start method of processes to LIIF_TEST_START_METHOD. This folder is in the PYTHONPATH of subprocesses."""
 import multiprocessing
 import os
 

@@ -19,7 +19,7 @@ PLACES = [(200, 150), (460, 180), (480, 480), (180, 450)]
 
 @pytest.fixture
 def photo(page, model, tmp_path):
-    """The page of a photo with EXIF in tmp_path."""
+    """The page of a photo. The photo has EXIF data and is in tmp_path."""
     exif = Image.Exif()
     exif[0x010E] = "a test"
     Image.fromarray(ramp(90, 120)).save(tmp_path / "photo.jpg", exif=exif)

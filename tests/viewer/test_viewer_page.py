@@ -51,7 +51,7 @@ NAME = "<b>ä 1.png"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with an image of an unusual name and a network."""
+    """A folder with a network, and an image with an unusual name."""
     folder = tmp_path_factory.mktemp("view")
     make_images(folder / "made", 1, SIZE)
     (folder / "made" / "p0.png").rename(folder / NAME)
