@@ -170,10 +170,9 @@ def test_half_written_pair_is_written_again(tmp_path, photos):
 
 
 def test_seed(tmp_path, photos):
-    pixels = pairs_of(photos).pixels()
-    assert pairs_of(photos).pair(3, pixels) == pairs_of(photos).pair(3, pixels)
-    assert pairs_of(photos).pair(3, pixels) != pairs_of(photos).pair(4, pixels)
-    assert pairs_of(photos).pair(3, pixels) != pairs_of(photos, seed=1).pair(3, pixels)
+    assert pairs_of(photos).pair(3) == pairs_of(photos).pair(3)
+    assert pairs_of(photos).pair(3) != pairs_of(photos).pair(4)
+    assert pairs_of(photos).pair(3) != pairs_of(photos, seed=1).pair(3)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ PROGRAM = """
 import multiprocessing, os, sys, time
 from liif_basicsr.data.prepare.parallel import parallel_map
 
-def work(source, index):
+def work(item):
     print(os.getpid(), flush=True)
     return bytes(10**7)
 
@@ -31,10 +31,10 @@ if __name__ == "__main__":
 """
 
 
-def square(source: range, index: int) -> int:
-    if source[index] == 3:
+def square(number: int) -> int:
+    if number == 3:
         raise LIIFError("3 is refused")
-    return source[index] ** 2
+    return number**2
 
 
 @pytest.fixture

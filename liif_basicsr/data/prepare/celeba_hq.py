@@ -64,7 +64,7 @@ def resized(source: ImageSource, index: int, size: int) -> bytes:
 
 
 def _write(goal: Path, source: ImageSource, size: int, processes: int) -> None:
-    results = closing(parallel_map(partial(resized, size=size), source, processes, goal.name))
+    results = closing(parallel_map(partial(resized, source, size=size), range(len(source)), processes, goal.name))
     with atomic_folder(goal) as folder, results as contents:
         for name, content in zip(keys(source.names), contents, strict=True):
             if isinstance(content, LIIFError):

@@ -6,12 +6,13 @@ With the same settings, a pair depends only on its number, so an interrupted run
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import lmdb
@@ -27,26 +28,13 @@ from liif_basicsr.data.sampling import crop, random_corner
 from liif_basicsr.data.source import ImageSource
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import write
+from liif_basicsr.hub.teacher import Teacher
 
 PNG_LEVEL = 3
 # Standard deviation, in input pixels, of the blur that separates color from detail.
 COLOR_SIGMA = 6.0
 # The meta files are updated each time this many pairs have been added.
 STEP = 50
-
-
-class Teacher(Protocol):
-    """A network to distill; it must be picklable.
-
-    scale: integer upscaling factor.
-    record: plain data that identifies the network.
-    """
-
-    scale: int
-    record: dict[str, Any]
-
-    def __call__(self, lq: np.ndarray) -> np.ndarray:
-        """Upscale uint8 (B, h, w, 3) to uint8 (B, h * scale, w * scale, 3), RGB."""
 
 
 class Crop(NamedTuple):
@@ -71,16 +59,23 @@ class Crop(NamedTuple):
         return [encode_png(image, PNG_LEVEL) for image in (self.lq, target, self.gt)]
 
 
-class DistillationPairs(NamedTuple):
+@dataclass
+class DistillationPairs:
     """Makes pairs from photographs; a pair is identified by its number.
 
-    photos: the photographs.
-    teacher: the network to distill.
-    degradation: turns an original crop into an input by downsampling and degrading it.
-    lq_size: side of the inputs.
-    seed: random seed. Different seeds make different pairs from the same photographs.
-    plain: share of pairs that show a single color or a gradient, see `plain_image`. Their target is the original
-        crop, not the teacher's output.
+    Attributes:
+        photos: the photographs.
+        teacher: the network to distill.
+        degradation: turns an original crop into an input by downsampling and degrading it.
+        lq_size: side of the inputs.
+        seed: random seed. Different seeds make different pairs from the same photographs.
+        plain: share of pairs that show a single color or a gradient, see `plain_image`. Their target is the original
+            crop, not the teacher's output.
+        probabilities: how likely each photograph is to be drawn: in proportion to its number of pixels, and 0 if it is
+            smaller than a crop.
+
+    Raises:
+        LIIFError: all photographs are too small.
     """
 
     photos: ImageSource
@@ -89,6 +84,15 @@ class DistillationPairs(NamedTuple):
     lq_size: int
     seed: int
     plain: float = 0.0
+    probabilities: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        sizes = [self.photos.size(index) for index in range(len(self.photos))]
+        pixels = np.array([h * w if min(h, w) >= self.gt_size else 0 for h, w in sizes])
+        if not pixels.any():
+            needed = f"at least {self.gt_size}x{self.gt_size} pixels, lq_size times the teacher's scale"
+            raise LIIFError(f"{self.photos.root}: no photograph has {needed}; lower lq_size")
+        self.probabilities = pixels / pixels.sum()
 
     @property
     def record(self) -> dict[str, Any]:
@@ -102,39 +106,26 @@ class DistillationPairs(NamedTuple):
         """Side length of the teacher's outputs and of the original crops, in pixels."""
         return self.lq_size * self.teacher.scale
 
-    def pixels(self) -> np.ndarray:
-        """Return the number of pixels of each photograph, with 0 for those smaller than a crop.
-
-        Raises:
-            LIIFError: all photographs are too small.
-        """
-        sizes = [self.photos.size(index) for index in range(len(self.photos))]
-        counts = np.array([h * w if min(h, w) >= self.gt_size else 0 for h, w in sizes])
-        if not counts.any():
-            needed = f"at least {self.gt_size}x{self.gt_size} pixels, lq_size times the teacher's scale"
-            raise LIIFError(f"{self.photos.root}: no photograph has {needed}; lower lq_size")
-        return counts
-
-    def pair(self, number: int, pixels: np.ndarray) -> list[bytes]:
-        """Make pair `number` as PNG files in the order of KINDS. `pixels` is the result of `self.pixels()`."""
-        crop = self.crop(number, pixels)
+    def pair(self, number: int) -> list[bytes]:
+        """Make pair `number` as PNG files in the order of KINDS."""
+        crop = self.crop(number)
         return crop.encode(self.teacher(crop.lq[None])[0] if crop.needs_teacher else None)
 
-    def crop(self, number: int, pixels: np.ndarray) -> Crop:
+    def crop(self, number: int) -> Crop:
         """Draw the crop of pair `number`.
 
-        The probability of a photograph is proportional to its size in `pixels`. For a plain image or a clean input
-        (only downsampled), the target is the original crop, because the teacher would alter it unnecessarily.
+        For a plain image or a clean input (only downsampled), the target is the original crop, because the teacher
+        would alter it unnecessarily.
         """
         rng = np.random.default_rng((self.seed, number))
         plain = self.plain > 0 and rng.random() < self.plain
-        gt = plain_image(self.gt_size, rng) if plain else self._photograph(rng, pixels)
+        gt = plain_image(self.gt_size, rng) if plain else self._photograph(rng)
         seed = int(rng.integers(2**62))
         lq = self.degradation(gt, (self.lq_size, self.lq_size), seed)
         return Crop(lq, gt, not (plain or self.degradation.is_clean(seed)))
 
-    def _photograph(self, rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
-        index = int(rng.choice(len(pixels), p=pixels / pixels.sum()))
+    def _photograph(self, rng: np.random.Generator) -> np.ndarray:
+        index = int(rng.choice(len(self.photos), p=self.probabilities))
         size = (self.gt_size, self.gt_size)
         corner = random_corner(self.photos.size(index), size, rng)
         return to_uint8(crop(self.photos.read(index), corner, size))
@@ -158,13 +149,13 @@ def make_pairs(pairs: DistillationPairs, target: Path, count: int, processes: in
         LIIFError: the folder contains pairs made with other settings, a photograph is corrupt, or the folder cannot be
             written.
     """
-    pixels = pairs.pixels()
     try:
         _begin(target, pairs.record)
-        with _open(target) as files:
+        with ExitStack() as stack:
+            files = {kind: stack.enter_context(closing(LmdbFile(target / f"{kind}.lmdb"))) for kind in KINDS}
             done = files["lq"].env.stat()["entries"]
             try:
-                new = _new_pairs(pairs, pixels, range(done, count), processes, batch)
+                new = _new_pairs(pairs, range(done, count), processes, batch)
                 for number, pair in enumerate(new, start=done):
                     for kind in reversed(KINDS):  # write the input last: it marks the pair as complete
                         files[kind].write(_key(number), pair[KINDS.index(kind)])
@@ -210,30 +201,14 @@ def plain_image(side: int, rng: np.random.Generator) -> np.ndarray:
     return np.rint(first + (last - first) * share).astype(np.uint8)
 
 
-class _Numbered:
-    """The pairs with the given numbers, as a source for `parallel_map`."""
-
-    def __init__(self, pairs: DistillationPairs, pixels: np.ndarray, numbers: range) -> None:
-        self.pairs, self.pixels, self.numbers = pairs, pixels, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def pair(self, index: int) -> list[bytes]:
-        return self.pairs.pair(self.numbers[index], self.pixels)
-
-    def crop(self, index: int) -> Crop:
-        return self.pairs.crop(self.numbers[index], self.pixels)
-
-
 def _new_pairs(
-    pairs: DistillationPairs, pixels: np.ndarray, numbers: range, processes: int, batch: int | None
+    pairs: DistillationPairs, numbers: range, processes: int, batch: int | None
 ) -> Iterator[list[bytes]]:
     """Yield the pairs with these numbers; see `make_pairs` for the arguments."""
     if not numbers:
         return
-    work = _Numbered.pair if batch is None else _Numbered.crop
-    with closing(parallel_map(work, _Numbered(pairs, pixels, numbers), processes, "teaching")) as results:
+    work: Callable[[int], Any] = pairs.pair if batch is None else pairs.crop
+    with closing(parallel_map(work, numbers, processes, "teaching")) as results:
         errors: list[LIIFError] = []
         made = _until_error(results, errors)
         yield from made if batch is None else _with_outputs(made, pairs.teacher, batch, processes)
@@ -269,13 +244,6 @@ def _begin(target: Path, record: dict[str, Any]) -> None:
         return
     target.mkdir(parents=True, exist_ok=True)
     write(target / RECORD, json.dumps(record, indent=1).encode())
-
-
-@contextmanager
-def _open(target: Path) -> Iterator[dict[str, LmdbFile]]:
-    """Yield the opened LMDBs of a folder by name (see KINDS)."""
-    with ExitStack() as stack:
-        yield {kind: stack.enter_context(closing(LmdbFile(target / f"{kind}.lmdb"))) for kind in KINDS}
 
 
 def _write_meta(target: Path, pairs: DistillationPairs, count: int) -> None:

@@ -1,8 +1,8 @@
-"""Apply a function to all images of a source in several processes, and return the results in order."""
+"""Apply a function to many items in several processes, and return the results in order."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import parent_process
 from threading import Thread
 from typing import Any
@@ -12,22 +12,21 @@ from tqdm import tqdm
 
 from liif_basicsr.errors import LIIFError
 
-# f(source, index)
-Function = Callable[[Any, int], Any]
 
-
-def parallel_map(function: Function, source: Sized, processes: int, title: str) -> Generator[Any, None, None]:
-    """Yield `function(source, index)` for each index in order, or the LIIFError that it raised.
+def parallel_map(
+    function: Callable[[Any], Any], items: Sequence[Any], processes: int, title: str
+) -> Generator[Any, None, None]:
+    """Yield `function(item)` for each item in order, or the LIIFError that it raised.
 
     The work is done by torch's DataLoader, whose workers compute a few results in advance.
 
     Args:
-        function, source: the function and its first argument. Both must be picklable.
+        function, items: the function and its arguments. Both must be picklable.
         processes: number of worker processes; 1 runs the function in this process.
         title: label of the progress bar.
     """
-    workers = min(processes, len(source)) if processes > 1 else 0
-    task = _Task(function, source)
+    workers = min(processes, len(items)) if processes > 1 else 0
+    task = _Task(function, items)
     loader = DataLoader(
         task, batch_size=None, num_workers=workers, collate_fn=_identity, worker_init_fn=_end_with_parent
     )
@@ -35,15 +34,15 @@ def parallel_map(function: Function, source: Sized, processes: int, title: str) 
 
 
 class _Task(Dataset):
-    def __init__(self, function: Function, source: Sized) -> None:
-        self.function, self.source = function, source
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self.function, self.items = function, items
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> Any:
         try:
-            return self.function(self.source, index)
+            return self.function(self.items[index])
         except LIIFError as error:  # returned, because DataLoader adds a traceback to the message of a raised error
             return error
 

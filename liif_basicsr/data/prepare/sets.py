@@ -1,7 +1,7 @@
 """Prepare the usual data sets in the layout that the options files expect."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from os import path as osp
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def benchmark(root: Path, target: Path) -> list[Path]:
                 goal = target / folder.name / f"{kind}_x{scale}"
                 if not goal.exists():
                     made.append(goal)
-                    _write_benchmark(goal, which, images, folder / "LR_bicubic", scale)
+                    pairs = (_pair(images, index, folder / "LR_bicubic", scale) for index in range(len(images)))
+                    _write(goal, images, (pair[which] for pair in pairs))
     return made
 
 
@@ -66,11 +67,11 @@ def quickstart(target: Path) -> None:
         store(photographs.selected(QUICKSTART_TRAIN, "quickstart"), target / "train.lmdb", Settings(crop=240, step=240))
     if not (target / "val").exists():
         held_out = photographs.selected(QUICKSTART_VAL, "quickstart")
-        _write(target / "val", held_out, lambda index: to_uint8(held_out.read(index)))
+        _write(target / "val", held_out, (to_uint8(held_out.read(index)) for index in range(len(held_out))))
 
 
-def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray]) -> None:
-    """Write a folder of PNG files. Each one contains `pixels(index)` and is named after image `index`."""
+def _write(target: Path, images: ImageSource, pixels: Iterable[np.ndarray]) -> None:
+    """Write a folder of PNG files, which are named after `images` and contain `pixels`."""
     stems: dict[str, str] = {}
     for name in images.names:
         same = stems.setdefault(osp.splitext(name)[0], name)
@@ -78,13 +79,8 @@ def _write(target: Path, images: ImageSource, pixels: Callable[[int], np.ndarray
             stem = osp.splitext(name)[0]
             raise LIIFError(f"{images.root}: {same} and {name} would both become {stem}.png; rename one")
     with atomic_folder(target) as folder:
-        for index, stem in enumerate(stems):
-            (folder / f"{stem}.png").write_bytes(encode_png(pixels(index), 9))
-
-
-def _write_benchmark(target: Path, which: int, images: ImageSource, lr_folder: Path, scale: int) -> None:
-    """Write the low-resolution images (`which` is 0) or the ground truth (`which` is 1) of a set at a scale."""
-    _write(target, images, lambda index: _pair(images, index, lr_folder, scale)[which])
+        for stem, image in zip(stems, pixels, strict=True):
+            (folder / f"{stem}.png").write_bytes(encode_png(image, 9))
 
 
 def _pair(images: ImageSource, index: int, lr_folder: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:

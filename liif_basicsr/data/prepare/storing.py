@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from os import fsync
@@ -19,7 +19,7 @@ import lmdb
 import numpy as np
 
 from liif_basicsr.data.encode import encode
-from liif_basicsr.data.prepare.parallel import Function, parallel_map
+from liif_basicsr.data.prepare.parallel import parallel_map
 from liif_basicsr.data.source import ImageSource, open_source
 from liif_basicsr.errors import LIIFError
 
@@ -63,7 +63,10 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
         steps = f"step {settings.step} is larger than crop {settings.crop}, so pixels between crops would be lost"
         raise LIIFError(f"{steps}; lower step")
     names, lines = keys(source.names), []
-    results = closing(parallel_map(_work(settings), source, settings.processes, target.name))
+    pieces_of: Callable[[int], list[Piece]] = partial(_pixels, source)
+    if not settings.pixels:
+        pieces_of = partial(cut, source, crop=settings.crop, step=settings.step, level=settings.level)
+    results = closing(parallel_map(pieces_of, range(len(source)), settings.processes, target.name))
     with atomic_folder(target) as folder:
         with closing(PixelFile(folder) if settings.pixels else LmdbFile(folder)) as file, results as all_pieces:
             for name, pieces in zip(names, all_pieces, strict=True):
@@ -79,7 +82,8 @@ def store(source: ImageSource, target: Path, settings: Settings) -> int:
 
 def corrupt(source: ImageSource, processes: int) -> list[str]:
     """Return the error messages of all images that cannot be read."""
-    return [str(error) for error in parallel_map(_check, source, processes, "checking") if error is not None]
+    results = parallel_map(partial(_check, source), range(len(source)), processes, "checking")
+    return [str(error) for error in results if error is not None]
 
 
 def keys(names: Sequence[str]) -> list[str]:
@@ -173,12 +177,6 @@ class PixelFile:
         with self.file:
             self.file.flush()
             fsync(self.file.fileno())
-
-
-def _work(settings: Settings) -> Function:
-    if settings.pixels:
-        return _pixels
-    return partial(cut, crop=settings.crop, step=settings.step, level=settings.level)
 
 
 def _pixels(source: ImageSource, index: int) -> list[Piece]:
