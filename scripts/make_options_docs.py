@@ -22,7 +22,7 @@ from liif_basicsr.config import datasets, training
 from liif_basicsr.config.base import arguments_model, describe
 from liif_basicsr.config.degradations import DegradationOptions
 from liif_basicsr.config.file import TestFile, TrainingFile
-from liif_basicsr.data.degradations import DEGRADATIONS, options_of
+from liif_basicsr.data.degradations import DEGRADATIONS
 from liif_basicsr.plugin.registry import entries
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,8 +104,8 @@ def _lines() -> Iterator[str]:
         "[lowest, highest]. In `realesrgan`, options whose name ends in 2 apply to the second round of degradation."
     )
     yield from _section("#### Every degradation", {"default": DegradationOptions}, intro="")
-    for name in DEGRADATIONS:
-        yield from _section(f"#### {name}", {"default": options_of(name)}, intro="", skip=(DegradationOptions,))
+    for name, cls in DEGRADATIONS.items():
+        yield from _section(f"#### {name}", {"default": cls.Options}, intro="", skip=(DegradationOptions,))
     yield from ("", "## network_g", "")
     yield _wrapped(
         "The block contains `type` and the arguments of a network. Other architectures in BasicSR's registry work if "
@@ -209,7 +209,7 @@ def schema() -> dict[str, Any]:
     parts: dict[str, Model] = {
         **{f"network {name}": model for name, model in networks().items()},
         **{f"encoder {name}": model for name, model in encoders().items()},
-        **{f"degradation {name}": options_of(name) for name in DEGRADATIONS},
+        **{f"degradation {name}": cls.Options for name, cls in DEGRADATIONS.items()},
         **{f"training set {name}": models[0] for name, models in DATASETS.items()},
         **{f"validation set {name}": models[1] for name, models in DATASETS.items()},
         "Train": training.Train, "GANTrain": training.GANTrain, "Path": training.Path, "GANPath": training.GANPath,

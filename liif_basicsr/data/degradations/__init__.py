@@ -23,16 +23,9 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from liif_basicsr.data.degradations.degradation import (
-    DEGRADATIONS,
-    Degradation,
-    options_of,
-    register_degradation,
-    seed_of,
-    seeded,
-)
+from liif_basicsr.data.degradations.degradation import DEGRADATIONS, Degradation, register_degradation, seed_of, seeded
 
-__all__ = ["DEGRADATIONS", "Degradation", "options_of", "register_degradation", "seed_of", "seeded"]
+__all__ = ["DEGRADATIONS", "Degradation", "register_degradation", "seed_of", "seeded"]
 
 for _module in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

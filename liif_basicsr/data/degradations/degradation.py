@@ -6,28 +6,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import path as osp
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from liif_basicsr.config.base import validate
-from liif_basicsr.config.degradations import DegradationOptions
 from liif_basicsr.data.sampling import downsample
 from liif_basicsr.errors import LIIFError, suggest
 
-
-class DegradationType(Protocol):
-    """Interface of the classes in the registry; see `liif_basicsr.data.degradations`."""
-
-    Options: type[DegradationOptions]
-
-    def __init__(self, settings: dict[str, Any], where: str) -> None: ...
-
-    def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray: ...
-
-
-DEGRADATIONS: dict[str, type[DegradationType]] = {}
+# Classes by name. The docstring of `liif_basicsr.data.degradations` describes their interface.
+DEGRADATIONS: dict[str, Any] = {}
 
 
 def register_degradation(name: str) -> Callable[[type], type]:
@@ -63,7 +52,7 @@ class Degradation:
         name = block.get("type")
         if not isinstance(name, str) or name not in DEGRADATIONS:
             raise LIIFError(f"{where}: type: unknown degradation {name!r}{suggest(name, DEGRADATIONS)}")
-        self.settings = validate(options_of(name), block, where).model_dump()
+        self.settings = validate(DEGRADATIONS[name].Options, block, where).model_dump()
         self._degrade = DEGRADATIONS[name](self.settings, where)
 
     def __call__(self, image: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
@@ -86,11 +75,6 @@ class Degradation:
     def is_clean(self, seed: int) -> bool:
         """Return whether an image with this seed is only downsampled."""
         return bool(np.random.default_rng(seed).random() < self.settings["clean_prob"])
-
-
-def options_of(name: str) -> type[DegradationOptions]:
-    """Return the pydantic model of the options of a registered degradation."""
-    return DEGRADATIONS[name].Options
 
 
 @contextmanager

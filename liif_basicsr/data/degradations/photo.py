@@ -10,6 +10,7 @@ from pydantic import Field
 
 from liif_basicsr.config import degradations as options
 from liif_basicsr.config.base import Probability
+from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.data.degradations import steps
 from liif_basicsr.data.degradations.degradation import register_degradation
 from liif_basicsr.data.degradations.jpeg import compress_jpeg, draw_quality
@@ -51,8 +52,8 @@ class Photo:
     def __call__(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Return the image, downsampled to `size` (h, w) and degraded."""
         s = self.settings
-        out = steps.to_float(downsample(image, size))
+        out = to_image_tensor(downsample(image, size))[None]
         if np.random.uniform() < s["blur_prob"]:
             out = steps.blur(out, steps.draw_kernel(s, ""))
         out = steps.add_noise(out, s, "")
-        return compress_jpeg(steps.to_uint8(out), draw_quality(s["jpeg_range"]))
+        return compress_jpeg(to_pixels(out[0]), draw_quality(s["jpeg_range"]))

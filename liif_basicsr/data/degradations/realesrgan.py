@@ -11,6 +11,7 @@ from torch import Tensor
 
 from liif_basicsr.config import degradations as options
 from liif_basicsr.config.base import Probability
+from liif_basicsr.data.decode import to_image_tensor, to_pixels
 from liif_basicsr.data.degradations import steps
 from liif_basicsr.data.degradations.degradation import register_degradation
 
@@ -76,7 +77,7 @@ class RealESRGAN:
         s = self.settings
         kernels = [steps.draw_kernel(s, end) for end in ("", "2")]
         sinc = steps.draw_sinc(s["final_sinc_prob"])
-        out = steps.blur(steps.to_float(image), kernels[0])
+        out = steps.blur(to_image_tensor(image)[None], kernels[0])
         out = steps.resize(out, steps.draw_scale(s, ""))
         out = steps.compress(steps.add_noise(out, s, ""), s["jpeg_range"])
         if np.random.uniform() < s["second_blur_prob"]:
@@ -85,8 +86,10 @@ class RealESRGAN:
         out = steps.resize_to(out, (size[0] * scale, size[1] * scale))
         out = steps.add_noise(out, s, "2")
         if np.random.uniform() < 0.5:
-            return steps.to_uint8(steps.compress(self._finish(out, size, sinc), s["jpeg_range2"]))
-        return steps.to_uint8(self._finish(steps.compress(out, s["jpeg_range2"]), size, sinc))
+            out = steps.compress(self._finish(out, size, sinc), s["jpeg_range2"])
+        else:
+            out = self._finish(steps.compress(out, s["jpeg_range2"]), size, sinc)
+        return to_pixels(out[0])
 
     @staticmethod
     def _finish(image: Tensor, size: tuple[int, int], sinc: Tensor | None) -> Tensor:

@@ -25,7 +25,6 @@ from basicsr.utils.diffjpeg import DiffJPEG
 from torch import Tensor
 
 from liif_basicsr.config.degradations import SMALLEST_KERNEL
-from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.errors import LIIFError
 
 MODES = ["area", "bilinear", "bicubic"]
@@ -117,17 +116,6 @@ def compress(image: Tensor, quality_range: list[float]) -> Tensor:
     """Compress with BasicSR's DiffJPEG at a random quality."""
     quality = image.new_zeros(len(image)).uniform_(*quality_range)
     return _jpeger()(torch.clamp(image, 0, 1), quality=quality)
-
-
-def to_float(image: np.ndarray) -> Tensor:
-    """Convert uint8 (H, W, 3) to float32 (1, 3, H, W) in [0, 1]."""
-    return to_image_tensor(image)[None]
-
-
-def to_uint8(image: Tensor) -> np.ndarray:
-    """Clamp (1, 3, H, W) to [0, 1], and convert it with rounding to uint8 (H, W, 3)."""
-    pixels = (image[0] * 255).round().clamp(0, 255).byte()
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
 
 @cache
