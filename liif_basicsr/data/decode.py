@@ -1,9 +1,13 @@
-"""Decode image files without changing their bit depth, and convert arrays to tensors."""
+"""Decode image files without changing their bit depth, and convert arrays to tensors.
+
+Pillow and OpenCV decode pictures. Numeric images that they do not support have readers of their own: TIFF of any depth
+and number of bands, NumPy arrays, OpenEXR.
+"""
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import IO, NamedTuple
@@ -14,10 +18,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from liif_basicsr.data.values import ValueFile, open_values
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.images.formats import PNG_SIGNATURE, check_depth, decode_deep, open_image, without_metadata
-from liif_basicsr.images.tiff import MAGICS, unassociate
+from liif_basicsr.images import exr, npy
+from liif_basicsr.images.formats import (
+    PNG_SIGNATURE,
+    check_depth,
+    check_pixel_count,
+    decode_deep,
+    open_image,
+    without_metadata,
+)
+from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, decode_page, open_page, unassociate
 
 REMEDY = "replace or remove it"
 PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
@@ -55,7 +66,7 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
         LIIFError: the file is corrupt, truncated, too large or not an image, or its channels do not match `channels`.
     """
     with _naming(name):
-        values = open_values(BytesIO(content))
+        values = _open_values(BytesIO(content))
         if values is not None:
             return _decode_values(values, channels)
         content = _without_orientation(without_metadata(content))
@@ -91,7 +102,7 @@ def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
             if width and height and crc == zlib.crc32(head[12:29]) and color in PNG_CHANNELS:
                 _check_channels(*PNG_CHANNELS[color], channels)
                 return Header((height, width), np.dtype(np.uint16 if bits == 16 else np.uint8))
-        values = open_values(file)
+        values = _open_values(file)
         if values is not None:
             _check_values(values, channels)
             return Header(values.shape[:2], values.dtype)
@@ -101,6 +112,78 @@ def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
             _check_picture(image, channels)
             deep = image.mode.startswith("I")
             return Header((image.height, image.width), np.dtype(np.uint16 if deep else np.uint8))
+
+
+class ValueFile(NamedTuple):
+    """An opened image file whose pixels are read as raw numbers.
+
+    shape: (H, W, C), where C includes the alpha channel.
+    dtype: an integer or float type, in native byte order.
+    read: function that decodes the pixels to an array of this shape and type.
+    alpha: whether the last channel is alpha (opacity).
+    premultiplied: whether the colors are multiplied by alpha.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+    alpha: bool = False
+    premultiplied: bool = False
+
+
+def _open_values(file: IO[bytes]) -> ValueFile | None:
+    """Read the header of a numeric image.
+
+    Returns:
+        The opened image, or None if Pillow should open the file instead: it has another format or a damaged header, or
+        Pillow reads it without loss.
+
+    Raises:
+        LIIFError: the file's values or layout are not supported. The message starts with a verb, because the caller
+            puts the file's name in front.
+    """
+    head = file.read(8)
+    file.seek(0)
+    openers = {**dict.fromkeys(MAGICS, _open_tiff), npy.MAGIC: _open_npy, exr.MAGIC: _open_exr}
+    found = next((opener(file) for magic, opener in openers.items() if head.startswith(magic)), None)
+    if found is not None:
+        check_pixel_count(found.shape[0] * found.shape[1])
+    return found
+
+
+def _open_tiff(file: IO[bytes]) -> ValueFile | None:
+    opened = open_page(file)
+    if opened is None or opened.plain:
+        return None
+    page = opened.page
+
+    def read() -> np.ndarray:
+        try:
+            return decode_page(file, page)
+        except LIIFError:
+            raise
+        except Exception as error:
+            raise LIIFError(f"is corrupt ({str(error)[:120]}); get another copy") from None
+
+    shape = page.imagelength, page.imagewidth, page.samplesperpixel
+    return ValueFile(shape, opened.dtype, read, opened.alpha is not None, opened.alpha == ASSOCIATED)
+
+
+def _open_npy(file: IO[bytes]) -> ValueFile:
+    header = npy.read_npy_header(file)
+    return ValueFile(header.shape, header.dtype.newbyteorder("="), lambda: npy.read_npy_values(file, header))
+
+
+def _open_exr(file: IO[bytes]) -> ValueFile:
+    """Open an OpenEXR image; 16-bit floats become float32."""
+    header = exr.read_exr_header(file)
+
+    def read() -> np.ndarray:
+        file.seek(0)
+        return exr.read_exr(file).pixels.astype(np.float32, copy=False)
+
+    shape = *header.size, len(header.names)
+    return ValueFile(shape, np.dtype(np.float32), read, header.has_alpha, header.has_alpha)
 
 
 def _decode_values(values: ValueFile, channels: int) -> np.ndarray:
@@ -235,4 +318,4 @@ def to_image_tensor(image: np.ndarray) -> Tensor:
 
 def to_pixels(image: Tensor) -> np.ndarray:
     """Clamp a CPU tensor (C, H, W) to [0, 1], and convert it with rounding to a uint8 array (H, W, C)."""
-    return image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    return image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
