@@ -168,20 +168,15 @@ class Block(BaseModel):
 
 
 class PartialBlock(Block):
-    """The part of a block that the plugin reads. Other options are accepted, except numbers written as text."""
+    """The part of a block that the plugin reads. Other options are accepted."""
 
     model_config = ConfigDict(extra="allow")
-
-    @model_validator(mode="after")
-    def _refuse_text_numbers(self) -> Any:
-        refuse_text_numbers(self.model_extra)
-        return self
 
 
 class OpenBlock(PartialBlock):
     """A block that may contain further options of BasicSR or another project.
 
-    An unknown option whose name resembles a known one is an error.
+    It is an error if the name of such an option resembles a known one, or if its value is a number written as text.
     """
 
     @model_validator(mode="before")
@@ -190,6 +185,11 @@ class OpenBlock(PartialBlock):
         if isinstance(block, Mapping):
             refuse_near_misses(block, cls.model_fields)
         return block
+
+    @model_validator(mode="after")
+    def _refuse_text_numbers(self) -> Any:
+        refuse_text_numbers(self.model_extra)
+        return self
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -228,11 +228,11 @@ def refuse_near_misses(block: Mapping[str, Any], known: Iterable[str]) -> None:
             raise ValueError(f"unknown option {key!r}; did you mean {name!r}?")
 
 
-def refuse_text_numbers(value: Any, where: str = "") -> None:
+def refuse_text_numbers(value: Any) -> None:
     """Raise ValueError for the first number, at any depth, that YAML reads as text, such as 1e-4."""
-    for at, leaf in _leaves(value, where):
-        if isinstance(leaf, str) and NUMBER_TEXT.fullmatch(leaf.strip()):
-            raise ValueError(f"{at}expected a number, got {leaf!r}{_text_hint(leaf)}")
+    for where, leaf in _leaves(value):
+        if hint := _text_hint(leaf):
+            raise ValueError(f"{where}expected a number, got {leaf!r}{hint}")
 
 
 def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -255,15 +255,6 @@ def _near_miss(key: str, known: Sequence[str]) -> str | None:
             return name
     close = difflib.get_close_matches(lower, known, n=1, cutoff=0.8)
     return close[0] if close else None
-
-
-def _without_text_numbers(value: Any) -> Any:
-    refuse_text_numbers(value)
-    return value
-
-
-# A block that is validated elsewhere.
-OpenDict = Annotated[dict[str, Any], AfterValidator(_without_text_numbers)]
 
 
 # --- models derived from signatures
@@ -314,7 +305,8 @@ def _argument_hint(hint: Any) -> Any:
     """Return the type hint of an argument, made strict and with the limits that `arguments_model` describes."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        bounded = any(isinstance(bound, (Le, Lt)) for extra in parts[1:] for bound in (extra, *_metadata_of(extra)))
+        bounds = [bound for extra in parts[1:] for bound in (extra, *getattr(extra, "metadata", ()))]
+        bounded = any(isinstance(bound, (Le, Lt)) for bound in bounds)
         return hint if bounded or parts[0] not in (int, float) else Annotated[(hint, Field(le=LARGEST_ARGUMENT))]
     if origin in (Union, UnionType):
         return Union[tuple(_argument_hint(part) for part in parts)]  # noqa: UP007
@@ -331,10 +323,6 @@ def _argument_hint(hint: Any) -> Any:
     if origin in (dict, Mapping):
         return Annotated[dict[str, Any], AfterValidator(_limited)]
     return Annotated[Any, AfterValidator(_limited)]
-
-
-def _metadata_of(extra: Any) -> Iterable[Any]:
-    return getattr(extra, "metadata", ())
 
 
 def _as_list(value: Any) -> Any:
@@ -431,12 +419,12 @@ def similar(name: str, given: Iterable[Any]) -> str:
 
 
 def _text_hint(value: Any) -> str:
-    """Return the end of a message about a value that is, or contains, a number written as text."""
-    if isinstance(value, str) and NUMBER_TEXT.fullmatch(value.strip()):
-        remedy = "remove the quotes" if value.strip().isdecimal() else f"write !!float {value.strip()}"
-        return f"; YAML reads {value!r} as text, so {remedy}"
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return next((hint for part in parts if (hint := _text_hint(part))), "")
+    """Return the end of a message about a value that is, or contains, a number written as text. Otherwise return ''."""
+    for _, leaf in _leaves(value):
+        if isinstance(leaf, str) and NUMBER_TEXT.fullmatch(leaf.strip()):
+            remedy = "remove the quotes" if leaf.strip().isdecimal() else f"write !!float {leaf.strip()}"
+            return f"; YAML reads {leaf!r} as text, so {remedy}"
+    return ""
 
 
 def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, plural: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from liif_basicsr.config.base import (
     LARGEST_ARGUMENT,
@@ -13,6 +13,7 @@ from liif_basicsr.config.base import (
     Checked,
     PartialBlock,
     PositiveInt,
+    Scale,
     ScaleRange,
     Scales,
     Text,
@@ -152,10 +153,8 @@ class Dataset(Block):
         "and is an error for other data",
     )
     meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
-    scale: Any = Field(
-        None,
-        description="set by BasicSR to the `scale` at the top level; used if `scales` is missing",
-        json_schema_extra={"expected": "a scale"},
+    scale: Scale | None = Field(
+        None, description="set by BasicSR to the `scale` at the top level; used if `scales` is missing"
     )
     num_prefetch_queue: PositiveInt = Field(
         1, description="number of batches that `prefetch_mode: cpu` loads in advance"
@@ -164,8 +163,6 @@ class Dataset(Block):
 
 class TrainingSet(LoaderOptions, Dataset):
     """Options of all training sets."""
-
-    model_config = ConfigDict(extra="forbid")
 
     use_shuffle: Literal[True] = Field(True, description="no effect: BasicSR's sampler always shuffles")
     sample_q: PositiveInt = Field(description="number of query pixels per crop")
@@ -181,6 +178,13 @@ class TrainingSet(LoaderOptions, Dataset):
     on_corrupt: Literal["raise", "skip"] = Field(
         "raise", description="`raise` an error for a corrupt image, or `skip` and count it"
     )
+
+    @model_validator(mode="after")
+    def _check_patch(self) -> TrainingSet:
+        if self.sample == "patch" and math.isqrt(self.sample_q) ** 2 != self.sample_q:
+            found = f"expected a square number for sample: patch, such as 2304, got {self.sample_q}"
+            raise ValueError(f"sample_q: {found}")
+        return self
 
 
 class ValidationSet(Dataset):
@@ -243,8 +247,6 @@ class _Pairs(BaseModel):
 class PairedTrainingSet(_Pairs, ScaledTrainingSet):
     """Training options of ArbitraryScalePairedDataset."""
 
-    model_config = ConfigDict(extra="forbid")
-
     scales: Scales | None = Field(
         None, description="scales of the pairs, whole numbers; each training sample draws one of them; `~` uses `scale`"
     )
@@ -263,8 +265,6 @@ class PairedTrainingSet(_Pairs, ScaledTrainingSet):
 class PairedValidationSet(_Pairs, ScaledValidationSet):
     """Validation options of ArbitraryScalePairedDataset."""
 
-    model_config = ConfigDict(extra="forbid")
-
 
 class _Split(BaseModel):
     dataroot_lq: LowResolution
@@ -275,8 +275,6 @@ class _Split(BaseModel):
 
 class SizeVariedTrainingSet(_Split, TrainingSet):
     """Training options of SizeVariedPairedDataset."""
-
-    model_config = ConfigDict(extra="forbid")
 
     size_min: PositiveInt = Field(
         description="side to which the first image's ground truth is resized; sides grow linearly up to `size_max`"
@@ -289,5 +287,3 @@ class SizeVariedTrainingSet(_Split, TrainingSet):
 
 class SizeVariedValidationSet(_Split, ValidationSet):
     """Validation options of SizeVariedPairedDataset."""
-
-    model_config = ConfigDict(extra="forbid")

@@ -13,7 +13,6 @@ from liif_basicsr.config.base import (
     NonNegativeFloat,
     NonNegativeInt,
     OpenBlock,
-    OpenDict,
     PartialBlock,
     PositiveFloat,
     PositiveInt,
@@ -174,8 +173,8 @@ class PipelineTrain(PartialBlock):
     """Options that BasicSR's training pipeline reads for any model."""
 
     total_iter: Iterations
-    scheduler: OpenDict
-    optim_g: OpenDict
+    scheduler: dict[str, Any]
+    optim_g: dict[str, Any]
 
 
 class Train(Block):

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from liif_basicsr.config import datasets
 from liif_basicsr.config.base import validate
-from liif_basicsr.config.scales import scale_pair, scale_text
+from liif_basicsr.config.scales import scale_text
 from liif_basicsr.data.decode import to_image_tensor
 from liif_basicsr.data.download_hints import PREPARE
 from liif_basicsr.data.prefetch import check_prefetching
@@ -78,10 +78,6 @@ class ArbitraryScaleDataset(Dataset):
         check_prefetching(self.settings["prefetch_mode"], self.where)
         self.protocol = self.settings.get("protocol")
         self.scales = self._scales() if "scales" in self.settings else []
-        count = self.settings["sample_q"] if self.settings.get("sample") == "patch" else 1
-        if math.isqrt(count) ** 2 != count:
-            message = f"sample_q: expected a square number for sample: patch, such as 2304, got {count}"
-            raise LIIFError(f"{self.where}: {message}")
         self.skipped = 0
         self.gt = self.open_all("dataroot_gt")
         self.num_images = len(self.gt[0])
@@ -214,14 +210,10 @@ class ArbitraryScaleDataset(Dataset):
 
     def _scales(self) -> list[tuple[float, float]]:
         """Return the option `scales`, or a list with BasicSR's option `scale` if `scales` is not set."""
-        if self.settings["scales"] is not None:
-            return self.settings["scales"]
-        if self.settings["scale"] is None:
+        scales, scale = self.settings["scales"], self.settings["scale"]
+        if scales is None and scale is None:
             raise LIIFError(f"{self.where}: option 'scales' is missing; add it, for example scales: [2, 3, 4]")
-        try:
-            return [scale_pair(self.settings["scale"], 1)]
-        except ValueError as error:
-            raise LIIFError(f"{self.where}: scale: {error}, got {self.settings['scale']!r}") from None
+        return scales or [scale]
 
     def check_sample_count(self, smallest_scale: tuple[float, float]) -> None:
         """Raise if the smallest crop has fewer pixels than `sample_q`."""

@@ -254,7 +254,6 @@ LOADER = {"name": "A", "type": "B", "batch_size_per_gpu": 1, "num_worker_per_gpu
          "persistent_workers: with prefetch_mode: cpu, BasicSR hangs; remove one"),
         ({"prefetch_mode": "cuda", "pin_memory": False}, "prefetch_mode: cuda needs pinned memory"),
         ({"prefetch_mode": "gpu"}, "prefetch_mode: expected one of cpu, cuda, got 'gpu'"),
-        ({"gt_size": "128"}, "gt_size: expected a number, got '128'"),
     ],
 )
 def test_loader_options_that_basicsr_cannot_use(changes: dict[str, Any], message: str) -> None:
@@ -286,6 +285,8 @@ def test_other_blocks_of_a_project_pass() -> None:
 def test_text_that_looks_like_a_number_passes_where_text_belongs() -> None:
     check_top_level({"name": "2", "datasets": {"val": {"name": "14", "dataroot_gt": "0"}}, "val": {"suffix": "3"}})
     refused(lambda: check_top_level({"network_g": {"a": [{"b": "1e-4"}]}}), "network_g: a: b: expected a number")
+    refused(lambda: check_top_level({"datasets": {"train": {"gt_size": "128"}}}),
+            "datasets: train: gt_size: expected a number, got '128'")  # fmt: skip
 
 
 def test_config_imports_neither_torch_nor_basicsr() -> None:
