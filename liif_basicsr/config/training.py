@@ -18,7 +18,6 @@ from liif_basicsr.config.base import (
     PositiveInt,
     Probability,
     Text,
-    refuse_near_misses,
 )
 from liif_basicsr.errors import suggest
 
@@ -177,13 +176,12 @@ class PipelineTrain(PartialBlock):
     optim_g: dict[str, Any]
 
 
-class Train(Block):
+class Train(OpenBlock):
     """Losses, optimizer and schedule.
 
     Any further option whose name ends in `_opt` is a loss, too, such as `texture_opt: {type: TextureLoss}`.
     """
 
-    model_config = ConfigDict(extra="allow")
     extra_model: ClassVar[type[BaseModel] | None] = Loss
     __pydantic_extra__: dict[str, Loss | None]
 
@@ -224,8 +222,6 @@ class Train(Block):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, block: Any) -> Any:
-        if isinstance(block, Mapping):
-            refuse_near_misses(block, cls.model_fields)
         for key in block if isinstance(block, Mapping) else ():
             is_loss = str(key).endswith("_opt") and key not in LOSSES_OF_OTHER_MODELS
             if key not in cls.model_fields and not is_loss:
