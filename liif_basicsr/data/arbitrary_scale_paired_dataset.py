@@ -57,10 +57,6 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
             for source in self.lq:
                 self.check_sizes(source, self.settings["lq_size"], "lq_size and sample_q")
 
-    def lq_path(self, k: int, index: int) -> str:
-        """Return the path of the low-resolution image."""
-        return self.lq[k].path(index)
-
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         """Draw a random crop of pair `index`. Return the low-resolution crop, the ground truth and its path."""
         k, size = int(rng.integers(len(self.scales))), self.settings["lq_size"]

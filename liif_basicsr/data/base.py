@@ -54,6 +54,8 @@ class ArbitraryScaleDataset(Dataset):
         scales: list of (along y, along x): the scales of the low-resolution files or of the validation items. Empty in
             training if the dataset has no option `scales`.
         protocol: the option `protocol`: benchmark, div2k or None.
+        gt, lq: lists of ImageSource, one per scale (one if `scales` is empty): the files of the ground truth, and the
+            files that the low-resolution images are read or made from.
         num_images: number of images at each scale.
         epoch_size: number of samples in an epoch, summed over all processes.
         skipped: number of corrupt images skipped in this process.
@@ -79,7 +81,7 @@ class ArbitraryScaleDataset(Dataset):
         self.protocol = self.settings.get("protocol")
         self.scales = self._scales() if "scales" in self.settings else []
         self.skipped = 0
-        self.gt = self.open_all("dataroot_gt")
+        self.lq = self.gt = self.open_all("dataroot_gt")  # classes that read low-resolution files replace `lq`
         self.num_images = len(self.gt[0])
         self.epoch_size = self.sampler_size()
         for source in self.gt:
@@ -94,13 +96,6 @@ class ArbitraryScaleDataset(Dataset):
     def validation_pair(self, k: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the low-resolution image and the ground truth of image `index` at `scales[k]`."""
         raise NotImplementedError
-
-    def lq_path(self, k: int, index: int) -> str:
-        """Return the path of low-resolution image `index` at `scales[k]`.
-
-        If the dataset makes the image itself, this is the path of the ground-truth image.
-        """
-        return self.gt[k].path(index)
 
     def dtype(self, k: int, index: int) -> np.dtype:
         """Return the data type of the ground-truth file of image `index` at `scales[k]`."""
@@ -119,7 +114,7 @@ class ArbitraryScaleDataset(Dataset):
             "lq": to_image_tensor(lq),
             "gt": to_image_tensor(gt),
             "scale": torch.tensor(self.scales[k], dtype=torch.float32),
-            "lq_path": self.lq_path(k, index),
+            "lq_path": self.lq[k].path(index),
             "gt_path": self.gt[k].path(index),
         }
 

@@ -48,10 +48,6 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
         else:
             self.scales = [(side / lq_side, side / lq_side)]
 
-    def lq_path(self, k: int, index: int) -> str:
-        """Return the path of the low-resolution image."""
-        return self.lq[k].path(index)
-
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         """Return the low-resolution image, the resized ground truth, and the ground truth's path, for image `index`."""
         low, high, final = (self.settings[key] for key in ("size_min", "size_max", "gt_size"))

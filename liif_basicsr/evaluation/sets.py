@@ -99,7 +99,7 @@ class EvalSet(NamedTuple):
     @property
     def key(self) -> str:
         """Key of the set in the results file: a hash of images and degradation, followed by protocol and scale."""
-        sources = [self.dataset.gt[self.k], *([self.dataset.lq[self.k]] if hasattr(self.dataset, "lq") else [])]
+        sources = dict.fromkeys([self.dataset.gt[self.k], self.dataset.lq[self.k]])  # once if they are the same
         made = json.dumps(self.degradation.settings, sort_keys=True) if self.degradation else ""
         channels, value_range = self.dataset.settings["channels"], self.dataset.settings["value_range"]
         made += f"{channels} {value_range}" if channels != 3 or value_range else ""

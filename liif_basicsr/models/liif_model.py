@@ -23,6 +23,7 @@ from tqdm import tqdm
 from liif_basicsr.config import training
 from liif_basicsr.config.base import validate, with_defaults
 from liif_basicsr.config.file import check_top_level
+from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.decode import RANGES, from_unit
 from liif_basicsr.data.encode import encode_png, encode_tiff, fits_png
 from liif_basicsr.devices import autocast, compiler_errors, gpu_memory_errors, tf32
@@ -583,9 +584,9 @@ def _image_names(dataset: Any, scales: int) -> list[list[str]]:
     A name is the input's file name without suffix. If two names would be equal, both keep the suffix; if they are still
     equal, both are prefixed with their folders.
     """
-    if not hasattr(dataset, "lq_path"):
+    if not isinstance(dataset, ArbitraryScaleDataset):
         return []
-    return [_unique_names([dataset.lq_path(k, i) for i in range(dataset.num_images)]) for k in range(scales)]
+    return [_unique_names([dataset.lq[k].path(i) for i in range(dataset.num_images)]) for k in range(scales)]
 
 
 def _unique_names(paths: list[str]) -> list[str]:
