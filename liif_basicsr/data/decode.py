@@ -68,7 +68,11 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
     with _naming(name):
         values = _open_values(BytesIO(content))
         if values is not None:
-            return _decode_values(values, channels)
+            colors = _check_values(values, channels)
+            pixels = values.read()
+            if channels < pixels.shape[2] and values.premultiplied and pixels.dtype.kind == "u":
+                pixels = unassociate(pixels)
+            return _select(pixels, colors, channels)
         content = _without_orientation(without_metadata(content))
         with open_image(BytesIO(content), REMEDY) as image:
             if content.startswith(PNG_HEADER) and content[24] == 16:
@@ -184,14 +188,6 @@ def _open_exr(file: IO[bytes]) -> ValueFile:
 
     shape = *header.size, len(header.names)
     return ValueFile(shape, np.dtype(np.float32), read, header.has_alpha, header.has_alpha)
-
-
-def _decode_values(values: ValueFile, channels: int) -> np.ndarray:
-    colors = _check_values(values, channels)
-    pixels = values.read()
-    if channels < pixels.shape[2] and values.premultiplied and pixels.dtype.kind == "u":
-        pixels = unassociate(pixels)
-    return _select(pixels, colors, channels)
 
 
 def _select(pixels: np.ndarray, colors: int, channels: int) -> np.ndarray:

@@ -175,14 +175,12 @@ class DiskSource(ImageSource):
         return name.lower().endswith(DATA_SUFFIXES) and osp.isfile(osp.join(self.root, name))
 
     def open(self, index: int) -> IO[bytes]:
-        """Open an image file."""
         try:
             return open(self.path(index), "rb")
         except OSError as error:
             raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
 
     def content(self, index: int) -> bytes:
-        """Return the bytes of an image file."""
         try:
             return _client("disk").get(self.path(index))
         except OSError as error:
@@ -201,7 +199,6 @@ class LmdbSource(ImageSource):
                 raise LIIFError(f"{root}: meta_info.txt lists {name!r}, which is not in the LMDB; make the LMDB again")
 
     def content(self, index: int) -> bytes:
-        """Return the bytes of an image file."""
         content = _client("lmdb", osp.realpath(self.root)).get(self.names[index])
         if content is None:
             raise LIIFError(f"{self.root} no longer contains {self.names[index]!r}; make the LMDB again")
@@ -227,7 +224,6 @@ class PixelSource(ImageSource):
             raise LIIFError(f"{data} is missing or its size is not {ends[-1]} bytes; make the folder again")
 
     def header(self, index: int) -> Header:
-        """Return the size and the data type of an image."""
         return Header(self.sizes[self.names[index]], np.dtype(np.uint8))
 
     def read(self, index: int) -> np.ndarray:

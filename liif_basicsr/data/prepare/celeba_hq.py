@@ -49,7 +49,9 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
             made.append(goal)
     split = target / "split.json"
     if not split.exists():
-        _write_split(split, open_any(target / str(SIZES[0])).names)
+        names = open_any(target / str(SIZES[0])).names
+        count = round(len(names) * TRAINING)
+        write(split, json.dumps({"train": names[:count], "val": names[count:]}).encode())
         made.append(split)
     return made
 
@@ -70,8 +72,3 @@ def _write(goal: Path, source: ImageSource, size: int, processes: int) -> None:
             if isinstance(content, LIIFError):
                 raise content
             (folder / f"{name}.png").write_bytes(content)
-
-
-def _write_split(path: Path, names: list[str]) -> None:
-    count = round(len(names) * TRAINING)
-    write(path, json.dumps({"train": names[:count], "val": names[count:]}).encode())
