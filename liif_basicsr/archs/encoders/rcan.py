@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.archs.encoders.trunk import ResidualTrunk
+from liif_basicsr.archs.encoders.edsr import ResidualTrunk
 from liif_basicsr.archs.registry import register_encoder
 from liif_basicsr.errors import LIIFError
 
