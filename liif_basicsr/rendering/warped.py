@@ -44,34 +44,30 @@ def render_warped(
     """
     remedy = "choose a smaller size, or warp one window at a time"
     with gpu_memory_errors(f"size {warp.size}", remedy), exact_float32(image.lq.device):
-        return _render_warped(image, warp, window, done)
-
-
-def _render_warped(image: EncodedImage, warp: Warp, window: Window, done: Callable[[int], object]) -> Tensor:
-    if warp.is_upscaling(image.in_size):
-        values = image.render(warp.size, window)[0].float()
-        done(window.height * window.width)
-        return torch.cat([values, torch.ones_like(values[:1])])
-    canvas = Canvas(_padded(window, warp.size), image, image.context(warp.size))
-    blocks_of, tiles_left = defaultdict(list), Counter[Window]()
-    for block in _blocks(canvas.window):
-        tiles = list(_tiles(image, warp.pixel_positions(block)))
-        for tile in tiles:
-            blocks_of[tile].append(block)
-        tiles_left[block] = len(tiles)
-    total, completed = window.height * window.width, 0
-    for tile in sorted(blocks_of):
-        region = image.tile_region(*tile)
-        for block in blocks_of[tile]:
-            canvas.add(region, tile, warp.pixel_positions(block), block)
-            tiles_left[block] -= 1
-            if not tiles_left[block]:
-                new = min(block.height * block.width, total - completed)
-                completed += new
-                done(new)
-        del region
-    done(total - completed)
-    return canvas.colors(window)
+        if warp.is_upscaling(image.in_size):
+            values = image.render(warp.size, window)[0].float()
+            done(window.height * window.width)
+            return torch.cat([values, torch.ones_like(values[:1])])
+        canvas = Canvas(_padded(window, warp.size), image, image.context(warp.size))
+        blocks_of, tiles_left = defaultdict(list), Counter[Window]()
+        for block in _blocks(canvas.window):
+            tiles = list(_tiles(image, warp.pixel_positions(block)))
+            for tile in tiles:
+                blocks_of[tile].append(block)
+            tiles_left[block] = len(tiles)
+        total, completed = window.height * window.width, 0
+        for tile in sorted(blocks_of):
+            region = image.tile_region(*tile)
+            for block in blocks_of[tile]:
+                canvas.add(region, tile, warp.pixel_positions(block), block)
+                tiles_left[block] -= 1
+                if not tiles_left[block]:
+                    new = min(block.height * block.width, total - completed)
+                    completed += new
+                    done(new)
+            del region
+        done(total - completed)
+        return canvas.colors(window)
 
 
 class Canvas:

@@ -5,7 +5,7 @@ Positions follow OpenCV: pixel centers are at integers, and an image of n pixels
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,21 +69,6 @@ class PixelPositions(NamedTuple):
         return self.overlapping(np.full(2, -0.5), np.array(in_size) - 0.5, 2 * KERNEL_RADIUS)
 
 
-class Warp(Protocol):
-    """A map from output pixels to positions in the input."""
-
-    size: tuple[int, int]
-
-    def pixel_positions(self, window: Window) -> PixelPositions:
-        """Return the positions in the input of the output pixels in a window."""
-
-    def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """Return whether the warp only upscales an input of `in_size` (h, w) to the output's size.
-
-        `EncodedImage.render` then computes the result.
-        """
-
-
 class Homography:
     """A projective or affine warp.
 
@@ -105,7 +90,7 @@ class Homography:
             raise LIIFError("matrix: the horizon (w = 0) crosses the output; choose an output size that ends before it")
 
     def pixel_positions(self, window: Window) -> PixelPositions:
-        """See `Warp`."""
+        """Return the positions in the input of the output pixels in a window."""
         top, left, height, width = window
         row, col = np.mgrid[top : top + height, left : left + width].reshape(2, -1).astype(np.float64)
         x, y, w = (a * col + b * row + c for a, b, c in self.inverse)
@@ -116,7 +101,10 @@ class Homography:
         return PixelPositions(np.arange(len(row)), np.stack([y, x], -1), np.stack([by_row, by_col], -1))
 
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
-        """See `Warp`."""
+        """Return whether the warp only upscales an input of `in_size` (h, w) to the output's size.
+
+        `EncodedImage.render` then computes the result.
+        """
         factors = in_size[0] / self.size[0], in_size[1] / self.size[1]
         difference = self.inverse / self.inverse[2, 2] - scaling(factors)
         # Allow positions to differ by a millionth of a pixel at the far end of the output.
@@ -137,18 +125,17 @@ class PixelMap:
         for name, values in (("map_x", map_x), ("map_y", map_y)):
             if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
                 raise LIIFError(f"{name}: expected a NumPy array (H, W) of real numbers")
-        if map_x.shape != map_y.shape or 0 in map_x.shape:
-            expected = "expected non-empty arrays of the same shape (H, W)"
-            raise LIIFError(f"map_x and map_y: {expected}, got shapes {map_x.shape} and {map_y.shape}")
-        for name, values in (("map_x", map_x), ("map_y", map_y)):
             if not np.isfinite(values).all():
                 remedy = "for pixels to fill, use a position outside the image, such as -1e6"
                 raise LIIFError(f"{name}: contains NaN or infinity; {remedy}")
+        if map_x.shape != map_y.shape or 0 in map_x.shape:
+            expected = "expected non-empty arrays of the same shape (H, W)"
+            raise LIIFError(f"map_x and map_y: {expected}, got shapes {map_x.shape} and {map_y.shape}")
         self.size = (map_x.shape[0], map_x.shape[1])
         self.map_y, self.map_x = map_y, map_x
 
     def pixel_positions(self, window: Window) -> PixelPositions:
-        """See `Warp`."""
+        """Return the positions in the input of the output pixels in a window."""
         top, left, height, width = window
         # Add two pixels on every side, because a derivative at the map's border depends on two steps.
         rows, cols = slice(max(0, top - 2), top + height + 2), slice(max(0, left - 2), left + width + 2)
@@ -160,6 +147,10 @@ class PixelMap:
     def is_upscaling(self, in_size: tuple[int, int]) -> bool:
         """Return False, because maps are always sampled pixel by pixel."""
         return False
+
+
+# A map from output pixels to positions in the input.
+Warp = Homography | PixelMap
 
 
 def _derivative(positions: np.ndarray, axis: int) -> np.ndarray:
