@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -37,13 +37,7 @@ def register_encoder(cls: Class) -> Class:
 
 
 def _register(cls: Class, registry: dict[str, type[nn.Module]], where: str) -> Class:
-    registry[cls.__name__] = cls
-    cls.__init__ = _checked(cls, where)
-    return cls
-
-
-def _checked(cls: type[nn.Module], where: str) -> Callable[..., None]:
-    """Return a constructor that checks its arguments first, because BasicSR passes options unchecked."""
+    """Register a class, and make its constructor check its arguments, because BasicSR passes options unchecked."""
     init = cls.__init__
     signature = inspect.signature(init)
 
@@ -54,7 +48,9 @@ def _checked(cls: type[nn.Module], where: str) -> Callable[..., None]:
         check_arguments(cls, given, where)
         init(self, *args, **kwargs)
 
-    return checked
+    registry[cls.__name__] = cls
+    cls.__init__ = checked
+    return cls
 
 
 def list_archs() -> list[str]:
