@@ -13,7 +13,7 @@ from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.fused_mlp import can_fuse, fused_linear
-from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.queries import PixelGrid, Queries
 from liif_basicsr.rendering.separable import Bands, with_border
 
 
@@ -183,19 +183,12 @@ class ContinuousShuffleDecoder(Decoder):
         r, d = self.num_basis, self.num_out_ch
         # (rows, R, D, columns, R), so that the contributions of adjacent features are adjacent in memory.
         grid = with_border(prepared[0].unflatten(0, (r, d, r)).permute(3, 0, 1, 4, 2))
-        bands_y = pixels.y.cached(grid.dtype, partial(bands, pixels.y, self.basis_y, grid.dtype))
-        bands_x = pixels.x.cached(grid.dtype, partial(bands, pixels.x, self.basis_x, grid.dtype))
+        bands_y = pixels.y.cached(Bands, self.basis_y, grid.dtype)
+        bands_x = pixels.x.cached(Bands, self.basis_x, grid.dtype)
         for rows, cols in pixels.blocks:
             strip = bands_y.contract(grid.flatten(2), rows)
             block = bands_x.contract_last(strip.view(-1, *grid.shape[3:]), cols)
             yield block.unflatten(0, (-1, d)).transpose(0, 1)
-
-
-def bands(axis: PixelAxis, basis: AxisBasis, dtype: torch.dtype) -> Bands:
-    """Return the features' weights along one axis of output pixels: the output of `basis`."""
-    lower, above = axis.lower_neighbor()
-    rel_cell = torch.full((), axis.rel_cell, device=above.device)
-    return Bands(lower + 1, basis(above, rel_cell).to(dtype))
 
 
 def conv1x1(layer: nn.Conv2d, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +55,7 @@ class ResampleDecoder(Decoder):
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks. Each block is filtered along y, then along x."""
         image = F.pixel_shuffle(prepared, self.scale)[0]
-        (_, y), (lowest, x) = (axis.cached("taps", partial(self._taps, axis)) for axis in (pixels.y, pixels.x))
+        (_, y), (lowest, x) = (axis.cached(self._taps) for axis in (pixels.y, pixels.x))
         reach = x.index.shape[-1]
         for i, j in pixels.blocks:
             rows, cols = Taps(y.index[i], y.weight[i]), Taps(x.index[j], x.weight[j])

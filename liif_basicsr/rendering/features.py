@@ -26,43 +26,16 @@ class Region(NamedTuple):
 
 
 class Features:
-    """Encodes each region of an image when it is requested, and caches nothing.
+    """Encodes the image in the tiles of a fixed grid, and caches the most recently used tiles.
 
     Args:
         lq: (1, C, h, w), the image.
         encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels.
-        tile: longest edge of a tile in pixels. Callers request one tile at a time, with the margin that they need.
+        tile: longest edge of a tile in pixels.
+        max_bytes: maximum size of the cached features in bytes. One tile is always cached. With None nothing is cached:
+            each region is encoded when it is requested, and callers request regions of about a tile.
         threads: number of torch threads for encoding; None uses the current number.
-    """
-
-    def __init__(
-        self, lq: Tensor, encode: Callable[[Tensor], Tensor], radius: int, tile: int, threads: int | None = None
-    ) -> None:
-        self.lq, self.encode, self.radius, self.threads = lq, encode, radius, threads
-        self.size = (lq.shape[-2], lq.shape[-1])
-        self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in self.size)
-
-    def region(self, rows: range, cols: range) -> Region:
-        """Return a region that contains these rows and columns. The features around them are inexact."""
-        return self._encode(rows, cols, self.radius)
-
-    def _encode(self, rows: range, cols: range, margin: int) -> Region:
-        """Encode a region with a margin around it."""
-        top, left = max(0, rows.start - margin), max(0, cols.start - margin)
-        part = self.lq[:, :, top : rows.stop + margin, left : cols.stop + margin]
-        if self.threads is None:
-            return Region(self.encode(part), (top, left))
-        with on_threads(self.threads):
-            return Region(self.encode(part), (top, left))
-
-
-class CachedFeatures(Features):
-    """Encodes the image in the tiles of a fixed grid, and caches the most recently used tiles.
-
-    Args:
-        max_bytes: maximum size of the cached features in bytes. One tile is always cached.
-        lq, encode, radius, tile, threads: see `Features`.
     """
 
     def __init__(
@@ -71,15 +44,18 @@ class CachedFeatures(Features):
         encode: Callable[[Tensor], Tensor],
         radius: int,
         tile: int,
-        max_bytes: int,
+        max_bytes: int | None,
         threads: int | None = None,
     ) -> None:
-        super().__init__(lq, encode, radius, tile, threads)
-        self.max_bytes = max_bytes
+        self.lq, self.encode, self.radius, self.max_bytes, self.threads = lq, encode, radius, max_bytes, threads
         self._tiles: OrderedDict[Any, Region] = OrderedDict()
+        self.size = (lq.shape[-2], lq.shape[-1])
+        self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in self.size)
 
     def region(self, rows: range, cols: range) -> Region:
-        """Return the features of these rows and columns, joined from the tiles that contain them."""
+        """Return a region that contains these rows and columns. The features around them may be inexact."""
+        if self.max_bytes is None:
+            return self._encode(rows, cols)
         strips = []
         for row in self._tile_starts(rows, 0):
             own = slice(max(0, rows.start - row), rows.stop - row)
@@ -108,18 +84,28 @@ class CachedFeatures(Features):
     def _encode_tile(self, row: int, col: int) -> Region:
         (th, tw), (h, w) = self.tile, self.size
         rows, cols = range(row, min(row + th, h)), range(col, min(col + tw, w))
-        features, (top, left) = self._encode(rows, cols, self.radius)
+        features, (top, left) = self._encode(rows, cols)
         own = features[:, :, row - top : rows.stop - top, col - left : cols.stop - left]
         return Region(own.clone(), (row, col))  # a view would keep the margin in memory
 
+    def _encode(self, rows: range, cols: range) -> Region:
+        """Encode a region with a margin of `radius` pixels around it."""
+        top, left = max(0, rows.start - self.radius), max(0, cols.start - self.radius)
+        part = self.lq[:, :, top : rows.stop + self.radius, left : cols.stop + self.radius]
+        if self.threads is None:
+            return Region(self.encode(part), (top, left))
+        with on_threads(self.threads):
+            return Region(self.encode(part), (top, left))
+
     def _evict(self, spared: int) -> None:
         """Drop the least recently used tiles until the rest fits into `max_bytes`, but keep the last `spared` tiles."""
+        assert self.max_bytes is not None
         while len(self._tiles) > spared and sum(r.features.nbytes for r in self._tiles.values()) > self.max_bytes:
             self._tiles.popitem(last=False)
 
 
-class BlendedFeatures(CachedFeatures):
-    """`CachedFeatures` for an encoder with an unbounded receptive field.
+class BlendedFeatures(Features):
+    """`Features` for an encoder with an unbounded receptive field.
 
     Neighboring tiles overlap by twice `radius` and are blended linearly there.
     """
@@ -136,7 +122,7 @@ class BlendedFeatures(CachedFeatures):
         return Region(total, (rows.start, cols.start))
 
     def _encode_tile(self, row: int, col: int) -> Region:
-        return self._encode(range(row, row + self.tile[0]), range(col, col + self.tile[1]), self.radius)
+        return self._encode(range(row, row + self.tile[0]), range(col, col + self.tile[1]))
 
     def _widened(self, pixels: range, axis: int) -> range:
         return range(max(0, pixels.start - self.radius), min(pixels.stop + self.radius, self.size[axis]))
@@ -177,23 +163,21 @@ def open_features(
     encoded in blended tiles, which is an approximation.
 
     Args:
-        lq: (1, C, h, w), the image.
-        encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
+        lq, encode, threads: see `Features`.
         radius: receptive radius of `encode` in pixels; None if it is unbounded.
         max_bytes: maximum size of the cached features in bytes; with 0 and a bounded radius nothing is cached.
         tile: longest edge of a tile in pixels; None for the default. Ignored if the receptive field is unbounded.
-        threads: see `Features`.
 
     Warns:
         UserWarning: the image is too large for an encoder with an unbounded receptive field.
     """
     h, w = lq.shape[-2:]
     if radius is not None and max_bytes == 0:
-        return Features(lq, encode, radius, tile or memory.RENDER_TILE, threads)
+        return Features(lq, encode, radius, tile or memory.RENDER_TILE, None, threads)
     if radius is not None:
-        return CachedFeatures(lq, encode, radius, tile or memory.CACHED_TILE, max_bytes, threads)
+        return Features(lq, encode, radius, tile or memory.CACHED_TILE, max_bytes, threads)
     if h * w <= memory.WHOLE_PIXELS:
-        return CachedFeatures(lq, encode, 0, max(h, w), max_bytes, threads)
+        return Features(lq, encode, 0, max(h, w), max_bytes, threads)
     warnings.warn(
         f"the encoder has no receptive_radius, and an image of {h}x{w} is too large to encode as a whole; "
         "it is encoded in blended tiles, which approximates the exact result",

@@ -19,7 +19,6 @@ from liif_basicsr.rendering.coordinates import EPS_SHIFT, corner_index, nearest_
 # The sides (see `corner_index`) of the two features that the local ensemble uses along an axis.
 BOTH_SIDES = (-1, 1)
 
-Block = tuple[slice, slice]
 Made = TypeVar("Made")
 
 
@@ -159,26 +158,16 @@ class PixelAxis(Axis):
         self.pixels, self.n_out = pixels, n_out
         self._cache: dict[Hashable, Any] = {}
 
-    def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return `make()`, computed once per key and shared by all tiles along the other axis."""
+    def cached(self, make: Callable[..., Made], *args: Hashable) -> Made:
+        """Return `make(self, *args)`, computed once and shared by all tiles along the other axis."""
+        key = make, *args
         if key not in self._cache:
-            self._cache[key] = make()
+            self._cache[key] = make(self, *args)
         return self._cache[key]
 
     def position(self) -> np.ndarray:
         """Return the pixel centers in features, counted from the center of the image's first feature: (R,) float64."""
         return (np.arange(self.pixels.start, self.pixels.stop) + 0.5) * self.n / self.n_out - 0.5
-
-    def lower_neighbor(self) -> tuple[np.ndarray, Tensor]:
-        """Return the index of the last feature before each pixel center, and the distance to it in [0, 1), in features.
-
-        The index is not clamped: at the border it may be -1, or the next index may be `count`. The index is
-        computed in NumPy, which takes less time than waiting for a GPU.
-        """
-        position = self.position()
-        lower = np.floor(position)
-        above = upload((position - lower).astype(np.float32), self.coord.device)
-        return lower.astype(np.int64) - self.first, above
 
     def corners_in_numpy(self, sides: tuple[int, ...] = BOTH_SIDES) -> tuple[np.ndarray, np.ndarray]:
         """Return the same values as `corners`, bit for bit, as NumPy arrays (len(sides), R), int64 and float32.
@@ -203,11 +192,22 @@ class PixelGrid:
         y, x: rows and columns of the window.
         block_pixels: maximum number of pixels per block.
         context: see `Decoder.context`.
+
+    Attributes:
+        blocks: slices (rows, columns) of each block.
     """
 
     def __init__(self, y: PixelAxis, x: PixelAxis, block_pixels: int, context: Any = None) -> None:
         self.y, self.x, self.context = y, x, context
-        self.blocks = cut_into_blocks(len(y.pixels), len(x.pixels), block_pixels)
+        # Blocks are as wide as possible.
+        height, width = len(y.pixels), len(x.pixels)
+        step_x = min(width, block_pixels)
+        step_y = block_pixels // step_x
+        self.blocks = [
+            (slice(i, min(i + step_y, height)), slice(j, min(j + step_x, width)))
+            for i in range(0, height, step_y)
+            for j in range(0, width, step_x)
+        ]
 
     @cached_property
     def cell(self) -> Tensor:
@@ -225,14 +225,3 @@ class PixelGrid:
         (h, w), origin = (self.y.n, self.x.n), (self.y.first, self.x.first)
         shape = self.y.count, self.x.count
         return Queries(coord.flatten(0, 1)[None], self.cell, (h, w), origin, shape, self.context)
-
-
-def cut_into_blocks(height: int, width: int, pixels: int) -> list[Block]:
-    """Cut a window into blocks of at most `pixels` pixels, as wide as possible; return slices (rows, columns)."""
-    step_x = min(width, pixels)
-    step_y = pixels // step_x
-    return [
-        (slice(i, min(i + step_y, height)), slice(j, min(j + step_x, width)))
-        for i in range(0, height, step_y)
-        for j in range(0, width, step_x)
-    ]

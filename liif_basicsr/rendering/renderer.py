@@ -4,15 +4,17 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from liif_basicsr.devices import exact_float32, gpu_memory_errors, never_compiled
+from liif_basicsr.devices import exact_float32, gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window, check_window
-from liif_basicsr.rendering.features import CachedFeatures, Features, Region, autocast_dtype, open_features
+from liif_basicsr.rendering.features import Features, Region, autocast_dtype, open_features
 from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 from liif_basicsr.rendering.separable import bilinear
 
@@ -51,14 +53,14 @@ class EncodedImage:
         if net.decoder.is_global:  # computing the context visits every tile several times
             max_bytes = max(max_bytes, memory.CACHE_BYTES)
         if features is not None:
-            self.features: Features = CachedFeatures(lq, lambda part: features, 0, max(lq.shape[-2:]), 0)
+            self.features = Features(lq, lambda part: features, 0, max(lq.shape[-2:]), 0)
         else:
             self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
         self.in_size = self.features.size
-        self._axes: OrderedDict[Any, PixelAxis] = OrderedDict()
+        # Tiles along the other axis and later windows share an axis and what it has cached.
+        self._axis = lru_cache(memory.CACHED_AXES)(PixelAxis)
         self._contexts: OrderedDict[Any, Any] = OrderedDict()
 
-    @never_compiled
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
         """Render the image, or a window of it, at any output size.
@@ -125,7 +127,9 @@ class EncodedImage:
         th, tw = features.shape[-2:]
         bytes_per_pixel = self.net.decoder.floats_per_pixel * features.element_size()
         block_pixels = self.net.tiling.block_pixels(self.lq.device, bytes_per_pixel)
-        y, x = self._axis(0, rows.outputs, size, top, th), self._axis(1, cols.outputs, size, left, tw)
+        (h, w), max_scale, device = self.in_size, self.net.decoder.max_scale, self.lq.device
+        y = self._axis(rows.outputs, size[0], h, top, th, max_scale, device)
+        x = self._axis(cols.outputs, size[1], w, left, tw, max_scale, device)
         return features, PixelGrid(y, x, block_pixels, context)
 
     def _render_tile(self, rows: Span, cols: Span, size: tuple[int, int], context: Any, target: Tensor) -> None:
@@ -133,32 +137,17 @@ class EncodedImage:
         features, pixels = self._open_tile(rows, cols, size, context)
         # This is NaN if a feature is NaN, else 0. It is added to the output, because fused ReLUs turn NaN into 0.
         nan_mark = features.sum(dtype=torch.float32) * 0
-        blocks = zip(pixels.blocks, self.net.decoder.decode(features, pixels), strict=True)
-        if self.net.input_skip is None:
-            half = 0.5 + nan_mark
-            for (i, j), block in blocks:
-                target[:, i, j] = torch.add(half, block, alpha=0.5)
-            return
-        y, x = pixels.y, pixels.x
-        part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
-        upscaled = bilinear if self.net.input_skip == "bilinear" else nearest
-        # In half precision, coordinates would be off by whole pixels.
-        skip = upscaled(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
-        for ((i, j), block), base in zip(blocks, skip, strict=True):
-            target[:, i, j] = base.add_(block, alpha=0.5)
+        skip: Iterator[Tensor] = repeat(0.5 + nan_mark)
+        if self.net.input_skip is not None:
+            y, x = pixels.y, pixels.x
+            part = self.lq[0, :, y.first : y.first + y.count, x.first : x.first + x.count]
+            upscaled = bilinear if self.net.input_skip == "bilinear" else nearest
+            # In half precision, coordinates would be off by whole pixels.
+            skip = upscaled(part.to(torch.promote_types(part.dtype, torch.float32)) + nan_mark, pixels)
+        decoded = zip(pixels.blocks, self.net.decoder.decode(features, pixels), strict=True)
+        for ((i, j), block), base in zip(decoded, skip, strict=False):
+            torch.add(base, block, alpha=0.5, out=target[:, i, j])
 
-    def _axis(self, axis: int, outputs: range, size: tuple[int, int], first: int, count: int) -> PixelAxis:
-        """Return a tile's output rows or columns. Tiles along the other axis and later windows share the object."""
-        key = (axis, outputs, size[axis], first, count)
-        if key not in self._axes:
-            n, max_scale = self.in_size[axis], self.net.decoder.max_scale
-            self._axes[key] = PixelAxis(outputs, size[axis], n, first, count, max_scale, self.lq.device)
-            if len(self._axes) > memory.CACHED_AXES:
-                self._axes.popitem(last=False)
-        self._axes.move_to_end(key)
-        return self._axes[key]
-
-    @never_compiled
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
         """Return the network's output at arbitrary positions; see `ContinuousNetwork.sample`.
@@ -172,32 +161,29 @@ class EncodedImage:
             (1, Q, D), nominally in [0, 1]; values are not clamped.
         """
         with gpu_memory_errors(f"{coord.shape[1]} positions", "sample fewer at a time"), exact_float32(self.lq.device):
-            return self._sample(coord, cell, fill)
+            out = torch.full((*coord.shape[:2], self.net.num_out_ch), fill, dtype=self.lq.dtype, device=coord.device)
+            inside = (coord.abs() <= 1).all(-1)[0].nonzero()[:, 0]
+            size, edge = coord.new_tensor(self.in_size), torch.tensor(self.features.tile, device=coord.device)
+            position = ((coord[0, inside] + 1) / 2 * size).clamp_min(0).minimum(size - 1)
+            row, col = (position / edge).floor().long().unbind(-1)
+            # Sort the queries by tile, so that each tile is encoded once.
+            number, order = (row * (1 << 20) + col).sort(stable=True)
+            numbers, counts = number.unique_consecutive(return_counts=True)
+            tiles = list(zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True))
 
-    def _sample(self, coord: Tensor, cell: Tensor, fill: float) -> Tensor:
-        out = torch.full((*coord.shape[:2], self.net.num_out_ch), fill, dtype=self.lq.dtype, device=coord.device)
-        inside = (coord.abs() <= 1).all(-1)[0].nonzero()[:, 0]
-        size, edge = coord.new_tensor(self.in_size), torch.tensor(self.features.tile, device=coord.device)
-        position = ((coord[0, inside] + 1) / 2 * size).clamp_min(0).minimum(size - 1)
-        row, col = (position / edge).floor().long().unbind(-1)
-        # Sort the queries by tile, so that each tile is encoded once.
-        number, order = (row * (1 << 20) + col).sort(stable=True)
-        numbers, counts = number.unique_consecutive(return_counts=True)
-        tiles = list(zip(numbers.tolist(), inside[order].split(counts.tolist()), strict=True))
+            def regions() -> Iterator[tuple[Tensor, Region]]:
+                for tile, queries in tiles:
+                    row_of_tile, col_of_tile = divmod(tile, 1 << 20)
+                    yield queries, self.tile_region(row_of_tile, col_of_tile, cell[:, queries])
 
-        def regions() -> Iterator[tuple[Tensor, Region]]:
-            for tile, queries in tiles:
-                row_of_tile, col_of_tile = divmod(tile, 1 << 20)
-                yield queries, self.tile_region(row_of_tile, col_of_tile, cell[:, queries])
+            def blocks() -> Iterator[tuple[Tensor, Queries]]:
+                for queries, region in regions():
+                    chunks = self._chunks(region, coord[:, queries], cell[:, queries], None)
+                    yield from ((region.features, chunk) for chunk in chunks)
 
-        def blocks() -> Iterator[tuple[Tensor, Queries]]:
+            context = self.net.decoder.context(blocks) if self.net.decoder.is_global and tiles else None
             for queries, region in regions():
-                chunks = self._chunks(region, coord[:, queries], cell[:, queries], None)
-                yield from ((region.features, chunk) for chunk in chunks)
-
-        context = self.net.decoder.context(blocks) if self.net.decoder.is_global and tiles else None
-        for queries, region in regions():
-            out[:, queries] = self.query(region, coord[:, queries], cell[:, queries], context).to(out.dtype)
+                out[:, queries] = self.query(region, coord[:, queries], cell[:, queries], context).to(out.dtype)
         return out
 
     def tile_region(self, row: int, col: int, cell: Tensor | None = None) -> Region:

@@ -4,8 +4,7 @@ Adjacent outputs depend on the same few features, so they are computed together,
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -19,18 +18,27 @@ CHANNELS = 64
 
 
 class Bands:
-    """Interpolation weights along one axis: each output is a weighted sum of two adjacent features of R channels each.
+    """Interpolation weights along one axis: each output is a weighted sum of the two features around it.
 
-    Outputs are computed band by band. A band is a run of consecutive outputs, and its weights form a dense matrix over
-    the few features that the band spans. Most of these weights are zero, but the dense product is still faster than
-    gathering two features per output.
+    A feature has R channels. Outputs are computed band by band. A band is a run of consecutive outputs, and its weights
+    form a dense matrix over the few features that the band spans. Most of these weights are zero, but the dense product
+    is still faster than gathering two features per output.
 
     Args:
-        lower: (N,) ascending, index of the first of the two features of each output.
-        weight: (N, 2, R), weights of the two features.
+        axis: rows or columns of output pixels. The grid to interpolate has a border, see `with_border`.
+        weigh: function that returns the weights (N, 2, R) of the two features. Its arguments are the offsets (N,) of
+            the outputs from the features before them, in [0, 1), and the size of an output pixel relative to the
+            features.
+        dtype: dtype of the weights.
     """
 
-    def __init__(self, lower: np.ndarray, weight: Tensor) -> None:
+    def __init__(self, axis: PixelAxis, weigh: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> None:
+        # Computed in NumPy, because reading the indices back from a GPU would wait for the work that is queued there.
+        position = axis.position()
+        lower = np.floor(position)
+        above = upload((position - lower).astype(np.float32), axis.coord.device)
+        lower = lower.astype(np.int64) - axis.first + 1  # the border is one feature wide
+        weight = weigh(above, torch.full((), axis.rel_cell, device=above.device)).to(dtype)
         n, _, r = weight.shape
         density = n / (lower[-1] - lower[0] + 1)  # outputs per feature
         self.length = max(1, int(density * CHANNELS / r))
@@ -79,16 +87,15 @@ def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
     Up to rounding, the values equal those of `grid_sample` with border padding.
     """
     grid = with_border(image.movedim(0, 1)[:, None, :, :, None])
-    rows, cols = (axis.cached(("bilinear", grid.dtype), partial(_bilinear_bands, axis, grid.dtype))
-                  for axis in (pixels.y, pixels.x))  # fmt: skip
+    rows, cols = (axis.cached(Bands, linear_weights, grid.dtype) for axis in (pixels.y, pixels.x))
     for i, j in pixels.blocks:
         strip = rows.contract(grid.flatten(2), i)
         yield cols.contract_last(strip.view(-1, *grid.shape[3:]), j).unflatten(0, (-1, len(image))).transpose(0, 1)
 
 
-def _bilinear_bands(axis: PixelAxis, dtype: torch.dtype) -> Bands:
-    lower, above = axis.lower_neighbor()
-    return Bands(lower + 1, torch.stack([1 - above, above], dim=1)[:, :, None].to(dtype))
+def linear_weights(above: Tensor, rel_cell: Tensor) -> Tensor:
+    """Return the weights of linear interpolation, (N, 2, 1); see `Bands`."""
+    return torch.stack([1 - above, above], dim=1)[:, :, None]
 
 
 def with_border(grid: Tensor) -> Tensor:
