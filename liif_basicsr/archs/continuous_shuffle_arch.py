@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.ensemble import gather
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.fused_mlp import can_fuse, fused_linear
@@ -167,7 +168,7 @@ class ContinuousShuffleDecoder(Decoder):
         basis_y = self.basis_y(above_y, queries.y.rel_cell).to(prepared.dtype)  # (B, Q, 2, R)
         basis_x = self.basis_x(above_x, queries.x.rel_cell).to(prepared.dtype)
         index = queries.flat_index(rows.permute(2, 0, 1)[:, None], cols.permute(2, 0, 1)[None])  # (2, 2, B, Q)
-        picked = prepared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.permute(2, 3, 0, 1).flatten())
+        picked = gather(prepared.permute(0, 2, 3, 1), index.permute(2, 3, 0, 1))
         r, d = self.num_basis, self.num_out_ch
         left = basis_y[:, :, :, None].expand(-1, -1, -1, 2, -1).reshape(-1, 1, r)
         strip = (left @ picked.view(-1, r, d * r)).view(-1, d, r)

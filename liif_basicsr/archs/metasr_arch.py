@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.ensemble import gather
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering.queries import PixelGrid, Queries
 
@@ -104,7 +105,7 @@ class MetaDecoder(Decoder):
         inputs = torch.stack([offset_y, offset_x, rel_cell], dim=-1)
         hidden = self.layers[0](inputs.to(self.layers[0].weight.dtype))
         index = queries.flat_index(index_y, index_x)
-        picked = prepared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index.flatten())
+        picked = gather(prepared.permute(0, 2, 3, 1), index).flatten(0, 1)
         return self.combine(picked, hidden.flatten(0, 1)).reshape(*index.shape, self.num_out_ch)
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:

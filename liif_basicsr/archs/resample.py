@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from liif_basicsr.archs.base import Decoder
 from liif_basicsr.devices import upload
 from liif_basicsr.rendering.cubic import cubic
-from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
+from liif_basicsr.rendering.queries import Axis, PixelAxis, PixelGrid, Queries
 
 
 class ResampleDecoder(Decoder):
@@ -35,46 +34,59 @@ class ResampleDecoder(Decoder):
 
     def query(self, prepared: Tensor, queries: Queries) -> Tensor:
         image = F.pixel_shuffle(prepared, self.scale)
-        axes = []
-        for axis, length in ((queries.y, image.shape[2]), (queries.x, image.shape[3])):
-            n = axis.n * self.scale
-            center, stretch = locate(axis.coord, axis.cell, n)
-            # Read one value back from the device: the largest cell, which determines the size of the filter.
-            found = taps(center, stretch, n, filter_size(float(stretch.max())))
-            axes.append(found.within(axis.first * self.scale, length))
-        rows, cols = axes
+        (index_y, weight_y), (index_x, weight_x) = (
+            self.taps(axis, *locate(axis.coord, axis.cell, axis.n * self.scale)) for axis in (queries.y, queries.x)
+        )
         pixels, width = image.flatten(2), image.shape[3]
-        total = image.new_zeros(len(image), self.num_out_ch, rows.index.shape[1])
-        reach = cols.index.shape[-1]
-        for k in range(rows.index.shape[-1]):  # one row of the filter at a time, to bound memory
-            index = (rows.index[..., k, None] * width + cols.index).flatten(1)
-            line = pixels.gather(2, index[:, None].expand(-1, self.num_out_ch, -1)).view(*total.shape, reach)
-            total = total + (line * cols.weight[:, None]).sum(-1) * rows.weight[:, None, :, k]
+        total = image.new_zeros(len(image), self.num_out_ch, index_y.shape[1])
+        for k in range(index_y.shape[-1]):  # one row of the filter at a time, to bound memory
+            index = (index_y[..., k, None] * width + index_x).flatten(1)
+            line = pixels.gather(2, index[:, None].expand(-1, self.num_out_ch, -1))
+            line = line.view(*total.shape, weight_x.shape[-1])
+            total = total + (line * weight_x[:, None]).sum(-1) * weight_y[:, None, :, k]
         return total.mT
 
     def decode(self, prepared: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
         """Decode in blocks. Each block is filtered along y, then along x."""
         image = F.pixel_shuffle(prepared, self.scale)[0]
-        (_, y), (lowest, x) = (axis.cached(self._taps) for axis in (pixels.y, pixels.x))
-        reach = x.index.shape[-1]
+        index_y, weight_y, _ = pixels.y.cached(self.pixel_taps)
+        index_x, weight_x, lowest = pixels.x.cached(self.pixel_taps)
         for i, j in pixels.blocks:
-            rows, cols = Taps(y.index[i], y.weight[i]), Taps(x.index[j], x.weight[j])
-            left, right = int(lowest[j][0]), int(lowest[j][-1]) + reach
-            strip = _filter(image[:, :, left:right], rows, 1)
-            yield _filter(strip, Taps(cols.index - left, cols.weight), 2)
+            left, right = int(lowest[j][0]), int(lowest[j][-1]) + weight_x.shape[-1]
+            strip = _filter(image[:, :, left:right], index_y[i], weight_y[i], 1)
+            yield _filter(strip, index_x[j] - left, weight_x[j], 2)
 
-    def _taps(self, axis: PixelAxis) -> tuple[np.ndarray, Taps]:
-        """Return the first pixel that the filter of each output row (or column) reads, and the filters.
-
-        Pixels are counted from the first pixel of the tile.
-        """
-        n, begin, device = axis.n * self.scale, axis.first * self.scale, axis.coord.device
+    def pixel_taps(self, axis: PixelAxis) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Return the `taps` of output rows (or columns), and the first pixel that each filter reads."""
         center = (axis.position() + 0.5) * self.scale - 0.5
-        stretch = max(1.0, n / axis.n_out)
-        lowest = np.maximum(np.ceil(center - 2 * stretch).astype(int) - begin, 0)
+        stretch = max(1.0, axis.n * self.scale / axis.n_out)
+        lowest = np.maximum(np.ceil(center - 2 * stretch).astype(int) - axis.first * self.scale, 0)
+        device = axis.coord.device
         on_device = upload(center.astype(np.float32) if device.type == "mps" else center, device)
-        found = taps(on_device, stretch, n, filter_size(stretch))
-        return lowest, found.within(begin, axis.count * self.scale)
+        return *self.taps(axis, on_device, stretch), lowest
+
+    def taps(self, axis: Axis, center: Tensor, stretch: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Return Pillow's bicubic filters of output pixels along an axis of the image.
+
+        Args:
+            axis: the axis, in features.
+            center: (...), center of the output pixel in pixels of the image; the center of the first pixel is 0.
+            stretch: width of the filter relative to the unstretched one, at least 1; above 1 if the image shrinks.
+                Broadcasts to `center`.
+
+        Returns:
+            index: (..., K) int64, the K pixels that each filter reads, counted from the tile's first pixel. Pixels
+                outside the tile must have the weight 0. Their indices are clamped.
+            weight: (..., K), their weights, which sum to 1.
+        """
+        first, largest = (center - 2 * stretch).ceil().long()[..., None], stretch
+        if isinstance(stretch, Tensor):
+            # Read one value back from the device: the largest stretch, which determines the size of the filters.
+            stretch, largest = stretch[..., None], float(stretch.max())
+        index = first + torch.arange(math.floor(4 * largest) + 1, device=center.device)
+        weight = cubic((index - center[..., None]) / stretch) * ((index >= 0) & (index < axis.n * self.scale))
+        index = (index - axis.first * self.scale).clamp(0, axis.count * self.scale - 1)
+        return index, (weight / weight.sum(-1, keepdim=True)).float()
 
     def halo(self, in_size: tuple[int, int], size: tuple[int, int]) -> int:
         """Return half the filter's width, in features."""
@@ -82,48 +94,8 @@ class ResampleDecoder(Decoder):
         return math.ceil(2 * stretch / self.scale)
 
 
-class Taps(NamedTuple):
-    """The filters of output pixels along one axis.
-
-    index: (..., K) int64, the K pixels that each filter reads.
-    weight: (..., K), their weights, which sum to 1.
-    """
-
-    index: Tensor
-    weight: Tensor
-
-    def within(self, first: int, n: int) -> Taps:
-        """Return the same filters with indices that count from pixel `first`, the start of a tile of `n` pixels.
-
-        Pixels outside the tile must have the weight 0. Their indices are clamped.
-        """
-        return Taps((self.index - first).clamp(0, n - 1), self.weight)
-
-
-def filter_size(stretch: float) -> int:
-    """Return the number of pixels that a filter with this stretch (see `taps`) reads."""
-    return math.floor(4 * stretch) + 1
-
-
-def taps(center: Tensor, stretch: Tensor | float, n: int, count: int) -> Taps:
-    """Return Pillow's bicubic filter for output pixels along one axis.
-
-    Args:
-        center: (...), center of the output pixel in pixels of the image; the center of the first pixel is 0.
-        stretch: width of the filter relative to the unstretched one, at least 1; above 1 if the image shrinks.
-            Broadcasts to `center`.
-        n: number of pixels of the image along the axis.
-        count: number of pixels that each filter reads: `filter_size` of the largest stretch.
-    """
-    first = (center - 2 * stretch).ceil().long()
-    index = first[..., None] + torch.arange(count, device=center.device)
-    distance = (index - center[..., None]) / (stretch[..., None] if isinstance(stretch, Tensor) else stretch)
-    weight = cubic(distance) * ((index >= 0) & (index < n))
-    return Taps(index.clamp(0, n - 1), (weight / weight.sum(-1, keepdim=True)).float())
-
-
 def locate(coord: Tensor, cell: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the center and the stretch (see `taps`) of output pixels along one axis.
+    """Return the center and the stretch (see `ResampleDecoder.taps`) of output pixels along one axis.
 
     Positions closer than a thousandth of a pixel to a pixel center are moved to the center. Otherwise rounding would
     change an image that is not resized.
@@ -144,12 +116,12 @@ def snap_to_integer(x: Tensor) -> Tensor:
     return torch.where((x - near).abs() < 1e-3 + 1e-6 * near.abs(), near, x)
 
 
-def _filter(image: Tensor, taps: Taps, axis: int) -> Tensor:
-    """Filter an image (D, H, W) along an axis, 1 or 2."""
+def _filter(image: Tensor, index: Tensor, weight: Tensor, axis: int) -> Tensor:
+    """Filter an image (D, H, W) along an axis, 1 or 2, with filters from `ResampleDecoder.taps`."""
     shape = [1, 1, 1]
     shape[axis] = -1
-    terms = (image.index_select(axis, taps.index[:, k]) * taps.weight[:, k].view(shape).to(image.dtype)
-             for k in range(taps.index.shape[1]))  # fmt: skip
+    terms = (image.index_select(axis, index[:, k]) * weight[:, k].view(shape).to(image.dtype)
+             for k in range(index.shape[1]))  # fmt: skip
     total = next(terms)
     for term in terms:
         total = total + term

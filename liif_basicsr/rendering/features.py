@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from liif_basicsr.devices import on_threads
-from liif_basicsr.rendering import memory
 
 
 class Region(NamedTuple):
@@ -147,43 +145,6 @@ class BlendedFeatures(Features):
 def autocast_dtype(device: str) -> torch.dtype | None:
     """Return the dtype of autocast for a device type, or None if autocast is off."""
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-
-
-def open_features(
-    lq: Tensor,
-    encode: Callable[[Tensor], Tensor],
-    radius: int | None,
-    max_bytes: int,
-    tile: int | None = None,
-    threads: int | None = None,
-) -> Features:
-    """Return an object that encodes the features of an image on request.
-
-    The features are exact if the encoder's receptive field is bounded or the image is small. Otherwise the image is
-    encoded in blended tiles, which is an approximation.
-
-    Args:
-        lq, encode, threads: see `Features`.
-        radius: receptive radius of `encode` in pixels; None if it is unbounded.
-        max_bytes: maximum size of the cached features in bytes; with 0 and a bounded radius nothing is cached.
-        tile: longest edge of a tile in pixels; None for the default. Ignored if the receptive field is unbounded.
-
-    Warns:
-        UserWarning: the image is too large for an encoder with an unbounded receptive field.
-    """
-    h, w = lq.shape[-2:]
-    if radius is not None and max_bytes == 0:
-        return Features(lq, encode, radius, tile or memory.RENDER_TILE, None, threads)
-    if radius is not None:
-        return Features(lq, encode, radius, tile or memory.CACHED_TILE, max_bytes, threads)
-    if h * w <= memory.WHOLE_PIXELS:
-        return Features(lq, encode, 0, max(h, w), max_bytes, threads)
-    warnings.warn(
-        f"the encoder has no receptive_radius, and an image of {h}x{w} is too large to encode as a whole; "
-        "it is encoded in blended tiles, which approximates the exact result",
-        stacklevel=3,
-    )
-    return BlendedFeatures(lq, encode, memory.BLEND_OVERLAP, memory.BLENDED_TILE, max_bytes, threads)
 
 
 def _join(parts: list[Tensor], dim: int) -> Tensor:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-import torch
 
 from liif_basicsr.errors import LIIFError
 
@@ -75,11 +74,6 @@ class Tiling(NamedTuple):
 
     tile: int = RENDER_TILE
     block_bytes: int | None = None
-
-    def block_pixels(self, device: torch.device, bytes_per_pixel: int) -> int:
-        """Return the number of output pixels to decode at a time."""
-        default = CPU_BLOCK_BYTES if device.type == "cpu" else GPU_BLOCK_BYTES
-        return max(1, (self.block_bytes or default) // bytes_per_pixel)
 
 
 def check_memory(name: str, needed: int, instead: str) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,7 +15,7 @@ from torch import Tensor
 from liif_basicsr.devices import exact_float32, gpu_memory_errors
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window, check_window
-from liif_basicsr.rendering.features import Features, Region, autocast_dtype, open_features
+from liif_basicsr.rendering.features import BlendedFeatures, Features, Region, autocast_dtype
 from liif_basicsr.rendering.queries import PixelAxis, PixelGrid, Queries
 from liif_basicsr.rendering.separable import bilinear
 
@@ -32,12 +33,16 @@ class EncodedImage:
         net: the network.
         lq: (1, C, h, w) in [0, 1], the image.
         max_bytes: maximum size of the cached features in bytes; see `ContinuousNetwork.encode_image`.
-        tile: edge length of a tile in input pixels; None for the default.
+        tile: edge length of a tile in input pixels; None for the default. Ignored if the receptive field is unbounded.
         threads: number of torch threads for encoding; None uses the current number.
         features: the output of `net.encode_and_prepare` for this image, if it has been computed already.
 
     Attributes:
         in_size: (h, w) of the image.
+
+    Warns:
+        UserWarning: the encoder's receptive field is unbounded, and the image is too large to encode as a whole. It is
+            encoded in blended tiles, and results are approximate.
     """
 
     def __init__(
@@ -52,11 +57,22 @@ class EncodedImage:
         self.net, self.lq = net, lq
         if net.decoder.is_global:  # computing the context visits every tile several times
             max_bytes = max(max_bytes, memory.CACHE_BYTES)
+        tile = tile or (memory.CACHED_TILE if max_bytes else net.tiling.tile)
+        encode, radius, (h, w) = net.encode_and_prepare, net.receptive_radius, (lq.shape[-2], lq.shape[-1])
         if features is not None:
-            self.features = Features(lq, lambda part: features, 0, max(lq.shape[-2:]), 0)
+            self.features = Features(lq, lambda part: features, 0, max(h, w), 0)
+        elif radius is not None:
+            self.features = Features(lq, encode, radius, tile, max_bytes or None, threads)
+        elif h * w <= memory.WHOLE_PIXELS:
+            self.features = Features(lq, encode, 0, max(h, w), max_bytes, threads)
         else:
-            self.features = open_features(lq, net.encode_and_prepare, net.receptive_radius, max_bytes, tile, threads)
-        self.in_size = self.features.size
+            warnings.warn(
+                f"the encoder has no receptive_radius, and an image of {h}x{w} is too large to encode as a whole; "
+                "it is encoded in blended tiles, which approximates the exact result",
+                stacklevel=3,
+            )
+            self.features = BlendedFeatures(lq, encode, memory.BLEND_OVERLAP, memory.BLENDED_TILE, max_bytes, threads)
+        self.in_size = (h, w)
         # Tiles along the other axis and later windows share an axis and what it has cached.
         self._axis = lru_cache(memory.CACHED_AXES)(PixelAxis)
         self._contexts: OrderedDict[Any, Any] = OrderedDict()
@@ -66,18 +82,11 @@ class EncodedImage:
         """Render the image, or a window of it, at any output size.
 
         The image is encoded in overlapping tiles, and the output pixels of each tile are decoded in blocks. Tiles and
-        blocks change the result only by rounding. There is one exception: if the encoder's receptive field is unbounded
-        and the image is large, the result is approximate, and a warning is issued; see `open_features`.
-
-        Args:
-            size: (H, W) of the whole output.
-            window: (top, left, height, width), the part to return; the whole output by default.
+        blocks change the result only by rounding, except if the image is encoded in blended tiles. For arguments and
+        errors see `ContinuousNetwork.render`.
 
         Returns:
             (1, D, height, width), nominally in [0, 1]; values are not clamped.
-
-        Raises:
-            LIIFError: `size` is not positive, the window exceeds the output, or the result does not fit into memory.
         """
         size, window = check_window(size, window)
         if self.lq.device.type == "cpu":
@@ -126,7 +135,8 @@ class EncodedImage:
         features, (top, left) = self.features.region(rows.inputs, cols.inputs)
         th, tw = features.shape[-2:]
         bytes_per_pixel = self.net.decoder.floats_per_pixel * features.element_size()
-        block_pixels = self.net.tiling.block_pixels(self.lq.device, bytes_per_pixel)
+        default = memory.CPU_BLOCK_BYTES if self.lq.device.type == "cpu" else memory.GPU_BLOCK_BYTES
+        block_pixels = max(1, (self.net.tiling.block_bytes or default) // bytes_per_pixel)
         (h, w), max_scale, device = self.in_size, self.net.decoder.max_scale, self.lq.device
         y = self._axis(rows.outputs, size[0], h, top, th, max_scale, device)
         x = self._axis(cols.outputs, size[1], w, left, tw, max_scale, device)
@@ -150,15 +160,11 @@ class EncodedImage:
 
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
-        """Return the network's output at arbitrary positions; see `ContinuousNetwork.sample`.
+        """Return the network's output (1, Q, D) at arbitrary positions; see `ContinuousNetwork.sample`.
 
         Args:
-            coord: (1, Q, 2), (y, x) of each query. The image spans [-1, 1].
-            cell: (1, Q, 2), size of a queried pixel.
-            fill: value of queries outside the image.
-
-        Returns:
-            (1, Q, D), nominally in [0, 1]; values are not clamped.
+            coord, cell: (1, Q, 2), one cell for each position.
+            fill: value of positions outside the image.
         """
         with gpu_memory_errors(f"{coord.shape[1]} positions", "sample fewer at a time"), exact_float32(self.lq.device):
             out = torch.full((*coord.shape[:2], self.net.num_out_ch), fill, dtype=self.lq.dtype, device=coord.device)
