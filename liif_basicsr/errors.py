@@ -40,6 +40,15 @@ def errors_in(where: str, *more: type[Exception]) -> Iterator[None]:
         raise LIIFError(f"{where}: {summarize(error)}") from error
 
 
+@contextmanager
+def errors_about(name: object) -> Iterator[None]:
+    """Put a name, such as a file's, in front of the message of a LIIFError."""
+    try:
+        yield
+    except LIIFError as error:
+        raise LIIFError(f"{name}: {error}") from None
+
+
 def summarize(error: Exception) -> str:
     """Return the first line of an exception's message, or its type if the message is empty."""
     text = str(error).strip()

@@ -167,7 +167,7 @@ def measure(args: argparse.Namespace) -> None:
         measure_networks(args.runs)
         return
     net = build_network(NETWORK).eval()
-    checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()}, "benchmark")
+    checkpoint = to_official({"network_g": NETWORK, "params": net.state_dict()})
     theirs = load_official(args.official, checkpoint) if args.official else None
     cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     print(f"torch {torch.__version__}, {cpu if args.device == 'cpu' else torch.cuda.get_device_name()}")

@@ -39,7 +39,7 @@ def open_official(folder: Path) -> Render:
     """Return a function that renders with the official EDSR-baseline-LIIF (random weights, float32, CPU)."""
     if torch.cuda.is_available():
         raise LIIFError("--official: runs on the CPU only; set CUDA_VISIBLE_DEVICES to an empty string")
-    checkpoint = to_official({"network_g": NETWORK, "params": build_network(NETWORK).state_dict()}, "official")
+    checkpoint = to_official({"network_g": NETWORK, "params": build_network(NETWORK).state_dict()})
     return partial(official_render, load_official(folder, checkpoint))
 
 

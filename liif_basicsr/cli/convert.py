@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from liif_basicsr.cli._arguments import add_import_argument, import_modules, read_text
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, errors_about
 
 ORDER = 7
 
@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     if args.to_official and source.get("value_range") is not None:
         raise LIIFError(f"{args.input}: has a value_range, which the official format cannot store; convert it without "
                         "--to-official")  # fmt: skip
-    checkpoint.save(output, to_official(source, args.input) if args.to_official else source)
+    with errors_about(args.input):
+        converted = to_official(source) if args.to_official else source
+    checkpoint.save(output, converted)
     kind = "official LIIF" if args.to_official else "liif_basicsr"
     print(f"{output}: checkpoint for {kind}, network_g: {source['network_g']}")
     return 0

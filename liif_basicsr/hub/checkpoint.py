@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -26,7 +26,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from liif_basicsr.archs import build_network, fixed_scale_block
 from liif_basicsr.archs.base import check_value_range
-from liif_basicsr.errors import LIIFError, summarize
+from liif_basicsr.errors import LIIFError, errors_about, errors_in, summarize
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import find
 
@@ -78,33 +78,28 @@ def network_of(
         size: size of the file in bytes.
         param_key, scale, network_g: see `load`.
     """
-    checkpoint = _convert(data, path, size, allow_state_dict=network_g is not None)
-    block, stored = network_g or checkpoint.get("network_g"), checkpoint.get("network_g")
-    if network_g is not None and stored is not None and plain(network_g) != plain(stored):
-        raise LIIFError(f"{path}: network_g: differs from the one in the file, {stored}; omit the argument")
-    if block is None:
-        raise LIIFError(
-            f"{path}: does not contain the options of its network (network_g); pass network_g to load, set the file as "
-            "pretrain_network_g in an options file, or train with model_type: LIIFModel"
-        )
-    with _limit_network(size, path):
-        wrapped = fixed_scale_block(block, scale)
-        net: Any = build_network(wrapped)
-    prefix = "" if wrapped["type"] == block["type"] else "encoder.arch."
-    load_params(net, checkpoint, path, param_key, prefix=prefix)
-    try:
-        net.value_range = check_value_range(checkpoint.get("value_range"))
-    except LIIFError as error:
-        raise LIIFError(f"{path}: damaged checkpoint: {error}") from None
+    with errors_about(path):
+        checkpoint = _convert(data, size, allow_state_dict=network_g is not None)
+        block, stored = network_g or checkpoint.get("network_g"), checkpoint.get("network_g")
+        if network_g is not None and stored is not None and plain(network_g) != plain(stored):
+            raise LIIFError(f"network_g: differs from the one in the file, {stored}; omit the argument")
+        if block is None:
+            raise LIIFError(
+                "does not contain the options of its network (network_g); pass network_g to load, set the file as "
+                "pretrain_network_g in an options file, or train with model_type: LIIFModel"
+            )
+        with _limit_network(size):
+            wrapped = fixed_scale_block(block, scale)
+            net: Any = build_network(wrapped)
+        load_params(net, checkpoint, param_key, prefix="" if wrapped["type"] == block["type"] else "encoder.arch.")
+        with errors_about("damaged checkpoint"):
+            net.value_range = check_value_range(checkpoint.get("value_range"))
     return net.eval()
 
 
 @contextmanager
-def _limit_network(size: int, path: str | Path) -> Iterator[None]:
-    """Raise LIIFError if a network built in this context has many more parameters than fit into `size` bytes.
-
-    The path is put in front of the message of this and any other LIIFError.
-    """
+def _limit_network(size: int) -> Iterator[None]:
+    """Raise LIIFError if a network built in this context has many more parameters than fit into `size` bytes."""
     thread = threading.get_ident()  # the hook is called for modules of all threads
     room = size + ROOM
 
@@ -119,8 +114,6 @@ def _limit_network(size: int, path: str | Path) -> Iterator[None]:
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
-    except LIIFError as error:
-        raise LIIFError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     finally:
         hook.remove()
 
@@ -131,41 +124,38 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         LIIFError: the file cannot be read, is damaged, or is not the checkpoint of a network.
     """
-    return _convert(read_tensors(path), path, Path(path).stat().st_size)
+    data = read_tensors(path)
+    with errors_about(path):
+        return _convert(data, Path(path).stat().st_size)
 
 
-def is_official(data: Any) -> bool:
-    """Return whether a checkpoint was written by the official training code."""
-    model = data.get("model") if isinstance(data, Mapping) else None
-    return isinstance(model, Mapping) and {"name", "args", "sd"} <= set(model)
-
-
-def _convert(data: Any, path: str | Path, size: int, allow_state_dict: bool = False) -> dict[str, Any]:
+def _convert(data: Any, size: int, allow_state_dict: bool = False) -> dict[str, Any]:
     """Check a checkpoint and convert it to our format. A state dict is accepted if `allow_state_dict` is set."""
-    if is_official(data):
+    data = data if isinstance(data, Mapping) else {}
+    if isinstance(model := data.get("model"), Mapping) and {"name", "args", "sd"} <= model.keys():
         from liif_basicsr.hub.official import from_official
 
-        _check_params(data["model"]["sd"], "sd", path)
-        with _limit_network(size, path):
-            return from_official(data, str(path))
-    if isinstance(data, Mapping) and ("params" in data or "params_ema" in data):
+        _check_params(model["sd"], "sd")
+        with _limit_network(size):
+            return from_official(data)
+    if "params" in data or "params_ema" in data:
         for key in {"params", "params_ema"} & data.keys():
-            _check_params(data[key], key, path)
+            _check_params(data[key], key)
         if not isinstance(data.get("network_g", {}), Mapping):
-            raise LIIFError(f"{path}: damaged checkpoint: its network_g is not a dict")
+            raise LIIFError("damaged checkpoint: its network_g is not a dict")
         return dict(data)
-    if allow_state_dict and isinstance(data, Mapping) and data:
-        _check_params(data, "params", path)
+    if allow_state_dict and data:
+        _check_params(data, "params")
         return {"params": dict(data)}
-    raise LIIFError(f"{path}: not a checkpoint of a network; it contains neither params nor an official LIIF model")
+    raise LIIFError("not a checkpoint of a network; it contains neither params nor an official LIIF model")
 
 
-def _check_params(params: Any, key: str, path: str | Path) -> None:
+def _check_params(params: Any, key: str) -> None:
     """Raise LIIFError unless `params`, the entry `key` of a checkpoint, is a dict of tensors."""
     if not isinstance(params, Mapping):
-        raise LIIFError(f"{path}: damaged checkpoint: its {key} is not a dict")
+        raise LIIFError(f"damaged checkpoint: its {key} is not a dict")
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in params.items()):
-        raise LIIFError(f"{path}: damaged checkpoint: its {key} contains entries that are not tensors")
+        raise LIIFError(f"damaged checkpoint: its {key} contains entries that are not tensors")
 
 
 def read_tensors(path: str | Path) -> Any:
@@ -182,36 +172,42 @@ def read_tensors(path: str | Path) -> Any:
         raise LIIFError(f"{path}: no such file") from None
     except OSError as error:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
-    with file:
-        if str(path).endswith(".safetensors"):
-            return _read_safetensors(path, file.read())
-        if str(path).endswith(".pkl"):
+    suffix = Path(path).suffix
+    kind = {".safetensors": "safetensors file", ".pkl": "checkpoint of Thera"}.get(suffix, "checkpoint")
+    # The readers raise exceptions of any type for damaged files.
+    with file, errors_about(path), errors_in(f"not a {kind}, or damaged", Exception):
+        if suffix == ".safetensors":
+            return _read_safetensors(file.read())
+        if suffix == ".pkl":
             from liif_basicsr.hub.thera import read_thera
 
-            return read_thera(file, str(path))
-        try:
-            if zipfile.is_zipfile(file):
-                _check_zip(zipfile.ZipFile(file), Path(path).stat().st_size)
-            file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            if zipfile.is_zipfile(path):
-                refusal = f"refused, because it contains more than tensors and plain data ({summarize(error)})"
-                raise LIIFError(f"{path}: {refusal}") from None
-            raise LIIFError(f"{path}: not a checkpoint, or damaged") from None
-        except Exception as error:  # torch reports damage as RuntimeError, EOFError, KeyError, ...
-            raise LIIFError(f"{path}: not a checkpoint, or damaged ({summarize(error)})") from None
+            return read_thera(file)
+        return _read_torch(file, Path(path).stat().st_size)
 
 
-def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
-    """Parse the content of a `.safetensors` file as one of our checkpoints. The file's metadata become entries."""
+def _read_torch(file: IO[bytes], size: int) -> Any:
+    """Read a file of `size` bytes that `torch.save` has written."""
+    is_zip = zipfile.is_zipfile(file)
+    if is_zip:  # torch checks neither sizes nor checksums
+        archive = zipfile.ZipFile(file)
+        if sum(part.file_size for part in archive.infolist()) > size:
+            raise ValueError("decompresses to more than its file size")
+        if archive.testzip():
+            raise ValueError("wrong checksum")
+    file.seek(0)
     try:
-        tensors = safetensors.torch.load(content)
-        # safetensors reads metadata only from a path, so parse the header: 8 bytes with its length, then JSON.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except Exception as error:  # SafetensorError, and others for damaged headers
-        raise LIIFError(f"{path}: not a safetensors file, or damaged ({summarize(error)})") from None
-    checkpoint: dict[str, Any] = {"params": tensors}
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not is_zip:
+            raise ValueError("neither a zip archive nor a pickle of tensors") from None
+        raise LIIFError(f"refused, because it contains more than tensors and plain data ({summarize(error)})") from None
+
+
+def _read_safetensors(content: bytes) -> dict[str, Any]:
+    """Parse the content of a `.safetensors` file as one of our checkpoints. The file's metadata become entries."""
+    checkpoint: dict[str, Any] = {"params": safetensors.torch.load(content)}
+    # safetensors reads metadata only from a path, so parse the header: 8 bytes with its length, then JSON.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     for key, text in header.get("__metadata__", {}).items():
         if key not in ("network_g", "value_range"):
             checkpoint.setdefault(key, text)
@@ -220,32 +216,18 @@ def _read_safetensors(path: str | Path, content: bytes) -> dict[str, Any]:
             checkpoint[key] = json.loads(text)
         except ValueError:
             remedy = "pass network_g to load" if key == "network_g" else "save it again"
-            raise LIIFError(f"{path}: {key} in its metadata is not JSON; {remedy}") from None
+            raise LIIFError(f"{key} in its metadata is not JSON; {remedy}") from None
     return checkpoint
 
 
-def _check_zip(file: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError if a checksum is wrong or the parts are larger than the file. torch checks neither."""
-    if sum(part.file_size for part in file.infolist()) > size:
-        raise ValueError("decompresses to more than its file size")
-    if file.testzip():
-        raise ValueError("wrong checksum")
-
-
 def load_params(
-    net: nn.Module,
-    checkpoint: Mapping[str, Any],
-    path: str | Path,
-    param_key: str | None = None,
-    strict: bool = True,
-    prefix: str = "",
+    net: nn.Module, checkpoint: Mapping[str, Any], param_key: str | None = None, strict: bool = True, prefix: str = ""
 ) -> tuple[str, list[str]]:
     """Load a checkpoint's parameters into a network.
 
     Args:
         net: the network.
         checkpoint: a checkpoint in our format, see `read`.
-        path: name of the file in messages.
         param_key: see `load`. If the checkpoint lacks this key, the other key is used.
         strict: whether all names and shapes must match the network's. Otherwise, parameters that differ are left out.
         prefix: prefix of the network's parameter names that the names in the checkpoint lack.
@@ -263,16 +245,14 @@ def load_params(
     wrong += [key for key in params if key not in own]
     params = {key: value for key, value in params.items() if key not in wrong}
     if wrong and strict:
-        raise LIIFError(
-            f"{path}: contains a different network from network_g: {len(wrong)} parameters differ in name or shape, "
-            f"such as {wrong[0]}"
-            + (f"; the file's network_g is {checkpoint['network_g']}" if "network_g" in checkpoint else "")
-        )
+        block = f"; the file's network_g is {checkpoint['network_g']}" if "network_g" in checkpoint else ""
+        raise LIIFError(f"contains a different network from network_g: {len(wrong)} parameters differ in name or shape,"
+                        f" such as {wrong[0]}{block}")  # fmt: skip
     if not params:
-        raise LIIFError(f"{path}: contains a different network from network_g: no parameter fits in name and shape")
+        raise LIIFError("contains a different network from network_g: no parameter fits in name and shape")
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
-        raise LIIFError(f"{path}: contains numbers that are not finite, in {broken[0]}; use another checkpoint")
+        raise LIIFError(f"contains numbers that are not finite, in {broken[0]}; use another checkpoint")
     net.load_state_dict(params, strict=strict)
     return used, wrong
 

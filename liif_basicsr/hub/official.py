@@ -84,7 +84,7 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 IGNORED_ARGS = {"no_upsampling", "scale", "rgb_range", "RDNkSize", "RDNconfig", "res_scale"}
 
 
-def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
+def from_official(data: Mapping[str, Any]) -> dict[str, Any]:
     """Convert an official checkpoint.
 
     Returns:
@@ -96,17 +96,17 @@ def from_official(data: Mapping[str, Any], path: str) -> dict[str, Any]:
     model = data["model"]
     if model["name"] not in NETWORKS:
         known = " or ".join(map(repr, NETWORKS))
-        raise LIIFError(f"{path}: unsupported official network: expected {known}, got {model['name']!r}")
+        raise LIIFError(f"unsupported official network: expected {known}, got {model['name']!r}")
     try:
         network = _network_from_official(NETWORKS[model["name"]], model["args"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise LIIFError(f"{path}: official checkpoint whose arguments cannot be read ({error!r})") from None
+        raise LIIFError(f"official checkpoint whose arguments cannot be read ({error!r})") from None
     net = build_network(network)
     names = {key: official_key(net, key) for key in net.state_dict()}
     missing = [name for name in names.values() if name not in model["sd"]]
     left = [n for n in model["sd"] if n not in names.values() and ".sub_mean." not in n and ".add_mean." not in n]
     if missing or left:
-        raise LIIFError(f"{path}: its parameters do not match its arguments, for example {(missing + left)[0]}")
+        raise LIIFError(f"its parameters do not match its arguments, for example {(missing + left)[0]}")
     params = {key: model["sd"][name] for key, name in names.items()}
     if network["type"] == "SRNO":
         own = net.state_dict()
@@ -169,7 +169,7 @@ def official_key(net: nn.Module, key: str) -> str:
     return f"{PARTS[part]}.{2 * int(index[0])}.{kind}"  # every second official layer is an activation
 
 
-def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
+def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Convert our checkpoint (see `liif_basicsr.hub.checkpoint.read`) to one that the official code can load.
 
     Raises:
@@ -178,20 +178,20 @@ def to_official(checkpoint: Mapping[str, Any], path: str) -> dict[str, Any]:
     network = checkpoint["network_g"]
     net: Any = build_network(network)
     if (net.num_in_ch, net.num_out_ch) != (3, 3):
-        raise LIIFError(f"{path}: official networks take and return 3 channels, but this network takes "
+        raise LIIFError(f"official networks take and return 3 channels, but this network takes "
                         f"{net.num_in_ch} and returns {net.num_out_ch}")  # fmt: skip
     names = {ours: name for name, ours in NETWORKS.items()}
     if network["type"] not in names:
-        raise LIIFError(f"{path}: {network['type']} has no official format; only {', '.join(names)} can be converted")
+        raise LIIFError(f"{network['type']} has no official format; only {', '.join(names)} can be converted")
     input_skip = "bilinear" if network["type"] in ("LTE", "SRNO") else None
     if net.input_skip != input_skip:
-        raise LIIFError(f"{path}: the official {network['type']} requires input_skip: {input_skip or '~'}, but this "
+        raise LIIFError(f"the official {network['type']} requires input_skip: {input_skip or '~'}, but this "
                         f"network has {net.input_skip or '~'}")  # fmt: skip
-    args = {"encoder_spec": _official_encoder(network["encoder"], path), **_official_decoder(net)}
+    args = {"encoder_spec": _official_encoder(network["encoder"]), **_official_decoder(net)}
     params = checkpoint.get("params_ema", checkpoint.get("params", {}))
     if network["type"] == "SRNO":
         if net.decoder.project[0].out_features != SRNO_HIDDEN_DIM:
-            raise LIIFError(f"{path}: the official SRNO requires hidden_dim: {SRNO_HIDDEN_DIM}, but this network has "
+            raise LIIFError(f"the official SRNO requires hidden_dim: {SRNO_HIDDEN_DIM}, but this network has "
                             f"{net.decoder.project[0].out_features}")  # fmt: skip
         params = {key: _official_srno_shape(key, value) for key, value in params.items()}
     sd = {official_key(net, key): value for key, value in params.items()}
@@ -245,7 +245,7 @@ def _mean_shifts() -> dict[str, Tensor]:
     return {**add, **sub}
 
 
-def _official_encoder(encoder: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _official_encoder(encoder: Mapping[str, Any]) -> dict[str, Any]:
     for name, official in ENCODERS.items():
         args: dict[str, Any] = {key: encoder.get(ours) for key, (ours, _) in official.args.items() if ours in encoder}
         rest = set(encoder) - {"type"} - {ours for ours, _ in official.args.values()}
@@ -254,4 +254,4 @@ def _official_encoder(encoder: Mapping[str, Any], path: str) -> dict[str, Any]:
                 args["RDNconfig"], rest = config, rest - set(values)
         if official.type == encoder["type"] and not rest:
             return {"name": name, "args": {"no_upsampling": True, **args}}
-    raise LIIFError(f"{path}: the official code does not have this encoder: {dict(encoder)}")
+    raise LIIFError(f"the official code does not have this encoder: {dict(encoder)}")

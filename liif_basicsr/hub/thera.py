@@ -66,22 +66,18 @@ NAMES = (
 NUMPY_FUNCTIONS = {"_reconstruct": np.zeros(1).__reduce__()[0], "scalar": np.float32(0).__reduce__()[0]}
 
 
-def read_thera(file: IO[bytes], path: str) -> dict[str, Any]:
+def read_thera(file: IO[bytes]) -> dict[str, Any]:
     """Read an official checkpoint of Thera and convert it to ours: {'params', 'network_g'}.
 
     Raises:
-        LIIFError: the file contains more than numbers, or is not a Thera checkpoint.
+        LIIFError: the file contains more than numbers, or is not a Thera checkpoint. A damaged file can raise any other
+            exception.
     """
-    try:
-        data = Unpickler(file).load()
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
-    except Exception as error:  # a damaged file can raise any exception
-        raise LIIFError(f"{path}: not a checkpoint of Thera, or damaged ({type(error).__name__})") from None
+    data = Unpickler(file).load()
     model = data.get("model") if isinstance(data, dict) else None
     if not isinstance(model, dict) or not isinstance(model.get("params"), dict):
-        raise LIIFError(f"{path}: not a checkpoint of Thera; it does not contain model: params")
-    return from_flax(model["params"], path)
+        raise LIIFError("not a checkpoint of Thera; it does not contain model: params")
+    return from_flax(model["params"])
 
 
 class Unpickler(pickle.Unpickler):
@@ -108,7 +104,7 @@ class Dropped(tuple):
         return super().__new__(cls)
 
 
-def from_flax(params: Mapping[str, Any], path: str = "checkpoint") -> dict[str, Any]:
+def from_flax(params: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a tree of official parameters to a checkpoint in our format.
 
     The encoder and the size ('air', 'plus', 'pro') are inferred from the parameters' names.
@@ -128,11 +124,11 @@ def from_flax(params: Mapping[str, Any], path: str = "checkpoint") -> dict[str, 
         except (RuntimeError, TypeError, ValueError):  # the shape is wrong, or the values are not numbers
             key, value = name, torch.empty(0)
         if key not in own or value.shape != own[key].shape:
-            raise LIIFError(f"{path}: not the parameters of Thera {kind} with {encoder}; {name} does not fit")
+            raise LIIFError(f"not the parameters of Thera {kind} with {encoder}; {name} does not fit")
         ours[key] = value
     missing = own.keys() - ours.keys()
     if missing:
-        raise LIIFError(f"{path}: not the parameters of Thera {kind} with {encoder}; {min(missing)} is missing")
+        raise LIIFError(f"not the parameters of Thera {kind} with {encoder}; {min(missing)} is missing")
     return {"params": ours, "network_g": network}
 
 

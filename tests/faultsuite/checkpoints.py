@@ -47,7 +47,7 @@ def load_mutated(folder: Path, count: int, rng: random.Random) -> Part:
     plain = {**NETWORK, "input_skip": None}  # the official code has no input_skip
     official = build_network(plain)
     official.load_state_dict(net.state_dict())
-    sound = {"ours": ours, "official": to_official({**ours, "network_g": plain}, "ours")}
+    sound = {"ours": ours, "official": to_official({**ours, "network_g": plain})}
     for source, data in sound.items():
         checkpoint.save(folder / f"{source}.pth", data)
     for number in range(count):

@@ -204,7 +204,7 @@ INCONSISTENT = {
 @pytest.mark.parametrize(("says", "change"), INCONSISTENT.items(), ids=INCONSISTENT)
 def test_inconsistent_official_checkpoints(path, net, says, change):
     network = {**NETWORK, "input_skip": None}
-    data = to_official({"params": net.state_dict(), "network_g": network}, "ours")
+    data = to_official({"params": net.state_dict(), "network_g": network})
     change(data["model"])
     torch.save(data, path)
     with pytest.raises(LIIFError, match=f"net_g_1.pth: .*{says}") as caught:
@@ -215,9 +215,9 @@ def test_inconsistent_official_checkpoints(path, net, says, change):
 def test_parameters_of_another_network(path):
     other = build_network({**NETWORK, "hidden_dims": [9]})
     with pytest.raises(LIIFError, match="3 parameters differ in name or shape, such as decoder.layers.0.weight"):
-        checkpoint.load_params(other, checkpoint.read(path), path)
+        checkpoint.load_params(other, checkpoint.read(path))
     before = other.state_dict()["decoder.layers.0.weight"].clone()
-    checkpoint.load_params(other, checkpoint.read(path), path, "params", strict=False)
+    checkpoint.load_params(other, checkpoint.read(path), "params", strict=False)
     assert torch.equal(other.state_dict()["decoder.layers.0.weight"], before)
 
 

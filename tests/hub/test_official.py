@@ -35,7 +35,7 @@ NETWORKS = {
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_to_official_and_back_is_the_same_network(network, tmp_path):
     net = build_network(network)
-    official = to_official({"network_g": network, "params": net.state_dict()}, "ours.pth")
+    official = to_official({"network_g": network, "params": net.state_dict()})
     torch.save(official, tmp_path / "official.pth")
     again = checkpoint.load(tmp_path / "official.pth")
     lq = torch.rand(1, 3, 5, 6)
@@ -44,7 +44,7 @@ def test_to_official_and_back_is_the_same_network(network, tmp_path):
 
 def test_official_parameter_names():
     net = build_network({**NETWORKS["edsr"]})
-    names = set(to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()}, "x")["model"]["sd"])
+    names = set(to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()})["model"]["sd"])
     assert {"encoder.sub_mean.weight", "encoder.add_mean.bias"} <= names  # unused, but required by the official code
     assert {"encoder.head.0.weight", "encoder.body.1.body.2.bias", "encoder.body.2.weight"} <= names
     assert {"imnet.layers.0.weight", "imnet.layers.4.bias"} <= names
@@ -52,7 +52,7 @@ def test_official_parameter_names():
 
 def official(name):
     net = build_network(NETWORKS[name])
-    return to_official({"network_g": NETWORKS[name], "params": net.state_dict()}, "ours.pth")["model"]
+    return to_official({"network_g": NETWORKS[name], "params": net.state_dict()})["model"]
 
 
 def test_official_lte_has_the_names_and_arguments_of_its_code():
@@ -111,13 +111,13 @@ def test_official_srno_has_the_names_and_arguments_of_its_code():
 
 @pytest.mark.parametrize("name", ["lte", "lmliif", "srno"])
 def test_official_networks_whose_tests_clip_the_cell_do_so_here(name):
-    assert from_official({"model": official(name)}, "official.pth")["network_g"]["max_scale"] == 4
+    assert from_official({"model": official(name)})["network_g"]["max_scale"] == 4
 
 
 def test_defaults_of_official_arguments():
     model = official("lmliif, switches off")
     del model["args"]["mod_input"]
-    assert from_official({"model": model}, "official.pth")["network_g"]["mod_input"] is False
+    assert from_official({"model": model})["network_g"]["mod_input"] is False
 
 
 @pytest.mark.parametrize("harm, says", [
@@ -130,10 +130,10 @@ def test_defaults_of_official_arguments():
 ])
 def test_official_checkpoints_that_do_not_fit_are_refused(harm, says):
     net = build_network(NETWORKS["edsr"])
-    official = to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()}, "x")
+    official = to_official({"network_g": NETWORKS["edsr"], "params": net.state_dict()})
     harm(official["model"])
     with pytest.raises(LIIFError, match=says):
-        from_official(official, "official.pth")
+        from_official(official)
 
 
 @pytest.mark.parametrize("network, says", [
@@ -146,7 +146,7 @@ def test_official_checkpoints_that_do_not_fit_are_refused(harm, says):
 ])  # fmt: skip
 def test_networks_that_the_official_code_lacks_are_refused(network, says):
     with pytest.raises(LIIFError, match=says):
-        to_official({"network_g": network, "params": build_network(network).state_dict()}, "ours.pth")
+        to_official({"network_g": network, "params": build_network(network).state_dict()})
 
 
 def test_convert_keeps_existing_files(tmp_path, capsys):

@@ -122,7 +122,7 @@ def test_loading_from_a_state_dict(tmp_path: Path) -> None:
 def test_an_official_checkpoint(tmp_path: Path) -> None:
     block = {"type": "LIIF", "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}, "hidden_dims": [16]}
     net = save(tmp_path / "ours.pth", block)
-    data = official.to_official(checkpoint.read(tmp_path / "ours.pth"), "ours.pth")
+    data = official.to_official(checkpoint.read(tmp_path / "ours.pth"))
     torch.save({**data, "optimizer": {"state": {}}, "epoch": 1000}, tmp_path / "official.pth")
     found = spandrel.ModelLoader().load_from_file(tmp_path / "official.pth")
     assert (found.architecture.id, found.scale) == ("LIIF", 4)
