@@ -5,15 +5,16 @@
 """
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
-from liif_basicsr.errors import LIIFError, OthersEnded, escape_unencodable, print_error
-from liif_basicsr.launch.arguments import parse
+from liif_basicsr.errors import ArgumentParser, LIIFError, OthersEnded, escape_unencodable, print_error
 from liif_basicsr.optional import import_basicsr
 
 
@@ -48,8 +49,30 @@ def main(is_train: bool) -> int:
     return 0
 
 
+def parse(argv: list[str], is_train: bool) -> argparse.Namespace:
+    """Parse BasicSR's arguments of training and testing. Unknown ones are left to BasicSR.
+
+    Raises:
+        LIIFError: an argument is invalid, or the options file does not exist.
+    """
+    command, what = ("train", "Train") if is_train else ("test", "Test")
+    parser = ArgumentParser(prog=f"liif-basicsr {command}", description=f"{what} as BasicSR does.")
+    parser.add_argument("-opt", required=True, metavar="FILE", help="options file, such as those in options/")
+    parser.add_argument("--force_yml", nargs="+", default=[], metavar="BLOCK:OPTION=VALUE",
+                        help="override options of the file, such as train:total_iter=100")  # fmt: skip
+    parser.add_argument("--auto_resume", action="store_true", help="continue from the newest training state")
+    parser.add_argument("--debug", action="store_true", help="log and validate after a few iterations")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none",
+                        help="how the processes of a distributed run were started (default: none)")  # fmt: skip
+    parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_known_args(argv)[0]
+    if not Path(args.opt).exists():
+        raise LIIFError(f"{args.opt}: cannot be read: No such file or directory")
+    return args
+
+
 def _run(is_train: bool) -> None:
-    parse(sys.argv[1:], is_train)
+    args = parse(sys.argv[1:], is_train)
     # The slow imports are in this function, so that an interrupt during them also prints only one line.
     import_basicsr()
     from liif_basicsr.launch import distributed, options
@@ -57,7 +80,7 @@ def _run(is_train: bool) -> None:
     # A full disk ends the run at the next checkpoint. Until then, logging would print a traceback for each line that it
     # cannot write. This setting prevents that.
     logging.raiseExceptions = False
-    options.check(sys.argv[1:], is_train)
+    options.check(args, is_train)
     pipeline = _replace_functions(is_train)
     with distributed.errors_when_others_end():
         pipeline(os.getcwd())

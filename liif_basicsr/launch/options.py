@@ -4,6 +4,7 @@ BasicSR's reader runs code that is named by a tag such as `!!python/object/apply
 """
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import re
@@ -20,34 +21,30 @@ from liif_basicsr.config.datasets import PipelineDataset, PipelineTrainingSet
 from liif_basicsr.config.file import TestFile, TrainingFile, check_top_level
 from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.devices import unfit_driver
-from liif_basicsr.errors import LIIFError, suggest
-from liif_basicsr.launch.arguments import parse
+from liif_basicsr.errors import LIIFError, errors_about, suggest
 
 
-def check(argv: list[str], is_train: bool) -> None:
-    """Check the options file named in the arguments, with the changes of `--force_yml`.
+def check(args: argparse.Namespace, is_train: bool) -> None:
+    """Check the options file named in the arguments (see `liif_basicsr.launch.parse`), as `--force_yml` changes it.
 
     Raises:
         LIIFError: the file is unreadable, not YAML or not plain data, or an option is missing or invalid.
     """
-    args = parse(argv, is_train)
     opt = read(args.opt)
     for entry in args.force_yml:
         force(opt, entry)
-    try:
+    with errors_about(args.opt):
         check_blocks(opt, is_train, args.debug)
-    except LIIFError as error:
-        raise LIIFError(f"{args.opt}: {error}") from None
 
 
 class OptionsLoader(yaml.SafeLoader):
-    """YAML loader that accepts only plain data, and rejects an option that is set twice.
+    """YAML loader that accepts only plain data, with strings as option names, and rejects an option that is set twice.
 
     Other YAML loaders keep the last value of such an option.
     """
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Return the node of a mapping, and raise ValueError if a key occurs twice.
+        """Return the node of a mapping, and raise ValueError if a key is not a string or occurs twice.
 
         Keys that `<<` merges into the mapping do not count.
         """
@@ -55,8 +52,9 @@ class OptionsLoader(yaml.SafeLoader):
         lines: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                continue
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+                raise ValueError(f"option names must be strings, got {shown}; quote it or remove it")
             if key.value in lines:
                 raise ValueError(f"option {key.value!r} is set in lines {lines[key.value]} and {line}; remove one")
             lines[key.value] = line
@@ -78,16 +76,7 @@ def read(path: str) -> dict[str, Any]:
         raise LIIFError(f"{path}: not an options file, or not a safe one: {' '.join(str(error).split())}") from None
     if not isinstance(opt, Mapping):
         raise LIIFError(f"{path}: not an options file; expected a YAML mapping")
-    check_names(opt, path)
     return dict(opt)
-
-
-def check_names(options: Any, path: str) -> None:
-    """Raise LIIFError if an option's name, at any depth, is not a string."""
-    for key, value in options.items() if isinstance(options, Mapping) else ():
-        if not isinstance(key, str):
-            raise LIIFError(f"{path}: option names must be strings, got {key!r}; quote it or remove it")
-        check_names(value, path)
 
 
 def force(opt: dict[str, Any], entry: str) -> None:

@@ -138,9 +138,7 @@ def resume_position(state: Mapping[str, Any], iterations: int) -> tuple[int, int
     If the number of samples has changed, the epoch is recomputed from the iteration. With the state's epoch, the run
     might end too early, because BasicSR limits the number of epochs.
 
-    Args:
-        state: the training state.
-        iterations: number of iterations per epoch.
+    `iterations` is the number of iterations per epoch.
     """
     done = state["iter"] - state["epoch"] * iterations
     if 0 <= done <= iterations:

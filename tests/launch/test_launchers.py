@@ -16,7 +16,7 @@ from experiment import command, environ, launch, make_images, train_options, val
 from faultsuite.processes import run, train
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.launch import main
+from liif_basicsr.launch import main, parse
 from liif_basicsr.launch import options as launch_options
 
 
@@ -32,7 +32,7 @@ def opt(images):
 
 def check(tmp_path, opt, *args, is_train=True):
     path = write_options(tmp_path / "options.yml", opt)
-    launch_options.check(["-opt", str(path), *args], is_train)
+    launch_options.check(parse(["-opt", str(path), *args], is_train), is_train)
 
 
 def changed(opt, key, value):
@@ -230,7 +230,7 @@ def test_invalid_options_files(tmp_path, content, message):
     path = tmp_path / "options.yml"
     path.write_bytes(content)
     with pytest.raises(LIIFError, match=f"options.yml: .*{message}") as error:
-        launch_options.check(["-opt", str(path)], True)
+        launch_options.check(parse(["-opt", str(path)], True), True)
     assert "\n" not in str(error.value)
 
 
@@ -245,7 +245,7 @@ def test_options_run_no_code(tmp_path, tag):
     path, witness = tmp_path / "options.yml", tmp_path / "witness"
     path.write_text(f"name: !!python/{tag} [touch {witness}]\n")
     with pytest.raises(LIIFError, match="or not a safe one"):
-        launch_options.check(["-opt", str(path)], True)
+        launch_options.check(parse(["-opt", str(path)], True), True)
     assert not witness.exists()
 
 
@@ -295,7 +295,8 @@ def test_every_options_file_of_ours_passes(request):
     """The check does not open the data. An error is accepted only if the weights of VGG are missing."""
     for path in sorted((request.config.rootpath / "options").rglob("*.yml")):
         try:
-            launch_options.check(["-opt", os.fspath(path)], is_train=path.name.startswith("train"))
+            is_train = path.name.startswith("train")
+            launch_options.check(parse(["-opt", os.fspath(path)], is_train), is_train)
         except LIIFError as error:
             assert "the weights of VGG are missing at" in str(error)
 
