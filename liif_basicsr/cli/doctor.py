@@ -137,7 +137,7 @@ def _hook(report: Report) -> None:
         report.problem("the start-up hook is switched off", "unset the environment variable LIIF_BASICSR_DISABLE")
     spec = find_spec(startup.FUNCTIONAL_TENSOR) if "torchvision.transforms" in sys.modules else None
     own = "torchvision's own" if spec else "missing"
-    shimmed = spec is not None and isinstance(spec.loader, startup.FunctionalTensorLoader)
+    shimmed = spec is not None and isinstance(spec.loader, startup.ModuleLoader)
     report.say("functional_tensor", "provided by the plugin, because torchvision lacks it" if shimmed else own)
 
 

@@ -58,30 +58,25 @@ class Finder:
 
     def find_spec(self, fullname, path=None, target=None):
         """Return the spec from the other finders, with a loader that also registers the plugin; see importlib.abc."""
-        missing = {FUNCTIONAL_TENSOR: FunctionalTensorLoader, BASICSR_VERSION: VersionLoader}.get(fullname)
-        if fullname not in HOSTS and missing is None:
+        if fullname not in HOSTS and fullname not in MISSING:
             return None
         question = (get_ident(), fullname)
         if question in self._asked:
             return None
         self._asked.add(question)
         try:
-            spec = self._ask_others(fullname, path, target)
+            others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+            spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         finally:
             self._asked.discard(question)
-        if missing is not None:
-            return spec or _spec_of(fullname, missing())
-        if spec is not None and hasattr(spec.loader, "exec_module"):
-            spec.loader = RegisterAfter(spec.loader, fullname)
-        return spec
+        if fullname in MISSING and spec is None:
+            from importlib.machinery import ModuleSpec
 
-    def _ask_others(self, fullname, path, target):
-        for finder in sys.meta_path:
-            if finder is not self and hasattr(finder, "find_spec"):
-                spec = finder.find_spec(fullname, path, target)
-                if spec is not None:
-                    return spec
-        return None
+            # The loaders do not derive from importlib.abc.Loader, whose module is not loaded at start-up.
+            return ModuleSpec(fullname, ModuleLoader(), origin=__name__)  # type: ignore[arg-type]
+        if fullname in HOSTS and spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = RegisterAfter(spec.loader, fullname)  # type: ignore[assignment]
+        return spec
 
 
 class RegisterAfter:
@@ -103,43 +98,33 @@ class RegisterAfter:
         register_or_warn(self.host)
 
 
-class FunctionalTensorLoader:
-    """Loader of a module that forwards every name to `torchvision.transforms.functional`."""
+class ModuleLoader:
+    """Loader of one of the two modules that may be missing."""
 
     def create_module(self, spec) -> None:
         """Return None, so that Python creates the module; see importlib.abc."""
 
     def exec_module(self, module) -> None:
-        """Add the forwarding `__getattr__`."""
-
-        def forward(name: str):
-            from torchvision.transforms import functional
-
-            if name.startswith("__") or not hasattr(functional, name):
-                raise AttributeError(f"module {FUNCTIONAL_TENSOR!r} has no attribute {name!r}")
-            return getattr(functional, name)
-
-        module.__getattr__ = forward
+        """Fill the module."""
+        MISSING[module.__name__](module)
 
 
-class VersionLoader:
-    """Loader of the `basicsr.version` that BasicSR's setup.py would generate from the clone's VERSION file."""
+def fill_functional_tensor(module) -> None:
+    """Add the names in `torchvision.transforms.functional` to a module."""
+    from torchvision.transforms import functional
 
-    def create_module(self, spec) -> None:
-        """Return None, so that Python creates the module; see importlib.abc."""
-
-    def exec_module(self, module) -> None:
-        """Set the version from the clone's VERSION file, or "unknown" if the file does not exist."""
-        from pathlib import Path
-
-        file = Path(sys.modules["basicsr"].__path__[0]).parent / "VERSION"
-        module.__version__ = file.read_text().strip() if file.is_file() else "unknown"
-        module.__gitsha__ = "unknown"
-        module.version_info = tuple(int(part) for part in module.__version__.split(".") if part.isdigit())
+    vars(module).update((name, value) for name, value in vars(functional).items() if not name.startswith("__"))
 
 
-def _spec_of(name: str, loader):
-    from importlib.machinery import ModuleSpec
+def fill_version(module) -> None:
+    """Set what BasicSR's setup.py would generate from the clone's VERSION file; "unknown" if there is no such file."""
+    from pathlib import Path
 
-    # The loader does not derive from importlib.abc.Loader, whose module is not loaded at start-up.
-    return ModuleSpec(name, loader, origin=__name__)
+    file = Path(sys.modules["basicsr"].__path__[0]).parent / "VERSION"
+    module.__version__ = file.read_text().strip() if file.is_file() else "unknown"
+    module.__gitsha__ = "unknown"
+    module.version_info = tuple(int(part) for part in module.__version__.split(".") if part.isdigit())
+
+
+# Module that may be missing -> function that fills it.
+MISSING = {FUNCTIONAL_TENSOR: fill_functional_tensor, BASICSR_VERSION: fill_version}
