@@ -22,12 +22,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import SEEK_END, BufferedIOBase, BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 from urllib.parse import unquote
 
 import torch
 
-from liif_basicsr.errors import LIIFError, summarize
+from liif_basicsr.errors import LIIFError, errors_about, summarize
 from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import read, to_srgb
@@ -110,23 +110,12 @@ class ImagePage:
             with copy.open("wb") as target:
                 for start in range(0, size, 1 << 20):
                     target.write(file.read(min(1 << 20, size - start)))
-            try:
+            with errors_about(name):
                 check_not_raw(Path(name))
                 source = read(copy)
                 with collect_notes() as notes:
                     image = to_srgb(source)
-            except LIIFError as error:
-                raise LIIFError(f"{name}: {error}") from None
         return ImagePage(self.tiles.for_image(image), source, name, self.models, (*source.notes, *notes))
-
-
-class Response(NamedTuple):
-    """A response. It is `cacheable` if its content never changes."""
-
-    content_type: str
-    content: IO[bytes]
-    cacheable: bool = True
-    status: HTTPStatus = HTTPStatus.OK
 
 
 class Server(ThreadingHTTPServer):
@@ -211,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         if path not in page.files:
             return self.send_error(HTTPStatus.NOT_FOUND)
         content_type, content = page.files[path]
-        self._send(Response(content_type, BytesIO(content)))
+        self._send(content_type, BytesIO(content), cacheable=True)
 
     def do_POST(self) -> None:  # noqa: N802 - the name is http.server's
         """Open the image file in the request's body, and return the path of its page."""
@@ -227,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.page = page.for_file(self.rfile, int(length), unquote(path.removeprefix("open/")))
         except (LIIFError, MemoryError, OSError) as error:
             return self._send_failure(error)
-        self._send(Response("text/plain; charset=utf-8", BytesIO(self.server.page.prefix.encode()), cacheable=False))
+        self._send("text/plain; charset=utf-8", BytesIO(self.server.page.prefix.encode()))
 
     def _page_and_path(self) -> tuple[ImagePage, str] | None:
         """Return the page and the request's path relative to it.
@@ -246,15 +235,18 @@ class Handler(BaseHTTPRequestHandler):
             return None
         return page, path
 
-    def _send(self, response: Response) -> None:
-        with response.content as content:
+    def _send(
+        self, content_type: str, content: IO[bytes], cacheable: bool = False, status: HTTPStatus = HTTPStatus.OK
+    ) -> None:
+        """Send a response. Browsers may keep it if it is `cacheable`."""
+        with content:
             length = content.seek(0, SEEK_END)
             content.seek(0)
-            self.send_response(response.status)
-            self.send_header("Content-Type", response.content_type)
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(length))
             # Each image has a new secret path, so a cached file is never stale.
-            self.send_header("Cache-Control", "private, max-age=86400" if response.cacheable else "no-store")
+            self.send_header("Cache-Control", "private, max-age=86400" if cacheable else "no-store")
             self.end_headers()
             shutil.copyfileobj(content, self.wfile)
 
@@ -263,7 +255,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(error, ConnectionError):
             raise error
         line = BytesIO(summarize(error).encode())
-        self._send(Response("text/plain; charset=utf-8", line, False, HTTPStatus.UNPROCESSABLE_ENTITY))
+        self._send("text/plain; charset=utf-8", line, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
     def _send_tiles(self, page: ImagePage, method: str, strength: str, level: str, places: str) -> None:
         """Send several tiles in one response, because one response per tile would be slower.
@@ -307,7 +299,7 @@ class Handler(BaseHTTPRequestHandler):
             file = self.server.rectifying.submit(self._rectify, page.rectifier, kind, region).result()
         except (LIIFError, MemoryError, OSError, torch.cuda.OutOfMemoryError) as error:
             return self._send_failure(error)
-        self._send(Response("image/png", file, cacheable=False))
+        self._send("image/png", file)
 
     def _rectify(self, rectifier: Rectifier, kind: str, region: Region) -> IO[bytes]:
         self._check_wanted(0)
