@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from liif_basicsr.errors import LIIFError
-from liif_basicsr.files import atomic_write
+from liif_basicsr.files import check_output, write
 from liif_basicsr.hub import DOWNLOADS, Download, cached
 
 
@@ -45,12 +45,10 @@ def download(name: str) -> Path:
 
         content = converted(files[1], content, wanted.network_g)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(content)
-    except (OSError, LIIFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LIIFError(f"{path}: {reason}; set XDG_CACHE_HOME to use another folder") from None
+        check_output(path, [path.suffix])
+        write(path, content)
+    except LIIFError as error:
+        raise LIIFError(f"{error}; set XDG_CACHE_HOME to use another folder") from None
     return path
 
 

@@ -40,14 +40,9 @@ class Convolution(NamedTuple):
 
 
 def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
-    """Convert an ncnn network to one of our checkpoints, and return the bytes of the `.pth` file.
+    """Convert an ncnn network to one of our checkpoints, see `from_ncnn`, and return the bytes of the `.pth` file.
 
-    Args:
-        param, content: bytes of the .param and the .bin file.
-        network_g: options of a BasicSR architecture with the same convolutions in the same order.
-
-    Raises:
-        LIIFError: the files are damaged, or belong to another network.
+    `network_g` is the options of a BasicSR architecture with the same convolutions in the same order.
     """
     params = from_ncnn(param, content, build_arch(network_g, "network_g")[0])
     file = BytesIO()

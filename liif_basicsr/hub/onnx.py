@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -19,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from liif_basicsr.archs.base import ContinuousNetwork
-from liif_basicsr.errors import LIIFError, summarize
+from liif_basicsr.errors import LIIFError, errors_about, summarize
+from liif_basicsr.files import atomic_write
 from liif_basicsr.rendering.coordinates import pixel_centers
 
 Size = tuple[int, int]
@@ -45,14 +44,6 @@ class Graph(nn.Module):
     def __init__(self, net: ContinuousNetwork) -> None:
         super().__init__()
         self.net = net
-
-    def inputs(self, in_size: Size, size: Size) -> dict[str, Tensor]:
-        """Return random arguments of `forward`, for an input of `in_size` and an output of `size`."""
-        raise NotImplementedError
-
-    def expected(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the network's own output for these arguments."""
-        raise NotImplementedError
 
 
 class ImageGraph(Graph):
@@ -140,19 +131,15 @@ def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> 
     if missing:
         raise LIIFError(f"export needs {', '.join(missing)}; run `pip install 'liif_basicsr[onnx]'`")
     graph = (QueryGraph if queries else ImageGraph)(net).eval()
-    try:
-        # Write into a temporary folder next to the file, so that nothing remains if the export fails.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder, "graph.onnx")
-            _trace(graph).save(partial)
-            _name_axes(partial, graph)
-            _check(partial, graph)
-            os.replace(partial, path)
-    except OSError as error:
-        raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
+    with errors_about(path), atomic_write(path) as file:
+        model = _trace(graph).model_proto
+        _name_axes(model, graph)
+        content = model.SerializeToString()
+        _check(content, graph)
+        file.write(content)
 
 
-def _trace(graph: Graph) -> Any:
+def _trace(graph: ImageGraph | QueryGraph) -> Any:
     inputs = graph.inputs(*TRACED)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -176,11 +163,8 @@ def _trace(graph: Graph) -> Any:
         raise LIIFError(f"{_name(graph.net)} cannot be exported: {reason}") from None
 
 
-def _name_axes(path: Path, graph: Graph) -> None:
-    """Name the axes of the inputs and outputs; the exporter numbers them."""
-    import onnx
-
-    model = onnx.load(path)
+def _name_axes(model: Any, graph: Graph) -> None:
+    """Name the axes of the inputs and outputs of an onnx.ModelProto; the exporter numbers them."""
     renamed = {}
     for value in (*model.graph.input, *model.graph.output):
         for index, name in graph.axes[value.name].items():
@@ -191,17 +175,16 @@ def _name_axes(path: Path, graph: Graph) -> None:
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param in renamed:
                 axis.dim_param = renamed[axis.dim_param]
-    onnx.save(model, path)
 
 
-def _check(path: Path, graph: Graph) -> None:
+def _check(content: bytes, graph: ImageGraph | QueryGraph) -> None:
     """Raise LIIFError unless the file's output matches the network's, at the traced sizes and at other sizes."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(path, options)
+    session = onnxruntime.InferenceSession(content, options)
     for sizes in CHECKED:
         inputs = graph.inputs(*sizes)
         try:
