@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from liif_basicsr.config.scales import scale_pair
@@ -108,19 +108,12 @@ def scales(text: str) -> list[Scale]:
         argparse.ArgumentTypeError: the text is none of these, or a scale is below 1.
     """
     try:
-        return [scale_pair(value, 1) for value in _numbers(text)]
-    except ValueError:
-        message = f"expected a scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25, got {text!r}"
-        raise argparse.ArgumentTypeError(message) from None
-
-
-def _numbers(text: str) -> Iterator[float | tuple[float, ...]]:
-    if ":" in text:
+        if ":" not in text:
+            numbers = [float(number) for number in text.split("x")]
+            return [scale_pair(numbers if len(numbers) > 1 else numbers[0], 1)]
         first, last, step = map(float, text.split(":"))
-        if not 0 < step <= last - first < 1e4:
-            raise ValueError
-        yield from (round(first + k * step, 6) for k in range(int((last - first) / step + 1e-6) + 1))
-    elif "x" in text:
-        yield tuple(map(float, text.split("x")))
-    else:
-        yield float(text)
+        if 0 < step <= last - first < 1e4:
+            return [scale_pair(round(first + k * step, 6), 1) for k in range(int((last - first) / step + 1e-6) + 1)]
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a scale of at least 1, such as 2.5, 2x3.5 or 2:8:0.25, got {text!r}")

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
-from liif_basicsr.config.scales import scale_text
+from liif_basicsr.config.scales import scale_pair, scale_text
 from liif_basicsr.errors import LIIFError, errors_in
 from liif_basicsr.evaluation.formats import csv_rows, markdown_rows
 from liif_basicsr.files import write
@@ -30,19 +29,17 @@ def set_label(name: str, scale: tuple[float, float] | None) -> str:
 
 
 def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise LIIFError if two sets have the same name and scale, because their results would overwrite each other.
-
-    Args:
-        datasets: the `datasets` block of the options, with parsed scales.
-    """
+    """Raise LIIFError if two sets have the same name and scale, because their results would overwrite each other."""
     owners: dict[str, str] = {}
     for phase, block in datasets.items():
         if phase.split("_")[0] not in ("val", "test"):
             continue
-        scales = block.get("scales") or [None]
-        for scale in scales:
-            pair = (scale, scale) if isinstance(scale, (int, float)) else scale
-            label = set_label(str(block.get("name")), pair and tuple(pair))
+        try:
+            pairs: list[Any] = [scale_pair(scale) for scale in block.get("scales") or []]
+        except (TypeError, ValueError):  # the dataset reports it
+            continue
+        for pair in pairs or [None]:
+            label = set_label(str(block.get("name")), pair)
             if label in owners:
                 raise LIIFError(
                     f"datasets: {phase}: name: {owners[label]} has a set {label}, too, and the results would overwrite "
@@ -113,14 +110,9 @@ def per_band(metrics: Mapping[str, Mapping[str, Any]], channels: int) -> dict[st
 
 
 def _as_array(image: Tensor, rounded: bool) -> np.ndarray:
-    """Convert an image (1, C, H, W) in [0, 1] to an array in [0, 255] for BasicSR's metrics.
+    """Convert an image (1, C, H, W) in [0, 1], RGB or other bands, to an array in [0, 255] for BasicSR's metrics.
 
-    Args:
-        image: the image; with three channels, RGB.
-        rounded: round to 8 bits.
-
-    Returns:
-        Array (H, W, C), or (H, W) for an 8-bit gray image. Three channels are in BGR order.
+    The array is (H, W, C), or (H, W) for a gray image that is `rounded` to 8 bits. Three channels are in BGR order.
     """
     if rounded and image.shape[1] in (1, 3):
         return tensor2img([image])
@@ -149,10 +141,3 @@ def write_table(folder: str | Path, rows: Mapping[str, Mapping[str, float]]) -> 
     rounded = [[label, *(f"{row[metric]:.4f}" for metric in metrics)] for label, row in rows.items()]
     write(folder / "results.md", markdown_rows([head, *rounded]).encode())
     write(folder / "results.csv", csv_rows([head, *([label, *row.values()] for label, row in rows.items())]).encode())
-
-
-def sum_over_ranks(values: Tensor) -> Tensor:
-    """Sum a tensor over all ranks. The sum is exact if each entry is nonzero on at most one rank."""
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(values)
-    return values

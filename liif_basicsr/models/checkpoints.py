@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 from torch.optim import Optimizer
 
-from liif_basicsr.archs import check_network
 from liif_basicsr.archs.encoders import check_encoder
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub.checkpoint import plain
+from liif_basicsr.models.checks import registered
 
 NETWORK = re.compile(r"net_\w+_(\d+)\.pth")
 # Network arguments that may differ from the checkpoint's. They change neither the meaning of a parameter nor the output
@@ -32,22 +31,17 @@ FREE_ARGUMENTS = {"scale", "drop_path_rate", "use_checkpoint"}
 def check_block(saved: Any, own: Mapping[str, Any], key: str, path: str, strict: bool) -> None:
     """Compare the network block stored in a checkpoint with the one in the options.
 
-    Arguments that a block omits have their defaults. With `strict`, a difference is an error, except in
+    Arguments that a block omits have their defaults. With `strict`, a difference is a LIIFError, except in
     `FREE_ARGUMENTS`. All other differences are logged as warnings.
 
     Args:
         saved: the block in the checkpoint, or anything else, which is ignored.
-        own: the block in the options.
         key: name of the block, such as `network_g`.
         path: name of the checkpoint in messages.
-        strict: whether a difference is an error.
-
-    Raises:
-        LIIFError: an argument differs, and `strict` is set.
     """
     if not isinstance(saved, Mapping):
         return
-    for name, before, now in _differences(plain(saved), plain(own), _class_of(own)):
+    for name, before, now in _differences(plain(saved), plain(own), registered(own["type"])):
         problem = f"{key}: {name}: {path} was trained with {before!r}, but the options have {now!r}"
         if strict and name.rpartition(": ")[2] not in FREE_ARGUMENTS:
             raise LIIFError(f"{problem}; set {name}: {'~' if before is None else before}")
@@ -71,20 +65,10 @@ def _differences(saved: Mapping[str, Any], own: Mapping[str, Any], cls: Any) -> 
         if isinstance(before, Mapping) and isinstance(now, Mapping):
             common = {"num_in_ch": own["num_in_ch"]} if name == "encoder" and "num_in_ch" in own else {}
             blocks = {**common, **before}, {**common, **now}
-            nested = check_encoder(now) if name == "encoder" else _class_of(now)
+            nested = check_encoder(now) if name == "encoder" else registered(now.get("type"))
             yield from ((f"{name}: {inner}", *values) for inner, *values in _differences(*blocks, nested))
         elif before != now:
             yield name, before, now
-
-
-def _class_of(block: Mapping[str, Any]) -> Any:
-    """Return the class that a network block names in `type`, or None if no such class is registered."""
-    kind = block.get("type")
-    own = check_network(block)
-    if own is not None or not isinstance(kind, str):
-        return own
-    name = kind if kind in ARCH_REGISTRY else f"{kind}_basicsr"
-    return ARCH_REGISTRY.get(name) if name in ARCH_REGISTRY else None
 
 
 # Training states ---------------------------------------------------------------------------------------------

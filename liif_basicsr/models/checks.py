@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -23,14 +24,19 @@ from liif_basicsr.registration import ENTRIES
 LOWER_IS_BETTER = {"calculate_niqe"}
 
 
+def registered(name: Any) -> Any:
+    """Return the class that BasicSR builds for the `type` of a network, or None if there is none."""
+    known = dict(iter(ARCH_REGISTRY))
+    # BasicSR registers some of its architectures with this suffix, but finds them without it.
+    return known.get(str(name)) or known.get(f"{name}_basicsr")
+
+
 def check_network_block(block: Any, where: str = "network_g") -> None:
     """Raise LIIFError unless a block's `type` is registered in BasicSR. For the plugin's types, check the arguments."""
     if not isinstance(block, Mapping):
         raise LIIFError(f"{where}: expected a block of options, got {block!r}")
     kind = block.get("type")
-    # BasicSR's registry also looks up a name with this suffix.
-    known = isinstance(kind, str) and (kind in ARCH_REGISTRY or f"{kind}_basicsr" in ARCH_REGISTRY)
-    if not known:
+    if registered(kind) is None:
         names = [name.removesuffix("_basicsr") for name in ARCH_REGISTRY.keys()]
         raise LIIFError(f"{where}: unknown architecture {kind!r}{suggest(kind, names)}")
     check_network(block)
@@ -56,13 +62,11 @@ def check_channels(opt: Mapping[str, Any]) -> None:
 def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
     """Log a warning for each dataset whose `value_range` differs from the checkpoint's.
 
+    When a run is resumed, a difference in the training set is a LIIFError.
+
     Args:
         saved: the checkpoint's value range; None disables the check.
-        opt: all options.
         path: name of the checkpoint in messages.
-
-    Raises:
-        LIIFError: the training set's value range differs, and a run is being resumed.
     """
     for phase, block in (opt.get("datasets") or {}).items():
         own = block.get("value_range")
@@ -74,9 +78,9 @@ def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
         get_root_logger().warning(f"{problem}.")
 
 
-def check_logger(opt: Mapping[str, Any], model: type[Logger]) -> None:
+def check_logger(opt: Mapping[str, Any]) -> None:
     """Raise LIIFError unless the options in `logger` are valid together and their packages are installed."""
-    logger = validate(model, opt["logger"], "logger")
+    logger = validate(Logger, opt["logger"], "logger")
     if "debug" in opt["name"]:  # BasicSR then uses neither TensorBoard nor wandb
         return
     if logger.use_tb_logger and find_spec("tensorboard") is None:
@@ -127,14 +131,10 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
 
 
 def precision_of(amp: str | None, device: torch.device, key: str) -> str:
-    """Return the precision that the option `amp` selects. Log a warning if the processor is slow in it.
+    """Return the precision that the option `key`, with the value `amp`, selects.
 
-    None selects float32. `auto` selects bfloat16 if the processor has instructions for it, else float32.
-
-    Args:
-        amp: value of the option.
-        device: device of the network.
-        key: name of the option in messages, such as `train: amp`.
+    None selects float32. `auto` selects bfloat16 if the processor has instructions for it, else float32. A warning is
+    logged if the processor is slow in the precision.
 
     Raises:
         LIIFError: the GPU does not support the precision.
@@ -150,3 +150,28 @@ def precision_of(amp: str | None, device: torch.device, key: str) -> str:
             "use auto, or remove the option"
         )
     return amp or "float32"
+
+
+def check_iterations() -> None:
+    """Raise LIIFError if the `train_pipeline` that builds the model would end before `total_iter`.
+
+    BasicSR counts the last, partial batch of an epoch as an iteration but drops it. It does not pass the loader to the
+    model, so this function reads the variables of `train_pipeline` from the call stack. `python -m liif_basicsr.train`
+    fills the last batch.
+    """
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "train_pipeline":
+        frame = frame.f_back
+    names = ("train_loader", "total_epochs", "total_iters")
+    if frame is None or any(frame.f_locals.get(name) is None for name in names):
+        return
+    loader, epochs, iterations = (frame.f_locals[name] for name in names)
+    resumed = frame.f_locals.get("resume_state") or {"epoch": 0, "iter": 0}
+    possible = resumed["iter"] + (epochs + 1 - resumed["epoch"]) * len(loader)
+    if possible < iterations:
+        batch = loader.batch_size
+        raise LIIFError(
+            f"datasets: train: training would end after {possible} of {iterations} iterations, because BasicSR "
+            f"drops the last, partial batch of each epoch ({len(loader.sampler)} samples in batches of {batch}); "
+            "use `python -m liif_basicsr.train`, or change batch_size_per_gpu or dataset_enlarge_ratio"
+        )

@@ -93,7 +93,6 @@ class LIIFGANModel(LIIFModel):
 
         The generator is trained only every `net_d_iters` iterations, and not in the first `net_d_init_iters`.
         """
-        self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         self.optimizer_d.zero_grad()
         losses, optimizers = self.compute_losses(), [self.optimizer_d]

@@ -27,12 +27,19 @@ from liif_basicsr.data.base import ArbitraryScaleDataset
 from liif_basicsr.data.decode import RANGES, from_unit
 from liif_basicsr.data.encode import encode_png, encode_tiff, fits_png
 from liif_basicsr.devices import autocast, compiler_errors, gpu_memory_errors, tf32
-from liif_basicsr.errors import LIIFError, errors_in
+from liif_basicsr.errors import LIIFError, errors_about, errors_in
 from liif_basicsr.evaluation import validation as val
 from liif_basicsr.files import write
 from liif_basicsr.hub import checkpoint, find
-from liif_basicsr.models import checkpoints, checks, pipeline
-from liif_basicsr.models.losses import as_images, build_losses, check_losses, loss_options, samples_windows
+from liif_basicsr.models import checkpoints, checks
+from liif_basicsr.models.losses import (
+    as_images,
+    build_losses,
+    check_coordinates,
+    check_losses,
+    loss_options,
+    samples_windows,
+)
 from liif_basicsr.models.optimization import (
     StepCheck,
     freeze,
@@ -72,7 +79,6 @@ class LIIFModel(SRModel):
     train_options: type[training.Train] = training.Train
     val_options: type[training.Val] = training.Val
     path_options: type[training.Path] = training.Path
-    logger_options: type[training.Logger] = training.Logger
 
     @classmethod
     def check_options(cls, opt: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,9 +96,10 @@ class LIIFModel(SRModel):
         if opt["is_train"]:
             train = with_defaults(cls.train_options, opt["train"], "train")
             if train["teacher"] is not None:
-                train["teacher"] = cls._check_teacher(train["teacher"], opt)
-            checks.check_logger(opt, cls.logger_options)
-            check_losses(loss_options(opt["train"], cls.train_options.model_fields), opt)
+                train["teacher"] = with_defaults(training.Teacher, train["teacher"], "train: teacher")
+                check_coordinates("train: teacher:", opt)
+            checks.check_logger(opt)
+            check_losses(loss_options(opt["train"]), opt)
         # BasicSR validates during training only if there is a `val` block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = with_defaults(cls.val_options, block, "val")
@@ -106,17 +113,6 @@ class LIIFModel(SRModel):
             opt["val"]["metrics"] = validation["metrics"] = val.per_band(validation["metrics"], channels)
         return train, validation
 
-    @staticmethod
-    def _check_teacher(block: Any, opt: dict[str, Any]) -> dict[str, Any]:
-        settings = with_defaults(training.Teacher, block, "train: teacher")
-        dataset = (opt.get("datasets") or {}).get("train", {})
-        if "sample_q" not in dataset:
-            raise LIIFError(
-                f"train: teacher: needs coordinates, but a dataset of type {dataset.get('type')} does not return them; "
-                "use ArbitraryScaleImageDataset or ArbitraryScalePairedDataset"
-            )
-        return settings
-
     def __init__(self, opt: dict[str, Any]) -> None:
         self.train_opt, self.val_opt = self.check_options(opt)
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()  # of the last validation, by set and scale
@@ -126,7 +122,7 @@ class LIIFModel(SRModel):
         self.teacher: nn.Module | None = None
         if opt["is_train"]:
             self.best_metric_results: dict[str, dict[str, dict[str, Any]]] = {}
-            pipeline.check_iterations()
+            checks.check_iterations()
         with errors_in("network_g"):  # all other errors name their block
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
@@ -157,11 +153,11 @@ class LIIFModel(SRModel):
         self.ema_decay = self.train_opt["ema_decay"]
         if self.ema_decay > 0:
             self._init_ema()
-        names = [*loss_options(self.opt["train"], self.train_options.model_fields), "teacher"]
+        names = [*loss_options(self.opt["train"]), "teacher"]
         blocks = {key: self.train_opt[key] for key in self.opt["train"] if key in names}
         self.losses = build_losses(blocks, self.opt, self.device)
         if block := self.train_opt["teacher"]:
-            try:
+            with errors_about("train: teacher: path"):
                 self.teacher = checkpoint.load(block["path"]).to(self.device).requires_grad_(False)
                 own = getattr(self.get_bare_model(self.net_g), "num_in_ch", self.teacher.num_in_ch)
                 if self.teacher.num_in_ch != own:
@@ -169,8 +165,6 @@ class LIIFModel(SRModel):
                                     "use another teacher")  # fmt: skip
                 if block["self_ensemble"] > 1:
                     self.teacher = SelfEnsemble(self.teacher, block["self_ensemble"])
-            except LIIFError as error:
-                raise LIIFError(f"train: teacher: path: {error}") from None
         if self.train_opt["compile"]:
             self.compile_networks()
         self.setup_optimizers()
@@ -223,18 +217,15 @@ class LIIFModel(SRModel):
         if "gt" in self.batch:
             self.gt = self.batch["gt"]
 
-    def seed_step(self, current_iter: int) -> None:
-        """Seed the random numbers of a step from `manual_seed`, the iteration and the rank."""
-        self.iteration = current_iter
-        key = self.opt["manual_seed"], current_iter, self.opt["rank"]
-        set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-
     def optimize_parameters(self, current_iter: int) -> None:
-        """Train on the current batch.
+        """Train on the current batch. Random numbers depend on `manual_seed`, the iteration and the rank.
 
         Raises:
             LIIFError: the step does not fit into the GPU's memory, or a loss or gradient is not finite.
         """
+        self.iteration = current_iter
+        key = self.opt["manual_seed"], current_iter, self.opt["rank"]
+        set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         remedy = "lower datasets: train: batch_size_per_gpu or sample_q, or set train: amp: bfloat16"
         with gpu_memory_errors(f"iteration {current_iter}", remedy), compiler_errors("train: compile"):
             with tf32(self.device, self.precision == "tf32"):
@@ -242,7 +233,6 @@ class LIIFModel(SRModel):
 
     def train_step(self, current_iter: int) -> None:
         """Train on the current batch; `optimize_parameters` calls this and converts errors to LIIFError."""
-        self.seed_step(current_iter)
         self.optimizer_g.zero_grad()
         losses = self.compute_losses()
         self.scaler.scale(sum(losses.values())).backward()
@@ -397,7 +387,8 @@ class LIIFModel(SRModel):
                 name = names[k][number] if names else osp.splitext(osp.basename(data["lq_path"][0]))[0]
                 label = val.set_label(dataset.opt["name"], scales[k])
                 self._save_image(label, name, current_iter, dtype, dataset.opt.get("value_range"))
-        values = val.sum_over_ranks(values)
+        if torch.distributed.is_initialized():  # the sum is exact, because only one rank has an image's values
+            torch.distributed.all_reduce(values)
         if metrics:
             for k, scale in enumerate(scales):
                 mean = values[k * per_scale : (k + 1) * per_scale].mean(0).tolist()
@@ -452,14 +443,13 @@ class LIIFModel(SRModel):
     def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str = "params") -> None:
         """Load a checkpoint (ours, BasicSR's or an official one) or a model by name. Code in the file is never run."""
         block = "network_d" if net is getattr(self, "net_d", None) else "network_g"
-        try:
+        with errors_about(f"path: pretrain_{block}"):
             data = checkpoint.read(find(load_path))
-        except LIIFError as error:
-            raise LIIFError(f"path: pretrain_{block}: {error}") from None
         checkpoints.check_block(data.get(block), self.opt[block], block, load_path, strict)
         checks.check_value_range(data.get("value_range"), self.opt, load_path)
         bare, logger = self.get_bare_model(net), get_root_logger()
-        used, left_out = checkpoint.load_params(bare, data, load_path, param_key, strict)
+        with errors_about(load_path):
+            used, left_out = checkpoint.load_params(bare, data, param_key, strict)
         if used != param_key:
             logger.warning(f"{load_path} has no {param_key}; {used} is used instead.")
         if left_out:
@@ -511,15 +501,12 @@ class LIIFModel(SRModel):
             data["value_range"] = checkpoint.plain(value_range)
         for key, one in zip(keys, nets, strict=True):
             data[key] = {k: v.detach().cpu().contiguous() for k, v in self.get_bare_model(one).state_dict().items()}
-            self._check_finite(data[key])
+            broken = next((name for name, value in data[key].items() if not torch.isfinite(value).all()), None)
+            if broken:
+                last = self.newest_checkpoint() or "none yet"
+                raise LIIFError(f"the network was not saved: {broken} is not finite; the last good checkpoint: {last}")
         name = "latest" if current_iter == -1 else current_iter
         checkpoint.save(osp.join(self.opt["path"]["models"], f"{net_label}_{name}.pth"), data)
-
-    def _check_finite(self, params: dict[str, Tensor]) -> None:
-        broken = next((name for name, value in params.items() if not torch.isfinite(value).all()), None)
-        if broken:
-            last = self.newest_checkpoint() or "none yet"
-            raise LIIFError(f"the network was not saved: {broken} is not finite; the last good checkpoint: {last}")
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:

@@ -13,17 +13,15 @@ from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from basicsr.losses import build_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from liif_basicsr.archs import find_arch
 from liif_basicsr.config.base import check_arguments
+from liif_basicsr.config.training import LOSSES_OF_OTHER_MODELS
 from liif_basicsr.errors import LIIFError, errors_in, suggest
 from liif_basicsr.hub.checkpoint import read_tensors
 
 # Losses that are logged under BasicSR's names. Any other loss, `<name>_opt`, is logged as `l_<name>`.
 LOG_NAMES = {"pixel_opt": ("l_pix",), "perceptual_opt": ("l_percep", "l_style")}
-# Options that end in `_opt` but are read by the model classes themselves.
-OTHER_OPTIONS = {"gan_opt", "ldl_opt"}
 # BasicSR's losses that need images, not single pixels.
 ON_IMAGES = {"PerceptualLoss"}
 
@@ -34,7 +32,8 @@ class Loss(NamedTuple):
     Attributes:
         names: names in the log, one for each value that the module returns.
         module: computes the loss; returns a scalar, or a tuple of scalars and None.
-        inputs: names of the module's arguments: `output`, `gt`, `teacher`, `gradient`, or another entry of the batch.
+        inputs: names of the module's arguments: `output`, `gt`, `teacher`, another entry of the batch, or `gradient`
+            (B, Q, C, 2), which only some networks return, such as Thera.
     """
 
     names: tuple[str, ...]
@@ -42,26 +41,9 @@ class Loss(NamedTuple):
     inputs: tuple[str, ...]
 
 
-class TeacherLoss(nn.Module):
-    """Weighted L1 distance to a teacher's output."""
-
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.weight = weight
-
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        return self.weight * F.l1_loss(output, target)
-
-
-def loss_options(train: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the losses in a `train` block: the options `<name>_opt` with their blocks.
-
-    Args:
-        train: the `train` block.
-        known: the declared options of the block. They are not losses, except for the names in LOG_NAMES.
-    """
-    others = OTHER_OPTIONS | {key for key in known if key not in LOG_NAMES}
-    return {key: block for key, block in train.items() if key.endswith("_opt") and key not in others}
+def loss_options(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the losses in a `train` block: the options `<name>_opt` with their blocks."""
+    return {key: block for key, block in train.items() if key.endswith("_opt") and key not in LOSSES_OF_OTHER_MODELS}
 
 
 def as_images(colors: Tensor) -> Tensor:
@@ -106,11 +88,17 @@ def check_losses(losses: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
 
 def _check_gradient(where: str, opt: Mapping[str, Any]) -> None:
     """Raise LIIFError unless the network returns gradients, see `Thera.forward`, and the dataset has coordinates."""
-    network, dataset = opt["network_g"]["type"], (opt.get("datasets") or {}).get("train", {})
+    network = opt["network_g"]["type"]
     cls = find_arch(network)
     if cls is None or "gradient" not in signature(cls.forward).parameters:
         raise LIIFError(f"{where} needs a network that returns gradients, but network_g is {network}; use Thera, or "
                         "remove the loss")  # fmt: skip
+    check_coordinates(where, opt)
+
+
+def check_coordinates(where: str, opt: Mapping[str, Any]) -> None:
+    """Raise LIIFError unless the training set returns coordinates, which `where` needs."""
+    dataset = (opt.get("datasets") or {}).get("train", {})
     if "sample_q" not in dataset:
         raise LIIFError(f"{where} needs coordinates, but a dataset of type {dataset.get('type')} does not return them; "
                         "use ArbitraryScaleImageDataset or ArbitraryScalePairedDataset")  # fmt: skip
@@ -128,11 +116,7 @@ def _check_vgg(key: str) -> None:
 def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torch.device) -> list[Loss]:
     """Build the losses in the order of the options, and call each once on a batch of zeros.
 
-    A loss, of this package or of another project, is called with `output` and `gt` in [0, 1]: images (B, C, p, p) if
-    samples are windows, else colors (B, Q, C). A loss class may set two attributes:
-    - `on_images = True`: samples must be windows, not single pixels;
-    - `inputs`: names of the arguments, see `Loss`. `gradient` is (B, Q, C, 2), and only some networks, such as Thera,
-      return it.
+    See `liif_basicsr.losses` for what a loss receives and returns, also one of another project.
 
     Args:
         blocks: the result of `loss_options`, and optionally the block `teacher`.
@@ -146,7 +130,8 @@ def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torc
     losses = []
     for key, block in blocks.items():
         if key == "teacher" and block:
-            losses.append(Loss(("l_teacher",), TeacherLoss(block["weight"]), ("output", "teacher")))
+            module = build_loss({"type": "L1Loss", "loss_weight": block["weight"]})
+            losses.append(Loss(("l_teacher",), module, ("output", "teacher")))
         elif block:
             with errors_in(f"train: {key}", RuntimeError):
                 module = build_loss(block).to(device)

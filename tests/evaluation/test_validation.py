@@ -149,6 +149,7 @@ def test_validation_does_not_affect_training_samples(opt, images):
         ({}, {}, "Set5"),
         ({"scales": [2, 3]}, {"scales": [4]}, None),
         ({"scales": [2]}, {"scales": [2], "name": "Set14"}, None),
+        ({"scales": ["x"]}, {"scales": 2}, None),  # the datasets report invalid scales
     ],
 )
 def test_sets_with_the_same_row_of_results_are_reported(first, second, same):
