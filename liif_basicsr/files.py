@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,21 +18,18 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         LIIFError: the folder is not writable, or the disk is full. An existing file is left unchanged.
     """
-    partial = None
+    partial = path.parent / f".{secrets.token_hex(8)}.part"
     try:
-        with tempfile.NamedTemporaryFile("w+b", dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
-            partial = file.name
+        with open(partial, "x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with suppress(OSError):  # exFAT and CIFS refuse chmod; their files have fixed permissions
-            _set_default_mode(partial)
         os.replace(partial, path)
     except OSError as error:
         raise LIIFError(f"cannot be written: {error.strerror or error}") from None
     finally:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -62,10 +59,3 @@ def check_output(path: Path, suffixes: Iterable[str]) -> None:
         raise LIIFError(f"{path}: cannot be written: {error.strerror}") from None
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise LIIFError(f"{path}: cannot be written: {'is a folder' if path.is_dir() else 'its folder is read-only'}")
-
-
-def _set_default_mode(path: str) -> None:
-    """Set the permissions of an ordinary new file, because temporary files are private to their owner."""
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(path, 0o666 & ~mask)
