@@ -37,18 +37,13 @@ SKIPPED = ""
 class Output(NamedTuple):
     """The output planned for an image.
 
-    image: the input's pixels with the output's metadata.
-    shape: (H, W, C) of the output.
-    bytes_needed: function that estimates the memory in bytes. Its argument says whether the whole output is kept in
-        memory.
+    size: (H, W).
     strips: function that yields the rendered strips of the output, from top to bottom. Its argument is a progress
         callback, which is called with the number of newly rendered pixels.
     note: line to print about the output, or "".
     """
 
-    image: LoadedImage
-    shape: tuple[int, int, int]
-    bytes_needed: Callable[[bool], int]
+    size: tuple[int, int]
     strips: Callable[[Callable[[int], object]], Iterator[np.ndarray]]
     note: str = ""
 
@@ -73,23 +68,25 @@ class Policy(NamedTuple):
 def make_file(
     source: Path,
     target: Path,
-    policy: Policy,
-    count: str | None,
-    method: str,
+    engine: Engine | Resampler,
     plan: Callable[[LoadedImage], Output],
+    policy: Policy,
+    method: str,
+    count: str | None,
 ) -> str | None:
     """Read an image, process it, write the output, and print a line about it. An error is printed on stderr.
 
     Args:
-        count: text before the file name in the progress bar, such as `1/3`; None disables the bar.
-        method: description of the model or the interpolation, see `describe_method`.
+        engine: renders the output.
         plan: function that returns the planned output for the image that was read.
+        method: description of the model or the interpolation, see `describe_method`.
+        count: text before the file name in the progress bar, such as `1/3`; None disables the bar.
 
     Returns:
         The error message if the image failed, SKIPPED if it was skipped on purpose, or None if it was written.
     """
     try:
-        _make_file(source, target, policy, count, method, plan)
+        _make_file(source, target, engine, plan, policy, method, count)
         return None
     except LargerInput as error:
         if policy.skip_larger:
@@ -107,8 +104,8 @@ def make_file(
 
 
 def _make_file(
-    source: Path, target: Path, policy: Policy, count: str | None, method: str,
-    plan: Callable[[LoadedImage], Output],
+    source: Path, target: Path, engine: Engine | Resampler, plan: Callable[[LoadedImage], Output], policy: Policy,
+    method: str, count: str | None,
 ) -> None:  # fmt: skip
     start = time.perf_counter()
     if target.exists() and target.samefile(source):
@@ -119,26 +116,24 @@ def _make_file(
     image = drop_opaque_alpha(target, select_bands(image, policy.bands) if policy.bands else image)
     for note in image.notes:
         print_line(f"{show(source)}: {show(note)}", file=sys.stderr)
-    output = plan(image)
-    size = output.shape[:2]
-    kind = check_format(target, output.image, output.shape)
+    size, strips, note = plan(image)
+    like, shape = engine.output_like(image), (*size, engine.out_channels(image))
+    kind = check_format(target, like, shape)
     if size[0] * size[1] > MAX_PIXELS and not policy.allow_huge:
         raise LIIFError(f"the output would have {show_size(size)} pixels, {size[0] * size[1] / 1e6:.0f} megapixels; "
                         "pass --yes to write it")  # fmt: skip
-    lost = kind.lost_metadata(output.image)
-    for note in (output.note, f"{kind.name} does not keep the input's {' and '.join(lost)}" if lost else ""):
-        if note:
-            print_line(f"{show(target)}: {note}", file=sys.stderr)
-    needed = output.bytes_needed(not kind.streamed)
+    lost = kind.lost_metadata(like)
+    for line in (note, f"{kind.name} does not keep the input's {' and '.join(lost)}" if lost else ""):
+        if line:
+            print_line(f"{show(target)}: {line}", file=sys.stderr)
+    needed = engine.bytes_needed(image, size, whole=not kind.streamed)
     check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
     name = f"{count} {show(source.name)}".strip()
     disable = True if count is None else None  # with None, tqdm shows the bar only on a terminal
     with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:
         try:
             with collect_notes() as notes, atomic_write(target) as file:
-                write_in_thread(
-                    lambda strips: kind.write(file, strips, output.shape, output.image), output.strips(bar.update)
-                )
+                write_in_thread(lambda made: kind.write(file, made, shape, like), strips(bar.update))
         except PixelError:  # concerns the input, not the output
             raise
         except LIIFError as error:
@@ -191,11 +186,7 @@ def make_folders(folders: Iterable[Path]) -> None:
 @contextmanager
 def interrupt_on_sigterm() -> Iterator[None]:
     """Let SIGTERM end the process like Ctrl-C in this context, so that unfinished files are removed."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

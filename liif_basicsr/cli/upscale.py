@@ -36,6 +36,7 @@ from liif_basicsr.images.suffixes import READ_ONLY_SUFFIXES, WRITABLE, has_image
 if TYPE_CHECKING:
     from liif_basicsr.cli._files import Output
     from liif_basicsr.images.loaded import LoadedImage
+    from liif_basicsr.images.upscale import Resampler, Upscaler
 
 ORDER = 1
 
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         make_folders,
         warn_slow_precision,
     )
-    from liif_basicsr.images.upscale import open_upscaler
+    from liif_basicsr.images.upscale import Resampler, Upscaler
     from liif_basicsr.launch.ranks import Ranks
 
     apply_engine_arguments(args)
@@ -117,10 +118,13 @@ def run(args: argparse.Namespace) -> int:
     ranks.take_gpu(args.device)
     # Only the first process lists the images. The others could mistake its first outputs for inputs.
     jobs = ranks.from_first(lambda: _list_jobs(inputs, output, args.skip_existing, requested))
-    upscaler = open_upscaler(
-        args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap,
-        args.value_range,
-    )  # fmt: skip
+    upscaler: Upscaler | Resampler
+    if args.method:
+        upscaler = Resampler(args.method, args.tile_wrap, args.value_range)
+    else:
+        upscaler = Upscaler(
+            args.model, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap, args.value_range
+        )
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
     ranks.from_first(lambda: make_folders(Path(target).parent for _, target in jobs))
@@ -134,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     def make(index: int) -> str | None:
         count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None
         source, target = map(Path, jobs[index])
-        return make_file(source, target, policy, count, method, partial(_plan, upscaler, requested))
+        return make_file(source, target, upscaler, partial(_plan, upscaler, requested), policy, method, count)
 
     with interrupt_on_sigterm():
         results = list(ranks.map(make, len(jobs)))
@@ -147,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         return ranks.end(1 if failures else 0)
 
 
-def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
+def _plan(upscaler: Upscaler | Resampler, requested: OutputSize, image: LoadedImage) -> Output:
     """Plan the output for an image."""
     from liif_basicsr.cli._files import Output
 
@@ -157,15 +161,12 @@ def _plan(upscaler, requested: OutputSize, image: LoadedImage) -> Output:
         raise LIIFError(f"width and height of {show_size(size)} seem to be swapped, because the image has "
                         f"{show_size(image.size)} pixels; pass --size {show_size(size[::-1])}, or if you do want "
                         f"{show_size(size)}, pass --scale {y:.6g}x{x:.6g}")  # fmt: skip
-    remedy = "one factor" if requested.scale else "only --width or only --height"
-    return Output(
-        upscaler.output_like(image),
-        (*size, upscaler.out_channels(image)),
-        partial(upscaler.bytes_needed, image, size),
-        partial(upscaler.strips, image, size),
-        f"warning: stretched from {show_size(image.size)} to {show_size(size)}; pass {remedy} to keep the aspect ratio"
-        if changes_aspect(size, image.size) else "",
-    )  # fmt: skip
+    note = ""
+    if changes_aspect(size, image.size):
+        remedy = "one factor" if requested.scale else "only --width or only --height"
+        note = (f"warning: stretched from {show_size(image.size)} to {show_size(size)}; pass {remedy} to keep the "
+                "aspect ratio")  # fmt: skip
+    return Output(size, partial(upscaler.strips, image, size), note)
 
 
 def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]:

@@ -24,9 +24,8 @@ from liif_basicsr.images.size import OutputSize, parse_bands, parse_scale
 if TYPE_CHECKING:
     import numpy as np
 
-    from liif_basicsr.cli._files import Output
     from liif_basicsr.images.loaded import LoadedImage
-    from liif_basicsr.images.warp import Fill, Warper
+    from liif_basicsr.images.warp import Fill
     from liif_basicsr.rendering.warps import Homography
 
 ORDER = 3
@@ -90,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
     from liif_basicsr.cli._files import (
+        Output,
         Policy,
         describe_method,
         interrupt_on_sigterm,
@@ -107,30 +107,17 @@ def run(args: argparse.Namespace) -> int:
     warn_slow_precision(warper)
     make_folders([target.parent])
 
-    def homography_for(in_size: Size) -> Homography:
-        return _homography(in_size, args.rotate, not args.no_expand, corners, matrix, scale, size)
+    def plan(image: LoadedImage) -> Output:
+        warper.check_fill(fill, image)
+        homography = _homography(image.size, args.rotate, not args.no_expand, corners, matrix, scale, size)
+        placed = len(warper.output_like(image).tags) < len(image.tags)
+        note = "a warped image does not keep its position on the map (GeoTIFF tags)" if placed else ""
+        return Output(homography.size, partial(warper.strips, image, homography, fill), note)
 
     policy = Policy(args.overwrite, allow_huge=args.yes, bands=bands)
-    method, plan = describe_method(args.model, warper.precision), partial(_plan, warper, homography_for, fill)
+    method = describe_method(args.model, warper.precision)
     with interrupt_on_sigterm():
-        return 1 if make_file(source, target, policy, "", method, plan) else 0
-
-
-def _plan(warper: Warper, homography_for, fill: Fill, image: LoadedImage) -> Output:
-    """Plan the output for an image."""
-    from liif_basicsr.cli._files import Output
-    from liif_basicsr.images.georeference import unplaced_tags
-
-    warper.check_fill(fill, image)
-    warp = homography_for(image.size)
-    tags = unplaced_tags(image.tags)
-    return Output(
-        warper.output_like(image)._replace(tags=tags),
-        (*warp.size, warper.out_channels(image)),
-        partial(warper.bytes_needed, image, warp.size),
-        partial(warper.strips, image, warp, fill),
-        "a warped image does not keep its position on the map (GeoTIFF tags)" if len(tags) < len(image.tags) else "",
-    )
+        return 1 if make_file(source, target, warper, plan, policy, method, "") else 0
 
 
 def _check_options(args: argparse.Namespace) -> Size | None:

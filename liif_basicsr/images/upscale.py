@@ -94,7 +94,11 @@ def upscale(
             has the aspect ratio of the transposed image.
     """
     requested = OutputSize.of(scale, size)
-    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength, tile_wrap, value_range)
+    upscaler: Upscaler | Resampler
+    if method is not None:
+        upscaler = Resampler(method, tile_wrap, value_range)
+    else:
+        upscaler = Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
 
     def work(image: LoadedImage) -> np.ndarray:
         out_size = requested.size_of(image.size)
@@ -106,22 +110,6 @@ def upscale(
         return np.concatenate(list(upscaler.strips(image, out_size)))
 
     return map_image(image, work, bgr)
-
-
-def open_upscaler(
-    model: str | Path | nn.Module = DEFAULT,
-    method: str | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    self_ensemble: bool = False,
-    strength: float = 1.0,
-    tile_wrap: str | None = None,
-    value_range: Range | None = None,
-) -> Upscaler | Resampler:
-    """Return an `Upscaler`, or a `Resampler` if `method` is set; see `upscale` for the arguments."""
-    if method is not None:
-        return Resampler(method, tile_wrap, value_range)
-    return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
 
 
 class View(NamedTuple):

@@ -17,6 +17,7 @@ from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import CLEAN
 from liif_basicsr.images.engine import Engine
+from liif_basicsr.images.georeference import unplaced_tags
 from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.size import AnyScale, check_scale
@@ -163,6 +164,10 @@ def _warp(
 class Warper(Engine):
     """A network that warps images, see `Engine`."""
 
+    def output_like(self, image: LoadedImage) -> LoadedImage:
+        """Return the image as in `Engine.output_like`, without the tags that place it on a map."""
+        return super().output_like(image)._replace(tags=unplaced_tags(image.tags))
+
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
         """Estimate the memory in bytes for an output of `size` (H, W).
 
@@ -189,16 +194,51 @@ class Warper(Engine):
             fill: see `liif_basicsr.warp`.
             progress: called with the number of newly rendered output pixels.
 
-        Returns:
+        Yields:
             Strips (up to STRIP_ROWS, W, `out_channels`) of the image's dtype.
 
         Raises:
-            LIIFError: the fill is invalid. During iteration: see `split`, or the network's output is not finite.
+            LIIFError: the fill is invalid, see `split`, or the network's output is not finite.
         """
-        return self._strips(image, warp, self.check_fill(fill, image), progress)
+        background = self.check_fill(fill, image)
+        (colors, alpha, missing), value_range = self.split(image)
+        pixels, precision = image.pixels, self.precision_for(image.pixels)
+        opacity_range = (0, full_scale(image.dtype))
+        channels = self.out_channels(image)
+        bands = channels - (alpha is not None)
+        encoded = self._encode(colors, value_range)
+        # A constant alpha band is not rendered. Most are opaque.
+        opacity_source: EncodedImage | float | None = None
+        if alpha is not None:
+            constant = alpha.min() == alpha.max()
+            opacity_source = float(alpha.flat[0]) / opacity_range[1] if constant else self._encode(alpha, opacity_range)
+        height, width = warp.size
+        rows, cols = _band(warp.size)
+        for top in range(0, height, rows):
+            band = np.empty((min(rows, height - top), width, channels), pixels.dtype)
+            for left in range(0, width, cols):
+                window = Window(top, left, len(band), min(cols, width - left))
+                target = band[:, left : left + window.width]
+                with torch.inference_mode(), autocast(self.device, precision):
+                    part = render_warped(encoded, warp, window, progress)
+                    rendered, inside = self.as_gray(part[:-1], colors), part[-1]
+                    opacity = None
+                    if isinstance(opacity_source, EncodedImage):
+                        opacity = inside * render_warped(opacity_source, warp, window)[:-1].mean(0)
+                    elif opacity_source is not None:
+                        opacity = inside * opacity_source
+                    filled = rendered if background is None else _blend_fill(rendered, inside, opacity, background)
+                    target[..., :bands] = self.to_pixels(filled[:bands], pixels, value_range)
+                    if alpha is not None:
+                        target[..., bands:] = self.to_pixels(filled[bands:], pixels, opacity_range)
+                if background is None:
+                    mark_missing(target, (inside < 0.5).cpu().numpy()[..., None], image)
+                if missing is not None:
+                    mark_missing(target[..., :bands], _missing_at(missing, warp, window), image)
+            yield from (band[row : row + STRIP_ROWS] for row in range(0, len(band), STRIP_ROWS))
 
     def check_fill(self, fill: object, image: LoadedImage) -> Tensor | None:
-        """Convert a fill value to a tensor (C,) in [0, 1], or to None if it marks pixels as missing.
+        """Convert a fill value to a tensor (C,) in [0, 1] on the device, or to None if it marks pixels as missing.
 
         Raises:
             LIIFError: the fill is neither a number in the range of the pixels, nor one such number per channel, nor
@@ -220,47 +260,8 @@ class Warper(Engine):
             missing = ", or nan for missing pixels" if image.dtype.kind == "f" and not alpha else ""
             raise LIIFError(f"fill: expected a number from {low:g} to {high:g}{several}{missing}, got {fill!r}")
         spread = limits[:, 1] - limits[:, 0]
-        return torch.from_numpy(((np.broadcast_to(values, (channels,)) - limits[:, 0]) / spread).astype(np.float32))
-
-    def _strips(
-        self, image: LoadedImage, warp: Warp, fill: Tensor | None, progress: Callable[[int], object]
-    ) -> Iterator[np.ndarray]:
-        (colors, alpha, missing), value_range = self.split(image)
-        pixels, precision = image.pixels, self.precision_for(image.pixels)
-        opacity_range = (0, full_scale(image.dtype))
-        channels = self.out_channels(image)
-        bands = channels - (alpha is not None)
-        encoded = self._encode(colors, value_range)
-        # A constant alpha band is not rendered. Most are opaque.
-        opacity_source: EncodedImage | float | None = None
-        if alpha is not None:
-            constant = alpha.min() == alpha.max()
-            opacity_source = float(alpha.flat[0]) / opacity_range[1] if constant else self._encode(alpha, opacity_range)
-        fill = None if fill is None else fill.to(self.device)
-        height, width = warp.size
-        rows, cols = _band(warp.size)
-        for top in range(0, height, rows):
-            band = np.empty((min(rows, height - top), width, channels), pixels.dtype)
-            for left in range(0, width, cols):
-                window = Window(top, left, len(band), min(cols, width - left))
-                target = band[:, left : left + window.width]
-                with torch.inference_mode(), autocast(self.device, precision):
-                    part = render_warped(encoded, warp, window, progress)
-                    rendered, inside = self.as_gray(part[:-1], colors), part[-1]
-                    opacity = None
-                    if isinstance(opacity_source, EncodedImage):
-                        opacity = inside * render_warped(opacity_source, warp, window)[:-1].mean(0)
-                    elif opacity_source is not None:
-                        opacity = inside * opacity_source
-                    filled = rendered if fill is None else _blend_fill(rendered, inside, opacity, fill)
-                    target[..., :bands] = self.to_pixels(filled[:bands], pixels, value_range)
-                    if alpha is not None:
-                        target[..., bands:] = self.to_pixels(filled[bands:], pixels, opacity_range)
-                if fill is None:
-                    mark_missing(target, (inside < 0.5).cpu().numpy()[..., None], image)
-                if missing is not None:
-                    mark_missing(target[..., :bands], _missing_at(missing, warp, window), image)
-            yield from (band[row : row + STRIP_ROWS] for row in range(0, len(band), STRIP_ROWS))
+        unit = (np.broadcast_to(values, (channels,)) - limits[:, 0]) / spread
+        return torch.from_numpy(unit.astype(np.float32)).to(self.device)
 
     def _encode(self, plane: np.ndarray, value_range: Range) -> EncodedImage:
         # Features are not cached, because each band of rows of the output needs a tile only once.
