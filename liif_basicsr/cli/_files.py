@@ -24,13 +24,12 @@ from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import LargerInput, show_size
 from liif_basicsr.images.upscale import Resampler
 from liif_basicsr.images.values import PixelError, select_bands
-from liif_basicsr.images.writer_thread import write_in_thread
-from liif_basicsr.images.writing import check_format, drop_opaque_alpha
+from liif_basicsr.images.writing import check_format, drop_opaque_alpha, write_in_thread
 from liif_basicsr.rendering.memory import check_memory
 
 # Outputs with more pixels need --yes.
 MAX_PIXELS = 400_000_000
-# `make_file` returns this for an image that it skips on purpose.
+# `FileProcessor.process` returns this for an image that it skips on purpose.
 SKIPPED = ""
 
 
@@ -48,9 +47,11 @@ class Output(NamedTuple):
     note: str = ""
 
 
-class Policy(NamedTuple):
-    """Options for reading and writing files.
+class FileProcessor(NamedTuple):
+    """Processes image files.
 
+    engine: renders the outputs.
+    method: description of the model or the interpolation, see `describe_method`.
     overwrite: replace existing outputs.
     hint: text about other choices, added to the error about an existing output.
     allow_huge: write outputs of more than MAX_PIXELS.
@@ -58,89 +59,82 @@ class Policy(NamedTuple):
     bands: indices from 0 of the bands to process; empty for all bands.
     """
 
+    engine: Engine | Resampler
+    method: str
     overwrite: bool = False
     hint: str = ""
     allow_huge: bool = False
     skip_larger: bool = False
     bands: tuple[int, ...] = ()
 
+    def process(
+        self, source: Path, target: Path, plan: Callable[[LoadedImage], Output], count: str | None = ""
+    ) -> str | None:
+        """Read an image, process it, write the output, and print a line about it. An error is printed on stderr.
 
-def make_file(
-    source: Path,
-    target: Path,
-    engine: Engine | Resampler,
-    plan: Callable[[LoadedImage], Output],
-    policy: Policy,
-    method: str,
-    count: str | None,
-) -> str | None:
-    """Read an image, process it, write the output, and print a line about it. An error is printed on stderr.
+        Args:
+            plan: function that returns the planned output for the image that was read.
+            count: text before the file name in the progress bar, such as `1/3`; None disables the bar.
 
-    Args:
-        engine: renders the output.
-        plan: function that returns the planned output for the image that was read.
-        method: description of the model or the interpolation, see `describe_method`.
-        count: text before the file name in the progress bar, such as `1/3`; None disables the bar.
-
-    Returns:
-        The error message if the image failed, SKIPPED if it was skipped on purpose, or None if it was written.
-    """
-    try:
-        _make_file(source, target, engine, plan, policy, method, count)
-        return None
-    except LargerInput as error:
-        if policy.skip_larger:
-            print_line(f"{show(source)}: skipped, {error}", file=sys.stderr)
-            return SKIPPED
-        failure = f"{show(source)}: {error}"
-    except LIIFError as error:
-        failure = f"{show(source)}: {error}"
-    except OSError as error:
-        failure = f"{show(source)}: {show(error.filename)}: {error.strerror}"
-    except (MemoryError, torch.cuda.OutOfMemoryError):
-        failure = f"{show(source)}: the output does not fit into memory; choose a smaller output size"
-    print_line(failure, file=sys.stderr)
-    return failure
-
-
-def _make_file(
-    source: Path, target: Path, engine: Engine | Resampler, plan: Callable[[LoadedImage], Output], policy: Policy,
-    method: str, count: str | None,
-) -> None:  # fmt: skip
-    start = time.perf_counter()
-    if target.exists() and target.samefile(source):
-        raise LIIFError("would be overwritten by its own output; choose another output")
-    if target.exists() and not policy.overwrite:
-        raise LIIFError(f"{show(target)} already exists; choose another output, or pass --overwrite{policy.hint}")
-    image = read(source)
-    image = drop_opaque_alpha(target, select_bands(image, policy.bands) if policy.bands else image)
-    for note in image.notes:
-        print_line(f"{show(source)}: {show(note)}", file=sys.stderr)
-    size, strips, note = plan(image)
-    like, shape = engine.output_like(image), (*size, engine.out_channels(image))
-    kind = check_format(target, like, shape)
-    if size[0] * size[1] > MAX_PIXELS and not policy.allow_huge:
-        raise LIIFError(f"the output would have {show_size(size)} pixels, {size[0] * size[1] / 1e6:.0f} megapixels; "
-                        "pass --yes to write it")  # fmt: skip
-    lost = kind.lost_metadata(like)
-    for line in (note, f"{kind.name} does not keep the input's {' and '.join(lost)}" if lost else ""):
-        if line:
-            print_line(f"{show(target)}: {line}", file=sys.stderr)
-    needed = engine.bytes_needed(image, size, whole=not kind.streamed)
-    check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
-    name = f"{count} {show(source.name)}".strip()
-    disable = True if count is None else None  # with None, tqdm shows the bar only on a terminal
-    with tqdm(desc=name, total=size[0] * size[1], unit="px", unit_scale=True, disable=disable, leave=False) as bar:
+        Returns:
+            The error message if the image failed, SKIPPED if it was skipped on purpose, or None if it was written.
+        """
         try:
-            with collect_notes() as notes, atomic_write(target) as file:
-                write_in_thread(lambda made: kind.write(file, made, shape, like), strips(bar.update))
-        except PixelError:  # concerns the input, not the output
-            raise
+            self._process(source, target, plan, count)
+            return None
+        except LargerInput as error:
+            if self.skip_larger:
+                print_line(f"{show(source)}: skipped, {error}", file=sys.stderr)
+                return SKIPPED
+            failure = f"{show(source)}: {error}"
         except LIIFError as error:
-            raise LIIFError(f"{show(target)}: {error}") from None
-    for note in notes:
-        print_line(f"{show(target)}: {show(note)}", file=sys.stderr)
-    print_line(f"{show(target)}: {show_size(size)}, by {method} in {show_time(time.perf_counter() - start)}")
+            failure = f"{show(source)}: {error}"
+        except OSError as error:
+            failure = f"{show(source)}: {show(error.filename)}: {error.strerror}"
+        except (MemoryError, torch.cuda.OutOfMemoryError):
+            failure = f"{show(source)}: the output does not fit into memory; choose a smaller output size"
+        print_line(failure, file=sys.stderr)
+        return failure
+
+    def _process(
+        self, source: Path, target: Path, plan: Callable[[LoadedImage], Output], count: str | None
+    ) -> None:
+        start = time.perf_counter()
+        if target.exists() and target.samefile(source):
+            raise LIIFError("would be overwritten by its own output; choose another output")
+        if target.exists() and not self.overwrite:
+            raise LIIFError(f"{show(target)} already exists; choose another output, or pass --overwrite{self.hint}")
+        image = read(source)
+        image = drop_opaque_alpha(target, select_bands(image, self.bands) if self.bands else image)
+        for note in image.notes:
+            print_line(f"{show(source)}: {show(note)}", file=sys.stderr)
+        size, strips, note = plan(image)
+        like, shape = self.engine.output_like(image), (*size, self.engine.out_channels(image))
+        kind = check_format(target, like, shape)
+        pixels = size[0] * size[1]
+        if pixels > MAX_PIXELS and not self.allow_huge:
+            raise LIIFError(f"the output would have {show_size(size)} pixels, {pixels / 1e6:.0f} megapixels; pass "
+                            "--yes to write it")  # fmt: skip
+        if note:
+            print_line(f"{show(target)}: {note}", file=sys.stderr)
+        lost = kind.lost_metadata(like)
+        if lost:
+            print_line(f"{show(target)}: {kind.name} does not keep the input's {' and '.join(lost)}", file=sys.stderr)
+        needed = self.engine.bytes_needed(image, size, whole=not kind.streamed)
+        check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
+        name = f"{count} {show(source.name)}".strip()
+        disable = True if count is None else None  # with None, tqdm shows the bar only on a terminal
+        with tqdm(desc=name, total=pixels, unit="px", unit_scale=True, disable=disable, leave=False) as bar:
+            try:
+                with collect_notes() as notes, atomic_write(target) as file:
+                    write_in_thread(lambda made: kind.write(file, made, shape, like), strips(bar.update))
+            except PixelError:  # concerns the input, not the output
+                raise
+            except LIIFError as error:
+                raise LIIFError(f"{show(target)}: {error}") from None
+        for note in notes:
+            print_line(f"{show(target)}: {show(note)}", file=sys.stderr)
+        print_line(f"{show(target)}: {show_size(size)}, by {self.method} in {show_time(time.perf_counter() - start)}")
 
 
 def describe_method(name: str, *settings: str | None) -> str:

@@ -103,10 +103,9 @@ def run(args: argparse.Namespace) -> int:
     if args.method is None:
         find(args.model)
     from liif_basicsr.cli._files import (
-        Policy,
+        FileProcessor,
         describe_method,
         interrupt_on_sigterm,
-        make_file,
         make_folders,
         warn_slow_precision,
     )
@@ -131,14 +130,14 @@ def run(args: argparse.Namespace) -> int:
     hint = " or --skip-existing" if len(jobs) > 1 else ""
     if len(args.input) == 2 and args.output is None:
         hint += "; to upscale both images, name a folder with -o"
-    policy = Policy(args.overwrite, hint, args.yes, skip_larger=len(jobs) > 1, bands=bands)
     mixed = f"strength {args.strength:g}" if args.method is None and args.strength < 1 else None
     method = describe_method(args.method or args.model, mixed, upscaler.precision)
+    processor = FileProcessor(upscaler, method, args.overwrite, hint, args.yes, skip_larger=len(jobs) > 1, bands=bands)
 
     def make(index: int) -> str | None:
         count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None
         source, target = map(Path, jobs[index])
-        return make_file(source, target, upscaler, partial(_plan, upscaler, requested), policy, method, count)
+        return processor.process(source, target, partial(_plan, upscaler, requested), count)
 
     with interrupt_on_sigterm():
         results = list(ranks.map(make, len(jobs)))

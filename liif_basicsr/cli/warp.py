@@ -89,11 +89,10 @@ def run(args: argparse.Namespace) -> int:
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
     from liif_basicsr.cli._files import (
+        FileProcessor,
         Output,
-        Policy,
         describe_method,
         interrupt_on_sigterm,
-        make_file,
         make_folders,
         warn_slow_precision,
     )
@@ -114,10 +113,10 @@ def run(args: argparse.Namespace) -> int:
         note = "a warped image does not keep its position on the map (GeoTIFF tags)" if placed else ""
         return Output(homography.size, partial(warper.strips, image, homography, fill), note)
 
-    policy = Policy(args.overwrite, allow_huge=args.yes, bands=bands)
     method = describe_method(args.model, warper.precision)
+    processor = FileProcessor(warper, method, args.overwrite, allow_huge=args.yes, bands=bands)
     with interrupt_on_sigterm():
-        return 1 if make_file(source, target, warper, plan, policy, method, "") else 0
+        return 1 if processor.process(source, target, plan) else 0
 
 
 def _check_options(args: argparse.Namespace) -> Size | None:

@@ -5,8 +5,12 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -21,6 +25,7 @@ from liif_basicsr.images.size import show_size
 from liif_basicsr.images.suffixes import check_writable
 from liif_basicsr.images.tiff import write_tiff
 from liif_basicsr.images.values import describe_bands, full_scale
+from liif_basicsr.rendering.memory import QUEUED_STRIPS
 
 Shape = tuple[int, int, int]
 Write = Callable[[IO[bytes], Iterator[np.ndarray], Shape, LoadedImage], None]
@@ -33,6 +38,8 @@ PNG_FILTER_UP = 2  # subtracts the byte above from each byte: cheap, and compres
 PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0"  # header of an iTXt chunk: keyword, not compressed, no language
 JPEG_SEGMENT = 65533  # largest content of a segment in bytes
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+# Interval in seconds at which each thread checks whether the other one has failed.
+POLL = 0.1
 
 
 class Format(NamedTuple):
@@ -222,3 +229,50 @@ def check_format(path: Path, source: LoadedImage, shape: tuple[int, int, int]) -
     if source.has_alpha and not kind.alpha:
         raise LIIFError(f"has transparent pixels, which {kind.name} does not support; write a .png, .tif or .webp")
     return kind
+
+
+def write_in_thread(write: Callable[[Iterator[np.ndarray]], None], strips: Iterator[np.ndarray]) -> None:
+    """Call `write` in a second thread, while the calling thread computes the strips.
+
+    At most QUEUED_STRIPS strips wait to be written. An error in either thread ends both, and is raised in the calling
+    thread.
+    """
+    queue: Queue[np.ndarray | None] = Queue(QUEUED_STRIPS)
+    ended = Event()
+    with ThreadPoolExecutor(1, "writer") as pool:
+        try:  # an interrupt may arrive as soon as the writer has been submitted
+            writer = pool.submit(write, _received(queue, ended))
+            for strip in chain(strips, [None]):
+                _put(queue, strip, writer)
+                if writer.done():
+                    break
+            writer.result()
+        finally:
+            ended.set()
+
+
+def _put(queue: Queue[np.ndarray | None], strip: np.ndarray | None, writer: Future[None]) -> None:
+    """Put a strip into the queue as soon as there is room, unless the writer ends first."""
+    while not writer.done():
+        try:
+            queue.put(strip, timeout=POLL)
+            return
+        except Full:
+            continue
+
+
+def _received(queue: Queue[np.ndarray | None], ended: Event) -> Iterator[np.ndarray]:
+    """Yield the strips from a queue up to the first None.
+
+    Raises:
+        RuntimeError: `ended` was set before that.
+    """
+    while not ended.is_set():
+        try:
+            strip = queue.get(timeout=POLL)
+        except Empty:
+            continue
+        if strip is None:
+            return
+        yield strip
+    raise RuntimeError("the strips cannot be computed")  # ends the writer; the calling thread raises the actual error

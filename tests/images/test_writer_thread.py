@@ -5,11 +5,13 @@ import _thread
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from liif_basicsr.images.writer_thread import write_in_thread
+from liif_basicsr.images import writing
+from liif_basicsr.images.writing import write_in_thread
 from liif_basicsr.rendering.memory import QUEUED_STRIPS
 
 COUNT = 12
@@ -81,6 +83,18 @@ def test_error_of_the_network_ends_the_writer(fail_at: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_in_thread(write, Network(fail_at).strips())
     assert ended == ["the strips cannot be computed"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("writer")]
+
+
+def test_interrupt_while_the_writer_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class InterruptedPool(ThreadPoolExecutor):
+        def submit(self, *given):
+            super().submit(*given)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "ThreadPoolExecutor", InterruptedPool)
+    with pytest.raises(KeyboardInterrupt):
+        write_in_thread(list, Network().strips())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("writer")]
 
 
