@@ -58,19 +58,16 @@ def summarize(error: Exception) -> str:
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
-def format_error(error: LIIFError) -> str:
-    """Format an error as one line. For an error raised in a data worker, use the last line of its traceback."""
-    text = str(error).strip()
-    if text.startswith("Caught "):
-        text = text.splitlines()[-1].partition(": ")[2]
-    return "liif_basicsr: error: " + " ".join(text.split())
-
-
 def print_error(error: LIIFError | str) -> None:
-    """Print an error, or a line of text, on stderr. It appears after everything that was printed on stdout."""
+    """Print an error as one line, or a line of text, on stderr, after everything that was printed on stdout."""
     with suppress(OSError):  # a full disk must not hide the error
         sys.stdout.flush()
-    print(error if isinstance(error, str) else format_error(error), file=sys.stderr)
+    if isinstance(error, LIIFError):
+        text = str(error).strip()
+        if text.startswith("Caught "):  # raised in a data worker; the last line of its traceback is the error
+            text = text.splitlines()[-1].partition(": ")[2]
+        error = "liif_basicsr: error: " + " ".join(text.split())
+    print(error, file=sys.stderr)
 
 
 def escape_unencodable() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import numpy as np
 import torch
@@ -17,15 +17,17 @@ from liif_basicsr.cli._arguments import show
 from liif_basicsr.devices import bfloat16_is_fast
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.files import atomic_write
-from liif_basicsr.images.engine import Engine
 from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import read
 from liif_basicsr.images.size import LargerInput, show_size
-from liif_basicsr.images.upscale import Resampler
+from liif_basicsr.images.upscale import Resampler, Upscaler
 from liif_basicsr.images.values import PixelError, select_bands
 from liif_basicsr.images.writing import check_format, drop_opaque_alpha, write_in_thread
 from liif_basicsr.rendering.memory import check_memory
+
+if TYPE_CHECKING:
+    from liif_basicsr.images.warp import Warper
 
 # Outputs with more pixels need --yes.
 MAX_PIXELS = 400_000_000
@@ -59,7 +61,7 @@ class FileProcessor(NamedTuple):
     bands: indices from 0 of the bands to process; empty for all bands.
     """
 
-    engine: Engine | Resampler
+    engine: Upscaler | Resampler | Warper
     method: str
     overwrite: bool = False
     hint: str = ""
@@ -157,7 +159,7 @@ def print_line(line: str, file: TextIO | None = None) -> None:
     tqdm.write(f"{line}\n", file=file, end="")
 
 
-def warn_slow_precision(engine: Engine | Resampler) -> None:
+def warn_slow_precision(engine: Upscaler | Resampler | Warper) -> None:
     """Warn on stderr if the user chose a precision that is slow on this processor."""
     if engine.precision == "bfloat16" and not bfloat16_is_fast(engine.device):
         print("--precision bfloat16: is slower than float32 on this processor, which has no instructions for it; use "

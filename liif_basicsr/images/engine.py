@@ -29,11 +29,7 @@ class Engine:
     """A network that processes images on a given device, in a given precision.
 
     Args:
-        model: a network, or a name or file that `liif_basicsr.load` accepts.
-        device: name of the device, such as `cuda` or `cpu`. The default is the network's own device; for a name or
-            file, the GPU if there is one, else the CPU.
-        precision: one of PRECISIONS. By default `best_precision` chooses one for each image.
-        value_range: see `liif_basicsr.upscale`.
+        model, device, precision, value_range: see `liif_basicsr.upscale`.
 
     Raises:
         LIIFError: the model, device or precision does not exist, the network is on another device, the device does not

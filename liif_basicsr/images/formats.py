@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import IO, Any
 
 import cv2
@@ -33,7 +32,7 @@ UNREADABLE_DEPTH = "has 16-bit pixels in an unsupported layout; save it as a 16-
 
 
 @contextmanager
-def open_image(file: str | Path | IO[bytes], remedy: str, read_only: bool = False) -> Iterator[Image.Image]:
+def open_image(file: IO[bytes], remedy: str, read_only: bool = False) -> Iterator[Image.Image]:
     """Open an image with Pillow. Every error in the context becomes a one-line LIIFError.
 
     Args:
@@ -147,18 +146,14 @@ def collect_notes() -> Iterator[list[str]]:
     notes += sorted({str(warning.message).strip() for warning in caught})
 
 
-def _readable_formats(file: str | Path | IO[bytes]) -> tuple[str, ...]:
+def _readable_formats(file: IO[bytes]) -> tuple[str, ...]:
     """Return Pillow's names of the formats to try for a file. For a HEIC file, also register its reader.
 
     Raises:
         LIIFError: the reader of a HEIC or AVIF file is not installed.
     """
-    if isinstance(file, (str, Path)):
-        with open(file, "rb") as opened:
-            head = opened.read(12)
-    else:
-        head = file.read(12)
-        file.seek(0)
+    head = file.read(12)
+    file.seek(0)
     if head[4:8] != b"ftyp":
         return (*FORMATS, "GIF")
     if head[8:12] in (b"avif", b"avis"):

@@ -77,15 +77,6 @@ class LoadedImage(NamedTuple):
         """Whether the bands are gray or RGB, with or without opacity."""
         return self.pixels.shape[2] == (3 if self.has_rgb else 1) + self.has_alpha
 
-    def select(self, bands: tuple[int, ...]) -> LoadedImage:
-        """Return an image with only these bands (indices from 0), in this order. Three bands are assumed to be RGB."""
-        names = tuple(self.names[band] for band in bands) if self.names else ()
-        pixels = np.ascontiguousarray(self.pixels[..., list(bands)])
-        icc = self.icc if bands == (0, 1, 2) and self.has_rgb else None
-        return self._replace(
-            pixels=pixels, icc=icc, names=names, rgb=len(bands) == 3, alpha=False, premultiplied=False
-        )
-
     def exif_for(self, size: tuple[int, int]) -> dict[int, Any]:
         """Return the EXIF tags for an output of `size` (H, W). Tags that state the input's size are updated."""
         exif = {tag: _exact_text(value) for tag, value in self.exif.items()}

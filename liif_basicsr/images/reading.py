@@ -18,7 +18,7 @@ from liif_basicsr.images.formats import check_depth, collect_notes, decode_deep,
 from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
 from liif_basicsr.images.loaded import EXIF_IFD, GPS_IFD, LoadedImage
 from liif_basicsr.images.suffixes import check_not_raw
-from liif_basicsr.images.tiff import XMP_TAG, Tiff, read_tiff
+from liif_basicsr.images.tiff import XMP_TAG, read_tiff
 from liif_basicsr.images.values import describe_bands
 
 ORIENTATION, INTEROP_IFD, ICC_TAG, DESCRIPTION = 0x0112, 0xA005, 34675, 0x010E
@@ -166,7 +166,8 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
         warnings.warn("the EXIF data is damaged and not used", stacklevel=2)
         tags = {}
     icc = image.info.get("icc_profile")
-    loaded = _with_metadata(pixels, tags, icc, image.info.get("dpi", ()), _xmp(image))
+    xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(XMP_TAG) or image.info.get("XML:com.adobe.xmp")
+    loaded = _with_metadata(LoadedImage(pixels), tags, icc, image.info.get("dpi", ()), xmp)
     _warn_of_lost_metadata(image, file, has_profile=loaded.icc is not None)
     return loaded
 
@@ -194,8 +195,8 @@ def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profi
         warnings.warn(line, stacklevel=2)
 
 
-def _from_tiff(tiff: Tiff) -> LoadedImage:
-    """Convert the content of a TIFF, as returned by `read_tiff`, to a `LoadedImage`.
+def _from_tiff(tiff: LoadedImage) -> LoadedImage:
+    """Convert the tags of a TIFF, as returned by `read_tiff`, to the metadata that an output keeps.
 
     Warns:
         UserWarning: some metadata is not kept.
@@ -215,20 +216,17 @@ def _from_tiff(tiff: Tiff) -> LoadedImage:
         dpi = tuple(float(tags[tag]) * per_inch for tag in (X_RESOLUTION, Y_RESOLUTION))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         dpi = ()
-    loaded = _with_metadata(tiff.pixels, tags, tags.get(ICC_TAG), dpi, _upright_xmp(tags.get(XMP_TAG)), tiff.rgb)
-    return loaded._replace(rgb=tiff.rgb, alpha=tiff.alpha, premultiplied=tiff.premultiplied)
+    return _with_metadata(tiff, tags, tags.get(ICC_TAG), dpi, tags.get(XMP_TAG))
 
 
-def _with_metadata(
-    pixels: np.ndarray, tags: dict[int, Any], icc: object, dpi: Any, xmp: bytes | None, rgb: bool | None = None
-) -> LoadedImage:
-    """Return the pixels as an image with its metadata, and with the orientation applied.
+def _with_metadata(image: LoadedImage, tags: dict[int, Any], icc: object, dpi: Any, xmp: object) -> LoadedImage:
+    """Return the image with its metadata, and with the orientation applied.
 
     Args:
         tags: EXIF or TIFF tags, with subdirectories as dicts.
         icc: color profile; dropped if it does not fit the channels.
         dpi: resolution along x and y, before the orientation is applied.
-        rgb: see `LoadedImage`.
+        xmp: XMP packet as text or bytes, before the orientation is applied.
     """
     orientation = tags.get(ORIENTATION)
     exif = {tag: tags[tag] for tag in KEPT_TAGS if tag in tags}
@@ -238,10 +236,12 @@ def _with_metadata(
             tag: value for tag, value in exif[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
         }
     geo = {tag: tags[tag] for tag in GEO_TAGS if tag in tags} if orientation in (None, 1) else {}
-    upright = _apply_orientation(pixels, orientation)
-    loaded = LoadedImage(upright, None, exif, (), _dpi(dpi, orientation), xmp, rgb, tags=geo, nodata=nodata_of(geo))
-    space = b"RGB " if loaded.has_rgb else b"GRAY"
-    return loaded._replace(icc=icc if isinstance(icc, bytes) and icc[16:20] == space else None)
+    space = b"RGB " if image.has_rgb else b"GRAY"
+    return image._replace(
+        pixels=_apply_orientation(image.pixels, orientation), exif=exif,
+        icc=icc if isinstance(icc, bytes) and icc[16:20] == space else None,
+        dpi=_dpi(dpi, orientation), xmp=_upright_xmp(xmp), tags=geo, nodata=nodata_of(geo),
+    )  # fmt: skip
 
 
 def _dpi(dpi: Any, orientation: object) -> tuple[float, float] | None:
@@ -253,11 +253,6 @@ def _dpi(dpi: Any, orientation: object) -> tuple[float, float] | None:
     if not (1 <= x <= 60_000 and 1 <= y <= 60_000):
         return None
     return (y, x) if ORIENTATIONS.get(orientation, (False,))[0] else (x, y)  # type: ignore[call-overload]
-
-
-def _xmp(image: Image.Image) -> bytes | None:
-    xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(XMP_TAG) or image.info.get("XML:com.adobe.xmp")
-    return _upright_xmp(xmp)
 
 
 def _upright_xmp(xmp: object) -> bytes | None:

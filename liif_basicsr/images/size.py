@@ -45,7 +45,10 @@ class OutputSize(NamedTuple):
             height, width = _plain(size)
         except (TypeError, ValueError):
             raise LIIFError(f"size {size!r}: expected (H, W), two integers of at least 1") from None
-        return cls(height=_check_length("size", height), width=_check_length("size", width))
+        for length in (height, width):
+            if not isinstance(length, Integral) or isinstance(length, bool) or length < 1:
+                raise LIIFError(f"size: expected integers of at least 1, got {length!r}")
+        return cls(height=int(height), width=int(width))
 
     @classmethod
     def parse(
@@ -75,14 +78,14 @@ class OutputSize(NamedTuple):
             if both is None:
                 raise LIIFError(f"--size {size}: expected WxH in pixels, such as 1920x1080")
             return cls(height=int(both[2]), width=int(both[1]))
-        if width is not None or height is not None:
-            return cls(
-                height=None if height is None else _parse_length("--height", height),
-                width=None if width is None else _parse_length("--width", width),
-            )
-        if long_edge is not None:
-            return cls(long_edge=_parse_length("--long-edge", long_edge))
-        return cls(parse_scale(scale) if scale is not None else check_scale(DEFAULT_SCALE))
+        if not given:
+            return cls(check_scale(DEFAULT_SCALE))
+        return cls(
+            None if scale is None else parse_scale(scale),
+            _parse_length("--height", height),
+            _parse_length("--width", width),
+            _parse_length("--long-edge", long_edge),
+        )
 
     @property
     def label(self) -> str:
@@ -193,12 +196,6 @@ def show_size(size: Size) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _check_length(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise LIIFError(f"{name}: expected integers of at least 1, got {value!r}")
-    return int(value)
-
-
 def _plain(value: Any) -> Any:
     """Convert NumPy and torch values, alone or in a list or tuple, to plain Python numbers and lists."""
     if isinstance(value, (list, tuple)):
@@ -206,7 +203,9 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _parse_length(option: str, text: str) -> int:
+def _parse_length(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise LIIFError(f"{option} {text}: expected a number of pixels of at least 1")
     return int(text)

@@ -51,20 +51,6 @@ class TiffPage(NamedTuple):
     alone: bool
 
 
-class Tiff(NamedTuple):
-    """Content of a TIFF file.
-
-    pixels, rgb, alpha, premultiplied: see the fields of `LoadedImage`.
-    tags: all tags by number, with the EXIF subdirectories as dicts.
-    """
-
-    pixels: np.ndarray
-    rgb: bool
-    alpha: bool
-    premultiplied: bool
-    tags: dict[int, Any]
-
-
 def open_page(file: IO[bytes]) -> TiffPage | None:
     """Return the layout of a file that starts with one of MAGICS, without decoding its pixels.
 
@@ -107,12 +93,12 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     return TiffPage(page, dtype.newbyteorder("="), colors, alpha, plain, frames == 1)
 
 
-def read_tiff(file: IO[bytes]) -> Tiff | None:
+def read_tiff(file: IO[bytes]) -> LoadedImage | None:
     """Read the pixels and tags of a TIFF file that Pillow does not read correctly, see `open_page`.
 
     Returns:
-        The content, or None if the file is not a TIFF, if Pillow reads it correctly, or if it is damaged and Pillow's
-        message is better.
+        The image with all tags of the file by number, and the EXIF subdirectories as dicts. None if the file is not a
+        TIFF, if Pillow reads it correctly, or if it is damaged and Pillow's message is better.
 
     Raises:
         LIIFError: the pixels are damaged or stored in an unsupported way, or the file has several pages.
@@ -139,7 +125,8 @@ def read_tiff(file: IO[bytes]) -> Tiff | None:
     alpha, premultiplied = opened.alpha is not None, opened.alpha == ASSOCIATED
     if premultiplied and pixels.dtype.kind in "ui":
         pixels, premultiplied = unassociate(pixels), False
-    return Tiff(np.ascontiguousarray(pixels), opened.colors == 3, alpha, premultiplied, tags)
+    pixels = np.ascontiguousarray(pixels)
+    return LoadedImage(pixels, rgb=opened.colors == 3, alpha=alpha, premultiplied=premultiplied, tags=tags)
 
 
 def is_planar(page: Any) -> bool:

@@ -24,7 +24,6 @@ from liif_basicsr.images.values import (
     full_scale,
     known_range,
     mark_missing,
-    nearest_inputs,
     split_planes,
 )
 from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
@@ -246,9 +245,13 @@ def _render(views: list[View], size: Size, window: Window) -> Tensor:
 
 
 def _mark_strip(strip: np.ndarray, missing: np.ndarray, image: LoadedImage, top: int, height: int) -> None:
-    """Mark the missing pixels of a strip (rows, W, D), which starts at row `top` of an output with `height` rows."""
-    rows = nearest_inputs(image.size[0], height, top, strip.shape[0])
-    cols = nearest_inputs(image.size[1], strip.shape[1], 0, strip.shape[1])
+    """Mark the missing pixels of a strip (rows, W, D), which starts at row `top` of an output with `height` rows.
+
+    An output pixel is missing if the input pixel that contains its center is missing.
+    """
+    (h, w, _), (count, width, _) = image.shape, strip.shape
+    rows = ((np.arange(top, top + count) + 0.5) * h / height).astype(np.int64)
+    cols = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
     mark_missing(strip, missing[np.ix_(rows, cols)], image)
 
 

@@ -1,7 +1,6 @@
 """Pixel values: their range, and the filling of missing and invisible pixels."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -138,16 +137,6 @@ def _fill(values: np.ndarray, hidden: np.ndarray, tile_wrap: str) -> np.ndarray:
     return values.reshape(-1, values.shape[2])[visible[label[top : top + h, left : left + w]]]
 
 
-def nearest_inputs(in_length: int, length: int, start: int, count: int) -> np.ndarray:
-    """Return the indices of the input pixels that contain the centers of output pixels, along one axis.
-
-    Args:
-        in_length, length: numbers of input and output pixels along the axis.
-        start, count: index of the first output pixel to look up, and number of pixels to look up.
-    """
-    return ((np.arange(start, start + count) + 0.5) * in_length / length).astype(np.int64)
-
-
 def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) -> None:
     """Set the missing pixels of an output (..., D), in place, to the image's `nodata`, or to NaN if it has none.
 
@@ -160,15 +149,18 @@ def mark_missing(output: np.ndarray, missing: np.ndarray, image: LoadedImage) ->
     output[missing] = np.nan if image.nodata is None else image.nodata
 
 
-def select_bands(image: LoadedImage, bands: Sequence[int]) -> LoadedImage:
-    """Return an image with only some of its bands (indices from 0).
+def select_bands(image: LoadedImage, bands: tuple[int, ...]) -> LoadedImage:
+    """Return an image with only these bands (indices from 0), in this order. Three bands are assumed to be RGB.
 
     Raises:
         LIIFError: a band does not exist.
     """
     if max(bands) >= image.shape[2]:
         raise PixelError(f"has {describe_bands(image)}, but --bands asks for band {max(bands) + 1}; use lower numbers")
-    return image.select(tuple(bands))
+    pixels = np.ascontiguousarray(image.pixels[..., list(bands)])
+    icc = image.icc if bands == (0, 1, 2) and image.has_rgb else None
+    names = tuple(image.names[band] for band in bands) if image.names else ()
+    return image._replace(pixels=pixels, icc=icc, names=names, rgb=len(bands) == 3, alpha=False, premultiplied=False)
 
 
 def describe_bands(image: LoadedImage) -> str:
