@@ -155,7 +155,8 @@ class LMLIIFDecoder(Decoder):
         """
         index, rel_y, rel_x = queries.corners(self.sides)
         grid, rel_cell = prepared.permute(0, 2, 3, 1), queries.rel_cell
-        if rel_cell.shape[1] == 1 or _all_equal(rel_cell):
+        can_compare = rel_cell.device.type == "cpu" and not torch.compiler.is_compiling()
+        if rel_cell.shape[1] == 1 or can_compare and (rel_cell == rel_cell[:, :1]).all():
             picked = gather(self.modulate(grid, rel_cell[:, :1, None], self.rest_of_latent), index)
         else:
             picked = self.modulate(gather(grid, index), rel_cell, self.rest_of_latent)
@@ -228,13 +229,3 @@ class LMLIIFDecoder(Decoder):
         start, mod = modulated[..., : self.render_dim], modulated[..., self.render_dim :]
         scale, shift = mod.reshape(*mod.shape[:-1], 2, self.render_depth, self.render_dim).unbind(-3)
         return start, scale, shift
-
-
-def _all_equal(cell: Tensor) -> bool:
-    """Return whether all queries of each image have the same cell.
-
-    This is checked only on the CPU. On other devices, and while compiling, the result is False.
-    """
-    if cell.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    return bool((cell == cell[:, :1]).all())

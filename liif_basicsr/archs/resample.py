@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 import torch
@@ -122,7 +123,4 @@ def _filter(image: Tensor, index: Tensor, weight: Tensor, axis: int) -> Tensor:
     shape[axis] = -1
     terms = (image.index_select(axis, index[:, k]) * weight[:, k].view(shape).to(image.dtype)
              for k in range(index.shape[1]))  # fmt: skip
-    total = next(terms)
-    for term in terms:
-        total = total + term
-    return total
+    return reduce(torch.add, terms)

@@ -183,5 +183,4 @@ def _tiles(image: EncodedImage, pixels: PixelPositions) -> Iterator[TileIndex]:
         first, last = (
             ((end + 0.5).clip(0, size - 1) // edge).astype(np.int64) for end in (low.min(axis=0), high.max(axis=0))
         )
-        for row in range(first[0], last[0] + 1):
-            yield from ((row, col) for col in range(first[1], last[1] + 1))
+        yield from product(*(range(start, stop + 1) for start, stop in zip(first, last, strict=True)))
