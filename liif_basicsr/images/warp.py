@@ -265,7 +265,7 @@ class Warper(Engine):
 
     def _encode(self, plane: np.ndarray, value_range: Range) -> EncodedImage:
         # Features are not cached, because each band of rows of the output needs a tile only once.
-        return self.net.encode_image(self.to_input(plane, value_range), 0, self.net.tiling.tile)
+        return self.net.encode_image(self.to_input(plane, value_range), 0)
 
 
 def _missing_at(missing: np.ndarray, warp: Warp, window: Window) -> np.ndarray:
