@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Le, Lt
 from pydantic import (
@@ -163,8 +163,6 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
-    # Model that validates the values of options that are not declared as fields.
-    extra_model: ClassVar[type[BaseModel] | None] = None
 
 
 class PartialBlock(Block):
@@ -342,74 +340,44 @@ def _limited(value: Any) -> Any:
 
 
 def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: str) -> str:
-    """Format a pydantic error as one line that contains the option, the problem and the remedy."""
-    owner, field, value, path = _locate(model, block, problem)
-    prefix = "".join(f"{part}: " for part in (where, *path) if part)
-    kind, name = problem["type"], str(problem["loc"][-1]) if problem["loc"] else ""
-    if kind == "extra_forbidden":
-        return f"{prefix}unknown option {name!r}{suggest(name, owner.model_fields)}"
-    if kind == "missing":
-        unknown = [key for key in value if key not in owner.model_fields] if isinstance(value, Mapping) else []
-        return f"{prefix}option {name!r} is missing" + similar(name, unknown)
+    """Format a pydantic error as one line that contains the option, the problem and the remedy.
+
+    An error in a list belongs to the option that is the list.
+    """
+    schema = model.model_json_schema()
+    defs = schema.get("$defs", {})
+    kind, loc = problem["type"], problem["loc"]
+    of_block = kind in ("missing", "extra_forbidden")  # then the last part of the location is a name in the block
+    value, accepted, prefix = block, schema, f"{where}: " if where else ""
+    for key in loc[:-1] if of_block else loc:  # names of options, indices in lists, and a union's tag: its `type`
+        if isinstance(key, str) and isinstance(value, Mapping) and key in value and key != value.get("type"):
+            parent = _block_schema(accepted, value, defs)
+            accepted = parent.get("properties", {}).get(key) or parent.get("additionalProperties") or {}
+            value, prefix = value[key], f"{prefix}{key}: "
+    if of_block:
+        name, known = str(loc[-1]), _block_schema(accepted, value, defs)["properties"]
+        if kind == "extra_forbidden":
+            return f"{prefix}unknown option {name!r}{suggest(name, known)}"
+        return f"{prefix}option {name!r} is missing{similar(name, [key for key in value if key not in known])}"
     if kind == "value_error":
         return prefix + str(problem["ctx"]["error"])
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        types = [str(tag) for union in _models_in(field) for tag in _tags(union)]
-        given = value.get("type") if isinstance(value, Mapping) else None
-        return f"{prefix}type: unknown type {given!r}{suggest(given, types)}"
+        given = value.get("type")
+        return f"{prefix}type: unknown type {given!r}{suggest(given, accepted['discriminator']['mapping'])}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"{prefix}expected a block of options, got {value!r}"
-    schema = owner.model_json_schema()
-    option = next(part for part in reversed(path) if part in owner.model_fields)
-    accepted = schema["properties"][option]
-    if option != path[-1]:  # an entry of a dict
-        accepted = accepted.get("additionalProperties", accepted)
     if "anyOf" in accepted and "expected" not in accepted:
         accepted = {"anyOf": [part for part in accepted["anyOf"] if part.get("type") != "null"]}
-    expected = describe(accepted, schema.get("$defs", {}))
-    return f"{prefix}expected {expected}, got {value!r}{_text_hint(value)}"
+    return f"{prefix}expected {describe(accepted, defs)}, got {value!r}{_text_hint(value)}"
 
 
-def _locate(
-    model: type[BaseModel], block: Any, problem: ErrorDetails
-) -> tuple[type[BaseModel], Any, Any, list[str]]:
-    """Find the innermost option that contains an error. An error in a list belongs to the option that is the list.
-
-    Returns:
-        The model that declares the option, and the option's annotation, value, and path (a list of keys).
-    """
-    annotation: Any = None
-    value, path = block, []
-    loc = problem["loc"][:-1] if problem["type"] in ("missing", "extra_forbidden") else problem["loc"]
-    for key in loc:
-        if isinstance(key, int) or not isinstance(value, Mapping):
-            break
-        if key in value:
-            value = value[key]
-            path.append(str(key))
-            field = model.model_fields.get(str(key))
-            if field is not None:
-                annotation = field.annotation
-            elif issubclass(model, Block) and model.extra_model:
-                annotation = model.extra_model
-        nested = _models_in(annotation)
-        tagged = [union for union in nested if key in _tags(union)]
-        if isinstance(value, Mapping) and (tagged or nested) and (problem["loc"][-1] != key or tagged):
-            model = (tagged or nested)[0]
-    return model, annotation, value, path
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models in an annotation such as `dict[str, Model] | None`."""
-    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
-
-
-def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """Return the values of the option `type` that select this model in a union."""
-    field = model.model_fields.get("type")
-    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+def _block_schema(schema: Mapping[str, Any], block: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the JSON schema of a block's options, given a schema that may be a reference or a union."""
+    if "discriminator" in schema:
+        schema = {"$ref": schema["discriminator"]["mapping"][block["type"]]}
+    if "anyOf" in schema:
+        schema = next((part for part in schema["anyOf"] if "$ref" in part or part.get("type") == "object"), {})
+    return defs[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def similar(name: str, given: Iterable[Any]) -> str:

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from liif_basicsr.config.base import (
     Block,
@@ -182,7 +182,6 @@ class Train(OpenBlock):
     Any further option whose name ends in `_opt` is a loss, too, such as `texture_opt: {type: TextureLoss}`.
     """
 
-    extra_model: ClassVar[type[BaseModel] | None] = Loss
     __pydantic_extra__: dict[str, Loss | None]
 
     optim_g: GeneratorOptimizer = Field(
