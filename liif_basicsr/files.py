@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from liif_basicsr.errors import LIIFError, suggest
+from liif_basicsr.errors import LIIFError, errors_about, suggest
 
 
 @contextmanager
@@ -38,11 +38,8 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         LIIFError: the file cannot be written. An existing file is left unchanged.
     """
-    try:
-        with atomic_write(path) as file:
-            file.write(content)
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
+    with errors_about(path), atomic_write(path) as file:
+        file.write(content)
 
 
 def check_output(path: Path, suffixes: Iterable[str]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import DEFAULT, list_models
-from liif_basicsr.images.suffixes import check_writable
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
@@ -71,14 +70,6 @@ def is_missing(path: str | Path) -> bool:
     except OSError as error:
         return isinstance(error, FileNotFoundError)
     return False
-
-
-def check_output(path: Path) -> None:
-    """Raise LIIFError unless the suffix of an output names a format that can be written."""
-    try:
-        check_writable(path)
-    except LIIFError as error:
-        raise LIIFError(f"{show(path)}: {error}") from None
 
 
 def read_text(path: Path, where: str) -> str:

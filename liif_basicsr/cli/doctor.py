@@ -104,9 +104,9 @@ def _load(report: Report, distribution: str, module: str) -> ModuleType | None:
 
 
 def with_tested(distribution: str, number: str) -> str:
-    """Return a version, followed by the range of tested versions."""
-    tested = versions.tested(distribution)
-    return f"{number} (tested: {tested})" if tested else number
+    """Return a version, followed by the range of tested versions if the distribution is in TESTED."""
+    tested = versions.TESTED.get(distribution)
+    return f"{number} (tested: {' to '.join(tested)})" if tested else number
 
 
 def _remedy(error: Exception, distribution: str, module: str) -> str:

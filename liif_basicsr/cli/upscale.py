@@ -17,11 +17,10 @@ from liif_basicsr.cli._arguments import (
     add_engine_arguments,
     add_model_argument,
     apply_engine_arguments,
-    check_output,
     is_missing,
     show,
 )
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, errors_about
 from liif_basicsr.hub import CLEAN, find
 from liif_basicsr.images.size import (
     OutputSize,
@@ -31,7 +30,7 @@ from liif_basicsr.images.size import (
     parse_bands,
     show_size,
 )
-from liif_basicsr.images.suffixes import READ_ONLY_SUFFIXES, WRITABLE, has_image_suffix, writable
+from liif_basicsr.images.suffixes import READ_ONLY_SUFFIXES, WRITABLE, check_writable, has_image_suffix, writable
 
 if TYPE_CHECKING:
     from liif_basicsr.cli._files import Output
@@ -189,7 +188,8 @@ def _split(words: list[str], output: str | None) -> tuple[list[str], str | None]
                 raise LIIFError(f"{show(text)}: no such file or folder")
         with _one_line_errors():
             if output is not None and _is_one_file(words, Path(output)):
-                check_output(Path(output))
+                with errors_about(show(output)):
+                    check_writable(Path(output))
     return words, output
 
 
@@ -242,7 +242,8 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         LIIFError: the inputs contain no images, two images would have the same output, or the output is invalid.
     """
     if _is_one_file(inputs, output):
-        check_output(output)
+        with errors_about(show(output)):
+            check_writable(output)
         return [(Path(inputs[0]), output)]
     found: list[Job] = []
     for text in inputs:

@@ -7,7 +7,7 @@ import webbrowser
 from contextlib import suppress
 
 from liif_basicsr.cli._arguments import add_model_argument, is_missing, show
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, errors_about
 from liif_basicsr.hub import CLEAN, bundled, find, name_of
 
 ORDER = 2
@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
         raise LIIFError("view: the image is missing; name one, as in `liif-basicsr view photo.jpg`")
     if is_missing(args.image):
         raise LIIFError(f"{show(args.image)}: no such file")
-    models = _models(args.model, args.compare or [])
+    compared = args.compare or []
+    # The models of the page's lists. At first, the left side shows the first one.
+    models = [model for model in dict.fromkeys([args.model, *compared, *bundled()]) if model != BICUBIC]
     for model in models:
         find(model)
     from liif_basicsr.devices import open_device
@@ -44,16 +46,14 @@ def run(args: argparse.Namespace) -> int:
     from liif_basicsr.viewer.tiles import Tiles
 
     device = open_device(None)
-    labels = {model: _label(model, models) for model in models}
+    are_distinct = len({name_of(model) for model in models}) == len(models)
+    labels = {model: name_of(model) if are_distinct else model for model in models}
     networks = {label: load(model).to(device) for model, label in labels.items()}
-    right = (args.compare or [BICUBIC])[0]
     with collect_notes() as notes:
         source = read_named(args.image)
-        try:
+        with errors_about(args.image):
             image = to_srgb(source)
-        except LIIFError as error:
-            raise LIIFError(f"{args.image}: {error}") from None
-        tiles = Tiles(image, networks, labels.get(right, BICUBIC), labels.get(CLEAN))
+        tiles = Tiles(image, networks, labels.get((compared or [BICUBIC])[0], BICUBIC), labels.get(CLEAN))
     for note in notes:
         print(f"{args.image}: {note}", file=sys.stderr)
     page = ImagePage(tiles, source, args.image, {label: model for model, label in labels.items()}, tuple(notes))
@@ -64,22 +64,3 @@ def run(args: argparse.Namespace) -> int:
         with suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0
-
-
-def _models(model: str, compared: list[str]) -> list[str]:
-    """Return the models for the page's lists, without duplicates. At first, the left side shows the first model.
-
-    Args:
-        model: the model of `--model`.
-        compared: the models of `--compare`.
-
-    Returns:
-        `model`, `compared` and the bundled models, in this order. Bicubic interpolation is left out.
-    """
-    models = dict.fromkeys([model, *compared, *bundled()])
-    return [name for name in models if name != BICUBIC]
-
-
-def _label(model: str, models: list[str]) -> str:
-    """Return a model's short name, or its full name if two models have the same short name."""
-    return model if len({name_of(other) for other in models}) < len(models) else name_of(model)

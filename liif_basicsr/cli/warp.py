@@ -12,14 +12,14 @@ from liif_basicsr.cli._arguments import (
     add_engine_arguments,
     add_model_argument,
     apply_engine_arguments,
-    check_output,
     is_missing,
     read_text,
     show,
 )
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, errors_about
 from liif_basicsr.hub import CLEAN, find
 from liif_basicsr.images.size import OutputSize, parse_bands, parse_scale
+from liif_basicsr.images.suffixes import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         raise LIIFError(f"{show(source)}: no such file")
     if source.is_dir() or target.is_dir():
         raise LIIFError(f"{show(source if source.is_dir() else target)}: is a folder; warp reads and writes one image")
-    check_output(target)
+    with errors_about(show(target)):
+        check_writable(target)
     points = [_parse_point(text) for text in args.quad or ()]
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
@@ -196,7 +197,5 @@ def _read_matrix(path: Path) -> np.ndarray:
             values = np.array([float(word) for word in re.split(r"[\s,;]+", text.strip())])
     except (TypeError, ValueError, RecursionError):
         raise LIIFError(f"{show(path)}: expected 2x3 or 3x3 numbers, as JSON or separated by blanks") from None
-    try:
+    with errors_about(show(path)):
         return check_matrix(values.reshape(-1, 3) if values.size in (6, 9) else values)
-    except LIIFError as error:
-        raise LIIFError(f"{show(path)}: {error}") from None

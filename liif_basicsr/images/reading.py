@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 import numpy as np
 from PIL import Image, ImageCms
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, errors_about
 from liif_basicsr.images import exr, npy
 from liif_basicsr.images.formats import check_depth, collect_notes, decode_deep, open_image, without_metadata
 from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
@@ -89,10 +89,8 @@ def read_srgb(path: str | Path) -> Image.Image:
         LIIFError: see `read` and `to_srgb`; the message starts with the path.
     """
     loaded = read_named(path)
-    try:
+    with errors_about(path):
         return to_srgb(loaded)
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
 
 
 def read_named(path: str | Path) -> LoadedImage:
@@ -104,10 +102,8 @@ def read_named(path: str | Path) -> LoadedImage:
     Raises:
         LIIFError: see `read`.
     """
-    try:
+    with errors_about(path):
         loaded = read(Path(path))
-    except LIIFError as error:
-        raise LIIFError(f"{path}: {error}") from None
     for note in loaded.notes:
         warnings.warn(note, stacklevel=2)
     return loaded

@@ -169,11 +169,7 @@ class Warper(Engine):
         return super().output_like(image)._replace(tags=unplaced_tags(image.tags))
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
-        """Estimate the memory in bytes for an output of `size` (H, W).
-
-        Args:
-            whole: whether the whole output is kept in memory. Writing it to a file then needs memory for copies, too.
-        """
+        """Estimate the memory in bytes, see `Upscaler.bytes_needed`."""
         layers, bands = 2 if image.has_alpha else 1, max(image.shape[2], self.net.num_out_ch, 3)
         rows, cols = min(size[0], _band(size)[0]), min(size[1], _band(size)[1])
         output = (4 * size[0] if whole else 2 * rows) * size[1] * bands * image.dtype.itemsize

@@ -22,11 +22,6 @@ def numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version.split("+")[0])]
 
 
-def tested(distribution: str) -> str | None:
-    """Return the range of tested versions as text, or None for an unknown distribution."""
-    return " to ".join(TESTED[distribution]) if distribution in TESTED else None
-
-
 def is_too_old(distribution: str, version: str) -> bool:
     """Return whether a version is older than the oldest tested version; False for a version without numbers."""
     return distribution in TESTED and [] < numbers(version) < numbers(TESTED[distribution][0])
