@@ -53,21 +53,23 @@ class FileProcessor(NamedTuple):
     """Processes image files.
 
     engine: renders the outputs.
-    method: description of the model or the interpolation, see `describe_method`.
+    name: the model or the interpolation.
     overwrite: replace existing outputs.
     hint: text about other choices, added to the error about an existing output.
     allow_huge: write outputs of more than MAX_PIXELS.
     skip_larger: skip images that are already larger than requested, instead of failing.
     bands: indices from 0 of the bands to process; empty for all bands.
+    setting: a setting of the model to print in the line about an output, or "".
     """
 
     engine: Upscaler | Resampler | Warper
-    method: str
+    name: str
     overwrite: bool = False
     hint: str = ""
     allow_huge: bool = False
     skip_larger: bool = False
     bands: tuple[int, ...] = ()
+    setting: str = ""
 
     def process(
         self, source: Path, target: Path, plan: Callable[[LoadedImage], Output], count: str | None = ""
@@ -124,9 +126,9 @@ class FileProcessor(NamedTuple):
             print_line(f"{show(target)}: {kind.name} does not keep the input's {' and '.join(lost)}", file=sys.stderr)
         needed = self.engine.bytes_needed(image, size, whole=not kind.streamed)
         check_memory(show(target), needed, "write a .tif or .png, which are written strip by strip")
-        name = f"{count} {show(source.name)}".strip()
+        title = f"{count} {show(source.name)}".strip()
         disable = True if count is None else None  # with None, tqdm shows the bar only on a terminal
-        with tqdm(desc=name, total=pixels, unit="px", unit_scale=True, disable=disable, leave=False) as bar:
+        with tqdm(desc=title, total=pixels, unit="px", unit_scale=True, disable=disable, leave=False) as bar:
             try:
                 with collect_notes() as notes, atomic_write(target) as file:
                     write_in_thread(lambda made: kind.write(file, made, shape, like), strips(bar.update))
@@ -136,17 +138,9 @@ class FileProcessor(NamedTuple):
                 raise LIIFError(f"{show(target)}: {error}") from None
         for note in notes:
             print_line(f"{show(target)}: {show(note)}", file=sys.stderr)
-        print_line(f"{show(target)}: {show_size(size)}, by {self.method} in {show_time(time.perf_counter() - start)}")
-
-
-def describe_method(name: str, *settings: str | None) -> str:
-    """Return the name of a model or an interpolation, followed by the settings that the user chose.
-
-    Args:
-        settings: None and "" are left out.
-    """
-    chosen = ", ".join(filter(None, settings))
-    return f"{show(name)} ({chosen})" if chosen else show(name)
+        settings = ", ".join(filter(None, (self.setting, self.engine.precision)))
+        by = f"{show(self.name)} ({settings})" if settings else show(self.name)
+        print_line(f"{show(target)}: {show_size(size)}, by {by} in {show_time(time.perf_counter() - start)}")
 
 
 def show_time(seconds: float) -> str:

@@ -101,13 +101,7 @@ def run(args: argparse.Namespace) -> int:
     check_strength(args.strength)
     if args.method is None:
         find(args.model)
-    from liif_basicsr.cli._files import (
-        FileProcessor,
-        describe_method,
-        interrupt_on_sigterm,
-        make_folders,
-        warn_slow_precision,
-    )
+    from liif_basicsr.cli._files import FileProcessor, interrupt_on_sigterm, make_folders, warn_slow_precision
     from liif_basicsr.images.upscale import Resampler, Upscaler
     from liif_basicsr.launch.ranks import Ranks
 
@@ -129,9 +123,10 @@ def run(args: argparse.Namespace) -> int:
     hint = " or --skip-existing" if len(jobs) > 1 else ""
     if len(args.input) == 2 and args.output is None:
         hint += "; to upscale both images, name a folder with -o"
-    mixed = f"strength {args.strength:g}" if args.method is None and args.strength < 1 else None
-    method = describe_method(args.method or args.model, mixed, upscaler.precision)
-    processor = FileProcessor(upscaler, method, args.overwrite, hint, args.yes, skip_larger=len(jobs) > 1, bands=bands)
+    mixed = f"strength {args.strength:g}" if args.method is None and args.strength < 1 else ""
+    processor = FileProcessor(
+        upscaler, args.method or args.model, args.overwrite, hint, args.yes, len(jobs) > 1, bands, mixed
+    )
 
     def make(index: int) -> str | None:
         count = f"{index + 1}/{len(jobs)}" if ranks.rank == 0 else None

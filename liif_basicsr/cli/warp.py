@@ -89,14 +89,7 @@ def run(args: argparse.Namespace) -> int:
     points = [_parse_point(text) for text in args.quad or ()]
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
-    from liif_basicsr.cli._files import (
-        FileProcessor,
-        Output,
-        describe_method,
-        interrupt_on_sigterm,
-        make_folders,
-        warn_slow_precision,
-    )
+    from liif_basicsr.cli._files import FileProcessor, Output, interrupt_on_sigterm, make_folders, warn_slow_precision
     from liif_basicsr.images.warp import Warper
     from liif_basicsr.rendering.homographies import check_quad
 
@@ -114,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
         note = "a warped image does not keep its position on the map (GeoTIFF tags)" if placed else ""
         return Output(homography.size, partial(warper.strips, image, homography, fill), note)
 
-    method = describe_method(args.model, warper.precision)
-    processor = FileProcessor(warper, method, args.overwrite, allow_huge=args.yes, bands=bands)
+    processor = FileProcessor(warper, args.model, args.overwrite, allow_huge=args.yes, bands=bands)
     with interrupt_on_sigterm():
         return 1 if processor.process(source, target, plan) else 0
 

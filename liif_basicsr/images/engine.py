@@ -149,15 +149,7 @@ class Engine:
         return scaled.permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
     def as_gray(self, values: Tensor, plane: np.ndarray) -> Tensor:
-        """Average the bands of the output if the network processed a gray plane (h, w, 1) as RGB.
-
-        Args:
-            values: the output (D, H, W).
-            plane: the plane (h, w, C) that was processed.
-
-        Returns:
-            The mean (1, H, W), or `values` unchanged if the plane is not gray or the network takes gray.
-        """
+        """Return the mean (1, H, W) of an output (D, H, W) if the network processed a gray plane (h, w, 1) as RGB."""
         return values.mean(0, keepdim=True) if self._is_gray(plane.shape[2]) else values
 
     def _is_gray(self, count: int) -> bool:
