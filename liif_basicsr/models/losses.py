@@ -116,7 +116,7 @@ def _check_vgg(key: str) -> None:
 def build_losses(blocks: Mapping[str, Any], opt: Mapping[str, Any], device: torch.device) -> list[Loss]:
     """Build the losses in the order of the options, and call each once on a batch of zeros.
 
-    See `liif_basicsr.losses` for what a loss receives and returns, also one of another project.
+    A loss may also come from another project. See `liif_basicsr.losses` for what it receives and returns.
 
     Args:
         blocks: the result of `loss_options`, and optionally the block `teacher`.
