@@ -99,7 +99,7 @@ class LIIFModel(SRModel):
                 train["teacher"] = with_defaults(training.Teacher, train["teacher"], "train: teacher")
                 check_coordinates("train: teacher:", opt)
             checks.check_logger(opt)
-            check_losses(loss_options(opt["train"]), opt)
+            check_losses(opt)
         # BasicSR validates during training only if there is a `val` block.
         block = opt.get("val") or ({"save_img": False} if opt["is_train"] else {})
         validation = with_defaults(cls.val_options, block, "val")

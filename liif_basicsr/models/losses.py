@@ -22,8 +22,6 @@ from liif_basicsr.hub.checkpoint import read_tensors
 
 # Losses that are logged under BasicSR's names. Any other loss, `<name>_opt`, is logged as `l_<name>`.
 LOG_NAMES = {"pixel_opt": ("l_pix",), "perceptual_opt": ("l_percep", "l_style")}
-# BasicSR's losses that need images, not single pixels.
-ON_IMAGES = {"PerceptualLoss"}
 
 
 class Loss(NamedTuple):
@@ -57,32 +55,27 @@ def samples_windows(opt: Mapping[str, Any]) -> bool:
     return (opt.get("datasets") or {}).get("train", {}).get("sample") == "patch"
 
 
-def check_losses(losses: Mapping[str, Any], opt: Mapping[str, Any]) -> None:
+def check_losses(opt: Mapping[str, Any]) -> None:
     """Check the options of the losses before anything is built.
-
-    Args:
-        losses: the result of `loss_options`.
-        opt: all options.
 
     Raises:
         LIIFError: a type or argument is unknown, a loss needs images but samples are single pixels, or the weights of
             VGG are missing or damaged.
     """
-    for key, block in losses.items():
+    for key, block in loss_options(opt["train"]).items():
         if block is None:
             continue
         kind = block["type"]
         if kind not in LOSS_REGISTRY:
             raise LIIFError(f"train: {key}: type: unknown loss {kind!r}{suggest(kind, LOSS_REGISTRY.keys())}")
-        given = {name: value for name, value in block.items() if name != "type"}
-        check_arguments(LOSS_REGISTRY.get(kind), given, f"train: {key}")
-        needs_images = kind in ON_IMAGES or getattr(LOSS_REGISTRY.get(kind), "on_images", False)
-        if needs_images and not samples_windows(opt):
+        loss, uses_vgg = LOSS_REGISTRY.get(kind), kind == "PerceptualLoss"
+        check_arguments(loss, {name: value for name, value in block.items() if name != "type"}, f"train: {key}")
+        if (uses_vgg or getattr(loss, "on_images", False)) and not samples_windows(opt):
             raise LIIFError(f"train: {key}: {kind} compares images, but the samples are single pixels; set datasets: "
                             "train: sample: patch")  # fmt: skip
-        if "gradient" in getattr(LOSS_REGISTRY.get(kind), "inputs", ()):
+        if "gradient" in getattr(loss, "inputs", ()):
             _check_gradient(f"train: {key}: {kind}", opt)
-        if kind == "PerceptualLoss":
+        if uses_vgg:
             _check_vgg(key)
 
 
