@@ -183,8 +183,8 @@ TRAIN = {
         ({"pixel_opt": {"type": "L1Loss", "reduction": "none"}}, "pixel_opt: reduction: expected one of mean, sum"),
         ({"pixel_opt": {"type": "CharbonnierLoss", "eps": "1e-12"}}, "pixel_opt: eps: expected a number, got '1e-12'"),
         ({"perceptual_opt": {"type": "P", "layer_weights": {"conv5_4": "1"}}}, "perceptual_opt: layer_weights: conv"),
-        ({"perceptual_opt": {"type": "P", "layer_weights": {"type": -1}}}, "perceptual_opt: layer_weights: type: expected "
-         "a number of at least 0, got -1"),
+        ({"perceptual_opt": {"type": "P", "layer_weights": {"type": -1}}},
+         "perceptual_opt: layer_weights: type: expected a number of at least 0, got -1"),
         ({"perceptual_opt": {"type": "P", "perceptual_weight": "1e-2"}}, "perceptual_opt: perceptual_weight: expected"),
         ({"texture_opt": {"type": "TextureLoss", "loss_weight": "1e-2"}}, "texture_opt: loss_weight: expected"),
         ({"texture_opt": {"type": "TextureLoss", "windows": [3, "5"]}}, "texture_opt: windows: expected a number"),
