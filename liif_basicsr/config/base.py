@@ -395,7 +395,7 @@ def _text_hint(value: Any) -> str:
     return ""
 
 
-def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, plural: bool = False) -> str:
+def describe(schema: Mapping[str, Any], defs: Mapping[str, Any], plural: bool = False) -> str:
     """Describe in words the values that a JSON schema accepts, such as 'an integer of at least 1'.
 
     Args:
@@ -406,7 +406,7 @@ def describe(schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None, p
     if "expected" in schema:
         return schema["expected"]
     if "$ref" in schema:
-        return describe((defs or {}).get(schema["$ref"].rpartition("/")[2], {"type": "object"}), defs, plural)
+        return describe(defs[schema["$ref"].rpartition("/")[2]], defs, plural)
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(describe(part, defs, plural) for part in schema["anyOf"]))
     if "const" in schema:

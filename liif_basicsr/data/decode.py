@@ -65,7 +65,7 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
     Raises:
         LIIFError: the file is corrupt, truncated, too large or not an image, or its channels do not match `channels`.
     """
-    with _naming(name):
+    with naming(name):
         values = _open_values(BytesIO(content))
         if values is not None:
             colors = _check_values(values, channels)
@@ -98,7 +98,7 @@ def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
     Raises:
         LIIFError: see `decode`.
     """
-    with _naming(name):
+    with naming(name):
         head = file.read(33)
         file.seek(0)
         if head.startswith(PNG_HEADER) and len(head) == 33:
@@ -247,7 +247,7 @@ def _check_channels(stored: int, colors: int, channels: int, picture: bool = Tru
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Iterator[None]:
     """Put the file's name in front of every error message."""
     try:
         yield

@@ -19,7 +19,7 @@ import lmdb
 import numpy as np
 from basicsr.utils import FileClient
 
-from liif_basicsr.data.decode import RANGES, Header, decode, read_header, to_unit
+from liif_basicsr.data.decode import RANGES, Header, decode, naming, read_header, to_unit
 from liif_basicsr.data.download_hints import PREPARE, download_hint
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.suffixes import SUFFIXES, VALUE_SUFFIXES
@@ -175,16 +175,12 @@ class DiskSource(ImageSource):
         return name.lower().endswith(DATA_SUFFIXES) and osp.isfile(osp.join(self.root, name))
 
     def open(self, index: int) -> IO[bytes]:
-        try:
+        with naming(self.path(index)):
             return open(self.path(index), "rb")
-        except OSError as error:
-            raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
 
     def content(self, index: int) -> bytes:
-        try:
+        with naming(self.path(index)):
             return _client("disk").get(self.path(index))
-        except OSError as error:
-            raise LIIFError(f"{self.path(index)} cannot be read: {error.strerror}") from None
 
 
 class LmdbSource(ImageSource):

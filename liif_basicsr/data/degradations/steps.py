@@ -30,6 +30,8 @@ from liif_basicsr.errors import LIIFError
 MODES = ["area", "bilinear", "bicubic"]
 # Smaller kernels cannot represent a sinc filter with the lowest cutoff frequencies.
 LARGE_KERNEL = 13
+# Side of the final sinc filter.
+SINC_SIZE = 21
 
 
 def check_kernels(settings: Mapping[str, Any], end: str, where: str) -> None:
@@ -55,13 +57,13 @@ def draw_kernel(settings: Mapping[str, Any], end: str) -> Tensor:
     return torch.FloatTensor(np.pad(kernel, (largest - size) // 2))[None]
 
 
-def draw_sinc(prob: float, largest: int = 21) -> Tensor | None:
+def draw_sinc(prob: float) -> Tensor | None:
     """Draw the final sinc filter (1, k, k), or return None with probability 1 - `prob`."""
     if np.random.uniform() >= prob:
         return None
-    size = random.choice(range(SMALLEST_KERNEL, largest + 1, 2))
+    size = random.choice(range(SMALLEST_KERNEL, SINC_SIZE + 1, 2))
     omega = np.random.uniform(np.pi / 3, np.pi)
-    return torch.FloatTensor(circular_lowpass_kernel(omega, size, pad_to=largest))[None]
+    return torch.FloatTensor(circular_lowpass_kernel(omega, size, pad_to=SINC_SIZE))[None]
 
 
 def blur(image: Tensor, kernel: Tensor) -> Tensor:
