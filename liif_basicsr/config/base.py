@@ -125,9 +125,9 @@ def _scales(value: Any) -> list[tuple[float, float]]:
     return pairs
 
 
-_SCALE_SCHEMA = {"type": "number", "minimum": 1, "exclusiveMaximum": LARGEST_SCALE}
-_SCALES_SCHEMA = {
-    "anyOf": [_SCALE_SCHEMA, {"type": "array", "items": _SCALE_SCHEMA, "minItems": 2, "maxItems": 2}]
+_FACTOR_SCHEMA = {"type": "number", "minimum": 1, "exclusiveMaximum": LARGEST_SCALE}
+_SCALE_SCHEMA = {
+    "anyOf": [_FACTOR_SCHEMA, {"type": "array", "items": _FACTOR_SCHEMA, "minItems": 2, "maxItems": 2}]
 }  # fmt: skip
 
 Text = Annotated[str, Field(min_length=1)]
@@ -139,13 +139,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 # BasicSR also accepts float iteration counts, such as `!!float 1e4`. A fraction would never equal an iteration.
 Iterations = Annotated[float, Field(ge=1, multiple_of=1)]
 Milestone = Annotated[float, Field(ge=0, multiple_of=1)]
-Scale = Annotated[tuple[float, float], Checked(partial(scale_pair, minimum=1), expected_scale(1), _SCALES_SCHEMA)]
+Scale = Annotated[tuple[float, float], Checked(partial(scale_pair, minimum=1), expected_scale(1), _SCALE_SCHEMA)]
 Scales = Annotated[
     list[tuple[float, float]],
     Checked(
         _scales,
         "a list of different scales, each a number of at least 1 or a pair [along y, along x]",
-        {"type": "array", "items": _SCALES_SCHEMA, "minItems": 1},
+        {"type": "array", "items": _SCALE_SCHEMA, "minItems": 1},
     ),
 ]
 ScaleRange = Annotated[list[float], number_range(1, LARGEST_SCALE)]
