@@ -86,12 +86,10 @@ class FileProcessor(NamedTuple):
         try:
             self._process(source, target, plan, count)
             return None
-        except LargerInput as error:
-            if self.skip_larger:
+        except LIIFError as error:
+            if self.skip_larger and isinstance(error, LargerInput):
                 print_line(f"{show(source)}: skipped, {error}", file=sys.stderr)
                 return SKIPPED
-            failure = f"{show(source)}: {error}"
-        except LIIFError as error:
             failure = f"{show(source)}: {error}"
         except OSError as error:
             failure = f"{show(source)}: {show(error.filename)}: {error.strerror}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,15 +234,15 @@ def _add_processes(sub: argparse.ArgumentParser) -> None:
 
 def _share(value: str) -> float:
     """Parse a number from 0 to 1."""
-    number = float(value)
-    if not 0 <= number <= 1:
-        raise ValueError
-    return number
+    with suppress(ValueError):
+        if 0 <= float(value) <= 1:
+            return float(value)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {value!r}")
 
 
 def _positive(value: str) -> int:
     """Parse an integer of at least 1."""
-    number = int(value)
-    if number < 1:
-        raise ValueError
-    return number
+    with suppress(ValueError):
+        if int(value) >= 1:
+            return int(value)
+    raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {value!r}")

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ class Engine:
             self.net = model
         else:
             self.device = open_device(device)
-            self.net = cast(ContinuousNetwork, checkpoint.load(model).to(self.device))
+            self.net = checkpoint.load(model).to(self.device)
         self.precision = precision
         if precision is not None:
             check_precision(precision, self.device, f"precision {precision}")

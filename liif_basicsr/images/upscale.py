@@ -3,14 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork, check_value_range
+from liif_basicsr.archs.base import check_value_range
 from liif_basicsr.devices import autocast
 from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.hub import CLEAN, DEFAULT, checkpoint
@@ -156,7 +156,7 @@ class Upscaler(Engine):
             if (self.net.num_in_ch, self.net.num_out_ch) != (3, 3):
                 raise LIIFError(f"strength: mixes the model with {CLEAN}, which maps 3 channels to 3, but this model "
                                 f"maps {self.net.num_in_ch} to {self.net.num_out_ch}; remove strength")  # fmt: skip
-            self.weights.append((cast(ContinuousNetwork, checkpoint.load(CLEAN).to(self.device)), 1 - strength))
+            self.weights.append((checkpoint.load(CLEAN).to(self.device), 1 - strength))
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
         """Estimate the memory in bytes for an output of `size` (H, W).

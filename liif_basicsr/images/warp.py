@@ -154,11 +154,7 @@ def _warp(
 ) -> AnyImage:  # fmt: skip
     """Warp an image. `warp_for` returns the warp for an image of size (h, w)."""
     warper = Warper(model, device, precision, value_range)
-
-    def work(image: LoadedImage) -> np.ndarray:
-        return warper.whole(image, warp_for(image.size), fill)
-
-    return map_image(image, work, bgr)
+    return map_image(image, lambda loaded: warper.whole(loaded, warp_for(loaded.size), fill), bgr)
 
 
 class Warper(Engine):

@@ -98,6 +98,8 @@ def test_typos_get_suggestions(capsys, words, says):
     (["upscale", "a.png", "--scale"], "upscale: argument -s/--scale: expected one argument"),
     (["upscale", "a.png", "--method", "nearst"], "upscale: argument --method: invalid choice: 'nearst'"),
     (["warp", "a.png", "b.png", "--rotate", "x"], "warp: argument --rotate: invalid float value: 'x'"),
+    (["prepare", "folder", "a", "b", "--crop", "0"], "argument --crop: expected an integer of at least 1, got '0'"),
+    (["prepare", "teach", "a", "b", "--plain", "2"], "argument --plain: expected a number from 0 to 1, got '2'"),
     (["upscale", ""], "the name of an input or of the output is empty"),
     (["upscale", __file__, "-o", ""], "the name of an input or of the output is empty"),
 ])  # fmt: skip
