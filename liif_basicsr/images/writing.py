@@ -56,7 +56,7 @@ class Format(NamedTuple):
 
     name: str
     write: Write
-    max_edge: int
+    max_edge: int = 2**31 - 1
     dtypes: tuple[str, ...] = ("uint8",)
     alpha: bool = True
     bands: bool = False
@@ -114,73 +114,67 @@ def _write_png_chunk(file: IO[bytes], kind: bytes, content: bytes) -> None:
         file.write(struct.pack(">I", zlib.crc32(content, zlib.crc32(kind))))
 
 
-def _by_pillow(name: str, metadata: Callable[[LoadedImage, bytes], dict[str, Any]], **options: Any) -> Write:
-    """Return a writer that uses Pillow, and therefore collects the whole output in memory.
-
-    Args:
-        name: Pillow's name of the format.
-        metadata: function that takes the input and its EXIF block, and returns arguments for `Image.save`.
-        options: further arguments for `Image.save`.
-    """
-
-    def write(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
-        pixels = np.empty(shape, source.dtype)
-        top = 0
-        for strip in strips:
-            pixels[top : top + len(strip)] = strip
-            top += len(strip)
-        image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
-        encoded = BytesIO()  # Pillow does not notice if a full disk stores only a part
-        try:
-            image.save(encoded, name, **options, **metadata(source, source.exif_bytes(shape[:2])))
-        except ValueError as error:
-            raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
-        with encoded.getbuffer() as content:  # Python 3.13 complains about an unreleased buffer, also after errors
-            file.write(content)
-
-    return write
-
-
-def _jpeg_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = {"icc_profile": source.icc}
+def _write_jpeg(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
+    options: dict[str, Any] = {"icc_profile": source.icc}
+    exif = source.exif_bytes(shape[:2])
     if len(exif) > JPEG_SEGMENT:
         warnings.warn(f"EXIF is not kept, because JPEG stores at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
     elif exif:
-        found["exif"] = exif
+        options["exif"] = exif
     if source.dpi:
-        found["dpi"] = tuple(map(round, source.dpi))
+        options["dpi"] = tuple(map(round, source.dpi))
     if source.xmp and len(JPEG_XMP + source.xmp) > JPEG_SEGMENT:
         warnings.warn(f"XMP is not kept, because JPEG stores at most {JPEG_SEGMENT} bytes of it", stacklevel=2)
     elif source.xmp:  # encoded here, because Pillow cannot write XMP before version 11
         content = JPEG_XMP + source.xmp
-        found["extra"] = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
-    return found
+        options["extra"] = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    _save(file, strips, shape, "JPEG", quality=95, subsampling=0, **options)
 
 
-def _webp_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
-    return {"icc_profile": source.icc, "exif": exif, "xmp": source.xmp or b""}
+def _write_webp(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
+    exif = source.exif_bytes(shape[:2])
+    _save(file, strips, shape, "WEBP", quality=95, icc_profile=source.icc, exif=exif, xmp=source.xmp or b"")
 
 
-def _bmp_metadata(source: LoadedImage, exif: bytes) -> dict[str, Any]:
-    return {"dpi": source.dpi} if source.dpi else {}
+def _write_bmp(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
+    _save(file, strips, shape, "BMP", **({"dpi": source.dpi} if source.dpi else {}))
 
 
-_JPEG = Format("JPEG", _by_pillow("JPEG", _jpeg_metadata, quality=95, subsampling=0), 65535, alpha=False)
-_TIFF = Format("TIFF", write_tiff, 2**31 - 1, DTYPES, bands=True, streamed=True, metadata=(*PHOTO_METADATA, GEO))
-_WEBP = Format("WebP", _by_pillow("WEBP", _webp_metadata, quality=95), 16383, metadata=(PROFILE, EXIF, XMP))
-_BMP = Format("BMP", _by_pillow("BMP", _bmp_metadata), 2**31 - 1, alpha=False, metadata=(RESOLUTION,))
-_PPM = Format("PPM", _by_pillow("PPM", lambda source, exif: {}), 2**31 - 1, alpha=False, metadata=())
+def _write_ppm(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, source: LoadedImage) -> None:
+    _save(file, strips, shape, "PPM")
+
+
+def _save(file: IO[bytes], strips: Iterator[np.ndarray], shape: Shape, name: str, **options: Any) -> None:
+    """Collect 8-bit strips, and write them in a format that Pillow calls `name`, with arguments for `Image.save`."""
+    pixels = np.empty(shape, np.uint8)
+    top = 0
+    for strip in strips:
+        pixels[top : top + len(strip)] = strip
+        top += len(strip)
+    image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
+    encoded = BytesIO()  # Pillow does not notice if a full disk stores only a part
+    try:
+        image.save(encoded, name, **options)
+    except ValueError as error:
+        raise LIIFError(f"cannot be written as {name} ({error}); write a .png or .tif") from None
+    with encoded.getbuffer() as content:  # Python 3.13 complains about an unreleased buffer, also after errors
+        file.write(content)
+
+
+_JPEG = Format("JPEG", _write_jpeg, max_edge=65535, alpha=False)
+_TIFF = Format("TIFF", write_tiff, dtypes=DTYPES, bands=True, streamed=True, metadata=(*PHOTO_METADATA, GEO))
+_WEBP = Format("WebP", _write_webp, max_edge=16383, metadata=(PROFILE, EXIF, XMP))
+_BMP = Format("BMP", _write_bmp, alpha=False, metadata=(RESOLUTION,))
+_PPM = Format("PPM", _write_ppm, alpha=False, metadata=())
 BY_SUFFIX = {
-    ".png": Format("PNG", _write_png, 2**31 - 1, ("uint8", "uint16"), streamed=True),
+    ".png": Format("PNG", _write_png, dtypes=("uint8", "uint16"), streamed=True),
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), _JPEG),
     ".webp": _WEBP,
     **dict.fromkeys((".tif", ".tiff"), _TIFF),
     ".bmp": _BMP,
     **dict.fromkeys((".ppm", ".pgm"), _PPM),
-    ".npy": Format("npy", write_npy, 2**31 - 1, DTYPES, bands=True, streamed=True, metadata=()),
-    ".exr": Format(
-        "EXR", write_exr, 2**31 - 1, ("float16", "float32"), bands=True, metadata=(ATTRIBUTES, NAMES)
-    ),
+    ".npy": Format("npy", write_npy, dtypes=DTYPES, bands=True, streamed=True, metadata=()),
+    ".exr": Format("EXR", write_exr, dtypes=("float16", "float32"), bands=True, metadata=(ATTRIBUTES, NAMES)),
 }
 
 
