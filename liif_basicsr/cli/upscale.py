@@ -231,7 +231,7 @@ def _exists(source: Path, target: Path) -> bool:
 
 
 def _jobs(inputs: list[str], output: Path) -> list[Job]:
-    """Pair each input image with its output file, and print which other files are skipped.
+    """Pair each input image with its output file.
 
     Raises:
         LIIFError: the inputs contain no images, two images would have the same output, or the output is invalid.
@@ -240,17 +240,7 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
         with errors_about(show(output)):
             check_writable(output)
         return [(Path(inputs[0]), output)]
-    found: list[Job] = []
-    for text in inputs:
-        images, earlier, skipped = _find_images(text, output)
-        found += images
-        if earlier:
-            print(f"{show(text)}: skipped earlier outputs, going by their names: {_first_names(earlier)}; to upscale "
-                  "one again, name the file itself", file=sys.stderr)  # fmt: skip
-        if skipped:
-            skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last
-            print(f"{show(text)}: skipped {len(skipped)} files or folders that are not images: {_first_names(skipped)}",
-                  file=sys.stderr)  # fmt: skip
+    found = [job for text in inputs for job in _find_images(text, output)]
     if not found:
         raise LIIFError(f"{show(inputs[0])}: contains no images; their names must end in one of "
                         f"{' '.join(WRITABLE + READ_ONLY_SUFFIXES)}")  # fmt: skip
@@ -267,12 +257,11 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
     return [(source, target) for target, source in sources.items()]
 
 
-def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path], list[Path]]:
-    """List the files of an input, which is a file, folder or pattern.
+def _find_images(text: str, output: Path) -> list[Job]:
+    """Return the images of a file, folder or pattern, each with its output path in the output folder.
 
-    Returns:
-        The images, each with its output path in the output folder; images in a folder that are named like a default
-        output, such as `photo_x2.jpg`, of an image next to them; and files that are not images.
+    Print which files are skipped: files that are not images, and images in a folder that are named like a default
+    output, such as `photo_x2.jpg`, of an image next to them.
     """
     path = Path(text)
     if path.is_dir():
@@ -282,7 +271,7 @@ def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path], list[P
         except OSError as error:
             raise LIIFError(f"{show(path)}: cannot be read: {error.strerror}") from None
     elif os.path.lexists(path):
-        return [(path, Path(path.name))], [], []
+        return [(path, Path(path.name))]
     elif glob.has_magic(text):
         folder = Path(text)
         while glob.has_magic(str(folder)):
@@ -298,7 +287,14 @@ def _find_images(text: str, output: Path) -> tuple[list[Job], list[Path], list[P
     earlier = {file for file in images
                if (name := DEFAULT_NAME.fullmatch(file.stem)) and file.with_name(name[1]) in originals}  # fmt: skip
     skipped = [file for file in files if not has_image_suffix(file) and file.resolve() != output.resolve()]
-    return [(file, file.relative_to(folder)) for file in images if file not in earlier], sorted(earlier), skipped
+    if earlier:
+        print(f"{show(text)}: skipped earlier outputs, going by their names: {_first_names(sorted(earlier))}; to "
+              "upscale one again, name the file itself", file=sys.stderr)  # fmt: skip
+    if skipped:
+        skipped.sort(key=lambda path: path.name.startswith("."))  # hidden files last
+        print(f"{show(text)}: skipped {len(skipped)} files or folders that are not images: {_first_names(skipped)}",
+              file=sys.stderr)  # fmt: skip
+    return [(file, file.relative_to(folder)) for file in images if file not in earlier]
 
 
 def _first_names(paths: list[Path]) -> str:
