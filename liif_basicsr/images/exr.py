@@ -37,11 +37,6 @@ class ExrHeader(NamedTuple):
     attributes: dict[str, Any]
 
     @property
-    def has_rgb(self) -> bool:
-        """Whether the first three channels are red, green and blue."""
-        return self.names[:3] == ("R", "G", "B")
-
-    @property
     def has_alpha(self) -> bool:
         """Whether the last channel is opacity."""
         return len(self.names) > 1 and self.names[-1] == "A"
@@ -63,8 +58,8 @@ def read_exr(file: IO[bytes]) -> LoadedImage:
     if any(plane.shape != header.size or plane.dtype.kind != "f" for plane in planes):
         raise LIIFError(UNSUPPORTED)
     return LoadedImage(
-        np.stack(planes, axis=-1), rgb=header.has_rgb, alpha=header.has_alpha, premultiplied=header.has_alpha,
-        names=header.names, tags=header.attributes,
+        np.stack(planes, axis=-1), rgb=header.names[:3] == ("R", "G", "B"), alpha=header.has_alpha,
+        premultiplied=header.has_alpha, names=header.names, tags=header.attributes,
     )  # fmt: skip
 
 

@@ -36,7 +36,6 @@ from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 METHODS = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
 
 Size = tuple[int, int]
-Progress = Callable[[int], object]
 
 
 @returns_same_kind
@@ -180,7 +179,9 @@ class Upscaler(Engine):
         least = max(bounded) + halo + MARGIN if len(bounded) == len(radii) else None
         return aligned_margins(self.tile_wrap, in_size, size, least)
 
-    def strips(self, image: LoadedImage, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
+    def strips(
+        self, image: LoadedImage, size: Size, progress: Callable[[int], object] = lambda count: None
+    ) -> Iterator[np.ndarray]:
         """Upscale an image strip by strip, from top to bottom.
 
         Args:
@@ -218,8 +219,7 @@ class Upscaler(Engine):
                     if alpha is not None and alpha_views:
                         rendered = self.as_gray(_render(alpha_views, size, window), alpha)
                         strip[:, cols, -1:] = self.to_pixels(rendered, pixels, opacity_range)
-                if progress is not None:
-                    progress(rows * window.width)
+                progress(rows * window.width)
             if missing is not None:
                 _mark_strip(strip[..., :bands], missing, image, top, height)
             yield strip
@@ -288,7 +288,9 @@ class Resampler:
         """Estimate the memory in bytes for an output of `size` (H, W). The whole output is always kept in memory."""
         return size[0] * size[1] * image.shape[2] * (4 + image.dtype.itemsize * (4 if whole else 1))
 
-    def strips(self, image: LoadedImage, size: Size, progress: Progress | None = None) -> Iterator[np.ndarray]:
+    def strips(
+        self, image: LoadedImage, size: Size, progress: Callable[[int], object] = lambda count: None
+    ) -> Iterator[np.ndarray]:
         """Upscale an image; see `Upscaler.strips`."""
         planes, dtype = split_planes(image, image.has_alpha, self.tile_wrap), image.dtype
         integers = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "ui" else None
@@ -304,8 +306,7 @@ class Resampler:
             strip = (strip.round() if dtype.kind in "ui" else strip).astype(dtype)
             if missing is not None:
                 _mark_strip(strip[..., : colors.shape[2]], missing, image, top, size[0])
-            if progress is not None:
-                progress(strip.shape[0] * strip.shape[1])
+            progress(strip.shape[0] * strip.shape[1])
             yield strip
 
     def _resize(self, band: np.ndarray, size: Size, limits: Range | None) -> np.ndarray:
