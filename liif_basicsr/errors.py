@@ -59,7 +59,7 @@ def summarize(error: Exception) -> str:
 
 
 def print_error(error: LIIFError | str) -> None:
-    """Print an error as one line, or a line of text, on stderr, after everything that was printed on stdout."""
+    """Print a LIIFError (as one line) or a text on stderr, after everything that was printed on stdout."""
     with suppress(OSError):  # a full disk must not hide the error
         sys.stdout.flush()
     if isinstance(error, LIIFError):

@@ -36,7 +36,7 @@ class Method(NamedTuple):
         label: name in tables.
         key: identifies the method in the results file; changes with everything that affects the output.
         parameters: number of parameters, summed over a group; None for a filter.
-        render: maps an image (1, C, h, w) in [0, 1] and a size (H, W) to (1, C, H, W), on the CPU.
+        render: maps an image (1, C, h, w) in [0, 1] and a size (H, W) to an image (1, C, H, W). Both are on the CPU.
         multiply_adds: returns the multiply-adds per output pixel at a scale (y, x); None for a filter.
     """
 

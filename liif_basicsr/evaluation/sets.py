@@ -24,7 +24,7 @@ Scale = tuple[float, float]
 SUPPLIED = (2, 3, 4)  # scales at which sets may supply low-resolution images
 PROTOCOLS = ("benchmark", "div2k")
 SSIM_WINDOW = 11
-NIQE_SIDE = 2 * 96  # the smallest image with the two blocks that NIQE needs
+NIQE_SIDE = 2 * 96  # NIQE needs at least two blocks of 96x96 pixels; this side allows four
 
 
 class Layout(NamedTuple):

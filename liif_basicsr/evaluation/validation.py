@@ -1,4 +1,4 @@
-"""Compute the metrics of a protocol, sum results over ranks, and write the table of a test run."""
+"""Label the sets of a validation, compute metrics under a protocol, and write the table of a test run."""
 from __future__ import annotations
 
 import inspect

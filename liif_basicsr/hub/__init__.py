@@ -44,7 +44,7 @@ class Download(NamedTuple):
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = {
     "liif-photo": Bundled("photographs: removes noise and JPEG artifacts while upscaling", "BSD-3-Clause"),
-    "liif-fast": Bundled("clean images, warps: faithful to the input, and fast", "Apache-2.0"),
+    "liif-fast": Bundled("clean images and warping: faithful to the input, and fast", "Apache-2.0"),
 }
 DOWNLOADS = {
     "edsr-baseline-liif": Download(

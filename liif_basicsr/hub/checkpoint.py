@@ -33,9 +33,9 @@ from liif_basicsr.hub import find
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
 
-# The network that a file describes may have at most as many numbers as the file has bytes, plus ROOM. ROOM is needed
-# because BasicSRArch builds a whole architecture before it drops a part. Each parameter tensor counts as PARAMETER_COST
-# additional numbers, because creating its module takes time.
+# A small file must not make us build a huge network. The network may have at most as many parameters as the file has
+# bytes, plus ROOM. ROOM is needed because BasicSRArch builds a whole architecture before it drops a part. Each tensor
+# counts as PARAMETER_COST additional parameters, because creating its module takes time.
 ROOM = 50_000_000
 PARAMETER_COST = 1000
 
@@ -246,10 +246,10 @@ def load_params(
     params = {key: value for key, value in params.items() if key not in wrong}
     if wrong and strict:
         block = f"; the file's network_g is {checkpoint['network_g']}" if "network_g" in checkpoint else ""
-        raise LIIFError(f"contains a different network from network_g: {len(wrong)} parameters differ in name or shape,"
-                        f" such as {wrong[0]}{block}")  # fmt: skip
+        raise LIIFError(f"the parameters do not fit network_g: {len(wrong)} parameters differ in name or shape, such "
+                        f"as {wrong[0]}{block}")  # fmt: skip
     if not params:
-        raise LIIFError("contains a different network from network_g: no parameter fits in name and shape")
+        raise LIIFError("the parameters do not fit network_g: no parameter fits in name and shape")
     broken = [key for key, value in params.items() if not torch.isfinite(value).all()]
     if broken:
         raise LIIFError(f"contains numbers that are not finite, in {broken[0]}; use another checkpoint")

@@ -51,7 +51,7 @@ def converted(param: bytes, content: bytes, network_g: dict[str, Any]) -> bytes:
 
 
 def made_from(path: Path) -> str | None:
-    """Return the sha256 of a converted checkpoint's .bin file, or None if `path` is any other file."""
+    """Return the sha256 of the .bin file from which `path` was converted, or None if `path` is any other file."""
     try:
         checkpoint = read_tensors(path)
     except LIIFError:

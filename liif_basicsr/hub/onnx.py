@@ -1,4 +1,4 @@
-"""Write a network as an ONNX graph with variable sizes. The graph renders images or evaluates query coordinates."""
+"""Write a network as an ONNX graph with variable sizes. It renders an image or returns the colors at coordinates."""
 from __future__ import annotations
 
 import logging

@@ -25,7 +25,11 @@ from liif_basicsr.errors import LIIFError, errors_about, suggest
 
 
 def check(args: argparse.Namespace, is_train: bool) -> None:
-    """Check the options file named in the arguments (see `liif_basicsr.launch.parse`), as `--force_yml` changes it.
+    """Check the options in the file that `-opt` names, after the changes that `--force_yml` makes to them.
+
+    Args:
+        args: the result of `liif_basicsr.launch.parse`.
+        is_train: whether the file is for training, not for testing.
 
     Raises:
         LIIFError: the file is unreadable, not YAML or not plain data, or an option is missing or invalid.

@@ -62,7 +62,7 @@ def check_channels(opt: Mapping[str, Any]) -> None:
 def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
     """Log a warning for each dataset whose `value_range` differs from the checkpoint's.
 
-    When a run is resumed, a difference in the training set is a LIIFError.
+    When a run is resumed, a different `value_range` of the training set is a LIIFError.
 
     Args:
         saved: the checkpoint's value range; None disables the check.
@@ -131,7 +131,7 @@ def _check_metric_options(function: Any, given: Mapping[str, Any], where: str) -
 
 
 def precision_of(amp: str | None, device: torch.device, key: str) -> str:
-    """Return the precision that the option `key`, with the value `amp`, selects.
+    """Return the precision that `amp`, the value of the option `key`, selects.
 
     None selects float32. `auto` selects bfloat16 if the processor has instructions for it, else float32. A warning is
     logged if the processor is slow in the precision.

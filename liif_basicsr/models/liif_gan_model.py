@@ -124,7 +124,7 @@ class LIIFGANModel(LIIFModel):
         return losses
 
     def _judge(self, images: Tensor) -> Tensor:
-        """Run the discriminator in float32. In bfloat16, rounding would remove textures, and it would hardly learn."""
+        """Run the discriminator in float32. In bfloat16, it would hardly learn, because rounding removes textures."""
         with autocast(self.device, "float32"):
             return self.net_d(images)
 

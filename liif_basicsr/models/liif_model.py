@@ -58,15 +58,16 @@ class LIIFModel(SRModel):
 
     It adds to SRModel:
     - coordinates and cells; any number of losses (`train: <name>_opt`, logged as `l_<name>`); distillation
-      (`train: teacher`); `train: freeze`; `train: amp` and `val: amp` (auto, bfloat16, float16);
+      (`train: teacher`); `train: freeze`; `train: amp` and `val: amp` (auto, tf32, bfloat16, float16);
     - validation at several scales, distributed over the ranks. Each set and scale has its own line of metrics and its
       own folder of images. Testing also writes a table under `results/`;
     - checkpoints that are written atomically and contain the options of their network. Old checkpoints are removed if
       `logger: keep_checkpoints` is set;
     - exact resuming. A training state contains iteration, epoch, optimizers, schedulers, the gradient scaler of float16
       and the best metrics. Random numbers in a step (as in SwinIR's drop path) depend only on `manual_seed`, iteration
-      and rank. `python -m liif_basicsr.train` also continues with the same training samples, for any number of workers;
-      BasicSR's own train.py restarts the epoch. Resumed runs still differ where GPU kernels are nondeterministic;
+      and rank. `python -m liif_basicsr.train` also loads the samples that an uninterrupted run would load next, for any
+      number of workers; BasicSR's own train.py restarts the epoch. Resumed runs still differ where GPU kernels are
+      nondeterministic;
     - if a loss or gradient is not finite, the step is skipped or the run ends (`train: skip_nonfinite`).
 
     Raises:
@@ -123,13 +124,13 @@ class LIIFModel(SRModel):
         if opt["is_train"]:
             self.best_metric_results: dict[str, dict[str, dict[str, Any]]] = {}
             checks.check_iterations()
-        with errors_in("network_g"):  # all other errors name their block
+        with errors_in("network_g"):  # errors in other blocks already name theirs
             super().__init__(opt)
         if not hasattr(self.get_bare_model(self.net_g), "render"):
             kind = opt["network_g"]["type"]
             raise LIIFError(
-                f"network_g: {kind} cannot be queried at coordinates, as LIIFModel requires; use a network of this "
-                "plugin, or model_type: SRModel"
+                f"network_g: LIIFModel needs a network that can be queried at coordinates, but {kind} cannot; use a "
+                "network of this plugin, or model_type: SRModel"
             )
         self.precision = checks.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
         self.val_precision = checks.precision_of(self.val_opt["amp"], self.device, "val: amp")
@@ -272,7 +273,8 @@ class LIIFModel(SRModel):
         self.step_losses = {name: loss.detach() for name, loss in losses.items()}
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         gradients = [param.grad for group in groups for param in group["params"] if param.grad is not None]
-        # The gradient scaler of float16 checks the gradients itself, and lowers its scale if they are not finite.
+        # The gradient scaler of float16 checks the gradients itself, and lowers its scale if they are not finite. At a
+        # scale of 1 or less, lowering it would not help, so StepCheck checks them.
         scales = self.scaler.is_enabled() and self.scaler.get_scale() > 1
         check = StepCheck(current_iter, self.step_losses, [] if scales else gradients, self.batch.get("gt_path", ()))
         late = not self.scaler.is_enabled() and skip_themselves(optimizers)
@@ -304,9 +306,8 @@ class LIIFModel(SRModel):
         problem, limit = f"iteration {check.iteration}: {'; '.join(reports)}", self.train_opt["skip_nonfinite"]
         if self.skipped_steps == limit:
             raise LIIFError(
-                f"{problem}; number of steps skipped before: {self.skipped_steps} (train: skip_nonfinite); the last "
-                f"good checkpoint: {self.newest_checkpoint() or 'none yet'}; try a lower learning rate, or "
-                "train: amp: ~"
+                f"{problem}; the limit of {limit} skipped steps (train: skip_nonfinite) is reached; the last good "
+                f"checkpoint: {self.newest_checkpoint() or 'none yet'}; try a lower learning rate, or train: amp: ~"
             )
         self.skipped_steps += 1
         get_root_logger().warning(f"{problem}; step skipped ({self.skipped_steps} of at most {limit})")
@@ -455,8 +456,8 @@ class LIIFModel(SRModel):
         if left_out:
             total, names = len(bare.state_dict()), ", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)
             logger.warning(
-                f"{load_path}: {len(left_out)} parameters differ from the network's {total} in name or shape and were "
-                f"left out (strict_load_{block[-1]}: false): {names}."
+                f"{load_path}: {len(left_out)} parameters do not match the network's in name or shape and were left "
+                f"out (strict_load_{block[-1]}: false; the network has {total}): {names}."
             )
         logger.info(f"Loaded {type(bare).__name__} from {load_path}, with param key: [{used}].")
 

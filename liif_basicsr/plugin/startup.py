@@ -40,7 +40,8 @@ def register_or_warn(host: str) -> None:
 
         module, function = HOSTS[host]
         if module in sys.modules and not hasattr(sys.modules[module], function):
-            # The plugin's module imports the host and is still being loaded. Its own importer calls the function.
+            # The plugin's module is still being loaded and has just imported the host. The code that imports the
+            # plugin's module calls the function.
             return
         getattr(import_module(module), function)()
     except Exception as error:

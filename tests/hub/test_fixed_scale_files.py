@@ -62,7 +62,7 @@ def test_contradictions_are_one_line(tmp_path):
     torch.save({"params": network().state_dict()}, path)
     refused(lambda: liif_basicsr.load(path), str(path), "network_g")
     refused(lambda: liif_basicsr.load(path, scale=4, network_g=BLOCK), str(path), "upscales by 2, not 4")
-    refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "num_feat": 8}), str(path), "a different network")
+    refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "num_feat": 8}), str(path), "do not fit network_g")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "type": "SRVGG"}), str(path), "'SRVGG'")
     refused(lambda: liif_basicsr.load(path, network_g={**BLOCK, "feat": 8}), str(path), "'feat'")
     refused(lambda: liif_basicsr.load("liif-fast", scale=2), "liif-fast", "scale", "leave scale out")

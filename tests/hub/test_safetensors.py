@@ -86,7 +86,7 @@ def test_flipped_header_bits_are_one_line(path):
 
 
 @pytest.mark.parametrize("network_g, says", [
-    ({**NETWORK, "hidden_dims": [9]}, "a different network"),
+    ({**NETWORK, "hidden_dims": [9]}, "do not fit network_g"),
     ("{", "network_g in its metadata is not JSON; pass"), (3, "network_g is not a dict"),
     ({"type": "LIFF"}, "did you mean 'LIIF'"), ({**NETWORK, "hidden_dims": [9000, 9000]}, "much larger than the file"),
 ], ids=str)  # fmt: skip

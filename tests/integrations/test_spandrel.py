@@ -183,7 +183,7 @@ def test_an_inconsistent_checkpoint_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "net.pth", network())
     data = torch.load(tmp_path / "net.pth", weights_only=True)
     for block, said in (
-        ({**network(), "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}}, "a different network"),
+        ({**network(), "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}}, "do not fit network_g"),
         ({**network(), "hidden_dims": [9000, 9000]}, "a network much larger than the file"),
     ):
         torch.save({**data, "network_g": block}, tmp_path / "lies.pth")

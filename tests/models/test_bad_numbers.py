@@ -74,7 +74,7 @@ def test_bad_steps_are_skipped_and_counted_up_to_the_limit(opt, lines):
         steps(model, 1, data)
     assert model.get_current_log()["skipped"] == 2
     assert sum("iteration 1: the loss is not finite" in line and "step skipped" in line for line in lines) == 2
-    with pytest.raises(LIIFError, match=r"number of steps skipped before: 2 \(train: skip_nonfinite\)"):
+    with pytest.raises(LIIFError, match=r"the limit of 2 skipped steps \(train: skip_nonfinite\) is reached"):
         steps(model, 1, bad_batch())
     for data in (batch(seed=1), batch(seed=2)):
         steps(clean, 1, data)
@@ -90,7 +90,7 @@ def test_the_count_continues_after_resuming(opt, tmp_path):
     opt["path"]["resume_state"] = "1.state"
     again = build_model(opt)
     again.resume_training(checkpoint.read_tensors(tmp_path / "training_states" / "1.state"))
-    with pytest.raises(LIIFError, match="number of steps skipped before: 1 "):
+    with pytest.raises(LIIFError, match="the limit of 1 skipped steps "):
         steps(again, 1, bad_batch())
 
 

@@ -267,7 +267,7 @@ def test_a_large_image_opens_at_its_most_detailed_spot(page):
         press(page, "0")
         decoded(page)
         assert factor(page) < 1 and not element(page, "hint").is_displayed()
-        assert element(page, "left").find_element("class name", "note").text == "up to ×1: the image itself"
+        assert element(page, "left").find_element("class name", "note").text == "shows the image itself up to ×1"
 
 
 def assert_shown(page, made, side, *layer):

@@ -1,6 +1,6 @@
 """A node for ComfyUI. Link or copy this folder into ComfyUI's `custom_nodes`; see docs/comfyui.md.
 
-A copied folder also runs the code of the installed package.
+Even a copy of the folder only imports the node from the installed package.
 """
 from liif_basicsr.integrations.comfyui.node import LIIFUpscale
 

@@ -56,8 +56,8 @@ class LIIFUpscale:
             "height": ("INT", {**length, "tooltip": "Height of the output. 0 computes it from width or scale."}),
             "strength": ("FLOAT", {
                 "default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05,
-                "tooltip": "Weight of the model. Below 1, the output of liif-fast is mixed in, which keeps grain and "
-                "damage.",
+                "tooltip": "Weight of the model. Below 1, the output of liif-fast is mixed in; this keeps more of the "
+                "image's grain and defects.",
             }),
         }}  # fmt: skip
 

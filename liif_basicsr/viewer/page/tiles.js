@@ -14,7 +14,7 @@ const REPLACED = "another image has been opened in this viewer";
 const growing = ({ first, longest }, attempt) => Math.min(first * 2 ** attempt, longest);
 const pause = (time) => new Promise((done) => setTimeout(done, time));
 
-/** Finds out whether the server is still running after a request has failed. The test itself is a cheap request. */
+/** After a request has failed, finds out with a cheap request whether the server is still running. */
 class Connection {
   constructor(changed) {
     this.problem = "";

@@ -139,7 +139,7 @@ class Viewer {
       panel.querySelector(".strength").hidden = original || !image.mixable[side.method];
       panel.querySelector(".strength input").value = side.strength;
       panel.querySelector(".strength output").value = `${side.strength}%`;
-      panel.querySelector(".note").textContent = original ? "up to ×1: the image itself" : "";
+      panel.querySelector(".note").textContent = original ? "shows the image itself up to ×1" : "";
       byId(`save-${NAMES[k]}`).textContent = `Save this view, ${NAMES[k]} side: ${this._label(side)}`;
     });
     byId("command").value = original ? "zoom in beyond ×1 for a command" : this._command();
