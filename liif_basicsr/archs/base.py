@@ -30,8 +30,8 @@ class Decoder(nn.Module, ABC):
         prepare_halo: receptive radius of `prepare` in features; None if it is unbounded.
         floats_per_pixel: approximate number of activations per pixel in `decode`; it determines the block size.
         uses_threads: whether `decode` benefits from several threads in small windows.
-        max_scale: largest scale whose cell the decoder uses. Beyond it, whole images are decoded with the cell of this
-            scale. None sets no limit. The official tests of LTE and LM-LIIF set it to the largest training scale.
+        max_scale: scale beyond which whole images are decoded with the cell of this scale instead of the actual cell.
+            None sets no limit. The official test scripts of LTE and LM-LIIF set it to the largest training scale.
         is_global: whether a value depends on the other positions of the output, as with attention over the output.
     """
 
@@ -46,7 +46,7 @@ class Decoder(nn.Module, ABC):
         """Return the values at arbitrary positions.
 
         Args:
-            prepared: (B, C, th, tw), the output of `prepare` for a tile.
+            prepared: (B, C', th, tw), the output of `prepare` for a tile.
             queries: Q positions in each of the B images, with the indices and offsets of the features around them. A
                 decoder with `is_global` treats them as the whole output if they have no `context`.
 
@@ -163,7 +163,7 @@ class ContinuousNetwork(nn.Module):
         self.num_out_ch = num_out_ch
         self.input_skip = input_skip
         self.scale = scale
-        # The inputs are channels-last, too. Otherwise gradients would not have the strides of the weights.
+        # Weights are channels-last like the inputs, so that gradients have the strides of the weights.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, lq: Tensor, coord: Tensor | None = None, cell: Tensor | None = None) -> Tensor:
@@ -321,7 +321,10 @@ def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
     may contain NaN.
     """
     if cell is None:
-        raise LIIFError("cell: missing; pass the size of a queried pixel, (2 / H, 2 / W), with coord")
+        raise LIIFError(
+            "cell: missing; with coord, also pass the size of a queried pixel: (2 / H, 2 / W) for an output of H x W "
+            "pixels"
+        )
     if coord.ndim != 3 or coord.shape[2] != 2 or len(coord) != len(lq):
         raise LIIFError(f"coord: expected shape ({len(lq)}, Q, 2), got {tuple(coord.shape)}")
     if cell.ndim != 3 or cell.shape[2] != 2 or len(cell) != len(lq) or cell.shape[1] not in (1, coord.shape[1]):
@@ -348,7 +351,7 @@ def check_value_range(value: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError):
         raise LIIFError(f"value_range: expected two numbers (low, high), got {value!r}") from None
     if not -math.inf < low < high < math.inf:
-        raise LIIFError(f"value_range: expected two numbers, the lower one first, got {low:g} and {high:g}")
+        raise LIIFError(f"value_range: expected two finite numbers, the lower one first, got {low:g} and {high:g}")
     return low, high
 
 

@@ -102,20 +102,22 @@ class ContinuousShuffleDecoder(Decoder):
 
     At low resolution, a 3x3 convolution and residual 1x1 layers predict R x R coefficients for each feature and output
     channel. Pixel shuffle would assign these coefficients to a grid of R x R pixels. Here, R learned functions along
-    each axis take the place of the grid's rows and columns. They depend on the relative coordinate and the relative
-    cell. A feature predicts the value
+    each axis take the place of the grid's rows and columns. The functions depend on the relative coordinate and the
+    relative cell. For each output channel, a feature predicts the value
 
-        (functions along y) x coefficients x (functions along x).
+        f^T C g,
+
+    where f contains the values of the R functions along y, g those along x, and C is the matrix of coefficients.
 
     A pixel is the average of the predictions of the four features around it, weighted as in LIIF (equation 4). Features
     at the border are repeated.
 
-    Only the functions depend on the cell. Averaged over a pixel, a product f(y) g(x) of functions along y and x is the
-    mean of f times the mean of g, so the size of the pixel changes the functions but not the coefficients. An image's
-    coefficients are therefore computed once for all scales.
+    Only the functions depend on the cell. The mean of a product f(y) g(x) over a pixel is the mean of f times the mean
+    of g, so the size of the pixel changes the functions but not the coefficients. An image's coefficients are therefore
+    computed once for all scales.
 
-    In `decode`, a pixel takes about 50 multiply-adds, not counting multiplications by zero. At an integer scale, the
-    decoder equals a convolution followed by a pixel shuffle.
+    In `decode`, a pixel takes about 50 multiply-adds, not counting multiplications by the zeros in `Bands`. At an
+    integer scale, the decoder equals a convolution followed by a pixel shuffle.
 
     Related work: OPE-SR (Song et al., CVPR 2023) uses fixed orthogonal cosines and no cell. CUF (Vasconcelos et al.,
     CVPR 2023) predicts non-separable filters for each output position.

@@ -104,5 +104,5 @@ class UnshuffledOutput(nn.Module):
                 if scale >= 1 and out.shape[2:] == (h * scale, w * scale):
                     self.arch.train(training)
                     return multiple, scale
-            reason = f"expected {num_out_ch} output channels, and an integer multiple of the input's size"
+            reason = f"expected an output of {num_out_ch} channels whose size is an integer multiple of the input's"
         raise LIIFError(f"{self.where}: fails on an input of {h}x{w}: {reason}") from None

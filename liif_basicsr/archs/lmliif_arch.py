@@ -122,8 +122,8 @@ class LMLIIFDecoder(Decoder):
         self.render_dim, self.render_depth = render_dim, render_depth
         self.cell_decode, self.mod_input, self.mod_scale, self.mod_shift = cell_decode, mod_input, mod_scale, mod_shift
         self.max_scale = max_scale
-        # For both MLPs, the number of inputs before the coordinate and the cell. `num_mod` is the number of scales and
-        # shifts, which the latent MLP returns before the latent.
+        # `num_feat_in` and `num_render_in` are the numbers of inputs of the latent and the render MLP before the
+        # coordinate and the cell. The latent MLP returns `num_mod` scales and shifts, then the latent.
         self.num_feat_in = in_channels * (2 * self.prepare_halo + 1) ** 2
         self.num_render_in = render_dim if mod_input else in_channels
         self.num_mod = render_dim * render_depth * (mod_scale + mod_shift)

@@ -53,9 +53,9 @@ class MetaDecoder(Decoder):
     In the paper, an MLP with one hidden layer predicts a filter for each query from the query's offset in its feature.
     The filter has C * 9 * D weights and is applied to the 3x3 features around the query.
 
-    The last layer of the MLP and the filter are both linear, so their order can be swapped. The weights of the last
-    layer filter the feature grid, once per image. The result has one number for each output channel and hidden unit. A
-    query then sums these numbers, weighted by its hidden units.
+    The last layer of the MLP and the filter are both linear, so their order can be swapped. The feature grid is
+    convolved with the weights of the last layer, once per image. The result has one number for each output channel and
+    hidden unit. A query then sums these numbers, weighted by its hidden units.
 
     Args:
         in_channels: number of channels of the feature grid.

@@ -45,8 +45,8 @@ class PixelShuffleDecoder(ResampleDecoder):
         scale: upscaling factor of the upsampler: 2, 3, 4 or 8.
         num_out_ch: number of output channels.
 
-    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters have the layout of the official LIIF code
-    (for RDN, of the official configuration B).
+    Source: EDSR (Lim et al., CVPRW 2017), section 3.2. The parameters have the layout of the official LIIF code,
+    for RDN in its configuration B.
     """
 
     prepare_halo = 2  # the receptive radius of all the upsampler's convolutions together is below 2 features

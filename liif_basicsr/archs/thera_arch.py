@@ -66,10 +66,15 @@ class Thera(ContinuousNetwork):
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:
-        if mean is not None and not len(mean) == num_in_ch == num_out_ch:
+        if mean is not None and num_in_ch != num_out_ch:
             raise LIIFError(
-                f"network_g: mean: expected one number per channel, with equal numbers of input and output channels "
-                f"(here {num_in_ch} and {num_out_ch}), got {list(mean)}; set mean: ~"
+                f"network_g: mean: needs equal numbers of channels, but num_in_ch is {num_in_ch} and num_out_ch is "
+                f"{num_out_ch}; set mean: ~"
+            )
+        if mean is not None and len(mean) != num_in_ch:
+            raise LIIFError(
+                f"network_g: mean: expected one number for each of the {num_in_ch} channels, got {list(mean)}; "
+                "correct it, or set mean: ~"
             )
         features = build_encoder(encoder, num_in_ch)
         refine = None if tail is None else build_encoder(tail, features.out_channels, "network_g: tail")

@@ -27,8 +27,8 @@ class GridLoss(nn.Module):
     correlated with itself at shifts (lags) of one or two input pixels.
 
     For each lag, the loss compares the absolute correlation in the output with that in gt. If the output's is larger,
-    the difference is weighted by the strength of the output's detail. The result is averaged over windows and summed
-    over lags.
+    the loss is the difference, weighted by the strength of the output's detail; otherwise it is 0. It is averaged over
+    windows and summed over lags.
 
     Args:
         loss_weight: factor that multiplies the loss.

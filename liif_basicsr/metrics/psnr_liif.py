@@ -37,8 +37,8 @@ def calculate_psnr_liif(
             does. Has no effect with `band`, or on images that do not have three channels.
         data_range: difference between the largest and the smallest possible value. If it is set, images may contain any
             numbers and are not clamped.
-        band: number of the band to compare, starting at 1, or `mean` for the mean of the bands' PSNR. By default, the
-            PSNR is computed from the mean squared error over all bands.
+        band: number of the band (channel) to compare, starting at 1, or `mean` for the mean of the bands' PSNR. By
+            default, the PSNR is computed from the mean squared error over all bands.
 
     Returns:
         PSNR in dB, infinite for equal images.

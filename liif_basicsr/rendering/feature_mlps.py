@@ -20,9 +20,9 @@ class FeatureMLPs:
 
     Args:
         layers: the shared linear layers.
-        coord_weight: (D, 2), the first layer's weights for the relative coordinate.
-        start: (N, D), the first layer's output for each feature without the term of the relative coordinate.
-        scale, shift: (N, layers, D), factor and offset for each unit of each hidden layer.
+        coord_weight: (units, 2), the first layer's weights for the relative coordinate.
+        start: (N, units), the first layer's output for each feature without the term of the relative coordinate.
+        scale, shift: (N, layers, units), factor and offset for each unit of each hidden layer.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class FeatureMLPs:
             width: number of features per row of the image.
 
         Returns:
-            (Ny, Nx, My, Mx, D), an output for each slot of each feature.
+            (Ny, Nx, My, Mx, D), an output for each slot of each feature. Ny, My and Nx, Mx are the N and M of `y` and
+            `x` in `Slots`.
         """
         (ny, my), (nx, mx) = y.rel.shape, x.rel.shape
         feature = (y.feature[:, None] * width + x.feature).flatten()
@@ -65,7 +66,7 @@ class FeatureMLPs:
         """Evaluate the MLPs of k features at relative coordinates (k, My) and (k, Mx); return (k, My, Mx, D)."""
         scale, shift = self.scale[feature], self.shift[feature]
         start = torch.addcmul(shift[:, 0], self.start[feature], scale[:, 0])
-        # (k, 2, D), the first layer's weights for the relative coordinate, scaled
+        # (k, 2, units), the first layer's weights for the relative coordinate, scaled
         slope = scale[:, 0, None] * self.coord_weight.T
         rows = start[:, None] + (rel_y[..., None] * slope[:, :1]).to(start.dtype)
         cols = (rel_x[..., None] * slope[:, 1:]).to(start.dtype)

@@ -31,8 +31,8 @@ class Features:
         encode: function that maps an image (1, C, h, w) to features (1, D, h, w).
         radius: receptive radius of `encode` in pixels.
         tile: longest edge of a tile in pixels.
-        max_bytes: maximum size of the cached features in bytes. One tile is always cached. With None nothing is cached:
-            each region is encoded when it is requested, and callers request regions of about a tile.
+        max_bytes: maximum size of the cached features in bytes; at least one tile is cached. None disables the cache:
+            each region is encoded when it is requested, and callers request regions of about the size of a tile.
         threads: number of torch threads for encoding; None uses the current number.
     """
 

@@ -18,7 +18,7 @@ try:
 except ImportError:  # PyTorch without CUDA does not install Triton
     triton = None
 
-# Size of the output that one Triton program computes: rows in `gather_add_relu`, pixels in `ensemble_mean`.
+# What one Triton program computes: rows of the matrix that `gather_add_relu` returns, pixels of `ensemble_mean`.
 ROWS, PIXELS = 32, 256
 
 

@@ -128,8 +128,8 @@ def natural_size(corners: np.ndarray) -> tuple[int, int]:
 def rectification(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the matrix (3, 3) that maps four corners to the corners of an output of `size` (H, W).
 
-    At `natural_size` the corners map to the centers of the output's corner pixels. Any other size is that output
-    scaled edge to edge, as in `render`.
+    At `natural_size` the corners map to the centers of the output's corner pixels. For any other `size`, that output is
+    scaled as `render` scales an image: from outer edge to outer edge, not between the centers of the border pixels.
     """
     height, width = natural_size(corners)
     square = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float64)

@@ -73,7 +73,8 @@ class EncodedImage:
             )
             self.features = BlendedFeatures(lq, encode, memory.BLEND_OVERLAP, memory.BLENDED_TILE, max_bytes, threads)
         self.in_size = (h, w)
-        # Tiles along the other axis and later windows share an axis and what it has cached.
+        # All tiles in the same rows share one `PixelAxis` and its cache, and so do those in the same columns. Later
+        # windows use them again.
         self._axis = lru_cache(memory.CACHED_AXES)(PixelAxis)
         self._contexts: OrderedDict[Any, Any] = OrderedDict()
 

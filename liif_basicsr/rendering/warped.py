@@ -39,8 +39,8 @@ def render_warped(
         done: function that is called with the number of pixels completed since the last call.
 
     Returns:
-        (D + 1, height, width) float32: the bands, nominally in [0, 1] and not clamped, then the fraction of each pixel
-        that is inside the image.
+        (D + 1, height, width) float32: the D output channels, nominally in [0, 1] and not clamped, then the fraction of
+        each pixel that is inside the image.
     """
     remedy = "choose a smaller size, or warp one window at a time"
     with gpu_memory_errors(f"size {warp.size}", remedy), exact_float32(image.lq.device):
@@ -73,7 +73,7 @@ def render_warped(
 class Canvas:
     """Accumulates the samples for a window of the output.
 
-    For each pixel it stores the weighted sum of the bands, the sum of the weights, and the fraction inside the image.
+    Stores for each pixel: the weighted sum of each channel, the sum of the weights, and the fraction inside the image.
 
     Args:
         window: the part of the output.
@@ -86,7 +86,7 @@ class Canvas:
         self.sum = torch.zeros(window.height * window.width, image.net.num_out_ch + 2, device=image.lq.device)
 
     def add(self, region: Region, tile: TileIndex, pixels: PixelPositions, block: Window) -> None:
-        """Take the samples of a block of output pixels that lie in one tile of the image, and add them to the canvas.
+        """Add to the canvas the samples that a block of output pixels has in one tile of the image.
 
         Args:
             region: the tile's features, from `EncodedImage.tile_region`.
@@ -119,7 +119,7 @@ class Canvas:
         """Add each sample to all pixels within the kernel's radius.
 
         Args:
-            values: (M, D + 1), the bands of each sample, and the number 1, which yields the sum of the weights.
+            values: (M, D + 1), the channels of each sample, and the number 1, which yields the sum of the weights.
             pixel: (2, M), row and column of the sample's pixel in the window.
             offset: (M, 2), offset of the sample from the center of its pixel.
             share, inside: (M,), the fraction of its pixel that the sample covers, and the part of this fraction that is

@@ -15,8 +15,7 @@ from liif_basicsr.rendering.coordinates import Window, check_size
 from liif_basicsr.rendering.homographies import check_matrix, scaling
 
 # An output pixel that extends over at most this many input pixels along an axis has one sample along the axis. A larger
-# pixel has at least two, because between the centers of input pixels, networks sharpen detail at the input's own
-# resolution.
+# pixel has at least two: between the centers of input pixels networks sharpen, so a single sample would be too sharp.
 MAX_SINGLE_EXTENT = 0.6
 # A pixel may exceed an integer number of input pixels by this much before it gets another sample.
 EXTENT_TOLERANCE = 0.1
@@ -126,7 +125,7 @@ class PixelMap:
             if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
                 raise LIIFError(f"{name}: expected a NumPy array (H, W) of real numbers")
             if not np.isfinite(values).all():
-                remedy = "for pixels to fill, use a position outside the image, such as -1e6"
+                remedy = "for output pixels that show no part of the image, use a position outside it, such as -1e6"
                 raise LIIFError(f"{name}: contains NaN or infinity; {remedy}")
         if map_x.shape != map_y.shape or 0 in map_x.shape:
             expected = "expected non-empty arrays of the same shape (H, W)"
@@ -157,7 +156,7 @@ def _derivative(positions: np.ndarray, axis: int) -> np.ndarray:
     """Return the derivative of a map's positions (H, W, 2) along an axis.
 
     It is the mean of the steps to both neighbors. Next to a seam, it is the step that does not cross the seam. At the
-    map's border, it is the only step or, if that step crosses a seam, the step after it.
+    map's border, it is the only step or, if that step crosses a seam, the next step inward.
     """
     if positions.shape[axis] == 1:
         return np.broadcast_to(np.eye(2)[axis], positions.shape)

@@ -114,7 +114,7 @@ def test_tiles_and_windows_are_exact(monkeypatch):
         ({"arch": RRDB, "scale": 2}, ["RRDBNet", "upscales by 4, not 2; leave scale out"]),
         ({"arch": {**RRDB, "num_in_ch": 1}}, ["RRDBNet: num_in_ch: is 1, but network_g takes 3 channels"]),
         ({"arch": {"type": "MSRResNet", "num_feat": 4}, "num_in_ch": 4}, ["MSRResNet: num_in_ch: is 3, but"]),
-        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "expected 3 output channels, and an integer multiple of"]),
+        ({"arch": {**RRDB, "num_out_ch": 1}}, ["RRDBNet", "an output of 3 channels whose size is an integer multiple"]),
         ({"arch": {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": 4}}, ["VGGStyleDiscriminator"]),
         ({"arch": RRDB, "halo": -1}, ["halo"]),
         ({"arch": "RRDBNet"}, ["arch", "RRDBNet"]),

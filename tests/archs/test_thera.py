@@ -146,8 +146,8 @@ def test_swinir_as_tail_sees_the_features() -> None:
 
 @pytest.mark.parametrize("kwargs, message", [
     ({"num_freq": 0}, "network_g: num_freq: expected an integer from 1 to 10000, got 0"),
-    ({"mean": [0.5]}, r"network_g: mean: expected one number per channel.* \(here 3 and 3\), got \[0.5\]; set mean: ~"),
-    ({"mean": [0.5] * 3, "num_out_ch": 1}, r"network_g: mean: .* \(here 3 and 1\)"),
+    ({"mean": [0.5]}, r"network_g: mean: expected one number for each of the 3 channels, got \[0.5\]; .* set mean: ~"),
+    ({"mean": [0.5] * 3, "num_out_ch": 1}, "network_g: mean: needs equal .* num_in_ch is 3 and num_out_ch is 1; set"),
     ({"input_skip": "cubic"}, "network_g: input_skip: expected .*nearest.*, got 'cubic'"),
     ({"tail": {"type": "ConvNext"}}, "network_g: tail: type: unknown encoder 'ConvNext'; did you mean 'ConvNeXt'?"),
     ({"tail": {"type": "ConvNeXt", "dims": [0]}}, "network_g: tail: dims: "),

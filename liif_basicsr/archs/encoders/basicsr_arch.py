@@ -95,7 +95,10 @@ class BasicSRArch(nn.Module):
         found = [name for name in UPSAMPLERS if name in children]
         if not found:
             names = ", ".join(children)
-            raise LIIFError(f"{self.where}: no module has an upsampler's usual name; set tap to one of: {names}")
+            raise LIIFError(
+                f"{self.where}: no module has an upsampler's usual name; "
+                f"set tap to the upsampler's first module, one of: {names}"
+            )
         return found[0]
 
     def _insert_tap(self) -> None:

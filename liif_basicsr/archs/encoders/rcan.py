@@ -71,7 +71,7 @@ class RCAN(ResidualTrunk):
     ) -> None:
         if num_feat < squeeze_factor:
             raise LIIFError(
-                f"network_g: encoder: squeeze_factor: {squeeze_factor} exceeds num_feat, which is {num_feat}; lower it"
+                f"network_g: encoder: squeeze_factor: expected at most num_feat ({num_feat}), got {squeeze_factor}"
             )
         groups = (ResidualGroup(num_feat, num_block, squeeze_factor) for _ in range(num_group))
         super().__init__(num_in_ch, num_feat, groups, None)
