@@ -293,8 +293,9 @@ class ContinuousNetwork(nn.Module):
 
         Args:
             lq: (1, C, h, w) in [0, 1].
-            max_bytes: maximum size of the cached features in bytes. Features that are not cached are recomputed when
-                needed. At least one tile is cached, unless `max_bytes` is 0 and the receptive radius is bounded.
+            max_bytes: maximum size of the cached features in bytes; one tile is cached even if it is larger. 0 disables
+                the cache if the receptive radius is bounded and the decoder is not global. Features that are not cached
+                are recomputed when needed.
             tile: edge length in input pixels of the tiles that are encoded; None for the default.
             threads: number of torch threads for encoding; None for the current number.
 
