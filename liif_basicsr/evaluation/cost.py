@@ -19,7 +19,7 @@ def multiply_adds(net: ContinuousNetwork, scale: Scale) -> float:
     """Return the multiply-adds per output pixel at a scale (y, x), including the encoder.
 
     Counts convolutions and matrix products for a 64x64 input that is decoded as one tile. Operations on padding and in
-    partly filled blocks are included.
+    partly filled blocks of pixels are included.
     """
     size = (round(SIDE * scale[0]), round(SIDE * scale[1]))
     counter = FlopCounterMode(display=False, custom_mapping=_fused_operators())

@@ -24,7 +24,7 @@ FLOAT_METRICS = ("calculate_psnr_pt", "calculate_ssim_pt")
 
 
 def set_label(name: str, scale: tuple[float, float] | None) -> str:
-    """Return the name of a set at a scale in logs, folders and tables, such as 'Set5_x2'."""
+    """Return the name for a set and scale, such as 'Set5_x2', in logs, folders and tables."""
     return name if scale is None else f"{name}_x{scale_text(scale)}"
 
 

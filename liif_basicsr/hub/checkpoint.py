@@ -59,8 +59,8 @@ def load(
         The network on the CPU, in evaluation mode and trainable. A BasicSR network is wrapped in a `FixedScaleSR`.
 
     Raises:
-        LIIFError: the file or name does not exist, the file is not a checkpoint, it does not contain `network_g` and
-            the argument is missing, or its `network_g` differs from the argument.
+        LIIFError: the file or name does not exist; the file is not a checkpoint; `network_g` is neither in the file nor
+            an argument; or the two differ.
     """
     path = find(name_or_path)
     return network_of(read_tensors(path), path, path.stat().st_size, param_key, scale, network_g)

@@ -178,7 +178,7 @@ def _name_axes(model: Any, graph: Graph) -> None:
 
 
 def _check(content: bytes, graph: ImageGraph | QueryGraph) -> None:
-    """Raise LIIFError unless the file's output matches the network's, at the traced sizes and at other sizes."""
+    """Raise LIIFError unless the graph's output matches the network's, at the traced sizes and at other sizes."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

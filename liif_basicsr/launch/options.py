@@ -93,7 +93,7 @@ def force(opt: dict[str, Any], entry: str) -> None:
         target = target.get(name) if isinstance(target, Mapping) else None
     plain = all(re.fullmatch(r"[\w.-]+", name) for name in (*path, key))
     if not (equals and plain and "=" not in value and isinstance(target, dict)):
-        raise LIIFError(f"--force_yml {entry}: expected block:option=value, where the options file contains the block")
+        raise LIIFError(f"--force_yml {entry}: expected block:option=value with a block of the options file")
     try:
         if value.startswith("["):
             ast.literal_eval(value)

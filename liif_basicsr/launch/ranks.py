@@ -40,7 +40,7 @@ class Ranks:
             self._store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
 
     def take_gpu(self, device: str | None = None) -> None:
-        """Make the GPU with this process's local rank the current one.
+        """Make the GPU whose number is this process's local rank the current one.
 
         Args:
             device: the device option. Only `cuda` and None have an effect.

@@ -125,7 +125,7 @@ class Resume:
 
 
 def set_loader_defaults(options: dict[str, Any], gpu: bool) -> None:
-    """Set `pin_memory` and `persistent_workers` if the options do not. Both are on only with a GPU."""
+    """Set defaults for `pin_memory` and `persistent_workers`: on with a GPU, else off."""
     workers = options["num_worker_per_gpu"] > 0 and options.get("prefetch_mode") != "cpu"
     for key, default in (("pin_memory", gpu), ("persistent_workers", gpu and workers)):
         if options.get(key) is None:

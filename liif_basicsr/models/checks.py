@@ -79,7 +79,7 @@ def check_value_range(saved: Any, opt: Mapping[str, Any], path: str) -> None:
 
 
 def check_logger(opt: Mapping[str, Any]) -> None:
-    """Raise LIIFError unless the options in `logger` are valid together and their packages are installed."""
+    """Raise LIIFError unless the options in `logger` are valid together and the packages they need are installed."""
     logger = validate(Logger, opt["logger"], "logger")
     if "debug" in opt["name"]:  # BasicSR then uses neither TensorBoard nor wandb
         return
