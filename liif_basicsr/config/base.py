@@ -76,9 +76,10 @@ def number_range(lowest: float, highest: float, *, strict: bool = False, around:
     """
     item = {"type": "number", "minimum": lowest, "maximum": highest}
     numbers = "different numbers" if strict else "numbers"
-    expected = f"a pair [lowest, highest] of {numbers} from {lowest:g} to {highest:g}, in ascending order"
+    order = "in ascending order"
     if around is not None:
-        expected += f", with {around:g} between them"
+        order = f"with lowest at most {around:g} and highest at least {around:g}"
+    expected = f"a pair [lowest, highest] of {numbers} from {lowest:g} to {highest:g}, {order}"
 
     def check(value: Any) -> list[float]:
         low, high = _numbers(value, 2)
@@ -136,7 +137,7 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-# BasicSR also accepts float iteration counts, such as `!!float 1e4`. A fraction would never equal an iteration.
+# Numbers of iterations may be floats, as in BasicSR (`!!float 1e4`), but not fractions: no iteration would equal them.
 Iterations = Annotated[float, Field(ge=1, multiple_of=1)]
 Milestone = Annotated[float, Field(ge=0, multiple_of=1)]
 Scale = Annotated[tuple[float, float], Checked(partial(scale_pair, minimum=1), expected_scale(1), _SCALE_SCHEMA)]
@@ -208,7 +209,7 @@ def validate(model: type[Model], block: Any, where: str = "") -> Model:
         return model.model_validate(block)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        # A misspelled option is usually missing as well: report the misspelling.
+        # A misspelled required option is reported twice, as unknown and as missing: show the unknown one.
         problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
         raise LIIFError(_explain(model, block, problems[0], where)) from None
 
@@ -269,8 +270,8 @@ def arguments_model(cls: Callable[..., Any]) -> type[Block]:
 
     Annotations such as `Annotated[int, Field(ge=0)]` set the range of an argument. Otherwise, integers must be at least
     1 and floats at least 0. The upper limit is 10 000 unless the annotation sets another one. Arguments without
-    annotation may have any value, except numbers written as text or above 10 000. Descriptions come from the `Args:`
-    section of the docstring.
+    annotation may have any value, except numbers written as text and numbers above 10 000. Descriptions come from the
+    `Args:` section of the docstring.
     """
     hints = get_type_hints(cls.__init__ if isinstance(cls, type) else cls, include_extras=True)  # type: ignore[misc]
     parameters = inspect.signature(cls).parameters.values()
@@ -328,11 +329,11 @@ def _as_list(value: Any) -> Any:
 
 
 def _limited(value: Any) -> Any:
-    """Return `value`. Raise ValueError if it contains a number written as text, above 10 000 or not finite."""
+    """Return `value`. Raise ValueError if it contains a number written as text or outside [-10 000, 10 000]."""
     refuse_text_numbers(value)
     for where, leaf in _leaves(value):
         if isinstance(leaf, (int, float)) and not abs(leaf) <= LARGEST_ARGUMENT:
-            raise ValueError(f"{where}expected a number of at most {LARGEST_ARGUMENT}, got {leaf!r}")
+            raise ValueError(f"{where}expected a number from -{LARGEST_ARGUMENT} to {LARGEST_ARGUMENT}, got {leaf!r}")
     return value
 
 
@@ -342,7 +343,7 @@ def _limited(value: Any) -> Any:
 def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: str) -> str:
     """Format a pydantic error as one line that contains the option, the problem and the remedy.
 
-    An error in a list belongs to the option that is the list.
+    If an item of a list is invalid, the message names the option that contains the list.
     """
     schema = model.model_json_schema()
     defs = schema.get("$defs", {})
@@ -381,7 +382,7 @@ def _block_schema(schema: Mapping[str, Any], block: Mapping[str, Any], defs: Map
 
 
 def similar(name: str, given: Iterable[Any]) -> str:
-    """Return the end of a message about a missing option: a hint at a given option that resembles it, or ''."""
+    """Return the end of a message about a missing option: a hint at a similar name in `given`, or ''."""
     close = difflib.get_close_matches(name, map(str, given), n=1)
     return f"; did you misspell it as {close[0]!r}?" if close else ""
 

@@ -58,7 +58,7 @@ NameTemplate = Annotated[
         pattern=r"\{\}",
         description="name of the low-resolution file; `{}` is replaced by the ground truth's name without suffix",
         json_schema_extra={
-            "expected": "a string that contains {}, to be replaced by the ground truth's name without suffix"
+            "expected": "a string that contains {}, which stands for the ground truth's name without suffix"
         },
     ),
 ]
@@ -182,7 +182,7 @@ class TrainingSet(LoaderOptions, Dataset):
     @model_validator(mode="after")
     def _check_patch(self) -> TrainingSet:
         if self.sample == "patch" and math.isqrt(self.sample_q) ** 2 != self.sample_q:
-            found = f"expected a square number for sample: patch, such as 2304, got {self.sample_q}"
+            found = f"expected a square number, such as 2304, because sample is patch, got {self.sample_q}"
             raise ValueError(f"sample_q: {found}")
         return self
 

@@ -1,4 +1,4 @@
-"""Datasets, and the modules that read images, degrade them and draw training samples for them."""
+"""Datasets, and the modules that they use to read images, degrade them, and draw training samples."""
 from liif_basicsr.optional import import_basicsr
 
 import_basicsr()

@@ -23,8 +23,9 @@ class ArbitraryScaleImageDataset(ArbitraryScaleDataset):
     round(lq_size * scale) pixels is downsampled to `lq_size`. In validation, for each scale in `scales`, each image is
     cropped to a multiple of the scale and then downsampled. The filter is Pillow's bicubic.
 
-    The option `degradation` replaces this downsampling by an 8-bit degradation, see `liif_basicsr.data.degradations`.
-    Its random choices are seeded from torch's generator in training, and from the file name in validation.
+    The option `degradation` replaces this downsampling by a degradation, see `liif_basicsr.data.degradations`. Deeper
+    images are rounded to 8 bits before they are degraded. The degradation's random choices are seeded from torch's
+    generator in training, and from the file name in validation.
 
     See ArbitraryScaleDataset for items and options.
 

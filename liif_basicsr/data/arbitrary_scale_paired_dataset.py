@@ -43,7 +43,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         if self.training and any(s != int(s) for scale in self.scales for s in scale):
-            message = "scales: must be whole numbers in training, because crops of files would not match otherwise"
+            message = "scales: must be whole numbers in training, otherwise crops of the two files would not align"
             raise LIIFError(f"{self.where}: {message}; remove fractional scales")
         check_pairs(Path(self.settings["dataroot_lq"]).parent, self.settings.get("teacher"), self.scales, self.where)
         self.lq = self.open_all("dataroot_lq", with_meta=False)

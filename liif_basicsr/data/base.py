@@ -232,11 +232,11 @@ class ArbitraryScaleDataset(Dataset):
             raise LIIFError(f"{self.where}: {error}") from None
 
     def check_sizes(self, source: ImageSource, smallest: tuple[int, int], options: str) -> None:
-        """Raise for the first image smaller than `smallest` (H, W), the size required by the named `options`."""
+        """Raise for the first image smaller than `smallest` (H, W), the minimum for `options` (names of options)."""
         for index in range(len(source)):
             size = self.size(source, index)
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):
                 raise LIIFError(
                     f"{self.where}: {source.path(index)} is {size[0]}x{size[1]}, smaller than "
-                    f"{smallest[0]}x{smallest[1]}, which {options} require; remove the image or lower {options}"
+                    f"{smallest[0]}x{smallest[1]}, the minimum for {options}; remove the image or lower {options}"
                 )

@@ -241,7 +241,7 @@ def _check_channels(stored: int, colors: int, channels: int, picture: bool = Tru
         hint: replaces the usual remedy at the end of the error message.
     """
     if channels not in (stored, colors) and not (picture and channels == 3 and colors == 1):
-        count = f"{stored} channel{'s' * (stored > 1)}{' with alpha' * (stored > colors)}"
+        count = f"{stored} channel{'s' * (stored > 1)}{' including alpha' * (stored > colors)}"
         remedy = hint or f"; set channels: {colors}, or convert the file"
         raise LIIFError(f"has {count}, but channels is {channels}{remedy}")
 
@@ -260,7 +260,7 @@ def naming(name: str) -> Iterator[None]:
 def to_unit(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
     """Map pixels to [0, 1] as float32.
 
-    An 8-bit picture stays uint8 if `value_range` is the whole range, because `to_tensor` then divides it by 255.
+    With the whole range of uint8, a uint8 image is returned unchanged, because `to_tensor` divides it by 255 later.
 
     Args:
         value_range: the values that become 0 and 1. None means the whole range of uint8 or uint16.

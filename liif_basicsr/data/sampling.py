@@ -44,7 +44,8 @@ def downsample(
 ) -> np.ndarray:
     """Downsample a contiguous image (H, W, C), or a part of it, to `size` (h, w) with Pillow's antialiased bicubic.
 
-    A uint8 image is rounded to uint8, as in the official code. A float32 image is clamped to [0, 1] and not rounded.
+    For a uint8 image, the result is rounded to uint8, as in the official code. For a float32 image, it is clamped to
+    [0, 1] and not rounded.
 
     Args:
         corner, part: (top, left) and (height, width) of the part; the whole image by default. The filter also reads

@@ -1,7 +1,7 @@
 """Read images from a folder or an LMDB through BasicSR's file client, or from a file of decoded pixels.
 
 Opening a source checks everything that can be checked without decoding images. File handles are opened at first use,
-once per process. They are not part of the source, so a source can be pickled for data workers.
+once per process. They are not stored in the source object, so it can be pickled for data workers.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ImageSource:
     """A sequence of image files.
 
     Attributes:
-        root: the folder, LMDB or pixel file.
+        root: path of the folder or LMDB.
         names: names of the images.
         sizes: (H, W) by name, for the images whose size is already known.
         channels: number of channels of every image.
@@ -158,7 +158,7 @@ class ImageSource:
 class DiskSource(ImageSource):
     """The image files of a folder, sorted by name. Other files, hidden files and subfolders are ignored.
 
-    A meta file or a JSON list may also name files in subfolders.
+    The option `meta_info_file` or `split_file` may also name files in subfolders.
     """
 
     def __init__(self, root: str) -> None:

@@ -117,7 +117,7 @@ def test_scales_become_pairs() -> None:
         ({"encoder": {}, "rate": float("nan")}, "rate: expected a number from 0 to 10000, got nan"),
         ({"encoder": {}, "rate": "1e-4"}, "rate: expected a number from 0 to 10000, got '1e-4'; YAML reads"),
         ({"encoder": {"arch": [{"eps": "1e-4"}]}}, "encoder: arch: eps: expected a number, got '1e-4'"),
-        ({"encoder": {"num_feat": 10**9}}, "encoder: num_feat: expected a number of at most 10000, got 1000000000"),
+        ({"encoder": {"num_feat": 10**9}}, "encoder: num_feat: expected a number from -10000 to 10000, got 1000000000"),
     ],
     ids=str,
 )
