@@ -232,7 +232,7 @@ class ArbitraryScaleDataset(Dataset):
             raise LIIFError(f"{self.where}: {error}") from None
 
     def check_sizes(self, source: ImageSource, smallest: tuple[int, int], options: str) -> None:
-        """Raise for the first image smaller than `smallest` (H, W), the minimum for `options` (names of options)."""
+        """Raise for the first image smaller than `smallest` (H, W). `options` names the options that need this size."""
         for index in range(len(source)):
             size = self.size(source, index)
             if size is not None and (size[0] < smallest[0] or size[1] < smallest[1]):

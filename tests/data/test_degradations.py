@@ -187,7 +187,7 @@ def test_mean_color_is_kept(block):
         ({"type": "jpeg", "jpeg_range": [60, 101]}, ["jpeg_range", "from 1 to 100"]),
         ({"type": "jpeg", "jpeg_range": [60, 30]}, ["jpeg_range", "in ascending order"]),
         ({"type": "realesrgan", "blur_sigma2": [2, 2]}, ["blur_sigma2", "different numbers"]),
-        ({"type": "realesrgan", "resize_range": [0.2, 0.8]}, ["resize_range", "lowest at most 1", "highest at least 1"]),
+        ({"type": "realesrgan", "resize_range": [0.2, 0.8]}, ["resize_range", "at most 1", "highest at least 1"]),
         ({"type": "realesrgan", "resize_prob": [0.5, 0.5]}, ["resize_prob", "3 probabilities"]),
         ({"type": "realesrgan", "kernel_list": ["iso"]}, ["kernel_prob", "6 numbers", "1 kernels"]),
         ({"type": "realesrgan", "kernel_list2": ["round"]}, ["kernel_list2", "plateau_iso"]),
