@@ -304,7 +304,7 @@ class LIIFModel(SRModel):
         if check is None or not (reports := check.reports()):
             return False
         problem, limit = f"iteration {check.iteration}: {'; '.join(reports)}", self.train_opt["skip_nonfinite"]
-        if self.skipped_steps == limit:
+        if self.skipped_steps >= limit:  # greater if a resumed training has a lower limit
             raise LIIFError(
                 f"{problem}; the limit of {limit} skipped steps (train: skip_nonfinite) is reached; the last good "
                 f"checkpoint: {self.newest_checkpoint() or 'none yet'}; try a lower learning rate, or train: amp: ~"

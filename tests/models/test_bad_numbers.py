@@ -82,15 +82,17 @@ def test_bad_steps_are_skipped_and_counted_up_to_the_limit(opt, lines):
         assert_same_training(getattr(model, name), getattr(clean, name))
 
 
-def test_the_count_continues_after_resuming(opt, tmp_path):
+@pytest.mark.parametrize("limit", [1, 0])
+def test_the_count_continues_after_resuming(opt, tmp_path, limit):
     opt["train"]["skip_nonfinite"] = 1
     model = build_model(copy.deepcopy(opt))
     steps(model, 1, bad_batch())
     model.save(0, 1)
     opt["path"]["resume_state"] = "1.state"
+    opt["train"]["skip_nonfinite"] = limit
     again = build_model(opt)
     again.resume_training(checkpoint.read_tensors(tmp_path / "training_states" / "1.state"))
-    with pytest.raises(LIIFError, match="the limit of 1 skipped steps "):
+    with pytest.raises(LIIFError, match=f"the limit of {limit} skipped steps "):
         steps(again, 1, bad_batch())
 
 
