@@ -145,8 +145,8 @@ def build_encoder(spec: Mapping[str, Any], num_in_ch: int = 3, where: str = "net
     kwargs = {"num_in_ch": num_in_ch, **{key: value for key, value in spec.items() if key != "type"}}
     if kwargs["num_in_ch"] != num_in_ch:
         raise LIIFError(
-            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but the number of input channels is {num_in_ch}; "
-            "remove num_in_ch from this block, and set network_g: num_in_ch to the number of channels of the images"
+            f"{where}: num_in_ch: is {kwargs['num_in_ch']}, but this block's number of input channels is {num_in_ch}; "
+            "remove num_in_ch here (network_g: num_in_ch is the number of channels of the images)"
         )
     with errors_in(f"{where} {cls.__name__}", RuntimeError):
         return cls(**kwargs)

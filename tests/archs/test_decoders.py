@@ -359,5 +359,6 @@ def test_any_number_of_channels(name, channels):
 
 def test_encoder_channels_must_match():
     block = {"type": "LIIF", "encoder": {**ENCODER, "num_in_ch": 4}, "num_in_ch": 1}
-    with pytest.raises(LIIFError, match="network_g: encoder: num_in_ch: is 4, but the number of input channels is 1; "):
+    message = "network_g: encoder: num_in_ch: is 4, but this block's number of input channels is 1; remove num_in_ch"
+    with pytest.raises(LIIFError, match=message):
         build_network(block)
