@@ -218,7 +218,7 @@ def _add_store_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--crop", type=_positive, default=480,
                      help="side length of a sub-image in pixels (default: %(default)s)")
     sub.add_argument("--step", type=_positive, default=240,
-                     help="distance between neighboring sub-images in pixels (default: %(default)s)")
+                     help="pixels from the start of one sub-image to the start of the next (default: %(default)s)")
     sub.add_argument("--level", type=int, choices=range(10), default=1, metavar="0-9",
                      help="compression level of the PNGs (default: %(default)s); 0 is the fastest to read, but takes "
                      "twice the space")

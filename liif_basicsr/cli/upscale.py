@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 ORDER = 1
 
-# Stem of a default output, see `OutputSize.label`. A single number (--long-edge) could be from a camera.
+# Stem of a default output, see `OutputSize.label`. Outputs of --long-edge, such as photo_1600, do not match, because
+# cameras use such names, too.
 DEFAULT_NAME = re.compile(r"(.+)_(x[\d.]+(x[\d.]+)?|\d+x\d+|[wh]\d+)")
 
 Job = tuple[Path, Path]
@@ -260,8 +261,8 @@ def _jobs(inputs: list[str], output: Path) -> list[Job]:
 def _find_images(text: str, output: Path) -> list[Job]:
     """Return the images of a file, folder or pattern, each with its output path in the output folder.
 
-    Print which files are skipped: files that are not images, and images in a folder that are named like a default
-    output, such as `photo_x2.jpg`, of an image next to them.
+    Print which files of a folder or pattern are skipped: those that are not images, and images named like the default
+    output (such as `photo_x2.jpg`) of another image in the same folder.
     """
     path = Path(text)
     if path.is_dir():

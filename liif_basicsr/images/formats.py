@@ -19,8 +19,8 @@ from liif_basicsr.errors import LIIFError
 # tifffile logs several lines about a damaged file. Without a handler they appear on stderr, next to our one-line error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-# Register the readers of FORMATS, together with the two plugins imported above. Otherwise Image.open would import all
-# of Pillow's readers.
+# This call and the imports of the TIFF and WebP plugins above register the readers of FORMATS. Otherwise Image.open
+# would import all of Pillow's readers.
 Image.preinit()
 
 # Only these formats are opened, regardless of the file name, because some of Pillow's readers start programs.
@@ -37,7 +37,7 @@ def open_image(file: IO[bytes], remedy: str, read_only: bool = False) -> Iterato
 
     Args:
         remedy: end of the message about a file that is corrupt or not an image; says what to do.
-        read_only: also open AVIF, GIF and HEIC.
+        read_only: also open the formats that are read but never written: AVIF, GIF and HEIC.
 
     Raises:
         LIIFError: the file is corrupt, is not an image of these formats, or has more than twice Pillow's

@@ -155,7 +155,7 @@ def parse_scale(text: str) -> tuple[float, float]:
 
 
 def parse_bands(text: str | None) -> tuple[int, ...]:
-    """Parse `--bands`, numbers from 1 separated by commas, and return indices from 0.
+    """Parse `--bands`, band numbers counted from 1 and separated by commas. Return indices, counted from 0.
 
     Raises:
         LIIFError: the text has another form, or a number occurs twice.

@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     """How to store images.
 
     crop: side of the square sub-images.
-    step: distance from the start of one sub-image to the next.
+    step: distance from the start of one sub-image to the start of the next.
     level: PNG compression level.
     pixels: store decoded pixels of whole images instead of an LMDB of sub-images.
     processes: number of worker processes.
