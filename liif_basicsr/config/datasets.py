@@ -197,8 +197,8 @@ class ValidationSet(Dataset):
     persistent_workers: Literal[False] = Field(False, description="no effect: validation does not use workers")
     protocol: Literal["benchmark", "div2k"] | None = Field(
         None,
-        description="protocol of `calculate_psnr_liif` at scale s: `benchmark` compares luma without a border of s "
-        "pixels, `div2k` compares RGB without a border of s + 6 pixels",
+        description="protocol of `calculate_psnr_liif` at scale s: `benchmark` compares luma and ignores a border of s "
+        "pixels, `div2k` compares RGB and ignores a border of s + 6 pixels",
     )
 
 

@@ -27,7 +27,7 @@ KernelSize = Annotated[
         f"an odd integer from {SMALLEST_KERNEL} to {LARGEST_KERNEL}",
         {"enum": list(range(SMALLEST_KERNEL, LARGEST_KERNEL + 1, 2))},
     ),
-    Field(description="largest side of a blur kernel; kernels are square, with random odd sides from 7 to this one"),
+    Field(description="largest side of a blur kernel; kernels are square, with random odd sides from 7 to this value"),
 ]
 KernelNames = Annotated[list[Kernel], Field(min_length=1, description="types of blur kernels")]
 KernelProbabilities = Annotated[

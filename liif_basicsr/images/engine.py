@@ -148,7 +148,7 @@ class Engine:
         return scaled.permute(2, 0, 1)[None].expand(1, channels, -1, -1).to(self.device)
 
     def as_gray(self, values: Tensor, plane: np.ndarray) -> Tensor:
-        """Return the mean (1, H, W) of an output (D, H, W) if the network processed a gray plane (h, w, 1) as RGB."""
+        """Average an output (D, H, W) to (1, H, W) if its input plane (h, w, C) was gray and processed as RGB."""
         return values.mean(0, keepdim=True) if self._is_gray(plane.shape[2]) else values
 
     def _is_gray(self, count: int) -> bool:

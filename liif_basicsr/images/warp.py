@@ -67,8 +67,8 @@ def warp(
         An image of the same type, see `liif_basicsr.upscale`.
 
     Raises:
-        LIIFError: an argument is invalid, the matrix is singular, its horizon (where w = 0) crosses the output, or the
-            output does not fit into memory.
+        LIIFError: an argument is invalid, the matrix is singular, its horizon (where the homogeneous coordinate is 0)
+            crosses the output, or the output does not fit into memory.
     """
     homography = Homography(matrix, size)
     return _warp(image, lambda in_size: homography, model, fill, device, precision, value_range, bgr)
@@ -233,8 +233,8 @@ class Warper(Engine):
         """Convert a fill value to a tensor (C,) in [0, 1] on the device, or to None if it marks pixels as missing.
 
         Raises:
-            LIIFError: the fill is neither a number in the range of the pixels, nor one such number per channel, nor
-                NaN, nor `nodata`.
+            LIIFError: the fill is none of these: a number in the range of the pixels, one such number per channel, NaN,
+                `nodata`.
         """
         channels, alpha = self.out_channels(image), self.takes_alpha(image)
         low, high = self.range_of(image)

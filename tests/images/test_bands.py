@@ -132,9 +132,9 @@ def test_range_of_the_checkpoint(files, suffix):
 
 @pytest.mark.parametrize("wrong", [[1], "x", [2, 1], [0, float("nan")], [0, 1, 2]])
 def test_invalid_range(files, tmp_path, wrong):
-    with pytest.raises(LIIFError, match="^value_range: expected two numbers"):
+    with pytest.raises(LIIFError, match="^value_range: expected two (finite )?numbers"):
         liif_basicsr.upscale(ramp(4, 4), model=files(3), value_range=wrong)
-    with pytest.raises(LIIFError, match="damaged checkpoint: value_range: expected two numbers"):
+    with pytest.raises(LIIFError, match="damaged checkpoint: value_range: expected two (finite )?numbers"):
         liif_basicsr.load(files(3, value_range=wrong, number=1))
 
 
