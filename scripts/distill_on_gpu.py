@@ -151,7 +151,7 @@ class Training:
 
 
 def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dict[str, Any], nn.Module]:
-    """Build the student from a known model or a file, see `grown`. Return its `network_g` and the network."""
+    """Load the start network `name`, and enlarge it to `blocks` and `layers`. Return its options and the network."""
     start = checkpoint.read(find(name))
     block, params = grown(start["network_g"], start["params"], blocks, layers)
     net = build_network(block)

@@ -42,12 +42,12 @@ RUNTIME = {"phase"}
 
 
 def networks() -> dict[str, Model]:
-    """Return the models of the networks' arguments, by name of the network."""
+    """Return a pydantic model of each network's arguments, by name of the network."""
     return {name: arguments_model(cls) for name, cls in ARCHS.items()}
 
 
 def encoders() -> dict[str, Model]:
-    """Return the models of the encoders' arguments, by name of the encoder."""
+    """Return a pydantic model of each encoder's arguments, by name of the encoder."""
     return {name: arguments_model(cls) for name, cls in ENCODERS.items()}
 
 

@@ -82,8 +82,8 @@ def folder(args: argparse.Namespace) -> int:
 
     if args.out is None and not args.check:
         raise LIIFError(
-            f"prepare folder: the data set to write is missing; name it after the folder: prepare folder {args.folder} "
-            "datasets/my_photos"
+            f"prepare folder: the data set to write is missing; add its path as the second argument: prepare folder "
+            f"{args.folder} datasets/my_photos"
         )
     low, high = args.value_range or ANY_RANGE
     if not low < high:

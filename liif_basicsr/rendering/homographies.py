@@ -63,8 +63,9 @@ def rotation(
     Args:
         in_size: (h, w).
         degrees: rotation angle, counterclockwise as seen on the screen (y points down).
-        expand: choose the output's size so that the whole rotated image fits. Otherwise the input's size is used.
-        scale: factors (y, x) that scale the rotated image.
+        expand: make the output large enough for the whole rotated image. Otherwise its size is the input's, times
+            `scale`.
+        scale: factors (y, x) by which the rotated image and the output's size are multiplied.
 
     Returns:
         The matrix (3, 3) and the output's size (H, W).

@@ -95,7 +95,7 @@ def test_check_lists_corrupt_images_and_writes_nothing(tmp_path: Path, photos: P
         (["div2k"], "DIV2K_train_HR.zip"),
         (["benchmark"], "benchmark.tar"),
         (["folder", "nothing", "out"], "nothing does not exist"),
-        (["folder", "."], "the data set to write is missing; name it after the folder: "),
+        (["folder", "."], "the data set to write is missing; add its path as the second argument: "),
     ],
 )
 def test_missing_data_is_reported_in_one_line(tmp_path: Path, args: list[str], part: str) -> None:
