@@ -69,8 +69,8 @@ class Bands:
         """Yield the bands of the outputs in `part`.
 
         Yields:
-            The band's outputs, counted from the start of `part`; the range of features on which they depend, as a slice of
-            the axis that joins features and their R channels; and the weights, (outputs, length of that slice).
+            The band's outputs, counted from the start of `part`; the channels of all features on which they depend, as
+            a slice of the axis of length h * R (or w * R); and the weights, (outputs, length of that slice).
         """
         start, r = part.start, self.dense.shape[2]
         while start < part.stop:
