@@ -93,7 +93,7 @@ def remap(
 
     Args:
         image: see `liif_basicsr.upscale`.
-        map_x, map_y: (H, W), x and y of each output pixel's position in the input. Pixel centers are at integers.
+        map_x, map_y: (H, W), each output pixel's x and y in the input, in pixels. Pixel centers are at integers.
             The area that an output pixel covers in the input is computed from the distances to its neighbors in the
             maps. Neighbors across a seam, for example in a panorama, are ignored.
         model, fill, device, precision, value_range, bgr: see `warp`.
