@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from liif_basicsr.devices import exact_float32, gpu_memory_errors
+from liif_basicsr.devices import exact_float32, gpu_memory_errors, never_compiled
 from liif_basicsr.rendering import memory
 from liif_basicsr.rendering.coordinates import Window, check_window
 from liif_basicsr.rendering.features import BlendedFeatures, Features, Region, autocast_dtype
@@ -78,6 +78,7 @@ class EncodedImage:
         self._axis = lru_cache(memory.CACHED_AXES)(PixelAxis)
         self._contexts: OrderedDict[Any, Any] = OrderedDict()
 
+    @never_compiled
     @torch.no_grad()
     def render(self, size: tuple[int, int], window: tuple[int, int, int, int] | None = None) -> Tensor:
         """Render the image, or a window of it, at any output size.
@@ -159,6 +160,7 @@ class EncodedImage:
         for ((i, j), block), base in zip(decoded, skip, strict=False):
             torch.add(base, block, alpha=0.5, out=target[:, i, j])
 
+    @never_compiled
     @torch.no_grad()
     def sample(self, coord: Tensor, cell: Tensor, fill: float = 0.0) -> Tensor:
         """Return the network's output (1, Q, D) at arbitrary positions; see `ContinuousNetwork.sample`.

@@ -271,6 +271,23 @@ def test_renders_use_a_compiled_encoder():
     torch.compiler.reset()
 
 
+@pytest.mark.skipif(DEVICE == "fakegpu", reason="torch.compile does not trace the simulated device")
+def test_compiled_functions_render_encoded_images_eagerly():
+    net, lq, graphs = small_network("LIIF").eval(), torch.rand(1, 3, 6, 7), []
+    coord, cell = torch.rand(1, 9, 2) * 2 - 1, torch.full((1, 9, 2), 0.1)
+    image = net.encode_image(lq)
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    rendered, sampled = torch.compile(lambda: (image.render((13, 15)), image.sample(coord, cell)), backend=backend)()
+    torch.testing.assert_close(rendered, net.render(lq, (13, 15)), rtol=0, atol=3e-6)
+    torch.testing.assert_close(sampled, net.sample(lq, coord, cell), rtol=0, atol=3e-6)
+    assert not graphs
+    torch.compiler.reset()
+
+
 @each_decoder
 def test_outputs_are_contiguous_with_gradients(name):
     net, lq = small_network(name).train(), torch.rand(2, 3, 5, 6)
