@@ -26,6 +26,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from liif_basicsr.config.scales import LARGEST_SCALE, expected_scale, scale_pair
@@ -340,12 +341,18 @@ def _limited(value: Any) -> Any:
 # --- messages
 
 
+class _QuietSchema(GenerateJsonSchema):
+    """Omits defaults that JSON lacks, such as classes, without a warning."""
+
+    ignored_warning_kinds = {*GenerateJsonSchema.ignored_warning_kinds, "non-serializable-default"}
+
+
 def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: str) -> str:
     """Format a pydantic error as one line that contains the option, the problem and the remedy.
 
     If an item of a list is invalid, the message names the option that contains the list.
     """
-    schema = model.model_json_schema()
+    schema = model.model_json_schema(schema_generator=_QuietSchema)
     defs = schema.get("$defs", {})
     kind, loc = problem["type"], problem["loc"]
     of_block = kind in ("missing", "extra_forbidden")  # then the last part of the location is a name in the block
@@ -355,6 +362,8 @@ def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: s
             parent = _block_schema(accepted, value, defs)
             accepted = parent.get("properties", {}).get(key) or parent.get("additionalProperties") or {}
             value, prefix = value[key], f"{prefix}{key}: "
+        elif of_block and isinstance(key, int):
+            value = value[key]
     if of_block:
         name, known = str(loc[-1]), _block_schema(accepted, value, defs)["properties"]
         if kind == "extra_forbidden":
@@ -373,7 +382,9 @@ def _explain(model: type[BaseModel], block: Any, problem: ErrorDetails, where: s
 
 
 def _block_schema(schema: Mapping[str, Any], block: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the JSON schema of a block's options, given a schema that may be a reference or a union."""
+    """Return the JSON schema of a block's options, given a schema that may be a reference, a union or a list."""
+    if "items" in schema:
+        schema = schema["items"]
     if "discriminator" in schema:
         schema = {"$ref": schema["discriminator"]["mapping"][block["type"]]}
     if "anyOf" in schema:

@@ -67,13 +67,16 @@ def resize(
         image: uint8, or float32 in [0, 1]. A float32 result is clamped to [0, 1].
         box: part (left, top, right, bottom) to resize instead of the whole image.
     """
-    whole = image.dtype == np.uint8 and image.shape[2] == 3
+
+    def resized(pixels: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(picture.resize((size[1], size[0]), kernel, box=box))
+
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return resized(image)
     # Resize band by band: Pillow's float images have only one band, and its RGBA resizing multiplies colors by alpha.
-    parts = [image] if whole else [image[..., band] for band in range(image.shape[2])]
-    pictures = [Image.fromarray(np.ascontiguousarray(part)) for part in parts]
-    resized = [np.asarray(picture.resize((size[1], size[0]), kernel, box=box)) for picture in pictures]
-    result = resized[0] if whole else np.stack(resized, axis=-1)
-    return result if image.dtype == np.uint8 else result.clip(0, 1)
+    bands = np.stack([resized(image[..., band]) for band in range(image.shape[2])], axis=-1)
+    return bands if image.dtype == np.uint8 else bands.clip(0, 1)
 
 
 def floor_size(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int]:

@@ -48,7 +48,7 @@ class OptionsLoader(yaml.SafeLoader):
     """
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Return the node of a mapping, and raise ValueError if a key is not a string or occurs twice.
+        """Return the node of a mapping, and raise LIIFError if a key is not a string or occurs twice.
 
         Keys that `<<` merges into the mapping do not count.
         """
@@ -58,9 +58,9 @@ class OptionsLoader(yaml.SafeLoader):
             line = key.start_mark.line + 1
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
-                raise ValueError(f"option names must be strings, got {shown}; quote it or remove it")
+                raise LIIFError(f"option names must be strings, got {shown}; quote it or remove it")
             if key.value in lines:
-                raise ValueError(f"option {key.value!r} is set in lines {lines[key.value]} and {line}; remove one")
+                raise LIIFError(f"option {key.value!r} is set in lines {lines[key.value]} and {line}; remove one")
             lines[key.value] = line
         return node
 
@@ -76,6 +76,8 @@ def read(path: str) -> dict[str, Any]:
             opt = yaml.load(file, Loader=OptionsLoader)
     except OSError as error:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
+    except LIIFError as error:
+        raise LIIFError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise LIIFError(f"{path}: not an options file, or not a safe one: {' '.join(str(error).split())}") from None
     if not isinstance(opt, Mapping):

@@ -41,6 +41,7 @@ class Example(Block):
     kind: Literal["x", "y"] = "x"
     part: Part | None = None
     parts: dict[str, Part] = {}
+    several: list[Part] = []
 
 
 class Network:
@@ -94,6 +95,7 @@ def refused(call: Callable[[], Any], message: str) -> None:
         ({"size": 1, "part": {"type": "A", "other": {"eps": "1e-4"}}}, "part: other: eps: expected a number, got"),
         ({"size": 1, "parts": {"b": {"type": "A", "rates": 3}}}, "parts: b: rates: expected a list of numbers, got 3"),
         ({"size": 1, "parts": {"b": 3}}, "parts: b: expected a block of options, got 3"),
+        ({"size": 1, "several": [{"type": "A"}, {}]}, "several: option 'type' is missing"),
     ],
     ids=str,
 )  # fmt: skip
@@ -138,6 +140,14 @@ def test_arguments_without_annotations() -> None:
     given = {"img": 0, "img2": 0, "crop_border": 3, "other": 1}
     check_arguments(metric, given, "metric")
     refused(lambda: check_arguments(metric, {**given, "crop_border": "4"}, "metric"), "metric: crop_border: expected")
+
+
+@pytest.mark.filterwarnings("error")
+def test_defaults_that_json_lacks() -> None:
+    def network(width: int = 1, norm: Any = object): ...
+
+    refused(lambda: check_arguments(network, {"norms": 1}, "a"), "a: unknown option 'norms'; did you mean 'norm'?")
+    refused(lambda: check_arguments(network, {"width": "1"}, "a"), "a: width: expected an integer from 1 to 10000")
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

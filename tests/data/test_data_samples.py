@@ -1,6 +1,7 @@
 """Training samples equal the official ones, computed here with Pillow and NumPy."""
 from __future__ import annotations
 
+import weakref
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 from liif_basicsr.data.arbitrary_scale_image_dataset import ArbitraryScaleImageDataset
 from liif_basicsr.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from liif_basicsr.data.decode import to_image_tensor
-from liif_basicsr.data.sampling import floor_size, generator, sample_pixels, scaled_size
+from liif_basicsr.data.sampling import floor_size, generator, resize, sample_pixels, scaled_size
 
 SIZE = (150, 210)
 
@@ -162,6 +163,19 @@ def test_all_scales_of_pairs_are_drawn(tmp_path: Path) -> None:
     dataset = ArbitraryScalePairedDataset(paired_train_block(tmp_path / "GT_x{scale}", tmp_path / "LQ_x{scale}"))
     assert len(dataset) == 1
     assert {round(dataset[0]["scale"][0].item()) for _ in range(30)} == {2, 3}
+
+
+def test_bands_are_copied_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies, convert = list[weakref.ref[Image.Image]](), Image.fromarray
+
+    def counted(array: np.ndarray) -> Image.Image:
+        assert all(copy() is None for copy in copies)
+        picture = convert(array)
+        copies.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(Image, "fromarray", counted)
+    assert resize(np.zeros((6, 6, 5), np.float32), (3, 3), Image.Resampling.BICUBIC).shape == (3, 3, 5)
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), data=st.data())

@@ -175,7 +175,7 @@ def test_good_options_pass(tmp_path, images, opt):
     ids=str,
 )
 def test_a_wrong_option_is_named(tmp_path, opt, key, value, message):
-    with pytest.raises(LIIFError, match=f"options.yml: .*{message}"):
+    with pytest.raises(LIIFError, match=f"options.yml: {message}"):
         check(tmp_path, changed(opt, key, value))
 
 
@@ -222,14 +222,14 @@ def test_debugging_needs_a_val_block(tmp_path, opt):
         (b"a: 2001-99-99", "not an options file, or not a safe one"),
         (b"a: {3: b}", "option names must be strings, got 3; quote it"),
         (b"a: 1\nb: {c: 1,\n  c: 2}\n", "option 'c' is set in lines 2 and 3; remove one"),
-        (b"{a: 1}: 2", "not an options file, or not a safe one"),
+        (b"{a: 1}: 2", "option names must be strings, got a mapping; quote it"),
         (b"[" * 5000, "not an options file, or not a safe one"),
     ],
 )
 def test_invalid_options_files(tmp_path, content, message):
     path = tmp_path / "options.yml"
     path.write_bytes(content)
-    with pytest.raises(LIIFError, match=f"options.yml: .*{message}") as error:
+    with pytest.raises(LIIFError, match=f"options.yml: {message}") as error:
         launch_options.check(parse(["-opt", str(path)], True), True)
     assert "\n" not in str(error.value)
 
