@@ -197,9 +197,11 @@ def _read_torch(file: IO[bytes], size: int) -> Any:
     file.seek(0)
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, LookupError, AttributeError, EOFError, ValueError) as error:
         if not is_zip:
             raise ValueError("neither a zip archive nor a pickle of tensors") from None
+        if not isinstance(error, pickle.UnpicklingError):
+            raise
         raise LIIFError(f"refused, because it contains more than tensors and plain data ({summarize(error)})") from None
 
 

@@ -82,6 +82,13 @@ def test_truncated_file(path, size):
         liif_basicsr.load(path)
 
 
+@pytest.mark.parametrize("text", ["hello world", "<html><body>not found</body></html>", "network_g:\n  type: LIIF\n"])
+def test_text_file(tmp_path, text):
+    (tmp_path / "page.pth").write_text(text)
+    with pytest.raises(LIIFError, match="page.pth: not a checkpoint, or damaged: neither a zip archive nor a pickle"):
+        liif_basicsr.load(tmp_path / "page.pth")
+
+
 def test_flipped_bits_never_change_a_number(path, net):
     data, whole = path.read_bytes(), checkpoint.read(path)
     generator = torch.Generator().manual_seed(0)

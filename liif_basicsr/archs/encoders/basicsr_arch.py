@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liif_basicsr.archs.registry import register_encoder
-from liif_basicsr.errors import LIIFError, errors_in, suggest
+from liif_basicsr.errors import LIIFError, suggest
 from liif_basicsr.optional import import_basicsr
 
 # Name of an upsampler's first module -> size of the module's input relative to the image. RRDBNet doubles the size
@@ -112,8 +112,14 @@ class BasicSRArch(nn.Module):
     def _probe(self) -> int:
         """Encode a small image, remove modules that do not affect the features, and return the number of channels."""
         self.arch.eval()  # batch normalization must not update its statistics
-        with errors_in(f"{self.where}: fails on an image of size {PROBE_SIZE}", Exception), torch.enable_grad():
-            features = self(torch.zeros(1, self.num_in_ch, *PROBE_SIZE))
+        try:
+            with torch.enable_grad():
+                features = self(torch.zeros(1, self.num_in_ch, *PROBE_SIZE))
+        except LIIFError:
+            raise
+        except Exception as error:
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+            raise LIIFError(f"{self.where}: fails on an image of size {PROBE_SIZE}: {cause}") from error
         self.arch.train()
         if not features.requires_grad:
             raise LIIFError(f"{self.where}: no module before tap {self.tap!r} has parameters; tap a later module")
