@@ -260,8 +260,8 @@ class Resampler:
 
     Args:
         method: a key of METHODS.
-        tile_wrap, value_range: see `upscale`. Without a `value_range`, the output is clipped to the image's own range.
-            If the image has none, integers are clipped to the limits of their type, and floats are not clipped.
+        tile_wrap, value_range: see `upscale`. Without a `value_range`, integers are clipped to the limits of their
+            type, float arrays and tensors to [0, 1], and float pixels of files are not clipped.
 
     Raises:
         LIIFError: the method or `tile_wrap` is unknown, or the range is invalid.

@@ -8,10 +8,12 @@ from liif_basicsr.registration import register_in
 
 @register_in("LOSS_REGISTRY")
 class TotalVariationLoss(nn.Module):
-    """Mean absolute gradient of a heat field at time 0, that is, for infinitely small pixels (Thera, section 3).
+    """Mean absolute spatial gradient of Thera's field before any blur, that is, for infinitely small pixels.
 
-    A pixel loss compares blurred fields, so it does not constrain high frequencies, which become visible at larger
-    scales. Requires the network `Thera`.
+    Thera blurs its field over the area of each output pixel. A pixel loss compares blurred values only, so it does not
+    constrain high frequencies, which become visible at larger scales. Requires the network `Thera`.
+
+    Source: Thera, section 3.
 
     Args:
         loss_weight: factor that multiplies the loss. The default is twice the official 1e-4, because colors are in

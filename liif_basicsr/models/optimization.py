@@ -94,7 +94,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 
 def _as_lists(value: Any) -> Any:
-    """Convert tuples and the counter of milestones to lists, because saving and loading changes their types."""
+    """Convert tuples and mappings (the scheduler's `milestones`) to lists, because saving changes their types."""
     if isinstance(value, Mapping):
         return sorted(value.items())
     return list(value) if isinstance(value, tuple) else value

@@ -60,10 +60,12 @@ class PixelPositions(NamedTuple):
         return self.select(np.all((own_high > low) & (own_low < high), axis=-1))
 
     def near_image(self, in_size: tuple[int, int]) -> PixelPositions:
-        """Return the pixels whose samples may contribute to a pixel that overlaps an input of `in_size` (h, w).
+        """Return the pixels that may affect the visible part of the output, given an input of `in_size` (h, w).
 
-        These are pixels within twice the kernel's radius. The radius alone is not enough, because pixels nearer to the
-        input may be larger. Pixels farther away do not contribute, such as those that a map places at -1e6.
+        The kernel also mixes samples of neighboring pixels into a pixel. Hence a pixel that lies outside the input is
+        kept if its distance to the input is below twice the kernel's radius, times the pixel's own size in the input.
+        The radius alone would not be enough, because the neighbor inside the input may be larger than the pixel. Pixels
+        farther away are dropped, such as those that a map places at -1e6.
         """
         return self.overlapping(np.full(2, -0.5), np.array(in_size) - 0.5, 2 * KERNEL_RADIUS)
 

@@ -20,9 +20,8 @@ from liif_basicsr.data.degradations.degradation import register_degradation
 class RealESRGAN:
     """The second-order degradation of Real-ESRGAN, with the options and defaults of BasicSR's options file for x4plus.
 
-    The result equals the output of BasicSR's RealESRGANDataset and RealESRGANModel, with three differences:
-    - The last step resizes to `size`, so any scale is possible.
-    - The factor of the second round's resizing is relative to `size`.
+    The result equals the output of BasicSR's RealESRGANDataset and RealESRGANModel, with two differences:
+    - `size` replaces the ground truth's size divided by a fixed scale, so any scale is possible.
     - The ground truth is not sharpened first.
 
     Source: Wang et al., Real-ESRGAN (ICCVW 2021), section 3; options/train/RealESRGAN of BasicSR.
