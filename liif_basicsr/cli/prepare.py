@@ -82,7 +82,7 @@ def folder(args: argparse.Namespace) -> int:
 
     if args.out is None and not args.check:
         raise LIIFError(
-            f"prepare folder: the data set to write is missing; add its path as the second argument: prepare folder "
+            "prepare folder: the data set to write is missing; add its path as the second argument: prepare folder "
             f"{args.folder} datasets/my_photos"
         )
     low, high = args.value_range or ANY_RANGE

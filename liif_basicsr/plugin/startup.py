@@ -118,7 +118,7 @@ def fill_functional_tensor(module) -> None:
 
 
 def fill_version(module) -> None:
-    """Set what BasicSR's setup.py would generate from the clone's VERSION file; "unknown" if there is no such file."""
+    """Set the version as BasicSR's setup.py does, from the clone's VERSION file; "unknown" if the file is missing."""
     from pathlib import Path
 
     file = Path(sys.modules["basicsr"].__path__[0]).parent / "VERSION"

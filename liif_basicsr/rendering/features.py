@@ -45,14 +45,15 @@ class Features:
         max_bytes: int | None,
         threads: int | None = None,
     ) -> None:
-        self.lq, self.encode, self.radius, self.max_bytes, self.threads = lq, encode, radius, max_bytes, threads
+        self.lq, self.encode, self.radius, self.threads = lq, encode, radius, threads
+        self.is_cached, self.max_bytes = max_bytes is not None, max_bytes or 0
         self._tiles: OrderedDict[Any, Region] = OrderedDict()
         self.size = (lq.shape[-2], lq.shape[-1])
         self.tile = tuple(math.ceil(n / math.ceil(n / tile)) for n in self.size)
 
     def region(self, rows: range, cols: range) -> Region:
         """Return a region that contains these rows and columns. The features around them may be inexact."""
-        if self.max_bytes is None:
+        if not self.is_cached:
             return self._encode(rows, cols)
         strips = []
         for row in self._tile_starts(rows, 0):
@@ -97,7 +98,6 @@ class Features:
 
     def _evict(self, spared: int) -> None:
         """Drop the least recently used tiles until the rest fits into `max_bytes`, but keep the last `spared` tiles."""
-        assert self.max_bytes is not None
         while len(self._tiles) > spared and sum(r.features.nbytes for r in self._tiles.values()) > self.max_bytes:
             self._tiles.popitem(last=False)
 

@@ -18,7 +18,7 @@ try:
 except ImportError:  # PyTorch without CUDA does not install Triton
     triton = None
 
-# What one Triton program computes: rows of the matrix that `gather_add_relu` returns, pixels of `ensemble_mean`.
+# Outputs of one Triton program: rows of the matrix that `gather_add_relu` returns, and pixels of `ensemble_mean`.
 ROWS, PIXELS = 32, 256
 
 

@@ -65,7 +65,7 @@ def rotation(
         degrees: rotation angle, counterclockwise as seen on the screen (y points down).
         expand: make the output large enough for the whole rotated image. Otherwise its size is the input's, times
             `scale`.
-        scale: factors (y, x) by which the rotated image and the output's size are multiplied.
+        scale: factors (y, x) that multiply the rotated image and the output's size.
 
     Returns:
         The matrix (3, 3) and the output's size (H, W).

@@ -84,7 +84,7 @@ class Bands:
 def bilinear(image: Tensor, pixels: PixelGrid) -> Iterator[Tensor]:
     """Upscale an image region (C, th, tw) bilinearly; yield (C, r, c) for each block of `pixels`.
 
-    Up to rounding, the values equal those of `grid_sample` with border padding.
+    Up to rounding, the result equals `grid_sample` with border padding.
     """
     grid = with_border(image.movedim(0, 1)[:, None, :, :, None])
     rows, cols = (axis.cached(Bands, linear_weights, grid.dtype) for axis in (pixels.y, pixels.x))

@@ -62,8 +62,8 @@ class PixelPositions(NamedTuple):
     def near_image(self, in_size: tuple[int, int]) -> PixelPositions:
         """Return the pixels that may affect the visible part of the output, given an input of `in_size` (h, w).
 
-        The kernel also mixes samples of neighboring pixels into a pixel. Hence a pixel that lies outside the input is
-        kept if its distance to the input is below twice the kernel's radius, times the pixel's own size in the input.
+        The kernel also mixes samples of neighboring pixels into a pixel. A pixel outside the input is therefore kept
+        if its distance to the input is below twice the kernel's radius, times the pixel's own size in the input.
         The radius alone would not be enough, because the neighbor inside the input may be larger than the pixel. Pixels
         farther away are dropped, such as those that a map places at -1e6.
         """
