@@ -4,9 +4,10 @@
     python scripts/distill_on_gpu.py photographs liif-fast.pth --blocks 26 --minutes 9
     python -m liif_basicsr convert liif-fast.pth liif-fast.safetensors --compact
 
-The student learns from the original images and from the teacher's self-ensemble over eight orientations. New pairs are
-made throughout the training. Each step is a CUDA graph. Blocks that `--blocks` adds do not change the output at first.
-The learning rate depends on the elapsed time, not on the number of steps, so two runs end with different weights.
+The student learns from the original images and from the teacher's self-ensemble over eight orientations. For images in
+`--drawings`, such as slides and screenshots, the original counts more than the teacher. New pairs are made throughout
+the training. Each step is a CUDA graph. Blocks that `--blocks` adds do not change the output at first. The learning
+rate depends on the elapsed time, not on the number of steps, so two runs end with different weights.
 """
 from __future__ import annotations
 
@@ -15,19 +16,19 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from distilling.pairs import Batch, Pairs, Shape
 from distilling.photographs import Photographs
+from distilling.training import Training, learning_rate
 from distilling.window import decode_window
 from torch import Tensor, nn
 
 from liif_basicsr import load
 from liif_basicsr.archs import build_network
-from liif_basicsr.devices import autocast, unfit_driver
+from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, run_script
 from liif_basicsr.files import check_output
 from liif_basicsr.hub import checkpoint, find
@@ -37,10 +38,14 @@ SHAPES = [Shape(64, 64, 1, 4, (2, 2, 3, 4)), Shape(40, 64, 4, 8, (4, 6, 8, 8))]
 CAPACITY = 120_000  # number of pairs of the first shape, 48 kB each; the second shape has half as many
 HELD_OUT = 10  # number of batches of each shape that are used to measure the PSNR, not for training
 FILL = 0.06  # share of the total time for making pairs before the first step
-STEPS_PER_ADDED = 15  # steps between two batches of new pairs
-BATCH, GT_WEIGHT, EMA_DECAY, WARMUP = 32, 0.5, 0.999, 300
-# Precision, loss, and the share of the time at which each stage ends.
-STAGES = [("bfloat16", "l1", 0.5), ("tf32", "l1", 0.75), ("tf32", "squared", 1.0)]
+STEPS_PER_ADDED = 21  # steps between two batches of new pairs
+BATCH, DRAWINGS_IN_BATCH, EMA_DECAY = 32, 8, 0.999
+# Weights of the errors with respect to the teacher and to the original.
+PHOTOGRAPH_WEIGHTS, DRAWING_WEIGHTS = (1, 0.5), (0.3, 1)
+# Loss, and the share of the time at which each stage ends.
+STAGES = [("l1", 0.4), ("squared", 1.0)]
+# Mean squared error of a typical window, and the error (40 dB) below which a window counts less.
+TYPICAL_ERROR, SMALL_ERROR = 2e-3, 1e-4
 
 
 def grown(
@@ -77,77 +82,48 @@ def grown(
     return block, {**new, **{name: value.float() for name, value in params.items()}}
 
 
-def loss_of(batch: Batch, output: Tensor, kind: str) -> Tensor:
-    """Return the loss of the student's `output` for a batch. `kind` is `l1` or `squared`."""
-    to_teacher, to_gt = output - batch.teacher, output - batch.gt
-    if kind == "squared":
-        return 40 * (to_teacher.square().mean() + GT_WEIGHT * to_gt.square().mean())
-    return to_teacher.abs().mean() + GT_WEIGHT * to_gt.abs().mean()
+class Pool(NamedTuple):
+    """Pairs of one shape, the number of them in a batch, and the weights of their errors.
 
-
-def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Record a step as a CUDA graph after three warm-up steps, and return a function that replays it."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
-
-
-class Training:
-    """The student, the moving average of its parameters, and the steps that train them.
-
-    Args:
-        net: the student, on its device.
-        lr: the highest learning rate.
+    The weights are those with respect to the teacher and to the original.
     """
 
-    def __init__(self, net: nn.Module, lr: float) -> None:
-        self.net, self.ema = net.train(), deepcopy(net).requires_grad_(False)
-        self.device = next(net.parameters()).device
-        self.on_gpu = self.device.type == "cuda"
-        self.lr = torch.tensor(0.0, device=self.device)  # read by the graphs
-        self.peak = lr
-        self.loss = torch.zeros((), device=self.device)
-        self.optimizer = torch.optim.Adam(net.parameters(), self.lr, betas=(0.9, 0.99), fused=self.on_gpu or None,
-                                          capturable=self.on_gpu)  # fmt: skip
+    pairs: Pairs
+    count: int
+    weights: tuple[float, float]
 
-    def stepper(self, pairs: Pairs, precision: str, kind: str) -> Callable[[], None]:
-        """Return a function that does one training step on a random batch of the pairs."""
-        params, averages = list(self.net.parameters()), list(self.ema.parameters())
 
-        def step() -> None:
-            batch = pairs.sample(BATCH)
-            with autocast(self.device, precision):
-                loss = loss_of(batch, decode_window(self.net, batch), kind)
-                self.optimizer.zero_grad()
-                loss.backward()
-            self.optimizer.step()
-            self.loss.copy_(loss.detach())
-            with torch.no_grad():
-                torch._foreach_lerp_(averages, params, 1 - EMA_DECAY)
+def joint_batch(pools: Sequence[Pool]) -> Batch:
+    """Draw a batch that contains pairs of each pool."""
+    batches = [pool.pairs.sample(pool.count) for pool in pools]
+    return Batch(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
 
-        return captured(step) if self.on_gpu else step
 
-    def set_progress(self, steps: int, share: float) -> None:
-        """Set the learning rate after `steps` steps and a `share` of the time: linear warm-up, then a cosine."""
-        cosine = (1 + math.cos(math.pi * min(share, 1))) / 2
-        self.lr.fill_(max(1e-6, self.peak * min(1, (steps + 1) / WARMUP) * cosine))
+def loss_of(batch: Batch, output: Tensor, weights: Tensor, kind: str) -> Tensor:
+    """Return the loss of the student's `output` for a batch.
 
-    @torch.no_grad()
-    def psnr(self, held: Batch) -> str:
-        """Return the PSNR of the moving average to the teacher and to the original, on pairs held out of training."""
-        outputs = []
-        for part in zip(*(tensor.split(BATCH) for tensor in held), strict=True):
-            outputs.append(decode_window(self.ema, Batch(*part)).clamp(0, 1))
-        output = torch.cat(outputs)
-        return " / ".join(f"{-10 * math.log10((output - target.clamp(0, 1)).square().mean().item()):.3f}"
-                          for target in (held.teacher, held.gt))  # fmt: skip
+    Args:
+        weights: (2, B), weights of the errors with respect to the teacher and to the original.
+        kind: `l1`, or `squared`: each window's mean squared error, divided by its current size. This minimizes the mean
+            logarithm of the errors, and so maximizes the mean PSNR, as benchmarks compute it.
+    """
+    differences = torch.stack((output - batch.teacher, output - batch.gt))
+    if kind == "l1":
+        return (weights * differences.abs().mean((2, 3, 4))).sum(0).mean()
+    errors = differences.square().mean((2, 3, 4))
+    share = TYPICAL_ERROR / (errors[1].detach() + SMALL_ERROR)
+    return 40 * (share * weights * errors).sum(0).mean()
+
+
+@torch.no_grad()
+def psnr(net: nn.Module, held: Batch) -> str:
+    """Return a network's PSNR to the teacher and to the original, on pairs held out of training."""
+    outputs = []
+    for part in zip(*(tensor.split(BATCH) for tensor in held), strict=True):
+        outputs.append(decode_window(net, Batch(*part)).clamp(0, 1))
+    output = torch.cat(outputs)
+    return " / ".join(f"{-10 * math.log10((output - target.clamp(0, 1)).square().mean().item()):.3f}"
+                      for target in (held.teacher, held.gt))  # fmt: skip
 
 
 def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dict[str, Any], nn.Module]:
@@ -159,13 +135,32 @@ def make_student(name: str, blocks: int | None, layers: int | None) -> tuple[dic
     return block, net
 
 
-def fill(pools: Sequence[Pairs], until: float) -> None:
-    """Add pairs to the pools until the time `until`, but at least one batch of each shape."""
-    while pools[0].made < BATCH or time.monotonic() < until:
-        for pairs in (pools[0], *pools):
-            pairs.add(BATCH)
+def add(pools: Sequence[Pool]) -> None:
+    """Add a batch of pairs to pools of one shape."""
+    for pool in pools:
+        pool.pairs.add(pool.count)
+
+
+def fill(shapes: Sequence[Sequence[Pool]], until: float) -> None:
+    """Add pairs to the pools of each shape until the time `until`, but at least one batch of each."""
+    pairs = shapes[0][0].pairs
+    while not pairs.made or time.monotonic() < until:
+        for pools in (shapes[0], *shapes):
+            add(pools)
         if pairs.device.type == "cuda":
             torch.cuda.synchronize()  # otherwise, the loop would queue work faster than the GPU does it
+
+
+def make_pools(args: argparse.Namespace, device: torch.device) -> list[list[Pool]]:
+    """Read the photographs and drawings. Return the pools of each shape: photographs, and drawings if there are any."""
+    teacher = load(args.teacher).to(device).requires_grad_(False)
+    folders = [(args.photographs, BATCH, PHOTOGRAPH_WEIGHTS)]
+    if args.drawings is not None:
+        folders = [(args.photographs, BATCH - DRAWINGS_IN_BATCH, PHOTOGRAPH_WEIGHTS),
+                   (args.drawings, DRAWINGS_IN_BATCH, DRAWING_WEIGHTS)]  # fmt: skip
+    sources = [(Photographs(folder, device), count, weights) for folder, count, weights in folders]
+    return [[Pool(Pairs(shape, CAPACITY * count // BATCH // (1 + k), photographs, teacher), count, weights)
+             for photographs, count, weights in sources] for k, shape in enumerate(SHAPES)]  # fmt: skip
 
 
 def distill(args: argparse.Namespace) -> None:
@@ -185,34 +180,42 @@ def distill(args: argparse.Namespace) -> None:
 
     torch.backends.cudnn.benchmark = True
     block, net = make_student(args.start, args.blocks, args.layers)
-    training = Training(net.to(device, memory_format=torch.channels_last), args.lr)
-    photographs = Photographs(args.photographs, device)
-    report(f"{len(photographs)} photographs, {sum(p.numel() for p in net.parameters()) / 1e6:.2f}M parameters")
-    teacher = load(args.teacher).to(device).requires_grad_(False)
-    pools = [Pairs(shape, CAPACITY // (1 + k), photographs, teacher) for k, shape in enumerate(SHAPES)]
-    held_out = [pairs.make(HELD_OUT, BATCH) for pairs in pools]
+    training = Training(net.to(device, memory_format=torch.channels_last), EMA_DECAY, "float16")
+    shapes = make_pools(args, device)
+    images = " + ".join(str(len(pool.pairs.photographs)) for pool in shapes[0])
+    report(f"{images} images, {sum(p.numel() for p in net.parameters()) / 1e6:.2f}M parameters")
+    held_out = [pool.pairs.make(HELD_OUT, pool.count) for pools in shapes for pool in pools]
+    weights = torch.cat([torch.tensor(pool.weights, device=device)[:, None].expand(-1, pool.count)
+                         for pool in shapes[0]], dim=1)  # fmt: skip
 
     def quality() -> str:
-        return "PSNR to teacher / original: " + ", ".join(training.psnr(batch) for batch in held_out)
+        return "PSNR to teacher / original: " + ", ".join(psnr(training.ema, batch) for batch in held_out)
+
+    def stepper(pools: Sequence[Pool], kind: str) -> Callable[[], None]:
+        def loss() -> Tensor:
+            batch = joint_batch(pools)
+            return loss_of(batch, decode_window(training.net, batch), weights, kind)
+
+        return training.stepper(loss)
 
     report(quality())
-    fill(pools, begun + FILL * (end - begun))
-    report([pairs.made for pairs in pools], "pairs")
+    fill(shapes, begun + FILL * (end - begun))
+    report([[pool.pairs.made for pool in pools] for pools in shapes], "pairs")
     first_step, steps = time.monotonic(), 0
     duration = max(end - first_step, 1e-3)  # on a CPU, the time may be over before the first step
-    for precision, kind, share in STAGES:
-        steppers = [training.stepper(pairs, precision, kind) for pairs in pools]
+    for kind, share in STAGES:
+        steppers = [stepper(pools, kind) for pools in shapes]
         while (done := (time.monotonic() - first_step) / duration) < share:
-            training.set_progress(steps, done)
+            training.lr.fill_(learning_rate(args.lr, steps, done))
             for _ in range(STEPS_PER_ADDED):
                 steppers[steps % 3 == 2]()
                 steps += 1
-            pools[steps // STEPS_PER_ADDED % 3 == 2].add(BATCH)
+            add(shapes[steps // STEPS_PER_ADDED % 3 == 2])
             if not math.isfinite(training.loss.item()):
                 raise LIIFError(f"--lr {args.lr}: the loss is not finite after {steps} steps; lower --lr")
             if steps % (100 * STEPS_PER_ADDED) == 0:
-                report(f"{steps} steps, {precision}, {kind} {training.loss.item():.4f}")
-        report(f"end of stage {precision} {kind}, {steps} steps.", quality())
+                report(f"{steps} steps, {training.skipped.item():.0f} skipped, {kind} {training.loss.item():.4f}")
+        report(f"end of stage {kind}, {steps} steps.", quality())
         params = {name: value.cpu().contiguous() for name, value in training.ema.state_dict().items()}
         checkpoint.save(args.out, {"network_g": block, "params": params})
 
@@ -222,6 +225,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photographs", type=Path, help="folder of images of at least 320x320")
     parser.add_argument("out", type=Path, help="checkpoint (.pth) that is written after each stage")
+    parser.add_argument("--drawings", type=Path, help="folder of slides, screenshots or comics, at least as large")
     parser.add_argument("--start", default="liif-fast", help="network to start from (default: liif-fast)")
     parser.add_argument("--teacher", default="edsr-baseline-liif", help="name or file (default: edsr-baseline-liif)")
     parser.add_argument("--blocks", type=int, help="blocks of the encoder (default: as many as --start has)")

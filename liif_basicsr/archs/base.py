@@ -336,7 +336,7 @@ def check_queries(lq: Tensor, coord: Tensor, cell: Tensor | None) -> None:
     if coord.device.type == "cpu" and not torch.compiler.is_compiling():
         for name, value in (("coord", coord), ("cell", cell)):
             if value.isnan().any():
-                raise LIIFError(f"{name}: contains NaN")
+                raise LIIFError(f"{name}: contains NaN; all values must be numbers")
 
 
 def check_value_range(value: Any) -> tuple[float, float] | None:

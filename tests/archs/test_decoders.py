@@ -342,7 +342,7 @@ def test_nan_coordinates(name):
         assert output.isnan().all(-1).tolist() == [[False, True, False]]
         return
     for use in (net, net.sample):
-        with pytest.raises(LIIFError, match=f"{name}: contains NaN"):
+        with pytest.raises(LIIFError, match=f"{name}: contains NaN; all values must be numbers"):
             use(torch.rand(1, 3, 4, 5), **queries)
 
 

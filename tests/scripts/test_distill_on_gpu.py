@@ -28,6 +28,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "scripts")
     module = importlib.import_module("distill_on_gpu")
     monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "DRAWINGS_IN_BATCH", 1)
     monkeypatch.setattr(module, "CAPACITY", 40)
     monkeypatch.setattr(module, "HELD_OUT", 1)
     monkeypatch.setattr(module, "SHAPES", [module.Shape(8, 10, 1.25, 4, (2,)), module.Shape(6, 12, 4, 8, (8,))])
@@ -118,18 +119,41 @@ def test_added_blocks_do_not_change_the_output(script: ModuleType) -> None:
         script.grown({**STUDENT, "type": "LIIF"}, params, 2, 5)
 
 
+def test_squared_errors_follow_the_mean_psnr(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the teacher, the gradient is that of the mean logarithm of the errors."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(script, "SMALL_ERROR", 0)
+    gt = torch.rand(3, 3, 4, 4)
+    output = (gt + torch.tensor([0.01, 0.1, 1])[:, None, None, None] * torch.randn_like(gt)).requires_grad_()
+    batch = sys.modules["distilling.pairs"].Batch(gt, gt, gt, gt, torch.zeros_like(gt), gt)
+    weights = torch.tensor([0.0, 1])[:, None].expand(-1, 3)
+    (found,) = torch.autograd.grad(script.loss_of(batch, output, weights, "squared"), output)
+    (expected,) = torch.autograd.grad((output - gt).square().mean((1, 2, 3)).log().mean(), output)
+    torch.testing.assert_close(found, 40 * script.TYPICAL_ERROR * expected)
+
+
+def test_errors_of_drawings_are_weighted_differently(script: ModuleType) -> None:
+    batch = sys.modules["distilling.pairs"].Batch(*[torch.zeros(2, 3, 2, 2)] * 4, torch.full((2, 3, 2, 2), 0.1),
+                                                  torch.full((2, 3, 2, 2), 0.3))  # fmt: skip
+    weights = torch.tensor([[1.0, 10], [2, 20]])
+    assert script.loss_of(batch, batch.lq, weights, "l1").item() == pytest.approx((0.1 + 2 * 0.3 + 1 + 20 * 0.3) / 2)
+
+
+@pytest.mark.parametrize("drawings", [False, True])
 @pytest.mark.parametrize("minutes", ["0.02", "0"])  # with 0, the time is over before the first step
 def test_training_goes_through_its_stages_and_saves_the_network(
     script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture, minutes: str,
+    capfd: pytest.CaptureFixture, minutes: str, drawings: bool,
 ) -> None:  # fmt: skip
     torch.manual_seed(0)
     checkpoint.save(tmp_path / "start.pth", {"network_g": STUDENT, "params": build_network(STUDENT).state_dict()})
     words = [photographs, tmp_path / "out.pth", "--start", tmp_path / "start.pth", "--teacher", tmp_path / "start.pth",
              "--blocks", "2", "--layers", "3", "--device", "cpu", "--minutes", minutes]  # fmt: skip
+    words += ["--drawings", photographs] * drawings
     monkeypatch.setattr(sys, "argv", ["distill_on_gpu.py", *map(str, words)])
     assert script.main() == 0
-    assert capfd.readouterr().out.count("end of stage") == 3
+    assert (out := capfd.readouterr().out).count("end of stage") == 2
+    assert ("2 + 2 images" in out) == drawings
     assert len(load(tmp_path / "out.pth").encoder.body) == 2
 
 

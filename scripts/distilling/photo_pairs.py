@@ -1,0 +1,155 @@
+"""A pool of pairs of a degraded crop and a target made by the teacher, kept in device memory."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from distilling.pairs import Batch
+from liif_basicsr.data.prepare.distillation import COLOR_SIGMA, DistillationPairs
+from liif_basicsr.devices import autocast, exact_float32
+from liif_basicsr.rendering.cubic import cubic
+
+PLAIN_EVERY = 7  # one of this many pairs shows a single color or a gradient
+
+
+class Window(NamedTuple):
+    """Size and scales of the windows that a training step uses.
+
+    size: rows and columns of the window in the high-resolution image.
+    low, high: the range of scales.
+    share: share of the windows at the highest scale.
+    """
+
+    size: int
+    low: float
+    high: float
+    share: float
+
+
+class Crops(Dataset):
+    """Degraded crops as tensors: the input and the original (3, h, w) uint8, whether the teacher is needed, and plain.
+
+    Args:
+        photographs, plain: make the pairs of photographs, and those of plain images.
+    """
+
+    def __init__(self, photographs: DistillationPairs, plain: DistillationPairs) -> None:
+        self.pairs = photographs, plain
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, bool, bool]:
+        plain = number % PLAIN_EVERY == 0
+        crop = self.pairs[plain].crop(number)
+        lq, gt = (torch.tensor(image).permute(2, 0, 1) for image in (crop.lq, crop.gt))  # copies: may be read-only
+        return lq, gt, crop.needs_teacher, plain
+
+
+def use_one_thread(worker: int) -> None:
+    """Keep OpenCV from starting threads in worker processes, of which there is one per core."""
+    cv2.setNumThreads(0)
+
+
+class PhotoPairs:
+    """Pool of pairs: degraded crops, and targets with the teacher's detail and the colors of the crop.
+
+    The newest pairs replace the oldest.
+
+    Args:
+        crops: source of the crops.
+        workers: number of processes that make them; 0 for none.
+        count: number of crops that are made at a time.
+        teacher: a network that maps images (B, 3, h, w) to images of `scale` times their size.
+        scale: the teacher's upscaling factor.
+        capacity: number of pairs to keep.
+        device: device of the pool and of the teacher.
+    """
+
+    def __init__(
+        self, crops: Crops, workers: int, count: int, teacher: Any, scale: int, capacity: int, device: torch.device
+    ) -> None:
+        self.teacher, self.scale, self.device, self.capacity = teacher, scale, device, capacity
+        self.crops: Iterator[Any] = iter(DataLoader(
+            crops, count, sampler=range(10**9), num_workers=workers, prefetch_factor=6 if workers else None,
+            multiprocessing_context="forkserver" if workers else None, worker_init_fn=use_one_thread,
+        ))  # fmt: skip
+        h = crops.pairs[0].lq_size
+        self.lq = torch.zeros(capacity, 3, h, h, dtype=torch.uint8, device=device)
+        self.target = torch.zeros(capacity, 3, h * scale, h * scale, dtype=torch.uint8, device=device)
+        self.plain = torch.zeros(capacity, dtype=torch.bool, device=device)
+        self.made = 0
+        self.filled = torch.zeros((), device=device)  # read by a CUDA graph
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Make the targets of the next crops, and add the pairs to the pool."""
+        lq, gt, needs_teacher, plain = (tensor.to(self.device, non_blocking=True) for tensor in next(self.crops))
+        with autocast(self.device, "float16" if self.device.type == "cuda" else "float32"):
+            output = self.teacher((lq / 255).contiguous(memory_format=torch.channels_last))
+        output = with_colors_of(lq.float(), output.float().clamp(0, 1) * 255)
+        target = torch.where(needs_teacher[:, None, None, None], output, gt.float()).round().clamp(0, 255)
+        start = min(self.made % self.capacity, self.capacity - len(lq))
+        for kept, new in ((self.lq, lq), (self.target, target), (self.plain, plain)):
+            kept[start : start + len(lq)] = new
+        self.made += len(lq)
+        self.filled.fill_(min(self.made, self.capacity))
+
+    def sample(self, count: int, window: Window) -> tuple[Batch, Tensor]:
+        """Draw windows of `count` random pairs, with random flips and transpositions.
+
+        Half of the windows of plain images lie in a corner of the image, so that its border counts.
+
+        Returns:
+            The batch, in which `gt` is the target too, and (count,) whether each image is plain.
+        """
+        index = (torch.rand(count, device=self.device) * self.filled).long()
+        lq, target, plain = self.lq[index], self.target[index], self.plain[index]
+        flips = torch.rand(3, count, 1, 1, 1, device=self.device) < 0.5
+
+        def oriented(image: Tensor) -> Tensor:
+            image = torch.where(flips[0], image.flip(2), image)
+            image = torch.where(flips[1], image.flip(3), image)
+            return torch.where(flips[2], image.mT, image).float() / 255
+
+        h, length = lq.shape[-1], target.shape[-1]
+        at_most, even = torch.rand(2, count, device=self.device)
+        scale = torch.where(at_most < window.share, window.high, window.low + (window.high - window.low) * even)
+        size = (h * scale).round().clamp(min=window.size)
+        place, corner = torch.rand(2, count, 2, device=self.device)
+        place = torch.where((plain & (corner[:, 0] < 0.5))[:, None], place.round(), place)
+        first = (place * (size[:, None] - window.size + 1)).floor().minimum(size[:, None] - window.size)
+        pixels = first[:, :, None] + torch.arange(window.size, device=self.device) + 0.5
+        with exact_float32(self.device):
+            rows, cols = (resampling(pixels[:, k], length / size, length) for k in (0, 1))
+            image = (rows[:, None] @ oriented(target) @ cols[:, None].mT).clamp(0, 1)
+        coord = pixels * 2 / size[:, None, None] - 1
+        return Batch(oriented(lq), coord[:, 0], coord[:, 1], 2 / size[:, None], image, image), plain
+
+
+def resampling(pixels: Tensor, stretch: Tensor, length: int) -> Tensor:
+    """Return the weights (B, P, length) of Pillow's bicubic filter, downsampling by `stretch` (B,) >= 1.
+
+    Args:
+        pixels: (B, P), centers of the new pixels, in new pixels from the border.
+        stretch: size of a new pixel in old pixels.
+        length: number of old pixels.
+    """
+    center = pixels * stretch[:, None] - 0.5
+    weight = cubic((center[..., None] - torch.arange(length, device=pixels.device)) / stretch[:, None, None])
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def with_colors_of(lq: Tensor, output: Tensor) -> Tensor:
+    """Do the same as `liif_basicsr.data.prepare.distillation.with_colors_of`, for float images (B, 3, h, w)."""
+    radius = round(4 * COLOR_SIGMA)
+    kernel = torch.exp(-(torch.arange(-radius, radius + 1, device=lq.device) ** 2) / (2 * COLOR_SIGMA**2))
+    kernel = (kernel / kernel.sum()).expand(lq.shape[1], 1, 1, -1)
+    drift = lq - F.interpolate(output, lq.shape[2:], mode="area")
+    with exact_float32(lq.device):
+        drift = F.pad(drift, [radius] * 4, mode="reflect")
+        drift = F.conv2d(F.conv2d(drift, kernel, groups=lq.shape[1]), kernel.mT, groups=lq.shape[1])
+    return output + F.interpolate(drift, output.shape[2:], mode="bilinear")
