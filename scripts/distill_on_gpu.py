@@ -22,15 +22,13 @@ from typing import Any, NamedTuple
 import torch
 from distilling.pairs import Batch, Pairs, Shape
 from distilling.photographs import Photographs
-from distilling.training import Training, learning_rate
+from distilling.training import Training, learning_rate, prepare
 from distilling.window import decode_window
 from torch import Tensor, nn
 
 from liif_basicsr import load
 from liif_basicsr.archs import build_network
-from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.files import check_output
 from liif_basicsr.hub import checkpoint, find
 
 # Two of three steps train on the first shape.
@@ -169,16 +167,12 @@ def distill(args: argparse.Namespace) -> None:
     Raises:
         LIIFError: there is no GPU, a file cannot be used, or the loss is not finite.
     """
-    check_output(args.out, [".pth"])
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
-    device, begun = torch.device(args.device), time.monotonic()
+    device, begun = prepare(args.out, args.device), time.monotonic()
     end = begun + 60 * args.minutes
 
     def report(*words: object) -> None:
         print(f"{time.monotonic() - begun:6.1f} s", *words, flush=True)
 
-    torch.backends.cudnn.benchmark = True
     block, net = make_student(args.start, args.blocks, args.layers)
     training = Training(net.to(device, memory_format=torch.channels_last), EMA_DECAY, "float16")
     shapes = make_pools(args, device)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from distilling.pairs import Batch
 from distilling.photo_pairs import Crops, PhotoPairs, Window
-from distilling.training import Training, learning_rate
+from distilling.training import Training, learning_rate, prepare
 from distilling.window import decode_window
 from torch import Tensor, nn
 
@@ -30,9 +30,7 @@ from liif_basicsr import load
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare.distillation import DistillationPairs
 from liif_basicsr.data.source import open_source
-from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, run_script
-from liif_basicsr.files import check_output
 from liif_basicsr.hub import checkpoint, find
 from liif_basicsr.losses.grid_loss import GridLoss
 from liif_basicsr.losses.texture_loss import TextureLoss
@@ -125,16 +123,12 @@ def distill(args: argparse.Namespace) -> None:
     Raises:
         LIIFError: there is no GPU, a file cannot be used, or the loss is not finite.
     """
-    check_output(args.out, [".pth"])
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
-    device, begun = torch.device(args.device), time.monotonic()
+    device, begun = prepare(args.out, args.device), time.monotonic()
     end = begun + 60 * args.minutes
 
     def report(*words: object) -> None:
         print(f"{time.monotonic() - begun:6.1f} s", *words, flush=True)
 
-    torch.backends.cudnn.benchmark = True
     pairs = make_pool(args, device)
     block = checkpoint.read(find(args.start))["network_g"]
     training = Training(load(args.start).to(device), EMA_DECAY, "bfloat16")

@@ -4,12 +4,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from liif_basicsr.devices import autocast
+from liif_basicsr.devices import autocast, unfit_driver
+from liif_basicsr.errors import LIIFError
+from liif_basicsr.files import check_output
 
 # Factor for the loss, so that gradients do not underflow in float16. Steps whose gradients overflow are skipped.
 LOSS_SCALE = 2.0**14
@@ -73,6 +76,19 @@ class Training:
                 torch._foreach_lerp_(averages, params, 1 - self.ema_decay)
 
         return captured(step) if self.on_gpu else step
+
+
+def prepare(out: Path, name: str) -> torch.device:
+    """Check that `out` can be written, and return the device `name`, `cuda` or `cpu`.
+
+    Raises:
+        LIIFError: `out` is not a .pth file or cannot be written, or there is no GPU.
+    """
+    check_output(out, [".pth"])
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LIIFError(f"--device cuda: {unfit_driver() or 'torch cannot use a GPU'}")
+    torch.backends.cudnn.benchmark = True
+    return torch.device(name)
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -130,6 +131,23 @@ def test_squared_errors_follow_the_mean_psnr(script: ModuleType, monkeypatch: py
     (found,) = torch.autograd.grad(script.loss_of(batch, output, weights, "squared"), output)
     (expected,) = torch.autograd.grad((output - gt).square().mean((1, 2, 3)).log().mean(), output)
     torch.testing.assert_close(found, 40 * script.TYPICAL_ERROR * expected)
+
+
+def test_steps_whose_gradients_overflow_are_skipped(script: ModuleType) -> None:
+    torch.manual_seed(0)
+    net = build_network(STUDENT)
+    training = sys.modules["distilling.training"].Training(net, 0.5, "float32")
+    training.lr.fill_(1e-3)
+    factors = iter([1, float("inf"), 1])
+    lq, coord, cell = torch.rand(1, 3, 6, 6), torch.zeros(1, 4, 2), torch.full((1, 1, 2), 0.1)
+    step = training.stepper(lambda: net.query(lq, coord, cell).square().mean() * next(factors))
+    states, skipped = [net.state_dict()["decoder.conv_last.bias"].clone()], []
+    for _ in range(3):
+        step()
+        states.append(net.state_dict()["decoder.conv_last.bias"].clone())
+        skipped.append(training.skipped.item())
+    assert skipped == [0, 1, 1]
+    assert [torch.equal(a, b) for a, b in itertools.pairwise(states)] == [False, True, False]
 
 
 def test_errors_of_drawings_are_weighted_differently(script: ModuleType) -> None:
