@@ -101,9 +101,10 @@ def draw_before_after(sources: Sources, out: Path) -> None:
 
 def draw_cat(sources: Sources, out: Path) -> None:
     """Upscale the cat, for docs/upscaling.md."""
-    command = ["upscale", str(ROOT / "assets" / "cat.png"), str(out), "--scale", "3.7", "--model", "liif-fast"]
-    if liif_main([*command, "--overwrite"]):
+    large = sources.made / "cat.png"
+    if liif_main(["upscale", str(ROOT / "assets" / "cat.png"), str(large), "--scale", "3.7", "--model", "liif-fast"]):
         raise LIIFError(f"{out}: cannot be drawn; see the error above")
+    save(read_srgb(large), out)
 
 
 def draw_curve(sources: Sources, out: Path) -> None:

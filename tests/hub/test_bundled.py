@@ -13,7 +13,7 @@ from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
     "liif-photo": "f0714c7c491238794d3a2430bb13cb38140a0ec8e29fb18f08b996f3e4d18697",
-    "liif-fast": "b160226595cc9ca352bfa9735e031d4cb428d43a77394bfb2db539f585542f8b",
+    "liif-fast": "c1365e848e77d64125d568127140a9f303c47eb826c26b226c9b2d474982a946",
 }
 
 
@@ -42,7 +42,7 @@ def test_metadata_contains_card_license_and_network(name, parameters):
     ("model", "name", "psnr", "psnr_bicubic"),
     [
         ("liif-fast", "chelsea.png", 31.81, 30.85),
-        ("liif-fast", "coffee.png", 36.80, 31.44),
+        ("liif-fast", "coffee.png", 36.84, 31.44),
     ],
 )
 def test_measured_psnr_on_two_photographs(model, name, psnr, psnr_bicubic):
