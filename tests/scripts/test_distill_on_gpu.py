@@ -150,6 +150,19 @@ def test_steps_whose_gradients_overflow_are_skipped(script: ModuleType) -> None:
     assert [torch.equal(a, b) for a, b in itertools.pairwise(states)] == [False, True, False]
 
 
+def test_a_new_stage_continues_from_the_moving_average(script: ModuleType) -> None:
+    torch.manual_seed(0)
+    net = build_network(STUDENT)
+    training = sys.modules["distilling.training"].Training(net, 0.5, "float32")
+    training.lr.fill_(1e-3)
+    step = training.stepper(lambda: net.query(torch.ones(1, 3, 6, 6), torch.zeros(1, 4, 2), torch.ones(1, 1, 2)).sum())
+    step()
+    average, params = training.ema.state_dict(), net.state_dict()
+    assert any(not torch.equal(average[name], params[name]) for name in params)
+    training.start_again()
+    assert all(torch.equal(average[name], params[name]) for name in params) and not training.optimizer.state
+
+
 def test_errors_of_drawings_are_weighted_differently(script: ModuleType) -> None:
     batch = sys.modules["distilling.pairs"].Batch(*[torch.zeros(2, 3, 2, 2)] * 4, torch.full((2, 3, 2, 2), 0.1),
                                                   torch.full((2, 3, 2, 2), 0.3))  # fmt: skip
