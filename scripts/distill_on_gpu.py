@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from distilling.pairs import Batch, Pairs, Shape
 from distilling.photographs import Photographs
-from distilling.training import Training, learning_rate, prepare
+from distilling.training import Clock, Training, learning_rate, prepare
 from distilling.window import decode_window
 from torch import Tensor, nn
 
@@ -139,16 +138,6 @@ def add(pools: Sequence[Pool]) -> None:
         pool.pairs.add(pool.count)
 
 
-def fill(shapes: Sequence[Sequence[Pool]], until: float) -> None:
-    """Add pairs to the pools of each shape until the time `until`, but at least one batch of each."""
-    pairs = shapes[0][0].pairs
-    while not pairs.made or time.monotonic() < until:
-        for pools in (shapes[0], *shapes):
-            add(pools)
-        if pairs.device.type == "cuda":
-            torch.cuda.synchronize()  # otherwise, the loop would queue work faster than the GPU does it
-
-
 def make_pools(args: argparse.Namespace, device: torch.device) -> list[list[Pool]]:
     """Read the photographs and drawings. Return the pools of each shape: photographs, and drawings if there are any."""
     teacher = load(args.teacher).to(device).requires_grad_(False)
@@ -165,19 +154,14 @@ def distill(args: argparse.Namespace) -> None:
     """Train, and save the network after each stage.
 
     Raises:
-        LIIFError: there is no GPU, a file cannot be used, or the loss is not finite.
+        LIIFError: torch cannot use a GPU, a file cannot be used, or the loss is not finite.
     """
-    device, begun = prepare(args.out, args.device), time.monotonic()
-    end = begun + 60 * args.minutes
-
-    def report(*words: object) -> None:
-        print(f"{time.monotonic() - begun:6.1f} s", *words, flush=True)
-
+    device, clock = prepare(args.out, args.device), Clock(args.minutes, FILL)
     block, net = make_student(args.start, args.blocks, args.layers)
     training = Training(net.to(device, memory_format=torch.channels_last), EMA_DECAY, "float16")
     shapes = make_pools(args, device)
     images = " + ".join(str(len(pool.pairs.photographs)) for pool in shapes[0])
-    report(f"{images} images, {sum(p.numel() for p in net.parameters()) / 1e6:.2f}M parameters")
+    clock.report(f"{images} images, {sum(p.numel() for p in net.parameters()) / 1e6:.2f}M parameters")
     held_out = [pool.pairs.make(HELD_OUT, pool.count) for pools in shapes for pool in pools]
     weights = torch.cat([torch.tensor(pool.weights, device=device)[:, None].expand(-1, pool.count)
                          for pool in shapes[0]], dim=1)  # fmt: skip
@@ -192,14 +176,16 @@ def distill(args: argparse.Namespace) -> None:
 
         return training.stepper(loss)
 
-    report(quality())
-    fill(shapes, begun + FILL * (end - begun))
-    report([[pool.pairs.made for pool in pools] for pools in shapes], "pairs")
-    first_step, steps = time.monotonic(), 0
-    duration = max(end - first_step, 1e-3)  # on a CPU, the time may be over before the first step
+    clock.report(quality())
+    for _ in clock.filling():
+        for pools in (shapes[0], *shapes):
+            add(pools)
+        training.synchronize()  # otherwise, the loop would queue work faster than the GPU does it
+    clock.report([[pool.pairs.made for pool in pools] for pools in shapes], "pairs")
+    steps = 0
     for kind, share in STAGES:
         steppers = [stepper(pools, kind) for pools in shapes]
-        while (done := (time.monotonic() - first_step) / duration) < share:
+        while (done := clock.share()) < share:
             training.lr.fill_(learning_rate(args.lr, steps, done))
             for _ in range(STEPS_PER_ADDED):
                 steppers[steps % 3 == 2]()
@@ -208,8 +194,8 @@ def distill(args: argparse.Namespace) -> None:
             if not math.isfinite(training.loss.item()):
                 raise LIIFError(f"--lr {args.lr}: the loss is not finite after {steps} steps; lower --lr")
             if steps % (100 * STEPS_PER_ADDED) == 0:
-                report(f"{steps} steps, {training.skipped.item():.0f} skipped, {kind} {training.loss.item():.4f}")
-        report(f"end of stage {kind}, {steps} steps.", quality())
+                clock.report(f"{steps} steps, {training.skipped.item():.0f} skipped, {kind} {training.loss.item():.4f}")
+        clock.report(f"end of stage {kind}, {steps} steps.", quality())
         params = {name: value.cpu().contiguous() for name, value in training.ema.state_dict().items()}
         checkpoint.save(args.out, {"network_g": block, "params": params})
 

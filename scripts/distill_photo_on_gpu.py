@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from distilling.pairs import Batch
 from distilling.photo_pairs import Crops, PhotoPairs, Window
-from distilling.training import Training, learning_rate, prepare
+from distilling.training import Clock, Training, learning_rate, prepare
 from distilling.window import decode_window
 from torch import Tensor, nn
 
@@ -69,7 +69,7 @@ STAGES = [Stage("detail", 0, 0, 1, 0.6, 1), Stage("texture", 10, 40, 0.6, 1, 3)]
 
 
 class Losses(nn.Module):
-    """The losses of a batch: L1, and those of the texture and of detail that repeats with the input's pixels."""
+    """The loss of a batch: the weighted sum of L1, TextureLoss and GridLoss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,14 +121,9 @@ def distill(args: argparse.Namespace) -> None:
     """Train, and save the network during and after each stage.
 
     Raises:
-        LIIFError: there is no GPU, a file cannot be used, or the loss is not finite.
+        LIIFError: torch cannot use a GPU, a file cannot be used, or the loss is not finite.
     """
-    device, begun = prepare(args.out, args.device), time.monotonic()
-    end = begun + 60 * args.minutes
-
-    def report(*words: object) -> None:
-        print(f"{time.monotonic() - begun:6.1f} s", *words, flush=True)
-
+    device, clock = prepare(args.out, args.device), Clock(args.minutes, FILL)
     pairs = make_pool(args, device)
     block = checkpoint.read(find(args.start))["network_g"]
     training = Training(load(args.start).to(device), EMA_DECAY, "bfloat16")
@@ -137,7 +132,7 @@ def distill(args: argparse.Namespace) -> None:
         pairs.add()
     held_out = pairs.lq[: pairs.made].clone(), pairs.target[: pairs.made].clone()
     pairs.made = 0
-    report(f"PSNR to the targets {psnr(training.ema, *held_out):.3f}")
+    clock.report(f"PSNR to the targets {psnr(training.ema, *held_out):.3f}")
 
     def stepper(window: Window, stage: Stage) -> Callable[[], None]:
         def loss() -> Tensor:
@@ -146,23 +141,20 @@ def distill(args: argparse.Namespace) -> None:
 
         return training.stepper(loss)
 
-    filling = time.monotonic() + FILL * 60 * args.minutes
-    while pairs.made < ADDED or time.monotonic() < filling:
+    for _ in clock.filling():
         pairs.add()
-        if training.on_gpu:
-            torch.cuda.synchronize()
-    report(pairs.made, "pairs")
-    first_step, steps = time.monotonic(), 0
-    duration, begins = max(end - first_step, 1e-3), 0.0
+        training.synchronize()  # otherwise, the loop would queue work faster than the GPU does it
+    clock.report(pairs.made, "pairs")
+    steps, begins = 0, 0.0
     for stage in STAGES:
         training.start_again()
         earlier = steps
         kinds = {window: stepper(window, stage) for window in dict.fromkeys(WINDOWS)}
         steppers = [kinds[window] for window in WINDOWS]
-        report(f"stage {stage.name}")
+        clock.report(f"stage {stage.name}")
         for saves in range(stage.saves):
             mark = (saves + 1) / stage.saves
-            while (done := ((time.monotonic() - first_step) / duration - begins) / (stage.end - begins)) < mark:
+            while (done := (clock.share() - begins) / (stage.end - begins)) < mark:
                 training.lr.fill_(learning_rate(args.lr * stage.peak, steps - earlier, done))
                 for _ in range(STEPS_PER_ADDED):
                     steppers[steps % len(steppers)]()
@@ -171,13 +163,13 @@ def distill(args: argparse.Namespace) -> None:
                 if not math.isfinite(training.loss.item()):
                     raise LIIFError(f"--lr {args.lr}: the loss is not finite after {steps} steps; lower --lr")
                 if steps % (50 * STEPS_PER_ADDED) == 0:
-                    report(f"{steps} steps, {training.skipped.item():.0f} skipped, {pairs.made} pairs,"
-                           f" loss {training.loss.item():.4f}")  # fmt: skip
+                    clock.report(f"{steps} steps, {training.skipped.item():.0f} skipped, {pairs.made} pairs,"
+                                 f" loss {training.loss.item():.4f}")  # fmt: skip
             params = {key: value.cpu().half().contiguous() for key, value in training.ema.state_dict().items()}
             last = stage is STAGES[-1] and mark == 1
             out = args.out if last else args.out.with_stem(f"{args.out.stem}_{stage.name}_{steps}")
             checkpoint.save(out, {"network_g": block, "params": params})
-            report(f"saved {out.name}. PSNR to the targets {psnr(training.ema, *held_out):.3f}")
+            clock.report(f"saved {out.name}. PSNR to the targets {psnr(training.ema, *held_out):.3f}")
         begins = stage.end
 
 
@@ -186,7 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photographs", type=Path,
                         help="folder of photographs, or a data set made with `prepare folder --pixels` (faster)")
-    parser.add_argument("out", type=Path, help="checkpoint (.pth); earlier ones are saved beside it with longer names")
+    parser.add_argument("out", type=Path, help="checkpoint (.pth); earlier ones get longer names")
     parser.add_argument("--start", default="liif-photo", help="network to start from (default: liif-photo)")
     parser.add_argument("--teacher", default="realesrgan-x4plus", help="name or file (default: realesrgan-x4plus)")
     parser.add_argument("--minutes", type=float, default=6, help="total time (default: 6)")

@@ -49,6 +49,18 @@ class Batch(NamedTuple):
     gt: Tensor
 
 
+def oriented(image: Tensor, flags: Tensor) -> Tensor:
+    """Flip and transpose square images (B, C, N, N).
+
+    Args:
+        flags: (3, B) bool, whether to flip each image along y, to flip it along x, and then to transpose it.
+    """
+    flip_y, flip_x, transpose = flags[:, :, None, None, None]
+    image = torch.where(flip_y, image.flip(2), image)
+    image = torch.where(flip_x, image.flip(3), image)
+    return torch.where(transpose, image.mT, image)
+
+
 class Pairs:
     """Pool of pairs: low-resolution images, and windows of the originals and of the teacher's outputs.
 
@@ -119,18 +131,13 @@ class Pairs:
     def sample(self, count: int) -> Batch:
         """Draw a batch of `count` pairs from the pool, with random flips and transpositions."""
         batch = self._at((torch.rand(count, device=self.device) * self.filled).long())
-        flip_y, flip_x, transpose = torch.rand(3, count, device=self.device) < 0.5
-
-        def oriented(image: Tensor) -> Tensor:
-            flip_y_, flip_x_, transpose_ = (flag[:, None, None, None] for flag in (flip_y, flip_x, transpose))
-            image = torch.where(flip_y_, image.flip(2), image)
-            image = torch.where(flip_x_, image.flip(3), image)
-            return torch.where(transpose_, image.mT, image)
-
+        flags = torch.rand(3, count, device=self.device) < 0.5
+        flip_y, flip_x, transpose = flags
         rows = torch.where(flip_y[:, None], -batch.rows.flip(1), batch.rows)
         cols = torch.where(flip_x[:, None], -batch.cols.flip(1), batch.cols)
         rows, cols = (torch.where(transpose[:, None], b, a) for a, b in ((rows, cols), (cols, rows)))
-        return Batch(oriented(batch.lq), rows, cols, batch.cell, oriented(batch.teacher), oriented(batch.gt))
+        lq, teacher, gt = (oriented(image, flags) for image in (batch.lq, batch.teacher, batch.gt))
+        return Batch(lq, rows, cols, batch.cell, teacher, gt)
 
     def _at(self, index: Tensor) -> Batch:
         coord = self._coordinates(self.corner[index], self.size[index])

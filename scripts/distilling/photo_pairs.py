@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from distilling.pairs import Batch
+from distilling.pairs import Batch, oriented
+from distilling.photographs import resampling
 from liif_basicsr.data.prepare.distillation import COLOR_SIGMA, DistillationPairs
 from liif_basicsr.devices import autocast, exact_float32
-from liif_basicsr.rendering.cubic import cubic
 
 PLAIN_EVERY = 7  # one of this many pairs shows a single color or a gradient
 
@@ -36,7 +36,7 @@ class Crops(Dataset):
     """Degraded crops as tensors: the input and the original (3, h, w) uint8, whether the teacher is needed, and plain.
 
     Args:
-        photographs, plain: make the pairs of photographs, and those of plain images.
+        photographs, plain: make pairs of photographs and pairs of plain images.
     """
 
     def __init__(self, photographs: DistillationPairs, plain: DistillationPairs) -> None:
@@ -50,7 +50,7 @@ class Crops(Dataset):
 
 
 def use_one_thread(worker: int) -> None:
-    """Keep OpenCV from starting threads in worker processes, of which there is one per core."""
+    """Keep OpenCV from starting threads in a worker process: there is already one process per core."""
     cv2.setNumThreads(0)
 
 
@@ -72,7 +72,7 @@ class PhotoPairs:
     def __init__(
         self, crops: Crops, workers: int, count: int, teacher: Any, scale: int, capacity: int, device: torch.device
     ) -> None:
-        self.teacher, self.scale, self.device, self.capacity = teacher, scale, device, capacity
+        self.teacher, self.device, self.capacity = teacher, device, capacity
         self.crops: Iterator[Any] = iter(DataLoader(
             crops, count, sampler=range(10**9), num_workers=workers, prefetch_factor=6 if workers else None,
             multiprocessing_context="forkserver" if workers else None, worker_init_fn=use_one_thread,
@@ -104,17 +104,12 @@ class PhotoPairs:
         Half of the windows of plain images lie in a corner of the image, so that its border counts.
 
         Returns:
-            The batch, in which `gt` is the target too, and (count,) whether each image is plain.
+            The batch, whose `gt` is the target too, and (count,) whether each image is plain.
         """
         index = (torch.rand(count, device=self.device) * self.filled).long()
         lq, target, plain = self.lq[index], self.target[index], self.plain[index]
-        flips = torch.rand(3, count, 1, 1, 1, device=self.device) < 0.5
-
-        def oriented(image: Tensor) -> Tensor:
-            image = torch.where(flips[0], image.flip(2), image)
-            image = torch.where(flips[1], image.flip(3), image)
-            return torch.where(flips[2], image.mT, image).float() / 255
-
+        flags = torch.rand(3, count, device=self.device) < 0.5
+        lq, target = (oriented(image, flags).float() / 255 for image in (lq, target))
         h, length = lq.shape[-1], target.shape[-1]
         at_most, even = torch.rand(2, count, device=self.device)
         scale = torch.where(at_most < window.share, window.high, window.low + (window.high - window.low) * even)
@@ -124,23 +119,11 @@ class PhotoPairs:
         first = (place * (size[:, None] - window.size + 1)).floor().minimum(size[:, None] - window.size)
         pixels = first[:, :, None] + torch.arange(window.size, device=self.device) + 0.5
         with exact_float32(self.device):
-            rows, cols = (resampling(pixels[:, k], length / size, length) for k in (0, 1))
-            image = (rows[:, None] @ oriented(target) @ cols[:, None].mT).clamp(0, 1)
+            whole = torch.full_like(size, length)
+            rows, cols = (resampling(pixels[:, k], length / size, whole, length) for k in (0, 1))
+            image = (rows[:, None] @ target @ cols[:, None].mT).clamp(0, 1)
         coord = pixels * 2 / size[:, None, None] - 1
-        return Batch(oriented(lq), coord[:, 0], coord[:, 1], 2 / size[:, None], image, image), plain
-
-
-def resampling(pixels: Tensor, stretch: Tensor, length: int) -> Tensor:
-    """Return the weights (B, P, length) of Pillow's bicubic filter, downsampling by `stretch` (B,) >= 1.
-
-    Args:
-        pixels: (B, P), centers of the new pixels, in new pixels from the border.
-        stretch: size of a new pixel in old pixels.
-        length: number of old pixels.
-    """
-    center = pixels * stretch[:, None] - 0.5
-    weight = cubic((center[..., None] - torch.arange(length, device=pixels.device)) / stretch[:, None, None])
-    return weight / weight.sum(-1, keepdim=True)
+        return Batch(lq, coord[:, 0], coord[:, 1], 2 / size[:, None], image, image), plain
 
 
 def with_colors_of(lq: Tensor, output: Tensor) -> Tensor:

@@ -75,13 +75,25 @@ def reduce(image: Tensor, size: Tensor, new_size: Tensor, length: int) -> Tensor
     Returns:
         (B, C, length, length) float32 with integers from 0 to 255.
     """
-    stretch = (size / new_size)[:, None]
-    center = (torch.arange(length, device=image.device) + 0.5) * stretch - 0.5
-    i = torch.arange(image.shape[-1], device=image.device)
-    weight = cubic((center[..., None] - i) / stretch[..., None]) * (i < size[:, None, None])
-    weight = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[:, None]
+    pixels = torch.arange(length, device=image.device) + 0.5
+    weight = resampling(pixels, size / new_size, size, image.shape[-1])[:, None]
     rows = (image @ weight.mT).round().clamp(0, 255)
     return (weight @ rows).round().clamp(0, 255)
+
+
+def resampling(pixels: Tensor, stretch: Tensor, size: Tensor, length: int) -> Tensor:
+    """Return the weights (B, P, length) of Pillow's bicubic filter, downsampling by `stretch`.
+
+    Args:
+        pixels: (P,) or (B, P), centers of the new pixels, in new pixels from the border.
+        stretch: (B,), size of a new pixel in old pixels, at least 1.
+        size: (B,), number of old pixels that belong to the image. The weights of the others are 0.
+        length: number of old pixels.
+    """
+    center = pixels * stretch[:, None] - 0.5
+    i = torch.arange(length, device=pixels.device)
+    weight = cubic((center[..., None] - i) / stretch[:, None, None]) * (i < size[:, None, None])
+    return weight / weight.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
 def draw_scales(count: int, low: float, high: float, marks: Iterable[float], device: torch.device) -> Tensor:

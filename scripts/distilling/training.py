@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,37 @@ from liif_basicsr.files import check_output
 
 # Factor for the loss, so that gradients do not underflow in float16. Steps whose gradients overflow are skipped.
 LOSS_SCALE = 2.0**14
+
+
+class Clock:
+    """Measures the time of a training, and prints messages with the time.
+
+    Args:
+        minutes: total time.
+        fill: share of the total time for making pairs before the first step.
+    """
+
+    def __init__(self, minutes: float, fill: float) -> None:
+        self.begun = self.first_step = time.monotonic()
+        self.seconds, self.fill = 60 * minutes, fill
+
+    def report(self, *words: object) -> None:
+        """Print a message."""
+        print(f"{time.monotonic() - self.begun:6.1f} s", *words, flush=True)
+
+    def filling(self) -> Iterator[None]:
+        """Yield until the time for making pairs is over, but at least once. The first step follows."""
+        end = time.monotonic() + self.fill * self.seconds
+        yield
+        while time.monotonic() < end:
+            yield
+        self.first_step = time.monotonic()
+
+    def share(self) -> float:
+        """Return the share of the time for steps that has passed. At the end, it is 1."""
+        end = self.begun + self.seconds
+        # On a CPU, the time may be over before the first step.
+        return (time.monotonic() - self.first_step) / max(end - self.first_step, 1e-3)
 
 
 class Training:
@@ -57,6 +89,11 @@ class Training:
                                                capturable=self.on_gpu)  # fmt: skip
         self.optimizer.found_inf = self.overflow  # read by the fused optimizer: if it is not 0, the step is skipped
 
+    def synchronize(self) -> None:
+        """Wait until the GPU has done its work."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
     def stepper(self, loss_of_batch: Callable[[], Tensor]) -> Callable[[], None]:
         """Return a function that does one training step. `loss_of_batch` draws a batch and returns its loss."""
         params, averages = list(self.net.parameters()), list(self.ema.parameters())
@@ -82,7 +119,7 @@ def prepare(out: Path, name: str) -> torch.device:
     """Check that `out` can be written, and return the device `name`, `cuda` or `cpu`.
 
     Raises:
-        LIIFError: `out` is not a .pth file or cannot be written, or there is no GPU.
+        LIIFError: `out` is not a .pth file or cannot be written, or torch cannot use a GPU.
     """
     check_output(out, [".pth"])
     if name == "cuda" and not torch.cuda.is_available():

@@ -121,7 +121,7 @@ def test_added_blocks_do_not_change_the_output(script: ModuleType) -> None:
 
 
 def test_squared_errors_follow_the_mean_psnr(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the teacher, the gradient is that of the mean logarithm of the errors."""
+    """Without the teacher, the gradient equals the gradient of the mean logarithm of the errors."""
     torch.manual_seed(0)
     monkeypatch.setattr(script, "SMALL_ERROR", 0)
     gt = torch.rand(3, 3, 4, 4)
