@@ -27,6 +27,7 @@ from distilling.window import decode_window
 from torch import Tensor, nn
 
 from liif_basicsr import load
+from liif_basicsr.archs.fixed_scale_arch import FixedScaleSR
 from liif_basicsr.data.degradations import Degradation
 from liif_basicsr.data.prepare.distillation import DistillationPairs
 from liif_basicsr.data.source import open_source
@@ -106,6 +107,8 @@ def psnr(net: Any, lq: Tensor, target: Tensor) -> float:
 def make_pool(args: argparse.Namespace, device: torch.device) -> PhotoPairs:
     """Start the processes that degrade crops, and load the teacher."""
     net: Any = load(args.teacher).to(device)
+    if not isinstance(net, FixedScaleSR):
+        raise LIIFError(f"--teacher: the network is a {type(net).__name__}; choose a FixedScaleSR such as Real-ESRGAN")
     scale = int(net.scale)
     source = open_source(str(args.photographs), "pixels" if args.photographs.suffix == ".pixels" else "disk")
     teacher: Any = argparse.Namespace(scale=scale)  # the processes only need its scale
@@ -124,8 +127,10 @@ def distill(args: argparse.Namespace) -> None:
         LIIFError: torch cannot use a GPU, a file cannot be used, or the loss is not finite.
     """
     device, clock = prepare(args.out, args.device), Clock(args.minutes, FILL)
-    pairs = make_pool(args, device)
     block = checkpoint.read(find(args.start))["network_g"]
+    if block["type"] != "ContinuousShuffleSR":
+        raise LIIFError(f"--start: the network is a {block['type']}; start from a ContinuousShuffleSR")
+    pairs = make_pool(args, device)
     training = Training(load(args.start).to(device), EMA_DECAY, "bfloat16")
     losses = Losses().to(device)
     while pairs.made < HELD_OUT:

@@ -131,6 +131,19 @@ def test_training_saves_the_network_during_and_after_each_stage(
     assert any(not torch.equal(start[name], end[name]) for name in start)
 
 
+@pytest.mark.parametrize(("option", "wrong", "message"), [
+    ("--start", TEACHER, "--start: the network is a FixedScaleSR; start from a ContinuousShuffleSR"),
+    ("--teacher", STUDENT, "--teacher: the network is a ContinuousShuffleSR; choose a FixedScaleSR"),
+])  # fmt: skip
+def test_networks_of_another_type_are_refused(
+    script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture, option: str, wrong: dict[str, Any], message: str,
+) -> None:  # fmt: skip
+    checkpoint.save(tmp_path / "wrong.pth", {"network_g": wrong, "params": build_network(wrong).state_dict()})
+    assert run(script, monkeypatch, photographs, tmp_path / "out.pth", option, tmp_path / "wrong.pth") == 1
+    assert message in capsys.readouterr().err
+
+
 def test_small_photographs_are_refused(
     script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
