@@ -163,6 +163,26 @@ def test_a_new_stage_continues_from_the_moving_average(script: ModuleType) -> No
     assert all(torch.equal(average[name], params[name]) for name in params) and not training.optimizer.state
 
 
+def test_clock_divides_the_time_between_filling_and_steps(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(sys.modules["distilling.training"].time, "monotonic", lambda: now[0])
+    clock = script.Clock(minutes=1, fill=0.2)
+    now[0] += 8  # loading
+    for _ in clock.filling():
+        now[0] += 5
+    assert now[0] == 123  # 15 seconds: the first time after 12 seconds
+    assert clock.share() == 0
+    now[0] = 160
+    assert clock.share() == 1
+    for _ in clock.filling():  # at least once, and a share is defined even if the time is over
+        now[0] += 50
+    assert clock.share() <= 0
+    now[0] += 1
+    assert clock.share() > 1
+
+
 def test_errors_of_drawings_are_weighted_differently(script: ModuleType) -> None:
     batch = sys.modules["distilling.pairs"].Batch(*[torch.zeros(2, 3, 2, 2)] * 4, torch.full((2, 3, 2, 2), 0.1),
                                                   torch.full((2, 3, 2, 2), 0.3))  # fmt: skip
