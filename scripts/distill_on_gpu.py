@@ -140,12 +140,12 @@ def add(pools: Sequence[Pool]) -> None:
 
 def make_pools(args: argparse.Namespace, device: torch.device) -> list[list[Pool]]:
     """Read the photographs and drawings. Return the pools of each shape: photographs, and drawings if there are any."""
-    teacher = load(args.teacher).to(device).requires_grad_(False)
     folders = [(args.photographs, BATCH, PHOTOGRAPH_WEIGHTS)]
     if args.drawings is not None:
         folders = [(args.photographs, BATCH - DRAWINGS_IN_BATCH, PHOTOGRAPH_WEIGHTS),
                    (args.drawings, DRAWINGS_IN_BATCH, DRAWING_WEIGHTS)]  # fmt: skip
     sources = [(Photographs(folder, device), count, weights) for folder, count, weights in folders]
+    teacher = load(args.teacher).to(device).requires_grad_(False)
     return [[Pool(Pairs(shape, CAPACITY * count // BATCH // (1 + k), photographs, teacher), count, weights)
              for photographs, count, weights in sources] for k, shape in enumerate(SHAPES)]  # fmt: skip
 
