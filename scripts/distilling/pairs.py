@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distilling.photographs import CROP, Photographs, draw_scales, reduce
+from distilling.pool import Pool
 from liif_basicsr.devices import autocast, exact_float32
 from liif_basicsr.models.self_ensemble import SelfEnsemble
 
@@ -61,10 +62,10 @@ def oriented(image: Tensor, flags: Tensor) -> Tensor:
     return torch.where(transpose, image.mT, image)
 
 
-class Pairs:
+class Pairs(Pool):
     """Pool of pairs: low-resolution images, and windows of the originals and of the teacher's outputs.
 
-    Each pair has a random scale. The newest pairs replace the oldest.
+    Each pair has a random scale.
 
     Args:
         shape: see `Shape`.
@@ -74,19 +75,13 @@ class Pairs:
     """
 
     def __init__(self, shape: Shape, capacity: int, photographs: Photographs, teacher: nn.Module) -> None:
-        self.shape, self.capacity, self.photographs = shape, capacity, photographs
-        self.teacher = SelfEnsemble(teacher, 8)
-        self.device = photographs.pixels.device
+        super().__init__(capacity, photographs.pixels.device)
+        self.shape, self.photographs, self.teacher = shape, photographs, SelfEnsemble(teacher, 8)
         h, p = shape.lq_size, shape.window
-        self.lq = self._empty(3, h, h, dtype=torch.uint8)
-        self.gt = self._empty(3, p, p, dtype=torch.uint8)
-        self.answers = self._empty(3, p, p, dtype=torch.float16)
-        self.corner, self.size = self._empty(2), self._empty()
-        self.made = 0
-        self.filled = torch.zeros((), device=self.device)  # read by a CUDA graph
-
-    def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros(self.capacity, *shape, dtype=dtype, device=self.device)
+        self.lq = self.empty(3, h, h, dtype=torch.uint8)
+        self.gt = self.empty(3, p, p, dtype=torch.uint8)
+        self.answers = self.empty(3, p, p, dtype=torch.float16)
+        self.corner, self.size = self.empty(2), self.empty()
 
     @torch.no_grad()
     def add(self, count: int) -> None:
@@ -97,12 +92,7 @@ class Pairs:
         with autocast(self.device, precision):
             output = self.teacher(lq / 255, coordinates(rows, cols), cell[..., None].expand(-1, 1, 2))
         answers = output.mT.unflatten(2, (self.shape.window, self.shape.window))
-        start = min(self.made % self.capacity, self.capacity - count)
-        kept = self.lq, self.gt, self.answers, self.corner, self.size
-        for old, new in zip(kept, (lq, gt, answers, corner, size), strict=True):
-            old[start : start + count] = new
-        self.made += count
-        self.filled.fill_(min(self.made, self.capacity))
+        self.store((self.lq, self.gt, self.answers, self.corner, self.size), (lq, gt, answers, corner, size))
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return low-resolution images, windows of the originals, the windows' corners, and the originals' sizes."""
@@ -130,7 +120,7 @@ class Pairs:
 
     def sample(self, count: int) -> Batch:
         """Draw a batch of `count` pairs from the pool, with random flips and transpositions."""
-        batch = self._at((torch.rand(count, device=self.device) * self.filled).long())
+        batch = self._at(self.draw(count))
         flags = torch.rand(3, count, device=self.device) < 0.5
         flip_y, flip_x, transpose = flags
         rows = torch.where(flip_y[:, None], -batch.rows.flip(1), batch.rows)

@@ -8,12 +8,14 @@ import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from distilling.pairs import Batch, oriented
 from distilling.photographs import resampling
+from distilling.pool import Pool
 from liif_basicsr.data.prepare.distillation import COLOR_SIGMA, DistillationPairs
 from liif_basicsr.devices import autocast, exact_float32
+from liif_basicsr.errors import LIIFError
 
 PLAIN_EVERY = 7  # one of this many pairs shows a single color or a gradient
 
@@ -42,11 +44,20 @@ class Crops(Dataset):
     def __init__(self, photographs: DistillationPairs, plain: DistillationPairs) -> None:
         self.pairs = photographs, plain
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, bool, bool]:
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, bool, bool] | LIIFError:
         plain = number % PLAIN_EVERY == 0
-        crop = self.pairs[plain].crop(number)
+        try:
+            crop = self.pairs[plain].crop(number)
+        except LIIFError as error:  # returned, because DataLoader adds a traceback to the message of a raised error
+            return error
         lq, gt = (torch.tensor(image).permute(2, 0, 1) for image in (crop.lq, crop.gt))  # copies: may be read-only
         return lq, gt, crop.needs_teacher, plain
+
+
+def collate(crops: list[Any]) -> Any:
+    """Combine crops into tensors, or return the first error among them."""
+    errors = [crop for crop in crops if isinstance(crop, LIIFError)]
+    return errors[0] if errors else default_collate(crops)
 
 
 def use_one_thread(worker: int) -> None:
@@ -54,10 +65,8 @@ def use_one_thread(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-class PhotoPairs:
+class PhotoPairs(Pool):
     """Pool of pairs: degraded crops, and targets with the teacher's detail and the colors of the crop.
-
-    The newest pairs replace the oldest.
 
     Args:
         crops: source of the crops.
@@ -72,31 +81,34 @@ class PhotoPairs:
     def __init__(
         self, crops: Crops, workers: int, count: int, teacher: Any, scale: int, capacity: int, device: torch.device
     ) -> None:
-        self.teacher, self.device, self.capacity = teacher, device, capacity
+        super().__init__(capacity, device)
+        self.teacher = teacher
         self.crops: Iterator[Any] = iter(DataLoader(
             crops, count, sampler=range(10**9), num_workers=workers, prefetch_factor=6 if workers else None,
-            multiprocessing_context="forkserver" if workers else None, worker_init_fn=use_one_thread,
+            collate_fn=collate, multiprocessing_context="forkserver" if workers else None,
+            worker_init_fn=use_one_thread,
         ))  # fmt: skip
         h = crops.pairs[0].lq_size
-        self.lq = torch.zeros(capacity, 3, h, h, dtype=torch.uint8, device=device)
-        self.target = torch.zeros(capacity, 3, h * scale, h * scale, dtype=torch.uint8, device=device)
-        self.plain = torch.zeros(capacity, dtype=torch.bool, device=device)
-        self.made = 0
-        self.filled = torch.zeros((), device=device)  # read by a CUDA graph
+        self.lq = self.empty(3, h, h, dtype=torch.uint8)
+        self.target = self.empty(3, h * scale, h * scale, dtype=torch.uint8)
+        self.plain = self.empty(dtype=torch.bool)
 
     @torch.no_grad()
     def add(self) -> None:
-        """Make the targets of the next crops, and add the pairs to the pool."""
-        lq, gt, needs_teacher, plain = (tensor.to(self.device, non_blocking=True) for tensor in next(self.crops))
+        """Make the targets of the next crops, and add the pairs to the pool.
+
+        Raises:
+            LIIFError: a photograph is corrupt.
+        """
+        crops = next(self.crops)
+        if isinstance(crops, LIIFError):
+            raise crops
+        lq, gt, needs_teacher, plain = (tensor.to(self.device, non_blocking=True) for tensor in crops)
         with autocast(self.device, "float16" if self.device.type == "cuda" else "float32"):
             output = self.teacher((lq / 255).contiguous(memory_format=torch.channels_last))
         output = with_colors_of(lq.float(), output.float().clamp(0, 1) * 255)
         target = torch.where(needs_teacher[:, None, None, None], output, gt.float()).round().clamp(0, 255)
-        start = min(self.made % self.capacity, self.capacity - len(lq))
-        for kept, new in ((self.lq, lq), (self.target, target), (self.plain, plain)):
-            kept[start : start + len(lq)] = new
-        self.made += len(lq)
-        self.filled.fill_(min(self.made, self.capacity))
+        self.store((self.lq, self.target, self.plain), (lq, target, plain))
 
     def sample(self, count: int, window: Window) -> tuple[Batch, Tensor]:
         """Draw windows of `count` random pairs, with random flips and transpositions.
@@ -106,7 +118,7 @@ class PhotoPairs:
         Returns:
             The batch, whose `gt` is the target too, and (count,) whether each image is plain.
         """
-        index = (torch.rand(count, device=self.device) * self.filled).long()
+        index = self.draw(count)
         lq, target, plain = self.lq[index], self.target[index], self.plain[index]
         flags = torch.rand(3, count, device=self.device) < 0.5
         lq, target = (oriented(image, flags).float() / 255 for image in (lq, target))

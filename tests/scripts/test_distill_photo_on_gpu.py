@@ -48,9 +48,17 @@ def photographs(tmp_path: Path) -> Path:
     return folder
 
 
-def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["distill_photo_on_gpu.py", *map(str, words), "--device", "cpu", "--workers", "0"])
+def run(script: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object, workers: int = 0) -> int:
+    words = *words, "--device", "cpu", "--workers", workers
+    monkeypatch.setattr(sys, "argv", ["distill_photo_on_gpu.py", *map(str, words)])
     return script.main()
+
+
+def save_networks(folder: Path, start: dict[str, Any], teacher: dict[str, Any]) -> list[object]:
+    """Save both networks, and return the options that name them."""
+    for name, block in (("start", start), ("teacher", teacher)):
+        checkpoint.save(folder / f"{name}.pth", {"network_g": block, "params": build_network(block).state_dict()})
+    return ["--start", folder / "start.pth", "--teacher", folder / "teacher.pth"]
 
 
 def pool(script: ModuleType, photographs: Path) -> Any:
@@ -120,10 +128,8 @@ def test_training_saves_the_network_during_and_after_each_stage(
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     torch.manual_seed(0)
-    for name, block in (("start", STUDENT), ("teacher", TEACHER)):
-        checkpoint.save(tmp_path / f"{name}.pth", {"network_g": block, "params": build_network(block).state_dict()})
-    status = run(script, monkeypatch, photographs, tmp_path / "out.pth", "--start", tmp_path / "start.pth", "--teacher",
-                 tmp_path / "teacher.pth", "--minutes", "0.05")  # fmt: skip
+    words = save_networks(tmp_path, STUDENT, TEACHER)
+    status = run(script, monkeypatch, photographs, tmp_path / "out.pth", *words, "--minutes", "0.05")
     assert status == 0
     assert "stage detail" in (out := capsys.readouterr().out) and "stage texture" in out
     assert out.count("saved out") == 4 and len(list(tmp_path.glob("out*.pth"))) >= 2
@@ -152,3 +158,18 @@ def test_small_photographs_are_refused(
     checkpoint.save(tmp_path / "teacher.pth", {"network_g": TEACHER, "params": build_network(TEACHER).state_dict()})
     assert run(script, monkeypatch, photographs, tmp_path / "out.pth", "--teacher", tmp_path / "teacher.pth") == 1
     assert "no photograph has at least 256x256 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_corrupt_photograph_is_one_line(
+    script: ModuleType, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture, workers: int,
+) -> None:  # fmt: skip
+    words = save_networks(tmp_path, STUDENT, TEACHER)
+    for file in photographs.iterdir():
+        file.write_bytes(file.read_bytes()[:200])
+    status = run(script, monkeypatch, photographs, tmp_path / "out.pth", *words, workers=workers)
+    error = capsys.readouterr().err.strip().splitlines()
+    assert status == 1 and len(error) == 1
+    assert str(photographs) in error[0] and "Traceback" not in error[0]
+    assert not list(tmp_path.glob("out*"))
