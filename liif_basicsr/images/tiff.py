@@ -199,7 +199,8 @@ def write_tiff(
         strips: (TILE, W, C); the last one may have fewer rows.
         source: image with the pixel type, the meaning of the bands, and the metadata of the output.
     """
-    exif, channels, dtype = source.exif_for(shape[:2]), shape[2], source.dtype
+    exif = source.exif_for(shape[:2]) if source.exif_bytes(shape[:2]) else {}  # drops what Pillow cannot encode
+    channels, dtype = shape[2], source.dtype
     big = shape[0] * shape[1] * channels * dtype.itemsize > BIG
     # Text is passed as bytes, because tifffile refuses text that is not ASCII. Many programs write UTF-8 here.
     tags: list[tuple] = [
@@ -263,7 +264,7 @@ def _append_directories(file: IO[bytes], directories: dict[int, dict], big: bool
     """Append the EXIF subdirectories and turn the placeholders into pointers to them."""
     head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) if big else struct.pack("<2sHI", b"II", 42, 8)
     for tag, values in directories.items():
-        directory = ImageFileDirectory_v2(head)
+        directory = ImageFileDirectory_v2(head, group=tag)
         for key, value in values.items():
             directory[key] = value
         offset = file.seek(0, 2)

@@ -104,7 +104,7 @@ def test_interoperability_pointer_is_dropped(tmp_path):
     assert 0xA005 not in read(tmp_path / "a.jpg").exif[0x8769]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("exif", [
     {0x010E: "x", 0x8769: {0x829A: object()}}, {0x010E: "y" * 70_000},
 ], ids=["odd", "long"])  # fmt: skip
