@@ -30,11 +30,13 @@ class ExrHeader(NamedTuple):
     size: (H, W).
     names: names of the channels. R, G and B are first and A is last; the others keep the file's alphabetical order.
     attributes: metadata, without the attributes that describe how the pixels are stored.
+    notes: metadata that an output does not keep, one line each.
     """
 
     size: tuple[int, int]
     names: tuple[str, ...]
     attributes: dict[str, Any]
+    notes: tuple[str, ...]
 
     @property
     def has_alpha(self) -> bool:
@@ -60,6 +62,7 @@ def read_exr(file: IO[bytes]) -> LoadedImage:
     return LoadedImage(
         np.stack(planes, axis=-1), rgb=header.names[:3] == ("R", "G", "B"), alpha=header.has_alpha,
         premultiplied=header.has_alpha, names=header.names, tags=header.attributes,
+        notes=header.notes,
     )  # fmt: skip
 
 
@@ -79,6 +82,8 @@ def _read_header(path: Path) -> ExrHeader:
         file = _library().File(str(path), header_only=True)
         parts, header = len(file.parts), file.header()
         (left, top), (right, bottom) = header["dataWindow"]
+        is_part = np.not_equal(header["dataWindow"], header["displayWindow"]).any()
+        aspect = header["pixelAspectRatio"]
         channels = {channel.name: (channel.xSampling, channel.ySampling) for channel in header["channels"]}
     if parts > 1:
         raise LIIFError(f"has {parts} parts; save each part as a separate file")
@@ -88,7 +93,10 @@ def _read_header(path: Path) -> ExrHeader:
     check_pixel_count(size[0] * size[1])
     order = {"R": 0, "G": 1, "B": 2, "A": 4} if {"R", "G", "B"} <= channels.keys() else {"A": 4}
     names = tuple(sorted(channels, key=lambda name: order.get(name, 3)))
-    return ExrHeader(size, names, {key: value for key, value in header.items() if key not in STRUCTURE})
+    attributes = {key: value for key, value in header.items() if key not in STRUCTURE}
+    notes = [f"the pixel aspect ratio {aspect:g} is not kept"] if aspect != 1 else []
+    notes += ["the position in the display window is not kept"] if is_part else []
+    return ExrHeader(size, names, attributes, tuple(notes))
 
 
 @contextmanager

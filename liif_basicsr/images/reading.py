@@ -52,7 +52,7 @@ def read(path: Path) -> LoadedImage:
             loaded = read_file(file)
     except OSError as error:
         raise LIIFError(f"cannot be read: {error.strerror or error}") from None
-    return loaded._replace(notes=tuple(notes))
+    return loaded._replace(notes=(*loaded.notes, *notes))
 
 
 def read_file(file: IO[bytes]) -> LoadedImage:

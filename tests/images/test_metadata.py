@@ -150,6 +150,14 @@ def test_iptc_of_a_jpeg_is_reported(tmp_path):
     assert list(read(path).notes) == ["the metadata IPTC is not kept"]
 
 
+def test_lost_geometry_of_an_exr_is_reported(tmp_path):
+    library = pytest.importorskip("OpenEXR")
+    header = {"pixelAspectRatio": 2.0, "displayWindow": (np.array([-1, 0], np.int32), np.array([9, 9], np.int32))}
+    library.File(header, {"Z": np.zeros((4, 6), np.float32)}).write(str(tmp_path / "a.exr"))
+    lost = ("the pixel aspect ratio 2 is not kept", "the position in the display window is not kept")
+    assert read(tmp_path / "a.exr").notes == lost
+
+
 def test_gamma_of_a_png_is_reported():
     linear, usual = image("RGB"), image("RGB")
     linear.info["gamma"], usual.info["gamma"] = 1.0, 0.45455
