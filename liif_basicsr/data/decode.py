@@ -13,7 +13,6 @@ from io import BytesIO
 from typing import IO, NamedTuple
 
 import numpy as np
-import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -28,7 +27,7 @@ from liif_basicsr.images.formats import (
     open_image,
     without_metadata,
 )
-from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, decode_page, open_page, unassociate
+from liif_basicsr.images.tiff import ASSOCIATED, MAGICS, decode_page, open_page, unassociate, without_orientation
 
 REMEDY = "replace or remove it"
 PNG_HEADER = PNG_SIGNATURE + b"\0\0\0\rIHDR"
@@ -73,7 +72,7 @@ def decode(content: bytes, name: str, channels: int = 3) -> np.ndarray:
             if channels < pixels.shape[2] and values.premultiplied and pixels.dtype.kind == "u":
                 pixels = unassociate(pixels)
             return _select(pixels, colors, channels)
-        content = _without_orientation(without_metadata(content))
+        content = without_orientation(without_metadata(content))
         with open_image(BytesIO(content), REMEDY) as image:
             if content.startswith(PNG_HEADER) and content[24] == 16:
                 image.load()  # raises for damaged data, which OpenCV ignores
@@ -111,7 +110,7 @@ def read_header(file: IO[bytes], name: str, channels: int = 3) -> Header:
             _check_values(values, channels)
             return Header(values.shape[:2], values.dtype)
         if head.startswith(MAGICS):
-            file = BytesIO(_without_orientation(file.read()))
+            file = BytesIO(without_orientation(file.read()))
         with open_image(file, REMEDY) as image:
             _check_picture(image, channels)
             deep = image.mode.startswith("I")
@@ -139,8 +138,8 @@ def _open_values(file: IO[bytes]) -> ValueFile | None:
     """Read the header of a numeric image.
 
     Returns:
-        The opened image, or None if Pillow should open the file instead: it has another format or a damaged header, or
-        Pillow reads it without loss.
+        The opened image, or None if Pillow should open the file instead: it has another format, or Pillow reads it
+        without loss.
 
     Raises:
         LIIFError: the file's values or layout are not supported. The message starts with a verb, because the caller
@@ -160,17 +159,9 @@ def _open_tiff(file: IO[bytes]) -> ValueFile | None:
     if opened is None or opened.plain:
         return None
     page = opened.page
-
-    def read() -> np.ndarray:
-        try:
-            return decode_page(file, page)
-        except LIIFError:
-            raise
-        except Exception as error:
-            raise LIIFError(f"is corrupt ({str(error)[:120]}); get another copy") from None
-
     shape = page.imagelength, page.imagewidth, page.samplesperpixel
-    return ValueFile(shape, opened.dtype, read, opened.alpha is not None, opened.alpha == ASSOCIATED)
+    alpha, premultiplied = opened.alpha is not None, opened.alpha == ASSOCIATED
+    return ValueFile(shape, opened.dtype, lambda: decode_page(file, page), alpha, premultiplied)
 
 
 def _open_npy(file: IO[bytes]) -> ValueFile:
@@ -195,22 +186,6 @@ def _select(pixels: np.ndarray, colors: int, channels: int) -> np.ndarray:
     if pixels.shape[2] != channels:
         pixels = pixels[..., :colors]
     return np.ascontiguousarray(pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, axis=2))
-
-
-def _without_orientation(content: bytes) -> bytes:
-    """Reset the orientation tag of a TIFF, because Pillow would apply it. Return other files unchanged."""
-    if not content.startswith(MAGICS):
-        return content
-    try:
-        with tifffile.TiffFile(BytesIO(content)) as tiff:
-            tag = tiff.pages.first.tags.get("Orientation")
-            order = tiff.byteorder
-    except Exception:  # Pillow's error message is better
-        return content
-    if tag is None:
-        return content
-    offset = tag.valueoffset
-    return content[:offset] + struct.pack(f"{order}H", 1) + content[offset + 2 :]
 
 
 def _check_picture(image: Image.Image, channels: int) -> None:

@@ -1,6 +1,8 @@
 """Adapt GeoTIFF tags, which place an image on a map, to the size of an output."""
 from __future__ import annotations
 
+import struct
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +10,8 @@ PIXEL_SCALE, TIE_POINTS, TRANSFORMATION = 33550, 33922, 34264
 KEYS, DOUBLE_KEYS, TEXT_KEYS = 34735, 34736, 34737
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
 GEO_TAGS = (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, DOUBLE_KEYS, TEXT_KEYS, GDAL_METADATA, GDAL_NODATA)
+# Tags that consist of numbers, and how many numbers belong together.
+NUMBERS = {PIXEL_SCALE: 3, TIE_POINTS: 6, TRANSFORMATION: 16, KEYS: 4, DOUBLE_KEYS: 1}
 RASTER_TYPE, PIXEL_IS_POINT = 1025, 2
 
 Size = tuple[int, int]
@@ -20,6 +24,34 @@ def nodata_of(tags: Mapping[Any, Any]) -> float | None:
     except ValueError:
         return None
     return None if value != value else value
+
+
+def geo_tags(tags: Mapping[Any, Any]) -> dict[int, Any]:
+    """Return the GeoTIFF tags of a TIFF, as texts and tuples of numbers.
+
+    Warns:
+        UserWarning: some of them are damaged. Then those that place the image on a map are not used.
+    """
+    found = {tag: tags[tag] for tag in GEO_TAGS if tag in tags}
+    # Pillow returns a single number without a tuple.
+    found = {tag: value if isinstance(value, (str, bytes, tuple)) else (value,) for tag, value in found.items()}
+    damaged = [tag for tag, value in found.items() if not _is_intact(tag, value)]
+    if damaged:
+        names = " and ".join(map(str, damaged))
+        warnings.warn(f"the GeoTIFF tags are not kept, because {names} is damaged", stacklevel=2)
+        found = {tag: value for tag, value in unplaced_tags(found).items() if tag not in damaged}
+    return found
+
+
+def _is_intact(tag: int, value: Any) -> bool:
+    """Return whether the type of a tag and the number of its values are valid."""
+    if tag not in NUMBERS:
+        return isinstance(value, str)
+    try:
+        struct.pack(f"{len(value)}{'H' if tag == KEYS else 'd'}", *value)
+    except (struct.error, TypeError, ValueError, ArithmeticError):
+        return False
+    return len(value) % NUMBERS[tag] == 0
 
 
 def unplaced_tags(tags: Mapping[Any, Any]) -> dict[Any, Any]:

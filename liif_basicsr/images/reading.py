@@ -15,21 +15,23 @@ from PIL import Image, ImageCms
 from liif_basicsr.errors import LIIFError, errors_about
 from liif_basicsr.images import exr, npy
 from liif_basicsr.images.formats import check_depth, collect_notes, decode_deep, open_image, without_metadata
-from liif_basicsr.images.georeference import GEO_TAGS, nodata_of
+from liif_basicsr.images.georeference import GEO_TAGS, geo_tags, nodata_of, unplaced_tags
 from liif_basicsr.images.loaded import EXIF_IFD, GPS_IFD, LoadedImage
 from liif_basicsr.images.suffixes import check_not_raw
-from liif_basicsr.images.tiff import XMP_TAG, read_tiff
+from liif_basicsr.images.tiff import MAGICS, XMP_TAG, open_page, read_page, read_tags, without_orientation
 from liif_basicsr.images.values import describe_bands
 
 ORIENTATION, INTEROP_IFD, ICC_TAG, DESCRIPTION = 0x0112, 0xA005, 34675, 0x010E
-X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, PER_CENTIMETER = 282, 283, 296, 3
-RPC_TAG = 50844  # camera model of a satellite image: rational polynomial coefficients
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, INCH = 282, 283, 296, 2
+PER_INCH = {INCH: 1, 3: 2.54}  # by unit; 3 is the centimeter, and 1 means that the unit is unknown
 # Tags of the first directory that describe the image. The other tags of a TIFF describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
 # Metadata that no output keeps: the texts of a PNG, the comment of a JPEG or GIF, and IPTC. IPTC is a resource of
 # Photoshop with keywords and copyright.
 TEXTS = ("Title", "Author", "Description", "Copyright", "Disclaimer", "Warning", "Source", "Comment", "comment")
 IPTC = 0x0404
+# The same for a TIFF. RPC is the camera model of a satellite image: rational polynomial coefficients.
+LOST_TAGS = {269: "DocumentName", 33723: "IPTC", 50844: "RPC (camera model)"}
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
 # EXIF orientation -> whether to transpose first, then to flip the rows, then to flip the columns.
 ORIENTATIONS = {
@@ -63,9 +65,8 @@ def read_file(file: IO[bytes]) -> LoadedImage:
         return npy.read_npy(file)
     if head.startswith(exr.MAGIC):
         return exr.read_exr(file)
-    tiff = read_tiff(file)
-    if tiff is not None:
-        return _from_tiff(tiff)
+    if head.startswith(MAGICS):
+        return _read_tiff(file)
     try:
         with open_image(file, "get another copy", read_only=True) as image:
             return from_image(image, file)
@@ -191,28 +192,30 @@ def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profi
         warnings.warn(line, stacklevel=2)
 
 
-def _from_tiff(tiff: LoadedImage) -> LoadedImage:
-    """Convert the tags of a TIFF, as returned by `read_tiff`, to the metadata that an output keeps.
+def _read_tiff(file: IO[bytes]) -> LoadedImage:
+    """Read a TIFF.
 
     Warns:
-        UserWarning: some metadata is not kept.
+        UserWarning: some metadata is damaged or not kept.
     """
-    tags = tiff.tags
-    description = str(tags.get(DESCRIPTION, "")).lstrip()
-    for program, start in (("ImageJ", "ImageJ="), ("OME", "<?xml"), ("", '{"shape":')):
-        if description.startswith(start) and (program != "OME" or "<OME" in description):
-            # The description states the input's size, so these programs would misread the output.
-            del tags[DESCRIPTION]
-            if program:
-                warnings.warn(f"the {program} metadata is not kept", stacklevel=2)
-    if RPC_TAG in tags:
-        warnings.warn("the RPC camera model (tag 50844) is not kept", stacklevel=2)
-    per_inch = 2.54 if tags.get(RESOLUTION_UNIT) == PER_CENTIMETER else 1
+    opened, tags = open_page(file), read_tags(file)
+    if opened is not None and not opened.plain:
+        loaded = read_page(file, opened)
+    else:
+        if tags.get(ORIENTATION, 1) != 1:
+            file.seek(0)
+            file = BytesIO(without_orientation(file.read()))
+        with open_image(file, "get another copy") as image:
+            loaded = LoadedImage(_pixels(image))
+    lost = [name for tag, name in LOST_TAGS.items() if tag in tags]
+    if lost:
+        warnings.warn(f"the metadata {', '.join(lost)} is not kept", stacklevel=2)
     try:
+        per_inch = PER_INCH[tags.get(RESOLUTION_UNIT, INCH)]
         dpi = tuple(float(tags[tag]) * per_inch for tag in (X_RESOLUTION, Y_RESOLUTION))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         dpi = ()
-    return _with_metadata(tiff, tags, tags.get(ICC_TAG), dpi, tags.get(XMP_TAG))
+    return _with_metadata(loaded, tags, tags.get(ICC_TAG), dpi, tags.get(XMP_TAG))
 
 
 def _with_metadata(image: LoadedImage, tags: dict[int, Any], icc: object, dpi: Any, xmp: object) -> LoadedImage:
@@ -226,12 +229,22 @@ def _with_metadata(image: LoadedImage, tags: dict[int, Any], icc: object, dpi: A
     """
     orientation = tags.get(ORIENTATION)
     exif = {tag: tags[tag] for tag in KEPT_TAGS if tag in tags}
+    description = str(exif.get(DESCRIPTION, "")).lstrip()
+    for program, start in (("ImageJ", "ImageJ="), ("OME", "<?xml"), ("", '{"shape":')):
+        if description.startswith(start) and (program != "OME" or "<OME" in description):
+            # The description states the input's size, so these programs would misread the output.
+            del exif[DESCRIPTION]
+            if program:
+                warnings.warn(f"the {program} metadata is not kept", stacklevel=2)
     if EXIF_IFD in exif:
         # The interoperability pointer would be invalid in an output. Pillow cannot write maker notes that it parsed.
         exif[EXIF_IFD] = {
             tag: value for tag, value in exif[EXIF_IFD].items() if tag != INTEROP_IFD and not isinstance(value, dict)
         }
-    geo = {tag: tags[tag] for tag in GEO_TAGS if tag in tags} if orientation in (None, 1) else {}
+    geo = geo_tags(tags)
+    if orientation in ORIENTATIONS and geo != unplaced_tags(geo):
+        warnings.warn("a rotated image does not keep its position on the map (GeoTIFF tags)", stacklevel=2)
+        geo = unplaced_tags(geo)
     space = b"RGB " if image.has_rgb else b"GRAY"
     return image._replace(
         pixels=_apply_orientation(image.pixels, orientation), exif=exif,
@@ -253,6 +266,8 @@ def _dpi(dpi: Any, orientation: object) -> tuple[float, float] | None:
 
 def _upright_xmp(xmp: object) -> bytes | None:
     """Return an XMP packet with the orientation reset, because the pixels are stored upright."""
+    if isinstance(xmp, tuple):  # a TIFF tag of the type UNDEFINED
+        xmp = xmp[0]
     if isinstance(xmp, str):
         xmp = xmp.encode("utf-8")
     if not isinstance(xmp, bytes) or not xmp.strip(b"\0"):

@@ -4,15 +4,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
+from operator import index
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 import tifffile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.images.formats import check_pixel_count, decode_deep
-from liif_basicsr.images.georeference import scaled_tags
+from liif_basicsr.images.georeference import KEYS, scaled_tags
 from liif_basicsr.images.loaded import DTYPES, EXIF_IFD, GPS_IFD, LoadedImage
 from liif_basicsr.rendering.memory import STRIP_ROWS
 
@@ -40,7 +42,6 @@ class TiffPage(NamedTuple):
         colors: number of color bands: 3 for RGB, 1 for gray and for bands that are not colors.
         alpha: ASSOCIATED or UNASSOCIATED if the last band is opacity, else None.
         plain: whether the page contains interleaved 8-bit gray or RGB pixels, which Pillow reads correctly.
-        alone: whether the file has no other pages, such as overviews.
     """
 
     page: Any
@@ -48,7 +49,6 @@ class TiffPage(NamedTuple):
     colors: int
     alpha: int | None
     plain: bool
-    alone: bool
 
 
 def open_page(file: IO[bytes]) -> TiffPage | None:
@@ -57,22 +57,28 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     Overviews and masks of the image are ignored.
 
     Returns:
-        The layout, or None if Pillow reads the file without loss, or if the file is damaged and Pillow's message is
-        better.
+        The layout, or None if Pillow reads the file without loss.
 
     Raises:
-        LIIFError: the file has several pages, or an unsupported pixel type.
+        LIIFError: the file is damaged or too large, or has several pages or an unsupported pixel type.
     """
     try:
         with tifffile.TiffFile(file) as tiff:
-            page, frames = tiff.pages.first, len(tiff.pages)
+            frames = len(tiff.pages)
+            if not frames:
+                raise ValueError("it contains no page")
+            page = tiff.pages.first
             kinds = [getattr(tiff.pages[k], "subfiletype", 0) for k in range(1, frames)]
             bits, dtype, photometric = page.bitspersample, page.dtype, page.photometric
             bands, extra = page.samplesperpixel, tuple(map(int, page.extrasamples))
-    except Exception:  # a damaged file; Pillow has a better message
-        return None
+            size = index(page.imagelength), index(page.imagewidth)
+            if 0 in size:
+                raise ValueError("it contains no pixels")
+    except Exception as error:  # tifffile raises almost any exception for damaged files
+        raise _corrupt(error) from None
     finally:
         file.seek(0)
+    check_pixel_count(size[0] * size[1])
     pages = 1 + sum(not kind & (REDUCED | MASK) for kind in kinds)
     if pages > 1:
         raise LIIFError(f"has {pages} pages; save each page as a separate file, or all of them as bands of one page")
@@ -90,43 +96,27 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     colors = 3 if photometric == RGB else 1
     alpha = next((kind for kind in extra[-1:] if kind in (ASSOCIATED, UNASSOCIATED)), None) if bands > colors else None
     plain = dtype == np.uint8 and not is_planar(page) and bands == colors + (alpha is not None)
-    return TiffPage(page, dtype.newbyteorder("="), colors, alpha, plain, frames == 1)
+    return TiffPage(page, dtype.newbyteorder("="), colors, alpha, plain)
 
 
-def read_tiff(file: IO[bytes]) -> LoadedImage | None:
-    """Read the pixels and tags of a TIFF file that Pillow does not read correctly, see `open_page`.
-
-    Returns:
-        The image with all tags of the file by number, and the EXIF subdirectories as dicts. None if the file is not a
-        TIFF, if Pillow reads it correctly, or if it is damaged and Pillow's message is better.
+def read_page(file: IO[bytes], opened: TiffPage) -> LoadedImage:
+    """Read the pixels of a page that Pillow does not read correctly.
 
     Raises:
-        LIIFError: the pixels are damaged or stored in an unsupported way, or the file has several pages.
+        LIIFError: the pixels are damaged or stored in an unsupported way.
     """
-    head = file.read(4)
-    file.seek(0)
-    opened = open_page(file) if head in MAGICS else None
-    if opened is None or (opened.plain and opened.alone):
-        return None
     if opened.dtype.name not in DTYPES:
         raise LIIFError(f"has {opened.dtype} pixels, {UNSUPPORTED}")
-    page = opened.page
-    check_pixel_count(page.imagewidth * page.imagelength)
-    try:
-        pixels = decode_page(file, page)
-        file.seek(0)
-        tags = _read_tags(file, head)
-    except LIIFError:
-        raise
-    except Exception:  # a damaged file; Pillow has a better message
-        return None
-    finally:
-        file.seek(0)
+    pixels = decode_page(file, opened.page)
     alpha, premultiplied = opened.alpha is not None, opened.alpha == ASSOCIATED
     if premultiplied and pixels.dtype.kind in "ui":
         pixels, premultiplied = unassociate(pixels), False
     pixels = np.ascontiguousarray(pixels)
-    return LoadedImage(pixels, rgb=opened.colors == 3, alpha=alpha, premultiplied=premultiplied, tags=tags)
+    return LoadedImage(pixels, rgb=opened.colors == 3, alpha=alpha, premultiplied=premultiplied)
+
+
+def _corrupt(error: Exception) -> LIIFError:
+    return LIIFError(f"is corrupt ({summarize(error)}); get another copy")
 
 
 def is_planar(page: Any) -> bool:
@@ -137,25 +127,24 @@ def is_planar(page: Any) -> bool:
 def decode_page(file: IO[bytes], page: Any) -> np.ndarray:
     """Decode a page to pixels (H, W, C) in the machine's byte order.
 
-    Unsigned gray is inverted if the file stores white as 0.
+    Unsigned gray is inverted if the file stores white as 0. The orientation is ignored.
 
     Raises:
-        LIIFError: the compression is not supported without imagecodecs.
-        Exception: the page is damaged.
+        LIIFError: the page is damaged, or its compression is not supported without imagecodecs.
     """
     try:
         samples = page.asarray().reshape(page.shaped)  # (planes, depth, H, W, samples)
         samples = samples.astype(samples.dtype.newbyteorder("="))
         pixels = np.moveaxis(samples[:, 0, :, :, 0], 0, -1) if is_planar(page) else samples[0, 0]
-    except ValueError as error:
+    except Exception as error:
         if "imagecodecs" not in str(error):
-            raise
+            raise _corrupt(error) from None
         if is_planar(page) or page.samplesperpixel not in DECODED_BY_OPENCV.get(page.dtype.name, ()):
             compression = getattr(page.compression, "name", page.compression)
             raise LIIFError(f"is compressed by {compression} in a layout that needs imagecodecs; run "
                             "pip install imagecodecs, or save it without compression") from None  # fmt: skip
         file.seek(0)
-        pixels = decode_deep(file.read(), (page.imagelength, page.imagewidth), page.dtype)
+        pixels = decode_deep(without_orientation(file.read()), (page.imagelength, page.imagewidth), page.dtype)
     if page.photometric == MIN_IS_WHITE and pixels.dtype.kind == "u":
         pixels[..., 0] = np.iinfo(pixels.dtype).max - pixels[..., 0]
     return pixels
@@ -168,14 +157,33 @@ def unassociate(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([colors.round().clip(0, most).astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
-def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
-    """Return the intact tags of the first directory, with the EXIF subdirectories as dicts. Text is read as Latin-1."""
-    order, big = ("<" if magic.startswith(b"II") else ">"), b"+" in magic
+def without_orientation(content: bytes) -> bytes:
+    """Reset the orientation tag of a TIFF, because Pillow and OpenCV would apply it. Return other files unchanged."""
+    if not content.startswith(MAGICS):
+        return content
+    try:
+        with tifffile.TiffFile(BytesIO(content)) as tiff:
+            tag = tiff.pages.first.tags.get("Orientation")
+            order = tiff.byteorder
+    except Exception:  # the decoder's error message is better
+        return content
+    if tag is None:
+        return content
+    offset = tag.valueoffset
+    return content[:offset] + struct.pack(f"{order}H", 1) + content[offset + 2 :]
+
+
+def read_tags(file: IO[bytes]) -> dict[int, Any]:
+    """Return the intact tags of the first page of a TIFF by number, with the EXIF subdirectories as dicts.
+
+    Text is read as Latin-1.
+    """
     head = file.read(16)
+    order, big = ("<" if head.startswith(b"II") else ">"), b"+" in head[:4]
     (first,) = struct.unpack_from(f"{order}Q", head, 8) if big else struct.unpack_from(f"{order}I", head, 4)
 
-    def read(offset: Any) -> dict[int, Any]:
-        directory = ImageFileDirectory_v2(magic[:2] + (b"*\0" if order == "<" else b"\0*") + bytes(4))
+    def read(offset: Any, group: int | None = None) -> dict[int, Any]:
+        directory = ImageFileDirectory_v2(head[:2] + (b"*\0" if order == "<" else b"\0*") + bytes(4), group=group)
         directory._bigtiff = big  # Pillow recognizes only little-endian BigTIFF files
         found = {}
         with suppress(Exception):  # Pillow raises several types for damaged directories
@@ -187,7 +195,7 @@ def _read_tags(file: IO[bytes], magic: bytes) -> dict[int, Any]:
         return found
 
     tags = read(first)
-    return tags | {tag: read(tags[tag]) for tag in (EXIF_IFD, GPS_IFD) if tag in tags}
+    return tags | {tag: read(tags[tag], tag) for tag in (EXIF_IFD, GPS_IFD) if tag in tags}
 
 
 def write_tiff(
@@ -245,8 +253,7 @@ def _geo_entries(source: LoadedImage, size: tuple[int, int]) -> list[tuple]:
         if isinstance(value, str):
             entries.append((tag, TYPE_ASCII, 0, value.encode("latin-1", "replace"), True))
         else:
-            kind = TYPE_SHORT if all(isinstance(number, int) for number in value) else TYPE_DOUBLE
-            entries.append((tag, kind, len(value), tuple(value), True))
+            entries.append((tag, TYPE_SHORT if tag == KEYS else TYPE_DOUBLE, len(value), tuple(value), True))
     return entries
 
 

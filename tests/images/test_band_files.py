@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from liif_basicsr.data.decode import decode
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.loaded import DTYPES, LoadedImage
 from liif_basicsr.images.reading import read, read_file
@@ -124,6 +125,71 @@ def test_overviews_are_not_pages(tmp_path):
         for step, kind in ((1, 0), (2, 1), (4, 1)):
             tiff.write(pixels[::step, ::step], photometric="minisblack", planarconfig="contig", subfiletype=kind)
     assert np.array_equal(read(tmp_path / "a.tif").pixels, pixels)
+
+
+@pytest.mark.parametrize("mode, compression", [
+    ("P", None), ("1", "group4"), ("YCbCr", "jpeg"), ("RGB", "jpeg"), ("RGB", "tiff_lzw"), ("RGB", None),
+])  # fmt: skip
+def test_overviews_that_pillow_reads_are_not_pages(tmp_path, mode, compression):
+    pages = [Image.new("RGB", (size, size)).convert(mode) for size in (16, 8)]
+    info = {"compression": compression, "tiffinfo": {254: 0}}
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:], **info)
+    with pytest.raises(LIIFError, match="has 2 pages"):
+        read(tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[1].tags[254].overwrite(1)
+    assert read(tmp_path / "a.tif").size == (16, 16)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_is_turned_upright_once(tmp_path, dtype, compression, orientation):
+    stored = values(5, 7, 1, dtype)[..., 0]
+    info = {274: orientation, 282: 300, 283: 200, 296: 2}
+    Image.fromarray(stored).save(tmp_path / "a.tif", compression=compression, tiffinfo=info)
+    upright = [stored, stored[:, ::-1], stored[::-1, ::-1], stored[::-1],
+               stored.T, stored.T[:, ::-1], stored.T[::-1, ::-1], stored.T[::-1]]  # fmt: skip
+    image = read(tmp_path / "a.tif")
+    assert np.array_equal(image.pixels[..., 0], upright[orientation - 1])
+    assert image.dpi == ((300, 200) if orientation < 5 else (200, 300))
+    assert np.array_equal(decode((tmp_path / "a.tif").read_bytes(), "a.tif", 1)[..., 0], stored)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("extra, note", [
+    ((274, 3, 1, 6, True), "a rotated image does not keep its position on the map (GeoTIFF tags)"),
+    ((TIE_POINTS, 12, 1, 0.5, True), "the GeoTIFF tags are not kept, because 33922 is damaged"),
+    ((KEYS, 4, 4, (1, 1, 0, 1 << 20), True), "the GeoTIFF tags are not kept, because 34735 is damaged"),
+    ((TEXT_KEYS, 3, 1, 5, True), "the GeoTIFF tags are not kept, because 34737 is damaged"),
+    ((DOUBLE_KEYS, 12, 1, 6378137.0, True), None),
+], ids=["rotated", "points", "keys", "text", "one double"])  # fmt: skip
+def test_position_is_dropped_with_a_note_if_it_is_wrong(tmp_path, dtype, extra, note):
+    tags = [extra, (PIXEL_SCALE, 12, 3, (10.0, 10.0, 0.0), True), (NODATA, 2, 0, "7", True)]
+    pixels = values(5, 6, 3, dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extratags=tags, metadata=None)
+    image = read(tmp_path / "a.tif")
+    assert image.notes == ((note,) if note else ()) and image.nodata == 7
+    placed = {PIXEL_SCALE: (10.0, 10.0, 0.0), DOUBLE_KEYS: (6378137.0,)}
+    assert read_file(written(image, ".tif")).tags == {NODATA: "7", **({} if note else placed)}
+
+
+@pytest.mark.parametrize("tag, offset, content", [
+    (None, -5, b"\x55"), (256, 2, b"\2"), (256, 4, b"\2"), (257, 2, b"\5"), (257, 8, b"\0"),
+], ids=["data", "text", "two widths", "rational", "no rows"])  # fmt: skip
+def test_damaged_tiff_is_never_read_with_less_depth(tmp_path, tag, offset, content):
+    squares = np.arange(64, dtype=np.uint16) ** 2
+    pixels = np.stack([np.add.outer(squares * 9, squares * 4)] * 3, -1)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="zlib", rowsperstrip=16)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        offset += page.tags[tag].offset if tag else page.dataoffsets[0] + page.databytecounts[0]
+    whole = (tmp_path / "a.tif").read_bytes()
+    assert whole[offset] != content[0]
+    (tmp_path / "a.tif").write_bytes(whole[:offset] + content + whole[offset + 1 :])
+    for read_damaged in (lambda: read(tmp_path / "a.tif"), lambda: decode((tmp_path / "a.tif").read_bytes(), "a")):
+        with pytest.raises(LIIFError, match="is corrupt"):
+            read_damaged()
 
 
 def test_deep_files_in_other_colors_are_refused(tmp_path):
@@ -239,8 +305,9 @@ def test_formats_that_cannot_hold_the_pixels(suffix, bands, dtype, says):
     ("ImageJ=1.53\nimages=1", "the ImageJ metadata is not kept"), ('{"shape": [4, 5]}', None),
     ('<?xml version="1.0"?><OME xmlns="x"/>', "the OME metadata is not kept"), ("<?xml version='1.0'?><mine/>", None),
 ])  # fmt: skip
-def test_descriptions_that_state_the_size_are_not_kept(tmp_path, description, note):
-    tifffile.imwrite(tmp_path / "a.tif", values(4, 5, 1, "uint16")[..., 0], description=description, metadata=None)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_descriptions_that_state_the_size_are_not_kept(tmp_path, dtype, description, note):
+    tifffile.imwrite(tmp_path / "a.tif", values(4, 5, 1, dtype)[..., 0], description=description, metadata=None)
     image = read(tmp_path / "a.tif")
     assert image.notes == ((note,) if note else ())
     assert (0x010E in image.exif) == ("mine" in description)

@@ -46,6 +46,13 @@ def test_resolution_turns_with_the_image(tmp_path):
     assert read(tmp_path / "a.jpg").dpi == (200, 300)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("unit, factor", [(1, None), (2, 1), (3, 2.54)])
+def test_unit_of_a_tiff_resolution(tmp_path, unit, factor, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6, 3, dtype), resolution=(300, 200), resolutionunit=unit)
+    assert read(tmp_path / "a.tif").dpi == (factor and pytest.approx((300 * factor, 200 * factor)))
+
+
 @pytest.mark.parametrize("dpi", [(0, 0), (float("nan"), 3), ("x", 1), (1e9, 1), (3,), None])
 def test_nonsense_resolution_is_dropped(dpi):
     source = image("RGB")
@@ -150,12 +157,27 @@ def test_iptc_of_a_jpeg_is_reported(tmp_path):
     assert list(read(path).notes) == ["the metadata IPTC is not kept"]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_lost_tags_of_a_tiff_are_reported(tmp_path, dtype):
+    tags = [(269, 2, 0, "name", True), (33723, 7, 4, b"\x1c\2x\0", True), (50844, 12, 92, (0.5,) * 92, True)]
+    tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6, 3, dtype), photometric="rgb", extratags=tags, metadata=None)
+    assert read(tmp_path / "a.tif").notes == ("the metadata DocumentName, IPTC, RPC (camera model) is not kept",)
+
+
 def test_lost_geometry_of_an_exr_is_reported(tmp_path):
     library = pytest.importorskip("OpenEXR")
     header = {"pixelAspectRatio": 2.0, "displayWindow": (np.array([-1, 0], np.int32), np.array([9, 9], np.int32))}
     library.File(header, {"Z": np.zeros((4, 6), np.float32)}).write(str(tmp_path / "a.exr"))
     lost = ("the pixel aspect ratio 2 is not kept", "the position in the display window is not kept")
     assert read(tmp_path / "a.exr").notes == lost
+
+
+@pytest.mark.parametrize("kind", [1, 7])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_xmp_of_any_tag_type(tmp_path, dtype, kind):
+    tag = (700, kind, len(XMP), XMP, True)
+    tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6, 3, dtype), photometric="rgb", extratags=[tag], metadata=None)
+    assert read(tmp_path / "a.tif").xmp == XMP
 
 
 def test_gamma_of_a_png_is_reported():
