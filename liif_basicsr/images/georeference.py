@@ -6,6 +6,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from liif_basicsr.images.values import as_pixel
+
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION = 33550, 33922, 34264
 KEYS, DOUBLE_KEYS, TEXT_KEYS = 34735, 34736, 34737
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
@@ -17,13 +21,15 @@ RASTER_TYPE, PIXEL_IS_POINT = 1025, 2
 Size = tuple[int, int]
 
 
-def nodata_of(tags: Mapping[Any, Any]) -> float | None:
-    """Return the value in GDAL's tag for missing pixels, or None if the tag is absent, not a number, or NaN."""
+def nodata_of(tags: Mapping[Any, Any], dtype: np.dtype) -> float | None:
+    """Return the value in GDAL's tag for missing pixels, or None if the tag is absent or no pixel can have its value.
+
+    Some programs write a value that the pixel type does not have, such as -9999 for uint8.
+    """
     try:
-        value = float(str(tags.get(GDAL_NODATA)).strip("\0 "))
+        return as_pixel(float(str(tags.get(GDAL_NODATA)).strip("\0 ")), dtype)
     except ValueError:
         return None
-    return None if value != value else value
 
 
 def geo_tags(tags: Mapping[Any, Any]) -> dict[int, Any]:

@@ -26,7 +26,7 @@ class LoadedImage(NamedTuple):
     rgb: whether the first three bands are red, green and blue. None means yes if there are three or four bands.
     alpha: whether the last band is opacity. None means yes if there are two or four bands.
     premultiplied: whether the colors are multiplied by the opacity.
-    nodata: value that marks missing pixels. NaN always marks them as well.
+    nodata: value of the pixels' type that marks missing pixels. NaN always marks them as well.
     tags: metadata that only the input's format supports: GeoTIFF tags by number, EXR attributes by name.
     names: names of the bands; empty if they have none.
     value_range: lowest and highest possible value. None means the limits of the type for unsigned integers.

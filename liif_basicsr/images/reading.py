@@ -249,7 +249,7 @@ def _with_metadata(image: LoadedImage, tags: dict[int, Any], icc: object, dpi: A
     return image._replace(
         pixels=_apply_orientation(image.pixels, orientation), exif=exif,
         icc=icc if isinstance(icc, bytes) and icc[16:20] == space else None,
-        dpi=_dpi(dpi, orientation), xmp=_upright_xmp(xmp), tags=geo, nodata=nodata_of(geo),
+        dpi=_dpi(dpi, orientation), xmp=_upright_xmp(xmp), tags=geo, nodata=nodata_of(geo, image.dtype),
     )  # fmt: skip
 
 

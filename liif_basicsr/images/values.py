@@ -41,6 +41,22 @@ def full_scale(dtype: np.dtype) -> int:
     return np.iinfo(dtype).max if dtype.kind in "ui" else 1
 
 
+def type_limits(dtype: np.dtype) -> Range:
+    """Return the least and the largest finite value of a pixel type."""
+    info = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
+    return info.min, info.max
+
+
+def as_pixel(value: float, dtype: np.dtype) -> float | None:
+    """Return a value as a float pixel stores it, rounded. None for NaN, and if the pixel type does not have the value."""
+    low, high = type_limits(dtype)
+    if dtype.kind in "ui":
+        return value if low <= value <= high and value.is_integer() else None
+    with np.errstate(over="ignore"):
+        rounded = float(dtype.type(value))
+    return rounded if np.isinf(rounded) == np.isinf(value) and not np.isnan(value) else None
+
+
 def known_range(image: LoadedImage) -> Range | None:
     """Return the range that the image declares, else the limits of an unsigned type, else None."""
     if image.value_range is None and image.dtype.kind == "u":
@@ -116,8 +132,7 @@ def _missing(colors: np.ndarray, nodata: float | None) -> np.ndarray | None:
     """
     missing = np.isnan(colors) if colors.dtype.kind == "f" else np.zeros(colors.shape, bool)
     if nodata is not None:
-        with np.errstate(over="ignore"):
-            missing |= (colors == np.asarray(nodata).astype(colors.dtype)).all(-1, keepdims=True)
+        missing |= (colors == nodata).all(-1, keepdims=True)
     return missing if missing.any() else None
 
 

@@ -21,7 +21,7 @@ from liif_basicsr.images.georeference import unplaced_tags
 from liif_basicsr.images.kinds import AnyImage, map_image, returns_same_kind
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.size import AnyScale, check_scale
-from liif_basicsr.images.values import Range, full_scale, mark_missing
+from liif_basicsr.images.values import Range, as_pixel, full_scale, mark_missing
 from liif_basicsr.rendering.coordinates import Window
 from liif_basicsr.rendering.homographies import rotation
 from liif_basicsr.rendering.memory import STRIP_ROWS, WARP_BAND, check_memory
@@ -243,7 +243,8 @@ class Warper(Engine):
         except (TypeError, ValueError):
             values = np.array("")
         if values.shape == () and values.dtype.kind == "f" and not alpha:
-            if values == image.nodata or (np.isnan(values) and image.dtype.kind == "f"):
+            nodata = as_pixel(float(values), image.dtype)
+            if (nodata is not None and nodata == image.nodata) or (np.isnan(values) and image.dtype.kind == "f"):
                 return None
         limits = np.array([[low, high]] * (channels - alpha) + [[0, full_scale(image.dtype)]] * alpha)
         wrong = values.dtype.kind != "f" or values.shape not in ((), (1,), (channels,))
