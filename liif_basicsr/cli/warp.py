@@ -172,7 +172,7 @@ def _parse_fill(text: str) -> Fill:
 
 
 def _read_matrix(path: Path) -> np.ndarray:
-    """Read a 2x3 or 3x3 matrix: JSON, or numbers separated by blanks or commas.
+    """Read a 2x3 or 3x3 matrix: JSON, or numbers separated by blanks or commas. A single row contains all rows in turn.
 
     Raises:
         LIIFError: the file cannot be read, or does not contain such a matrix.
@@ -186,8 +186,11 @@ def _read_matrix(path: Path) -> np.ndarray:
         try:
             values = np.array(json.loads(text), dtype=np.float64)
         except json.JSONDecodeError:
-            values = np.array([float(word) for word in re.split(r"[\s,;]+", text.strip())])
+            lines = text.strip().splitlines()
+            words = [re.findall(r"[^\s,;]+", line) for line in (lines if len(lines) > 1 else text.split(";"))]
+            values = np.array([row for row in words if row], dtype=np.float64)
     except (TypeError, ValueError, RecursionError):
         raise LIIFError(f"{show(path)}: expected 2x3 or 3x3 numbers, as JSON or separated by blanks") from None
+    values = values.squeeze()
     with errors_about(show(path)):
-        return check_matrix(values.reshape(-1, 3) if values.size in (6, 9) else values)
+        return check_matrix(values.reshape(-1, 3) if values.shape in ((6,), (9,)) else values)
