@@ -21,6 +21,7 @@ from liif_basicsr.images.values import (
     known_range,
     split_planes,
     to_unit,
+    type_limits,
 )
 
 
@@ -155,7 +156,9 @@ class Engine:
         return count == 1 and self.net.num_in_ch != 1
 
     def to_pixels(self, values: Tensor, like: np.ndarray, value_range: Range) -> np.ndarray:
-        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) of the dtype of `like`, clipped to `value_range`.
+        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) of the dtype of `like`.
+
+        They are clipped to `value_range` and to the limits of the dtype.
 
         Raises:
             LIIFError: the output contains infinities or NaN.
@@ -165,10 +168,10 @@ class Engine:
             remedy = "use another model, because the weights of this one are damaged or untrained"
             remedy = remedy if precision == "float32" else "choose precision float32"
             raise LIIFError(f"the network's output is not finite in {precision}; {remedy}")
-        low, high = value_range
+        (low, high), (least, most) = value_range, type_limits(like.dtype)
         values = values.float().clamp(0, 1) * (high - low)
-        if low:
-            values = (values + low).clamp(low, high)
+        if low or high > most:
+            values = (values + low).clamp(max(low, least), min(high, most))
         if like.dtype.kind in "ui":
             values = values.round()
         if like.dtype == np.uint8:

@@ -25,6 +25,7 @@ from liif_basicsr.images.values import (
     known_range,
     mark_missing,
     split_planes,
+    type_limits,
 )
 from liif_basicsr.images.wrapping import aligned_margins, check_axes, output_margins, repeat
 from liif_basicsr.rendering.coordinates import Window
@@ -33,7 +34,7 @@ from liif_basicsr.rendering.orientation import ORIENTATIONS, Orientation
 from liif_basicsr.rendering.renderer import MARGIN, EncodedImage
 
 # Interpolation without a network, for pixel art and comparisons.
-METHODS = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
+METHODS = ("nearest", "bicubic")
 
 Size = tuple[int, int]
 
@@ -249,19 +250,23 @@ def _mark_strip(strip: np.ndarray, missing: np.ndarray, image: LoadedImage, top:
 
     An output pixel is missing if the input pixel that contains its center is missing.
     """
-    (h, w, _), (count, width, _) = image.shape, strip.shape
-    rows = ((np.arange(top, top + count) + 0.5) * h / height).astype(np.int64)
-    cols = ((np.arange(width) + 0.5) * w / width).astype(np.int64)
-    mark_missing(strip, missing[np.ix_(rows, cols)], image)
+    rows, cols = _nearest_pixels(image.size, (height, strip.shape[1]))
+    mark_missing(strip, missing[np.ix_(rows[top : top + len(strip)], cols)], image)
+
+
+def _nearest_pixels(in_size: Size, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the columns of an input (h, w) that contain the centers of those of an output (H, W)."""
+    (h, w), (height, width) = in_size, size
+    return ((np.arange(height) + 0.5) * h / height).astype(int), ((np.arange(width) + 0.5) * w / width).astype(int)
 
 
 class Resampler:
     """Upscales by nearest-neighbor or bicubic interpolation, with the interface of `Upscaler`.
 
     Args:
-        method: a key of METHODS.
-        tile_wrap, value_range: see `upscale`. Without a `value_range`, integers are clipped to the limits of their
-            type, float arrays and tensors to [0, 1], and float pixels of files are not clipped.
+        method: one of METHODS.
+        tile_wrap, value_range: see `upscale`. Bicubic interpolation clips integers to the limits of their type.
+            Without a `value_range`, it clips float arrays and tensors to [0, 1], but not float pixels of files.
 
     Raises:
         LIIFError: the method or `tile_wrap` is unknown, or the range is invalid.
@@ -286,19 +291,22 @@ class Resampler:
 
     def bytes_needed(self, image: LoadedImage, size: Size, whole: bool) -> int:
         """Estimate the memory in bytes for an output of `size` (H, W). The whole output is always kept in memory."""
-        return size[0] * size[1] * image.shape[2] * (4 + image.dtype.itemsize * (4 if whole else 1))
+        bytes_each = image.dtype.itemsize
+        return size[0] * size[1] * image.shape[2] * (max(4, bytes_each) + bytes_each * (4 if whole else 1))
 
     def strips(
         self, image: LoadedImage, size: Size, progress: Callable[[int], object] = lambda count: None
     ) -> Iterator[np.ndarray]:
         """Upscale an image; see `Upscaler.strips`."""
         planes, dtype = split_planes(image, image.has_alpha, self.tile_wrap), image.dtype
-        integers = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.kind in "ui" else None
-        limits = self.value_range or known_range(image) or integers
+        low, high = self.value_range or known_range(image) or (-np.inf, np.inf)
+        if dtype.kind in "ui":
+            least, most = type_limits(dtype)
+            low, high = max(low, least), min(high, most)
         if self.value_range:
             check_values(planes, self.value_range)
         colors, alpha, missing = planes
-        bands = [self._resize(colors[..., k], size, limits) for k in range(colors.shape[2])]
+        bands = [self._resize(colors[..., k], size, (low, high)) for k in range(colors.shape[2])]
         if alpha is not None:
             bands.append(self._resize(alpha[..., 0], size, (0, full_scale(dtype))))
         for top in range(0, size[0], STRIP_ROWS):
@@ -309,10 +317,12 @@ class Resampler:
             progress(strip.shape[0] * strip.shape[1])
             yield strip
 
-    def _resize(self, band: np.ndarray, size: Size, limits: Range | None) -> np.ndarray:
+    def _resize(self, band: np.ndarray, size: Size, limits: Range) -> np.ndarray:
         in_size = (band.shape[0], band.shape[1])
+        if self.method == "nearest":
+            return band[np.ix_(*_nearest_pixels(in_size, size))]
         margins = aligned_margins(self.tile_wrap, in_size, size, MARGIN)
         (height, width), (top, left) = size, output_margins(margins, in_size, size)
         image = Image.fromarray(np.ascontiguousarray(repeat(band, margins), dtype=np.float32))
-        resized = image.resize((width + 2 * left, height + 2 * top), METHODS[self.method])
-        return np.asarray(resized)[top : top + height, left : left + width].clip(*(limits or (None, None)))
+        resized = image.resize((width + 2 * left, height + 2 * top), Image.Resampling.BICUBIC)
+        return np.asarray(resized)[top : top + height, left : left + width].clip(*limits)

@@ -43,8 +43,9 @@ def full_scale(dtype: np.dtype) -> int:
 
 def type_limits(dtype: np.dtype) -> Range:
     """Return the least and the largest finite value of a pixel type."""
-    info = np.iinfo(dtype) if dtype.kind in "ui" else np.finfo(dtype)
-    return info.min, info.max
+    if dtype.kind in "ui":
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
 
 def as_pixel(value: float, dtype: np.dtype) -> float | None:
@@ -117,8 +118,10 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
     if not alpha:
         return Planes(colors, None, missing)
     opacity = image.pixels[..., -1:]
-    if opacity.dtype.kind == "f" and np.isnan(opacity).any():
-        raise PixelError("has NaN in its opacity, the last band; replace the NaN values, or choose other bands")
+    most = full_scale(opacity.dtype)
+    if opacity.dtype.kind != "u" and not is_within(opacity, (0, most)):
+        raise PixelError(f"has {opacity.min():g} to {opacity.max():g} in its opacity, the last band; scale or clip it to "
+                         f"[0, {most}], or choose other bands with --bands")  # fmt: skip
     if not image.premultiplied:
         # Otherwise the color of invisible pixels, which is often black, would show as a fringe.
         colors = _fill(colors, opacity[..., 0] == 0, tile_wrap)

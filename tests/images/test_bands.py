@@ -146,8 +146,9 @@ def test_unknown_range(files, tmp_path, capsys):
         assert "a.tif: has float32 values, whose range is not known; pass the range of the training data with " in err
         assert "--value-range LOW HIGH" in err and "3 to 9" in err and err.count("\n") == 1
     assert not (tmp_path / "b.tif").exists()
-    assert main(["upscale", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--method", "bicubic"]) == 0
-    assert read(tmp_path / "b.tif").pixels.mean() == pytest.approx(6, abs=0.01)
+    for method in ("bicubic", "nearest"):
+        assert main(["upscale", str(tmp_path / "a.tif"), str(tmp_path / f"{method}.npy"), "--method", method]) == 0
+        assert read(tmp_path / f"{method}.npy").pixels.mean() == pytest.approx(6, abs=0.01)
 
 
 def test_image_of_more_bands_than_the_model(files, tmp_path, capsys):

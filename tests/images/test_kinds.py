@@ -117,6 +117,35 @@ def test_almost_square_image_may_have_any_size(model):
         assert liif_basicsr.upscale(ramp(20, 20), size=size, model=model).shape[:2] == size
 
 
+@pytest.mark.parametrize("options", [{"method": "nearest"}, {"method": "bicubic"}, {}], ids=str)
+@pytest.mark.parametrize("wrong", [200.0, -0.1, np.inf, np.nan])
+def test_opacity_out_of_range(model, options, wrong):
+    pixels = np.full((4, 4, 4), 200.0)
+    pixels[..., 3] = wrong
+    says = rf"^image: has {wrong:g} to {wrong:g} in its opacity, the last band; scale or clip it to \[0, 1\], or choose"
+    with pytest.raises(LIIFError, match=says):
+        liif_basicsr.upscale(pixels, value_range=(0, 255), **options or {"model": model})
+
+
+@pytest.mark.parametrize("options", [{"method": "bicubic"}, {"model": "liif-fast"}], ids=str)
+def test_value_range_beyond_the_pixel_type(options):
+    """Values that overshoot the limits of the type are clipped, and do not wrap."""
+    for dtype in (np.uint8, np.uint16, np.int16):
+        low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+        stripes = np.tile(np.array([low, high], dtype).repeat(4), (6, 3))
+        output = liif_basicsr.upscale(stripes, 3, value_range=(low - high, 2 * high), **options).reshape(18, 6, 12)
+        assert ((output > (low + high) / 2) == np.array([[False], [True]] * 3))[..., 2:10].all()
+
+
+@pytest.mark.parametrize("scale", [1, 2.5, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32", "float64"])
+def test_nearest_repeats_the_exact_values(scale, dtype):
+    pixels = (np.random.default_rng(0).random((6, 8, 3)) * 1e4 + (1e6 if dtype == "float64" else 0)).astype(dtype)
+    output = liif_basicsr.upscale(pixels, scale, method="nearest", value_range=(-32768, 2e6), tile_wrap="xy")
+    rows, cols = (((np.arange(round(n * scale)) + 0.5) / scale).astype(int) for n in (6, 8))
+    assert output.dtype == dtype and np.array_equal(output, pixels[np.ix_(rows, cols)])
+
+
 @pytest.mark.parametrize("method, resample", [("nearest", 0), ("bicubic", 3)])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_classical_methods_equal_pillow(method, resample, mode):

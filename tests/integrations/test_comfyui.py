@@ -222,7 +222,7 @@ def test_output_larger_than_memory(comfy, monkeypatch):
 def test_invisible_opacity_names_the_frame(comfy):
     rgba = frames(2, channels=4)
     rgba[1, 0, 0, 3] = torch.nan
-    with pytest.raises(LIIFError, match="image 2: has NaN in its opacity"):
+    with pytest.raises(LIIFError, match="image 2: has nan to nan in its opacity"):
         run(rgba)
 
 
