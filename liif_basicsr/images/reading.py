@@ -278,7 +278,8 @@ def _upright_xmp(xmp: object) -> bytes | None:
 def _pixels(image: Image.Image) -> np.ndarray:
     """Return the pixels (H, W, C) that Pillow decoded."""
     if image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I"):
-        return np.asarray(image).astype(np.uint16)[..., None]
+        gray, clear = np.asarray(image).astype(np.uint16)[..., None], image.info.get("transparency")
+        return gray if clear is None else np.concatenate([gray, np.where(gray == clear, 0, 65535).astype(np.uint16)], -1)
     if image.mode == "F":
         return np.asarray(image)[..., None]
     if image.mode in ("I", "LAB", "HSV"):

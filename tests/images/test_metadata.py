@@ -148,6 +148,19 @@ def test_lost_chunks_of_a_png_are_reported(tmp_path, kind, content, says):
     assert list(read(png_with(tmp_path / "a.png", kind, content)).notes) == says
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB"])
+def test_transparent_color_of_a_png(tmp_path, mode):
+    source = image(mode)
+    path, color = tmp_path / "a.png", source.getpixel((3, 2))
+    source.save(path, transparency=color)
+    pixels = read(path).pixels
+    assert pixels.dtype == (np.uint16 if mode == "I;16" else np.uint8)
+    colors = np.asarray(source).reshape(*pixels.shape[:2], -1)
+    clear = (colors == color).all(-1)
+    assert np.array_equal(pixels[..., :-1], colors) and np.array_equal(pixels[..., -1] == 0, clear) and clear.any()
+    assert (pixels[..., -1][~clear] == np.iinfo(pixels.dtype).max).all()
+
+
 def test_iptc_of_a_jpeg_is_reported(tmp_path):
     path, record = tmp_path / "a.jpg", b"\x1c\x02\x74\0\x07(c) me "
     image("RGB").save(path)
