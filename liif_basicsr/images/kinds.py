@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.images.loaded import DTYPES, LoadedImage
 from liif_basicsr.images.reading import from_image, read_named
 from liif_basicsr.images.values import PixelError, describe_bands
@@ -52,16 +52,16 @@ def map_image(image: AnyImage, work: Work, bgr: bool = False) -> Any:
         if bgr:
             raise LIIFError("bgr: applies only to arrays and tensors, because the color order of files and Pillow "
                             "images is known; remove bgr")  # fmt: skip
-        source = from_image(image) if isinstance(image, Image.Image) else read_named(image)
+        name = "image" if isinstance(image, Image.Image) else image
+        source = _from_pillow(image) if isinstance(image, Image.Image) else read_named(image)
         if not source.is_photo or source.dtype != np.uint8 and (source.dtype.name, source.shape[2]) not in DEEP_MODES:
             bits = 8 * source.dtype.itemsize
             what = f"several {bits}-bit channels" if source.is_photo else describe_bands(source)
-            raise LIIFError(f"{image}: has {what}, which Pillow images do not support; use the command line, or pass "
+            raise LIIFError(f"{name}: has {what}, which Pillow images do not support; use the command line, or pass "
                             "an array")  # fmt: skip
         try:
             return _to_pillow(work(source), source)
         except PixelError as error:
-            name = "image" if isinstance(image, Image.Image) else image
             raise LIIFError(f"{name}: {error}") from None
     if isinstance(image, Tensor):
         return _map_tensor(image, work, bgr)
@@ -98,11 +98,24 @@ def _map_tensor(image: Tensor, work: Work, bgr: bool) -> Tensor:
     what = f"tensor {image.dtype} {tuple(image.shape)}"
     if image.ndim not in (3, 4) or 0 in image.shape:
         raise LIIFError(f"image: expected a tensor (C, H, W) or (B, C, H, W), got {what}")
-    exact = image.detach().cpu()
-    exact = exact.float() if image.dtype in (torch.bfloat16, torch.float16) else exact
-    batch = exact.movedim(-3, -1).reshape(-1, *image.shape[-2:], image.shape[-3]).numpy()
+    try:
+        exact = image.detach().cpu()
+        exact = exact.float() if image.dtype in (torch.bfloat16, torch.float16) else exact
+        batch = exact.movedim(-3, -1).reshape(-1, *image.shape[-2:], image.shape[-3]).resolve_neg().numpy()
+    except (NotImplementedError, RuntimeError, TypeError) as error:  # sparse, quantized, float8 and others
+        raise LIIFError(f"image: cannot convert {what} to an array ({summarize(error)}); pass a dense tensor of uint8 "
+                        "or float32") from None  # fmt: skip
     outputs = torch.stack([torch.from_numpy(_map_array(pixels, what, work, bgr)) for pixels in batch])
     return outputs.movedim(-1, -3).reshape(*image.shape[:-3], outputs.shape[-1], *outputs.shape[1:3]).to(image)
+
+
+def _from_pillow(image: Image.Image) -> LoadedImage:
+    try:
+        return from_image(image)
+    except LIIFError as error:
+        raise LIIFError(f"image: {error}") from None
+    except Exception as error:  # Pillow's readers raise almost any exception for closed and corrupt files
+        raise LIIFError(f"image: cannot be read ({summarize(error)}); open its file again") from error
 
 
 def _to_pillow(pixels: np.ndarray, source: LoadedImage) -> Image.Image:

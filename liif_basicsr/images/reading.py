@@ -48,8 +48,12 @@ def read(path: Path) -> LoadedImage:
     """
     check_not_raw(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise LIIFError("is not a regular file")
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # ValueError: the name contains a null character
+        raise LIIFError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(mode):
+        raise LIIFError("is not a regular file")
+    try:
         with open(path, "rb") as file, collect_notes() as notes:
             loaded = read_file(file)
     except OSError as error:
@@ -142,8 +146,10 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
         UserWarning: some metadata is damaged or not kept.
 
     Raises:
-        LIIFError: the image has several frames or an unsupported pixel type.
+        LIIFError: the image has several frames, no pixels, or an unsupported pixel type.
     """
+    if 0 in image.size:
+        raise LIIFError(f"has no pixels: its size is {image.width}x{image.height}")
     frames = getattr(image, "n_frames", 1)
     if image.format == "HEIF" and frames > 1:
         warnings.warn(f"has {frames} images, and only the primary one is used", stacklevel=2)

@@ -84,6 +84,12 @@ def test_bgr(model, tmp_path):
         liif_basicsr.upscale(image("RGB"), model=model, bgr=True)
 
 
+def closed() -> Image.Image:
+    closed = image("RGB")
+    closed.close()
+    return closed
+
+
 @pytest.mark.parametrize("wrong, says", [
     (np.full((4, 4), 200.0), "in \\[0, 1\\], got values from 200"), (np.full((4, 4), -0.1), "in \\[0, 1\\]"),
     (np.full((4, 4), np.inf), "in \\[0, 1\\]"), (np.zeros((4, 4), np.int64), "convert it"),
@@ -91,7 +97,12 @@ def test_bgr(model, tmp_path):
     (np.zeros((4, 4), np.int16), "has int16 values, whose range is not known"),
     (torch.zeros(4, 4), "expected a tensor"), (torch.zeros(5, 4, 4), "has 5 bands, but the model takes 3"),
     (torch.zeros(3, 4, 4, dtype=torch.int64), "convert it"), (torch.full((3, 4, 4), 7.0), "in \\[0, 1\\]"),
-    ("none.png", "none.png: cannot be read"),
+    ("none.png", "none.png: cannot be read"), ("a\0.png", "a\0.png: cannot be read: embedded null"),
+    ("a\ud800.png", "cannot be read: "), (Image.new("RGB", (0, 5)), "image: has no pixels: its size is 0x5"),
+    (closed(), r"image: cannot be read \(Operation on closed image\); open its file again"),
+    (torch.zeros(3, 4, 4).to_sparse(), "image: cannot convert tensor torch.float32 .* pass a dense tensor of uint8 or"),
+    (torch.zeros(3, 4, 4, device="meta"), "image: cannot convert tensor"),
+    (torch.zeros(3, 4, 4, dtype=torch.float8_e4m3fn), "image: cannot convert tensor torch.float8_e4m3fn"),
 ])  # fmt: skip
 def test_unsupported_images(model, wrong, says):
     with pytest.raises(LIIFError, match=says) as error:
