@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     if args.method is None:
         find(args.model)
     from liif_basicsr.cli._files import FileProcessor, interrupt_on_sigterm, make_folders, warn_slow_precision
-    from liif_basicsr.images.upscale import Resampler, Upscaler
+    from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
 
     apply_engine_arguments(args)
@@ -111,20 +111,17 @@ def run(args: argparse.Namespace) -> int:
     ranks.take_gpu(args.device)
     # Only the first process lists the images. The others could mistake its first outputs for inputs.
     jobs = ranks.from_first(lambda: _list_jobs(inputs, output, args.skip_existing, requested))
-    upscaler: Upscaler | Resampler
-    if args.method:
-        upscaler = Resampler(args.method, args.tile_wrap, args.value_range)
-    else:
-        upscaler = Upscaler(
-            args.model, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap, args.value_range
-        )
+    upscaler = open_upscaler(
+        args.model, args.method, args.device, args.precision, args.self_ensemble, args.strength, args.tile_wrap,
+        args.value_range,
+    )  # fmt: skip
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
     ranks.from_first(lambda: make_folders(Path(target).parent for _, target in jobs))
     hint = " or --skip-existing" if len(jobs) > 1 else ""
     if len(args.input) == 2 and args.output is None:
         hint += "; to upscale both images, name a folder with -o"
-    mixed = f"strength {args.strength:g}" if args.method is None and args.strength < 1 else ""
+    mixed = f"strength {args.strength:g}" if args.strength < 1 else ""
     processor = FileProcessor(
         upscaler, args.method or args.model, args.overwrite, hint, args.yes, len(jobs) > 1, bands, mixed
     )

@@ -66,7 +66,8 @@ def upscale(
         scale: a factor of at least 1, or a pair of factors (along y, along x). The default is 2.
         size: (H, W) of the output, instead of a scale.
         model: a network, or a name or file that `liif_basicsr.load` accepts.
-        method: `nearest` or `bicubic`, to interpolate instead of using a model.
+        method: `nearest` or `bicubic`, to interpolate instead of using a model. It excludes model, device,
+            precision, self_ensemble and strength.
         device: name of the device, such as `cuda` or `cpu`. The default is the network's own device; for a name or
             file, the GPU if there is one, else the CPU.
         precision: float32, tf32, bfloat16 or float16. The default is bfloat16 for 8-bit images if the device has
@@ -93,11 +94,7 @@ def upscale(
             has the aspect ratio of the transposed image.
     """
     requested = OutputSize.of(scale, size)
-    upscaler: Upscaler | Resampler
-    if method is not None:
-        upscaler = Resampler(method, tile_wrap, value_range)
-    else:
-        upscaler = Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
+    upscaler = open_upscaler(model, method, device, precision, self_ensemble, strength, tile_wrap, value_range)
 
     def work(image: LoadedImage) -> np.ndarray:
         out_size = requested.size_of(image.size)
@@ -109,6 +106,27 @@ def upscale(
         return np.concatenate(list(upscaler.strips(image, out_size)))
 
     return map_image(image, work, bgr)
+
+
+def open_upscaler(
+    model: str | Path | nn.Module, method: str | None, device: str | None, precision: str | None, self_ensemble: bool,
+    strength: float, tile_wrap: str | None, value_range: Range | None,
+) -> Upscaler | Resampler:  # fmt: skip
+    """Return the upscaler that the arguments of `upscale` choose.
+
+    Raises:
+        LIIFError: an argument is invalid, or has no effect because of `method`.
+    """
+    if method is None:
+        return Upscaler(model, device, precision, self_ensemble, strength, tile_wrap, value_range)
+    resampler = Resampler(method, tile_wrap, value_range)
+    for name, value, default in (
+        ("model", model, DEFAULT), ("device", device, None), ("precision", precision, None),
+        ("self_ensemble", self_ensemble, False), ("strength", strength, 1),
+    ):  # fmt: skip
+        if value != default:
+            raise LIIFError(f"{name}: has no effect with method {method}; remove {name}, or method to use a model")
+    return resampler
 
 
 class View(NamedTuple):

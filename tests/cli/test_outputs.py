@@ -246,6 +246,12 @@ def test_classical_method(upscale, method, capsys, tmp_path):
     assert size("a_x2.png") == (34, 24) and method in capsys.readouterr().out
     assert upscale("a.png", "--method", method) == 2
     assert "not allowed with argument" in capsys.readouterr().err
+    for words in (["--device", "cuda:9"], ["--precision", "float32"], ["--self-ensemble"], ["--strength", "0.5"]):
+        assert main(["upscale", "a.png", "b.png", "--method", method, *words]) == 2
+        name = words[0][2:].replace("-", "_")
+        says = f"{name}: has no effect with method {method}; remove {name}, or method to use a model\n"
+        assert capsys.readouterr().err == f"liif_basicsr: error: {says}"
+    assert not Path("b.png").exists()
 
 
 def test_network_of_a_project_is_imported(upscale, capsys, monkeypatch):

@@ -39,13 +39,13 @@ def test_file_equals_the_output_in_python(upscale, model):
     (["--precision", "float32"], "MODEL (float32)"),
     (["--strength", "0.5"], "MODEL (strength 0.5)"),
     (["--strength", "0.5", "--precision", "float32"], "MODEL (strength 0.5, float32)"),
-    (["--method", "nearest", "--strength", "0.5", "--precision", "float32"], "nearest"),
+    (["--method", "nearest"], "nearest"),
 ])  # fmt: skip
 def test_one_line_names_output_size_model_and_time(model, tmp_path, monkeypatch, capsys, flags, method):
     monkeypatch.chdir(tmp_path)
     image("RGB").save("in.png")
-    chosen = [] if "--method" in flags else ["--model", str(model)]
-    assert main(["upscale", "in.png", "out.png", "--device", "cpu", *chosen, *flags]) == 0
+    chosen = [] if "--method" in flags else ["--model", str(model), "--device", "cpu"]
+    assert main(["upscale", "in.png", "out.png", *chosen, *flags]) == 0
     said = capsys.readouterr().out.replace(str(model), "MODEL")
     assert re.fullmatch(rf"out\.png: 34x24, by {re.escape(method)} in \d+\.\d s\n", said)
 

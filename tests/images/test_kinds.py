@@ -166,3 +166,5 @@ def test_classical_methods_equal_pillow(method, resample, mode):
     assert np.abs(output.astype(int) - expected).max() <= (6 if mode == "RGBA" else 1)  # Pillow weights colors by alpha
     with pytest.raises(LIIFError, match="did you mean 'nearest'"):
         liif_basicsr.upscale(image(mode), 3, method="nearst")
+    with pytest.raises(LIIFError, match=f"model: has no effect with method {method}"):
+        liif_basicsr.upscale(image(mode), 3, method=method, model="liif-fast")

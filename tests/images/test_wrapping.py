@@ -51,7 +51,7 @@ def test_every_method_wraps(model, options, channels):
     else:
         image, copies = texture(9, 12, channels), 5
     size = (image.shape[0] * 2, image.shape[1] + 4)
-    options = {"model": model, "precision": "float32", **options}
+    options = options if "method" in options else {"model": model, "precision": "float32", **options}
     expected = upscale_copies(image, "xy", size, copies, **options)
     assert np.abs(liif_basicsr.upscale(image, size=size, tile_wrap="xy", **options) - expected).max() < 2e-5
 
