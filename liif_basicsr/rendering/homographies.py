@@ -96,7 +96,7 @@ def check_quad(quad: object) -> np.ndarray:
 
     Raises:
         LIIFError: there are not four finite points, three of them are on a line, the sides cross, or the order is
-            counterclockwise, which would mirror the image.
+            counterclockwise, which would mirror the image; or `natural_size` is one pixel along an axis.
     """
     try:
         corners = np.array(quad, dtype=np.float64)
@@ -114,6 +114,8 @@ def check_quad(quad: object) -> np.ndarray:
         raise LIIFError(f"quad: the corners are in counterclockwise order, which would mirror the image; {remedy}")
     if (turns < 0).any():
         raise LIIFError(f"quad: the sides cross, or one corner is inside the triangle of the other three; {remedy}")
+    if min(natural_size(corners)) < 2:
+        raise LIIFError("quad: is less than one pixel wide or high; choose corners that are farther apart")
     return corners
 
 
