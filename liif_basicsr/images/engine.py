@@ -156,9 +156,7 @@ class Engine:
         return count == 1 and self.net.num_in_ch != 1
 
     def to_pixels(self, values: Tensor, like: np.ndarray, value_range: Range) -> np.ndarray:
-        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) of the dtype of `like`.
-
-        They are clipped to `value_range` and to the limits of the dtype.
+        """Convert an output (C, H, W) in [0, 1] to pixels (H, W, C) of the dtype of `like`, clipped to `value_range`.
 
         Raises:
             LIIFError: the output contains infinities or NaN.

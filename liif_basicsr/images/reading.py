@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import warnings
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,12 +27,13 @@ X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, INCH = 282, 283, 296, 2
 PER_INCH = {INCH: 1, 3: 2.54}  # by unit; 3 is the centimeter, and 1 means that the unit is unknown
 # Tags of the first directory that describe the image. The other tags of a TIFF describe how its pixels are stored.
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_IFD, GPS_IFD)
-# Metadata that no output keeps: the texts of a PNG, the comment of a JPEG or GIF, and IPTC. IPTC is a resource of
-# Photoshop with keywords and copyright.
-TEXTS = ("Title", "Author", "Description", "Copyright", "Disclaimer", "Warning", "Source", "Comment", "comment")
-IPTC = 0x0404
-# The same for a TIFF. RPC is the camera model of a satellite image: rational polynomial coefficients.
+# No output keeps texts in Pillow's `info`. The loss of these texts, and of texts with a colon in their names, is not
+# reported, because they describe the input file, or repeat metadata that is kept.
+UNREPORTED_TEXTS = ("Software", "Creation Time", "Raw profile type exif", "compression", "xmp")
+IPTC = 0x0404  # a resource of Photoshop with keywords and copyright
+# Tags of a TIFF that no output keeps. RPC is the camera model of a satellite image: rational polynomial coefficients.
 LOST_TAGS = {269: "DocumentName", 33723: "IPTC", 50844: "RPC (camera model)"}
+DEEP_PIXI = re.compile(rb"pixi\0{4}[\x01-\x04][\x09-\x10]")  # HEIC and AVIF: bits per channel, here more than 8
 SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # white, red, green, blue
 # EXIF orientation -> whether to transpose first, then to flip the rows, then to flip the columns.
 ORIENTATIONS = {
@@ -168,7 +170,7 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
     except Exception:  # Pillow raises SyntaxError, struct.error and others. The image is read without EXIF data.
         warnings.warn("the EXIF data is damaged and not used", stacklevel=2)
         tags = {}
-    icc = image.info.get("icc_profile")
+    icc = None if image.mode == "CMYK" else image.info.get("icc_profile")  # used to convert the pixels to RGB
     xmp = image.info.get("xmp") or getattr(image, "tag_v2", {}).get(XMP_TAG) or image.info.get("XML:com.adobe.xmp")
     loaded = _with_metadata(LoadedImage(pixels), tags, icc, image.info.get("dpi", ()), xmp)
     _warn_of_lost_metadata(image, file, has_profile=loaded.icc is not None)
@@ -176,7 +178,7 @@ def from_image(image: Image.Image, file: IO[bytes] | None = None) -> LoadedImage
 
 
 def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profile: bool) -> None:
-    """Warn about color information and texts that no output keeps.
+    """Warn about color information, depth and texts that no output keeps.
 
     Args:
         has_profile: whether the image has a color profile, which overrides other color information except cICP.
@@ -186,14 +188,21 @@ def _warn_of_lost_metadata(image: Image.Image, file: IO[bytes] | None, has_profi
         lost.append(f"the gamma of {gamma:g} (gAMA) is not kept; the output is shown as sRGB")
     if primaries and not has_profile and np.abs(np.subtract(primaries, SRGB_PRIMARIES)).max() > 0.01:
         lost.append("the primaries (cHRM) are not kept; the output is shown as sRGB")
-    if image.format == "PNG" and file is not None:
+    with suppress(Exception):  # no such tag, or damaged EXIF data
+        if not has_profile and image.getexif().get_ifd(INTEROP_IFD)[1] == "R03":
+            lost.append("the color space Adobe RGB (InteropIndex) is not kept; the output is shown as sRGB")
+    if file is not None:
         file.seek(0)
-        if b"cICP" in file.read(1 << 16).partition(b"IDAT")[0]:
+        head = file.read(1 << 16)
+        if image.format == "PNG" and b"cICP" in head.partition(b"IDAT")[0]:
             lost.append("the color space (cICP) is not kept; the output is shown as sRGB")
-    texts = [key for key in TEXTS if key in image.info]
+        if image.format in ("HEIF", "AVIF") and DEEP_PIXI.search(head):
+            lost.append("the pixels have more than 8 bits and are rounded to 8 bits")
+    texts = [str(key) for key, value in image.info.items() if isinstance(value, str) or key == "comment"]
+    texts = [key for key in texts if key not in UNREPORTED_TEXTS and ":" not in key]
     texts += ["IPTC"] if IPTC in (image.info.get("photoshop") or {}) else []
     if texts:
-        lost.append(f"the metadata {', '.join(texts)} is not kept")
+        lost.append(f"the metadata {', '.join(texts[:9])}{', ...' * (len(texts) > 9)} is not kept")
     for line in lost:
         warnings.warn(line, stacklevel=2)
 
@@ -205,6 +214,7 @@ def _read_tiff(file: IO[bytes]) -> LoadedImage:
         UserWarning: some metadata is damaged or not kept.
     """
     opened, tags = open_page(file), read_tags(file)
+    icc = tags.get(ICC_TAG)
     if opened is not None and not opened.plain:
         loaded = read_page(file, opened)
     else:
@@ -213,6 +223,7 @@ def _read_tiff(file: IO[bytes]) -> LoadedImage:
             file = BytesIO(without_orientation(file.read()))
         with open_image(file, "get another copy") as image:
             loaded = LoadedImage(_pixels(image))
+            icc = None if image.mode == "CMYK" else icc  # used to convert the pixels to RGB
     lost = [name for tag, name in LOST_TAGS.items() if tag in tags]
     if lost:
         warnings.warn(f"the metadata {', '.join(lost)} is not kept", stacklevel=2)
@@ -221,7 +232,7 @@ def _read_tiff(file: IO[bytes]) -> LoadedImage:
         dpi = tuple(float(tags[tag]) * per_inch for tag in (X_RESOLUTION, Y_RESOLUTION))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         dpi = ()
-    return _with_metadata(loaded, tags, tags.get(ICC_TAG), dpi, tags.get(XMP_TAG))
+    return _with_metadata(loaded, tags, icc, dpi, tags.get(XMP_TAG))
 
 
 def _with_metadata(image: LoadedImage, tags: dict[int, Any], icc: object, dpi: Any, xmp: object) -> LoadedImage:
@@ -252,9 +263,12 @@ def _with_metadata(image: LoadedImage, tags: dict[int, Any], icc: object, dpi: A
         warnings.warn("a rotated image does not keep its position on the map (GeoTIFF tags)", stacklevel=2)
         geo = unplaced_tags(geo)
     space = b"RGB " if image.has_rgb else b"GRAY"
+    profile = icc if isinstance(icc, bytes) and icc[16:20] == space else None
+    if icc and not profile:
+        warnings.warn("the color profile is not kept, because it does not fit the bands", stacklevel=2)
     return image._replace(
         pixels=_apply_orientation(image.pixels, orientation), exif=exif,
-        icc=icc if isinstance(icc, bytes) and icc[16:20] == space else None,
+        icc=profile,
         dpi=_dpi(dpi, orientation), xmp=_upright_xmp(xmp), tags=geo, nodata=nodata_of(geo, image.dtype),
     )  # fmt: skip
 
@@ -284,8 +298,8 @@ def _upright_xmp(xmp: object) -> bytes | None:
 def _pixels(image: Image.Image) -> np.ndarray:
     """Return the pixels (H, W, C) that Pillow decoded."""
     if image.mode.startswith("I;16") or (image.format, image.mode) == ("PPM", "I"):
-        gray, clear = np.asarray(image).astype(np.uint16)[..., None], image.info.get("transparency")
-        return gray if clear is None else np.concatenate([gray, np.where(gray == clear, 0, 65535).astype(np.uint16)], -1)
+        values, clear = np.asarray(image).astype(np.uint16)[..., None], image.info.get("transparency")
+        return values if clear is None else np.concatenate([values, (values != clear) * np.uint16(65535)], -1)
     if image.mode == "F":
         return np.asarray(image)[..., None]
     if image.mode in ("I", "LAB", "HSV"):

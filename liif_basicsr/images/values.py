@@ -49,13 +49,13 @@ def type_limits(dtype: np.dtype) -> Range:
 
 
 def as_pixel(value: float, dtype: np.dtype) -> float | None:
-    """Return a value as a float pixel stores it, rounded. None for NaN, and if the pixel type does not have the value."""
+    """Return a value, rounded if the pixels are floats. None for NaN, and if no pixel can have the value."""
     low, high = type_limits(dtype)
     if dtype.kind in "ui":
         return value if low <= value <= high and value.is_integer() else None
     with np.errstate(over="ignore"):
         rounded = float(dtype.type(value))
-    return rounded if np.isinf(rounded) == np.isinf(value) and not np.isnan(value) else None
+    return rounded if low <= rounded <= high or np.isinf(value) else None
 
 
 def known_range(image: LoadedImage) -> Range | None:
@@ -120,8 +120,8 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
     opacity = image.pixels[..., -1:]
     most = full_scale(opacity.dtype)
     if opacity.dtype.kind != "u" and not is_within(opacity, (0, most)):
-        raise PixelError(f"has {opacity.min():g} to {opacity.max():g} in its opacity, the last band; scale or clip it to "
-                         f"[0, {most}], or choose other bands with --bands")  # fmt: skip
+        raise PixelError(f"has {opacity.min():g} to {opacity.max():g} in its opacity, the last band; scale or clip it "
+                         f"to [0, {most}], or choose other bands with --bands")  # fmt: skip
     if not image.premultiplied:
         # Otherwise the color of invisible pixels, which is often black, would show as a fringe.
         colors = _fill(colors, opacity[..., 0] == 0, tile_wrap)

@@ -84,10 +84,8 @@ def test_bgr(model, tmp_path):
         liif_basicsr.upscale(image("RGB"), model=model, bgr=True)
 
 
-def closed() -> Image.Image:
-    closed = image("RGB")
-    closed.close()
-    return closed
+CLOSED = image("RGB")
+CLOSED.close()
 
 
 @pytest.mark.parametrize("wrong, says", [
@@ -99,9 +97,8 @@ def closed() -> Image.Image:
     (torch.zeros(3, 4, 4, dtype=torch.int64), "convert it"), (torch.full((3, 4, 4), 7.0), "in \\[0, 1\\]"),
     ("none.png", "none.png: cannot be read"), ("a\0.png", "a\0.png: cannot be read: embedded null"),
     ("a\ud800.png", "cannot be read: "), (Image.new("RGB", (0, 5)), "image: has no pixels: its size is 0x5"),
-    (closed(), r"image: cannot be read \(Operation on closed image\); open its file again"),
+    (CLOSED, r"image: cannot be read \(Operation on closed image\); open its file again"),
     (torch.zeros(3, 4, 4).to_sparse(), "image: cannot convert tensor torch.float32 .* pass a dense tensor of uint8 or"),
-    (torch.zeros(3, 4, 4, device="meta"), "image: cannot convert tensor"),
     (torch.zeros(3, 4, 4, dtype=torch.float8_e4m3fn), "image: cannot convert tensor torch.float8_e4m3fn"),
 ])  # fmt: skip
 def test_unsupported_images(model, wrong, says):
@@ -128,19 +125,16 @@ def test_almost_square_image_may_have_any_size(model):
         assert liif_basicsr.upscale(ramp(20, 20), size=size, model=model).shape[:2] == size
 
 
-@pytest.mark.parametrize("options", [{"method": "nearest"}, {"method": "bicubic"}, {}], ids=str)
+@pytest.mark.parametrize("options", [{"method": "nearest"}, {"model": "liif-fast"}], ids=str)
 @pytest.mark.parametrize("wrong", [200.0, -0.1, np.inf, np.nan])
-def test_opacity_out_of_range(model, options, wrong):
-    pixels = np.full((4, 4, 4), 200.0)
-    pixels[..., 3] = wrong
+def test_opacity_out_of_range(options, wrong):
     says = rf"^image: has {wrong:g} to {wrong:g} in its opacity, the last band; scale or clip it to \[0, 1\], or choose"
     with pytest.raises(LIIFError, match=says):
-        liif_basicsr.upscale(pixels, value_range=(0, 255), **options or {"model": model})
+        liif_basicsr.upscale(np.full((4, 4, 4), [9, 9, 9, wrong]), value_range=(0, 255), **options)
 
 
 @pytest.mark.parametrize("options", [{"method": "bicubic"}, {"model": "liif-fast"}], ids=str)
 def test_value_range_beyond_the_pixel_type(options):
-    """Values that overshoot the limits of the type are clipped, and do not wrap."""
     for dtype in (np.uint8, np.uint16, np.int16):
         low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
         stripes = np.tile(np.array([low, high], dtype).repeat(4), (6, 3))
@@ -151,8 +145,8 @@ def test_value_range_beyond_the_pixel_type(options):
 @pytest.mark.parametrize("scale", [1, 2.5, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float32", "float64"])
 def test_nearest_repeats_the_exact_values(scale, dtype):
-    pixels = (np.random.default_rng(0).random((6, 8, 3)) * 1e4 + (1e6 if dtype == "float64" else 0)).astype(dtype)
-    output = liif_basicsr.upscale(pixels, scale, method="nearest", value_range=(-32768, 2e6), tile_wrap="xy")
+    pixels = (np.random.default_rng(0).random((6, 8, 3)) * (1e6 if dtype == "float64" else 200)).astype(dtype)
+    output = liif_basicsr.upscale(pixels, scale, method="nearest", value_range=(-1, 2e6))
     rows, cols = (((np.arange(round(n * scale)) + 0.5) / scale).astype(int) for n in (6, 8))
     assert output.dtype == dtype and np.array_equal(output, pixels[np.ix_(rows, cols)])
 

@@ -142,23 +142,19 @@ def png_with(path, kind: bytes, content: bytes):
      ["the primaries (cHRM) are not kept; the output is shown as sRGB"]),
     (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), []),
     (b"tEXt", b"Copyright\0me", ["the metadata Copyright is not kept"]),
-    (b"tEXt", b"Software\0editor", []),
-], ids=["cICP", "wide cHRM", "cHRM of sRGB", "copyright", "software"])  # fmt: skip
+    (b"iTXt", b"workflow\0\0\0\0\0{}", ["the metadata workflow is not kept"]),
+    (b"tEXt", b"Software\0editor", []), (b"tEXt", b"date:create\x002020", []),
+], ids=["cICP", "wide cHRM", "cHRM of sRGB", "copyright", "workflow", "software", "date"])  # fmt: skip
 def test_lost_chunks_of_a_png_are_reported(tmp_path, kind, content, says):
     assert list(read(png_with(tmp_path / "a.png", kind, content)).notes) == says
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGB"])
 def test_transparent_color_of_a_png(tmp_path, mode):
-    source = image(mode)
-    path, color = tmp_path / "a.png", source.getpixel((3, 2))
-    source.save(path, transparency=color)
-    pixels = read(path).pixels
-    assert pixels.dtype == (np.uint16 if mode == "I;16" else np.uint8)
-    colors = np.asarray(source).reshape(*pixels.shape[:2], -1)
-    clear = (colors == color).all(-1)
-    assert np.array_equal(pixels[..., :-1], colors) and np.array_equal(pixels[..., -1] == 0, clear) and clear.any()
-    assert (pixels[..., -1][~clear] == np.iinfo(pixels.dtype).max).all()
+    colors = np.asarray(image(mode)).reshape(12, 17, -1)
+    image(mode).save(tmp_path / "a.png", transparency=image(mode).getpixel((3, 2)))
+    opacity = (colors != colors[2, 3]).any(-1, keepdims=True) * np.iinfo(colors.dtype).max
+    assert np.array_equal(read(tmp_path / "a.png").pixels, np.concatenate([colors, opacity], -1))
 
 
 def test_iptc_of_a_jpeg_is_reported(tmp_path):
@@ -191,6 +187,20 @@ def test_xmp_of_any_tag_type(tmp_path, dtype, kind):
     tag = (700, kind, len(XMP), XMP, True)
     tifffile.imwrite(tmp_path / "a.tif", ramp(5, 6, 3, dtype), photometric="rgb", extratags=[tag], metadata=None)
     assert read(tmp_path / "a.tif").xmp == XMP
+
+
+@pytest.mark.parametrize("index, profile, notes", [("R03", None, 1), ("R98", None, 0), ("R03", SRGB, 0)])
+def test_adobe_rgb_of_a_camera_is_reported(tmp_path, index, profile, notes):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA005: {1: index}}
+    image("RGB").save(tmp_path / "a.jpg", exif=exif.tobytes(), icc_profile=profile)
+    assert [note[:25] for note in read(tmp_path / "a.jpg").notes] == ["the color space Adobe RGB"] * notes
+
+
+@pytest.mark.parametrize("mode, notes", [("RGB;16", 1), ("RGB", 0)])
+def test_deep_heic_is_reported(tmp_path, mode, notes):
+    pytest.importorskip("pillow_heif").from_bytes(mode, (48, 32), bytes(48 * 32 * 6)).save(tmp_path / "a.heic")
+    assert read(tmp_path / "a.heic").notes == ("the pixels have more than 8 bits and are rounded to 8 bits",) * notes
 
 
 def test_gamma_of_a_png_is_reported():

@@ -1,8 +1,6 @@
 """`upscale` equals the network's `render`, and keeps the type of the image."""
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
@@ -128,12 +126,11 @@ def test_orientation_equals_pillows_exif_transpose(model, orientation):
     assert set(ORIENTATIONS) == set(range(2, 9))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
-def test_profile_for_other_channels_is_dropped(mode):
+@pytest.mark.parametrize("mode, says", [("L", "not kept, because it does"), ("RGB", "not kept"), ("CMYK", "damaged")])
+def test_profile_for_other_channels_is_dropped(mode, says):
     loaded = image(mode)
-    loaded.info["icc_profile"] = SRGB[:16] + b"GRAY" + SRGB[20:]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # for CMYK the profile is damaged as well, which raises a warning
+    loaded.info["icc_profile"] = SRGB if mode == "L" else SRGB[:16] + b"GRAY" + SRGB[20:]
+    with pytest.warns(UserWarning, match=f"the color profile is {says}"):
         assert from_image(loaded).icc is None
 
 
