@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liif_basicsr.data.prepare import sets
-from liif_basicsr.data.prepare.storing import LmdbFile, Settings, keys, open_any, starts, store
+from liif_basicsr.data.prepare.storing import LmdbFile, Settings, atomic_folder, keys, open_any, starts, store
 from liif_basicsr.data.source import open_source
 from liif_basicsr.errors import LIIFError
 
@@ -107,7 +107,7 @@ def start_and_wait(folder: Path) -> subprocess.Popen[str]:
     """Start a run and wait until it has begun to write."""
     command = [*COMMAND, "folder", "photos", "set", "--processes", "2"]
     process = subprocess.Popen(command, cwd=folder, env=environ(), text=True, stderr=subprocess.PIPE)
-    data = folder / "set.lmdb.partial" / "data.mdb"
+    data = folder / "set.lmdb.partial" / "set.lmdb" / "data.mdb"
     while not (data.exists() and data.stat().st_size > 2_000_000):
         assert process.poll() is None
         time.sleep(0.01)
@@ -134,6 +134,15 @@ def test_killed_run_can_be_repeated(many_photos: Path) -> None:
     assert contents(many_photos / "set.lmdb") == contents(many_photos / "whole.lmdb")
     assert not (many_photos / "set.lmdb.partial").exists()
     assert workers and not [pid for pid in workers if running(pid)]
+
+
+def test_second_run_leaves_the_first_alone(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "set.lmdb") as folder:
+        (folder / "first").touch()
+        with pytest.raises(LIIFError, match="set.lmdb is being written by another run; wait"):
+            store(open_any(save(tmp_path / "a.png", noise_image(9, 9)).parent), tmp_path / "set.lmdb", Settings())
+    assert [path.name for path in (tmp_path / "set.lmdb").iterdir()] == ["first"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "set.lmdb"]
 
 
 def running(pid: str) -> bool:

@@ -10,7 +10,9 @@ from experiment import environ
 from PIL import Image
 
 # Dependencies are imported first, because they check the system themselves.
-OTHERS = "asyncio, cv2, lmdb, matplotlib.pyplot, psutil, tifffile, torch.utils.data, torchvision, tqdm, yaml, basicsr"
+OTHERS = (
+    "asyncio, cv2, filelock, lmdb, matplotlib.pyplot, psutil, tifffile, torch.utils.data, torchvision, tqdm, yaml, basicsr"
+)
 TAKEN_AWAY = """
 import os, signal, sys
 for name in ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"):

@@ -8,7 +8,7 @@ import itertools
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from os import fsync
 from os import path as osp
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import lmdb
 import numpy as np
+from filelock import FileLock, Timeout
 
 from liif_basicsr.data.encode import encode
 from liif_basicsr.data.prepare.parallel import parallel_map
@@ -121,24 +122,37 @@ def cut(source: ImageSource, index: int, crop: int, step: int, level: int) -> li
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder TARGET.partial to fill, and rename it to `target` if the context ends without an error.
+    """Yield a folder to fill, and rename it to `target` if the context ends without an error.
 
-    After an error, the partial folder is removed. The partial folder of a killed run is removed at the start.
+    The folder is inside TARGET.partial, which contains a lock and is removed at the end, also after an error. A killed
+    run leaves TARGET.partial and no lock, so the next run can use it.
 
     Raises:
-        LIIFError: the disk is full, or the target cannot be written.
+        LIIFError: another run is writing the target, the disk is full, or the target cannot be written.
     """
-    folder = target.with_name(target.name + ".partial")
+    partial = target.with_name(target.name + ".partial")
+    folder, lock = partial / target.name, FileLock(partial / "lock", timeout=0)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise LIIFError(f"{target} is being written by another run; wait until that run has ended") from None
+    except OSError as error:
+        raise LIIFError(f"{target} cannot be written: {error}") from None
     try:
         if folder.exists():
             shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir()
         yield folder
         folder.rename(target)
     except (OSError, lmdb.Error) as error:
         raise LIIFError(f"{target} cannot be written: {error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        with suppress(OSError):  # another run may have started
+            (partial / "lock").unlink(missing_ok=True)
+            partial.rmdir()
 
 
 class LmdbFile:
