@@ -12,11 +12,12 @@ from liif_basicsr.errors import LIIFError, errors_about, suggest
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, overwrite: bool = True) -> Iterator[IO[bytes]]:
     """Yield a temporary file that replaces `path` when the context ends without an error, and is deleted otherwise.
 
     Raises:
-        LIIFError: the folder is not writable, or the disk is full. An existing file is left unchanged.
+        LIIFError: the folder is not writable, the disk is full, or `path` exists at the end and `overwrite` is not set.
+            An existing file is left unchanged.
     """
     partial = path.parent / f".{secrets.token_hex(8)}.part"
     try:
@@ -24,6 +25,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if not overwrite and path.exists():  # the work may have taken hours
+            raise LIIFError("was made by another program in the meantime; choose another output, or pass --overwrite")
         os.replace(partial, path)
     except OSError as error:
         raise LIIFError(f"cannot be written: {error.strerror or error}") from None

@@ -39,13 +39,16 @@ def run(args: argparse.Namespace) -> int:
         raise LIIFError(f"{output}: already exists; choose another name, or pass --overwrite")
     if output.suffix not in (".pth", ".safetensors") or (args.to_official and output.suffix != ".pth"):
         raise LIIFError(f"{output}: expected a .pth file{'' if args.to_official else ' or a .safetensors file'}")
+    if args.to_official and (args.card or args.license):
+        raise LIIFError("--card and --license: the official format cannot store them; convert without --to-official")
     import_modules(args.imports)
     source = checkpoint.read(args.input)
     if "network_g" not in source:
         raise LIIFError(f"{args.input}: does not contain the options of its network (network_g); use a checkpoint that "
                         "LIIFModel or the official code saved")  # fmt: skip
     if args.compact:
-        source = compact(source)
+        with errors_about(args.input):
+            source = compact(source)
     if args.card:
         source["card"] = read_text(args.card, f"--card {args.card}")
     if args.license:
@@ -55,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
                         "--to-official")  # fmt: skip
     with errors_about(args.input):
         converted = to_official(source) if args.to_official else source
-    checkpoint.save(output, converted)
+    checkpoint.save(output, converted, args.overwrite)
     kind = "official LIIF" if args.to_official else "liif_basicsr"
     print(f"{output}: checkpoint for {kind}, network_g: {source['network_g']}")
     return 0
@@ -64,8 +67,15 @@ def run(args: argparse.Namespace) -> int:
 def compact(source: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint with one set of parameters, the EMA if there is one, in half precision.
 
-    The network's options, value range, card and license are kept.
+    The network's options, value range, card and license are kept. Integers keep their type.
+
+    Raises:
+        LIIFError: a parameter is too large for half precision, or not finite.
     """
     params = source.get("params_ema", source.get("params", {}))
     kept = {key: source[key] for key in ("network_g", "value_range", "card", "license") if key in source}
-    return {**kept, "params": {key: value.half() for key, value in params.items()}}
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in params.items()}
+    broken = next((key for key, value in halved.items() if not value.isfinite().all()), None)
+    if broken:
+        raise LIIFError(f"{broken} contains numbers that half precision cannot store; convert without --compact")
+    return {**kept, "params": halved}

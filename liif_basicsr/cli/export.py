@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     import_modules(args.imports)
     net = load(args.model)
-    to_onnx(net, output, args.queries)
+    to_onnx(net, output, args.queries, args.overwrite)
     if args.queries:
         inputs, colors = "coord (1, Q, 2), (y, x) in [-1, 1], and cell (1, Q, 2)", f"(1, Q, {net.num_out_ch})"
     else:

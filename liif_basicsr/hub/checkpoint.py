@@ -273,16 +273,17 @@ def _fits(value: Tensor, own: Tensor) -> bool:
     return value.shape == own.shape and same_kind and value.layout == own.layout and not value.is_quantized
 
 
-def save(path: str | Path, data: Mapping[str, Any]) -> None:
+def save(path: str | Path, data: Mapping[str, Any], overwrite: bool = True) -> None:
     """Write a checkpoint atomically: readers find either the old file or the complete new one.
 
     A `.safetensors` file contains one set of parameters, the EMA if there is one. Everything else becomes metadata.
 
     Raises:
-        LIIFError: the file cannot be written. An existing file is left unchanged.
+        LIIFError: the file cannot be written, or it exists and `overwrite` is not set. An existing file is left
+            unchanged.
     """
     try:
-        with atomic_write(Path(path)) as file:
+        with atomic_write(Path(path), overwrite) as file:
             if str(path).endswith(".safetensors"):
                 file.write(_to_safetensors(data))
             else:
@@ -298,7 +299,10 @@ def _to_safetensors(data: Mapping[str, Any]) -> bytes:
     metadata = {"format": "pt"}
     for key, value in data.items():
         if key not in ("params", "params_ema"):
-            metadata[key] = value if isinstance(value, str) else json.dumps(plain(value))
+            try:
+                metadata[key] = value if isinstance(value, str) else json.dumps(plain(value))
+            except TypeError:  # for example, a tensor
+                raise LIIFError(f"its entry {key!r} cannot be stored in a .safetensors file; write a .pth") from None
     params = {key: value.detach().cpu().contiguous() for key, value in _choose_params(data)[1].items()}
     return safetensors.torch.save(params, metadata)
 

@@ -110,7 +110,7 @@ class QueryGraph(Graph):
         return self.net.query(lq, coord, cell).clamp(0, 1)
 
 
-def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> None:
+def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False, overwrite: bool = True) -> None:
     """Write a network as an ONNX file.
 
     The graph's inputs are `lq` and `size` or, with `queries`, `lq`, `coord` and `cell`. Its output is `output`. The
@@ -121,8 +121,8 @@ def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> 
         queries: export `QueryGraph` instead of `ImageGraph`.
 
     Raises:
-        LIIFError: the suffix is not .onnx, a required package is missing, the network cannot be exported, or the file
-            cannot be written.
+        LIIFError: the suffix is not .onnx, a required package is missing, the network cannot be exported, the file
+            cannot be written, or it exists and `overwrite` is not set.
     """
     path = Path(path)
     if path.suffix != ".onnx":
@@ -131,7 +131,7 @@ def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False) -> 
     if missing:
         raise LIIFError(f"export needs {', '.join(missing)}; run `pip install 'liif_basicsr[onnx]'`")
     graph = (QueryGraph if queries else ImageGraph)(net).eval()
-    with errors_about(path), atomic_write(path) as file:
+    with errors_about(path), atomic_write(path, overwrite) as file:
         model = _trace(graph).model_proto
         _name_axes(model, graph)
         content = model.SerializeToString()

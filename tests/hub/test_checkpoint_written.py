@@ -57,8 +57,8 @@ def test_interrupts_during_writing_are_passed_on(tmp_path, monkeypatch, at):
     before = path.read_bytes()
 
     @contextmanager
-    def interrupted(path):
-        with written(path) as file:
+    def interrupted(*args):
+        with written(*args) as file:
             yield InterruptedFile(file, at)
 
     monkeypatch.setattr(checkpoint, "atomic_write", interrupted)

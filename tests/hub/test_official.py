@@ -1,9 +1,13 @@
 """Official checkpoints are converted to ours and back, and reproduce the official PSNR."""
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from liif_basicsr.__main__ import main
 from liif_basicsr.archs import build_network
+from liif_basicsr.cli.convert import compact
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.hub.official import from_official, to_official
@@ -177,6 +181,28 @@ def test_compact_keeps_the_ema_in_half_precision(tmp_path, suffix):
     again = tmp_path / "again.safetensors"
     assert main(["convert", str(small), str(again), "--compact"]) == 0
     assert checkpoint.read(again)["card"] == "# A test"
+
+
+def test_compact_keeps_integers():  # such as SwinIR's relative_position_index
+    index = torch.arange(9)
+    assert torch.equal(compact({"params": {"index": index}})["params"]["index"], index)
+
+
+@pytest.mark.parametrize("words, says", [
+    (["ours.pth", "ours.pth", "--compact", "--overwrite"], "ours.pth: decoder.layers.0.weight contains numbers that"),
+    (["ours.pth", "a.pth", "--to-official", "--license", "MIT"], "--card and --license: the official format cannot"),
+    (["ours.pth", "a.safetensors"], "a.safetensors: its entry 'step' cannot be stored in a .safetensors file; write a"),
+])  # fmt: skip
+def test_convert_refuses_what_the_output_cannot_store(tmp_path, monkeypatch, capsys, words, says):
+    monkeypatch.chdir(tmp_path)
+    params = build_network(NETWORKS["edsr"]).state_dict()
+    params["decoder.layers.0.weight"] += 1e5
+    checkpoint.save("ours.pth", {"network_g": NETWORKS["edsr"], "params": params, "step": torch.tensor(3)})
+    before = Path("ours.pth").read_bytes()
+    assert main(["convert", *words]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+    assert os.listdir() == ["ours.pth"] and Path("ours.pth").read_bytes() == before
 
 
 def test_official_checkpoint_scores_the_official_number(shared_data):

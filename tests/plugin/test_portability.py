@@ -11,7 +11,8 @@ from PIL import Image
 
 # Dependencies are imported first, because they check the system themselves.
 OTHERS = (
-    "asyncio, cv2, filelock, lmdb, matplotlib.pyplot, psutil, tifffile, torch.utils.data, torchvision, tqdm, yaml, basicsr"
+    "asyncio, cv2, filelock, lmdb, matplotlib.pyplot, psutil, tifffile, torch.utils.data, torchvision, tqdm, yaml, "
+    "basicsr"
 )
 TAKEN_AWAY = """
 import os, signal, sys
