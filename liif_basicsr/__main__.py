@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from liif_basicsr import __version__, cli
-from liif_basicsr.errors import ArgumentParser, LIIFError, escape_unencodable, print_error, suggest
+from liif_basicsr.errors import ArgumentParser, LIIFError, prepare_streams, print_error, suggest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         Exit status: the command's own, 2 for bad input, 130 when interrupted.
     """
-    escape_unencodable()
+    prepare_streams()
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except LIIFError as error:
@@ -34,8 +35,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # nobody reads the output any more; Python's flush at exit must not print an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's flush at exit must not print an error
+        if error.errno == errno.ENOSPC:  # otherwise, nobody reads the output any more
+            print_error(LIIFError(f"{error.filename or 'the output'}: cannot be written: {error.strerror}"))
         return 1
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -70,10 +71,12 @@ def print_error(error: LIIFError | str) -> None:
     print(error, file=sys.stderr)
 
 
-def escape_unencodable() -> None:
-    """Make stdout and stderr escape characters that the console's encoding lacks, instead of raising."""
+def prepare_streams() -> None:
+    """Make stdout and stderr escape characters that the console's encoding lacks. Text for a closed one is dropped."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # the stream may be None, or replaced by an object without this method
+        if hasattr(stream, "reconfigure"):  # may be replaced by an object without this method
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -97,7 +100,7 @@ def run_script(name: str, work: Callable[[], int | None], if_interrupted: str) -
     Returns:
         Exit status: what `work` returned (0 for None), 1 for bad input, 130 when interrupted.
     """
-    escape_unencodable()
+    prepare_streams()
     try:
         return work() or 0
     except LIIFError as error:

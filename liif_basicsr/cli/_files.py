@@ -4,6 +4,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from liif_basicsr.cli._arguments import show
 from liif_basicsr.devices import bfloat16_is_fast
-from liif_basicsr.errors import LIIFError
+from liif_basicsr.errors import LIIFError, summarize
 from liif_basicsr.files import atomic_write
 from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.loaded import LoadedImage
@@ -92,9 +93,14 @@ class FileProcessor(NamedTuple):
                 return SKIPPED
             failure = f"{show(source)}: {error}"
         except OSError as error:
+            if error.filename is None:  # stdout or stderr, not an image
+                raise
             failure = f"{show(source)}: {show(error.filename)}: {error.strerror}"
         except (MemoryError, torch.cuda.OutOfMemoryError):
             failure = f"{show(source)}: the output does not fit into memory; choose a smaller output size"
+        except Exception as error:  # a fault here or in a library must not stop the other images
+            print_line(traceback.format_exc().rstrip(), file=sys.stderr)
+            failure = f"{show(source)}: unexpected error, please report it with the lines above ({summarize(error)})"
         print_line(failure, file=sys.stderr)
         return failure
 
@@ -128,7 +134,7 @@ class FileProcessor(NamedTuple):
         disable = True if count is None else None  # with None, tqdm shows the bar only on a terminal
         with tqdm(desc=title, total=pixels, unit="px", unit_scale=True, disable=disable, leave=False) as bar:
             try:
-                with collect_notes() as notes, atomic_write(target) as file:
+                with collect_notes() as notes, atomic_write(target, self.overwrite) as file:
                     write_in_thread(lambda made: kind.write(file, made, shape, like), strips(bar.update))
             except PixelError:  # concerns the input, not the output
                 raise
@@ -172,10 +178,18 @@ def make_folders(folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def interrupt_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process like Ctrl-C in this context, so that unfinished files are removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def interrupt_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process like Ctrl-C in this context, so that unfinished files are removed.
+
+    A closed terminal sends SIGHUP. Signals that are ignored, as SIGHUP is by nohup, stay ignored.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

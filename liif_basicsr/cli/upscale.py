@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     check_strength(args.strength)
     if args.method is None:
         find(args.model)
-    from liif_basicsr.cli._files import FileProcessor, interrupt_on_sigterm, make_folders, warn_slow_precision
+    from liif_basicsr.cli._files import FileProcessor, interrupt_on_signals, make_folders, warn_slow_precision
     from liif_basicsr.images.upscale import open_upscaler
     from liif_basicsr.launch.ranks import Ranks
 
@@ -118,12 +118,13 @@ def run(args: argparse.Namespace) -> int:
     if ranks.rank == 0:
         warn_slow_precision(upscaler)
     ranks.from_first(lambda: make_folders(Path(target).parent for _, target in jobs))
-    hint = " or --skip-existing" if len(jobs) > 1 else ""
+    several = len(inputs) > 1 or not Path(inputs[0]).is_file()  # a folder or pattern counts, even if one image is left
+    hint = " or --skip-existing" if several else ""
     if len(args.input) == 2 and args.output is None:
         hint += "; to upscale both images, name a folder with -o"
     mixed = f"strength {args.strength:g}" if args.strength < 1 else ""
     processor = FileProcessor(
-        upscaler, args.method or args.model, args.overwrite, hint, args.yes, len(jobs) > 1, bands, mixed
+        upscaler, args.method or args.model, args.overwrite, hint, args.yes, several, bands, mixed
     )
 
     def make(index: int) -> str | None:
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         source, target = map(Path, jobs[index])
         return processor.process(source, target, partial(_plan, upscaler, requested), count)
 
-    with interrupt_on_sigterm():
+    with interrupt_on_signals():
         results = list(ranks.map(make, len(jobs)))
         failures = [line for line in results if line]
         if failures and len(jobs) > 1:
@@ -217,6 +218,8 @@ def _default_output(text: str, requested: OutputSize) -> Path:
     path = Path(text)
     if path.is_dir():
         path = path.resolve()
+        if not path.name:
+            raise LIIFError(f"{text}: an output next to it is not possible; name a folder with -o")
         return path.with_name(f"{path.name}_{requested.label}")
     if glob.has_magic(text) and not os.path.lexists(path):
         raise LIIFError(f"{text}: a pattern needs an output folder; name it with -o")

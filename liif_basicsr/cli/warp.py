@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     points = [_parse_point(text) for text in args.quad or ()]
     fill, bands = _parse_fill(args.fill), parse_bands(args.bands)
     find(args.model)
-    from liif_basicsr.cli._files import FileProcessor, Output, interrupt_on_sigterm, make_folders, warn_slow_precision
+    from liif_basicsr.cli._files import FileProcessor, Output, interrupt_on_signals, make_folders, warn_slow_precision
     from liif_basicsr.images.warp import Warper
     from liif_basicsr.rendering.homographies import check_quad
 
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         return Output(homography.size, partial(warper.strips, image, homography, fill), note)
 
     processor = FileProcessor(warper, args.model, args.overwrite, allow_huge=args.yes, bands=bands)
-    with interrupt_on_sigterm():
+    with interrupt_on_signals():
         return 1 if processor.process(source, target, plan) else 0
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from liif_basicsr.errors import ArgumentParser, LIIFError, OthersEnded, escape_unencodable, print_error
+from liif_basicsr.errors import ArgumentParser, LIIFError, OthersEnded, prepare_streams, print_error
 from liif_basicsr.optional import import_basicsr
 
 
@@ -24,7 +24,7 @@ def main(is_train: bool) -> int:
     Returns:
         Exit status: 0 for success, 2 for bad input or if another process of the run has ended, 130 when interrupted.
     """
-    escape_unencodable()  # BasicSR prints folder names, which may contain any character
+    prepare_streams()  # BasicSR prints folder names, which may contain any character
     try:
         _run(is_train)
     except OthersEnded as error:

@@ -13,6 +13,7 @@ from liif_basicsr.__main__ import main
 from liif_basicsr.cli import _files
 from liif_basicsr.files import atomic_write
 from liif_basicsr.hub import checkpoint
+from liif_basicsr.images.upscale import Resampler
 
 __all__ = ["model", "upscale"]
 
@@ -59,6 +60,7 @@ def test_output_option(upscale):
 @pytest.mark.parametrize("words, says", [
     (["*.png"], "*.png: a pattern needs an output folder; name it with -o"),
     (["a.png", "-"], "-: standard input and output are not supported"),
+    (["/"], "/: an output next to it is not possible; name a folder with -o"),
     (["-", "b.png"], "-: standard input and output are not supported"),
     (["a.png", "b.png", "--size", "3x3", "--width", "4"], "--size and --width: use only one"),
     (["a.png", "b.png", "--height", "90", "--scale", "2"], "--height and --scale: use only one"),
@@ -150,6 +152,8 @@ def test_larger_images_are_skipped_by_long_edge(upscale, capsys):
     assert "in/large.png: skipped, the output of 50x33 pixels would be smaller than the image of 90x60" in err
     assert "1 of 2 images skipped: they are already larger than requested" in err
     assert upscale("in/large.png", "out/large.png", "--long-edge", "50") == 1
+    for words in (["in", "out", "--skip-existing"], ["in/l*.png", "new"]):  # one image is left
+        assert upscale(*words, "--long-edge", "50") == 0
 
 
 def test_changed_aspect_ratio_is_a_warning(upscale, capsys):
@@ -279,3 +283,18 @@ def test_outputs_have_the_permissions_of_ordinary_files(tmp_path):
         file.write(b"x")
     assert (tmp_path / "a").read_bytes() == b"x" and sorted(os.listdir(tmp_path)) == ["a", "ordinary"]
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_output_that_appears_meanwhile_is_kept(upscale, capsys, monkeypatch):
+    image("L").save("a.png")
+    strips = Resampler.strips
+
+    def other_program(*args):
+        Path("b.png").write_text("other")
+        return strips(*args)
+
+    monkeypatch.setattr(Resampler, "strips", other_program)
+    words = ["upscale", "a.png", "b.png", "--method", "nearest"]
+    assert main(words) == 1 and files() == ["a.png", "b.png"] and Path("b.png").read_text() == "other"
+    assert "a.png: b.png: was made by another program in the meantime; choose" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0 and size("b.png") == (34, 24)

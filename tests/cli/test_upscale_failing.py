@@ -15,6 +15,10 @@ import pytest
 from image_files import image, model, ramp
 from PIL import Image
 
+from liif_basicsr.__main__ import main
+from liif_basicsr.cli._files import interrupt_on_signals
+from liif_basicsr.images.upscale import Resampler
+
 __all__ = ["model"]
 COMMAND = [sys.executable, "-m", "liif_basicsr", "upscale"]
 # Prefix of a command: root may read and write everything, unless it drops these capabilities.
@@ -27,7 +31,7 @@ def start(model: Path, *words: str, before: tuple[str, ...] = (), **how) -> subp
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_leaves_no_file(model, tmp_path, number, suffix):
     Image.fromarray(ramp(60, 60)).save(tmp_path / "in.png")
     (tmp_path / "out").mkdir()
@@ -39,6 +43,43 @@ def test_interrupt_leaves_no_file(model, tmp_path, number, suffix):
     assert done.wait() == 130, done.communicate()
     done.communicate()
     assert not os.listdir(tmp_path / "out")
+
+
+def test_ignored_hangup_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupt_on_signals():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_unexpected_error_does_not_stop_the_other_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in "abc":
+        image("L").save(f"in/{name}.png")
+    strips, calls = Resampler.strips, iter("abc")
+    monkeypatch.setattr(Resampler, "strips", lambda *args: 1 // 0 if next(calls) == "b" else strips(*args))
+    assert main(["upscale", "in", "out", "--method", "nearest"]) == 1
+    assert sorted(os.listdir("out")) == ["a.png", "c.png"]
+    error = capsys.readouterr().err
+    assert error.count("in/b.png: unexpected error, please report it with the lines above (integer division") == 2
+    assert error.startswith("Traceback") and "1 of 3 images failed" in error
+
+
+@pytest.mark.parametrize("words, streams, status, says", [
+    (["upscale", "in", "out", "--method", "nearest"], ">&- 2>&-", 0, ""),
+    (["upscale", "in", "out", "--method", "nearest"], ">/dev/full", 1, "the output: cannot be written: No space left"),
+    (["models"], ">/dev/full", 1, "the output: cannot be written: No space left"),
+])  # fmt: skip
+def test_closed_or_full_streams(tmp_path, words, streams, status, says):
+    (tmp_path / "in").mkdir()
+    image("L").save(tmp_path / "in/a.png")
+    command = f"{sys.executable} -m liif_basicsr {' '.join(words)} {streams}"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == status and says in done.stderr and done.stderr.count("\n") == bool(says)
+    assert words == ["models"] or os.listdir(tmp_path / "out") == ["a.png"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
