@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
         present = path.is_file()
         megabytes = path.stat().st_size / 1e6 if present else getattr(model, "megabytes", 0)
         where = "installed" if present else "not downloaded" if name in DOWNLOADS else "missing"
+        if present and abs(megabytes - getattr(model, "megabytes", megabytes)) > 0.02 * megabytes:
+            where = "damaged"  # judged by size, because checksums take long
         default = " (default)" if name == DEFAULT else ""
         print(f"{name:<20} {megabytes:5.1f} MB  {model.license:<13} {where:<15} {model.purpose}{default}")
     return 0

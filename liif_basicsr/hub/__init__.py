@@ -41,6 +41,7 @@ class Download(NamedTuple):
     network_g: dict[str, Any] | None = None
 
 
+DOWNLOAD = "python -m liif_basicsr download"
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = {
     "liif-photo": Bundled("photographs: removes noise and JPEG artifacts while upscaling", "BSD-3-Clause"),
@@ -128,7 +129,13 @@ def find(name_or_path: str | Path) -> Path:
         return path
     path = path_of(name)
     if not path.is_file():
-        if name in BUNDLED:
-            raise LIIFError(f"model {name!r}: missing from this installation; install liif_basicsr again")
-        raise LIIFError(f"model {name!r}: {path} is missing; run `python -m liif_basicsr download {name}`")
+        raise LIIFError(f"model {name!r}: {path} is missing{remedy(path)}")
     return path
+
+
+def remedy(path: str | Path) -> str:
+    """Return the end of a message about a missing or damaged file of a known model, or "" for any other file."""
+    for name in list_models():
+        if Path(path) == path_of(name):
+            return "; install liif_basicsr again" if name in BUNDLED else f"; run `{DOWNLOAD} {name}`"
+    return ""

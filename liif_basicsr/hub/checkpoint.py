@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ from liif_basicsr.archs import build_network, fixed_scale_block
 from liif_basicsr.archs.base import check_value_range
 from liif_basicsr.errors import LIIFError, errors_about, errors_in, summarize
 from liif_basicsr.files import atomic_write
-from liif_basicsr.hub import find
+from liif_basicsr.hub import find, remedy
 
 if TYPE_CHECKING:
     from liif_basicsr.archs.base import ContinuousNetwork
@@ -174,15 +175,17 @@ def read_tensors(path: str | Path) -> Any:
         raise LIIFError(f"{path}: cannot be read: {error.strerror}") from None
     suffix = Path(path).suffix
     kind = {".safetensors": "safetensors file", ".pkl": "checkpoint of Thera"}.get(suffix, "checkpoint")
-    # The readers raise exceptions of any type for damaged files.
-    with file, errors_about(path), errors_in(f"not a {kind}, or damaged", Exception):
-        if suffix == ".safetensors":
-            return _read_safetensors(file.read())
-        if suffix == ".pkl":
-            from liif_basicsr.hub.thera import read_thera
+    try:  # the readers raise exceptions of any type for damaged files
+        with file, errors_about(path), errors_in(f"not a {kind}, or damaged", Exception):
+            if suffix == ".safetensors":
+                return _read_safetensors(file.read())
+            if suffix == ".pkl":
+                from liif_basicsr.hub.thera import read_thera
 
-            return read_thera(file)
-        return _read_torch(file, Path(path).stat().st_size)
+                return read_thera(file)
+            return _read_torch(file, Path(path).stat().st_size)
+    except LIIFError as error:
+        raise LIIFError(f"{error}{remedy(path)}") from None
 
 
 def _read_torch(file: IO[bytes], size: int) -> Any:
@@ -202,7 +205,9 @@ def _read_torch(file: IO[bytes], size: int) -> Any:
             raise ValueError("neither a zip archive nor a pickle of tensors") from None
         if not isinstance(error, pickle.UnpicklingError):
             raise
-        raise LIIFError(f"refused, because it contains more than tensors and plain data ({summarize(error)})") from None
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"more than tensors and plain data ({found[1] if found else 'code'})"
+        raise LIIFError(f"refused, because it contains {what}; save net.state_dict(), not the network") from None
 
 
 def _read_safetensors(content: bytes) -> dict[str, Any]:

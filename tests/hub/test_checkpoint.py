@@ -66,6 +66,12 @@ def test_no_code_is_run(tmp_path, wrap, zipped):
     assert not witness.exists()
 
 
+def test_whole_network_is_refused_with_a_remedy(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "whole.pth")
+    with pytest.raises(LIIFError, match=r"refused, .* \(torch[\w.]+Linear\); save net.state_dict\(\), not the"):
+        checkpoint.read(tmp_path / "whole.pth")
+
+
 def test_no_code_is_run_from_a_bare_pickle(tmp_path):
     path, witness = tmp_path / "hostile.pth", tmp_path / "witness"
     path.write_bytes(pickle.dumps(Malicious(f"touch {witness}")))

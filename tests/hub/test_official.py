@@ -184,8 +184,7 @@ def test_compact_keeps_the_ema_in_half_precision(tmp_path, suffix):
 
 
 def test_compact_keeps_integers():  # such as SwinIR's relative_position_index
-    index = torch.arange(9)
-    assert torch.equal(compact({"params": {"index": index}})["params"]["index"], index)
+    assert compact({"params": {"index": torch.arange(9)}})["params"]["index"].dtype == torch.int64
 
 
 @pytest.mark.parametrize("words, says", [
