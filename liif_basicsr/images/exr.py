@@ -104,9 +104,18 @@ def _on_disk(file: IO[bytes]) -> Iterator[Path]:
     """Yield the path of a temporary copy of the file, because OpenEXR cannot read streams before version 3.5."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image.exr")
-        with path.open("wb") as copy:
+        with _errors_of_temporary_file(), path.open("wb") as copy:
             shutil.copyfileobj(file, copy)
         yield path
+
+
+@contextmanager
+def _errors_of_temporary_file() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # OpenEXR reports a full disk as a RuntimeError
+        where = f"needs a temporary file in {tempfile.gettempdir()}, which cannot be written"
+        raise LIIFError(f"{where} ({summarize(error)}); set TMPDIR to another folder") from None
 
 
 @contextmanager
@@ -135,7 +144,8 @@ def write_exr(
     header: dict[str, Any] = {**attributes, "compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image.exr")
-        library.File(header, planes).write(str(path))
+        with _errors_of_temporary_file():
+            library.File(header, planes).write(str(path))
         with path.open("rb") as written:
             shutil.copyfileobj(written, file)
 

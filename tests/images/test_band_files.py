@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from pathlib import Path
 
 import cv2
@@ -95,6 +96,23 @@ def test_fourth_band_is_alpha_only_if_the_file_says_so(tmp_path, dtype, extra, a
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=[extra])
     image = read(tmp_path / "a.tif")
     assert image.has_rgb and image.has_alpha == alpha and np.array_equal(image.pixels, pixels)
+
+
+def test_exr_without_room_for_temporary_files(tmp_path):
+    pytest.importorskip("OpenEXR")
+    resource = pytest.importorskip("resource")
+    image = LoadedImage(np.random.default_rng(0).random((64, 64, 3), np.float32))
+    path = tmp_path / "a.exr"
+    path.write_bytes(written(image, ".exr").getvalue())
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, limits[1]))  # like a full disk
+    try:
+        for work in (lambda: read(path), lambda: written(image, ".exr")):
+            with pytest.raises(LIIFError, match="needs a temporary file in .* set TMPDIR to another folder"):
+                work()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_palette_is_rgb(tmp_path):
