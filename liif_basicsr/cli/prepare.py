@@ -176,6 +176,8 @@ def _check_or_store(source: ImageSource, out: Path, args: argparse.Namespace) ->
         print(*lines, f"{len(lines)} of {len(source)} images in {source.root} are corrupt", sep="\n")
         return 1 if lines else 0
     kind = "pixels" if args.pixels else "lmdb"
+    if out.name in ("", ".."):
+        raise LIIFError(f"{out}: a data set needs a name, such as {out / 'my_photos'}")
     target = out if out.suffix == f".{kind}" else out.with_name(f"{out.name}.{kind}")
     if target.exists():
         print(f"{target} already exists; remove it to make it again")
@@ -203,7 +205,7 @@ def _add_teach_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--plain", type=_share, default=0.0, metavar="SHARE",
                      help="share of pairs that show a single color or a gradient; the teacher does not process them "
                      "(default: %(default)s)")
-    sub.add_argument("--seed", type=int, default=0,
+    sub.add_argument("--seed", type=_natural, default=0,
                      help="seed of the random crops and degradations (default: %(default)s)")
     sub.add_argument("--precision", choices=PRECISIONS,
                      help="precision of the teacher (default: bfloat16 if the device has instructions for it, else "
@@ -242,7 +244,12 @@ def _share(value: str) -> float:
 
 def _positive(value: str) -> int:
     """Parse an integer of at least 1."""
+    return _natural(value, 1)
+
+
+def _natural(value: str, low: int = 0) -> int:
+    """Parse an integer of at least `low`."""
     with suppress(ValueError):
-        if int(value) >= 1:
+        if int(value) >= low:
             return int(value)
-    raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {value!r}")
+    raise argparse.ArgumentTypeError(f"expected an integer of at least {low}, got {value!r}")

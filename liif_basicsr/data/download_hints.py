@@ -1,6 +1,8 @@
 """Hints on where to get the usual data sets, for messages about missing files."""
 from __future__ import annotations
 
+from pathlib import Path
+
 PREPARE = "python -m liif_basicsr prepare"
 DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
 UNPACK_DIV2K = f"unpack {DIV2K_SITE}/DIV2K_train_HR.zip in datasets/DIV2K"
@@ -33,6 +35,11 @@ HINTS = {
     "CelebA-HQ": CELEBA_HQ,
     "quickstart": QUICKSTART,
 }
+
+
+def no_folder(path: str | Path, hint: str) -> str:
+    """Return the message about a path that is not a folder."""
+    return f"{path} {'is a file, not a folder' if Path(path).exists() else 'does not exist'}; {hint}"
 
 
 def download_hint(path: str, otherwise: str = OTHER) -> str:

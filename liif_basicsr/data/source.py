@@ -20,7 +20,7 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from liif_basicsr.data.decode import RANGES, Header, decode, naming, read_header, to_unit
-from liif_basicsr.data.download_hints import PREPARE, download_hint
+from liif_basicsr.data.download_hints import PREPARE, download_hint, no_folder
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.images.suffixes import SUFFIXES, VALUE_SUFFIXES
 from liif_basicsr.images.values import is_within
@@ -255,7 +255,7 @@ def open_source(
         option = f"channels is {channels}" if channels != 3 else "value_range is set"
         raise LIIFError(f"{root} contains 8-bit RGB, but {option}; use a folder of images or an LMDB")
     if not osp.isdir(root):
-        raise LIIFError(f"{root} does not exist; {download_hint(root)}")
+        raise LIIFError(no_folder(root, download_hint(root)))
     source = KINDS[kind](root)
     source.channels, source.value_range = channels, value_range
     if meta_info_file is not None:

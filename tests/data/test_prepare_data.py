@@ -19,6 +19,7 @@ from datafiles import noise_image, save
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liif_basicsr.__main__ import main
 from liif_basicsr.data.prepare import sets
 from liif_basicsr.data.prepare.storing import LmdbFile, Settings, atomic_folder, keys, open_any, starts, store
 from liif_basicsr.data.source import open_source
@@ -95,12 +96,22 @@ def test_check_lists_corrupt_images_and_writes_nothing(tmp_path: Path, photos: P
         (["div2k"], "DIV2K_train_HR.zip"),
         (["benchmark"], "benchmark.tar"),
         (["folder", "nothing", "out"], "nothing does not exist"),
+        (["folder", "file.png", "out"], "file.png is a file, not a folder; make a data set from a folder of images"),
+        (["div2k", "file.png"], "file.png is a file, not a folder; unpack"),
+        (["folder", "photos", "."], ".: a data set needs a name, such as my_photos"),
+        (["folder", "photos", "/"], "/: a data set needs a name, such as /my_photos"),
+        (["folder", "photos", "..", "--pixels"], "..: a data set needs a name, such as ../my_photos"),
+        (["teach", "photos", "out", "--seed", "-1"], "argument --seed: expected an integer of at least 0, got '-1'"),
         (["folder", "."], "the data set to write is missing; add its path as the second argument: "),
     ],
 )
-def test_missing_data_is_reported_in_one_line(tmp_path: Path, args: list[str], part: str) -> None:
-    done = prepare(tmp_path, *args, status=2)
-    assert len(done.stderr.splitlines()) == 1 and part in done.stderr
+def test_unusable_paths_are_reported_in_one_line(tmp_path: Path, monkeypatch, capsys, args, part: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.png").touch()
+    save(Path("photos", "a.png"), noise_image(9, 9))
+    assert main(["prepare", *args]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and part in error and sorted(os.listdir()) == ["file.png", "photos"]
 
 
 def start_and_wait(folder: Path) -> subprocess.Popen[str]:

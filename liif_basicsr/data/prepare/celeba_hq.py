@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from liif_basicsr.data.decode import to_uint8
-from liif_basicsr.data.download_hints import CELEBA_HQ
+from liif_basicsr.data.download_hints import CELEBA_HQ, no_folder
 from liif_basicsr.data.encode import encode_png
 from liif_basicsr.data.prepare.parallel import parallel_map
 from liif_basicsr.data.prepare.storing import atomic_folder, keys, open_any
@@ -40,7 +40,7 @@ def celeba_hq(folder: Path, target: Path, processes: int) -> list[Path]:
         LIIFError: there are no images, an image is corrupt, not square or too small, or `target` cannot be written.
     """
     if not folder.is_dir():
-        raise LIIFError(f"{folder} does not exist; {CELEBA_HQ}")
+        raise LIIFError(no_folder(folder, CELEBA_HQ))
     made = []
     for size in SIZES:
         goal = target / str(size)

@@ -9,7 +9,7 @@ import numpy as np
 import skimage
 
 from liif_basicsr.data.decode import decode, to_uint8
-from liif_basicsr.data.download_hints import BENCHMARK, DIV2K
+from liif_basicsr.data.download_hints import BENCHMARK, DIV2K, no_folder
 from liif_basicsr.data.encode import encode_png
 from liif_basicsr.data.prepare.imresize import imresize
 from liif_basicsr.data.prepare.storing import Settings, atomic_folder, open_any, store
@@ -29,7 +29,7 @@ QUICKSTART_VAL = ("chelsea.png", "coffee.png")
 def open_div2k(folder: Path) -> ImageSource:
     """Open DIV2K's training images."""
     if not folder.is_dir():
-        raise LIIFError(f"{folder} does not exist; {DIV2K}")
+        raise LIIFError(no_folder(folder, DIV2K))
     return open_any(folder)
 
 
