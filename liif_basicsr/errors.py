@@ -73,8 +73,8 @@ def print_error(error: LIIFError | str) -> None:
 
 def prepare_streams() -> None:
     """Make stdout and stderr escape characters that the console's encoding lacks. Text for a closed one is dropped."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")
-    sys.stderr = sys.stderr or open(os.devnull, "w")
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # may be replaced by an object without this method
             stream.reconfigure(errors="backslashreplace")

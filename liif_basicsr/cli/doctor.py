@@ -69,8 +69,6 @@ def run(args: argparse.Namespace) -> int:
         _registered(report)
     if modules["torch"] is not None:
         _devices(report, modules["torch"])
-    if None not in modules.values():
-        _models(report)
     print("\nProblems" if report.problems else "\nNo problem found.")
     for line in report.problems:
         print(f"  {line}")
@@ -157,18 +155,6 @@ def _registered(report: Report) -> None:
         else:
             report.say(name, f"by {found}")
             report.problem(f"{name} is already registered by {found}", "rename or uninstall one of the two")
-
-
-def _models(report: Report) -> None:
-    from liif_basicsr.hub import DOWNLOAD, DOWNLOADS, cached, list_models
-    from liif_basicsr.hub.download import is_downloaded
-
-    print("\nDownloaded models")
-    for name in list_models(installed=True):
-        if name in DOWNLOADS:
-            report.say(name, cached(name))
-            if not is_downloaded(name):
-                report.problem(f"{cached(name)} is damaged or out of date", f"{DOWNLOAD} {name}")
 
 
 def _devices(report: Report, torch: ModuleType) -> None:

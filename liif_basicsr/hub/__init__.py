@@ -41,7 +41,6 @@ class Download(NamedTuple):
     network_g: dict[str, Any] | None = None
 
 
-DOWNLOAD = "python -m liif_basicsr download"
 WEIGHTS = Path(__file__).parent / "weights"
 BUNDLED = {
     "liif-photo": Bundled("photographs: removes noise and JPEG artifacts while upscaling", "BSD-3-Clause"),
@@ -137,5 +136,6 @@ def remedy(path: str | Path) -> str:
     """Return the end of a message about a missing or damaged file of a known model, or "" for any other file."""
     for name in list_models():
         if Path(path) == path_of(name):
-            return "; install liif_basicsr again" if name in BUNDLED else f"; run `{DOWNLOAD} {name}`"
+            again = "install liif_basicsr again" if name in BUNDLED else f"run `python -m liif_basicsr download {name}`"
+            return f"; {again}"
     return ""

@@ -68,18 +68,16 @@ def test_unexpected_error_does_not_stop_the_other_images(tmp_path, monkeypatch, 
     assert error.startswith("Traceback") and "1 of 3 images failed" in error
 
 
-@pytest.mark.parametrize("words, streams, status, says", [
-    (["upscale", "in", "out", "--method", "nearest"], ">&- 2>&-", 0, ""),
-    (["upscale", "in", "out", "--method", "nearest"], ">/dev/full", 1, "the output: cannot be written: No space left"),
-    (["models"], ">/dev/full", 1, "the output: cannot be written: No space left"),
+@pytest.mark.parametrize("streams, status, says", [
+    (">&- 2>&-", 0, ""), (">/dev/full", 1, "the output: cannot be written: No space left"),
 ])  # fmt: skip
-def test_closed_or_full_streams(tmp_path, words, streams, status, says):
+def test_closed_or_full_streams(tmp_path, streams, status, says):
     (tmp_path / "in").mkdir()
     image("L").save(tmp_path / "in/a.png")
-    command = f"{sys.executable} -m liif_basicsr {' '.join(words)} {streams}"
+    command = f"{sys.executable} -m liif_basicsr upscale in out --method nearest {streams}"
     done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == status and says in done.stderr and done.stderr.count("\n") == bool(says)
-    assert words == ["models"] or os.listdir(tmp_path / "out") == ["a.png"]
+    assert os.listdir(tmp_path / "out") == ["a.png"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".bmp"])
