@@ -135,7 +135,7 @@ def write_sheet(rows: Sequence[dict[str, Image.Image]], args: argparse.Namespace
 def save(image: Image.Image, path: Path) -> None:
     """Write a PNG or a small JPEG atomically. The suffix of `path` decides the format."""
     content = BytesIO()
-    image.save(content, SHEETS[path.suffix], quality=75, optimize=True, progressive=True)
+    image.save(content, SHEETS[path.suffix], quality=70, optimize=True, progressive=True)
     write(path, content.getvalue())
 
 

@@ -198,7 +198,8 @@ class ContinuousNetwork(nn.Module):
 
     def query(self, lq: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
         """Return the values at `coord`, as `forward` does, without checking the arguments."""
-        return self.denormalize(self.decoder(self.encode(lq), coord, cell), lq, coord).contiguous()
+        queries = Queries(coord, cell, (lq.shape[-2], lq.shape[-1]))
+        return self.denormalize(self.decoder.query(self.encode_and_prepare(lq), queries), lq, coord).contiguous()
 
     def encode(self, lq: Tensor) -> Tensor:
         """Return the feature grid (B, out_channels, h, w) of images (B, C, h, w) in [0, 1]."""

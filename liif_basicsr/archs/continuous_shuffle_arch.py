@@ -30,6 +30,8 @@ class ContinuousShuffleSR(ContinuousNetwork):
         num_layer: number of residual 1x1 layers at low resolution.
         num_basis: number of learned functions per axis.
         basis_dim: width of the hidden layers in the MLPs that compute these functions.
+        border: number of pixels by which the image is continued by reflection before it is encoded. This hides the
+            effect of zero padding, which a deep encoder shows in flat regions along the image's border. ~ for none.
         input_skip: `bilinear` adds the output to the bilinearly upscaled input; ~ returns the output alone.
         scale: default upscaling factor, which `net(lq)` uses.
         num_in_ch: number of input channels.
@@ -46,6 +48,7 @@ class ContinuousShuffleSR(ContinuousNetwork):
         num_layer: int = 3,
         num_basis: int = 8,
         basis_dim: int = 64,
+        border: int | None = None,
         input_skip: Literal["bilinear"] | None = "bilinear",
         scale: float = 4,
         num_in_ch: int = 3,
@@ -56,6 +59,14 @@ class ContinuousShuffleSR(ContinuousNetwork):
             features.out_channels, num_feat, num_layer, num_basis, basis_dim, num_out_ch
         )
         super().__init__(features, decoder, input_skip, scale, num_in_ch, num_out_ch)
+        self.border = border or 0
+
+    def encode_and_prepare(self, lq: Tensor) -> Tensor:
+        """See `ContinuousNetwork.encode_and_prepare`. Images that are not larger than `border` are continued by less."""
+        h, w = lq.shape[-2:]
+        y, x = min(self.border, h - 1), min(self.border, w - 1)
+        padded = F.pad(lq, (x, x, y, y), mode="reflect") if y or x else lq
+        return super().encode_and_prepare(padded)[..., y : y + h, x : x + w]
 
 
 class AxisBasis(nn.Module):
@@ -116,8 +127,7 @@ class ContinuousShuffleDecoder(Decoder):
     of g, so the size of the pixel changes the functions but not the coefficients. An image's coefficients are therefore
     computed once for all scales.
 
-    In `decode`, a pixel takes about 50 multiply-adds, not counting multiplications by the zeros in `Bands`. At an
-    integer scale, the decoder equals a convolution followed by a pixel shuffle.
+    At an integer scale, the decoder equals a convolution followed by a pixel shuffle.
 
     Related work: OPE-SR (Song et al., CVPR 2023) uses fixed orthogonal cosines and no cell. CUF (Vasconcelos et al.,
     CVPR 2023) predicts non-separable filters for each output position.

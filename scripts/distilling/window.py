@@ -22,7 +22,7 @@ def decode_window(net: Any, batch: Batch) -> Tensor:
     """
     decoder, features = net.decoder, batch.lq.shape[-1]
     r, d, p = decoder.num_basis, decoder.num_out_ch, batch.rows.shape[1]
-    grid = F.pad(decoder.prepare(net.encode(batch.lq)), (1, 1, 1, 1), mode="replicate")
+    grid = F.pad(net.encode_and_prepare(batch.lq), (1, 1, 1, 1), mode="replicate")
     grid = grid.unflatten(1, (r, d, r)).permute(0, 4, 1, 2, 5, 3)  # (B, h + 2, R, D, w + 2, R)
     along_y = axis_weights(decoder.basis_y, batch.rows, batch.cell, features).to(grid.dtype)
     along_x = axis_weights(decoder.basis_x, batch.cols, batch.cell, features).to(grid.dtype)

@@ -120,7 +120,19 @@ def test_basis_stays_in_float32_under_autocast():
     assert half.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["num_feat", "num_layer", "num_basis", "basis_dim"])
+@pytest.mark.parametrize("size", [(9, 7), (2, 12), (1, 1)], ids=str)
+def test_border_is_a_reflection(size):
+    torch.manual_seed(0)
+    net, lq = ContinuousShuffleSR({"type": "EDSR", "num_feat": 4, "num_block": 1}, 8, border=3), torch.rand(2, 3, *size)
+    y, x = (min(3, n - 1) for n in size)
+    whole = np.pad(lq.numpy(), ((0, 0), (0, 0), (y, y), (x, x)), mode="reflect")
+    with torch.no_grad():
+        found, expected = net.encode_and_prepare(lq), net.decoder.prepare(net.encode(torch.from_numpy(whole)))
+    assert found.shape[2:] == size
+    torch.testing.assert_close(found, expected[..., y : y + size[0], x : x + size[1]], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["num_feat", "num_layer", "num_basis", "basis_dim", "border"])
 def test_widths_below_1(name):
     with pytest.raises(LIIFError, match=f"network_g: {name}: expected an integer from 1 to 10000, got 0"):
         ContinuousShuffleSR({"type": "EDSR", "num_feat": 4, "num_block": 1}, **{name: 0})

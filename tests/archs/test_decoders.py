@@ -30,7 +30,7 @@ NETWORKS = {
     "MetaSR": {"hidden_dim": 12},
     "SRNO": {"width": 12, "num_heads": 3, "hidden_dim": 16},
     "Thera": {"num_freq": 8, "tail": {"type": "ConvNeXt", "dims": [6, 8]}},
-    "ContinuousShuffleSR": {"num_feat": 16, "num_layer": 2, "num_basis": 3},
+    "ContinuousShuffleSR": {"num_feat": 16, "num_layer": 2, "num_basis": 3, "border": 2},
     "PixelShuffleSR": {"scale": 2},
     "FixedScaleSR": {"arch": {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 1, "upscale": 2}, "halo": 6},
 }

@@ -12,7 +12,7 @@ from liif_basicsr.hub import BUNDLED, WEIGHTS, checkpoint, find
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 SHA256 = {
-    "liif-photo": "f0714c7c491238794d3a2430bb13cb38140a0ec8e29fb18f08b996f3e4d18697",
+    "liif-photo": "73a54913e536fd67aa27a71c0e5dc6b7e5d7153a3947fd7ba2162399b0e1191a",
     "liif-fast": "c1365e848e77d64125d568127140a9f303c47eb826c26b226c9b2d474982a946",
 }
 
