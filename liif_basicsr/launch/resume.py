@@ -88,15 +88,19 @@ class Resume:
         self.state: dict[str, Any] | None = None
 
     def load_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the state for `path: resume_state` or --auto_resume, or None to start from the beginning.
+        """Return the state for --auto_resume or `path: resume_state`, or None to start from the beginning.
 
         Raises:
-            LIIFError: `resume_state` is unusable; or, with --auto_resume, there are states, but none is usable.
+            LIIFError: `resume_state` is unusable, or older than others; or, with --auto_resume, no state is usable.
         """
+        given = opt["path"].get("resume_state")
         if opt["auto_resume"]:
             self.state = newest_state(opt)
-        elif opt["path"].get("resume_state"):
-            self.state = read_state(opt["path"]["resume_state"], opt)
+        if self.state is None and given:
+            self.state = read_state(given, opt)
+            if (states := state_files(opt)) and int(states[-1].stem) > self.state["iter"]:
+                raise LIIFError(f"path: resume_state: {given}: there are later states, up to {states[-1]}; move them "
+                                "to another folder, or continue from them with --auto_resume")  # fmt: skip
         if self.state is not None:
             check_resume(opt, self.state["iter"])
         return self.state
@@ -153,8 +157,7 @@ def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         LIIFError: there are states, but none is usable.
     """
-    folder = Path(opt["path"]["training_states"])
-    states = sorted((file for file in folder.glob("*.state") if file.stem.isdecimal()), key=lambda file: int(file.stem))
+    states = state_files(opt)
     for path in reversed(states):
         try:
             state = read_state(path, opt)
@@ -164,8 +167,14 @@ def newest_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         opt["path"]["resume_state"] = str(path)
         return state
     if states:
-        raise LIIFError(f"{folder}: contains no usable state; remove --auto_resume to start over")
+        raise LIIFError(f"{states[0].parent}: contains no usable state; remove --auto_resume to start over")
     return None
+
+
+def state_files(opt: Mapping[str, Any]) -> list[Path]:
+    """Return the experiment's training states, sorted by iteration."""
+    files = Path(opt["path"]["training_states"]).glob("*.state")
+    return sorted((file for file in files if file.stem.isdecimal()), key=lambda file: int(file.stem))
 
 
 def read_state(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,6 +116,24 @@ def test_damaged_checkpoints_are_skipped(opt, tmp_path, capsys, name, damage, re
     assert said.startswith("liif_basicsr: warning: skipped: ") and reason in said and said.count("\n") == 1
 
 
+def test_a_run_does_not_continue_among_later_states(opt, tmp_path):
+    """Otherwise, --auto_resume would later continue from them."""
+    opt["auto_resume"] = False
+    opt["path"]["resume_state"] = f"{tmp_path}/training_states/9.state"
+    with pytest.raises(LIIFError, match="^path: resume_state: .*9.state: there are later states, up to .*10.state"):
+        Resume(build_dataloader).load_state(opt)
+    os.unlink(tmp_path / STATE)
+    assert Resume(build_dataloader).load_state(opt)["iter"] == 9
+
+
+def test_auto_resume_without_states_needs_the_resume_state(opt, tmp_path):
+    opt["path"].update(resume_state=f"{tmp_path}/9.state", training_states=f"{tmp_path}/none")
+    with pytest.raises(LIIFError, match="9.state: no such file"):
+        Resume(build_dataloader).load_state(opt)
+    (tmp_path / "training_states" / "9.state").rename(tmp_path / "9.state")
+    assert Resume(build_dataloader).load_state(opt)["iter"] == 9
+
+
 def test_a_damaged_resume_state_is_an_error(opt, tmp_path):
     truncate(tmp_path / "models" / "net_g_10.pth")
     opt["auto_resume"] = False
