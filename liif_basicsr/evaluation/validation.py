@@ -92,6 +92,11 @@ def measure(
             size, border = f"{gt.shape[-2]}x{gt.shape[-1]}", options["crop_border"]
             raise LIIFError(f"val: metrics: {name}: a crop_border of {border} leaves no pixels of an image of {size}; "
                             "lower it")  # fmt: skip
+        if opt["type"] == "calculate_niqe":
+            height, width = (side - 2 * options.get("crop_border", 0) for side in gt.shape[-2:])
+            if (height // 96) * (width // 96) < 2:
+                raise LIIFError(f"val: metrics: {name}: NIQE needs two blocks of 96x96 pixels, but an image without "
+                                f"its border has {height}x{width}; use larger ones, or remove the metric")  # fmt: skip
         takes_floats = opt["type"] in FLOAT_METRICS or opt["type"] in ENTRIES["METRIC_REGISTRY"]
         with errors_in(f"val: metrics: {name}"):
             values.append(float(calculate_metric(floats if takes_floats else images, options)))

@@ -80,6 +80,13 @@ def test_a_border_larger_than_the_image_is_an_error(kind):
         measure(output, gt, {"p": {"type": kind}}, {"crop_border": 4})
 
 
+def test_niqe_of_a_small_image_is_an_error():
+    image, block = torch.rand(1, 3, 96, 200), {"n": {"type": "calculate_niqe"}}
+    assert measure(image, image, block, {"crop_border": 0})[0] > 0
+    with pytest.raises(LIIFError, match="val: metrics: n: NIQE needs two blocks .* without its border has 94x198;"):
+        measure(image, image, block, {"crop_border": 1})
+
+
 def test_per_band():
     metrics = {"psnr": {"type": "calculate_psnr_liif", "better": "higher", "per_band": True},
                "ssim": {"type": "calculate_ssim", "crop_border": 0}}  # fmt: skip
