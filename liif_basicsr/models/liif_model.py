@@ -43,6 +43,7 @@ from liif_basicsr.models.losses import (
 from liif_basicsr.models.optimization import (
     StepCheck,
     freeze,
+    learning_rates,
     load_optimizer,
     set_fused,
     skip_themselves,
@@ -205,6 +206,12 @@ class LIIFModel(SRModel):
             super().setup_schedulers()
 
     # Training ------------------------------------------------------------------------------------------------
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Set the learning rate of an iteration."""
+        super().update_learning_rate(current_iter, warmup_iter)
+        if current_iter == warmup_iter:  # BasicSR's MultiStepLR would continue from the rate of the last iteration
+            self._set_lr([learning_rates(scheduler) for scheduler in self.schedulers])
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Copy a batch to the device.

@@ -56,8 +56,8 @@ def split_encoder(optimizer: Optimizer, net: nn.Module, factor: float) -> None:
 def load_optimizer(optimizer: Optimizer, scheduler: LRScheduler, state: Mapping[str, Any], schedule: Any) -> list[str]:
     """Load the moments and step counts of a training state; hyperparameters come from the options.
 
-    If the options are unchanged, the learning rate is taken from the state. Otherwise it is computed from the options
-    for the state's iteration.
+    If the options are unchanged, the learning rate is taken from the state. Otherwise, and during the warm-up, it is
+    computed from the options for the state's iteration.
 
     Args:
         optimizer, scheduler: built from the options.
@@ -79,6 +79,9 @@ def load_optimizer(optimizer: Optimizer, scheduler: LRScheduler, state: Mapping[
     optimizer.load_state_dict(state)
     if not changes:
         scheduler.load_state_dict(known)
+        for group, lr in zip(optimizer.param_groups, learning_rates(scheduler), strict=True):
+            if not math.isclose(group["lr"], lr):  # a rate of the warm-up, which may end here
+                group["lr"] = lr
         return []
     scheduler.load_state_dict({key: value for key, value in known.items() if key in COUNTERS})
     for group, values, lr in zip(optimizer.param_groups, groups, learning_rates(scheduler), strict=True):

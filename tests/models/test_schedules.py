@@ -76,6 +76,29 @@ def test_unchanged_options_resume_exactly_and_without_a_line(opt, tmp_path, line
     assert model.get_current_learning_rate() == [0.01 * 0.3]
 
 
+@pytest.mark.parametrize("scheduler", [None, COSINE], ids=["multistep", "cosine"])
+def test_the_schedule_continues_after_the_warm_up(opt, scheduler):
+    """Milestones within the warm-up count, too."""
+    opt["train"]["scheduler"] = scheduler or {"type": "MultiStepLR", "milestones": [2, 5], "gamma": 0.5}
+    expected = rates(build_model(copy.deepcopy(opt)), 1, 6)
+    model, found = build_model(opt), []
+    for k in range(1, 7):
+        model.update_learning_rate(k, warmup_iter=4)
+        found += model.get_current_learning_rate()
+        model.optimizer_g.step()
+    assert found == pytest.approx([0.0025, 0.005, 0.0075, *expected[3:]], rel=1e-12)
+
+
+def test_a_warm_up_can_be_ended_on_resuming(opt, tmp_path):
+    opt["path"]["resume_state"] = "1.state"
+    model = build_model(opt)
+    model.update_learning_rate(1, warmup_iter=4)
+    model.save(0, 1)
+    model.optimizer_g.step()
+    model.resume_training(checkpoint.read_tensors(tmp_path / "training_states" / "1.state"))
+    assert rates(model, 2, 2) == [0.01]
+
+
 def test_an_end_before_total_iter_is_an_error(opt, tmp_path):
     model = build_model(opt)
     with pytest.raises(LIIFError, match="training ended after 0 of 6 iterations .*; lower batch_size_per_gpu"):
