@@ -133,6 +133,8 @@ class LIIFModel(SRModel):
                 f"network_g: LIIFModel needs a network that can be queried at coordinates, but {kind} cannot; use a "
                 "network of this plugin, or model_type: SRModel"
             )
+        if not self.is_train and not opt["path"].get("pretrain_network_g") and [*self.net_g.parameters()]:
+            get_root_logger().warning("path: pretrain_network_g: not set; the network is tested with random weights.")
         self.precision = checks.precision_of(self.train_opt.get("amp"), self.device, "train: amp")
         self.val_precision = checks.precision_of(self.val_opt["amp"], self.device, "val: amp")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")

@@ -61,6 +61,14 @@ def test_a_safetensors_file(opt, tmp_path):
         build_model(opt)
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_testing_random_weights_is_a_warning(opt, saved, lines, given):
+    opt["is_train"] = False
+    opt["path"]["pretrain_network_g"] = saved() if given else None
+    build_model(opt)
+    assert any("path: pretrain_network_g: not set" in line for line in lines) != given
+
+
 def test_defaults_are_filled_in_before_the_comparison(opt, saved):
     opt["path"]["pretrain_network_g"] = saved(local_ensemble=True, feat_unfold=True)
     opt["network_g"] = {**opt["network_g"], "cell_decode": True}
