@@ -548,6 +548,9 @@ class LIIFModel(SRModel):
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Continue from a training state of this class or a BasicSR model. Hyperparameters come from the options."""
         with errors_in(f"{self.opt['path']['resume_state']}: does not fit this network and its train options"):
+            total = self.opt["train"]["total_iter"]
+            if resume_state["iter"] > total:
+                raise ValueError(f"its iteration is {resume_state['iter']}, but total_iter is {total}; raise it")
             checkpoints.check_state(resume_state, self.optimizers, self.schedulers)
             states = zip(resume_state["optimizers"], resume_state["schedulers"], strict=True)
             for optimizer, scheduler, both in zip(self.optimizers, self.schedulers, states, strict=True):

@@ -37,6 +37,7 @@ def group(state):
 
 
 CHANGES = {
+    "its iteration is 7, but total_iter is 6; raise it": lambda state: state.update(iter=7),
     "optimizers": lambda state: state.update(optimizers=[]),
     "optimizer": lambda state: state.update(optimizers=[3]),
     "param_groups": lambda state: state["optimizers"][0].pop("param_groups"),
