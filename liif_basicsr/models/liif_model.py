@@ -119,6 +119,7 @@ class LIIFModel(SRModel):
         self.train_opt, self.val_opt = self.check_options(opt)
         self.results: OrderedDict[str, dict[str, float]] = OrderedDict()  # of the last validation, by set and scale
         self.iteration = self.skipped_steps = 0
+        self.last_saved = (0, 0)  # epoch and iteration of the last training state
         self.last_check: StepCheck | None = None
         self.windows = samples_windows(opt)
         self.teacher: nn.Module | None = None
@@ -430,10 +431,18 @@ class LIIFModel(SRModel):
             self._initialize_best_metric_results(label)
             for metric, value in result.items():
                 self._update_best_metric_result(label, metric, value, current_iter)
+            if self.last_saved[1] == current_iter:  # BasicSR saves before it validates
+                self.save_training_state(*self.last_saved)
         self._log_validation_metric_values(current_iter, label, tb_logger)
         self.results[label] = result
         if not self.is_train:
             val.write_table(self.opt["path"]["results_root"], self.results)
+
+    def _initialize_best_metric_results(self, label: str) -> None:
+        """Add the metrics that the training state lacks."""
+        known = self.best_metric_results.pop(label, {})
+        super()._initialize_best_metric_results(label)
+        self.best_metric_results[label].update(known)
 
     def _save_image(
         self, label: str, name: str, current_iter: int | str, dtype: np.dtype, value_range: Any
@@ -533,6 +542,7 @@ class LIIFModel(SRModel):
             "skipped_steps": self.skipped_steps,
         }
         checkpoint.save(osp.join(self.opt["path"]["training_states"], f"{current_iter}.state"), checkpoint.plain(state))
+        self.last_saved = epoch, current_iter
         keep = self.opt["logger"].get("keep_checkpoints")
         if keep:
             checkpoints.prune(*self._folders(), current_iter, keep, self._is_milestone)
@@ -564,12 +574,11 @@ class LIIFModel(SRModel):
         self.iteration = resume_state["iter"]
         self.skipped_steps = resume_state.get("skipped_steps", 0)
         better = {name: block.get("better", "higher") for name, block in (self.val_opt["metrics"] or {}).items()}
-        best = resume_state.get("best_metric_results", {})
-        self.best_metric_results = {
-            label: values
-            for label, values in best.items()
-            if {name: value["better"] for name, value in values.items()} == better
-        }
+        self.best_metric_results = resume_state.get("best_metric_results", {})
+        for label, values in self.best_metric_results.items():
+            for name in [key for key, value in values.items() if better.get(key, value["better"]) != value["better"]]:
+                get_root_logger().warning(f"val: metrics: {name}: better has changed; its best value for {label}, of "
+                                          f"iteration {values.pop(name)['iter']}, is discarded.")  # fmt: skip
 
     def newest_checkpoint(self) -> Path | None:
         """Return the file `net_g_<iter>.pth` of the highest iteration, or None if there is no such file."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from liif_basicsr.errors import LIIFError
 from liif_basicsr.evaluation.validation import check_labels
+from liif_basicsr.hub import checkpoint
 from liif_basicsr.metrics.psnr_liif import calculate_psnr_liif
 
 METRICS = {
@@ -113,6 +114,30 @@ def test_worse_values_do_not_replace_the_best(opt, images):
         model.net_g_ema.decoder.layers[-1].bias += 0.5
     model.validation(loader(images), 4, None, save_img=False)
     assert model.best_metric_results == best and best["A_x2"]["psnr"]["iter"] == 3
+
+
+def test_a_training_state_contains_the_results_of_its_iteration(opt, images, tmp_path):
+    opt["val"]["metrics"] = METRICS
+    model = build_model(opt)
+    model.save(0, 3)
+    model.validation(loader(images), 3, None, save_img=False)
+    state = checkpoint.read_tensors(tmp_path / "training_states" / "3.state")
+    assert state["best_metric_results"] == model.best_metric_results != {}
+
+
+def test_best_values_of_unchanged_metrics_survive_other_metrics(opt, images, tmp_path, lines):
+    opt["val"]["metrics"] = METRICS
+    opt["path"]["resume_state"] = "2.state"
+    model = build_model(opt)
+    model.save(0, 2)
+    state = checkpoint.read_tensors(tmp_path / "training_states" / "2.state")
+    best = {"better": "higher", "val": 99.0, "iter": 2}
+    old = {"psnr": best, "removed": best, "ssim": {**best, "better": "lower"}}
+    model.resume_training({**state, "best_metric_results": {"A_x2": old}})
+    assert [line for line in lines if "ssim: better has changed; its best value for A_x2, of iteration 2" in line]
+    model.validation(loader(images, scales=[2]), 3, None, save_img=False)
+    values = model.best_metric_results["A_x2"]
+    assert values["psnr"] == values["removed"] == best and values["ssim"]["iter"] == values["psnr_liif"]["iter"] == 3
 
 
 def test_the_table_is_written_at_test_time(opt, images, tmp_path):
