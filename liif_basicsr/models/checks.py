@@ -152,21 +152,28 @@ def precision_of(amp: str | None, device: torch.device, key: str) -> str:
     return amp or "float32"
 
 
-def check_iterations() -> None:
-    """Raise LIIFError if the `train_pipeline` that builds the model would end before `total_iter`.
+def train_pipeline_variables() -> Mapping[str, Any]:
+    """Return the variables of the `train_pipeline` that is running, or an empty mapping.
 
-    BasicSR counts the last, partial batch of an epoch as an iteration but drops it. It does not pass the loader to the
-    model, so this function reads the variables of `train_pipeline` from the call stack. `python -m liif_basicsr.train`
-    fills the last batch.
+    BasicSR does not pass them to the model, so this function reads them from the call stack.
     """
     frame: Any = sys._getframe()
     while frame is not None and frame.f_code.co_name != "train_pipeline":
         frame = frame.f_back
-    names = ("train_loader", "total_epochs", "total_iters")
-    if frame is None or any(frame.f_locals.get(name) is None for name in names):
+    return {} if frame is None else frame.f_locals
+
+
+def check_iterations() -> None:
+    """Raise LIIFError if the `train_pipeline` that builds the model would end before `total_iter`.
+
+    BasicSR counts the last, partial batch of an epoch as an iteration but drops it. `python -m liif_basicsr.train`
+    fills the last batch.
+    """
+    variables, names = train_pipeline_variables(), ("train_loader", "total_epochs", "total_iters")
+    if any(variables.get(name) is None for name in names):
         return
-    loader, epochs, iterations = (frame.f_locals[name] for name in names)
-    resumed = frame.f_locals.get("resume_state") or {"epoch": 0, "iter": 0}
+    loader, epochs, iterations = (variables[name] for name in names)
+    resumed = variables.get("resume_state") or {"epoch": 0, "iter": 0}
     possible = resumed["iter"] + (epochs + 1 - resumed["epoch"]) * len(loader)
     if possible < iterations:
         batch = loader.batch_size

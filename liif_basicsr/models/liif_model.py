@@ -371,6 +371,18 @@ class LIIFModel(SRModel):
                             "set val: amp to another precision, or load another checkpoint if the weights are "
                             "damaged")  # fmt: skip
 
+    def validation(self, dataloader: DataLoader, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+        """Validate one set. If this fails in training, save a checkpoint before the error ends the run."""
+        self.report_last_step()
+        try:
+            super().validation(dataloader, current_iter, tb_logger, save_img)
+        except Exception:
+            epoch = checks.train_pipeline_variables().get("epoch")
+            if epoch is not None and self.last_saved[1] != self.iteration:
+                get_root_logger().info(f"The validation failed. Saving iteration {self.iteration}.")
+                self.save(epoch, self.iteration)
+            raise
+
     def dist_validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Validate a share of the images on each rank. The results are the same as in one process."""
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)

@@ -140,6 +140,23 @@ def test_best_values_of_unchanged_metrics_survive_other_metrics(opt, images, tmp
     assert values["psnr"] == values["removed"] == best and values["ssim"]["iter"] == values["psnr_liif"]["iter"] == 3
 
 
+def train_pipeline(model, data, epoch):
+    """Validate like BasicSR's function of this name, with its variable `epoch`."""
+    model.validation(data, model.iteration, None, save_img=False)
+
+
+def test_training_is_saved_if_validation_fails(opt, images, tmp_path):
+    opt["val"]["metrics"] = {"psnr": {"type": "calculate_psnr_liif", "crop_border": 30}}
+    model = build_model(opt)
+    model.iteration = 6
+    for epoch in (1, 2):  # the second time, it has been saved
+        with pytest.raises(LIIFError, match="a crop_border of 30 leaves no pixels"):
+            train_pipeline(model, loader(images), epoch)
+    state = checkpoint.read_tensors(tmp_path / "training_states" / "6.state")
+    assert (state["epoch"], state["iter"]) == (1, 6)
+    checkpoint.read(tmp_path / "models" / "net_g_6.pth")
+
+
 def test_the_table_is_written_at_test_time(opt, images, tmp_path):
     model = build_model(opt)
     model.save(0, 5)
