@@ -413,10 +413,10 @@ class LIIFModel(SRModel):
         if torch.distributed.is_initialized():  # the sum is exact, because only one rank has an image's values
             torch.distributed.all_reduce(values)
         if metrics:
-            for k, scale in enumerate(scales):
-                mean = values[k * per_scale : (k + 1) * per_scale].mean(0).tolist()
-                label = val.set_label(dataset.opt["name"], scale)
-                self._report(label, dict(zip(metrics, mean, strict=True)), current_iter, tb_logger)
+            labels = [val.set_label(dataset.opt["name"], scale) for scale in scales]
+            means = values.view(len(scales), per_scale, -1).mean(1).tolist()
+            results = {label: dict(zip(metrics, mean, strict=True)) for label, mean in zip(labels, means, strict=True)}
+            self._report(results, current_iter, tb_logger)
 
     def _validate_one(
         self, dataset: Any, scale: tuple[float, float] | None, data: dict[str, Any], dtype: np.dtype
@@ -436,17 +436,18 @@ class LIIFModel(SRModel):
         return val.measure(self.output, self.gt, metrics, protocol, dtype == np.uint8, value_range)
 
     @master_only
-    def _report(self, label: str, result: dict[str, float], current_iter: int | str, tb_logger: Any) -> None:
-        """Log the results of a set in one line. In training, update the best values; in testing, write the table."""
-        self.metric_results = result
+    def _report(self, results: dict[str, dict[str, float]], current_iter: int | str, tb_logger: Any) -> None:
+        """Log a set's results, one line per scale. In training, update the best values; in testing, write the table."""
         if self.is_train:
-            self._initialize_best_metric_results(label)
-            for metric, value in result.items():
-                self._update_best_metric_result(label, metric, value, current_iter)
+            for label, result in results.items():
+                self._initialize_best_metric_results(label)
+                for metric, value in result.items():
+                    self._update_best_metric_result(label, metric, value, current_iter)
             if self.last_saved[1] == current_iter:  # BasicSR saves before it validates
                 self.save_training_state(*self.last_saved)
-        self._log_validation_metric_values(current_iter, label, tb_logger)
-        self.results[label] = result
+        for label, self.metric_results in results.items():
+            self._log_validation_metric_values(current_iter, label, tb_logger)
+        self.results.update(results)
         if not self.is_train:
             val.write_table(self.opt["path"]["results_root"], self.results)
 
