@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import PureWindowsPath
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -127,12 +128,22 @@ def _scales(value: Any) -> list[tuple[float, float]]:
     return pairs
 
 
+def _folder_name(value: Any) -> str:
+    # Windows' rules also exclude the separators of other systems.
+    if not isinstance(value, str) or value in ("", "..") or PureWindowsPath(value).name != value:
+        raise ValueError
+    return value
+
+
 _FACTOR_SCHEMA = {"type": "number", "minimum": 1, "exclusiveMaximum": LARGEST_SCALE}
 _SCALE_SCHEMA = {
     "anyOf": [_FACTOR_SCHEMA, {"type": "array", "items": _FACTOR_SCHEMA, "minItems": 2, "maxItems": 2}]
 }  # fmt: skip
 
 Text = Annotated[str, Field(min_length=1)]
+FolderName = Annotated[
+    str, Checked(_folder_name, "the name of a folder, without / and \\", {"type": "string", "minLength": 1})
+]
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]

@@ -11,6 +11,7 @@ from liif_basicsr.config.base import (
     LARGEST_INTEGER,
     Block,
     Checked,
+    FolderName,
     PartialBlock,
     PositiveInt,
     Scale,
@@ -68,7 +69,7 @@ GroundTruth = Annotated[
 LowResolution = Annotated[
     Text, Field(description="low-resolution images: a folder of images, an LMDB, or a folder of decoded pixels")
 ]
-SetName = Annotated[Text, Field(description="name of the data set in the log, folders and tables")]
+SetName = Annotated[FolderName, Field(description="name of the data set in the log, folders and tables")]
 # A block, or a short form such as `photo` or `jpeg:30-90`. `liif_basicsr.data.degradations` validates it.
 DegradationBlock = Annotated[Any, Field(json_schema_extra={"expected": "a block of options or a string"})]
 DegradationOption = Annotated[

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from liif_basicsr.config.base import (
     LARGEST_INTEGER,
+    FolderName,
     PartialBlock,
     Text,
     refuse_near_misses,
@@ -32,7 +33,7 @@ NumGPU = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | Literal["auto"]
 class OptionsFile(PartialBlock):
     """Options of training and testing."""
 
-    name: Text = Field(description="name of the run and of its folder in `experiments/` or `results/`")
+    name: FolderName = Field(description="name of the run and of its folder in `experiments/` or `results/`")
     model_type: Text = Field(description="`LIIFModel`, `LIIFGANModel`, or another model in BasicSR's registry")
     num_gpu: NumGPU = Field(description="number of GPUs, or `auto`; 0 uses the CPU")
     manual_seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="random seed")

@@ -22,6 +22,7 @@ from liif_basicsr.config.file import TestFile, TrainingFile, check_top_level
 from liif_basicsr.data.prefetch import check_prefetching
 from liif_basicsr.devices import unfit_driver
 from liif_basicsr.errors import LIIFError, errors_about, suggest
+from liif_basicsr.registration import ENTRIES
 
 
 def check(args: argparse.Namespace, is_train: bool) -> None:
@@ -122,6 +123,10 @@ def check_blocks(opt: dict[str, Any], is_train: bool, debug: bool = False) -> No
     if name not in MODEL_REGISTRY:
         raise LIIFError(f"model_type: unknown model {name!r}{suggest(name, MODEL_REGISTRY.keys())}")
     model = MODEL_REGISTRY.get(name)
+    samples = opt["datasets"]["train"]["type"] if is_train else None
+    if samples in ENTRIES["DATASET_REGISTRY"] and model.__module__.startswith("basicsr."):
+        raise LIIFError(f"model_type: {name} cannot train on {samples}, which samples pixels; use LIIFModel, or a "
+                        "dataset of BasicSR")  # fmt: skip
     if hasattr(model, "check_options"):  # other models check their options when they are built
         model.check_options({**opt, "is_train": is_train})
     if not is_train and not opt["val"]["save_img"] and not opt["val"].get("metrics"):

@@ -141,7 +141,10 @@ def test_good_options_pass(tmp_path, images, opt):
     ("key", "value", "message"),
     [
         ("name", None, "option 'name' is missing"),
-        ("name", 3, "name: expected a string, got 3"),
+        ("name", 3, r"name: expected the name of a folder, without / and \\, got 3"),
+        *(("name", name, "name: expected the name") for name in ("../x", "a/b", "a/", "/a", "a\\b", "..", ".", "")),
+        ("datasets:train:name", "../x", "datasets: train: name: expected the name of a folder"),
+        ("model_type", "SRModel", "model_type: SRModel cannot train on ArbitraryScaleImageDataset"),
         ("model_type", "LIFModel", "model_type: unknown model 'LIFModel'; did you mean 'LIIFModel'"),
         ("num_gpu", "all", "num_gpu: expected an integer of at least 0 or 'auto', got 'all'"),
         ("num_gpu", None, "option 'num_gpu' is missing"),
