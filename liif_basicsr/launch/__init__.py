@@ -89,11 +89,13 @@ def _run(is_train: bool) -> None:
 def _replace_functions(is_train: bool) -> Callable[[str], None]:
     """Replace a few functions in BasicSR's modules, and return the pipeline to call."""
     from liif_basicsr.launch import distributed
+    from liif_basicsr.launch.options import OptionsLoader
     from liif_basicsr.launch.resume import EpochSampler, Resume
 
     options = vars(import_module("basicsr.utils.options"))
     options["init_dist"] = distributed.init_dist
     options["open"] = partial(open, encoding="utf-8")  # BasicSR opens the options file with the locale's encoding
+    options["ordered_yaml"] = lambda: (OptionsLoader, None)  # BasicSR's loader cannot read merge keys (<<)
     if not is_train:
         return import_module("basicsr.test").test_pipeline
     train = import_module("basicsr.train")

@@ -1,6 +1,7 @@
 """`python -m liif_basicsr.train` and `.test` run BasicSR's pipelines, and report mistakes before they start."""
 import copy
 import io
+import json
 import os
 import shutil
 import signal
@@ -241,6 +242,14 @@ def test_merged_blocks_may_be_overridden(tmp_path):
     path = tmp_path / "options.yml"
     path.write_text("b: &b {k: 0, x: 2}\na: {a: &a {<<: *b, k: 1}}\nc: {<<: *a, x: 3}\n")
     assert launch_options.read(str(path)) == yaml.safe_load(path.read_text())
+
+
+def test_basicsr_reads_merged_blocks(tmp_path, images, opt):
+    path = write_options(tmp_path / "options.yml", {**opt, "train": {**opt["train"], "total_iter": 1}})
+    sets = f"val: &val {json.dumps(val_set('A', images, [2]))}\n  val_2: {{<<: *val, name: B}}"
+    path.write_text(path.read_text().replace("datasets:\n", f"datasets:\n  {sets}\n"))
+    said = launch("train", path)
+    assert "images/folders in A: 3" in said and "images/folders in B: 3" in said
 
 
 @pytest.mark.parametrize("tag", ["object/apply:os.system", "object/new:os.system", "name:os.system"])
