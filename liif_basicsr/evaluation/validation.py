@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
-from basicsr.utils.registry import METRIC_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY, METRIC_REGISTRY
 from torch import Tensor
 
 from liif_basicsr.config.scales import scale_pair, scale_text
@@ -28,17 +28,26 @@ def set_label(name: str, scale: tuple[float, float] | None) -> str:
     return name if scale is None else f"{name}_x{scale_text(scale)}"
 
 
-def check_labels(datasets: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise LIIFError if two sets have the same name and scale, because their results would overwrite each other."""
+def check_labels(datasets: Mapping[str, Mapping[str, Any]], scale: Any = None) -> None:
+    """Raise LIIFError if two sets have the same name and scale, because their results would overwrite each other.
+
+    Args:
+        datasets: the block `datasets` of the options.
+        scale: the `scale` at the top level. BasicSR copies it into every dataset.
+    """
     owners: dict[str, str] = {}
+    classes = dict(iter(DATASET_REGISTRY))
     for phase, block in datasets.items():
         if phase.split("_")[0] not in ("val", "test"):
             continue
         try:
-            pairs: list[Any] = [scale_pair(scale) for scale in block.get("scales") or []]
+            options = getattr(classes.get(block.get("type")), "val_options", None)
+            scales = block.get("scales") or [block.get("scale") if scale is None else scale]
+            has_scales = "scales" in getattr(options, "model_fields", ()) and scales != [None]
+            pairs: list[Any] = [scale_pair(one) for one in scales] if has_scales else [None]
         except (TypeError, ValueError):  # the dataset reports it
             continue
-        for pair in pairs or [None]:
+        for pair in pairs:
             label = set_label(str(block.get("name")), pair)
             if label in owners:
                 raise LIIFError(

@@ -93,7 +93,7 @@ class LIIFModel(SRModel):
         checks.check_network_block(opt.get("network_g"))
         checks.check_channels(opt)
         validate(cls.path_options, opt["path"], "path")
-        val.check_labels(opt.get("datasets") or {})
+        val.check_labels(opt.get("datasets") or {}, opt.get("scale"))
         train: dict[str, Any] = {}
         if opt["is_train"]:
             train = with_defaults(cls.train_options, opt["train"], "train")

@@ -186,6 +186,9 @@ def test_validation_does_not_affect_training_samples(opt, images):
     ("first", "second", "same"),
     [
         ({"scales": [2, 3]}, {"scales": [3]}, "Set5_x3"),
+        ({"scale": 3}, {"scales": [2, 3]}, "Set5_x3"),
+        ({"scale": 3}, {"scales": [2]}, None),
+        ({"type": "PairedImageDataset", "scale": 2}, {"scales": [2]}, None),  # BasicSR's labels have no scale
         ({"scales": [[2, 3]]}, {"scales": [[2.0, 3.0]]}, "Set5_x2x3"),
         ({"scales": [2]}, {"scales": [[2, 2]]}, "Set5_x2"),
         ({}, {}, "Set5"),
@@ -195,12 +198,20 @@ def test_validation_does_not_affect_training_samples(opt, images):
     ],
 )
 def test_sets_with_the_same_row_of_results_are_reported(first, second, same):
-    datasets = {"train": {"name": "Set5"}, "val_1": {"name": "Set5", **first}, "val_2": {"name": "Set5", **second}}
+    common = {"name": "Set5", "type": "ArbitraryScaleImageDataset"}
+    datasets = {"train": common, "val_1": {**common, **first}, "val_2": {**common, **second}}
     if same is None:
         check_labels(datasets)
         return
     with pytest.raises(LIIFError, match=f"^datasets: val_2: name: val_1 has a set {same}, too"):
         check_labels(datasets)
+
+
+def test_the_scale_at_the_top_level_counts():
+    datasets = {phase: {"name": "A", "type": "ArbitraryScaleImageDataset"} for phase in ("val_1", "val_2")}
+    datasets["val_1"]["scale"], datasets["val_2"]["scales"] = 3, [2]
+    with pytest.raises(LIIFError, match="val_1 has a set A_x2"):
+        check_labels(datasets, 2)
 
 
 def test_output_that_is_not_finite_is_refused(opt, images, tmp_path):
