@@ -47,11 +47,12 @@ def register() -> None:
     """
     for distribution in ("torch", "basicsr"):
         versions.check(distribution, getattr(import_module(distribution), "__version__", ""))
-    for registry, name, entry in entries():
+    known = list(entries())
+    for registry, name, entry in known:
         found = owner(registry, name)
         if found is None:
             getattr(import_module("basicsr.utils.registry"), registry).register(entry)
         elif found != entry.__module__:
             warn(f"{name}: {found} has already registered this name in BasicSR's {registry}; its entry is kept, and "
                  "the plugin's is not registered")  # fmt: skip
-    excepthook.install()
+    excepthook.install([name for _, name, _ in known])

@@ -51,3 +51,10 @@ def test_an_existing_hook_still_gets_other_errors(installed: Environment) -> Non
 def test_an_interactive_session_goes_on(installed: Environment) -> None:
     code = "import sys, basicsr; sys.ps1 = '>>> '\nimport liif_basicsr; raise liif_basicsr.LIIFError('a.png: bad')"
     assert installed.run("-c", code, status=1).stderr == "liif_basicsr: error: a.png: bad\n"
+
+
+def test_a_name_that_the_plugin_has_taken_gets_a_hint(installed: Environment) -> None:
+    code = "from basicsr.utils.registry import ARCH_REGISTRY; ARCH_REGISTRY.register(type({!r}, (), {{}}))"
+    lines = installed.run("-c", code.format("LIIF"), status=1).stderr.splitlines()
+    assert lines[-2].startswith("AssertionError") and "already registered LIIF; rename yours, or set LIIF" in lines[-1]
+    assert "rename" not in installed.run("-c", 2 * (code.format("Theirs") + "\n"), status=1).stderr
