@@ -4,10 +4,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from liif_basicsr.devices import never_compiled
@@ -16,6 +17,8 @@ from liif_basicsr.rendering.coordinates import corner_index, make_cell, make_coo
 from liif_basicsr.rendering.memory import CACHE_BYTES, Tiling
 from liif_basicsr.rendering.queries import PixelGrid, Queries
 from liif_basicsr.rendering.renderer import EncodedImage, open_images
+
+UpscaleFactor = Annotated[float, Field(gt=0)]
 
 
 class Decoder(nn.Module, ABC):
@@ -143,7 +146,7 @@ class ContinuousNetwork(nn.Module):
         encoder: nn.Module,
         decoder: Decoder,
         input_skip: str | None = None,
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, UpscaleFactor, linear_layers
 from liif_basicsr.archs.ensemble import EPS_AREA, ensemble_mean, gather, unfolded_linear
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering.fused_mlp import fused_mlp
@@ -47,7 +47,7 @@ class LIIF(ContinuousNetwork):
         feat_unfold: bool = True,
         cell_decode: bool = True,
         input_skip: Literal["bilinear"] | None = None,
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

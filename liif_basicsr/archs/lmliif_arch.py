@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, UpscaleFactor, linear_layers
 from liif_basicsr.archs.ensemble import ensemble_mean, gather, linear_of_two, unfolded_linear
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.devices import upload
@@ -66,7 +66,7 @@ class LMLIIF(ContinuousNetwork):
         mod_shift: bool = True,
         max_scale: Annotated[float, Field(ge=1)] | None = None,
         input_skip: Literal["bilinear"] | None = None,
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, UpscaleFactor, linear_layers
 from liif_basicsr.archs.ensemble import ensemble_mean, gather, linear_of_two
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering.fused_mlp import fused_mlp
@@ -48,7 +48,7 @@ class LTE(ContinuousNetwork):
         num_freq: int = 128,
         max_scale: Annotated[float, Field(ge=1)] | None = None,
         input_skip: Literal["bilinear"] | None = "bilinear",
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

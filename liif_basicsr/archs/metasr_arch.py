@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork, Decoder, linear_layers
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, UpscaleFactor, linear_layers
 from liif_basicsr.archs.ensemble import gather
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.rendering.queries import PixelGrid, Queries
@@ -38,7 +38,7 @@ class MetaSR(ContinuousNetwork):
         encoder: dict[str, Any],
         hidden_dim: int = 256,
         input_skip: Literal["bilinear"] | None = None,
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

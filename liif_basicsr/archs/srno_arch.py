@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork, Decoder
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, UpscaleFactor
 from liif_basicsr.archs.ensemble import ensemble_weights, gather
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.errors import LIIFError
@@ -62,7 +62,7 @@ class SRNO(ContinuousNetwork):
         hidden_dim: int = 256,
         max_scale: Annotated[float, Field(ge=1)] | None = None,
         input_skip: Literal["bilinear"] | None = "bilinear",
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

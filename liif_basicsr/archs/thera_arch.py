@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from liif_basicsr.archs.base import ContinuousNetwork, Decoder, check_queries
+from liif_basicsr.archs.base import ContinuousNetwork, Decoder, UpscaleFactor, check_queries
 from liif_basicsr.archs.ensemble import gather, linear_of_two
 from liif_basicsr.archs.registry import build_encoder, register_arch
 from liif_basicsr.errors import LIIFError
@@ -62,7 +62,7 @@ class Thera(ContinuousNetwork):
         num_freq: int = 32,
         mean: Sequence[float] | None = None,
         input_skip: Literal["bilinear", "nearest"] | None = "nearest",
-        scale: float = 4,
+        scale: UpscaleFactor = 4,
         num_in_ch: int = 3,
         num_out_ch: int = 3,
     ) -> None:

@@ -65,6 +65,7 @@ def change(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (change("datasets", "train", "scale_range", value=4), "datasets/train/scale_range"),
         (change("datasets", "val_1", "scales", value=[0.5]), "datasets/val_1/scales"),
         (change("network_g", "hidden_dim", value=3), "network_g"),
+        (change("network_g", "scale", value=0), "network_g/scale"),
         (change("network_g", "encoder", value={"type": "EDSRR"}), "network_g/encoder/type"),
         (change("network_g", "encoder", "num_feat", value="64"), "network_g/encoder/num_feat"),
         (change("train", "ema_deccay", value=0.9), "train/ema_deccay"),
