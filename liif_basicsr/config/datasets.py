@@ -153,7 +153,11 @@ class Dataset(Block):
         description="[low, high], the values that become 0 and 1; `~` uses the whole range of 8- or 16-bit pictures, "
         "and is an error for other data",
     )
-    meta_info_file: Text | None = Field(None, description="file with the names of the images to use, one per line")
+    meta_info_file: Text | None = Field(
+        None,
+        description="file with the names of the images to use, one per line; not for `SizeVariedPairedDataset`, which "
+        "has `split_file`",
+    )
     scale: Scale | None = Field(
         None, description="set by BasicSR to the `scale` at the top level; used if `scales` is missing"
     )
@@ -271,6 +275,11 @@ class _Split(BaseModel):
     dataroot_lq: LowResolution
     split_file: Text = Field(description="JSON file with lists of file names")
     split_key: Text = Field(description="key of the list to use")
+    meta_info_file: None = Field(
+        None,
+        description="not supported, because `split_file` selects the images",
+        json_schema_extra={"expected": "~, because split_file selects the images"},
+    )
     first_k: PositiveInt | None = Field(None, description="number of images to use, from the start of the list")
 
 

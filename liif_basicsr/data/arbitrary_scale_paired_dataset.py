@@ -46,7 +46,7 @@ class ArbitraryScalePairedDataset(ArbitraryScaleDataset):
             message = "scales: must be whole numbers in training, otherwise crops of the two files would not align"
             raise LIIFError(f"{self.where}: {message}; remove fractional scales")
         check_pairs(Path(self.settings["dataroot_lq"]).parent, self.settings.get("teacher"), self.scales, self.where)
-        self.lq = self.open_all("dataroot_lq", with_meta=False)
+        self.lq = self.open_all("dataroot_lq", by_name=True)
         for k, scale in enumerate(self.scales):
             self.lq[k] = self._match(self.gt[k], self.lq[k], scale)
             for index in range(self.num_images):

@@ -118,14 +118,18 @@ class ArbitraryScaleDataset(Dataset):
             "gt_path": self.gt[k].path(index),
         }
 
-    def open_all(self, key: str, with_meta: bool = True) -> list[ImageSource]:
-        """Open the sources that option `key` names: one per scale in `self.scales`, or one if that list is empty."""
+    def open_all(self, key: str, by_name: bool = False) -> list[ImageSource]:
+        """Open the sources that option `key` names: one per scale in `self.scales`, or one if that list is empty.
+
+        Args:
+            by_name: whether the caller selects the images by name. The meta file is then not used.
+        """
         root, kind = self.settings[key], self.settings["io_backend"]
-        meta = self.settings["meta_info_file"] if with_meta else None
+        meta = None if by_name else self.settings["meta_info_file"]
         roots = [root.replace("{scale}", scale_text(scale)) for scale in self.scales] or [root]
         try:
             expected = self.settings["channels"], self.settings["value_range"]
-            opened = {root: open_source(root, kind, meta, *expected) for root in dict.fromkeys(roots)}
+            opened = {root: open_source(root, kind, meta, *expected, by_name) for root in dict.fromkeys(roots)}
             for source in opened.values():
                 self._check_values(source)
         except LIIFError as error:

@@ -37,16 +37,17 @@ class SizeVariedPairedDataset(ArbitraryScaleDataset):
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
-        names = self._names()
-        (gt,), (lq,) = self.gt, self.open_all("dataroot_lq", with_meta=False)
-        self.gt, self.lq = ([source.selected(names, self.settings["split_file"])] for source in (gt, lq))
-        self.num_images = len(names)
-        self.epoch_size = self.sampler_size()
+        self.lq = self.open_all("dataroot_lq")
         side, lq_side = self._side(self.gt[0]), self._side(self.lq[0])
         if self.training:
             self._check_training(side)
         else:
             self.scales = [(side / lq_side, side / lq_side)]
+
+    def open_all(self, key: str, by_name: bool = True) -> list[ImageSource]:
+        """Open the images of the split."""
+        sources = super().open_all(key, by_name)
+        return [source.selected(self._names(), self.settings["split_file"]) for source in sources]
 
     def training_pair(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         """Return the low-resolution image, the resized ground truth, and the ground truth's path, for image `index`."""

@@ -52,8 +52,6 @@ class ImageSource:
     value_range: tuple[float, float] | None = None
 
     def __init__(self, root: str, names: Sequence[str], sizes: Mapping[str, tuple[int, int]]) -> None:
-        if not names:
-            raise LIIFError(f"there are no images in {root}; add some, or correct the path")
         self.root, self.names, self.sizes = root, list(names), dict(sizes)
 
     def __len__(self) -> int:
@@ -213,8 +211,8 @@ class PixelSource(ImageSource):
         super().__init__(root, names, sizes)
         if len(sizes) < len(names):
             raise LIIFError(f"{root}: meta_info.txt lacks the size of an image; make the folder again")
-        ends = np.cumsum([sizes[name][0] * sizes[name][1] * 3 for name in names])
-        self.starts = dict(zip(names, [0, *ends.tolist()], strict=False))
+        ends = np.cumsum([0, *(sizes[name][0] * sizes[name][1] * 3 for name in names)])
+        self.starts = dict(zip(names, ends.tolist(), strict=False))
         data = osp.join(root, "pixels.bin")
         if not osp.isfile(data) or osp.getsize(data) != ends[-1]:
             raise LIIFError(f"{data} is missing or its size is not {ends[-1]} bytes; make the folder again")
@@ -238,6 +236,7 @@ def open_source(
     meta_info_file: str | None = None,
     channels: int = 3,
     value_range: tuple[float, float] | None = None,
+    by_name: bool = False,
 ) -> ImageSource:
     """Open a folder of image files, an LMDB, or a folder of decoded pixels.
 
@@ -246,10 +245,12 @@ def open_source(
         kind: `disk`, `lmdb` or `pixels`, the type of an `io_backend` block.
         meta_info_file: lists the images to use, in order. None uses all images.
         channels, value_range: see ImageSource. `pixels` supports only 8-bit RGB.
+        by_name: whether the caller selects images by name, see `ImageSource.selected`. The folder may then contain
+            only subfolders.
 
     Raises:
-        LIIFError: the source does not exist, is empty or corrupt, or lacks an image that the meta file lists; or
-            `kind` is `pixels`, and `channels` or `value_range` do not match 8-bit RGB.
+        LIIFError: the source does not exist, is empty or corrupt, lacks an image that the meta file lists, or has
+            recorded another size for it; or `kind` is `pixels`, and `channels` or `value_range` do not match 8-bit RGB.
     """
     if kind == "pixels" and (channels != 3 or value_range not in (None, ANY_RANGE)):
         option = f"channels is {channels}" if channels != 3 else "value_range is set"
@@ -260,8 +261,15 @@ def open_source(
     source.channels, source.value_range = channels, value_range
     if meta_info_file is not None:
         names, sizes = read_meta(meta_info_file, suffix=kind == "disk", known=source.names)
+        if not names:
+            raise LIIFError(f"{meta_info_file} lists no images; add their names, or remove meta_info_file")
         source = source.selected(names, meta_info_file)
-        source.sizes |= sizes
+        for name, size in sizes.items():
+            if source.sizes.setdefault(name, size) != size:
+                found = f"says that {name} is {size}, but in {root} it is {source.sizes[name]}"
+                raise LIIFError(f"{meta_info_file} {found}; correct the size or remove it")
+    elif not source.names and not by_name:
+        raise LIIFError(f"there are no images in {root}; add some, or correct the path")
     return source
 
 

@@ -9,6 +9,7 @@ import torch
 from datafiles import build, make_lmdb, noise_image, paired_block, paired_train_block, refused, save, val_block
 
 from liif_basicsr.data.decode import to_image_tensor
+from liif_basicsr.data.prepare.storing import Settings, open_any, store
 from liif_basicsr.data.source import open_source
 
 
@@ -113,8 +114,9 @@ def test_meta_files_may_name_subfolders(tmp_path: Path, flat: bool) -> None:
     for k, name in enumerate(("city/0.png", "sea/1.png")):
         save(tmp_path / "gt" / name, noise_image(40, 40, seed=k))
         save(tmp_path / "lq" / (Path(name).name if flat else name), noise_image(20, 20, seed=5 + k))
-    save(tmp_path / "gt" / "unused.png", noise_image(4, 4))
-    save(tmp_path / "lq" / "unused.png", noise_image(2, 2))
+    if flat:
+        save(tmp_path / "gt" / "unused.png", noise_image(4, 4))
+        save(tmp_path / "lq" / "unused.png", noise_image(2, 2))
     (tmp_path / "meta.txt").write_text("sea/1.png (40,40,3)\ncity/0.png (40,40,3)\n")
     meta = str(tmp_path / "meta.txt")
     dataset = build(paired_block(tmp_path / "gt", tmp_path / "lq", scales=[2], meta_info_file=meta))
@@ -123,6 +125,26 @@ def test_meta_files_may_name_subfolders(tmp_path: Path, flat: bool) -> None:
         assert torch.equal(item["lq"], to_image_tensor(noise_image(20, 20, seed=5 + k)))
     (tmp_path / "meta.txt").write_text("sea/0.png (40,40,3)\n")
     refused(lambda: build(val_block(tmp_path / "gt", meta_info_file=meta)), "sea/0.png", str(tmp_path / "gt"))
+
+
+@pytest.mark.parametrize("text", ["", "\n# a.png\n"])
+def test_meta_files_without_names(tmp_path: Path, text: str) -> None:
+    save(tmp_path / "photos" / "a.png", noise_image(20, 24))
+    meta = tmp_path / "meta.txt"
+    meta.write_text(text)
+    refused(lambda: build(val_block(tmp_path / "photos", meta_info_file=str(meta))), f"{meta} lists no images")
+
+
+@pytest.mark.parametrize("size", [(24, 20), (10, 10)])
+@pytest.mark.parametrize("kind", ["lmdb", "pixels"])
+def test_sizes_that_differ_from_the_sources(tmp_path: Path, kind: str, size: tuple[int, int]) -> None:
+    root = make_lmdb(tmp_path / "set.lmdb", {"a": noise_image(20, 24)})
+    if kind == "pixels":
+        store(open_any(root), root := tmp_path / "set.pixels", Settings(pixels=True))
+    meta = tmp_path / "meta.txt"
+    meta.write_text("a.png ({},{},3)\n".format(*size))
+    message = f"says that a is {size}, but in {root} it is (20, 24)"
+    refused(lambda: open_source(str(root), kind, str(meta)), str(meta), message)
 
 
 # Folders ------------------------------------------------------------------------------------------------------

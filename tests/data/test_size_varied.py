@@ -98,6 +98,7 @@ def test_validation_uses_whole_images(data: Path) -> None:
     ({"gt_size": 6}, ("sample_q is 40", "36 pixels")),
     ({"size_min": None}, ("'size_min' is missing",)),
     ({"lq_size": 8}, ("unknown option 'lq_size'",)),
+    ({"meta_info_file": "m.txt"}, ("meta_info_file: expected ~, because split_file selects the images, got 'm.txt'",)),
     ({"first_k": 0}, ("first_k: expected an integer of at least 1",)),
 ])  # fmt: skip
 def test_invalid_options(data: Path, changes: dict[str, object], parts: tuple[str, ...]) -> None:
@@ -111,6 +112,14 @@ def test_invalid_options(data: Path, changes: dict[str, object], parts: tuple[st
 def test_invalid_split(data: Path, tmp_path: Path, text: str, part: str) -> None:
     (tmp_path / "s.json").write_text(text)
     refused(lambda: SizeVariedPairedDataset(block(data, split_file=str(tmp_path / "s.json"))), "s.json", part)
+
+
+def test_names_may_contain_subfolders(data: Path, tmp_path: Path) -> None:
+    for side in ("32", "8"):
+        shutil.copytree(data / side, tmp_path / side / "faces")
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["faces/p3.png", "faces/p0.png"]}))
+    item = SizeVariedPairedDataset(block(tmp_path, phase="val"))[1]
+    assert item["lq_path"] == str(tmp_path / "8" / "faces" / "p0.png")
 
 
 @pytest.mark.parametrize("size", [(32, 30), (30, 30)])
