@@ -271,7 +271,7 @@ class PairedValidationSet(_Pairs, ScaledValidationSet):
     """Validation options of ArbitraryScalePairedDataset."""
 
 
-class _Split(BaseModel):
+class _Split(Dataset):
     dataroot_lq: LowResolution
     split_file: Text = Field(description="JSON file with lists of file names")
     split_key: Text = Field(description="key of the list to use")
