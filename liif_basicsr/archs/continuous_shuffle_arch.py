@@ -62,7 +62,7 @@ class ContinuousShuffleSR(ContinuousNetwork):
         self.border = border or 0
 
     def encode_and_prepare(self, lq: Tensor) -> Tensor:
-        """See `ContinuousNetwork.encode_and_prepare`. Images that are not larger than `border` are continued by less."""
+        """See `ContinuousNetwork.encode_and_prepare`. Images of at most `border` pixels are continued by less."""
         h, w = lq.shape[-2:]
         y, x = min(self.border, h - 1), min(self.border, w - 1)
         padded = F.pad(lq, (x, x, y, y), mode="reflect") if y or x else lq
