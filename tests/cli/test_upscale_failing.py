@@ -35,7 +35,11 @@ def start(model: Path, *words: str, before: tuple[str, ...] = (), **how) -> subp
 def test_interrupt_leaves_no_file(model, tmp_path, number, suffix):
     Image.fromarray(ramp(60, 60)).save(tmp_path / "in.png")
     (tmp_path / "out").mkdir()
-    done = start(model, str(tmp_path / "in.png"), str(tmp_path / f"out/o{suffix}"), "--size", "9000x9000")
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, child processes ignore it, too
+    try:
+        done = start(model, str(tmp_path / "in.png"), str(tmp_path / f"out/o{suffix}"), "--size", "9000x9000")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     while not os.listdir(tmp_path / "out"):
         assert done.poll() is None, done.communicate()
         time.sleep(0.02)
