@@ -20,7 +20,8 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.hub import checkpoint
 from liif_basicsr.rendering.coordinates import make_cell, make_coord
 
-STUDENT = {"type": "ContinuousShuffleSR", "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}, "num_feat": 16}
+STUDENT = {"type": "ContinuousShuffleSR", "encoder": {"type": "EDSR", "num_feat": 8, "num_block": 1}, "num_feat": 16,
+           "border": 2}  # fmt: skip
 CPU = torch.device("cpu")
 
 

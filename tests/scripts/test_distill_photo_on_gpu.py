@@ -19,7 +19,7 @@ from liif_basicsr.archs import build_network
 from liif_basicsr.data.prepare.distillation import plain_image, with_colors_of
 from liif_basicsr.hub import checkpoint
 
-STUDENT = {"type": "ContinuousShuffleSR", "num_feat": 16, "num_basis": 4,
+STUDENT = {"type": "ContinuousShuffleSR", "num_feat": 16, "num_basis": 4, "border": 2,
            "encoder": {"type": "RRDBNet", "num_feat": 8, "num_grow_ch": 4, "num_block": 2}}  # fmt: skip
 TEACHER = {"type": "FixedScaleSR", "scale": 4,
            "arch": {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1}}  # fmt: skip
