@@ -41,7 +41,7 @@ class TiffPage(NamedTuple):
         dtype: type of the pixels, in the machine's byte order.
         colors: number of color bands: 3 for RGB, 1 for gray and for bands that are not colors.
         alpha: ASSOCIATED or UNASSOCIATED if the last band is opacity, else None.
-        plain: whether the page contains interleaved 8-bit gray or RGB pixels, which Pillow reads correctly.
+        plain: whether the page contains interleaved 8-bit gray or RGB pixels that Pillow reads correctly.
     """
 
     page: Any
@@ -96,6 +96,7 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     colors = 3 if photometric == RGB else 1
     alpha = next((kind for kind in extra[-1:] if kind in (ASSOCIATED, UNASSOCIATED)), None) if bands > colors else None
     plain = dtype == np.uint8 and not is_planar(page) and bands == colors + (alpha is not None)
+    plain &= bands != 2 or alpha != ASSOCIATED  # Pillow before version 13 cannot open such files
     return TiffPage(page, dtype.newbyteorder("="), colors, alpha, plain)
 
 
