@@ -62,7 +62,7 @@ def test_version_that_is_too_old_is_a_problem(installed: Environment) -> None:
         (installed.site / f"{'PIL' if name == 'pillow' else name}.py").touch()
     problems = installed.run(*DOCTOR, status=1).stdout.partition("\nProblems\n")[2]
     assert "  torchvision 0.15.2+cu118 is too old: pip install 'torchvision>=0.19'\n" in problems
-    assert "  pillow 10.0.1 is too old: pip install 'pillow>=10.1'\n" in problems
+    assert "  pillow 10.0.1 is too old: pip install 'pillow>=11.3'\n" in problems
 
 
 @pytest.mark.parametrize(

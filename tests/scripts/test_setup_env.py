@@ -77,6 +77,6 @@ def test_the_lowest_versions_come_from_setup_cfg() -> None:
     code = "import lowest_versions; print(*(f'{r.name}{r.specifier}' for r in lowest_versions.requirements()))"
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, cwd=ROOT / "scripts", text=True, capture_output=True, check=True).stdout.split()
-    assert {"torch>=2.4", "numpy>=1.24", "Pillow>=10.1"} <= set(found)
+    assert {"torch>=2.4", "numpy>=1.24", "Pillow>=11.3"} <= set(found)
     assert len([name for name in found if name.startswith("opencv-python>=")]) == 1
     assert any(name.startswith("basicsr") for name in found) == (sys.version_info < (3, 13))
