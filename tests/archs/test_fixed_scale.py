@@ -59,7 +59,7 @@ def test_other_sizes_equal_pillow_bicubic(height, width):
     with torch.no_grad():
         own = net(lq)[0].numpy(force=True)
     bicubic = Image.Resampling.BICUBIC  # torch's bicubic differs for images that are one pixel wide
-    expected = np.stack([Image.fromarray(channel, "F").resize((width, height), bicubic) for channel in own])
+    expected = np.stack([Image.fromarray(channel).resize((width, height), bicubic) for channel in own])
     assert np.allclose(net.render(lq, (height, width))[0].numpy(force=True), expected, atol=1e-6)
 
 

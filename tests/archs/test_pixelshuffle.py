@@ -23,7 +23,7 @@ def small(scale=2, **encoder):
 
 def resized(image, size):
     """Resize (3, h, w) to (3, H, W) with Pillow's bicubic filter in floating point."""
-    planes = [Image.fromarray(plane.numpy(force=True), "F") for plane in image]
+    planes = [Image.fromarray(plane.numpy(force=True)) for plane in image]
     return torch.tensor(np.stack([plane.resize(size[::-1], Image.Resampling.BICUBIC) for plane in planes]))
 
 
