@@ -121,8 +121,8 @@ def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False, ove
         queries: export `QueryGraph` instead of `ImageGraph`.
 
     Raises:
-        LIIFError: the suffix is not .onnx, a required package is missing, the network cannot be exported, the file
-            cannot be written, or it exists and `overwrite` is not set.
+        LIIFError: the suffix is not .onnx, a required package is missing or too old, the network cannot be exported,
+            the file cannot be written, or it exists and `overwrite` is not set.
     """
     path = Path(path)
     if path.suffix != ".onnx":
@@ -130,6 +130,8 @@ def to_onnx(net: ContinuousNetwork, path: str | Path, queries: bool = False, ove
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise LIIFError(f"export needs {', '.join(missing)}; run `pip install 'liif_basicsr[onnx]'`")
+    if not hasattr(torch.export.Dim, "DYNAMIC"):
+        raise LIIFError(f"export needs a newer version of torch than {torch.__version__}; run `pip install -U torch`")
     graph = (QueryGraph if queries else ImageGraph)(net).eval()
     with errors_about(path), atomic_write(path, overwrite) as file:
         model = _trace(graph).model_proto

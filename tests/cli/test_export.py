@@ -131,6 +131,14 @@ def test_existing_file_is_kept(tmp_path, capsys):
     assert (tmp_path / "old.onnx").read_text() == "old"
 
 
+def test_old_torch(tmp_path, monkeypatch):
+    from liif_basicsr.hub.onnx import to_onnx
+
+    monkeypatch.setattr(torch.export, "Dim", lambda name: None)
+    with pytest.raises(LIIFError, match="export needs a newer version of torch than"):
+        to_onnx(save(tmp_path, NETWORK), tmp_path / "net.onnx")
+
+
 def test_missing_folder(tmp_path):
     from liif_basicsr.hub.onnx import to_onnx
 
