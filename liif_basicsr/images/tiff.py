@@ -96,7 +96,8 @@ def open_page(file: IO[bytes]) -> TiffPage | None:
     colors = 3 if photometric == RGB else 1
     alpha = next((kind for kind in extra[-1:] if kind in (ASSOCIATED, UNASSOCIATED)), None) if bands > colors else None
     plain = dtype == np.uint8 and not is_planar(page) and bands == colors + (alpha is not None)
-    plain &= bands != 2 or alpha != ASSOCIATED  # Pillow before version 13 cannot open such files
+    if bands == 2 and alpha == ASSOCIATED:  # Pillow before version 13 cannot open such files
+        plain = False
     return TiffPage(page, dtype.newbyteorder("="), colors, alpha, plain)
 
 

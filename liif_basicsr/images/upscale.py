@@ -68,8 +68,8 @@ def upscale(
         model: a network, or a name or file that `liif_basicsr.load` accepts.
         method: `nearest` or `bicubic`, to interpolate instead of using a model. It excludes model, device,
             precision, self_ensemble and strength.
-        device: name of the device, such as `cuda` or `cpu`. The default is the network's own device; for a name or
-            file, the GPU if there is one, else the CPU.
+        device: name of the device, such as `cuda` or `cpu`. By default, a network stays on its own device, and a name
+            or file is loaded to the GPU if there is one, else to the CPU.
         precision: float32, tf32, bfloat16 or float16. The default is bfloat16 for 8-bit images if the device has
             instructions for it, else float32.
         self_ensemble: whether to average over the image's eight flips and transposes. This is slightly better, but
@@ -80,14 +80,14 @@ def upscale(
             360-degree panorama along x. Opposite edges of the output fit together.
         value_range: the values (low, high) that the model sees as 0 and 1. Values outside this range are an error. The
             default is the range that the model was trained with (`value_range` in its checkpoint). If the checkpoint
-            has none, the default is [0, 1] for float arrays and tensors, and the full range of the type for uint8 and
-            uint16. There is no default for int16 and for files with float pixels.
+            does not contain a range, the default is [0, 1] for float arrays and tensors, and the full range of the type
+            for uint8 and uint16. For int16, and for files with float pixels, a range must be passed.
         bgr: whether the colors of an array or tensor are in the order blue, green, red, as `cv2.imread` returns them.
 
     Returns:
-        An image of the same type; for a path, a Pillow image. Arrays and tensors keep their dtype, number of dimensions
-        and device. Pillow images keep their mode, color profile, resolution, EXIF and XMP data. Palette and CMYK images
-        are converted to RGB, and the EXIF orientation is applied.
+        An image of the same type, or a Pillow image if `image` is a path. Arrays and tensors keep their dtype, number
+        of dimensions and device. Pillow images keep their mode, color profile, resolution, EXIF and XMP data. Palette
+        and CMYK images are converted to RGB, and the EXIF orientation is applied.
 
     Raises:
         LIIFError: an argument is invalid, the output does not fit into memory, or `size` seems to be (W, H), because it
@@ -125,7 +125,7 @@ def open_upscaler(
         ("self_ensemble", self_ensemble, False), ("strength", strength, 1),
     ):  # fmt: skip
         if value != default:
-            raise LIIFError(f"{name}: has no effect with method {method}; remove {name}, or method to use a model")
+            raise LIIFError(f"{name}: has no effect with method {method}; remove one of the two")
     return resampler
 
 
@@ -268,14 +268,20 @@ def _mark_strip(strip: np.ndarray, missing: np.ndarray, image: LoadedImage, top:
 
     An output pixel is missing if the input pixel that contains its center is missing.
     """
-    rows, cols = _nearest_pixels(image.size, (height, strip.shape[1]))
-    mark_missing(strip, missing[np.ix_(rows[top : top + len(strip)], cols)], image)
+    rows = _nearest_pixels(np.arange(top, top + len(strip)), image.size[0], height)
+    cols = _nearest_pixels(np.arange(strip.shape[1]), image.size[1], strip.shape[1])
+    mark_missing(strip, missing[np.ix_(rows, cols)], image)
 
 
-def _nearest_pixels(in_size: Size, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows and the columns of an input (h, w) that contain the centers of those of an output (H, W)."""
-    (h, w), (height, width) = in_size, size
-    return ((np.arange(height) + 0.5) * h / height).astype(int), ((np.arange(width) + 0.5) * w / width).astype(int)
+def _nearest_pixels(pixels: np.ndarray, in_size: int, size: int) -> np.ndarray:
+    """Return the input pixel that contains the center of each output pixel, along an axis.
+
+    Args:
+        pixels: numbers of the output pixels.
+        in_size: number of input pixels along the axis.
+        size: number of output pixels along the axis.
+    """
+    return ((pixels + 0.5) * in_size / size).astype(int)
 
 
 class Resampler:
@@ -338,7 +344,7 @@ class Resampler:
     def _resize(self, band: np.ndarray, size: Size, limits: Range) -> np.ndarray:
         in_size = (band.shape[0], band.shape[1])
         if self.method == "nearest":
-            return band[np.ix_(*_nearest_pixels(in_size, size))]
+            return band[np.ix_(*(_nearest_pixels(np.arange(n), m, n) for m, n in zip(in_size, size, strict=True)))]
         margins = aligned_margins(self.tile_wrap, in_size, size, MARGIN)
         (height, width), (top, left) = size, output_margins(margins, in_size, size)
         image = Image.fromarray(np.ascontiguousarray(repeat(band, margins), dtype=np.float32))

@@ -120,8 +120,8 @@ def split_planes(image: LoadedImage, alpha: bool, tile_wrap: str = "") -> Planes
     opacity = image.pixels[..., -1:]
     most = full_scale(opacity.dtype)
     if opacity.dtype.kind != "u" and not is_within(opacity, (0, most)):
-        raise PixelError(f"has {opacity.min():g} to {opacity.max():g} in its opacity, the last band; scale or clip it "
-                         f"to [0, {most}], or choose other bands with --bands")  # fmt: skip
+        raise PixelError(f"expected opacity in [0, {most}] in the last band, got {opacity.min():g} to "
+                         f"{opacity.max():g}; scale or clip it, or choose other bands with --bands")  # fmt: skip
     if not image.premultiplied:
         # Otherwise the color of invisible pixels, which is often black, would show as a fringe.
         colors = _fill(colors, opacity[..., 0] == 0, tile_wrap)

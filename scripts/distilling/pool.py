@@ -1,4 +1,4 @@
-"""A pool of training samples in device memory, in which the newest samples replace the oldest."""
+"""A pool of training samples in device memory. The newest samples replace the oldest."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -192,7 +192,7 @@ def test_compact_keeps_integers():  # such as SwinIR's relative_position_index
     (["ours.pth", "a.pth", "--to-official", "--license", "MIT"], "--card and --license: the official format cannot"),
     (["ours.pth", "a.safetensors"], "a.safetensors: its entry 'step' cannot be stored in a .safetensors file; write a"),
 ])  # fmt: skip
-def test_convert_refuses_what_the_output_cannot_store(tmp_path, monkeypatch, capsys, words, says):
+def test_convert_refuses_data_that_the_output_cannot_store(tmp_path, monkeypatch, capsys, words, says):
     monkeypatch.chdir(tmp_path)
     params = build_network(NETWORKS["edsr"]).state_dict()
     params["decoder.layers.0.weight"] += 1e5

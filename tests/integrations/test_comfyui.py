@@ -222,7 +222,7 @@ def test_output_larger_than_memory(comfy, monkeypatch):
 def test_invisible_opacity_names_the_frame(comfy):
     rgba = frames(2, channels=4)
     rgba[1, 0, 0, 3] = torch.nan
-    with pytest.raises(LIIFError, match="image 2: has nan to nan in its opacity"):
+    with pytest.raises(LIIFError, match=r"image 2: expected opacity in \[0, 1\] in the last band, got nan to nan"):
         run(rgba)
 
 

@@ -125,7 +125,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a folder to fill, and rename it to `target` if the context ends without an error.
 
     The folder is inside TARGET.partial, which contains a lock and is removed at the end, also after an error. A killed
-    run leaves TARGET.partial and no lock, so the next run can use it.
+    run leaves TARGET.partial, but the system releases the lock, so the next run can use the folder.
 
     Raises:
         LIIFError: another run is writing the target, the disk is full, or the target cannot be written.
