@@ -218,7 +218,8 @@ def test_alpha_of_a_gray_network(files):
 
 @pytest.mark.parametrize("scale", [1, 2, 2.5])
 @pytest.mark.parametrize("options", [{}, {"self_ensemble": True}, {"tile_wrap": "xy"}, {"method": "bicubic"}], ids=str)
-def test_missing_pixels_stay_missing(scale, options):
+def test_missing_pixels_stay_missing(scale, options, monkeypatch):
+    monkeypatch.setattr("liif_basicsr.images.upscale.STRIP_ROWS", 4)
     image = np.random.default_rng(0).random((6, 8, 3)).astype(np.float32)
     image[2:4, 5, 0] = image[0, 0] = np.nan
     options = options if "method" in options else {"model": network(3)[0], "precision": "float32", **options}
@@ -268,7 +269,7 @@ def test_nodata_of_a_file(files, tmp_path):
     ("float32", "-9e99", False), ("uint8", "241.0", True), ("float32", "-3.40282346638529e+38", True),
     ("float32", "0.1", True), ("float32", "-inf", True),
 ])  # fmt: skip
-def test_nodata_that_the_pixel_type_lacks_is_ignored(files, tmp_path, dtype, nodata, held):
+def test_nodata_that_the_pixel_type_lacks_is_ignored(files, tmp_path, capsys, dtype, nodata, held):
     pixels = np.full((9, 9), 80, dtype)
     pixels[4, 4] = float(nodata) if held else 0 if nodata == "0.5" else 241  # -9999 % 256
     tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[(42113, 2, 0, nodata, True)])
@@ -276,7 +277,9 @@ def test_nodata_that_the_pixel_type_lacks_is_ignored(files, tmp_path, dtype, nod
     assert command("upscale", *words, "--scale", 3) == 0
     output = read(tmp_path / "b.tif").pixels[..., 0].astype(float)
     assert (np.isclose(output, 80).sum() == 27**2 - 9) == held  # pixels around a missing one do not change
-    assert command("warp", *words, "--rotate", 30, f"--fill={nodata}") == (0 if held or nodata == "0.5" else 1)
+    refused = not held and nodata != "0.5"
+    assert command("warp", *words, "--rotate", 30, f"--fill={nodata}") == refused
+    assert ("a.tif: fill: expected a number from 0 to 255" in capsys.readouterr().err) == refused
 
 
 @pytest.mark.parametrize("fill, says", [

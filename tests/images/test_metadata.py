@@ -12,6 +12,7 @@ from image_files import SRGB, image, ramp
 from PIL import Image
 
 from liif_basicsr.files import atomic_write
+from liif_basicsr.images import reading
 from liif_basicsr.images.formats import collect_notes
 from liif_basicsr.images.loaded import LoadedImage
 from liif_basicsr.images.reading import from_image, read
@@ -218,7 +219,7 @@ def test_gamma_of_a_png_is_reported():
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_tiff_is_read_by_its_tags(tmp_path, dtype, channels, planar, extra, compression):
+def test_tiff_is_read_by_its_tags(tmp_path, monkeypatch, dtype, channels, planar, extra, compression):
     pixels = ramp(12, 17, channels, dtype)
     stored = pixels.copy()
     if extra == "assocalpha" and channels in (2, 4):
@@ -229,6 +230,8 @@ def test_tiff_is_read_by_its_tags(tmp_path, dtype, channels, planar, extra, comp
         tmp_path / "a.tif", stored, photometric="rgb" if channels > 2 else "minisblack", compression=compression,
         planarconfig=None if channels == 1 else planar, extrasamples=[extra] if channels in (2, 4) else None,
     )  # fmt: skip
+    if channels == 2 and extra == "assocalpha":
+        monkeypatch.setattr(reading, "open_image", None)  # Pillow cannot open such files before version 13
     found = read(tmp_path / "a.tif")
     assert found.shape == pixels.shape and found.dtype == dtype
     assert found.has_alpha == (channels in (2, 4) and extra != "unspecified") and found.has_rgb == (channels > 2)
